@@ -1,0 +1,239 @@
+"""Typed configuration, checked on creation; YAML and JSON in and out. Standard library and yaml only.
+
+Defaults are the paper's (AAAI 2025, arXiv 2501.00752): ResNet-50 features at 512 px, SAM at 1024 px.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+import yaml
+
+from fcp.errors import FcpError
+
+FeatureSource = Literal["F", "G", "F+G"]
+Matching = Literal["pixel", "prototype"]
+PseudoMask = Literal["conventional", "attention"]
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """The trainable head: sizes, and the switches that make the ablations of Table 2 and Eq. 6.
+
+    Attributes:
+        width: C, channels of the head and of the prompt tokens; equals the segmenter's.
+        tokens: N, learnable tokens of each branch.
+        steps: T, refinement steps; the last one reads the backbone's features as values.
+        heads: attention heads; divides ``width``.
+        features: which features the prototypes gather ("F" backbone, "G" SAM, "F+G" both).
+        matching: prototype-prototype (FCP) or prototype-pixel (VRP-SAM).
+        pseudo_mask: what guides the query's later steps: the attention-based mask of the step
+            before (FCP, Eq. 8) or the conventional one throughout (Eq. 5).
+        refresh_guidance: guide G anew at each step with the attention mask (released program),
+            or once with the conventional mask (paper, Eq. 6).
+        mask_prompt: the last attention mask also enters the mask decoder as its dense mask prompt
+            (ours, for small segmenters; not in the paper).
+        maps_after_dropout: build pseudo masks and losses from attention maps that have passed
+            dropout (released program), or from the maps before it (default).
+        attention_dropout: on the attention of the refinement steps.
+        matching_dropout: on the attention of the matching layer.
+        feature_dropout: channel dropout on projected backbone features.
+    """
+
+    width: int = 256
+    tokens: int = 50
+    steps: int = 3
+    heads: int = 4
+    features: FeatureSource = "F+G"
+    matching: Matching = "prototype"
+    pseudo_mask: PseudoMask = "attention"
+    refresh_guidance: bool = True
+    mask_prompt: bool = False
+    maps_after_dropout: bool = False
+    attention_dropout: float = 0.5
+    matching_dropout: float = 0.2
+    feature_dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no head can have."""
+        _check_types(self)
+        _require(self.width >= 4 and self.width % 4 == 0, "width", "a multiple of 4", self.width)
+        _require(
+            self.heads >= 1 and self.width % self.heads == 0,
+            "heads",
+            "a divisor of width",
+            self.heads,
+        )
+        _require(self.tokens >= 1, "tokens", "at least 1", self.tokens)
+        _require(self.steps >= 1, "steps", "at least 1", self.steps)
+        for name in ("attention_dropout", "matching_dropout", "feature_dropout"):
+            _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The class-consistent backbone: registry name, where its weights come from, its own options.
+
+    Attributes:
+        name: key of ``fcp.encoders.BACKBONES``.
+        weights: hub id, folder or file; None when the weights travel inside the model's folder.
+        options: keyword arguments of the builder, such as ``{"stem": "7x7"}``.
+    """
+
+    name: str = "resnet50"
+    weights: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the types of what was given."""
+        _check_types(self)
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """The promptable segmenter: registry name, where its weights come from, its own options.
+
+    Attributes:
+        name: key of ``fcp.encoders.SEGMENTERS``.
+        weights: hub id, folder or file; None when the weights travel inside the model's folder.
+        options: keyword arguments of the builder.
+    """
+
+    name: str = "sam"
+    weights: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the types of what was given."""
+        _check_types(self)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole model: head, the two encoders, and the square size (px) that pictures are brought to."""
+
+    head: HeadConfig = field(default_factory=HeadConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    image_size: int = 512
+
+    def __post_init__(self) -> None:
+        """Refuse a size that leaves no grid."""
+        _check_types(self)
+        _require(self.image_size >= 32, "image_size", "at least 32", self.image_size)
+
+
+ConfigT = TypeVar("ConfigT")
+
+
+def from_dict(cls: type[ConfigT], values: Mapping[str, Any], where: str = "config") -> ConfigT:
+    """Build a (nested) configuration from plain values, checking every name and type.
+
+    Args:
+        cls: one of the frozen dataclasses of this module (or of ``fcp.engine``).
+        values: plain mapping, as YAML or JSON gives it.
+        where: what to call the mapping in an error: a file's name, or a dotted path.
+
+    Raises:
+        FcpError: an unknown key, or a value of the wrong type or range.
+    """
+    if not isinstance(values, Mapping):
+        raise FcpError(f"{where}: expected a mapping of settings, got {values!r}")
+    hints = get_type_hints(cls)
+    names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise FcpError(f"{where}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(names))}")
+    arguments = {
+        name: from_dict(hints[name], value, f"{where}.{name}")
+        if dataclasses.is_dataclass(hints[name])
+        else value
+        for name, value in values.items()
+    }
+    try:
+        return cls(**arguments)
+    except FcpError as error:
+        raise FcpError(f"{where}: {error}") from error
+
+
+def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401  (any dataclass)
+    """Return the configuration as nested plain values; ``from_dict`` is its inverse."""
+    return dataclasses.asdict(config)
+
+
+def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read a YAML mapping and apply ``key.sub=value`` overrides (values are parsed as YAML).
+
+    Raises:
+        FcpError: the file is missing or no mapping, or an override is not ``key=value``.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise FcpError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise FcpError(f"{path}: expected a mapping of settings")
+    for override in overrides:
+        _apply_override(values, override)
+    return values
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        FcpError: the file is missing, no JSON, or no object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise FcpError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise FcpError(f"{path}: expected a JSON object")
+    return values
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise FcpError(f"{override!r}: expected key=value, such as head.tokens=10")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise FcpError(f"{override!r}: {parent!r} is a single value and has no settings below it")
+    values[last] = yaml.safe_load(text)
+
+
+def _require(holds: bool, name: str, expected: str, got: object) -> None:
+    if not holds:
+        raise FcpError(f"{name}: expected {expected}, got {got!r}")
+
+
+def _check_types(config: Any) -> None:  # noqa: ANN401  (any dataclass)
+    """Check each field against its annotation: plain types, unions with None and Literals."""
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        options = get_args(hint)
+        if options and all(isinstance(option, str) for option in options):
+            _require(value in options, name, f"one of {', '.join(options)}", value)
+            continue
+        kinds = tuple(getattr(kind, "__origin__", kind) for kind in _union_members(hint))
+        numeric = float in kinds and type(value) is int
+        wrong_bool = isinstance(value, bool) and bool not in kinds
+        names = " or ".join(kind.__name__ for kind in kinds)
+        _require(not wrong_bool and (numeric or isinstance(value, kinds)), name, names, value)
+
+
+def _union_members(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401  (any annotation)
+    is_union = not hasattr(hint, "__origin__") and get_args(hint)
+    return get_args(hint) if is_union else (hint,)

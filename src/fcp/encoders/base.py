@@ -1,0 +1,82 @@
+"""The two small interfaces behind which every encoder of the left of Figure 3 stands.
+
+Pictures arrive as RGB floats in 0 … 1, already square; each encoder resizes them to the size it
+wants and normalises them with its own constants, so that callers never do.
+"""
+
+from __future__ import annotations
+
+import abc
+
+from torch import Tensor, nn
+
+from fcp.structures import BackboneFeatures, Decoded, Embedding
+
+
+class Backbone(nn.Module, abc.ABC):
+    """A class-consistent image encoder: picture → mid-level map and high-level map on one grid.
+
+    Attributes:
+        mid_channels: Cm, channels of ``BackboneFeatures.mid``.
+        high_channels: Ch, channels of ``BackboneFeatures.high``.
+    """
+
+    mid_channels: int
+    high_channels: int
+
+    @abc.abstractmethod
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
+        """Encode pictures.
+
+        Args:
+            images: (B, 3, H, W) RGB in 0 … 1.
+            mask: (B, 1, H, W) 0 or 1 for support pictures: the last stage then sees the stage
+                before it multiplied by the mask (brought to that stage's grid by nearest
+                neighbour). None for query pictures.
+
+        Returns:
+            ``mid`` (B, Cm, h, w), unaffected by the mask, and ``high`` (B, Ch, h, w).
+        """
+
+
+class PromptableSegmenter(nn.Module, abc.ABC):
+    """A SAM-like model: picture → embedding; prompt tokens + embedding → mask logits + IoU.
+
+    Attributes:
+        width: C, channels of the embedding and of each prompt token.
+    """
+
+    width: int
+
+    @abc.abstractmethod
+    def encode(self, images: Tensor) -> Embedding:
+        """Encode pictures (B, 3, H, W), RGB in 0 … 1, to an embedding on a grid."""
+
+    @abc.abstractmethod
+    def decode(
+        self, embedding: Embedding, prompts: Tensor, mask_prompt: Tensor | None = None
+    ) -> Decoded:
+        """Draw one mask per picture from sparse prompt tokens.
+
+        Args:
+            embedding: of B pictures.
+            prompts: (B, N, C) sparse prompt embeddings.
+            mask_prompt: (B, 1, h', w') mask logits given as dense prompt, resized to the size
+                that the prompt encoder wants; None for the "no mask" embedding.
+        """
+
+    @abc.abstractmethod
+    def embed_prompts(
+        self,
+        *,
+        points: Tensor | None = None,
+        point_labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+    ) -> Tensor:
+        """Turn geometric prompts into sparse tokens (B, n, C) for ``decode``.
+
+        Args:
+            points: (B, P, 2) x, y as fractions 0 … 1 of the picture's width and height.
+            point_labels: (B, P) 1 foreground, 0 background, -1 padding.
+            boxes: (B, 4) x0, y0, x1, y1 as fractions 0 … 1.
+        """
