@@ -1,6 +1,7 @@
-"""Typed configuration, checked on creation; YAML and JSON in and out. Standard library and yaml only.
+"""Typed configuration, checked on creation; YAML and JSON in and out.
 
-Defaults are the paper's (AAAI 2025, arXiv 2501.00752): ResNet-50 features at 512 px, SAM at 1024 px.
+Standard library and yaml only. Defaults are the paper's (AAAI 2025, arXiv 2501.00752): ResNet-50
+features at 512 px, SAM at 1024 px.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class SegmenterConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A whole model: head, the two encoders, and the square size (px) that pictures are brought to."""
+    """A whole model: head, the two encoders, and the square size (px) that pictures take."""
 
     head: HeadConfig = field(default_factory=HeadConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -148,7 +149,9 @@ def from_dict(cls: type[ConfigT], values: Mapping[str, Any], where: str = "confi
     names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - names)
     if unknown:
-        raise FcpError(f"{where}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(names))}")
+        raise FcpError(
+            f"{where}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(names))}"
+        )
     arguments = {
         name: from_dict(hints[name], value, f"{where}.{name}")
         if dataclasses.is_dataclass(hints[name])
@@ -210,7 +213,9 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
-            raise FcpError(f"{override!r}: {parent!r} is a single value and has no settings below it")
+            raise FcpError(
+                f"{override!r}: {parent!r} is a single value and has no settings below it"
+            )
     values[last] = yaml.safe_load(text)
 
 

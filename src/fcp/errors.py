@@ -1,4 +1,4 @@
-"""The one exception for everything a user can put right: one line that names the file and the remedy."""
+"""The one exception for everything a user can put right: one line with the file and the remedy."""
 
 
 class FcpError(Exception):
