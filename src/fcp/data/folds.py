@@ -1,0 +1,53 @@
+"""The classes of PASCAL-5i and its four folds: fold i tests classes 5i+1 … 5i+5 of VOC's order."""
+
+from __future__ import annotations
+
+from fcp.errors import FcpError
+
+PASCAL_CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+PASCAL_FOLDS = 4
+ALL_PASCAL_IDS = tuple(range(1, len(PASCAL_CLASSES) + 1))
+
+
+def novel_classes(fold: int) -> tuple[int, ...]:
+    """Return the five class ids (1 … 20) that a fold tests and never trains on.
+
+    Raises:
+        FcpError: no such fold.
+    """
+    if fold not in range(PASCAL_FOLDS):
+        raise FcpError(f"fold: expected 0 … {PASCAL_FOLDS - 1}, got {fold!r}")
+    per_fold = len(PASCAL_CLASSES) // PASCAL_FOLDS
+    return ALL_PASCAL_IDS[fold * per_fold : (fold + 1) * per_fold]
+
+
+def base_classes(fold: int) -> tuple[int, ...]:
+    """Return the fifteen class ids (1 … 20) that a fold trains on."""
+    novel = novel_classes(fold)
+    return tuple(class_id for class_id in ALL_PASCAL_IDS if class_id not in novel)
+
+
+def class_name(class_id: int) -> str:
+    """Return VOC's name of a class id (1 … 20)."""
+    return PASCAL_CLASSES[class_id - 1]

@@ -1,0 +1,178 @@
+"""What a person may draw on an example: a mask, a box, a scribble or points (method, section 10).
+
+Each becomes a mask at the picture's own size: a box is filled, points become discs and a scribble
+a line, both as wide as 1/32 of the longer side, so that they survive the feature grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from fcp.data.images import ImageLike, name_of, read_image, read_mask
+from fcp.errors import FcpError
+
+AnnotationKind = Literal["mask", "box", "scribble", "points"]
+MAX_POINTS = 20
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box around the thing, in px of the upright picture; (x1, y1) is exclusive."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True)
+class Points:
+    """Clicks on the thing: (x, y) in px of the upright picture."""
+
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Scribble:
+    """A line drawn through the thing: the (x, y) of its corners, in px of the upright picture."""
+
+    points: Sequence[tuple[float, float]]
+
+
+Annotation = ImageLike | Box | Points | Scribble
+
+
+def read_support(image: ImageLike, annotation: Annotation) -> tuple[np.ndarray, np.ndarray]:
+    """Read an example: the picture, and its annotation as a mask.
+
+    Returns:
+        (H, W, 3) uint8 RGB and (H, W) bool with at least one foreground pixel.
+
+    Raises:
+        FcpError: either is unreadable, they do not fit, or nothing is annotated; names the files.
+    """
+    pixels = read_image(image)
+    size = (pixels.shape[0], pixels.shape[1])
+    mask = annotation_mask(annotation, size, name_of(image))
+    if not mask.any():
+        raise FcpError(
+            f"{name_of(annotation)}: the mask of {name_of(image)} is empty; "
+            "mark the thing to find in it"
+        )
+    return pixels, mask
+
+
+def annotation_mask(
+    annotation: Annotation, size: tuple[int, int], picture: str = "its picture"
+) -> np.ndarray:
+    """Turn any annotation into a mask.
+
+    Args:
+        annotation: mask, box, points or scribble.
+        size: (H, W) of the upright picture.
+        picture: what to call the picture in an error.
+
+    Returns:
+        (H, W) bool; all false only where a given mask is so.
+
+    Raises:
+        FcpError: an unreadable mask or one of another size, an empty box, no points, or a box or
+            point outside the picture.
+    """
+    if isinstance(annotation, Box):
+        return _fill_box(annotation, size, picture)
+    if isinstance(annotation, Points):
+        return _draw(annotation.points, size, picture, joined=False)
+    if isinstance(annotation, Scribble):
+        return _draw(annotation.points, size, picture, joined=True)
+    return read_mask(annotation, size, picture)
+
+
+def random_annotation(
+    mask: np.ndarray, kind: AnnotationKind, generator: np.random.Generator
+) -> np.ndarray:
+    """Draw what a person might have drawn instead of a full mask, for training.
+
+    Points number 1 … 20 and a scribble has 3 … 6 corners, ordered along the thing's longest axis.
+    Both stay on the thing, as a careful hand would; a box does not.
+
+    Args:
+        mask: (H, W) bool with at least one foreground pixel.
+        kind: what to draw.
+        generator: the only source of chance.
+
+    Returns:
+        (H, W) bool with at least one foreground pixel.
+    """
+    if kind == "mask":
+        return mask
+    rows, columns = np.nonzero(mask)
+    if len(rows) == 0:
+        raise ValueError("random_annotation: the mask is empty")
+    size = (mask.shape[0], mask.shape[1])
+    if kind == "box":
+        x1, y1 = int(columns.max()) + 1, int(rows.max()) + 1
+        return annotation_mask(Box(int(columns.min()), int(rows.min()), x1, y1), size)
+    count = generator.integers(1, MAX_POINTS + 1) if kind == "points" else generator.integers(3, 7)
+    chosen = generator.integers(0, len(rows), count)
+    points = np.stack([columns[chosen], rows[chosen]], axis=1)
+    if kind == "points":
+        return mask & annotation_mask(Points(_pairs(points)), size)
+    return mask & annotation_mask(Scribble(_pairs(_along_axis(points))), size)
+
+
+def _pairs(points: np.ndarray) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in points]
+
+
+def _along_axis(points: np.ndarray) -> np.ndarray:
+    """Order points (P, 2) along their direction of largest spread, so that a line is no tangle."""
+    centred = points - points.mean(axis=0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    return points[np.argsort(centred @ axes[0], kind="stable")]
+
+
+def _fill_box(box: Box, size: tuple[int, int], picture: str) -> np.ndarray:
+    height, width = size
+    if box.x0 < box.x1 and box.y0 < box.y1:
+        x0, x1 = floor(max(0, box.x0)), ceil(min(width, box.x1))
+        y0, y1 = floor(max(0, box.y0)), ceil(min(height, box.y1))
+    else:
+        x0 = x1 = y0 = y1 = 0
+    if x0 >= x1 or y0 >= y1:
+        raise FcpError(
+            f"{picture}: {box} holds no pixel of the picture ({width}×{height} px); "
+            "expected x0 < x1 and y0 < y1 inside it"
+        )
+    mask = np.zeros(size, dtype=bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def _draw(
+    points: Sequence[tuple[float, float]], size: tuple[int, int], picture: str, *, joined: bool
+) -> np.ndarray:
+    """Draw discs at the points, and the line through them where they are joined."""
+    height, width = size
+    outside = [(x, y) for x, y in points if not (0 <= x < width and 0 <= y < height)]
+    if not points or outside:
+        reason = f"the point {outside[0]} lies outside" if outside else "no points are given for"
+        raise FcpError(f"{picture}: {reason} the picture ({width}×{height} px)")
+    radius = max(height, width) / 64
+    canvas = Image.new("1", (width, height))
+    draw = ImageDraw.Draw(canvas)
+    if joined:
+        draw.line(list(points), fill=1, width=max(1, round(2 * radius)))
+    for x, y in points:
+        draw.circle((x, y), radius, fill=1)
+    mask = np.array(canvas)
+    # Pillow may round a tiny disc away; the marked pixels themselves always count.
+    for x, y in points:
+        mask[int(y), int(x)] = True
+    return mask

@@ -1,0 +1,50 @@
+"""Between a picture's own size and the square that models see: resize, and the way back.
+
+Pictures are squashed, not letter-boxed (method, section 1). Sampling is by pixel centres
+(``align_corners=False``) in both directions, so that the way back meets the way there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def to_square(image: np.ndarray, size: int) -> Tensor:
+    """Squash a picture to a square, bilinear with antialiasing.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        size: side S of the square in px.
+
+    Returns:
+        (3, S, S) float32 RGB in 0 … 1.
+    """
+    pixels = torch.tensor(image).permute(2, 0, 1)[None]  # (1, 3, H, W) uint8, channels last
+    square = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+    return square[0].float() / 255
+
+
+def mask_to_square(mask: np.ndarray, size: int) -> Tensor:
+    """Squash a mask to a square by nearest neighbour: row i reads row floor(i·H/S).
+
+    Args:
+        mask: (H, W) bool.
+        size: side S of the square in px.
+
+    Returns:
+        (S, S) float32, 0 or 1.
+    """
+    pixels = torch.tensor(mask, dtype=torch.float32)[None, None]
+    return functional.interpolate(pixels, (size, size), mode="nearest")[0, 0]
+
+
+def logits_to_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring a map (H', W') of logits or probabilities to (H, W), bilinear."""
+    if logits.shape == size:
+        return logits
+    return functional.interpolate(
+        logits[None, None].float(), size, mode="bilinear", align_corners=False
+    )[0, 0]
