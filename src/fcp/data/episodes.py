@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fcp.config import from_dict, load_json
+from fcp.config import load_json
 from fcp.data.folds import class_name
 from fcp.data.lists import ClassLists
 from fcp.errors import FcpError
@@ -108,12 +108,14 @@ def _to_json(episodes: tuple[EpisodeSpec, ...]) -> bytes:
 
 def _read_specs(items: list[object], path: Path) -> Iterator[EpisodeSpec]:
     for index, item in enumerate(items):
-        where = f"{path}: episodes[{index}]"
-        if not isinstance(item, dict) or set(item) != {"query", "supports", "class_id"}:
-            raise FcpError(f"{where}: expected query, supports and class_id")
-        if not isinstance(item["supports"], list):
-            raise FcpError(f"{where}: expected a list of supports")
-        yield from_dict(EpisodeSpec, {**item, "supports": tuple(item["supports"])}, where)
+        match item:
+            case {"query": str(query), "supports": [*supports], "class_id": int(class_id)} if all(
+                isinstance(support, str) for support in supports
+            ):
+                yield EpisodeSpec(query, tuple(supports), class_id)
+            case _:
+                expected = "a query, a list of supports and a class_id"
+                raise FcpError(f"{path}: episodes[{index}]: expected {expected}")
 
 
 def _check_enough(lists: ClassLists, shots: int) -> None:

@@ -46,7 +46,7 @@ def train_lists(data: PascalVOC, fold: int, *, filtered: bool = True) -> ClassLi
     return make_lists(scan(data, "train"), allowed=base_classes(fold), banned=banned)
 
 
-def test_lists(data: PascalVOC, fold: int) -> ClassLists:
+def val_lists(data: PascalVOC, fold: int) -> ClassLists:
     """Return a fold's test lists: its novel classes in the val pictures.
 
     Raises:
