@@ -1,0 +1,143 @@
+"""Pictures with their region hierarchies and label maps, prepared once and kept on disk.
+
+Building a hierarchy takes a few tenths of a second a picture and training visits each picture many
+times, so the result is stored, one file a picture, and a second run starts at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fcp.data.images import read_image
+from fcp.data.regions import RegionTree, build_region_tree, map_features
+
+LONG_SIDE = 384  # px that a picture's longer side is reduced to
+VOC_BACKGROUND = (0, 255)
+
+
+@dataclass(frozen=True)
+class RegionSource:
+    """Where one training picture lies.
+
+    Attributes:
+        key: unique name, used as file name in the store.
+        image: the photo.
+        labels: label maps of it (class masks or human segmentations).
+        background: ids in the label maps that are no region.
+    """
+
+    key: str
+    image: Path
+    labels: tuple[Path, ...]
+    background: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RegionPicture:
+    """One prepared picture.
+
+    Attributes:
+        image: (H, W, 3) RGB, longer side ``LONG_SIDE``.
+        tree: its region hierarchy.
+        labels: (A, H, W) label maps.
+        background: ids in them that are no region.
+    """
+
+    image: NDArray[np.uint8]
+    tree: RegionTree
+    labels: NDArray[np.uint8]
+    background: tuple[int, ...]
+
+
+def voc_sources(root: Path, ids: Iterable[str]) -> list[RegionSource]:
+    """List VOC pictures by id; their label maps are class masks."""
+    return [
+        RegionSource(
+            key=f"voc-{i}",
+            image=root / "VOC2012" / "JPEGImages" / f"{i}.jpg",
+            labels=(root / "VOC2012" / "SegmentationClassAug" / f"{i}.png",),
+            background=VOC_BACKGROUND,
+        )
+        for i in ids
+    ]
+
+
+def bsds_sources(root: Path) -> list[RegionSource]:
+    """List all BSDS500 pictures; their label maps are what each annotator drew."""
+    base = root / "BSDS500"
+    return [
+        RegionSource(
+            key=f"bsds-{image.stem}",
+            image=image,
+            labels=tuple(
+                sorted((base / "regions" / image.parent.name).glob(f"{image.stem}_*.png"))
+            ),
+            background=(),
+        )
+        for image in sorted(base.glob("images/*/*.jpg"))
+    ]
+
+
+def prepare(
+    sources: Iterable[RegionSource],
+    store: Path,
+    encode: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]],
+) -> Iterator[RegionPicture]:
+    """Yield each source's prepared picture, building and storing what the store does not hold.
+
+    Args:
+        sources: pictures.
+        store: folder of ``KEY.npz`` files; made if missing.
+        encode: backbone maps of a picture, see ``regions.map_features``.
+    """
+    store.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        file = store / f"{source.key}.npz"
+        if not file.exists():
+            _write(_build(source, encode), file)
+        with np.load(file) as stored:
+            yield RegionPicture(
+                image=stored["image"],
+                tree=RegionTree(stored["leaves"], stored["children"]),
+                labels=stored["labels"],
+                background=source.background,
+            )
+
+
+def _build(
+    source: RegionSource, encode: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
+) -> RegionPicture:
+    image = read_image(source.image)
+    scale = LONG_SIDE / max(image.shape[:2])
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))  # width, height
+    reduced = np.array(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+    labels = []
+    for file in source.labels:
+        with Image.open(file) as label_map:
+            labels.append(np.asarray(label_map.resize(size, Image.Resampling.NEAREST)))
+    return RegionPicture(
+        image=reduced,
+        tree=build_region_tree(reduced, map_features(encode, reduced)),
+        labels=np.stack(labels),
+        background=source.background,
+    )
+
+
+def _write(picture: RegionPicture, file: Path) -> None:
+    partial = file.with_suffix(f".{os.getpid()}.tmp")
+    with partial.open("wb") as stream:
+        np.savez(
+            stream,
+            image=picture.image,
+            leaves=picture.tree.leaves,
+            children=picture.tree.children,
+            labels=picture.labels,
+        )
+    partial.replace(file)

@@ -1,0 +1,244 @@
+"""`tiny`: a promptable segmenter of SAM's architecture, small enough to travel in the package.
+
+Image encoder: MobileNetV2 with a feature pyramid down to stride 8. Prompt encoder and two-way mask
+decoder: those of SAM 2 (Ravi et al. 2024, arXiv 2408.00714) from transformers at a quarter of the
+size, whose decoder takes finer maps as skip connections; strides 4 and 2 of the trunk serve here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import MobileNetV2Config, MobileNetV2Model
+from transformers.models.sam2.configuration_sam2 import Sam2MaskDecoderConfig, Sam2PromptEncoderConfig
+from transformers.models.sam2.modeling_sam2 import Sam2MaskDecoder, Sam2PromptEncoder
+
+from fcp.encoders.base import PromptableSegmenter
+from fcp.errors import FcpError
+from fcp.structures import Decoded, Embedding
+
+STRIDE = 8  # of the embedding grid
+# Last block of each stride in transformers' MobileNetV2 (its layer list), and its channels.
+_STRIDE4_BLOCK, _PYRAMID_BLOCKS = 1, (4, 11, 15)
+_STEM_CHANNELS, _STRIDE4_CHANNELS, _PYRAMID_CHANNELS = 16, 24, (32, 96, 320)
+_BOX_CORNER_LABELS = (2.0, 3.0)
+
+
+class TinySegmenter(PromptableSegmenter):
+    """MobileNetV2 pyramid + SAM 2's prompt encoder and mask decoder.
+
+    Args:
+        width: C, channels of the embedding and of a prompt token.
+        image_size: side in px that pictures are brought to; the grid is an eighth of it.
+        decoder_width: hidden units of the decoder's feed-forward layers.
+    """
+
+    def __init__(
+        self, *, width: int = 128, image_size: int = 320, decoder_width: int = 512
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.image_size = image_size
+        self.image_encoder = PyramidEncoder(width)
+        self.prompt_encoder = Sam2PromptEncoder(
+            Sam2PromptEncoderConfig(hidden_size=width, image_size=image_size, patch_size=STRIDE)
+        )
+        self.mask_decoder = _mask_decoder(width, decoder_width)
+
+    def encode(self, images: Tensor) -> Embedding:
+        """Encode pictures (B, 3, H, W), RGB in 0 … 1, to an embedding of stride 8."""
+        size = (self.image_size, self.image_size)
+        if images.shape[-2:] != size:
+            images = F.interpolate(images, size, mode="bilinear", antialias=True)
+        stride2, stride4, grid = self.image_encoder(images * 2 - 1)
+        finer = (self.mask_decoder.conv_s0(stride2), self.mask_decoder.conv_s1(stride4))
+        return Embedding(image=grid, high_resolution=finer)
+
+    def decode(
+        self, embedding: Embedding, prompts: Tensor, mask_prompt: Tensor | None = None
+    ) -> Decoded:
+        """Draw one mask per picture from prompt tokens (B, N, C); see the interface."""
+        logits, iou = self.decode_candidates(embedding, prompts, mask_prompt, multimask=False)
+        return Decoded(logits=logits[:, 0], iou=iou[:, 0])
+
+    def decode_candidates(
+        self,
+        embedding: Embedding,
+        prompts: Tensor,
+        mask_prompt: Tensor | None,
+        *,
+        multimask: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw one mask, or three for a prompt that may mean a part or the whole.
+
+        Returns:
+            Logits (B, 1 or 3, 4h, 4w) and their estimated IoU (B, 1 or 3).
+        """
+        batch, _, height, width = embedding.image.shape
+        dense = self._dense_prompt(mask_prompt, batch, (height, width))
+        logits, iou, _, _ = self.mask_decoder(
+            image_embeddings=embedding.image,
+            image_positional_embeddings=self._grid_position(height, width),
+            sparse_prompt_embeddings=prompts[:, None],
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask,
+            high_resolution_features=list(embedding.high_resolution),
+        )
+        return logits[:, 0], iou[:, 0]
+
+    def embed_prompts(
+        self,
+        *,
+        points: Tensor | None = None,
+        point_labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+    ) -> Tensor:
+        """Turn points and boxes into tokens; a box is its two corners with labels 2 and 3."""
+        coordinates, labels = [], []
+        if boxes is not None:
+            coordinates.append(boxes.reshape(-1, 2, 2))
+            labels.append(boxes.new_tensor(_BOX_CORNER_LABELS).expand(len(boxes), 2))
+        if points is not None:
+            given = point_labels if point_labels is not None else torch.ones_like(points[..., 0])
+            coordinates.append(points)
+            labels.append(given.to(points.dtype))
+        if not coordinates:
+            raise FcpError("embed_prompts: expected points or boxes, got neither")
+        # The prompt encoder counts in pixels and adds half a pixel.
+        pixels = torch.cat(coordinates, 1).float() * self.image_size - 0.5
+        kinds = torch.cat(labels, 1)[:, None].long()
+        # Half precision would move a corner by a pixel.
+        with torch.autocast(pixels.device.type, enabled=False):
+            return self.prompt_encoder._embed_points(pixels[:, None], kinds, pad=False)[:, 0]
+
+    def _dense_prompt(self, mask_prompt: Tensor | None, batch: int, grid: tuple[int, int]) -> Tensor:
+        if mask_prompt is None:
+            no_mask = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+            return no_mask.expand(batch, -1, *grid)
+        size = (4 * grid[0], 4 * grid[1])
+        resized = F.interpolate(mask_prompt, size, mode="bilinear", align_corners=False)
+        return self.prompt_encoder.mask_embed(resized)
+
+    def _grid_position(self, height: int, width: int) -> Tensor:
+        code = self.prompt_encoder.shared_embedding
+        reference = code.positional_embedding
+        y = (torch.arange(height, device=reference.device) + 0.5) / height
+        x = (torch.arange(width, device=reference.device) + 0.5) / width
+        cells = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (h, w, 2), x first
+        with torch.autocast(reference.device.type, enabled=False):
+            return code(cells).permute(2, 0, 1)[None]
+
+
+class PyramidEncoder(nn.Module):
+    """MobileNetV2 with a top-down pyramid: picture in -1 … 1 → maps of stride 2, 4 and 8."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.trunk = MobileNetV2Model(MobileNetV2Config(), add_pooling_layer=False)
+        # The last 1×1 convolution serves classification only.
+        self.trunk.conv_1x1 = nn.Identity()
+        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in _PYRAMID_CHANNELS)
+        self.mix = nn.ModuleList(MixBlock(width) for _ in _PYRAMID_CHANNELS)
+        self.norm = nn.GroupNorm(1, width)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (B, 16, H/2, W/2), (B, 24, H/4, W/4) and (B, C, H/8, W/8)."""
+        stride2, stride4, *levels = self.levels(pixels)
+        top = None
+        for lateral, mix, level in reversed(
+            list(zip(self.lateral, self.mix, levels, strict=True))
+        ):
+            merged = lateral(level)
+            if top is not None:
+                merged = merged + F.interpolate(top, level.shape[-2:], mode="bilinear")
+            top = mix(merged)
+        return stride2, stride4, self.norm(top)
+
+    def levels(self, pixels: Tensor) -> list[Tensor]:
+        """Return the trunk's maps of strides 2, 4, 8, 16 and 32."""
+        x = self.trunk.conv_stem(pixels)
+        maps = [x]
+        for index, block in enumerate(self.trunk.layer):
+            x = block(x)
+            if index in (_STRIDE4_BLOCK, *_PYRAMID_BLOCKS):
+                maps.append(x)
+        return maps
+
+
+class MixBlock(nn.Module):
+    """Residual block: depthwise 5×5 convolution, then a pointwise bottleneck of twice the width."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.spatial = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.norm = nn.GroupNorm(1, width)
+        self.expand = nn.Conv2d(width, 2 * width, 1)
+        self.reduce = nn.Conv2d(2 * width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, h, w) to the same shape."""
+        return x + self.reduce(F.gelu(self.expand(self.norm(self.spatial(x)))))
+
+
+def build_tiny(weights: str | None, **options: int) -> TinySegmenter:
+    """Build a ``TinySegmenter``; ``weights`` is a safetensors file of its own state, or None.
+
+    Raises:
+        FcpError: the file does not hold this architecture.
+    """
+    segmenter = TinySegmenter(**options)
+    if weights is not None:
+        load_tiny(segmenter, Path(weights))
+    return segmenter
+
+
+def load_tiny(segmenter: TinySegmenter, file: Path) -> None:
+    """Fill ``segmenter`` from a safetensors file, strictly.
+
+    Raises:
+        FcpError: the file is missing or does not hold this architecture.
+    """
+    try:
+        segmenter.load_state_dict(load_file(file))
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise FcpError(f"{file}: not the weights of this tiny segmenter ({reason})") from error
+
+
+def _mask_decoder(width: int, feed_forward: int) -> Sam2MaskDecoder:
+    decoder = Sam2MaskDecoder(
+        Sam2MaskDecoderConfig(
+            hidden_size=width,
+            mlp_dim=feed_forward,
+            num_attention_heads=4,
+            iou_head_hidden_dim=width,
+            dynamic_multimask_via_stability=False,
+            attn_implementation="sdpa",
+        )
+    )
+    # The skips come straight from the trunk, so their 1×1 convolutions take its channels; whether
+    # an object is there at all is a question of video tracking, and is not asked here.
+    decoder.conv_s0 = nn.Conv2d(_STEM_CHANNELS, width // 8, 1)
+    decoder.conv_s1 = nn.Conv2d(_STRIDE4_CHANNELS, width // 4, 1)
+    decoder.obj_score_token.requires_grad_(False)
+    decoder.pred_obj_score_head.requires_grad_(False)
+    return decoder
+
+
+def start_trunk(encoder: PyramidEncoder, weights: str) -> None:
+    """Start the trunk from ImageNet: MobileNetV2 in transformers' layout, a folder or a hub id.
+
+    Raises:
+        FcpError: nothing of that layout is there.
+    """
+    try:
+        source = MobileNetV2Model.from_pretrained(weights, add_pooling_layer=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FcpError(f"{weights}: no MobileNetV2 could be read there ({reason})") from error
+    source.conv_1x1 = nn.Identity()
+    encoder.trunk.load_state_dict(source.state_dict())

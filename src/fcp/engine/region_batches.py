@@ -1,0 +1,215 @@
+"""Batches for class-agnostic training: fresh crops, regions of all kinds, and prompts for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import scipy.ndimage
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fcp.data.region_store import RegionPicture
+from fcp.data.regions import IGNORE, draw_label_regions, draw_tree_regions
+
+PromptKind = Literal["point", "points", "box", "mask", "box+mask"]
+# Shares of the steps; coarse masks are what the attention-based pseudo mask will look like.
+_KIND_SHARES = (0.12, 0.13, 0.30, 0.33, 0.12)
+_LABEL_SHARE = 0.5  # of the regions, those that people drew; the rest come from the hierarchy
+_POINTS = 5
+_STRIDE = 2  # of the targets: the decoder's logits have half the picture's side
+
+Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+class RegionBatches(Dataset[dict[str, Tensor | str]]):
+    """Step number → batch, drawn from (seed, step) alone.
+
+    A batch holds ``images`` (B, 3, S, S) in 0 … 1; ``targets`` and ``valid`` (B·M, S/2, S/2);
+    ``kind``, the prompt kind of the whole batch; ``points`` (B·M, P, 2) and ``boxes`` (B·M, 4) as
+    fractions; ``point_labels`` (B·M, P), -1 padding; ``coarse`` (B·M, 1, g, g) mask logits.
+
+    Args:
+        pictures: prepared pictures, kept in memory.
+        batch: pictures a step.
+        masks: M, regions a picture.
+        image_size: S.
+        seed: of the draw.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[RegionPicture],
+        *,
+        batch: int,
+        masks: int,
+        image_size: int,
+        seed: int,
+    ) -> None:
+        self._pictures = pictures
+        self._batch, self._masks, self._size, self._seed = batch, masks, image_size, seed
+
+    def __getitem__(self, step: int) -> dict[str, Tensor | str]:
+        """Draw the batch of a step."""
+        rng = np.random.default_rng((self._seed, step))
+        kind = str(rng.choice(get_args(PromptKind), p=_KIND_SHARES))
+        images, targets, valid = [], [], []
+        while len(images) < self._batch:
+            picture = self._pictures[rng.integers(len(self._pictures))]
+            crop = draw_crop(picture.image.shape[:2], rng)
+            regions, known = self._draw_regions(picture, crop, rng)
+            if not regions:
+                continue
+            flip = rng.random() < 0.5
+            order = rng.choice(len(regions), self._masks, replace=len(regions) < self._masks)
+            chosen = np.stack([regions[i] for i in order])
+            images.append(self._image(picture, crop, flip=flip, rng=rng))
+            targets.append(chosen[..., ::-1] if flip else chosen)
+            valid.append(np.stack([known[i] for i in order])[..., :: -1 if flip else 1])
+        masks = np.concatenate(targets)
+        prompts = [draw_prompts(mask, kind, rng) for mask in masks]
+        return {
+            "images": torch.stack(images),
+            "targets": torch.from_numpy(masks.astype(np.float32)),
+            "valid": torch.from_numpy(np.concatenate(valid).astype(np.float32)),
+            "kind": kind,
+            **{
+                name: torch.from_numpy(np.stack([p[name] for p in prompts]))
+                for name in prompts[0]
+            },
+        }
+
+    def _draw_regions(
+        self, picture: RegionPicture, crop: tuple[slice, slice], rng: np.random.Generator
+    ) -> tuple[list[Mask], list[Mask]]:
+        """Return masks and, for each, where its label is known."""
+        side = self._size // _STRIDE
+        from_labels = rng.binomial(self._masks, _LABEL_SHARE)
+        labels = resize_nearest(picture.labels[rng.integers(len(picture.labels))][crop], side)
+        drawn = draw_label_regions(labels, rng, from_labels, background=picture.background)
+        leaves = resize_nearest(picture.tree.leaves[crop], side)
+        grown = draw_tree_regions(picture.tree, leaves, rng, self._masks - len(drawn))
+        known = labels != IGNORE if IGNORE in picture.background else np.ones_like(labels, bool)
+        everywhere = np.ones((side, side), dtype=bool)
+        return drawn + grown, [known] * len(drawn) + [everywhere] * len(grown)
+
+    def _image(
+        self,
+        picture: RegionPicture,
+        crop: tuple[slice, slice],
+        *,
+        flip: bool,
+        rng: np.random.Generator,
+    ) -> Tensor:
+        pixels = torch.from_numpy(picture.image[crop].copy()).permute(2, 0, 1)[None].float() / 255
+        size = (self._size, self._size)
+        pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True)[0]
+        return jitter_colour(pixels.flip(-1) if flip else pixels, rng)
+
+
+def draw_crop(size: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:
+    """Draw a crop of 30 … 100 % of the area whose sides differ in scale by at most 4/3."""
+    area, stretch = rng.uniform(0.3, 1.0), np.exp(rng.uniform(-0.29, 0.29))
+    height = min(size[0], round(size[0] * np.sqrt(area) * stretch))
+    width = min(size[1], round(size[1] * np.sqrt(area) / stretch))
+    top, left = rng.integers(size[0] - height + 1), rng.integers(size[1] - width + 1)
+    return slice(top, top + height), slice(left, left + width)
+
+
+def jitter_colour(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Change brightness, contrast and saturation of (3, H, W) in 0 … 1; sometimes drop colour."""
+    brightness, contrast, saturation = rng.uniform(0.65, 1.35, size=3).tolist()
+    if rng.random() < 0.1:
+        saturation = 0.0
+    grey = pixels.mean(0, keepdim=True)
+    pixels = grey + (pixels - grey) * saturation
+    return ((pixels - pixels.mean()) * contrast + pixels.mean() * brightness).clamp(0, 1)
+
+
+def resize_nearest(labels: NDArray[np.integer], side: int) -> NDArray[np.integer]:
+    """Bring (H, W) to (side, side) by taking the value under each cell's centre."""
+    rows = ((np.arange(side) + 0.5) * labels.shape[0] / side).astype(int)
+    columns = ((np.arange(side) + 0.5) * labels.shape[1] / side).astype(int)
+    return labels[rows[:, None], columns]
+
+
+def draw_prompts(mask: Mask, kind: str, rng: np.random.Generator) -> dict[str, Array]:
+    """Draw what a person or the FCP head might give for a region.
+
+    Args:
+        mask: (h, w), not empty.
+        kind: one of ``PromptKind``.
+        rng: source of the draw.
+
+    Returns:
+        ``points``, ``point_labels``, ``boxes`` and ``coarse`` of the batch, for one region.
+    """
+    points = np.zeros((_POINTS, 2), dtype=np.float32)
+    labels = np.full(_POINTS, -1, dtype=np.float32)
+    if kind in ("point", "points"):
+        inside = 1 if kind == "point" else int(rng.integers(2, _POINTS))
+        outside = 0 if kind == "point" else _POINTS - inside
+        points[:inside] = draw_points(mask, inside, rng)
+        labels[:inside] = 1
+        if outside and not mask.all():
+            points[inside:] = draw_points(~mask, outside, rng)
+            labels[inside:] = 0
+    return {
+        "points": points,
+        "point_labels": labels,
+        "boxes": jittered_box(mask, rng),
+        "coarse": coarse_mask(mask, rng),
+    }
+
+
+def draw_points(mask: Mask, count: int, rng: np.random.Generator) -> Array:
+    """Draw pixel centres of a mask as x, y fractions: (count, 2)."""
+    rows, columns = np.nonzero(mask)
+    chosen = rng.integers(len(rows), size=count)
+    height, width = mask.shape
+    x, y = (columns[chosen] + 0.5) / width, (rows[chosen] + 0.5) / height
+    return np.stack([x, y], axis=1).astype(np.float32)
+
+
+def jittered_box(mask: Mask, rng: np.random.Generator) -> Array:
+    """Return x0, y0, x1, y1 as fractions, each moved by up to 5 % of the box's side."""
+    x0, y0, x1, y1 = mask_box(mask)
+    sides = np.array([x1 - x0, y1 - y0] * 2)
+    moved = np.array([x0, y0, x1, y1]) + np.clip(rng.normal(0, 0.03, 4), -0.05, 0.05) * sides
+    return moved.clip(0, 1).astype(np.float32)
+
+
+def mask_box(mask: Mask) -> tuple[float, float, float, float]:
+    """Return the tight box of a mask as fractions of width and height."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    height, width = mask.shape
+    return (
+        columns[0] / width,
+        rows[0] / height,
+        (columns[-1] + 1) / width,
+        (rows[-1] + 1) / height,
+    )
+
+
+def coarse_mask(mask: Mask, rng: np.random.Generator) -> Array:
+    """Blur, weaken and disturb a mask until it looks like a pseudo mask: (1, g, g) logits.
+
+    The grid is 20 or 40 cells, the blur up to 2 cells, and smooth noise makes false parts and
+    holes, since attention covers neither exactly.
+    """
+    side = int(rng.choice((20, 40)))
+    zoom = mask.shape[0] // side
+    soft = mask[: side * zoom, : side * zoom].reshape(side, zoom, side, zoom).mean((1, 3))
+    soft = scipy.ndimage.gaussian_filter(soft, rng.uniform(0, 2) * side / 40)
+    noise = rng.normal(size=(side, side))
+    noise = scipy.ndimage.gaussian_filter(noise, rng.uniform(0.5, 5) * side / 40)
+    soft = soft + rng.uniform(0, 0.35) * noise / (noise.std() + 1e-6)
+    probability = np.clip(soft * rng.uniform(0.6, 1.1), 1e-3, 1 - 1e-3)
+    return np.log(probability / (1 - probability))[None].repeat(
+        40 // side, 1
+    ).repeat(40 // side, 2).astype(np.float32)

@@ -1,0 +1,76 @@
+"""`fcp train` for the class-agnostic stage: pictures in, `segmenter.safetensors` out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from fcp.data.folds import PASCAL5I_FOLDS
+from fcp.data.pascal import PascalVOC
+from fcp.data.region_store import RegionSource, bsds_sources, prepare, voc_sources
+from fcp.encoders.tiny import PyramidEncoder, TinySegmenter, load_tiny, start_trunk
+from fcp.engine.loop import Report, fit
+from fcp.engine.promptable import PromptableStage
+from fcp.engine.recipe import SegmenterRecipe
+from fcp.engine.region_batches import RegionBatches
+
+WEIGHTS = "segmenter.safetensors"
+
+
+def train_segmenter(
+    recipe: SegmenterRecipe, *, data_root: Path, out: Path, resume: bool, report: Report
+) -> None:
+    """Train the promptable segmenter and write its weights to ``out/segmenter.safetensors``.
+
+    The region hierarchies are kept in ``out.parent/regions``, so that runs side by side share them.
+
+    Raises:
+        FcpError: data or starting weights are missing, or the loss is not finite.
+    """
+    torch.manual_seed(recipe.seed)
+    model = TinySegmenter(**recipe.options)
+    start_trunk(model.image_encoder, recipe.backbone_weights)
+    sources = region_sources(data_root, tuple(recipe.exclude_folds))
+    report(f"{len(sources)} pictures; preparing those whose regions are not stored yet")
+    encode = trunk_features(model.image_encoder)
+    pictures = list(prepare(sources, out.parent / "regions", encode))
+    if recipe.start is not None:
+        load_tiny(model, Path(recipe.start) / WEIGHTS)
+    batches = RegionBatches(
+        pictures,
+        batch=recipe.optim.batch,
+        masks=recipe.masks,
+        image_size=model.image_size,
+        seed=recipe.seed,
+    )
+    stage = PromptableStage(model, batches)
+    fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)
+    partial = out / f"{WEIGHTS}.tmp"
+    save_file(model.state_dict(), partial)
+    partial.replace(out / WEIGHTS)
+
+
+def region_sources(data_root: Path, exclude_folds: tuple[int, ...]) -> list[RegionSource]:
+    """List BSDS500 and the VOC training pictures that show no class of the excluded folds."""
+    novel = {c for fold in exclude_folds for c in PASCAL5I_FOLDS[fold]}
+    present = PascalVOC(data_root).present_classes("trainaug")
+    ids = [picture for picture, classes in present.items() if not novel & set(classes)]
+    return bsds_sources(data_root) + voc_sources(data_root, ids)
+
+
+def trunk_features(
+    encoder: PyramidEncoder,
+) -> "Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]":
+    """Return a function from a picture to the trunk's maps of strides 8, 16 and 32."""
+
+    def encode(image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+        with torch.inference_mode():
+            levels = encoder.eval().levels(pixels)[2:]
+        return [level[0].float().numpy() for level in levels]
+
+    return encode
