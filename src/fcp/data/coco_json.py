@@ -77,7 +77,7 @@ def _paint(annotation: Mapping[str, Any], size: tuple[int, int], file: Path) -> 
         else:
             runs = shape
         mask = rle_tools.decode(runs).astype(bool)
-    except (TypeError, ValueError, IndexError) as error:
+    except Exception as error:  # pycocotools raises nothing finer on an odd shape
         raise FcpError(f"{file}: annotation {annotation.get('id')}: bad segmentation") from error
     if mask.shape != size:
         raise FcpError(f"{file}: annotation {annotation.get('id')}: not of its picture's size")

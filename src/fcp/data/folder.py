@@ -118,7 +118,9 @@ def _find_json(folder: Path) -> Path | None:
         if folder.suffix.lower() == ".json":
             return folder
         raise FcpError(f"{folder}: expected a folder of examples or a COCO JSON")
-    has_masks = any(_is_mask_file(path) and path.stem.endswith("_mask") for path in _files(folder))
+    has_masks = any(
+        _is_mask_file(path) and path.stem.endswith(MASK_SUFFIX) for path in _files(folder)
+    )
     found = [path for path in _files(folder) if path.suffix.lower() == ".json"]
     if has_masks or _has_two_folders(folder) or not found:
         return None

@@ -177,9 +177,7 @@ def _to_rgb(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.convert("RGB"))
 
 
-def _size_message(
-    name: str, got: tuple[int, ...], picture: str, expected: tuple[int, int]
-) -> str:
+def _size_message(name: str, got: tuple[int, ...], picture: str, expected: tuple[int, int]) -> str:
     height, width = cast(tuple[int, int], got)
     message = (
         f"{name}: the mask is {width}×{height} px but {picture} is {expected[1]}×{expected[0]} px"

@@ -1,0 +1,125 @@
+"""Pixel counts → IoU, precision and recall, pooled as few-shot segmentation does it.
+
+Per class the counts are summed over all episodes before any division; mIoU is the mean over the
+classes. The mean of the episodes' own IoUs is another number and has its own name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pixels by prediction and truth: true and false positives and negatives."""
+
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+    tn: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn
+        )
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union; 1 where nothing was there and nothing was found."""
+        union = self.tp + self.fp + self.fn
+        return self.tp / union if union else 1.0
+
+    @property
+    def precision(self) -> float:
+        """Share of the found pixels that are right; 0 where nothing was found."""
+        return self.tp / (self.tp + self.fp) if self.tp + self.fp else 0.0
+
+    @property
+    def recall(self) -> float:
+        """Share of the true pixels that were found; 0 where nothing was there."""
+        return self.tp / (self.tp + self.fn) if self.tp + self.fn else 0.0
+
+    @property
+    def background(self) -> Counts:
+        """The same pixels with background taken as what is to be found."""
+        return Counts(tp=self.tn, fp=self.fn, fn=self.fp, tn=self.tp)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a set of masks scores; all values 0 … 1.
+
+    Attributes:
+        miou: mean of ``class_iou`` over the classes that were drawn.
+        fb_iou: mean of the IoUs of foreground and background, pooled over all classes.
+        precision: pooled for each class, mean over the classes that were drawn.
+        recall: pooled for each class, mean over the classes that were drawn.
+        class_iou: class name → ΣI/ΣU, for the classes that were drawn.
+        mean_episode_iou: mean of each episode's own IoU: not mIoU.
+    """
+
+    miou: float
+    fb_iou: float
+    precision: float
+    recall: float
+    class_iou: dict[str, float]
+    mean_episode_iou: float
+
+
+def count_pixels(prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> Counts:
+    """Count a binary mask against the true one.
+
+    Args:
+        prediction: (H, W) bool.
+        target: (H, W) bool.
+        valid: (H, W) bool, pixels that count; None for all.
+    """
+    codes = 2 * target.long() + prediction.long()  # (H, W): 0 tn, 1 fp, 2 fn, 3 tp
+    chosen = codes.reshape(-1) if valid is None else codes[valid]
+    tn, fp, fn, tp = torch.bincount(chosen, minlength=4).tolist()
+    return Counts(tp=tp, fp=fp, fn=fn, tn=tn)
+
+
+class ScoreBoard:
+    """Sums the counts of many episodes by class; boards of several workers can be merged."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Counts] = {}
+        self._episode_ious: list[float] = []
+
+    def add(self, name: str, counts: Counts) -> None:
+        """Add one episode of the class of that name."""
+        self._add_counts(name, counts)
+        self._episode_ious.append(counts.iou)
+
+    def merge(self, other: ScoreBoard) -> None:
+        """Add all that another worker's board holds; the order of merging changes no number."""
+        for name, counts in other._counts.items():
+            self._add_counts(name, counts)
+        self._episode_ious.extend(other._episode_ious)
+
+    def compute(self) -> Scores:
+        """Divide the sums.
+
+        Raises:
+            ValueError: no episode was added.
+        """
+        if not self._counts:
+            raise ValueError("compute: no episode was added")
+        by_class = self._counts.values()
+        pooled = sum(by_class, Counts())
+        return Scores(
+            miou=fmean(counts.iou for counts in by_class),
+            fb_iou=(pooled.iou + pooled.background.iou) / 2,
+            precision=fmean(counts.precision for counts in by_class),
+            recall=fmean(counts.recall for counts in by_class),
+            class_iou={name: counts.iou for name, counts in self._counts.items()},
+            mean_episode_iou=fmean(self._episode_ious),
+        )
+
+    def _add_counts(self, name: str, counts: Counts) -> None:
+        self._counts[name] = self._counts.get(name, Counts()) + counts

@@ -1,0 +1,121 @@
+"""FCP as a predictor: what the frozen encoders see in a picture is computed once and kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import partial
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from fcp.evaluation.evaluate import MASK, Example, Picture
+from fcp.model import FCP
+from fcp.structures import BackboneFeatures, Embedding, Output, QueryFeatures, SupportSet
+
+ATTENTION = "attention"
+CONVENTIONAL = "conventional"
+DEFAULT_CACHE_BYTES = 1 << 30
+
+T = TypeVar("T")
+
+
+class FCPPredictor:
+    """Segments queries with an FCP model, keeping encoder outputs by picture id.
+
+    A query's features are kept by picture, a support's by picture and class (its mask changes its
+    stage-4 map). The oldest are dropped when they exceed the memory allowed.
+
+    Args:
+        model: the model, on the device where it shall run.
+        cache_bytes: memory allowed for what is kept, in bytes.
+    """
+
+    def __init__(self, model: FCP, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        self.model = model.eval()
+        self._cache = _BoundedCache(cache_bytes)
+
+    @torch.inference_mode()
+    def __call__(self, supports: Sequence[Example], query: Picture) -> Mapping[str, Tensor]:
+        """Return ``"mask"`` and both pseudo masks as probability maps (H', W').
+
+        ``"attention"`` is missing where the model has a single step and so no attention mask.
+        """
+        support = self._prepare_support(supports)
+        prepared = self._cache.get(("query", query.id), partial(self._prepare_query, query))
+        return _maps(self.model.match(support, prepared))
+
+    def _prepare_query(self, query: Picture) -> QueryFeatures:
+        return self.model.encode_query(self._to_device(query.image()))
+
+    def _prepare_support(self, supports: Sequence[Example]) -> SupportSet:
+        encoded = [
+            self._cache.get((example.id, example.class_id), partial(self._encode, example))
+            for example in supports
+        ]
+        features = BackboneFeatures(
+            mid=torch.cat([item.mid for item, _, _ in encoded]),
+            high=torch.cat([item.high for item, _, _ in encoded]),
+        )
+        embedding = Embedding(
+            image=torch.cat([item.image for _, item, _ in encoded]),
+            high_resolution=tuple(
+                torch.cat(maps)
+                for maps in zip(*(item.high_resolution for _, item, _ in encoded), strict=True)
+            ),
+        )
+        masks = torch.cat([mask for _, _, mask in encoded])[None]  # (1, K, S, S)
+        return self.model.prepare_support(features, embedding, masks)
+
+    def _encode(self, example: Example) -> tuple[BackboneFeatures, Embedding, Tensor]:
+        image, mask = self._to_device(example.image()), self._to_device(example.mask())
+        features = self.model.backbone(image, mask[:, None])
+        return features, self.model.segmenter.encode(image), mask
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        """Add the batch axis and go where the model's weights are."""
+        return tensor[None].to(next(self.model.parameters()).device)
+
+
+class _BoundedCache:
+    """Least recently used values, dropped when their tensors exceed a number of bytes."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.held = 0
+        self._values: OrderedDict[Hashable, object] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the value kept under a key, made now if it is not there."""
+        if key not in self._values:
+            self._values[key] = make()
+            self.held += _bytes_of(self._values[key])
+        self._values.move_to_end(key)
+        value = cast(T, self._values[key])
+        while self.held > self.capacity and self._values:
+            _, dropped = self._values.popitem(last=False)
+            self.held -= _bytes_of(dropped)
+        return value
+
+
+def _maps(output: Output) -> dict[str, Tensor]:
+    maps = {
+        MASK: output.mask_logits[0].sigmoid(),
+        CONVENTIONAL: output.conventional_mask[0].mean(dim=0),
+    }
+    if output.attention_masks.shape[2] > 0:
+        maps[ATTENTION] = output.attention_masks[0, :, -1].mean(dim=0)
+    return maps
+
+
+def _bytes_of(value: object) -> int:
+    """Count the bytes of all tensors in nested tuples and dataclasses."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    if isinstance(value, tuple):
+        return sum(_bytes_of(item) for item in value)
+    if is_dataclass(value):
+        return sum(_bytes_of(getattr(value, field.name)) for field in fields(value))
+    return 0
