@@ -62,7 +62,7 @@ class HeadConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that no head can have."""
-        _check_types(self)
+        check(self)
         _require(self.width >= 4 and self.width % 4 == 0, "width", "a multiple of 4", self.width)
         _require(
             self.heads >= 1 and self.width % self.heads == 0,
@@ -74,6 +74,14 @@ class HeadConfig:
         _require(self.steps >= 1, "steps", "at least 1", self.steps)
         for name in ("attention_dropout", "matching_dropout", "feature_dropout"):
             _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
+        if self.matching == "pixel":
+            why = "with matching 'pixel' (VRP-SAM)"
+            _require(self.features != "F+G", "features", f"'F' or 'G' {why}", self.features)
+            attention_free = self.pseudo_mask == "conventional"
+            _require(attention_free, "pseudo_mask", f"'conventional' {why}", self.pseudo_mask)
+        if self.mask_prompt:
+            has_mask = self.pseudo_mask == "attention" and self.steps >= 2
+            _require(has_mask, "mask_prompt", "false unless attention masks exist (steps ≥ 2)", True)
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ class BackboneConfig:
 
     def __post_init__(self) -> None:
         """Check the types of what was given."""
-        _check_types(self)
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ class SegmenterConfig:
 
     def __post_init__(self) -> None:
         """Check the types of what was given."""
-        _check_types(self)
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -125,8 +133,42 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse a size that leaves no grid."""
-        _check_types(self)
+        check(self)
         _require(self.image_size >= 32, "image_size", "at least 32", self.image_size)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the loss terms (Eq. 15): total = prompt + 0.5·guide + 0.05·ortho."""
+
+    prompt: float = 1.0
+    guide: float = 0.5
+    ortho: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Check the types of what was given."""
+        check(self)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weight of each named term in the total (Eq. 15); the defaults are the paper's.
+
+    Attributes:
+        prompt: on the predicted mask (Eq. 13).
+        guide: on the attention-based pseudo masks (Eq. 9).
+        ortho: on the similarity of the tokens' attention maps (Eq. 14).
+    """
+
+    prompt: float = 1.0
+    guide: float = 0.5
+    ortho: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse weights that would reward an error."""
+        check(self)
+        for name in ("prompt", "guide", "ortho"):
+            _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
 
 
 ConfigT = TypeVar("ConfigT")
@@ -224,7 +266,7 @@ def _require(holds: bool, name: str, expected: str, got: object) -> None:
         raise FcpError(f"{name}: expected {expected}, got {got!r}")
 
 
-def _check_types(config: Any) -> None:  # noqa: ANN401  (any dataclass)
+def check(config: Any) -> None:  # noqa: ANN401  (any dataclass)
     """Check each field against its annotation: plain types, unions with None and Literals."""
     for name, hint in get_type_hints(type(config)).items():
         value = getattr(config, name)
