@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +82,9 @@ class HeadConfig:
             _require(attention_free, "pseudo_mask", f"'conventional' {why}", self.pseudo_mask)
         if self.mask_prompt:
             has_mask = self.pseudo_mask == "attention" and self.steps >= 2
-            _require(has_mask, "mask_prompt", "false unless attention masks exist (steps ≥ 2)", True)
+            _require(
+                has_mask, "mask_prompt", "false unless attention masks exist (steps ≥ 2)", True
+            )
 
 
 @dataclass(frozen=True)
@@ -139,19 +142,6 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the loss terms (Eq. 15): total = prompt + 0.5·guide + 0.05·ortho."""
-
-    prompt: float = 1.0
-    guide: float = 0.5
-    ortho: float = 0.05
-
-    def __post_init__(self) -> None:
-        """Check the types of what was given."""
-        check(self)
-
-
-@dataclass(frozen=True)
-class LossWeights:
     """Weight of each named term in the total (Eq. 15); the defaults are the paper's.
 
     Attributes:
@@ -189,7 +179,7 @@ def from_dict(cls: type[ConfigT], values: Mapping[str, Any], where: str = "confi
         raise FcpError(f"{where}: expected a mapping of settings, got {values!r}")
     hints = get_type_hints(cls)
     names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - names)
+    unknown = sorted(set(values) - names, key=str)
     if unknown:
         raise FcpError(
             f"{where}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(names))}"
@@ -218,11 +208,12 @@ def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
         FcpError: the file is missing or no mapping, or an override is not ``key=value``.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise FcpError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    except UnicodeDecodeError as error:
+        raise FcpError(f"{path}: not valid YAML (no UTF-8 text)") from error
+    values = _parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise FcpError(f"{path}: expected a mapping of settings")
     for override in overrides:
@@ -258,7 +249,25 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
             raise FcpError(
                 f"{override!r}: {parent!r} is a single value and has no settings below it"
             )
-    values[last] = yaml.safe_load(text)
+    values[last] = _parse_yaml(text, repr(override))
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads ``1e-4`` as a number, as YAML 1.2 does; PyYAML alone makes it a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401  (whatever the text holds)
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise FcpError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
 
 
 def _require(holds: bool, name: str, expected: str, got: object) -> None:
