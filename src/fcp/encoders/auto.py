@@ -1,0 +1,160 @@
+"""Any backbone of transformers' ``AutoBackbone``, or any plain ViT, as class-consistent backbone.
+
+DINOv2, DINOv3, Swin, ConvNeXt and so on. Their last stage cannot in general be run on a masked
+map (tokens attend to one another), so for a support picture the mask multiplies the high-level
+map itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING, MODEL_MAPPING
+
+from fcp.encoders.base import Backbone
+from fcp.encoders.hub import load_config, load_model, make_config, refuse_both
+from fcp.encoders.pixels import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Normalise,
+    grid_of,
+    mask_like,
+    resize,
+    to_grid,
+)
+from fcp.errors import FcpError
+from fcp.structures import BackboneFeatures
+
+
+class AutoEncoder(Backbone):
+    """Mid-level map: two intermediate stages (or layers of a ViT); high-level map: the last one.
+
+    Args:
+        model: a transformers backbone, or a ViT that returns its layers' tokens.
+        layers: indices of the two mid-level stages; 0 is the patch embedding.
+        image_size: square size (px) to run at; None for the picture's own, rounded to patches.
+        normalise: the model's own normalisation.
+    """
+
+    model: Any  # transformers' outputs are loosely typed
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        layers: Sequence[int],
+        image_size: int | None,
+        normalise: Normalise,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.normalise = normalise
+        self.layers = tuple(layers)
+        self.image_size = image_size
+        patch = getattr(model.config, "patch_size", 1)
+        self.patch = patch if isinstance(patch, int) else patch[0]
+        self.mid_channels = sum(_channels(model, layer) for layer in self.layers)
+        self.high_channels = _channels(model, -1)
+
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
+        """Encode pictures (B, 3, H, W); see ``Backbone``. The grid is H/8 × W/8."""
+        grid = grid_of(images)
+        pixels = self.normalise(resize(images, self._input_size(images)))
+        maps = [to_grid(feature, grid) for feature in self._stages(pixels)]
+        high = maps[-1] if mask is None else maps[-1] * mask_like(mask, maps[-1])
+        return BackboneFeatures(mid=torch.cat(maps[:-1], 1), high=high)
+
+    def _input_size(self, images: Tensor) -> tuple[int, int]:
+        if self.image_size is not None:
+            return self.image_size, self.image_size
+        height, width = (max(1, round(side / self.patch)) for side in images.shape[-2:])
+        return height * self.patch, width * self.patch
+
+    def _stages(self, pixels: Tensor) -> list[Tensor]:
+        """Run the model on (B, 3, H, W); the chosen stages and the last one as (B, C, h', w')."""
+        if hasattr(self.model, "out_features"):
+            return list(self.model(pixels).feature_maps)
+        hidden = self.model(pixels, output_hidden_states=True).hidden_states
+        height, width = (side // self.patch for side in pixels.shape[-2:])
+        patches = [hidden[layer][:, -height * width :] for layer in (*self.layers, -1)]
+        return [tokens.transpose(1, 2).unflatten(2, (height, width)) for tokens in patches]
+
+
+def build_auto(
+    weights: str | None,
+    *,
+    layers: Sequence[int] | None = None,
+    image_size: int | None = None,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    config: Mapping[str, Any] | None = None,
+) -> AutoEncoder:
+    """Build any transformers backbone or ViT.
+
+    Args:
+        weights: folder in transformers' layout or hub id.
+        layers: two ascending stage numbers for the mid-level map (0 = patch embedding); default
+            at half and three quarters of the depth: stages 2 and 3 of 4, layers 6 and 9 of 12.
+        image_size: square size (px) to run at; default the picture's own, rounded to a multiple
+            of the patch (a plain ViT runs at the size it was trained at).
+        mean: of the model's normalisation; ImageNet's by default.
+        std: as ``mean``.
+        config: architecture as in transformers' ``config.json``, with its ``model_type``, where
+            ``weights`` is None.
+
+    Raises:
+        FcpError: options out of range, a model without a grid, or weights that do not fit.
+    """
+    refuse_both(weights, config)
+    settings = _from_values(config) if weights is None else load_config(weights)
+    depth = _depth(settings)
+    chosen = list(layers) if layers is not None else [round(depth / 2), round(depth * 3 / 4)]
+    if chosen != sorted(set(chosen) & set(range(depth))):
+        raise FcpError(f"layers: expected ascending numbers 0 … {depth - 1}, got {chosen}")
+    model = _model(weights, settings, [*chosen, depth])
+    if image_size is None and not hasattr(model, "out_features"):
+        image_size = settings.image_size
+    return AutoEncoder(model, layers=chosen, image_size=image_size, normalise=Normalise(mean, std))
+
+
+def _from_values(config: Mapping[str, Any] | None) -> PreTrainedConfig:
+    values = dict(config or {})
+    kind = values.pop("model_type", None)
+    if kind is None:
+        raise FcpError("weights: give a hub id or folder, or options.config with its model_type")
+    try:
+        config_class = type(AutoConfig.for_model(kind))
+    except ValueError as error:
+        raise FcpError(f"options.config.model_type: transformers has no {kind!r}") from error
+    return make_config(config_class, values)
+
+
+def _depth(settings: PreTrainedConfig) -> int:
+    """Number of the last stage or layer."""
+    names = getattr(settings, "stage_names", None)
+    if names is not None:
+        return len(names) - 1
+    if not hasattr(settings, "num_hidden_layers") or not hasattr(settings, "patch_size"):
+        raise FcpError(f"{settings.model_type}: neither a backbone nor a ViT of transformers")
+    return int(settings.num_hidden_layers)
+
+
+def _model(weights: str | None, settings: PreTrainedConfig, stages: list[int]) -> PreTrainedModel:
+    is_backbone = type(settings) in MODEL_FOR_BACKBONE_MAPPING
+    if is_backbone:
+        settings.out_indices = stages
+    mapping: Any = MODEL_FOR_BACKBONE_MAPPING if is_backbone else MODEL_MAPPING
+    model_class: type[PreTrainedModel] = mapping[type(settings)]
+    if weights is None:
+        return model_class(settings)
+    # Backbones add norms after each stage that classification files cannot hold.
+    return load_model(model_class, weights, may_miss="hidden_states_norms", config=settings)
+
+
+def _channels(model: PreTrainedModel, stage: int) -> int:
+    features = getattr(model, "num_features", None)  # of each stage of a backbone
+    return int(model.config.hidden_size if features is None else features[stage])

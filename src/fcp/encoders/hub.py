@@ -1,0 +1,124 @@
+"""Models of transformers: from the hub, a folder, or random from a configuration. Never a gap."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
+
+from fcp.errors import FcpError
+
+ModelT = TypeVar("ModelT", bound=PreTrainedModel)
+ConfigT = TypeVar("ConfigT", bound=PreTrainedConfig)
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_FILE_SUFFIXES = {".pth", ".pt", ".bin", ".safetensors"}
+_LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
+
+
+def load_model(
+    model_class: type[ModelT],
+    weights: str,
+    *,
+    may_miss: str = "",
+    **settings: Any,  # noqa: ANN401  (of any configuration)
+) -> ModelT:
+    """Load a model in float32 from a local folder if there is one, else from the hub.
+
+    Args:
+        model_class: of transformers.
+        weights: folder in transformers' layout, or hub id.
+        may_miss: part of the names that published files lack by design.
+        settings: entries of the model's configuration to replace.
+
+    Raises:
+        FcpError: nothing there, no connection, or weights of another architecture.
+    """
+    source = _source(weights)
+    try:
+        with _quiet():
+            loaded: Any = model_class.from_pretrained(
+                source, dtype=torch.float32, output_loading_info=True, **settings
+            )
+    except _LOADING_ERRORS as error:
+        raise FcpError(_explain(weights, error)) from error
+    model, found = loaded
+    missing = sorted(name for name in found["missing_keys"] if not may_miss or may_miss not in name)
+    if missing:
+        raise FcpError(
+            f"{weights}: weights of another architecture: {', '.join(missing[:3])} missing of"
+            f" {len(missing)}; choose an encoder that fits them"
+        )
+    checked: ModelT = model
+    return checked
+
+
+def load_config(weights: str) -> PreTrainedConfig:
+    """Read the configuration that lies beside a model's weights; raises as ``load_model``."""
+    try:
+        with _quiet():
+            return AutoConfig.from_pretrained(_source(weights))
+    except _LOADING_ERRORS as error:
+        raise FcpError(_explain(weights, error)) from error
+
+
+def make_config(config_class: type[ConfigT], values: Mapping[str, Any] | None) -> ConfigT:
+    """Build a configuration from plain values, as transformers writes them in ``config.json``.
+
+    Raises:
+        FcpError: a value that no such model can have.
+    """
+    try:
+        return config_class(**(values or {}))
+    except (TypeError, ValueError) as error:
+        raise FcpError(f"options.config: {' '.join(str(error).split())}") from error
+
+
+def refuse_both(weights: str | None, config: Mapping[str, Any] | None) -> None:
+    """Refuse an architecture beside weights that bring their own.
+
+    Raises:
+        FcpError: both are given.
+    """
+    if weights is not None and config is not None:
+        raise FcpError("options.config: the weights bring their own; give one of the two")
+
+
+def _source(weights: str) -> str:
+    path = Path(weights).expanduser()
+    if path.exists():
+        return str(path)
+    if not _HUB_ID.fullmatch(weights) or path.suffix in _FILE_SUFFIXES:
+        raise FcpError(f"{weights}: no such file or folder; check the path, or give a hub id")
+    return weights
+
+
+def _explain(weights: str, error: Exception) -> str:
+    reason = str(error).strip().split("\n", 1)[0]
+    if Path(weights).expanduser().exists():
+        return f"{weights}: cannot be loaded ({reason}); give a folder with config.json and weights"
+    return (
+        f"{weights}: no such folder, and the hub did not give it ({reason}); check the name and the"
+        " connection, or give a local folder"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' report and bars off the terminal: ``load_model`` makes its own check."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,122 @@
+"""MobileNetV2 (arXiv 1801.04381) of transformers as class-consistent backbone.
+
+Blocks are counted as the paper's 17 inverted residuals, 0 … 16. Block 0 is the one inside
+transformers' ``conv_stem`` and block n ≥ 1 is its ``layer[n - 1]``. Strides at the default
+``output_stride`` of 32: blocks 1–2 are at 4 px, 3–5 at 8, 6–12 at 16, 13–16 at 32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import MobileNetV2Config, MobileNetV2Model
+
+from fcp.encoders.base import Backbone
+from fcp.encoders.hub import load_model, make_config, refuse_both
+from fcp.encoders.pixels import Normalise, grid_of, mask_like, to_grid
+from fcp.errors import FcpError
+from fcp.structures import BackboneFeatures
+
+BLOCKS = 17
+LAST_STAGE = 14  # blocks 14 … 16 see the masked output of block 13
+
+
+class MobileNetV2(Backbone):
+    """Mid-level map: the chosen blocks' outputs, resized to the stride-8 grid and concatenated.
+
+    The high-level map is block 16's; for a support picture blocks 14 … 16 run on block 13's
+    output multiplied by the mask.
+
+    Args:
+        model: transformers' model; its pooling and last 1×1 convolution are not used.
+        layers: numbers of the blocks that make the mid-level map, in ascending order.
+        standardise: subtract a stored mean from each mid channel and divide by a stored deviation
+            (identity until ``set_statistics``).
+    """
+
+    mid_mean: Tensor
+    mid_std: Tensor
+
+    def __init__(
+        self, model: MobileNetV2Model, *, layers: Sequence[int], standardise: bool
+    ) -> None:
+        super().__init__()
+        self.normalise = Normalise((0.5,) * 3, (0.5,) * 3)  # to -1 … 1
+        self.blocks = nn.ModuleList([model.conv_stem, *model.layer])
+        self.layers = tuple(layers)
+        self.standardise = standardise
+        parts: list[Any] = list(self.blocks)
+        channels: list[int] = [block.reduce_1x1.convolution.out_channels for block in parts]
+        self.mid_channels = sum(channels[index] for index in self.layers)
+        self.high_channels = channels[-1]
+        if standardise:
+            self.register_buffer("mid_mean", torch.zeros(self.mid_channels))
+            self.register_buffer("mid_std", torch.ones(self.mid_channels))
+
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Store what standardises the mid-level map; saved with the model.
+
+        Args:
+            mean: (Cm,) mean of each raw mid channel over pictures and cells.
+            std: (Cm,) deviation of each, all > 0.
+        """
+        self.mid_mean.copy_(mean)
+        self.mid_std.copy_(std)
+
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
+        """Encode pictures (B, 3, H, W); see ``Backbone``. The grid is H/8 × W/8."""
+        grid = grid_of(images)
+        x = self.normalise(images)
+        taps = []
+        for index, block in enumerate(self.blocks):
+            if index == LAST_STAGE:
+                stage_input = x
+            x = block(x)
+            if index in self.layers:
+                taps.append(to_grid(x, grid))
+        high = x if mask is None else self._last_stage(stage_input * mask_like(mask, stage_input))
+        mid = torch.cat(taps, 1)
+        if self.standardise:
+            mid = (mid - self.mid_mean.view(-1, 1, 1)) / self.mid_std.view(-1, 1, 1)
+        return BackboneFeatures(mid=mid, high=to_grid(high, grid))
+
+    def _last_stage(self, x: Tensor) -> Tensor:
+        for block in self.blocks[LAST_STAGE:]:
+            x = block(x)
+        return x
+
+
+def build_mobilenet_v2(
+    weights: str | None,
+    *,
+    layers: Sequence[int] = (5, 12, 14, 16),
+    output_stride: int = 32,
+    standardise: bool = True,
+    config: Mapping[str, Any] | None = None,
+) -> MobileNetV2:
+    """Build MobileNetV2.
+
+    Args:
+        weights: folder in transformers' layout or hub id, with or without a classifier.
+        layers: blocks of the mid-level map.
+        output_stride: 32, 16 or 8 px: later strides become dilations.
+        standardise: see ``MobileNetV2``.
+        config: architecture as in transformers' ``config.json``, where ``weights`` is None.
+
+    Raises:
+        FcpError: options out of range, or weights that are missing or do not fit.
+    """
+    refuse_both(weights, config)
+    if not layers or list(layers) != sorted(set(layers) & set(range(BLOCKS))):
+        raise FcpError(f"layers: expected ascending block numbers 0 … {BLOCKS - 1}, got {layers}")
+    if output_stride not in (8, 16, 32):
+        raise FcpError(f"output_stride: expected 8, 16 or 32, got {output_stride!r}")
+    if weights is not None:
+        model = load_model(MobileNetV2Model, weights, output_stride=output_stride)
+    else:
+        values = {**(config or {}), "output_stride": output_stride}
+        model = MobileNetV2Model(make_config(MobileNetV2Config, values))
+    return MobileNetV2(model, layers=layers, standardise=standardise)

@@ -1,0 +1,131 @@
+"""Segment Anything (arXiv 2304.02643) of transformers as promptable segmenter.
+
+From a hub id, a folder in transformers' layout, or one of Meta's own ``.pth`` files. The FCP
+prompts enter the mask decoder as sparse prompt embeddings; the dense ones are the "no mask"
+embedding (method §5) or a mask prompt; one mask comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedConfig, PreTrainedModel, SamConfig, SamModel
+
+from fcp.encoders.base import PromptableSegmenter
+from fcp.encoders.hub import ModelT, load_model, make_config, refuse_both
+from fcp.encoders.meta import read_sam
+from fcp.encoders.pixels import Normalise, resize
+from fcp.structures import Decoded, Embedding
+
+
+class Sam(PromptableSegmenter):
+    """SAM behind our interface; SAM 2 and SAM-HQ differ in the three methods below it.
+
+    Args:
+        model: transformers' model with its own image size (1024 px for the published ones, whose
+            embedding is (B, 256, 64, 64)).
+    """
+
+    model: Any  # its parts are untyped
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        self.normalise = Normalise()
+        self.width = int(model.config.prompt_encoder_config.hidden_size)
+
+    def encode(self, images: Tensor) -> Embedding:
+        """Encode pictures (B, 3, H, W), RGB in 0 … 1, at the model's own square size."""
+        size = self.model.prompt_encoder.input_image_size
+        return self._embed(self.normalise(resize(images, (size, size))))
+
+    def decode(
+        self, embedding: Embedding, prompts: Tensor, mask_prompt: Tensor | None = None
+    ) -> Decoded:
+        """Draw one mask per picture; see ``PromptableSegmenter``. Logits are 4 × the grid."""
+        position = self.model.get_image_wide_positional_embeddings()  # (1, C, h, w)
+        masks, iou = self.model.mask_decoder(
+            image_embeddings=embedding.image,
+            image_positional_embeddings=position.expand_as(embedding.image),
+            sparse_prompt_embeddings=prompts.unsqueeze(1),  # one prompt set a picture
+            dense_prompt_embeddings=self._dense(mask_prompt),
+            multimask_output=False,
+            **self._decoder_extras(embedding),
+        )[:2]
+        return Decoded(logits=masks[:, 0, 0], iou=iou[:, 0, 0])
+
+    def embed_prompts(
+        self,
+        *,
+        points: Tensor | None = None,
+        point_labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+    ) -> Tensor:
+        """Turn points and boxes into tokens; see ``PromptableSegmenter``."""
+        encoder = self.model.prompt_encoder
+        size = encoder.input_image_size
+        labels = None
+        if points is not None:
+            labels = (
+                points.new_ones(points.shape[:2]) if point_labels is None else point_labels
+            ).int()[:, None]
+        sparse, _ = encoder(
+            input_points=None if points is None else points[:, None] * size,
+            input_labels=labels,
+            input_boxes=None if boxes is None else boxes[:, None] * size,
+            input_masks=None,
+        )
+        if sparse is None:
+            raise ValueError("embed_prompts needs points or boxes")
+        return sparse[:, 0]
+
+    def _dense(self, mask_prompt: Tensor | None) -> Tensor:
+        """(B or 1, C, h, w) dense embedding of a mask prompt, or the one that says "no mask"."""
+        encoder = self.model.prompt_encoder
+        if mask_prompt is not None:
+            size = tuple(4 * side for side in encoder.image_embedding_size)
+            mask_prompt = functional.interpolate(mask_prompt, size, mode="bilinear")
+        _, dense = encoder(
+            input_points=None, input_labels=None, input_boxes=None, input_masks=mask_prompt
+        )
+        return dense
+
+    def _embed(self, pixels: Tensor) -> Embedding:
+        return Embedding(image=self.model.vision_encoder(pixels).last_hidden_state)
+
+    def _decoder_extras(self, embedding: Embedding) -> dict[str, Any]:
+        return {}
+
+
+def build_sam(weights: str | None, *, config: Mapping[str, Any] | None = None) -> Sam:
+    """Build SAM.
+
+    Args:
+        weights: hub id, folder in transformers' layout, or Meta's ``sam_vit_{b,l,h}_*.pth``, whose
+            size is read off its weights.
+        config: architecture as in transformers' ``config.json``, where ``weights`` is None;
+            ViT-B by default.
+
+    Raises:
+        FcpError: weights that are missing or do not fit, or an impossible architecture.
+    """
+    return Sam(make_model(SamModel, SamConfig, weights, config))
+
+
+def make_model(
+    model_class: type[ModelT],
+    config_class: type[PreTrainedConfig],
+    weights: str | None,
+    config: Mapping[str, Any] | None,
+) -> ModelT:
+    """Make a model of the SAM family from a hub id, a folder, an original file or at random."""
+    refuse_both(weights, config)
+    if weights is None:
+        return model_class(make_config(config_class, config))
+    if Path(weights).expanduser().is_file():
+        return read_sam(model_class, config_class, weights)
+    return load_model(model_class, weights)
