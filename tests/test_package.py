@@ -9,13 +9,19 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+import fcp
+from fcp.encoders import BACKBONES, SEGMENTERS
+from fcp.engine.recipe import load_recipe
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 def requirements() -> list[Requirement]:
@@ -60,3 +66,25 @@ def test_package_imports_only_what_it_declares() -> None:
             for name in foreign:
                 owners = {canonicalize_name(owner) for owner in distributions[name]}
                 assert owners & declared, f"{path.name} imports {name}"
+
+
+def test_recipe_in_the_readme_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "sam.yaml").write_text(re.search(r"```yaml\n(.*?)```", README, re.DOTALL)[1])
+    recipe = load_recipe(tmp_path / "sam.yaml")
+    assert recipe.model.segmenter.name in SEGMENTERS
+    assert recipe.model.backbone.name in BACKBONES
+
+
+def test_python_in_the_readme_names_what_exists() -> None:
+    tree = ast.parse(re.search(r"```python\n(.*?)```", README, re.DOTALL)[1])
+    imported = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    names = {alias.name for node in imported for alias in node.names}
+    assert names <= set(fcp.__all__)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/README.md"])
+def test_local_links_lead_somewhere(page: str) -> None:
+    path = ROOT / page
+    links = re.findall(r"\]\(([^)#]+)", path.read_text("utf-8"))
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (path.parent / link).exists()] == []
