@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
@@ -17,3 +19,47 @@ def data_root() -> Path:
     if not given:
         pytest.skip("needs FCP_DATA_ROOT, the folder that holds VOC2012/, COCO/ and BSDS500/")
     return Path(given)
+
+
+@pytest.fixture(scope="session")
+def mini_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data root with a small VOC2012: two classes a fold, five train and four val each.
+
+    Besides, each split holds what the list rule must sort out: ``…_speck`` shows class 1 on 3,000
+    px and class 2 on 4 px, ``…_mixed`` class 6 on 3,000 px and class 1 on a single pixel,
+    ``…_small`` class 11 on 2,047 px and ``…_exact`` class 12 on 2,048 px.
+    """
+    root = tmp_path_factory.mktemp("mini")
+    for folder in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
+        (root / "VOC2012" / folder).mkdir(parents=True)
+    for split, file, copies in (("train", "trainaug.txt", 5), ("val", "val.txt", 4)):
+        shown = {
+            f"{split}_{class_id:02d}_{copy}": {class_id: 3000}
+            for class_id in (1, 2, 6, 7, 11, 12, 16, 17)
+            for copy in range(copies)
+        }
+        shown[f"{split}_speck"] = {1: 3000, 2: 4}
+        shown[f"{split}_mixed"] = {6: 3000, 1: 1}
+        shown[f"{split}_small"] = {11: 2047}
+        shown[f"{split}_exact"] = {12: 2048}
+        for picture, areas in shown.items():
+            _write_picture(root / "VOC2012", picture, areas)
+        names = root / "VOC2012/ImageSets/Segmentation" / file
+        names.write_text("".join(f"{picture}\n" for picture in shown))
+    return root
+
+
+def _write_picture(voc: Path, picture: str, areas: dict[int, int]) -> None:
+    """Write 96×72 px: each class fills so many pixels in its own colour; the last row is 255."""
+    labels = np.zeros(72 * 96, np.uint8)
+    start = 96 * (sum(picture.encode()) % 8)
+    for class_id, area in areas.items():
+        labels[start : start + area] = class_id
+        start += area
+    labels = labels.reshape(72, 96)
+    labels[-1] = 255
+    colours = np.random.default_rng(0).integers(0, 256, (256, 3), dtype=np.uint8)
+    Image.fromarray(colours[labels]).save(voc / "JPEGImages" / f"{picture}.jpg", quality=95)
+    mask = Image.fromarray(labels)
+    mask.putpalette(colours.reshape(-1).tolist())
+    mask.save(voc / "SegmentationClassAug" / f"{picture}.png")

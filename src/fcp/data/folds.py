@@ -26,8 +26,8 @@ PASCAL_CLASSES = (
     "train",
     "tvmonitor",
 )
-PASCAL_FOLDS = 4
 ALL_PASCAL_IDS = tuple(range(1, len(PASCAL_CLASSES) + 1))
+PASCAL5I_FOLDS = tuple(ALL_PASCAL_IDS[start : start + 5] for start in range(0, 20, 5))
 
 
 def novel_classes(fold: int) -> tuple[int, ...]:
@@ -36,10 +36,9 @@ def novel_classes(fold: int) -> tuple[int, ...]:
     Raises:
         FcpError: no such fold.
     """
-    if fold not in range(PASCAL_FOLDS):
-        raise FcpError(f"fold: expected 0 … {PASCAL_FOLDS - 1}, got {fold!r}")
-    per_fold = len(PASCAL_CLASSES) // PASCAL_FOLDS
-    return ALL_PASCAL_IDS[fold * per_fold : (fold + 1) * per_fold]
+    if fold not in range(len(PASCAL5I_FOLDS)):
+        raise FcpError(f"fold: expected 0 … {len(PASCAL5I_FOLDS) - 1}, got {fold!r}")
+    return PASCAL5I_FOLDS[fold]
 
 
 def base_classes(fold: int) -> tuple[int, ...]:

@@ -1,0 +1,185 @@
+"""Every kind of picture becomes RGB, every kind of damage one line that names the file."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from fcp.data.images import read_image, read_labels, read_mask
+from fcp.errors import FcpError
+
+RED = (255, 0, 0)
+
+
+@pytest.fixture
+def gradient() -> np.ndarray:
+    return np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3)
+
+
+def test_rgb_png_and_array_are_kept_as_they_are(tmp_path, gradient):
+    Image.fromarray(gradient).save(tmp_path / "a.png")
+    for image in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(gradient), gradient):
+        result = read_image(image)
+        assert result.dtype == np.uint8
+        np.testing.assert_array_equal(result, gradient)
+
+
+def test_grey_palette_bit_and_cmyk_become_rgb(tmp_path):
+    grey = Image.new("L", (4, 3), 100)
+    assert (read_image(grey) == 100).all()
+    assert (read_image(Image.new("1", (4, 3), 1)) == 255).all()
+    palette = Image.new("RGB", (4, 3), RED).convert("P", palette=Image.Palette.ADAPTIVE)
+    assert (read_image(palette) == RED).all()
+    Image.new("CMYK", (4, 3), (0, 255, 255, 0)).save(tmp_path / "c.jpg", quality=100)
+    assert np.abs(read_image(tmp_path / "c.jpg").astype(int) - RED).max() < 8
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    assert (read_image(Image.new("RGBA", (4, 3), (*RED, 0))) == 255).all()
+    half = read_image(Image.new("RGBA", (4, 3), (*RED, 128)))
+    assert np.abs(half[0, 0].astype(int) - (255, 127, 127)).max() <= 1
+    assert (read_image(Image.new("LA", (4, 3), (0, 0))) == 255).all()
+    array = np.zeros((3, 4, 4), np.uint8)
+    assert (read_image(array) == 255).all()
+    palette = Image.new("P", (4, 3), 0)
+    palette.putpalette([10, 20, 30])
+    palette.save(tmp_path / "p.png", transparency=0)
+    assert (read_image(tmp_path / "p.png") == 255).all()
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0, 0), (257 * 40, 40), (65535, 255)])
+def test_sixteen_bits_are_scaled_by_their_range(tmp_path, value, expected):
+    deep = np.full((3, 4), value, np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    Image.fromarray(deep).save(tmp_path / "deep.tif")
+    as_integers = Image.fromarray(deep.astype(np.int32))
+    for image in (tmp_path / "deep.png", tmp_path / "deep.tif", deep, as_integers):
+        assert (read_image(image) == expected).all()
+
+
+def test_arrays_of_every_kind(gradient):
+    np.testing.assert_array_equal(read_image(gradient[..., :1])[..., 2], gradient[..., 0])
+    np.testing.assert_array_equal(read_image(gradient.astype(np.float64) / 255), gradient)
+    np.testing.assert_array_equal(read_image(gradient.astype(np.uint16) * 257), gradient)
+    np.testing.assert_array_equal(read_image(gradient[:, ::-1]), gradient[:, ::-1])
+    assert read_image(np.eye(3, dtype=bool))[1, 1, 0] == 255
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_turned_as_exif_says(tmp_path, orientation):
+    upright = np.zeros((40, 64, 3), np.uint8)
+    upright[:20, :32] = 255
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = Image.fromarray(upright)
+    if orientation in undo:
+        stored = stored.transpose(undo[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "photo.jpg", exif=exif, quality=100)
+    result = read_image(tmp_path / "photo.jpg")
+    assert result.shape == upright.shape
+    assert np.abs(result.astype(int) - upright).mean() < 2
+
+
+def test_bad_files_are_named(tmp_path, gradient):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for name in ("t.jpg", "t.png", "t.webp", "t.tif", "t.bmp"):
+        Image.fromarray(noise).save(tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+        with pytest.raises(FcpError, match=rf"{name}: .*(truncated|cannot be read|not a picture)"):
+            read_image(tmp_path / name)
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("no picture")
+    for name, reason in [
+        ("missing.jpg", "no such file"),
+        ("empty.jpg", "empty"),
+        ("text.jpg", "not a picture"),
+        ("", "folder"),
+    ]:
+        with pytest.raises(FcpError, match=reason) as caught:
+            read_image(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+
+
+def test_bombs_are_refused_with_the_limit(tmp_path, monkeypatch):
+    Image.new("L", (100, 100)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(FcpError, match=r"bomb\.png: more pixels than the safe limit of 2,000"):
+        read_image(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(5, np.uint8),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((0, 4), np.uint8),
+        np.zeros((4, 4), np.int64),
+        np.full((4, 4), 1.5),
+        np.full((4, 4), np.nan),
+    ],
+)
+def test_other_arrays_are_refused(array):
+    with pytest.raises(FcpError, match="the given array: expected"):
+        read_image(array)
+
+
+def test_no_picture_at_all_is_refused():
+    with pytest.raises(FcpError, match="expected a path"):
+        read_image(None)
+
+
+def test_masks_count_every_nonzero_value(tmp_path):
+    values = np.zeros((6, 8), np.uint8)
+    values[1, 2], values[3, 4], values[5, 5] = 1, 17, 255
+    palette = Image.fromarray(values)
+    palette.putpalette([0] * 768)  # all colours black: only the index can tell
+    palette.save(tmp_path / "p.png")
+    colour = np.stack([values, values * 0, values * 0], axis=2)
+    alpha = np.dstack([colour, np.full_like(values, 255)])
+    transparent = np.dstack([colour + 1, np.where(values > 0, 255, 0).astype(np.uint8)])
+    for mask in (
+        tmp_path / "p.png",
+        Image.fromarray(values),
+        Image.fromarray(colour),
+        Image.fromarray(alpha),
+        Image.fromarray(transparent),
+        values,
+        values > 0,
+        values.astype(np.float32) / 255,
+        values[..., None],
+        colour,
+        alpha,
+    ):
+        np.testing.assert_array_equal(read_mask(mask, (6, 8)), values > 0)
+
+
+def test_masks_of_another_size_name_both(tmp_path):
+    Image.new("L", (4, 3)).save(tmp_path / "m.png")
+    with pytest.raises(FcpError, match=r"m\.png: the mask is 4×3 px but cat\.jpg is 9×5 px"):
+        read_mask(tmp_path / "m.png", (5, 9), "cat.jpg")
+    with pytest.raises(FcpError, match="EXIF"):
+        read_mask(tmp_path / "m.png", (4, 3), "cat.jpg")
+
+
+def test_labels_are_ids_not_colours(tmp_path):
+    values = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    palette = Image.fromarray(values)
+    palette.putpalette([7] * 768)
+    palette.save(tmp_path / "p.png")
+    Image.fromarray(values).save(tmp_path / "l.png")
+    np.testing.assert_array_equal(read_labels(tmp_path / "p.png"), values)
+    np.testing.assert_array_equal(read_labels(tmp_path / "l.png"), values)
+    Image.new("RGB", (4, 3)).save(tmp_path / "rgb.png")
+    with pytest.raises(FcpError, match=r"rgb\.png: expected a palette or grey PNG"):
+        read_labels(tmp_path / "rgb.png")

@@ -1,0 +1,99 @@
+"""Each way to annotate an example becomes a mask; mistakes are named."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcp.data.prompts import (
+    Box,
+    Points,
+    Scribble,
+    annotation_mask,
+    random_annotation,
+    read_support,
+)
+from fcp.errors import FcpError
+
+SIZE = (96, 128)
+
+
+def test_box_is_filled_and_clipped():
+    mask = annotation_mask(Box(10, 20, 30, 50), SIZE)
+    expected = np.zeros(SIZE, bool)
+    expected[20:50, 10:30] = True
+    np.testing.assert_array_equal(mask, expected)
+    assert annotation_mask(Box(-5, -5, 500, 500), SIZE).all()
+    assert annotation_mask(Box(3.2, 3.2, 3.4, 3.4), SIZE).sum() == 1
+
+
+@pytest.mark.parametrize(
+    "box", [Box(5, 5, 5, 9), Box(9, 5, 5, 9), Box(200, 5, 300, 9), Box(float("nan"), 0, 1, 1)]
+)
+def test_box_without_pixels_is_refused(box):
+    with pytest.raises(FcpError, match=r"cat\.jpg: Box.* holds no pixel"):
+        annotation_mask(box, SIZE, "cat.jpg")
+
+
+def test_points_become_discs():
+    points = [(10, 20), (100.5, 70.5), (127, 95)]
+    mask = annotation_mask(Points(points), SIZE)
+    rows, columns = np.nonzero(mask)
+    nearest = np.min([np.hypot(columns - x, rows - y) for x, y in points], axis=0)
+    assert nearest.max() <= 128 / 64 + 1
+    for x, y in points:
+        assert mask[int(y), int(x)]
+    # a disc as wide as 1/32 of the picture survives a grid of 32 cells
+    assert mask[::3, ::4].any()
+
+
+def test_scribble_joins_its_corners():
+    mask = annotation_mask(Scribble([(10, 10), (60, 10), (60, 80)]), SIZE)
+    assert mask[10, 10:61].all()
+    assert mask[10:81, 60].all()
+    assert not mask[40:, :50].any()
+    assert annotation_mask(Scribble([(5, 5)]), SIZE).any()
+
+
+@pytest.mark.parametrize("kind", [Points, Scribble])
+def test_points_outside_or_missing_are_refused(kind):
+    with pytest.raises(FcpError, match=r"cat\.jpg: the point \(128, 5\) lies outside"):
+        annotation_mask(kind([(4, 4), (128, 5)]), SIZE, "cat.jpg")
+    with pytest.raises(FcpError, match=r"cat\.jpg: no points"):
+        annotation_mask(kind([]), SIZE, "cat.jpg")
+
+
+@pytest.mark.parametrize("kind", ["mask", "box", "scribble", "points"])
+def test_random_annotation_is_seeded_and_lies_on_the_thing(kind):
+    thing = np.zeros(SIZE, bool)
+    thing[30:70, 40:100] = True
+    thing[45:70, 60:80] = False
+    drawn = random_annotation(thing, kind, np.random.default_rng(3))
+    assert drawn.any()
+    np.testing.assert_array_equal(drawn, random_annotation(thing, kind, np.random.default_rng(3)))
+    if kind == "box":
+        assert drawn[30:70, 40:100].all()
+        assert drawn.sum() == 40 * 60
+    else:
+        assert not (drawn & ~thing).any()
+
+
+@pytest.mark.parametrize("kind", ["mask", "box", "scribble", "points"])
+def test_random_annotation_of_a_single_pixel(kind):
+    speck = np.zeros(SIZE, bool)
+    speck[5, 7] = True
+    assert random_annotation(speck, kind, np.random.default_rng(0))[5, 7]
+
+
+def test_support_is_read_and_checked(tmp_path):
+    image, mask = tmp_path / "cat.jpg", tmp_path / "cat_mask.png"
+    Image.new("RGB", (128, 96)).save(image)
+    Image.fromarray(annotation_mask(Box(1, 2, 30, 40), SIZE)).save(mask)
+    pixels, read = read_support(image, mask)
+    assert pixels.shape == (96, 128, 3)
+    assert read.sum() == 29 * 38
+    Image.new("L", (128, 96)).save(mask)
+    with pytest.raises(FcpError, match=r"cat_mask\.png: the mask of .*cat\.jpg is empty"):
+        read_support(image, mask)
+    Image.new("L", (96, 128)).save(mask)
+    with pytest.raises(FcpError, match=r"cat_mask\.png: the mask is 96×128 px but .*cat\.jpg is"):
+        read_support(image, mask)
