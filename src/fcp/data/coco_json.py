@@ -56,7 +56,7 @@ def _category_id(content: Mapping[str, Any], file: Path, class_name: str | None)
     """Choose the category; categories without any object do not make the choice ambiguous."""
     used = {annotation["category_id"] for annotation in content["annotations"]}
     names = {item["name"]: item["id"] for item in content["categories"] if item["id"] in used}
-    known = ", ".join(sorted(names)) or "none has an object"
+    known = ", ".join(sorted(names)) or "none with an object"
     if class_name is None and len(names) == 1:
         return next(iter(names.values()))
     if class_name is None:

@@ -1,0 +1,85 @@
+"""The list rule against a naive loop, on a small VOC and on the real one."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcp.data.folds import base_classes, novel_classes
+from fcp.data.lists import make_lists, scan, train_lists, val_lists
+from fcp.data.pascal import PascalVOC
+
+
+def naive_rows(data, split, allowed, banned):
+    """Apply the rule as its sentence reads, mask by mask."""
+    rows = []
+    for picture in data.ids(split):
+        labels = np.array(Image.open(data.mask_path(picture)))
+        shown = set(np.unique(labels).tolist()) - {0, 255}
+        if shown & set(banned):
+            continue
+        if any((labels == c).sum() >= 2048 for c in shown & set(allowed)):
+            rows.append(picture)
+    return tuple(rows)
+
+
+@pytest.mark.parametrize("fold", range(4))
+def test_small_voc_agrees_with_a_naive_loop(mini_voc, fold):
+    data = PascalVOC(mini_voc)
+    base, novel = base_classes(fold), novel_classes(fold)
+    assert val_lists(data, fold).rows == naive_rows(data, "val", novel, ())
+    assert train_lists(data, fold).rows == naive_rows(data, "train", base, novel)
+    unfiltered = train_lists(data, fold, filtered=False)
+    assert unfiltered.rows == naive_rows(data, "train", base, ())
+
+
+def test_the_rule_at_its_edges(mini_voc):
+    data = PascalVOC(mini_voc)
+    animals = val_lists(data, 2)
+    assert "val_small" not in animals.rows  # 2,047 px
+    assert "val_exact" in animals.members[12]  # 2,048 px
+    assert animals.members[13] == ()
+    first = val_lists(data, 0)
+    assert "val_speck" in first.members[1]
+    assert "val_speck" not in first.members[2]  # 4 px: present, but not listed under it
+    assert first.present["val_speck"] == (1, 2)
+    assert "val_mixed" not in first.rows  # one pixel of class 1 alone
+    assert "train_mixed" not in train_lists(data, 0).rows  # a single novel pixel
+    assert "train_mixed" in train_lists(data, 0, filtered=False).rows
+
+
+def test_a_picture_is_one_row_but_under_each_kept_class():
+    counts = np.zeros(21, int)
+    counts[[3, 5, 7]] = 2048, 9000, 9000
+    lists = make_lists({"p": counts}, allowed=(5, 3, 4))
+    assert lists.rows == ("p",)
+    assert lists.members == {3: ("p",), 4: (), 5: ("p",)}
+    assert lists.present == {"p": (3, 5)}
+
+
+def test_masks_are_scanned_once_per_process(mini_voc):
+    assert scan(PascalVOC(mini_voc), "val") is scan(PascalVOC(mini_voc), "val")
+
+
+def test_real_val_lists(data_root):
+    data = PascalVOC(data_root)
+    # Counts hold for the part of VOC that this data root ships; the naive loop holds for any.
+    lists = [val_lists(data, fold) for fold in range(4)]
+    assert lists[2].rows == naive_rows(data, "val", novel_classes(2), ())
+    if len(data.ids("val")) == 344:
+        assert [len(fold.rows) for fold in lists] == [31, 118, 163, 69]
+
+
+@pytest.mark.slow
+def test_real_train_lists(data_root):
+    data = PascalVOC(data_root)
+    pixels = scan(data, "train")
+    for fold in range(4):
+        novel = list(novel_classes(fold))
+        clean = sum(not counts[novel].any() for counts in pixels.values())
+        filtered, unfiltered = train_lists(data, fold), train_lists(data, fold, filtered=False)
+        assert len(filtered.rows) <= clean
+        assert set(filtered.rows) < set(unfiltered.rows)
+        if len(pixels) == 3357:
+            assert clean == (3193, 1921, 1461, 2819)[fold]
+            assert len(filtered.rows) == (3141, 1878, 1422, 2774)[fold]
+            assert len(unfiltered.rows) == (3247, 2226, 1879, 3040)[fold]
