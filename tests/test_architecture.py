@@ -27,6 +27,7 @@ LAYERS = (
     ("evaluation", "segmenter", "visualize"),
     ("checkpoint",),
     ("model", "losses"),
+    ("head",),
     ("matching", "prototypes", "encoders", "data"),
     ("layers",),
     ("structures",),
