@@ -1,0 +1,64 @@
+"""Few-shot segmentation: show a thing in a few examples, get it back in any photo.
+
+FCP, "Foreground-Covering Prototype Generation and Matching for SAM-Aided Few-Shot Segmentation"
+(AAAI 2025). Names are loaded on first use, so that importing the package does not load torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
+    from fcp.data.prompts import Box, Points, Scribble
+    from fcp.errors import FcpError
+    from fcp.head import run_head
+    from fcp.model import FCP
+    from fcp.segmenter import FewShotSegmenter, Prediction
+
+    __version__: str
+
+__all__ = [
+    "FCP",
+    "BackboneConfig",
+    "Box",
+    "FcpError",
+    "FewShotSegmenter",
+    "HeadConfig",
+    "ModelConfig",
+    "Points",
+    "Prediction",
+    "Scribble",
+    "SegmenterConfig",
+    "__version__",
+    "run_head",
+]
+
+_HOMES = {
+    "FCP": "fcp.model",
+    "BackboneConfig": "fcp.config",
+    "Box": "fcp.data.prompts",
+    "FcpError": "fcp.errors",
+    "FewShotSegmenter": "fcp.segmenter",
+    "HeadConfig": "fcp.config",
+    "ModelConfig": "fcp.config",
+    "Points": "fcp.data.prompts",
+    "Prediction": "fcp.segmenter",
+    "Scribble": "fcp.data.prompts",
+    "SegmenterConfig": "fcp.config",
+    "run_head": "fcp.head",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return importlib.metadata.version("fcp")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'fcp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

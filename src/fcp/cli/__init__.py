@@ -1,0 +1,1 @@
+"""The command ``fcp``: parse, call, print. Nothing here is imported by the library."""

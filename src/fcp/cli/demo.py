@@ -1,0 +1,132 @@
+"""``fcp demo``: photos that installed packages carry, segmented from examples drawn by us."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fcp.cli.demo_page import SceneResult, make_page, make_strip
+from fcp.cli.options import DeviceOption, ModelOption
+from fcp.cli.progress import progress_bar
+from fcp.config import load_json
+from fcp.errors import FcpError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fcp.segmenter import FewShotSegmenter
+
+
+@dataclass(frozen=True)
+class View:
+    """A photo, or a part of it.
+
+    Attributes:
+        photo: key of ``photos`` in ``scenes.json``.
+        crop: x0, y0, x1, y1 in px, or None for all of it.
+        mirror: left and right change places, after cropping.
+    """
+
+    photo: str
+    crop: tuple[int, int, int, int] | None = None
+    mirror: bool = False
+
+    def of(self, pixels: np.ndarray) -> np.ndarray:
+        """Take this view of a picture or mask (H, W, …)."""
+        if self.crop is not None:
+            x0, y0, x1, y1 = self.crop
+            pixels = pixels[y0:y1, x0:x1]
+        return pixels[:, ::-1] if self.mirror else pixels
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Where demo.html and demo.png go.", metavar="DIR")
+    ] = Path("demo"),
+    model: ModelOption = "tiny",
+    device: DeviceOption = "auto",
+) -> None:
+    """Segment sample photos and show it all on one page.
+
+    Writes demo.html (examples, photos, pseudo masks and results; it needs no other file) and
+    demo.png (a strip of some of them), and prints where the page is.
+
+    \b
+    Examples:
+      fcp demo
+      fcp demo --model runs/head/model --out page
+    """  # noqa: D301  (\b keeps the lines)
+    from fcp.files import write_atomically
+    from fcp.segmenter import FewShotSegmenter
+
+    content = load_json(_resource("scenes.json"))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{out}: cannot be written ({error.strerror}); choose another --out"
+        raise FcpError(message) from error
+    photos = {name: _read_photo(**photo) for name, photo in content["photos"].items()}
+    segmenter = FewShotSegmenter.from_pretrained(model, device=device)
+    with progress_bar("scene") as bar:
+        results = [
+            _run_scene(segmenter, scene, photos)
+            for scene in bar.track(content["scenes"], description="segmenting")
+        ]
+    credits = [photo["credit"] for photo in content["photos"].values()]
+    template = _resource("page.html").read_text(encoding="utf-8")
+    page = make_page(template, results, model=model, device=str(segmenter.device), credits=credits)
+    write_atomically(out / "demo.html", page.encode())
+    write_atomically(out / "demo.png", make_strip(results))
+    typer.echo(f"open {(out / 'demo.html').resolve()}")
+
+
+def _run_scene(
+    segmenter: FewShotSegmenter, scene: dict[str, Any], photos: dict[str, np.ndarray]
+) -> SceneResult:
+    views = [View(**support) for support in scene["supports"]]
+    examples = [
+        (view.of(photos[view.photo]), view.of(_read_mask(view.photo, photos[view.photo])))
+        for view in views
+    ]
+    question = View(**scene["query"])
+    query = question.of(photos[question.photo])
+    segmenter.fit(examples)
+    started = time.perf_counter()
+    prediction = segmenter.predict(query)
+    return SceneResult(
+        title=scene["title"],
+        note=scene["note"],
+        in_strip=scene["in_strip"],
+        examples=examples,
+        query=query,
+        prediction=prediction,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _read_photo(package: str, file: str, credit: str) -> np.ndarray:
+    """Read a photo that an installed package carries; the credit is for the page."""
+    from fcp.data.images import read_image
+
+    spec = find_spec(package)
+    folders = spec.submodule_search_locations if spec is not None else None
+    if not folders:
+        raise FcpError(f"{package}: its sample photos are needed here; pip install 'fcp[demo]'")
+    return read_image(Path(folders[0]) / file)
+
+
+def _read_mask(photo: str, pixels: np.ndarray) -> np.ndarray:
+    """Read our mask (H, W) of a photo (H, W, 3)."""
+    from fcp.data.images import read_mask
+
+    return read_mask(_resource(f"masks/{photo}.png"), (pixels.shape[0], pixels.shape[1]))
+
+
+def _resource(name: str) -> Path:
+    return Path(str(files("fcp") / "demo" / name))

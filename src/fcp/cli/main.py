@@ -1,0 +1,95 @@
+"""The command ``fcp`` itself: its subcommands, and how every failure ends in one line.
+
+Commands import torch inside their functions, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+import fcp
+from fcp.cli.checkpoint import import_checkpoint
+from fcp.cli.demo import demo
+from fcp.cli.evaluate import evaluate
+from fcp.cli.segment import segment
+from fcp.cli.train import train
+from fcp.errors import FcpError
+
+INTERRUPTED = 130  # what shells say of a command that Ctrl-C ended
+
+
+class OneLineErrors(TyperGroup):
+    """Runs a command and turns its failure into one line on standard error and a status."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Accept ``--debug`` before and after the subcommand's name."""
+        rest = [arg for arg in args if arg != "--debug"]
+        return super().parse_args(ctx, ["--debug", *rest] if len(rest) < len(args) else rest)
+
+    def invoke(self, ctx: typer.Context) -> object:
+        """Run the subcommand.
+
+        Raises:
+            typer.Exit: with status 1 after an error, 130 after Ctrl-C.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            _say("interrupted; what is finished is kept, --resume goes on from there")
+            raise typer.Exit(INTERRUPTED) from error
+        except (FcpError, OSError) as error:
+            if ctx.params["debug"]:
+                raise
+            _say(str(error))
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(segment)
+app.command()(demo)
+app.command()(train)
+app.command()(evaluate)
+app.command()(import_checkpoint)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fcp {fcp.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Few-shot segmentation: show a thing in a few examples, get it back in any photo.
+
+    \b
+    Start here:
+      fcp demo
+      fcp segment --support examples --query photos --out found
+    """  # noqa: D301  (\b keeps the lines)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="fcp")
+
+
+def _say(message: str) -> None:
+    typer.secho("error: ", fg="red", nl=False, err=True)
+    typer.echo(" ".join(message.split()), err=True)

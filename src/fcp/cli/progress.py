@@ -1,0 +1,44 @@
+"""One look for all progress bars: done of all, rate, time left. Bars go to standard error."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class RateColumn(ProgressColumn):
+    """Things a second, or seconds a thing where that reads better."""
+
+    def __init__(self, thing: str) -> None:
+        self.thing = thing
+        super().__init__()
+
+    def render(self, task: Task) -> Text:
+        """Return the rate since the start, smoothed by rich; a dash before it is known."""
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("–", style="progress.data.speed")
+        text = f"{speed:.1f} {self.thing}/s" if speed >= 1 else f"{1 / speed:.1f} s/{self.thing}"
+        return Text(text, style="progress.data.speed")
+
+
+def progress_bar(thing: str) -> Progress:
+    """Make a bar that counts things of this name (singular)."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(thing),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+        console=Console(stderr=True),
+    )

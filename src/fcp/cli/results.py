@@ -1,0 +1,135 @@
+"""``results.json`` of ``fcp segment``: what was done, by which model and examples; resumable.
+
+The file is always whole. A picture is skipped on ``--resume`` only if it, its result's name, the
+model and the examples are those recorded, and both result files are there. The file is rewritten
+before the first picture, so that no record outlives the files that it speaks of.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fcp.config import load_json
+from fcp.errors import FcpError
+from fcp.files import write_atomically
+
+FORMAT = "fcp-results-1"
+FILE_NAME = "results.json"
+SAVE_EVERY_SECONDS = 2.0
+# What write_atomically leaves beside a result when the process is killed outright.
+_LEFTOVER = re.compile(r"\..+\.(png|jpg|json)\.\w{8}")
+
+
+@dataclass(frozen=True)
+class PictureResult:
+    """One picture's line in the file; what failed has an error and no mask.
+
+    Attributes:
+        file: the picture, as given.
+        sha256: of the picture's bytes; None where they cannot be read.
+        mask: the mask's file, relative to the output folder.
+        overlay: the overlay's file, likewise.
+        score: 0 … 1, see ``Prediction.score``.
+        area: share of the picture that the mask covers, 0 … 1.
+        area_px: the same in px.
+        seconds: wall-clock time to read, segment and write it (its share of a batch's time).
+        error: what went wrong, or None.
+    """
+
+    file: str
+    sha256: str | None
+    mask: str | None
+    overlay: str | None
+    score: float | None
+    area: float | None
+    area_px: int | None
+    seconds: float
+    error: str | None
+
+
+class Results:
+    """The records of one run, in memory and on disk.
+
+    Args:
+        folder: the output folder, which exists.
+        model: what the user called the model.
+        fingerprint: hash of model and examples.
+    """
+
+    def __init__(self, folder: Path, *, model: str, fingerprint: str) -> None:
+        self.path = folder / FILE_NAME
+        self.model = model
+        self.fingerprint = fingerprint
+        self.pictures: dict[str, PictureResult] = {}
+        self._saved = 0.0
+
+    def read_earlier(self) -> dict[str, PictureResult] | None:
+        """Return what an earlier run finished, by file.
+
+        Returns:
+            None where the earlier run had another model or other examples; empty where there was
+            none.
+
+        Raises:
+            FcpError: the file is damaged, or not ours.
+        """
+        if not self.path.exists():
+            return {}
+        content = load_json(self.path)
+        try:
+            if content["format"] != FORMAT:
+                raise ValueError(content["format"])
+            records = [PictureResult(**record) for record in content["results"]]
+        except (KeyError, TypeError, ValueError) as error:
+            remedy = "choose another --out, or leave out --resume"
+            raise FcpError(f"{self.path}: not a file of fcp segment; {remedy}") from error
+        if content.get("fingerprint") != self.fingerprint:
+            return None
+        folder = self.path.parent
+        return {record.file: record for record in records if _is_complete(record, folder)}
+
+    def add(self, records: Iterable[PictureResult]) -> None:
+        """Take records in; they reach the disk at most every two seconds, and with ``save``."""
+        self.pictures.update({record.file: record for record in records})
+        if time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write the file.
+
+        Raises:
+            FcpError: it cannot be written; the one before stays.
+        """
+        write_atomically(self.path, json.dumps(self._content(), indent=1).encode() + b"\n")
+        self._saved = time.monotonic()
+
+    def failed(self) -> int:
+        """Count the pictures that have an error."""
+        return sum(record.error is not None for record in self.pictures.values())
+
+    def _content(self) -> dict[str, Any]:
+        records = [asdict(record) for record in self.pictures.values()]
+        return {
+            "format": FORMAT,
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "results": records,
+        }
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the unfinished files that a killed run left in a folder."""
+    for path in folder.iterdir():
+        if _LEFTOVER.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def _is_complete(record: PictureResult, folder: Path) -> bool:
+    files = (record.mask, record.overlay)
+    return record.error is None and all(f is not None and (folder / f).is_file() for f in files)

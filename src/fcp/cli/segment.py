@@ -1,0 +1,234 @@
+"""``fcp segment``: a folder of examples, a folder of photos → masks, overlays and a report."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fcp.cli.options import DeviceOption, ModelOption
+from fcp.cli.progress import progress_bar
+from fcp.cli.results import PictureResult, Results, remove_leftovers
+from fcp.errors import FcpError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fcp.data.folder import SupportPair
+    from fcp.segmenter import FewShotSegmenter, Prediction
+
+
+@dataclass(frozen=True)
+class Job:
+    """A picture to segment, and the name of its results without suffix."""
+
+    picture: Path
+    name: str
+
+    @property
+    def mask(self) -> str:
+        """File of the mask, relative to the output folder."""
+        return f"masks/{self.name}.png"
+
+    @property
+    def overlay(self) -> str:
+        """File of the overlay, relative to the output folder."""
+        return f"overlays/{self.name}.jpg"
+
+
+def segment(
+    support: Annotated[
+        Path,
+        typer.Option(
+            help="Examples: NAME.jpg with NAME_mask.png, or images/ and masks/, or a COCO JSON.",
+            metavar="DIR",
+        ),
+    ],
+    query: Annotated[
+        list[Path],
+        typer.Option(help="The photos: a folder, or files.", metavar="DIR|FILES…"),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(help="Where masks/, overlays/ and results.json go.", metavar="DIR"),
+    ],
+    more: Annotated[
+        list[Path] | None, typer.Argument(help="More photos.", metavar="FILE", hidden=True)
+    ] = None,
+    model: ModelOption = "tiny",
+    device: DeviceOption = "auto",
+    class_name: Annotated[
+        str | None,
+        typer.Option("--class", help="Category of the COCO JSON.", metavar="NAME"),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Photos at a time; more helps on a GPU.")
+    ] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Skip what an earlier run has finished.")
+    ] = False,
+) -> None:
+    """Segment photos by the examples in a folder.
+
+    Writes masks/STEM.png (0 or 255, at the photo's own size), overlays/STEM.jpg and results.json
+    (file, score, area, seconds, error). A photo that cannot be read is reported and the rest goes
+    on; the exit status is 1 then.
+
+    \b
+    Examples:
+      fcp segment --support examples --query photos --out found
+      fcp segment --support examples --query a.jpg b.png --out found --device cuda
+      fcp segment --support coco.json --class zebra --query photos --out found --resume
+    """  # noqa: D301  (\b keeps the lines)
+    from fcp.data.folder import list_pictures, read_support_folder, unique_stems
+    from fcp.segmenter import FewShotSegmenter, find_model
+
+    examples = read_support_folder(support, class_name)
+    pictures = list_pictures([*query, *(more or [])])
+    jobs = [Job(*item) for item in zip(pictures, unique_stems(pictures), strict=True)]
+    _prepare_folders(out)
+    results = Results(out, model=model, fingerprint=_fingerprint(find_model(model), examples))
+    waiting = _left_to_do(jobs, results) if resume else jobs
+    results.save()
+    if waiting:
+        segmenter = FewShotSegmenter.from_pretrained(model, device=device)
+        segmenter.fit([(example.image, example.mask) for example in examples])
+        try:
+            _run(segmenter, waiting, results, batch_size)
+        except FcpError as error:
+            remedy = "what is finished is kept: put that right and go on with --resume"
+            raise FcpError(f"{error}; {remedy}") from error
+    _report(len(jobs), len(waiting), results)
+
+
+def _prepare_folders(out: Path) -> None:
+    try:
+        for folder in (out / "masks", out / "overlays"):
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(folder)
+        remove_leftovers(out)
+    except OSError as error:
+        message = f"{out}: cannot be written ({error.strerror}); choose another --out"
+        raise FcpError(message) from error
+
+
+def _fingerprint(model_folder: Path, examples: Sequence[SupportPair]) -> str:
+    """Hash what decides the results: the model's files and the examples."""
+    from fcp.files import sha256_of
+
+    digest = hashlib.sha256()
+    for name in ("config.json", "model.safetensors"):
+        digest.update(sha256_of(model_folder / name).encode())
+    for example in examples:
+        digest.update(sha256_of(example.image).encode())
+        if isinstance(example.mask, Path):
+            digest.update(sha256_of(example.mask).encode())
+        else:
+            digest.update(example.mask.tobytes())
+    return digest.hexdigest()
+
+
+def _left_to_do(jobs: Sequence[Job], results: Results) -> list[Job]:
+    """Take over what an earlier run finished; return the rest."""
+    earlier = results.read_earlier()
+    if earlier is None:
+        typer.echo("the model or the examples have changed: all photos are done again", err=True)
+        return list(jobs)
+    waiting = []
+    for job in jobs:
+        record = earlier.get(str(job.picture))
+        if record is None or record.mask != job.mask or record.sha256 != _hash(job.picture):
+            waiting.append(job)
+        else:
+            results.pictures[record.file] = record
+    return waiting
+
+
+def _run(
+    segmenter: FewShotSegmenter, jobs: Sequence[Job], results: Results, batch_size: int
+) -> None:
+    """Segment all jobs. However it ends, the records of what was done are saved."""
+    try:
+        with progress_bar("photo") as bar:
+            task = bar.add_task("segmenting", total=len(jobs))
+            for start in range(0, len(jobs), batch_size):
+                records = _segment_together(
+                    segmenter, jobs[start : start + batch_size], results.path.parent
+                )
+                results.add(records)
+                for record in records:
+                    if record.error is not None:
+                        bar.console.print(record.error, style="red", markup=False, soft_wrap=True)
+                bar.advance(task, len(records))
+    finally:
+        results.save()
+
+
+def _segment_together(
+    segmenter: FewShotSegmenter, jobs: Sequence[Job], out: Path
+) -> list[PictureResult]:
+    """Read, segment and write a batch; a photo that cannot be read fails alone."""
+    from fcp.data.images import read_image
+
+    started = time.perf_counter()
+    photos: dict[Job, np.ndarray] = {}
+    errors: dict[Job, str] = {}
+    for job in jobs:
+        try:
+            photos[job] = read_image(job.picture)
+        except FcpError as error:
+            errors[job] = str(error)
+    predictions = segmenter.predict_batch(photos.values(), batch_size=len(jobs))
+    found = dict(zip(photos, predictions, strict=True))
+    for job, prediction in found.items():
+        _write(job, photos[job], prediction, out)
+    seconds = (time.perf_counter() - started) / len(jobs)
+    return [_record(job, found.get(job), errors.get(job), seconds) for job in jobs]
+
+
+def _write(job: Job, photo: np.ndarray, prediction: Prediction, out: Path) -> None:
+    from fcp.files import write_atomically
+    from fcp.visualize import encode, overlay
+
+    write_atomically(out / job.mask, encode(prediction.mask, "png"))
+    write_atomically(out / job.overlay, encode(overlay(photo, prediction.mask), "jpeg"))
+
+
+def _record(
+    job: Job, prediction: Prediction | None, error: str | None, seconds: float
+) -> PictureResult:
+    found = prediction is not None
+    return PictureResult(
+        file=str(job.picture),
+        sha256=_hash(job.picture),
+        mask=job.mask if found else None,
+        overlay=job.overlay if found else None,
+        score=round(prediction.score, 4) if found else None,
+        area=round(float(prediction.mask.mean()), 6) if found else None,
+        area_px=int(prediction.mask.sum()) if found else None,
+        seconds=round(seconds, 3),
+        error=error,
+    )
+
+
+def _hash(picture: Path) -> str | None:
+    from fcp.files import sha256_of
+
+    try:
+        return sha256_of(picture)
+    except FcpError:
+        return None
+
+
+def _report(pictures: int, attempted: int, results: Results) -> None:
+    failed = results.failed()
+    skipped = f", {pictures - attempted} done before" if attempted < pictures else ""
+    trouble = f", {failed} failed" if failed else ""
+    typer.echo(f"{pictures} photos{skipped}{trouble}: {results.path}")
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,68 @@
+"""``fcp train``: a recipe and a data root → a run folder with the model."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fcp.cli.options import DataRootOption
+from fcp.errors import FcpError
+
+
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(help="A YAML file, or the name of a shipped recipe.", metavar="RECIPE"),
+    ],
+    data_root: DataRootOption,
+    out: Annotated[Path, typer.Option(help="Where checkpoints, log and model go.", metavar="DIR")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Settings that replace the recipe's.", metavar="KEY=VALUE"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+    ] = False,
+) -> None:
+    """Train a model by a recipe.
+
+    \b
+    Examples:
+      fcp train tiny_head --data-root data --out runs/head
+      fcp train my.yaml head.tokens=10 --data-root data --out runs/mine
+      fcp train my.yaml head.tokens=10 --data-root data --out runs/mine --resume
+    """  # noqa: D301  (\b keeps the lines)
+    from fcp.engine.train import train as run_training
+
+    run_training(
+        find_recipe(recipe),
+        overrides=tuple(overrides or ()),
+        data_root=data_root,
+        out=out,
+        resume=resume,
+        report=typer.echo,
+    )
+
+
+def find_recipe(name: str) -> Path:
+    """Find a recipe: a file, or a name (with or without ``.yaml``) among those that ship inside.
+
+    Raises:
+        FcpError: neither; names those that there are.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    shipped = {path.stem: path for path in _shipped_recipes()}
+    stem = name.removesuffix(".yaml")
+    if stem not in shipped:
+        raise FcpError(
+            f"{name}: no such recipe file; shipped recipes: {', '.join(sorted(shipped))}"
+        )
+    return shipped[stem]
+
+
+def _shipped_recipes() -> list[Path]:
+    return sorted(Path(str(files("fcp") / "recipes")).glob("*.yaml"))

@@ -1,0 +1,126 @@
+"""Masks and maps as pictures: overlays, heat maps, and the bytes of a PNG or JPEG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+Colour = tuple[int, int, int]
+
+RED: Colour = (230, 40, 60)
+
+# Dark blue, violet, red, orange, pale yellow at 0, ¼, ½, ¾, 1; brightness rises throughout.
+_HEAT = np.array([(13, 8, 60), (110, 20, 120), (200, 50, 80), (245, 140, 30), (250, 250, 170)])
+
+
+def overlay(
+    image: np.ndarray,
+    mask: np.ndarray,
+    *,
+    colour: Colour = RED,
+    alpha: float = 0.45,
+    outline: int | None = None,
+) -> np.ndarray:
+    """Tint what a mask covers and draw its outline.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) bool.
+        colour: of tint and outline, RGB 0 … 255.
+        alpha: share of the colour in the tint, 0 … 1.
+        outline: width of the line in px, inside the mask; None for 1/300 of the longer side.
+
+    Returns:
+        (H, W, 3) uint8, a new array.
+    """
+    if mask.shape != image.shape[:2]:
+        raise ValueError(f"overlay: mask {mask.shape} does not fit the picture {image.shape}")
+    width = max(1, round(max(mask.shape) / 300)) if outline is None else outline
+    result = image.copy()
+    tint = np.asarray(colour, dtype=np.float32) * alpha
+    result[mask] = np.rint(image[mask] * np.float32(1 - alpha) + tint).astype(np.uint8)
+    result[mask & ~_eroded(mask, width)] = colour
+    return result
+
+
+def heatmap(
+    values: np.ndarray, image: np.ndarray | None = None, *, alpha: float = 0.65
+) -> np.ndarray:
+    """Colour a map from dark blue (0) to pale yellow (1), alone or laid over its grey picture.
+
+    Args:
+        values: (H, W) floats in 0 … 1; what lies outside is clipped.
+        image: (H, W, 3) uint8 RGB, or None.
+        alpha: share of the colours where there is a picture, 0 … 1.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    stops = np.linspace(0, 1, len(_HEAT))
+    colours = np.stack([np.interp(values, stops, _HEAT[:, c]) for c in range(3)], axis=-1)
+    if image is not None:
+        colours = alpha * colours + (1 - alpha) * image.mean(axis=-1, keepdims=True)
+    return np.rint(colours).astype(np.uint8)
+
+
+def thumbnail(image: np.ndarray, longest: int) -> np.ndarray:
+    """Shrink a picture (H, W, 3) uint8 so that its longer side is ``longest`` px; never enlarge."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], *, cell: int = 240
+) -> np.ndarray:
+    """Lay pictures out in a table on white, each centred in its cell, under column titles.
+
+    Args:
+        rows: pictures (H, W, 3) uint8, as many in each row as there are titles.
+        titles: of the columns.
+        cell: side of a cell in px.
+
+    Returns:
+        (rows, columns, 3) uint8.
+    """
+    gap, head = cell // 20, cell // 8
+    step = cell + gap
+    sheet = Image.new("RGB", (step * len(titles) + gap, step * len(rows) + gap + head), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(head * 0.6)
+    for column, title in enumerate(titles):
+        middle = (gap + column * step + cell // 2, gap + head // 2)
+        draw.text(middle, title, fill="black", font=font, anchor="mm")
+    for row, pictures in enumerate(rows):
+        for column, pixels in enumerate(pictures):
+            picture = Image.fromarray(thumbnail(pixels, cell))
+            x = gap + column * step + (cell - picture.width) // 2
+            sheet.paste(picture, (x, gap + head + row * step + (cell - picture.height) // 2))
+    return np.asarray(sheet)
+
+
+def encode(image: np.ndarray, kind: Literal["png", "jpeg"]) -> bytes:
+    """Return a picture as the bytes of a file.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, (H, W) uint8 grey, or (H, W) bool, written as 0 and 255.
+        kind: of file.
+    """
+    pixels = image.astype(np.uint8) * 255 if image.dtype == bool else image
+    stream = io.BytesIO()
+    options = {"quality": 90} if kind == "jpeg" else {}
+    Image.fromarray(pixels).save(stream, format=kind, **options)
+    return stream.getvalue()
+
+
+def _eroded(mask: np.ndarray, steps: int) -> np.ndarray:
+    """Take ``steps`` layers of pixels off a mask (H, W); the picture's border counts as outside."""
+    for _ in range(steps):
+        padded = np.pad(mask, 1)
+        sides = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        mask = mask & sides
+    return mask
