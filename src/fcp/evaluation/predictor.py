@@ -111,9 +111,11 @@ def _maps(output: Output) -> dict[str, Tensor]:
 
 
 def _bytes_of(value: object) -> int:
-    """Count the bytes of all tensors in nested tuples and dataclasses."""
+    """Count the bytes of all tensors in nested tuples, mappings and dataclasses."""
     if isinstance(value, Tensor):
         return value.nbytes
+    if isinstance(value, Mapping):
+        return sum(_bytes_of(item) for item in value.values())
     if isinstance(value, tuple):
         return sum(_bytes_of(item) for item in value)
     if is_dataclass(value):
