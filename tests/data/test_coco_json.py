@@ -18,48 +18,43 @@ from fcp.errors import FcpError
 SIZE = (30, 40)
 
 
+def painted() -> dict:
+    """Return an object as compressed run lengths."""
+    mask = np.zeros(SIZE, np.uint8, order="F")
+    mask[20:28, 5:9] = 1
+    packed = rle_tools.encode(mask)
+    return {"size": packed["size"], "counts": packed["counts"].decode()}
+
+
+def annotation(number, image, category, shape, crowd=0):
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "segmentation": shape,
+        "iscrowd": crowd,
+    }
+
+
 def write_json(folder, **changes):
-    painted = np.zeros(SIZE, np.uint8, order="F")
-    painted[20:28, 5:9] = 1
-    packed = rle_tools.encode(painted)
+    """Write two pictures with cats in every form, one with a dog, and a class without objects."""
+    polygons = [[2, 2, 12, 2, 12, 12], [20, 20, 30, 20, 30, 28, 20, 28]]
     runs = {"size": list(SIZE), "counts": [30 * 10, 30 * 5, 30 * 25]}
+    names = {7: "b.png", 3: "a.png", 5: "gone.png"}
     content = {
         "images": [
-            {"id": 7, "file_name": "b.png", "height": 30, "width": 40},
-            {"id": 3, "file_name": "a.png", "height": 30, "width": 40},
-            {"id": 5, "file_name": "gone.png", "height": 30, "width": 40},
+            {"id": number, "file_name": name, "height": SIZE[0], "width": SIZE[1]}
+            for number, name in names.items()
         ],
-        "categories": [
-            {"id": 1, "name": "cat"},
-            {"id": 9, "name": "dog"},
-            {"id": 4, "name": "bat"},
-        ],
+        "categories": [{"id": i, "name": name} for i, name in ((1, "cat"), (9, "dog"), (4, "bat"))],
         "annotations": [
-            {
-                "id": 1,
-                "image_id": 7,
-                "category_id": 1,
-                "iscrowd": 0,
-                "segmentation": [[2, 2, 12, 2, 12, 12], [20, 20, 30, 20, 30, 28, 20, 28]],
-            },
-            {"id": 2, "image_id": 7, "category_id": 1, "iscrowd": 1, "segmentation": runs},
-            {
-                "id": 3,
-                "image_id": 3,
-                "category_id": 1,
-                "iscrowd": 0,
-                "segmentation": {"size": packed["size"], "counts": packed["counts"].decode()},
-            },
-            {
-                "id": 4,
-                "image_id": 3,
-                "category_id": 9,
-                "iscrowd": 0,
-                "segmentation": [[0, 0, 9, 0, 9, 9, 0, 9]],
-            },
+            annotation(1, 7, 1, polygons),
+            annotation(2, 7, 1, runs, crowd=1),
+            annotation(3, 3, 1, painted()),
+            annotation(4, 3, 9, [[0, 0, 9, 0, 9, 9, 0, 9]]),
         ],
+        **changes,
     }
-    content.update(changes)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "instances.json"
     file.write_text(json.dumps(content))
@@ -77,9 +72,9 @@ def by_the_api(file, class_name):
     with contextlib.redirect_stdout(io.StringIO()):
         api = COCO(file)
     masks = {}
-    for annotation in api.loadAnns(api.getAnnIds(catIds=api.getCatIds(catNms=[class_name]))):
-        name = api.imgs[annotation["image_id"]]["file_name"]
-        masks[name] = masks.get(name, 0) | api.annToMask(annotation)
+    for item in api.loadAnns(api.getAnnIds(catIds=api.getCatIds(catNms=[class_name]))):
+        name = api.imgs[item["image_id"]]["file_name"]
+        masks[name] = masks.get(name, 0) | api.annToMask(item)
     return masks
 
 
@@ -145,8 +140,7 @@ def test_other_json_files_are_refused(json_file, changes, reason):
     "shape", [[], [[1, 2, 3]], {"size": [9, 9], "counts": [81]}, {"counts": 5, "size": [30, 40]}, 4]
 )
 def test_bad_shapes_name_their_annotation(json_file, shape):
-    annotation = {"id": 77, "image_id": 7, "category_id": 1, "segmentation": shape}
-    file = write_json(json_file.parent, annotations=[annotation])
+    file = write_json(json_file.parent, annotations=[annotation(77, 7, 1, shape)])
     with pytest.raises(FcpError, match=r"instances\.json: annotation 77:"):
         read_instances(file, "cat")
 
