@@ -40,9 +40,11 @@ class LazyBuilder:
             FcpError: an option that the builder does not have.
         """
         build = getattr(importlib.import_module(self.module), self.function)
-        known = list(inspect.signature(build).parameters)[1:]  # without ``weights``
+        parameters = list(inspect.signature(build).parameters.values())[1:]  # without ``weights``
+        open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        known = [parameter.name for parameter in parameters]
         for name in options:
-            if name not in known:
+            if name not in known and not open_ended:
                 raise FcpError(f"unknown option {name!r}; known: {', '.join(known) or 'none'}")
         return build(weights, **options)
 

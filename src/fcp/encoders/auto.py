@@ -112,7 +112,7 @@ def build_auto(
     refuse_both(weights, config)
     settings = _from_values(config) if weights is None else load_config(weights)
     depth = _depth(settings)
-    chosen = list(layers) if layers is not None else [round(depth / 2), round(depth * 3 / 4)]
+    chosen = list(layers) if layers is not None else [depth // 2, depth * 3 // 4]
     if chosen != sorted(set(chosen) & set(range(depth))):
         raise FcpError(f"layers: expected ascending numbers 0 … {depth - 1}, got {chosen}")
     model = _model(weights, settings, [*chosen, depth])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
@@ -20,7 +21,14 @@ ConfigT = TypeVar("ConfigT", bound=PreTrainedConfig)
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _FILE_SUFFIXES = {".pth", ".pt", ".bin", ".safetensors"}
-_LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
+_LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    SafetensorError,
+    StrictDataclassError,
+)
 
 
 def load_model(
@@ -77,7 +85,7 @@ def make_config(config_class: type[ConfigT], values: Mapping[str, Any] | None) -
     """
     try:
         return config_class(**(values or {}))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, StrictDataclassError) as error:
         raise FcpError(f"options.config: {' '.join(str(error).split())}") from error
 
 
