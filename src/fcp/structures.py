@@ -63,3 +63,90 @@ class Episode:
     support_images: Tensor
     support_masks: Tensor
     query_images: Tensor
+
+
+@dataclass(frozen=True)
+class SupportSet:
+    """All that a query needs to know of K examples; made once, it serves any number of queries.
+
+    Attributes:
+        prototypes: the support tokens after each step, T × (B, K, N, C).
+        means: masked mean of each feature the head uses, "F" or "G" → (B, K, C).
+        high: (B, K, n, Ch) stage-4 foreground cells scaled to length 1, zero where padded.
+        grid_mask: (B, K, h, w) boolean, the masks on the grid.
+        cells: (B, K, m) the grid cells that tokens could read, as indices into h·w.
+        attention: (B, K, T, N, m) what they read there.
+    """
+
+    prototypes: tuple[Tensor, ...]
+    means: dict[str, Tensor]
+    high: Tensor
+    grid_mask: Tensor
+    cells: Tensor
+    attention: Tensor
+
+
+@dataclass(frozen=True)
+class QueryFeatures:
+    """All of a query picture that no support changes; made once, whatever the number of shots.
+
+    Attributes:
+        shares: each feature's own part of the guidance, "F" or "G" → (B, C, L).
+        high: (B, Ch, L) stage-4 cells.
+        grid: (h, w).
+        embedding: for the mask decoder.
+    """
+
+    shares: dict[str, Tensor]
+    high: Tensor
+    grid: tuple[int, int]
+    embedding: Embedding
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """What the head makes of a query and K examples. Masks are in 0 … 1.
+
+    Attributes:
+        prompts: (B, K, N, C) visual reference prompts for the mask decoder.
+        support_prototypes: tokens after each step, T × (B, K, N, C).
+        query_prototypes: tokens after each step, T × (B, K, N, C); none when pixels are matched.
+        conventional_mask: (B, K, h, w) pseudo mask from cosine similarity (Eq. 5).
+        attention_masks: (B, K, T-1, h, w) pseudo masks of steps 1 … T-1 (Eq. 8); an empty axis
+            when the head's switches make none.
+        support_attention: (B, K, T, N, L) averaged over the heads, each row sums to 1; None unless
+            asked for, or in training.
+        query_attention: (B, K, T, N, L) likewise.
+    """
+
+    prompts: Tensor
+    support_prototypes: tuple[Tensor, ...]
+    query_prototypes: tuple[Tensor, ...]
+    conventional_mask: Tensor
+    attention_masks: Tensor
+    support_attention: Tensor | None
+    query_attention: Tensor | None
+
+    @property
+    def pseudo_masks(self) -> Tensor:
+        """(B, K, h, w) of each shot: the last attention mask, else the conventional one."""
+        has_attention = self.attention_masks.shape[2] > 0
+        return self.attention_masks[:, :, -1] if has_attention else self.conventional_mask
+
+    @property
+    def pseudo_mask(self) -> Tensor:
+        """(B, h, w) mean of ``pseudo_masks`` over the shots."""
+        return self.pseudo_masks.mean(1)
+
+
+@dataclass(frozen=True)
+class Output(HeadOutput):
+    """What the whole model makes of a query.
+
+    Attributes:
+        mask_logits: (B, H, W) mean over the K shots; > 0 is foreground.
+        iou: (B,) the decoder's own estimate of its mask's IoU, mean over the shots.
+    """
+
+    mask_logits: Tensor
+    iou: Tensor

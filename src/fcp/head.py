@@ -1,0 +1,295 @@
+"""The trainable head of FCP: features of support and query → prompt tokens.
+
+The middle and the right of Figure 3: prototypes of support and query, then matching. The switches
+of ``HeadConfig`` make the ablations of Table 2 and the baseline VRP-SAM.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fcp.config import HeadConfig
+from fcp.errors import FcpError
+from fcp.layers.attention import AttentionBlock
+from fcp.layers.masked import foreground_cells, mask_to_grid, spread_cells, take_cells
+from fcp.layers.position import sine_position
+from fcp.matching import PixelMatching, PrototypeMatching
+from fcp.prototypes.guidance import GuidedFeature
+from fcp.prototypes.prior import conventional_mask, unit_cells
+from fcp.prototypes.query import Gathered, QueryPrototypes
+from fcp.prototypes.support import SupportPrototypes
+from fcp.structures import BackboneFeatures, Embedding, HeadOutput, QueryFeatures, SupportSet
+
+
+class FCPHead(nn.Module):
+    """The trainable part: features of support and query → prompt tokens.
+
+    It has the parameters that its switches use and no others.
+
+    Args:
+        config: sizes and switches.
+        mid_channels: Cm, channels of the backbone's mid-level map.
+    """
+
+    query: QueryPrototypes  # absent when pixels are matched
+    matching: PrototypeMatching | PixelMatching
+
+    def __init__(self, config: HeadConfig, mid_channels: int) -> None:
+        super().__init__()
+        self.config = config
+        C, N = config.width, config.tokens
+        raw = {"F": (mid_channels, config.feature_dropout), "G": (C, 0.0)}
+        self.features = nn.ModuleDict(
+            {
+                name: GuidedFeature(
+                    raw[name][0], C, dropout=raw[name][1], mean_of_projected=name == "F"
+                )
+                for name in config.features.split("+")
+            }
+        )
+        if config.matching == "pixel":
+            self.support = SupportPrototypes(N, C, _steps(config, 1))
+            self.matching = PixelMatching(
+                C,
+                config.heads,
+                dropout=config.attention_dropout,
+                maps_after_dropout=config.maps_after_dropout,
+            )
+            return
+        self.support = SupportPrototypes(N, C, _steps(config, config.steps))
+        self.query = QueryPrototypes(
+            N,
+            C,
+            _steps(config, config.steps),
+            attention_guided=config.pseudo_mask == "attention",
+            refresh=config.refresh_guidance,
+        )
+        self.matching = PrototypeMatching(C, config.heads, dropout=config.matching_dropout)
+
+    def prepare_support(
+        self, features: BackboneFeatures, embedding: Embedding, masks: Tensor
+    ) -> SupportSet:
+        """Do all work on K examples that no query changes, on their foreground cells alone.
+
+        Args:
+            features: of B·K pictures; their stage 4 ran under the mask.
+            embedding: of the same pictures.
+            masks: (B, K, H, W) 0 or 1, of any size.
+
+        Raises:
+            FcpError: a mask has no foreground at all.
+        """
+        B, K = masks.shape[:2]
+        raw, high, grid = self._on_one_grid(features, embedding)
+        grid_mask = mask_to_grid(masks.flatten(0, 1), grid)  # (S, h, w), S = B·K
+        inside_grid = grid_mask.flatten(1)
+        _refuse_empty(inside_grid, shots=K)
+
+        cells, inside = foreground_cells(inside_grid)  # (S, n)
+        units = unit_cells(take_cells(high, cells)) * inside[:, None]
+        excluded: Tensor | None = ~inside
+        if isinstance(self.matching, PixelMatching):  # VRP-SAM's tokens read the whole picture
+            cells = torch.arange(inside_grid.shape[1], device=cells.device).expand(B * K, -1)
+            inside, excluded = inside_grid, None
+        guided, means = {}, {}
+        for name, maps in raw.items():
+            cells_read = take_cells(maps, cells)
+            guided[name], means[name] = self._feature(name).guide_support(cells_read, inside)
+
+        keys = guided[self._key_name].mT  # (S, n, C)
+        last = guided[self._value_name].mT
+        position = sine_position(self.config.width, grid, keys.device).flatten(1).mT  # (L, C)
+        values = [keys] * (len(self.support.layers) - 1) + [last]
+        tokens, attention = self.support(keys + position[cells], values, excluded)
+
+        split = (B, K)
+        return SupportSet(
+            prototypes=tuple(step.unflatten(0, split) for step in tokens),
+            means={name: mean.unflatten(0, split) for name, mean in means.items()},
+            high=units.mT.contiguous().unflatten(0, split),
+            grid_mask=grid_mask.unflatten(0, split),
+            cells=cells.unflatten(0, split),
+            attention=attention.unflatten(0, split),
+        )
+
+    def prepare_query(self, features: BackboneFeatures, embedding: Embedding) -> QueryFeatures:
+        """Do all work on B query pictures that no support changes."""
+        raw, high, grid = self._on_one_grid(features, embedding)
+        shares = {name: self._feature(name).query_share(maps) for name, maps in raw.items()}
+        return QueryFeatures(shares=shares, high=high, grid=grid, embedding=embedding)
+
+    def forward(
+        self, support: SupportSet, query: QueryFeatures, *, with_maps: bool = False
+    ) -> HeadOutput:
+        """Make prompts; each statement is a box of Figure 3.
+
+        Args:
+            support: of B tasks, or of one that serves all B queries.
+            query: of B pictures.
+            with_maps: return the attention maps; training always does.
+        """
+        with_maps = with_maps or self.training
+        tokens = support.prototypes[-1].expand(len(query.high), -1, -1, -1)
+        asking = tokens.flatten(0, 1)  # (S, N, C)
+        position = sine_position(self.config.width, query.grid, asking.device).flatten(1).mT
+
+        prior = conventional_mask(support.high, query.high).flatten(0, 1)  # (S, L), Eq. 5
+        guide = partial(self._guide_query, self._key_name, support, query)  # Eq. 6
+        guide_last = partial(self._guide_query, self._value_name, support, query)  # Eq. 10
+        if isinstance(self.matching, PixelMatching):
+            pixels = guide(prior)
+            prompts, attention = self.matching(
+                asking, pixels + position, pixels, need_map=with_maps
+            )
+            found = Gathered((), (), None if attention is None else attention[:, None])
+        else:
+            found = self.query(  # Eq. 7, 8, 11
+                prior,
+                position,
+                guide=guide,
+                guide_last=guide_last if self._value_name != self._key_name else None,
+                with_maps=with_maps,
+            )
+            prompts = self.matching(asking, found.prototypes[-1])  # Eq. 12
+        return _head_output(prompts, prior, found, support, query.grid, with_maps=with_maps)
+
+    @property
+    def _key_name(self) -> str:
+        """The feature that tokens are compared with, at all steps."""
+        return "G" if "G" in self.features else "F"
+
+    @property
+    def _value_name(self) -> str:
+        """The feature that step T gathers."""
+        return "F" if "F" in self.features else "G"
+
+    def _feature(self, name: str) -> GuidedFeature:
+        return cast(GuidedFeature, self.features[name])
+
+    def _guide_query(
+        self, name: str, support: SupportSet, query: QueryFeatures, mask: Tensor
+    ) -> Tensor:
+        """Guide the query by masks (S, L), each shot with its own mean: (S, L, C)."""
+        share = query.shares[name][:, None]  # (B, 1, C, L): the same for each shot
+        mask = mask.unflatten(0, (len(share), -1))  # (B, K, L)
+        return self._feature(name).guide(share, support.means[name], mask).flatten(0, 1).mT
+
+    def _on_one_grid(
+        self, features: BackboneFeatures, embedding: Embedding
+    ) -> tuple[dict[str, Tensor], Tensor, tuple[int, int]]:
+        """Bring the features in use, and the stage-4 map, to the grid of the keys, as (S, ·, L)."""
+        raw = {"F": features.mid, "G": embedding.image}
+        height, width = raw[self._key_name].shape[-2:]
+        grid = (height, width)
+        used = {name: _resize(raw[name], grid).flatten(2) for name in self.features}
+        return used, _resize(features.high, grid).flatten(2), grid
+
+
+def run_head(
+    head: FCPHead,
+    *,
+    support_mid: Tensor,
+    support_high: Tensor,
+    support_sam: Tensor,
+    support_mask: Tensor,
+    query_mid: Tensor,
+    query_high: Tensor,
+    query_sam: Tensor,
+    with_maps: bool = True,
+) -> HeadOutput:
+    """Run the head on ready-made feature maps, without any encoder.
+
+    The maps of one shot may come without their axis K.
+
+    Args:
+        head: to run, in the mode it is in.
+        support_mid: (B, K, Cm, h, w) F before its projection.
+        support_high: (B, K, Ch, h, w) stage 4, run under the mask.
+        support_sam: (B, K, C, h, w) G.
+        support_mask: (B, K, H, W) 0 or 1, of any size.
+        query_mid: (B, Cm, h, w).
+        query_high: (B, Ch, h, w).
+        query_sam: (B, C, h, w).
+        with_maps: return the attention maps too.
+
+    Raises:
+        FcpError: a mask has no foreground at all.
+    """
+    mid, high, sam = (
+        maps.flatten(0, 1) if maps.ndim == 5 else maps
+        for maps in (support_mid, support_high, support_sam)
+    )
+    masks = support_mask if support_mask.ndim == 4 else support_mask[:, None]
+    support = head.prepare_support(BackboneFeatures(mid, high), Embedding(sam), masks)
+    query = head.prepare_query(BackboneFeatures(query_mid, query_high), Embedding(query_sam))
+    return head(support, query, with_maps=with_maps)
+
+
+def _steps(config: HeadConfig, count: int) -> list[AttentionBlock]:
+    """Build the attention blocks of a branch; each step has its own."""
+    return [
+        AttentionBlock(
+            config.width,
+            config.heads,
+            dropout=config.attention_dropout,
+            maps_after_dropout=config.maps_after_dropout,
+        )
+        for _ in range(count)
+    ]
+
+
+def _head_output(
+    prompts: Tensor,
+    prior: Tensor,
+    found: Gathered,
+    support: SupportSet,
+    grid: tuple[int, int],
+    *,
+    with_maps: bool,
+) -> HeadOutput:
+    """Give the batch its two axes B, K and the cells theirs, h, w."""
+    K = support.high.shape[1]
+    split = (len(prompts) // K, K)
+    length = grid[0] * grid[1]
+    masks = torch.stack(found.masks, 1) if found.masks else prior.new_zeros(len(prior), 0, length)
+    support_attention = None
+    if with_maps:
+        spread = spread_cells(
+            support.attention.flatten(0, 1).flatten(1, 2), support.cells.flatten(0, 1), length
+        )
+        spread = spread.unflatten(0, support.cells.shape[:2])
+        spread = spread.unflatten(2, support.attention.shape[2:4])
+        support_attention = spread.expand(split[0], -1, -1, -1, -1)
+    attention = found.attention
+    return HeadOutput(
+        prompts=prompts.unflatten(0, split),
+        support_prototypes=tuple(p.expand(split[0], -1, -1, -1) for p in support.prototypes),
+        query_prototypes=tuple(p.unflatten(0, split) for p in found.prototypes),
+        conventional_mask=prior.unflatten(0, split).unflatten(2, grid),
+        attention_masks=masks.unflatten(0, split).unflatten(3, grid),
+        support_attention=support_attention,
+        query_attention=None if attention is None else attention.unflatten(0, split),
+    )
+
+
+def _resize(maps: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Bring maps (S, C, h', w') to the grid where theirs is another."""
+    if maps.shape[-2:] == grid:
+        return maps
+    return F.interpolate(maps, grid, mode="bilinear", align_corners=True)
+
+
+def _refuse_empty(inside: Tensor, shots: int) -> None:
+    """Raise for the first picture without foreground among (B·K, L)."""
+    empty = (~inside.any(1)).nonzero()
+    if len(empty):
+        task, shot = divmod(int(empty[0]), shots)
+        raise FcpError(
+            f"support_masks[{task}, {shot}]: the mask is empty; mark the object in it, "
+            "or leave this example out"
+        )

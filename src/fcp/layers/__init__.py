@@ -1,0 +1,1 @@
+"""Small blocks that know nothing of the paper: attention, position code, masked arithmetic."""

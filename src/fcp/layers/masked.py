@@ -1,0 +1,65 @@
+"""Arithmetic under a mask, as pure functions: masks on the grid, foreground cells, means, min-max.
+
+Letters: S pictures (B·K), C channels, h w grid, L = h·w, n cells kept.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MEAN_EPSILON = 5e-4
+MIN_MAX_EPSILON = 1e-9
+
+
+def mask_to_grid(masks: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Bring masks (S, H, W), 0 or 1, to the grid: boolean (S, h, w).
+
+    Nearest neighbour (512 → 64: cell i reads row 8i). A mask that vanishes there is taken by area
+    instead: every cell that it touches. A mask without any foreground stays empty.
+    """
+    masks = masks.float()[:, None]
+    nearest = F.interpolate(masks, grid, mode="nearest")[:, 0] > 0
+    touched = F.adaptive_max_pool2d(masks, grid)[:, 0] > 0
+    vanished = ~nearest.flatten(1).any(1)
+    return torch.where(vanished[:, None, None], touched, nearest)
+
+
+def foreground_cells(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """List the foreground cells of each picture, padded to the longest list of the batch.
+
+    Args:
+        mask: (S, L) boolean.
+
+    Returns:
+        index: (S, n) distinct cells, the foreground first, in reading order.
+        inside: (S, n) boolean, False where the list is padded with background cells.
+    """
+    longest = int(mask.sum(1).max())
+    index = (~mask).long().argsort(dim=1, stable=True)[:, :longest]
+    return index, mask.gather(1, index)
+
+
+def take_cells(maps: Tensor, index: Tensor) -> Tensor:
+    """Keep the listed cells of maps (S, C, L): (S, C, n). ``spread_cells`` is the inverse."""
+    return maps.gather(2, index[:, None].expand(-1, maps.shape[1], -1))
+
+
+def spread_cells(cells: Tensor, index: Tensor, length: int) -> Tensor:
+    """Put cells (S, C, n) back where ``take_cells`` found them: (S, C, L), 0 elsewhere."""
+    index = index[:, None].expand_as(cells)
+    return cells.new_zeros(*cells.shape[:2], length).scatter(2, index, cells)
+
+
+def masked_mean(cells: Tensor, inside: Tensor) -> Tensor:
+    """Average cells (S, C, n) over those inside (S, n): Σ X·M / (Σ M + 5e-4), float32 (S, C)."""
+    weights = inside.float()
+    total = (cells.float() * weights[:, None]).sum(2)
+    return total / (weights.sum(1, keepdim=True) + MEAN_EPSILON)
+
+
+def min_max(maps: Tensor) -> Tensor:
+    """Stretch each map (…, L) to 0 … 1; a constant map becomes 0."""
+    low, high = maps.aminmax(dim=-1, keepdim=True)
+    return (maps - low) / (high - low + MIN_MAX_EPSILON)

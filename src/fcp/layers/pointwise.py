@@ -1,0 +1,29 @@
+"""A 1×1 convolution on a list of grid cells."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Pointwise(nn.Module):
+    """1×1 convolution without bias, as the matrix product that it is.
+
+    It takes cells in any number and order, so that a support picture's background need not be
+    computed; and matrix products stay float32 where accelerators drop convolutions to TF32.
+
+    Args:
+        in_channels: channels of a cell that comes in.
+        out_channels: channels of a cell that goes out.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # as torch.nn.Conv2d does
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """Map (S, in_channels, n) to (S, out_channels, n)."""
+        return self.weight @ cells

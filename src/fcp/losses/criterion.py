@@ -1,0 +1,50 @@
+"""The training objective (Eq. 15): named terms, their weights, one sum."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fcp.config import LossWeights
+from fcp.errors import FcpError
+from fcp.losses.diversity import orthogonal_loss
+from fcp.losses.guide import guide_loss
+from fcp.losses.mask import mask_loss_from_logits
+from fcp.structures import Output
+
+
+class Criterion:
+    """``total = prompt + 0.5·guide + 0.05·ortho`` at the default weights.
+
+    Args:
+        weights: of the terms; a term of weight 0 is reported all the same.
+    """
+
+    def __init__(self, weights: LossWeights | None = None) -> None:
+        self.weights = weights or LossWeights()
+
+    def __call__(self, output: Output, query_mask: Tensor) -> dict[str, Tensor]:
+        """Judge an output.
+
+        Args:
+            output: of the model in training, or with its maps.
+            query_mask: (B, H, W) 0, 1, or 255 for pixels that do not count; of the logits' size.
+
+        Returns:
+            The terms ``prompt``, ``guide``, ``ortho``, unweighted, and ``total``: scalars, float32.
+
+        Raises:
+            FcpError: the mask is not of the logits' size, or the output has no maps.
+        """
+        if query_mask.shape != output.mask_logits.shape:
+            expected, got = tuple(output.mask_logits.shape), tuple(query_mask.shape)
+            raise FcpError(f"query_mask: expected the logits' shape {expected}, got {got}")
+        if output.support_attention is None or output.query_attention is None:
+            raise FcpError("output: has no attention maps; run the model with with_maps=True")
+        branches = (output.support_attention, output.query_attention)
+        terms = {
+            "prompt": mask_loss_from_logits(output.mask_logits, query_mask),
+            "guide": guide_loss(output.attention_masks, query_mask),
+            "ortho": (orthogonal_loss(branches[0]) + orthogonal_loss(branches[1])) / 2,
+        }
+        weighted = (getattr(self.weights, name) * value for name, value in terms.items())
+        return {**terms, "total": sum(weighted, start=output.mask_logits.new_zeros(()))}

@@ -1,0 +1,125 @@
+"""FCP: Foreground-Covering Prototype generation and matching (AAAI 2025, arXiv 2501.00752).
+
+Figure 3 from left to right: two frozen encoders → the head → frozen mask decoder, and the mean over
+the shots. ``docs/method.md`` maps the figure's boxes to files.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fcp.config import ModelConfig
+from fcp.encoders.base import Backbone, PromptableSegmenter
+from fcp.errors import FcpError
+from fcp.head import FCPHead
+from fcp.structures import (
+    BackboneFeatures,
+    Embedding,
+    Episode,
+    Output,
+    QueryFeatures,
+    SupportSet,
+)
+
+MASK_PROMPT_EPSILON = 1e-3
+
+
+class FCP(nn.Module):
+    """Few-shot segmentation: a picture and K examples → a mask. The encoders are frozen.
+
+    Args:
+        config: of the whole model.
+        backbone: the class-consistent image encoder.
+        segmenter: the promptable segmenter.
+
+    Raises:
+        FcpError: the head's width is not the segmenter's.
+    """
+
+    def __init__(
+        self, config: ModelConfig, backbone: Backbone, segmenter: PromptableSegmenter
+    ) -> None:
+        super().__init__()
+        if config.head.width != segmenter.width:
+            raise FcpError(
+                f"head.width: is {config.head.width}, but the prompts of segmenter "
+                f"{config.segmenter.name!r} have {segmenter.width} channels; set it to that"
+            )
+        self.config = config
+        self.backbone = backbone.requires_grad_(False).eval()
+        self.segmenter = segmenter.requires_grad_(False).eval()
+        self.head = FCPHead(config.head, backbone.mid_channels)
+
+    def train(self, mode: bool = True) -> FCP:
+        """Switch the head; the encoders stay as they are, batch norms included."""
+        super().train(mode)
+        self.backbone.eval()
+        self.segmenter.eval()
+        return self
+
+    def forward(self, episode: Episode) -> Output:
+        """Segment the queries of an episode."""
+        support = self.encode_support(episode.support_images, episode.support_masks)
+        query = self.encode_query(episode.query_images)
+        return self.match(support, query)
+
+    def encode_support(self, images: Tensor, masks: Tensor) -> SupportSet:
+        """Encode examples: images (B, K, 3, H, W) in 0 … 1, masks (B, K, H, W) 0 or 1.
+
+        Raises:
+            FcpError: a mask has no foreground at all.
+        """
+        pictures = images.flatten(0, 1)
+        features = self.backbone(pictures, masks.flatten(0, 1)[:, None].to(pictures.dtype))
+        return self.prepare_support(features, self.segmenter.encode(pictures), masks)
+
+    def encode_query(self, images: Tensor) -> QueryFeatures:
+        """Encode query pictures (B, 3, H, W) in 0 … 1."""
+        return self.prepare_query(self.backbone(images), self.segmenter.encode(images))
+
+    def prepare_support(
+        self, features: BackboneFeatures, embedding: Embedding, masks: Tensor
+    ) -> SupportSet:
+        """``encode_support`` from encoder outputs of B·K pictures, which training may cache."""
+        return self.head.prepare_support(features, embedding, masks)
+
+    def prepare_query(self, features: BackboneFeatures, embedding: Embedding) -> QueryFeatures:
+        """``encode_query`` from encoder outputs of B pictures, which training may cache."""
+        return self.head.prepare_query(features, embedding)
+
+    def match(
+        self, support: SupportSet, query: QueryFeatures, *, with_maps: bool = False
+    ) -> Output:
+        """Segment prepared queries.
+
+        Args:
+            support: of B tasks, or of one that serves all B queries.
+            query: of B pictures.
+            with_maps: return the attention maps; training always does.
+        """
+        found = self.head(support, query, with_maps=with_maps)
+        B, K = found.prompts.shape[:2]
+        mask_prompt = None
+        if self.config.head.mask_prompt:
+            shown = found.pseudo_masks.flatten(0, 1)[:, None]
+            mask_prompt = shown.clamp(MASK_PROMPT_EPSILON, 1 - MASK_PROMPT_EPSILON).logit()
+        decoded = self.segmenter.decode(
+            _repeat(query.embedding, K), found.prompts.flatten(0, 1), mask_prompt
+        )
+        # The mean over the shots commutes with the resize and comes first, on the smaller maps.
+        logits = decoded.logits.float().unflatten(0, (B, K)).mean(1, keepdim=True)
+        size = (self.config.image_size, self.config.image_size)
+        logits = F.interpolate(logits, size, mode="bilinear", align_corners=True)[:, 0]
+        iou = decoded.iou.float().unflatten(0, (B, K)).mean(1)
+        return Output(**vars(found), mask_logits=logits, iou=iou)
+
+
+def _repeat(embedding: Embedding, shots: int) -> Embedding:
+    """Repeat each picture's embedding once a shot: B → B·K."""
+    if shots == 1:
+        return embedding
+    return Embedding(
+        image=embedding.image.repeat_interleave(shots, 0),
+        high_resolution=tuple(m.repeat_interleave(shots, 0) for m in embedding.high_resolution),
+    )

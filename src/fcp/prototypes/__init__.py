@@ -1,0 +1,1 @@
+"""The middle of Figure 3: foreground-covering prototypes of support and query."""
