@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from fcp.data.folds import PASCAL5I_FOLDS
+from fcp.data.folds import novel_classes
+from fcp.data.lists import scan
 from fcp.data.pascal import PascalVOC
 from fcp.data.region_store import RegionSource, bsds_sources, prepare, voc_sources
 from fcp.encoders.tiny import PyramidEncoder, TinySegmenter, load_tiny, start_trunk
@@ -56,15 +58,15 @@ def train_segmenter(
 
 def region_sources(data_root: Path, exclude_folds: tuple[int, ...]) -> list[RegionSource]:
     """List BSDS500 and the VOC training pictures that show no class of the excluded folds."""
-    novel = {c for fold in exclude_folds for c in PASCAL5I_FOLDS[fold]}
-    present = PascalVOC(data_root).present_classes("trainaug")
-    ids = [picture for picture, classes in present.items() if not novel & set(classes)]
+    novel = [c for fold in exclude_folds for c in novel_classes(fold)]
+    pixels = scan(PascalVOC(data_root), "train")
+    ids = [picture for picture, counts in pixels.items() if not any(counts[c] for c in novel)]
     return bsds_sources(data_root) + voc_sources(data_root, ids)
 
 
 def trunk_features(
     encoder: PyramidEncoder,
-) -> "Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]":
+) -> Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]:
     """Return a function from a picture to the trunk's maps of strides 8, 16 and 32."""
 
     def encode(image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:

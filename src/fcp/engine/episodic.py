@@ -1,0 +1,51 @@
+"""The second stage: the FCP head, and on request the backbone, learn from episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from fcp.engine.episode_batches import EpisodeBatches
+from fcp.losses.criterion import Criterion
+from fcp.model import FCP
+from fcp.structures import Episode
+
+
+class EpisodicStage:
+    """Losses of an episodic step (Eq. 15).
+
+    Args:
+        model: the whole model; its promptable segmenter stays frozen.
+        batches: episodes.
+        criterion: named loss terms.
+        train_backbone: train the backbone too; its batch norms keep their statistics.
+    """
+
+    def __init__(
+        self,
+        model: FCP,
+        batches: EpisodeBatches,
+        criterion: Criterion,
+        *,
+        train_backbone: bool = False,
+    ) -> None:
+        self.model = model.train()
+        self.batches = batches
+        self._criterion = criterion
+        model.backbone.requires_grad_(train_backbone)
+
+    def fresh_and_pretrained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Split the parameters: the head is fresh, the backbone pretrained."""
+        backbone = [p for p in self.model.backbone.parameters() if p.requires_grad]
+        return list(self.model.head.parameters()), backbone
+
+    def losses(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Run the episodes; the query's mask meets the model's answer only here."""
+        episode = Episode(
+            support_images=batch["support_images"],
+            support_masks=batch["support_masks"],
+            query_images=batch["query_images"],
+        )
+        return self._criterion(self.model(episode), batch["query_masks"])

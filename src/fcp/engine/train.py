@@ -1,0 +1,41 @@
+"""`fcp train`: read a recipe and run its stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fcp.engine.loop import Report
+from fcp.engine.recipe import SegmenterRecipe, load_recipe
+
+
+def train(
+    recipe: Path,
+    *,
+    overrides: tuple[str, ...],
+    data_root: Path,
+    out: Path,
+    resume: bool,
+    report: Report,
+) -> None:
+    """Train what a recipe describes.
+
+    Args:
+        recipe: YAML file.
+        overrides: ``key=value`` settings that win over the file's.
+        data_root: folder that holds ``VOC2012/`` (and ``BSDS500/`` for the segmenter).
+        out: where log, checkpoint and result go.
+        resume: go on from the checkpoint in ``out``.
+        report: called with each line worth showing.
+
+    Raises:
+        FcpError: a bad recipe, missing data or weights, or a loss that is not finite.
+    """
+    loaded = load_recipe(recipe, overrides)
+    if isinstance(loaded, SegmenterRecipe):
+        from fcp.engine.train_segmenter import train_segmenter
+
+        train_segmenter(loaded, data_root=data_root, out=out, resume=resume, report=report)
+        return
+    from fcp.engine.train_head import train_head
+
+    train_head(loaded, data_root=data_root, out=out, resume=resume, report=report)

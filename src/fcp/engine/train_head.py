@@ -1,0 +1,87 @@
+"""`fcp train` for the episodic stage: encoders and episodes in, a model folder out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fcp.checkpoint import save_model
+from fcp.config import BackboneConfig
+from fcp.data.folds import ALL_PASCAL_IDS
+from fcp.data.lists import ClassLists, make_lists, scan, train_lists
+from fcp.data.pascal import PascalVOC
+from fcp.encoders import build_backbone, build_segmenter
+from fcp.encoders.mobilenet import MobileNetV2
+from fcp.encoders.tiny import TinySegmenter, load_tiny
+from fcp.engine.episode_batches import EpisodeBatches
+from fcp.engine.episodic import EpisodicStage
+from fcp.engine.loop import Report, fit
+from fcp.engine.recipe import HeadRecipe
+from fcp.engine.train_segmenter import WEIGHTS
+from fcp.losses.criterion import Criterion
+from fcp.model import FCP
+
+_STATISTICS_BATCHES = 16
+
+
+def train_head(
+    recipe: HeadRecipe, *, data_root: Path, out: Path, resume: bool, report: Report
+) -> None:
+    """Train the head and write the model's folder to ``out/model`` (weights in half precision).
+
+    Raises:
+        FcpError: data or starting weights are missing, or the loss is not finite.
+    """
+    torch.manual_seed(recipe.seed)
+    data = PascalVOC(data_root)
+    batches = EpisodeBatches(
+        data,
+        training_lists(data, recipe.fold),
+        batch=recipe.optim.batch,
+        image_size=recipe.model.image_size,
+        seed=recipe.seed,
+    )
+    model = starting_model(recipe, batches)
+    stage = EpisodicStage(
+        model, batches, Criterion(recipe.loss), train_backbone=recipe.train_backbone
+    )
+    fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)
+    save_model(model, out / "model", dtype=torch.float16)
+    report(f"model written to {out / 'model'}")
+
+
+def training_lists(data: PascalVOC, fold: int | None) -> ClassLists:
+    """Return the lists of a fold's base classes, or of all 20 classes for no fold."""
+    if fold is not None:
+        return train_lists(data, fold)
+    return make_lists(scan(data, "train"), allowed=ALL_PASCAL_IDS)
+
+
+def starting_model(recipe: HeadRecipe, batches: EpisodeBatches) -> FCP:
+    """Build the model of a recipe with its encoders' starting weights.
+
+    Raises:
+        FcpError: weights are missing or do not fit.
+    """
+    config = recipe.model
+    travels = config.backbone.weights is None
+    source = recipe.backbone_weights if travels else config.backbone.weights
+    backbone = build_backbone(BackboneConfig(config.backbone.name, source, config.backbone.options))
+    segmenter = build_segmenter(config.segmenter)
+    if recipe.segmenter_folder is not None and isinstance(segmenter, TinySegmenter):
+        load_tiny(segmenter, Path(recipe.segmenter_folder) / WEIGHTS)
+    if isinstance(backbone, MobileNetV2) and backbone.standardise:
+        backbone.set_statistics(*mid_statistics(backbone, batches))
+    return FCP(config, backbone, segmenter)
+
+
+@torch.inference_mode()
+def mid_statistics(backbone: MobileNetV2, batches: EpisodeBatches) -> tuple[Tensor, Tensor]:
+    """Measure mean and deviation of each raw mid channel (Cm,) on the first training pictures."""
+    maps = [
+        backbone.eval()(batches[step]["query_images"]).mid for step in range(_STATISTICS_BATCHES)
+    ]
+    values = torch.cat(maps).transpose(0, 1).flatten(1)  # (Cm, pictures · cells)
+    return values.mean(1), values.std(1).clamp(min=1e-6)
