@@ -1,4 +1,4 @@
-"""What every test may use: the folder of the data sets, and no network."""
+"""What holds for every test: the folder of the data sets, no network, the same examples."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import pytest
 from PIL import Image
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
+
+# The same examples in every run, and no stop-watch: the suite also runs on slow, busy machines.
+settings.register_profile("fcp", deadline=None, derandomize=True)
+settings.load_profile("fcp")
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +67,28 @@ def _write_picture(voc: Path, picture: str, areas: dict[int, int]) -> None:
     mask = Image.fromarray(labels)
     mask.putpalette(colours.reshape(-1).tolist())
     mask.save(voc / "SegmentationClassAug" / f"{picture}.png")
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a saved model of the shipped one's architecture, small and with random weights."""
+    import torch
+    from fcp.checkpoint import save_model
+
+    from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
+    from fcp.encoders import build_backbone, build_segmenter
+    from fcp.model import FCP
+
+    torch.manual_seed(0)
+    config = ModelConfig(
+        head=HeadConfig(width=32, tokens=4, mask_prompt=True),
+        backbone=BackboneConfig(name="mobilenet_v2"),
+        segmenter=SegmenterConfig(
+            name="tiny", options={"width": 32, "image_size": 64, "decoder_width": 32}
+        ),
+        image_size=64,
+    )
+    folder = tmp_path_factory.mktemp("model")
+    model = FCP(config, build_backbone(config.backbone), build_segmenter(config.segmenter))
+    save_model(model, folder)
+    return folder
