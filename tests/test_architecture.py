@@ -7,6 +7,7 @@ rule is run on every file of its scope, and on a bad and a good snippet that pro
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import re
 from collections.abc import Callable, Iterator
@@ -84,6 +85,7 @@ class Source:
         return ((ast.unparse(node.func), node) for node in self.nodes(ast.Call))
 
 
+@functools.cache
 def read(folder: Path, prefix: str) -> list[Source]:
     """Return the files of a folder as sources named by their place."""
     names = {p: p.relative_to(folder).with_suffix("").parts for p in sorted(folder.rglob("*.py"))}
