@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 COSINE_EPSILON = 1e-7
+_SMALLEST_SQUARE = 1e-24  # far below the epsilon; keeps the root's gradient finite at zero
 
 
 def unit_cells(cells: Tensor) -> Tensor:
@@ -37,4 +38,4 @@ def conventional_mask(support: Tensor, query: Tensor) -> Tensor:
 
 def _length(cells: Tensor) -> Tensor:
     """Return the Euclidean length (S, n) of cells (S, Ch, n), float32."""
-    return cells.float().square().sum(1).sqrt()
+    return cells.float().square().sum(1).clamp(min=_SMALLEST_SQUARE).sqrt()
