@@ -60,7 +60,7 @@ def demo(
     \b
     Examples:
       fcp demo
-      fcp demo --model runs/head/model --out page
+      fcp demo --model runs/tiny --out page
     """  # noqa: D301  (\b keeps the lines)
     from fcp.files import write_atomically
     from fcp.segmenter import FewShotSegmenter

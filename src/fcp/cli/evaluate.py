@@ -36,7 +36,7 @@ def evaluate(
 
     \b
     Example:
-      fcp evaluate --data-root data --fold 1 --shots 1 --model runs/head/model --out fold1.json
+      fcp evaluate --data-root data --fold 1 --shots 1 --model runs/tiny --out fold1.json
     """  # noqa: D301  (\b keeps the lines)
     from fcp.data.episodes import episodes_hash, sample_episodes
     from fcp.data.lists import val_lists

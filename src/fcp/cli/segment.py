@@ -86,12 +86,14 @@ def segment(
       fcp segment --support coco.json --class zebra --query photos --out found --resume
     """  # noqa: D301  (\b keeps the lines)
     from fcp.data.folder import list_pictures, read_support_folder, unique_stems
-    from fcp.segmenter import FewShotSegmenter, find_model
 
     examples = read_support_folder(support, class_name)
     pictures = list_pictures([*query, *(more or [])])
     jobs = [Job(*item) for item in zip(pictures, unique_stems(pictures), strict=True)]
     _prepare_folders(out)
+    # Here and not above: torch takes seconds to load, and a wrong path is told before that.
+    from fcp.segmenter import FewShotSegmenter, find_model
+
     results = Results(out, model=model, fingerprint=_fingerprint(find_model(model), examples))
     waiting = _left_to_do(jobs, results) if resume else jobs
     results.save()

@@ -31,7 +31,7 @@ def train(
 
     \b
     Examples:
-      fcp train tiny_head --data-root data --out runs/head
+      fcp train tiny --data-root data --out runs/tiny
       fcp train my.yaml head.tokens=10 --data-root data --out runs/mine
       fcp train my.yaml head.tokens=10 --data-root data --out runs/mine --resume
     """  # noqa: D301  (\b keeps the lines)

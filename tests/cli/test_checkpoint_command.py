@@ -1,0 +1,32 @@
+"""`fcp import-checkpoint` hands over what was typed; the conversion has its own tests."""
+
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from fcp.cli.main import app
+from fcp.config import SegmenterConfig
+
+
+def test_arguments_reach_the_conversion(monkeypatch):
+    received = {}
+    monkeypatch.setattr(
+        "fcp.checkpoint.import_checkpoint",
+        lambda file, out, *, segmenter: received.update(file=file, out=out, segmenter=segmenter),
+    )
+    arguments = ["import-checkpoint", "best.pt", "--out", "model", "--segmenter", "sam.pth"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert received == {
+        "file": Path("best.pt"),
+        "out": Path("model"),
+        "segmenter": SegmenterConfig(name="sam", weights="sam.pth"),
+    }
+
+
+def test_missing_checkpoint_is_one_line(tmp_path):
+    arguments = ["import-checkpoint", str(tmp_path / "gone.pt"), "--out", str(tmp_path / "model")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1
+    assert "gone.pt" in done.stderr
+    assert not (tmp_path / "model").exists()

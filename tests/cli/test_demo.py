@@ -1,0 +1,72 @@
+"""`fcp demo`: one page that needs nothing else, from photos that installed packages carry."""
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import fcp.cli.demo
+from fcp.cli.demo import View, _read_mask, _read_photo
+from fcp.cli.main import app
+
+SCENES = json.loads((Path(str(files("fcp") / "demo" / "scenes.json"))).read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def photos():
+    pytest.importorskip("skimage")
+    pytest.importorskip("matplotlib")
+    return {name: _read_photo(**photo) for name, photo in SCENES["photos"].items()}
+
+
+def demo(*arguments):
+    return CliRunner().invoke(app, ["demo", *map(str, arguments)])
+
+
+def test_page_and_strip(photos, tmp_path, model_folder):
+    done = demo("--out", tmp_path / "deep" / "page", "--model", model_folder, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert str(tmp_path / "deep" / "page" / "demo.html") in done.stdout.replace("\n", "")
+    page = (tmp_path / "deep" / "page" / "demo.html").read_text("utf-8")
+    assert page.count("<section>") == len(SCENES["scenes"])
+    assert "$" not in page
+    supports = sum(len(scene["supports"]) for scene in SCENES["scenes"])
+    inlined = re.findall(r'src="data:image/jpeg;base64,', page)
+    assert len(inlined) == len(re.findall("src=", page)) == supports + 4 * len(SCENES["scenes"])
+    assert all(photo["credit"] in page for photo in SCENES["photos"].values())
+    assert len(page) < 5e6
+    assert Image.open(tmp_path / "deep" / "page" / "demo.png").width > 600
+
+
+def test_every_example_has_a_mask_of_its_size_that_its_view_shows(photos):
+    for scene in SCENES["scenes"]:
+        for support in scene["supports"]:
+            view = View(**support)
+            mask = view.of(_read_mask(view.photo, photos[view.photo]))
+            assert mask.shape == view.of(photos[view.photo]).shape[:2]
+            assert 0.05 < mask.mean() < 0.9
+
+
+def test_view_crops_and_then_mirrors():
+    pixels = np.arange(12).reshape(3, 4)
+    assert (View("x").of(pixels) == pixels).all()
+    assert (View("x", crop=(1, 0, 3, 2), mirror=True).of(pixels) == [[2, 1], [6, 5]]).all()
+
+
+def test_missing_package_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcp.cli.demo, "find_spec", lambda name: None)
+    done = demo("--out", tmp_path)
+    assert done.exit_code == 1
+    assert "pip install 'fcp[demo]'" in done.stderr
+
+
+def test_output_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    done = demo("--out", tmp_path / "file")
+    assert done.exit_code == 1
+    assert "choose another --out" in done.stderr

@@ -1,0 +1,94 @@
+"""The command itself: quick help, the version, one line for each failure."""
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+from typer.testing import CliRunner
+
+import fcp
+from fcp.cli.main import app
+
+COMMANDS = ["segment", "demo", "train", "evaluate", "import-checkpoint"]
+HEAVY = "{'torch', 'transformers', 'numpy', 'PIL', 'huggingface_hub'}"
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_needs_no_heavy_import(command):
+    code = (
+        "import sys; from fcp.cli.main import app\n"
+        f"try: app({[*command, '--help']!r})\n"
+        f"except SystemExit: print('heavy:', sorted({HEAVY} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("heavy: []\n")
+
+
+def test_help_takes_less_than_half_a_second():
+    def seconds():
+        before = os.times()
+        subprocess.run([sys.executable, "-m", "fcp", "--help"], capture_output=True, check=True)
+        after = os.times()
+        # The processor's time: what else runs on the machine does not count.
+        return sum(after[2:4]) - sum(before[2:4])
+
+    assert min(seconds() for _ in range(3)) < 0.5
+
+
+def test_importing_the_package_loads_no_torch():
+    code = "import sys, fcp; fcp.HeadConfig; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_public_names_exist_and_others_do_not():
+    assert all(getattr(fcp, name) is not None for name in fcp.__all__)
+    assert set(fcp._HOMES) | {"__version__"} == set(fcp.__all__) == set(dir(fcp))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = fcp.nothing
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_has_an_example(command):
+    shown = run(command, "--help")
+    assert shown.exit_code == 0
+    assert f"fcp {command} " in shown.output or f"fcp {command}\n" in shown.output
+
+
+def test_version():
+    assert run("--version").output == f"fcp {metadata.version('fcp')}\n"
+
+
+def test_no_command_shows_help():
+    assert "Usage" in run().output
+
+
+def test_usage_error_is_status_2():
+    assert run("segment", "--out", "x").exit_code == 2
+    assert run("nonsense").exit_code == 2
+
+
+def test_bad_input_is_one_line_on_standard_error(tmp_path):
+    failed = run("segment", "--support", tmp_path / "gone", "--query", tmp_path, "--out", tmp_path)
+    assert failed.exit_code == 1
+    assert failed.stdout == ""
+    assert failed.stderr.count("\n") == 1
+    assert "gone: no such folder" in failed.stderr
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_debug_shows_the_traceback_wherever_it_stands(tmp_path, first):
+    rest = ["segment", "--support", "gone", "--query", str(tmp_path), "--out", str(tmp_path)]
+    arguments = ["--debug", *rest] if first else [*rest, "--debug"]
+    done = subprocess.run(
+        [sys.executable, "-m", "fcp", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "FcpError: gone" in done.stderr

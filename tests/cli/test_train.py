@@ -1,0 +1,53 @@
+"""`fcp train` hands over what was typed, and finds recipes by path and by name."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fcp.cli.main import app
+from fcp.cli.train import find_recipe
+from fcp.errors import FcpError
+
+RECIPES = sorted(Path(str(files("fcp") / "recipes")).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_go_by_name(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe(recipe.stem).samefile(recipe)
+    assert find_recipe(recipe.name).samefile(recipe)
+
+
+def test_a_file_is_itself(tmp_path):
+    (tmp_path / "mine.yaml").write_text("seed: 1\n")
+    assert find_recipe(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
+
+
+def test_unknown_recipe_names_the_known():
+    with pytest.raises(
+        FcpError, match="nothing: no such recipe file; shipped recipes: "
+    ) as refused:
+        find_recipe("nothing")
+    assert all(recipe.stem in str(refused.value) for recipe in RECIPES)
+
+
+def test_arguments_reach_the_training(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("seed: 1\n")
+    received = {}
+    monkeypatch.setattr(
+        "fcp.engine.train.train", lambda recipe, **rest: received.update(rest, recipe=recipe)
+    )
+    arguments = ["train", str(tmp_path / "mine.yaml"), "seed=2", "head.tokens=10", "--resume"]
+    arguments += ["--data-root", str(tmp_path), "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert received.pop("report") is not None
+    assert received == {
+        "recipe": tmp_path / "mine.yaml",
+        "overrides": ("seed=2", "head.tokens=10"),
+        "data_root": tmp_path,
+        "out": tmp_path / "run",
+        "resume": True,
+    }

@@ -1,0 +1,283 @@
+"""The door for people: sizes, kinds of input, reuse of the examples, saving, and clear refusals."""
+
+import shutil
+from collections import Counter
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+from PIL import Image
+
+import fcp.segmenter
+from fcp.data.prompts import Box, Points, Scribble
+from fcp.errors import FcpError
+from fcp.segmenter import FewShotSegmenter, find_device, find_model
+
+
+def photo(height=70, width=100, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def square_mask(height=70, width=100):
+    mask = np.zeros((height, width), dtype=bool)
+    mask[height // 4 : height // 2, width // 4 : width // 2] = True
+    return mask
+
+
+@pytest.fixture(scope="module")
+def loaded(model_folder):
+    return FewShotSegmenter.from_pretrained(model_folder, device="cpu")
+
+
+@pytest.fixture
+def segmenter(loaded):
+    return loaded.fit([(photo(), square_mask())])
+
+
+def same(first, second, tolerance=1e-4):
+    return np.allclose(first.logits, second.logits, atol=tolerance) and np.isclose(
+        first.score, second.score, atol=tolerance
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(70, 100), (1, 1), (33, 400), (300, 20)])
+def test_answers_have_the_photos_own_size(segmenter, height, width):
+    found = segmenter.predict(photo(height, width))
+    assert found.mask.shape == found.logits.shape == found.pseudo_mask.shape == (height, width)
+    assert found.mask.dtype == bool
+    assert found.logits.dtype == found.pseudo_mask.dtype == np.float32
+    assert (found.mask == (found.logits > 0)).all()
+    for pseudo_mask in (found.pseudo_mask, found.conventional_mask):
+        assert 0 <= pseudo_mask.min() <= pseudo_mask.max() <= 1
+    assert 0 <= found.score <= 1
+
+
+def test_batch_gives_what_single_photos_give(segmenter):
+    photos = [photo(50, 60, 1), photo(200, 31, 2), photo(64, 64, 3)]
+    together = segmenter.predict_batch(photos, batch_size=2)
+    assert all(same(one, segmenter.predict(p)) for one, p in zip(together, photos, strict=True))
+
+
+def test_no_photos_give_no_answers(segmenter):
+    assert segmenter.predict_batch([]) == []
+
+
+def test_one_example_and_twenty_photos_take_21_encoder_calls(loaded, monkeypatch):
+    calls = Counter()
+    for part in ("backbone", "segmenter"):
+        encoder = getattr(loaded.model, part)
+        name = "forward" if part == "backbone" else "encode"
+        original = getattr(encoder, name)
+
+        def counted(images, *rest, part=part, original=original):
+            calls[part] += len(images)
+            return original(images, *rest)
+
+        monkeypatch.setattr(encoder, name, counted)
+    loaded.fit([(photo(), square_mask())])
+    loaded.predict_batch([photo(seed=seed) for seed in range(20)], batch_size=8)
+    assert calls == {"backbone": 21, "segmenter": 21}
+
+
+def test_order_of_examples_does_not_matter(loaded):
+    examples = [(photo(seed=5), square_mask()), (photo(90, 40, 6), square_mask(90, 40))]
+    first = loaded.fit(examples).predict(photo(seed=7))
+    assert same(first, loaded.fit(examples[::-1]).predict(photo(seed=7)))
+
+
+def test_fit_replaces_and_an_earlier_support_can_be_set_again(loaded):
+    first = loaded.fit([(photo(seed=1), square_mask())]).predict(photo())
+    kept = loaded.support
+    second = loaded.fit([(photo(seed=2), ~square_mask())]).predict(photo())
+    assert not same(first, second)
+    loaded.support = kept
+    assert same(first, loaded.predict(photo()))
+
+
+def test_paths_pictures_and_arrays_are_one(loaded, tmp_path):
+    pixels, mask = photo(), square_mask()
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(mask).save(tmp_path / "a_mask.png")
+    by_array = loaded.fit([(pixels, mask)]).predict(pixels)
+    by_path = loaded.fit([(tmp_path / "a.png", str(tmp_path / "a_mask.png"))])
+    assert same(by_array, by_path.predict(tmp_path / "a.png"), 0)
+    by_picture = loaded.fit([(Image.fromarray(pixels), Image.fromarray(mask))])
+    assert same(by_array, by_picture.predict(Image.fromarray(pixels)), 0)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA"])
+def test_any_mode_of_picture_is_taken(segmenter, mode):
+    assert segmenter.predict(Image.fromarray(photo()).convert(mode)).mask.shape == (70, 100)
+
+
+def test_16_bit_and_exif_turned_photos_are_taken(segmenter, tmp_path):
+    deep = photo()[..., 0].astype(np.uint16) * 257
+    assert same(segmenter.predict(deep), segmenter.predict(photo()[..., 0]))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown a quarter turned
+    Image.fromarray(photo()).save(tmp_path / "turned.jpg", exif=exif)
+    assert segmenter.predict(tmp_path / "turned.jpg").mask.shape == (100, 70)
+
+
+def test_a_box_is_its_filled_mask(loaded):
+    filled = np.zeros((70, 100), dtype=bool)
+    filled[10:30, 20:60] = True
+    by_box = loaded.fit([(photo(), Box(20, 10, 60, 30))]).predict(photo(seed=1))
+    assert same(by_box, loaded.fit([(photo(), filled)]).predict(photo(seed=1)))
+
+
+@pytest.mark.parametrize("annotation", [Points([(30, 20)]), Scribble([(5, 5), (60, 40), (90, 10)])])
+def test_points_and_scribbles_are_taken(loaded, annotation):
+    assert np.isfinite(loaded.fit([(photo(), annotation)]).predict(photo()).logits).all()
+
+
+def test_a_thing_of_one_pixel_in_a_large_example_still_counts(loaded):
+    mask = np.zeros((700, 1000), dtype=bool)
+    mask[333, 777] = True  # nearest neighbour at 64 px misses it
+    found = loaded.fit([(photo(700, 1000), mask)]).predict(photo())
+    assert np.isfinite(found.logits).all()
+
+
+def test_score_is_the_iou_that_the_probabilities_expect():
+    mask = torch.tensor([[True, True], [False, False]])
+    probability = torch.tensor([[1.0, 0.5], [0.25, 0.0]])
+    assert fcp.segmenter._expected_iou(mask, probability) == pytest.approx(1.5 / 2.25)
+    assert fcp.segmenter._expected_iou(torch.zeros(2, 2, dtype=torch.bool), probability) == 0
+    assert fcp.segmenter._expected_iou(mask, mask.float()) == 1
+
+
+def test_predict_before_fit_says_so(model_folder):
+    with pytest.raises(FcpError, match="call fit"):
+        FewShotSegmenter.from_pretrained(model_folder).predict(photo())
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        ([], "at least one"),
+        ([(photo(), np.zeros((70, 100), bool))], "empty"),
+        ([(photo(), np.ones((70, 99), bool))], "99×70"),
+        ([("nowhere.jpg", np.ones((70, 99), bool))], "nowhere.jpg"),
+    ],
+)
+def test_bad_examples_are_refused(loaded, examples, message):
+    with pytest.raises(FcpError, match=message):
+        loaded.fit(examples)
+
+
+def test_bad_batch_size_is_refused(segmenter):
+    with pytest.raises(FcpError, match="batch_size"):
+        segmenter.predict_batch([photo()], batch_size=0)
+
+
+def test_saved_and_loaded_again_it_gives_the_same(segmenter, tmp_path):
+    segmenter.save_pretrained(tmp_path / "copy")
+    assert {"config.json", "model.safetensors", "README.md"} <= {
+        path.name for path in (tmp_path / "copy").iterdir()
+    }
+    copy = FewShotSegmenter.from_pretrained(tmp_path / "copy").fit([(photo(), square_mask())])
+    assert same(segmenter.predict(photo(seed=3)), copy.predict(photo(seed=3)), 1e-5)
+
+
+def test_model_card_travels_with_the_weights(model_folder, tmp_path):
+    with_card = tmp_path / "with_card"
+    shutil.copytree(model_folder, with_card)
+    (with_card / "README.md").write_text("what it is bad at: everything", encoding="utf-8")
+    FewShotSegmenter.from_pretrained(with_card).save_pretrained(tmp_path / "copy")
+    assert "bad at" in (tmp_path / "copy" / "README.md").read_text(encoding="utf-8")
+
+
+def test_push_to_hub_uploads_a_model_folder(loaded, monkeypatch):
+    uploaded = {}
+
+    def upload_folder(self, *, repo_id, folder_path, **_):
+        uploaded[repo_id] = {path.name for path in Path(folder_path).iterdir()}
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi.upload_folder", upload_folder)
+    monkeypatch.setattr(
+        "huggingface_hub.hub_mixin.HfApi.create_repo",
+        lambda self, repo_id, **_: type("Url", (), {"repo_id": repo_id})(),
+    )
+    loaded.push_to_hub("someone/mine", token="none")
+    assert uploaded == {"someone/mine": {"config.json", "model.safetensors", "README.md"}}
+
+
+def test_hub_id_is_fetched_and_loaded(model_folder, monkeypatch):
+    asked = {}
+
+    def snapshot_download(repo_id, **options):
+        asked[repo_id] = options
+        return str(model_folder)
+
+    monkeypatch.setattr(fcp.segmenter, "snapshot_download", snapshot_download)
+    FewShotSegmenter.from_pretrained("someone/mine", revision="v1", device="cpu")
+    assert asked["someone/mine"]["revision"] == "v1"
+    assert "model.safetensors" in asked["someone/mine"]["allow_patterns"]
+
+
+def test_hub_that_cannot_be_reached_is_one_line(monkeypatch):
+    def refuse(*_, **__):
+        raise LocalEntryNotFoundError("offline,\nand nothing in the cache")
+
+    monkeypatch.setattr(fcp.segmenter, "snapshot_download", refuse)
+    with pytest.raises(FcpError, match=r"someone/mine.*offline, and nothing"):
+        find_model("someone/mine")
+
+
+@pytest.mark.parametrize("name", ["no/such/folder", "nothing", "./tiny", Path("a/b"), Path("tiny")])
+def test_missing_model_says_what_is_expected(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FcpError, match="no such model folder; expected tiny, a folder"):
+        find_model(name)
+
+
+def test_own_folder_called_tiny_is_reached_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny").mkdir()
+    assert find_model("./tiny").samefile(tmp_path / "tiny")
+
+
+def test_folder_without_a_model_names_the_file(tmp_path):
+    with pytest.raises(FcpError, match=r"config\.json"):
+        FewShotSegmenter.from_pretrained(tmp_path)
+
+
+def test_devices():
+    assert find_device("cpu") == torch.device("cpu")
+    assert find_device("auto").type in {"cpu", "cuda", "mps"}
+    with pytest.raises(FcpError, match="expected auto"):
+        find_device("abacus")
+    with pytest.raises(FcpError, match="not available"):
+        find_device("meta")
+
+
+def test_unavailable_cuda_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(FcpError, match="cuda is not available"):
+        find_device("cuda")
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    if not Path(str(files("fcp") / "models" / "tiny")).is_dir():
+        pytest.skip("the trained weights are not in this checkout yet")
+    return FewShotSegmenter.from_pretrained("tiny", device="cpu")
+
+
+def test_tiny_is_small_and_has_its_card(tiny):
+    assert sum(path.stat().st_size for path in find_model("tiny").iterdir()) <= 25e6
+    assert tiny.card is not None
+
+
+def test_tiny_finds_a_person_by_another(tiny):
+    demo = Path(str(files("fcp") / "demo" / "masks"))
+    skimage = pytest.importorskip("skimage")
+    matplotlib = pytest.importorskip("matplotlib")
+    astronaut = Path(skimage.__file__).parent / "data" / "astronaut.png"
+    hopper = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    found = tiny.fit([(astronaut, demo / "astronaut.png")]).predict(hopper).mask
+    truth = np.asarray(Image.open(demo / "grace_hopper.png"))
+    assert (found & truth).sum() / (found | truth).sum() > 0.7
