@@ -5,7 +5,7 @@ Commands import torch inside their functions, so that help answers at once.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -24,12 +24,13 @@ INTERRUPTED = 130  # what shells say of a command that Ctrl-C ended
 class OneLineErrors(TyperGroup):
     """Runs a command and turns its failure into one line on standard error and a status."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    # Contexts are click's or typer's own, depending on typer's version.
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         """Accept ``--debug`` before and after the subcommand's name."""
         rest = [arg for arg in args if arg != "--debug"]
         return super().parse_args(ctx, ["--debug", *rest] if len(rest) < len(args) else rest)
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Any) -> object:  # noqa: ANN401
         """Run the subcommand.
 
         Raises:

@@ -33,24 +33,24 @@ class PictureResult:
     Attributes:
         file: the picture, as given.
         sha256: of the picture's bytes; None where they cannot be read.
+        seconds: wall-clock time to read, segment and write it (its share of a batch's time).
         mask: the mask's file, relative to the output folder.
         overlay: the overlay's file, likewise.
         score: 0 … 1, see ``Prediction.score``.
         area: share of the picture that the mask covers, 0 … 1.
         area_px: the same in px.
-        seconds: wall-clock time to read, segment and write it (its share of a batch's time).
         error: what went wrong, or None.
     """
 
     file: str
     sha256: str | None
-    mask: str | None
-    overlay: str | None
-    score: float | None
-    area: float | None
-    area_px: int | None
     seconds: float
-    error: str | None
+    mask: str | None = None
+    overlay: str | None = None
+    score: float | None = None
+    area: float | None = None
+    area_px: int | None = None
+    error: str | None = None
 
 
 class Results:

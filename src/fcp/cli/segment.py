@@ -189,8 +189,11 @@ def _segment_together(
     found = dict(zip(photos, predictions, strict=True))
     for job, prediction in found.items():
         _write(job, photos[job], prediction, out)
-    seconds = (time.perf_counter() - started) / len(jobs)
-    return [_record(job, found.get(job), errors.get(job), seconds) for job in jobs]
+    seconds = round((time.perf_counter() - started) / len(jobs), 3)
+    return [
+        _success(job, found[job], seconds) if job in found else _failure(job, errors[job], seconds)
+        for job in jobs
+    ]
 
 
 def _write(job: Job, photo: np.ndarray, prediction: Prediction, out: Path) -> None:
@@ -201,20 +204,22 @@ def _write(job: Job, photo: np.ndarray, prediction: Prediction, out: Path) -> No
     write_atomically(out / job.overlay, encode(overlay(photo, prediction.mask), "jpeg"))
 
 
-def _record(
-    job: Job, prediction: Prediction | None, error: str | None, seconds: float
-) -> PictureResult:
-    found = prediction is not None
+def _success(job: Job, found: Prediction, seconds: float) -> PictureResult:
     return PictureResult(
         file=str(job.picture),
         sha256=_hash(job.picture),
-        mask=job.mask if found else None,
-        overlay=job.overlay if found else None,
-        score=round(prediction.score, 4) if found else None,
-        area=round(float(prediction.mask.mean()), 6) if found else None,
-        area_px=int(prediction.mask.sum()) if found else None,
-        seconds=round(seconds, 3),
-        error=error,
+        seconds=seconds,
+        mask=job.mask,
+        overlay=job.overlay,
+        score=round(found.score, 4),
+        area=round(float(found.mask.mean()), 6),
+        area_px=int(found.mask.sum()),
+    )
+
+
+def _failure(job: Job, error: str, seconds: float) -> PictureResult:
+    return PictureResult(
+        file=str(job.picture), sha256=_hash(job.picture), seconds=seconds, error=error
     )
 
 
