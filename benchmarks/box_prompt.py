@@ -1,8 +1,9 @@
 """How good is the promptable stage alone? Box prompt → mask on novel classes of PASCAL-5i's val.
 
-An object is a connected component of a class mask that covers at least 2,048 px; its tight box is
-the prompt. IoU at the photo's own size, ignored pixels left out, pooled for each class (ΣI/ΣU) and
-averaged over the fold's classes. Beside it: the filled box itself, which is the floor.
+For each picture and novel class that covers at least 2,048 px, the tight box around the whole class
+mask is the prompt. IoU at the photo's own size, ignored pixels left out, pooled for each class
+(ΣI/ΣU) and averaged over the fold's classes; also the mean over the masks. Beside it: the filled
+box itself, which is the floor.
 
     python benchmarks/box_prompt.py --model models/tiny-fold1 --fold 1 --data-root DIR
 """
@@ -15,26 +16,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import scipy.ndimage
 import torch
 
 from fcp.checkpoint import load_model
 from fcp.data.folds import class_name, novel_classes
-from fcp.data.lists import MIN_PIXELS, val_lists
+from fcp.data.lists import val_lists
 from fcp.data.pascal import IGNORE, PascalVOC
 from fcp.data.transforms import logits_to_size, to_square
 from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.tiny import TinySegmenter, load_tiny
-from fcp.evaluation.metrics import ScoreBoard, count_pixels
-
-
-def objects(labels: np.ndarray, class_id: int) -> Iterator[np.ndarray]:
-    """Yield the large connected components of a class mask: (H, W) bool each."""
-    components, count = scipy.ndimage.label(labels == class_id)
-    for index in range(1, count + 1):
-        mask = components == index
-        if mask.sum() >= MIN_PIXELS:
-            yield mask
+from fcp.evaluation.metrics import ScoreBoard, Scores, count_pixels
 
 
 def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
@@ -50,32 +41,41 @@ def filled(box: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
     return mask
 
 
+def targets(data: PascalVOC, fold: int) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Yield each (val picture, novel class) that counts: picture id, class id, labels (H, W)."""
+    lists = val_lists(data, fold)
+    for class_id, pictures in lists.members.items():
+        for picture in pictures:
+            yield picture, class_id, data.labels(picture)
+
+
 @torch.inference_mode()
 def score(
     segmenter: PromptableSegmenter, data: PascalVOC, fold: int, *, image_size: int
 ) -> dict[str, object]:
     """Score box prompts and filled boxes on a fold's novel classes."""
-    lists = val_lists(data, fold)
     boards = {"box prompt": ScoreBoard(), "filled box": ScoreBoard()}
-    for picture in lists.rows:
-        labels = data.labels(picture)
+    for picture, class_id, labels in targets(data, fold):
+        height, width = labels.shape
+        box = tight_box(labels == class_id)
         embedding = segmenter.encode(to_square(data.image(picture), image_size)[None])
-        size = labels.shape
-        scale = torch.tensor([size[1], size[0]] * 2)
-        for class_id in novel_classes(fold):
-            for target in objects(labels, class_id):
-                box = tight_box(target)
-                prompts = segmenter.embed_prompts(boxes=torch.tensor([box]) / scale)
-                logits = logits_to_size(segmenter.decode(embedding, prompts).logits[0], size)
-                valid = torch.from_numpy(labels != IGNORE)
-                truth = torch.from_numpy(target)
-                masks = {"box prompt": logits > 0, "filled box": torch.tensor(filled(box, size))}
-                for name, mask in masks.items():
-                    boards[name].add(class_name(class_id), count_pixels(mask, truth, valid))
+        fractions = torch.tensor([box]) / torch.tensor([width, height, width, height])
+        prompts = segmenter.embed_prompts(boxes=fractions)
+        logits = logits_to_size(segmenter.decode(embedding, prompts).logits[0], (height, width))
+        masks = {"box prompt": logits > 0, "filled box": torch.tensor(filled(box, labels.shape))}
+        valid = torch.from_numpy(labels != IGNORE)
+        for name, mask in masks.items():
+            counts = count_pixels(mask, torch.from_numpy(labels == class_id), valid)
+            boards[name].add(class_name(class_id), counts)
+    return {name: summary(board.compute()) for name, board in boards.items()}
+
+
+def summary(scores: Scores) -> dict[str, object]:
+    """Turn scores into percent."""
     return {
-        name: {"miou": 100 * scores.miou, "mean_object_iou": 100 * scores.mean_episode_iou,
-               "class_iou": {n: 100 * v for n, v in scores.class_iou.items()}}
-        for name, scores in ((n, board.compute()) for n, board in boards.items())
+        "miou": 100 * scores.miou,
+        "mean_mask_iou": 100 * scores.mean_episode_iou,
+        "class_iou": {name: 100 * iou for name, iou in scores.class_iou.items()},
     }
 
 

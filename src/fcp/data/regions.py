@@ -68,7 +68,9 @@ def build_region_tree(image: NDArray[np.uint8], features: NDArray[np.float32]) -
     return RegionTree(leaves, children.astype(np.int32))
 
 
-def draw_tree_regions(tree: RegionTree, crop: Labels, rng: np.random.Generator, count: int) -> list[Mask]:
+def draw_tree_regions(
+    tree: RegionTree, crop: Labels, rng: np.random.Generator, count: int
+) -> list[Mask]:
     """Draw nodes of the tree that are neither a speck nor everything in a crop of its leaf map.
 
     Areas are drawn evenly on a logarithmic scale, so that parts and wholes are both common.
@@ -108,7 +110,9 @@ def draw_label_regions(
     """
     ids, areas = np.unique(labels, return_counts=True)
     usable = [
-        i for i, a in zip(ids, areas, strict=True) if i not in background and a > 0.004 * labels.size
+        i
+        for i, a in zip(ids, areas, strict=True)
+        if i not in background and a > 0.004 * labels.size
     ]
     chosen: list[Mask] = []
     for _ in range(count if usable else 0):
@@ -166,7 +170,7 @@ def _adjacency(labels: Labels, count: int) -> scipy.sparse.csr_array:
 
 
 def _one_component(mask: Mask, rng: np.random.Generator) -> Mask:
-    components, count = scipy.ndimage.label(mask)
+    components, _ = scipy.ndimage.label(mask)
     areas = np.bincount(components.ravel())[1:]
     large = np.flatnonzero(areas > 0.004 * mask.size) + 1
     return components == rng.choice(large) if len(large) else mask

@@ -11,13 +11,17 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import MobileNetV2Config, MobileNetV2Model
-from transformers.models.sam2.configuration_sam2 import Sam2MaskDecoderConfig, Sam2PromptEncoderConfig
+from transformers.models.sam2.configuration_sam2 import (
+    Sam2MaskDecoderConfig,
+    Sam2PromptEncoderConfig,
+)
 from transformers.models.sam2.modeling_sam2 import Sam2MaskDecoder, Sam2PromptEncoder
 
 from fcp.encoders.base import PromptableSegmenter
+from fcp.encoders.hub import load_model
+from fcp.encoders.weights import load_strictly, read_state_dict
 from fcp.errors import FcpError
 from fcp.structures import Decoded, Embedding
 
@@ -115,7 +119,9 @@ class TinySegmenter(PromptableSegmenter):
         with torch.autocast(pixels.device.type, enabled=False):
             return self.prompt_encoder._embed_points(pixels[:, None], kinds, pad=False)[:, 0]
 
-    def _dense_prompt(self, mask_prompt: Tensor | None, batch: int, grid: tuple[int, int]) -> Tensor:
+    def _dense_prompt(
+        self, mask_prompt: Tensor | None, batch: int, grid: tuple[int, int]
+    ) -> Tensor:
         if mask_prompt is None:
             no_mask = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
             return no_mask.expand(batch, -1, *grid)
@@ -140,7 +146,7 @@ class PyramidEncoder(nn.Module):
         super().__init__()
         self.trunk = MobileNetV2Model(MobileNetV2Config(), add_pooling_layer=False)
         # The last 1×1 convolution serves classification only.
-        self.trunk.conv_1x1 = nn.Identity()
+        self.trunk.register_module("conv_1x1", nn.Identity())
         self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in _PYRAMID_CHANNELS)
         self.mix = nn.ModuleList(MixBlock(width) for _ in _PYRAMID_CHANNELS)
         self.norm = nn.GroupNorm(1, width)
@@ -149,9 +155,7 @@ class PyramidEncoder(nn.Module):
         """Return (B, 16, H/2, W/2), (B, 24, H/4, W/4) and (B, C, H/8, W/8)."""
         stride2, stride4, *levels = self.levels(pixels)
         top = None
-        for lateral, mix, level in reversed(
-            list(zip(self.lateral, self.mix, levels, strict=True))
-        ):
+        for lateral, mix, level in reversed(list(zip(self.lateral, self.mix, levels, strict=True))):
             merged = lateral(level)
             if top is not None:
                 merged = merged + F.interpolate(top, level.shape[-2:], mode="bilinear")
@@ -184,13 +188,15 @@ class MixBlock(nn.Module):
         return x + self.reduce(F.gelu(self.expand(self.norm(self.spatial(x)))))
 
 
-def build_tiny(weights: str | None, **options: int) -> TinySegmenter:
+def build_tiny(
+    weights: str | None, *, width: int = 128, image_size: int = 320, decoder_width: int = 512
+) -> TinySegmenter:
     """Build a ``TinySegmenter``; ``weights`` is a safetensors file of its own state, or None.
 
     Raises:
         FcpError: the file does not hold this architecture.
     """
-    segmenter = TinySegmenter(**options)
+    segmenter = TinySegmenter(width=width, image_size=image_size, decoder_width=decoder_width)
     if weights is not None:
         load_tiny(segmenter, Path(weights))
     return segmenter
@@ -202,24 +208,19 @@ def load_tiny(segmenter: TinySegmenter, file: Path) -> None:
     Raises:
         FcpError: the file is missing or does not hold this architecture.
     """
-    try:
-        segmenter.load_state_dict(load_file(file))
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise FcpError(f"{file}: not the weights of this tiny segmenter ({reason})") from error
+    load_strictly(segmenter, read_state_dict(file), str(file))
 
 
 def _mask_decoder(width: int, feed_forward: int) -> Sam2MaskDecoder:
-    decoder = Sam2MaskDecoder(
-        Sam2MaskDecoderConfig(
-            hidden_size=width,
-            mlp_dim=feed_forward,
-            num_attention_heads=4,
-            iou_head_hidden_dim=width,
-            dynamic_multimask_via_stability=False,
-            attn_implementation="sdpa",
-        )
+    config = Sam2MaskDecoderConfig(
+        hidden_size=width,
+        mlp_dim=feed_forward,
+        num_attention_heads=4,
+        iou_head_hidden_dim=width,
+        dynamic_multimask_via_stability=False,
     )
+    config._attn_implementation = "sdpa"
+    decoder = Sam2MaskDecoder(config)
     # The skips come straight from the trunk, so their 1×1 convolutions take its channels; whether
     # an object is there at all is a question of video tracking, and is not asked here.
     decoder.conv_s0 = nn.Conv2d(_STEM_CHANNELS, width // 8, 1)
@@ -235,10 +236,6 @@ def start_trunk(encoder: PyramidEncoder, weights: str) -> None:
     Raises:
         FcpError: nothing of that layout is there.
     """
-    try:
-        source = MobileNetV2Model.from_pretrained(weights, add_pooling_layer=False)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise FcpError(f"{weights}: no MobileNetV2 could be read there ({reason})") from error
-    source.conv_1x1 = nn.Identity()
+    source = load_model(MobileNetV2Model, weights, add_pooling_layer=False)
+    source.register_module("conv_1x1", nn.Identity())
     encoder.trunk.load_state_dict(source.state_dict())

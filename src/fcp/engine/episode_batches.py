@@ -58,9 +58,7 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
             "query_masks": query_mask,
         }
 
-    def _view(
-        self, picture: str, class_id: int, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def _view(self, picture: str, class_id: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Crop, flip and colour a picture; keep enough of the class in sight."""
         image, labels = self._data.image(picture), self._data.labels(picture)
         rows, columns = draw_crop_with(labels == class_id, rng)

@@ -31,8 +31,11 @@ class Stage(Protocol):
         batches: step number → the whole batch of that step, the same however often it is asked.
     """
 
-    model: nn.Module
-    batches: Dataset[Batch]
+    @property
+    def model(self) -> nn.Module: ...  # noqa: D102  (see the class)
+
+    @property
+    def batches(self) -> Dataset[Batch]: ...  # noqa: D102  (see the class)
 
     def fresh_and_pretrained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Return the trainable parameters, split by how they were initialised."""
@@ -109,7 +112,7 @@ def _load(batches: Dataset[Batch], first: int, last: int) -> Iterable[Batch]:
     return DataLoader(
         batches,
         batch_size=None,
-        sampler=range(first, last),  # type: ignore[arg-type]
+        sampler=range(first, last),
         num_workers=1,
         prefetch_factor=4,
         generator=torch.Generator(),

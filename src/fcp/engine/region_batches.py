@@ -58,9 +58,11 @@ class RegionBatches(Dataset[dict[str, Tensor | str]]):
         """Draw the batch of a step."""
         rng = np.random.default_rng((self._seed, step))
         kind = str(rng.choice(get_args(PromptKind), p=_KIND_SHARES))
-        images, targets, valid = [], [], []
+        images: list[Tensor] = []
+        targets: list[Mask] = []
+        valid: list[Mask] = []
         while len(images) < self._batch:
-            picture = self._pictures[rng.integers(len(self._pictures))]
+            picture = self._pictures[int(rng.integers(len(self._pictures)))]
             crop = draw_crop(picture.image.shape[:2], rng)
             regions, known = self._draw_regions(picture, crop, rng)
             if not regions:
@@ -78,10 +80,7 @@ class RegionBatches(Dataset[dict[str, Tensor | str]]):
             "targets": torch.from_numpy(masks.astype(np.float32)),
             "valid": torch.from_numpy(np.concatenate(valid).astype(np.float32)),
             "kind": kind,
-            **{
-                name: torch.from_numpy(np.stack([p[name] for p in prompts]))
-                for name in prompts[0]
-            },
+            **{name: torch.from_numpy(np.stack([p[name] for p in prompts])) for name in prompts[0]},
         }
 
     def _draw_regions(
@@ -210,6 +209,9 @@ def coarse_mask(mask: Mask, rng: np.random.Generator) -> Array:
     noise = scipy.ndimage.gaussian_filter(noise, rng.uniform(0.5, 5) * side / 40)
     soft = soft + rng.uniform(0, 0.35) * noise / (noise.std() + 1e-6)
     probability = np.clip(soft * rng.uniform(0.6, 1.1), 1e-3, 1 - 1e-3)
-    return np.log(probability / (1 - probability))[None].repeat(
-        40 // side, 1
-    ).repeat(40 // side, 2).astype(np.float32)
+    return (
+        np.log(probability / (1 - probability))[None]
+        .repeat(40 // side, 1)
+        .repeat(40 // side, 2)
+        .astype(np.float32)
+    )
