@@ -95,11 +95,15 @@ def import_checkpoint(
     Args:
         file: a ``state_dict``, with or without the prefix ``module.``.
         out: the new folder.
-        segmenter: the SAM that the checkpoint was trained with.
+        segmenter: the SAM that the checkpoint was trained with; names its weights.
 
     Raises:
         FcpError: the file is damaged, or not such a checkpoint; names the entries that do not fit.
     """
+    if segmenter.weights is None:
+        raise FcpError(
+            f"segmenter.weights: {file} does not hold them; name a hub id, a folder or a file"
+        )
     state = read_state_dict(file)
     backbone_state = {n: t for n, t in state.items() if _BACKBONE_ENTRY.match(n)}
     head_state = {_own_name(n): t for n, t in state.items() if n not in backbone_state}
