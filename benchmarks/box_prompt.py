@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from fcp.checkpoint import load_model
-from fcp.data.folds import class_name, novel_classes
+from fcp.data.folds import class_name
 from fcp.data.lists import val_lists
 from fcp.data.pascal import IGNORE, PascalVOC
 from fcp.data.transforms import logits_to_size, to_square

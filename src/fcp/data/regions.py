@@ -15,6 +15,8 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 _FELZENSZWALB = {"scale": 50.0, "sigma": 0.5, "min_size": 80}
+_ALIKE = 8  # nodes nearest to a wanted area that the draw is among
+_LEAST_FILL = 0.4
 IGNORE = 255  # label of pixels whose truth is unknown
 _COLOUR_UNIT = 20.0  # Lab units that weigh as much as one unit of features
 
@@ -73,7 +75,9 @@ def draw_tree_regions(
 ) -> list[Mask]:
     """Draw nodes of the tree that are neither a speck nor everything in a crop of its leaf map.
 
-    Areas are drawn evenly on a logarithmic scale, so that parts and wholes are both common.
+    Areas are drawn evenly on a logarithmic scale, so that parts and wholes are both common; among
+    nodes of about that area, one that fills its box well is taken, since what people point at is
+    rarely a frame around something else.
 
     Args:
         tree: of the whole picture.
@@ -92,9 +96,17 @@ def draw_tree_regions(
     for wanted in np.exp(rng.uniform(np.log(0.008), np.log(0.6), size=count)):
         if len(allowed) == 0:
             break
-        nearest = np.argsort(np.abs(np.log(area[allowed] / wanted)))[:8]
-        chosen.append(member[allowed[rng.choice(nearest)]][crop])
+        nearest = allowed[np.argsort(np.abs(np.log(area[allowed] / wanted)))[:_ALIKE]]
+        masks = [member[node][crop] for node in nearest]
+        solid = [mask for mask in masks if box_fill(mask) >= _LEAST_FILL] or masks
+        chosen.append(solid[rng.integers(len(solid))])
     return chosen
+
+
+def box_fill(mask: Mask) -> float:
+    """Return the share of its tight box that a mask covers; the mask is not empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return float(mask.sum() / ((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)))
 
 
 def draw_label_regions(

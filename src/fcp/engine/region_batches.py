@@ -19,9 +19,10 @@ from fcp.data.regions import IGNORE, draw_label_regions, draw_tree_regions
 PromptKind = Literal["point", "points", "box", "mask", "box+mask"]
 # Shares of the steps; coarse masks are what the attention-based pseudo mask will look like.
 _KIND_SHARES = (0.12, 0.13, 0.30, 0.33, 0.12)
-_LABEL_SHARE = 0.5  # of the regions, those that people drew; the rest come from the hierarchy
+_LABEL_SHARE = 0.6  # of the regions, those that people drew; the rest come from the hierarchy
 _POINTS = 5
 _STRIDE = 2  # of the targets: the decoder's logits have half the picture's side
+_EMBEDDING_STRIDE = 4  # of the embedding's grid, counted in cells of the targets
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -198,20 +199,19 @@ def mask_box(mask: Mask) -> tuple[float, float, float, float]:
 def coarse_mask(mask: Mask, rng: np.random.Generator) -> Array:
     """Blur, weaken and disturb a mask until it looks like a pseudo mask: (1, g, g) logits.
 
-    The grid is 20 or 40 cells, the blur up to 2 cells, and smooth noise makes false parts and
-    holes, since attention covers neither exactly.
+    The grid is that of the embedding (a quarter of the mask's side) or half as fine, the blur up
+    to 2 of its cells, and smooth noise makes false parts and holes, since attention covers neither
+    exactly.
     """
-    side = int(rng.choice((20, 40)))
-    zoom = mask.shape[0] // side
+    grid = mask.shape[0] // _EMBEDDING_STRIDE
+    repeat = int(rng.choice((2, 1)))
+    side, zoom = grid // repeat, _EMBEDDING_STRIDE * repeat
     soft = mask[: side * zoom, : side * zoom].reshape(side, zoom, side, zoom).mean((1, 3))
-    soft = scipy.ndimage.gaussian_filter(soft, rng.uniform(0, 2) * side / 40)
-    noise = rng.normal(size=(side, side))
-    noise = scipy.ndimage.gaussian_filter(noise, rng.uniform(0.5, 5) * side / 40)
+    soft = scipy.ndimage.gaussian_filter(soft, rng.uniform(0, 2) / repeat)
+    noise = scipy.ndimage.gaussian_filter(
+        rng.normal(size=(side, side)), rng.uniform(0.5, 5) / repeat
+    )
     soft = soft + rng.uniform(0, 0.35) * noise / (noise.std() + 1e-6)
     probability = np.clip(soft * rng.uniform(0.6, 1.1), 1e-3, 1 - 1e-3)
-    return (
-        np.log(probability / (1 - probability))[None]
-        .repeat(40 // side, 1)
-        .repeat(40 // side, 2)
-        .astype(np.float32)
-    )
+    logits = np.log(probability / (1 - probability))[None]
+    return logits.repeat(repeat, 1).repeat(repeat, 2).astype(np.float32)

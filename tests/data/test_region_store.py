@@ -1,0 +1,45 @@
+"""The store of prepared pictures: what is stored is read back, and is built once."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcp.data.region_store import LONG_SIDE, bsds_sources, prepare, voc_sources
+from fcp.errors import FcpError
+
+
+def _no_features(image):
+    return [np.random.default_rng(0).normal(size=(2, 4, 4)).astype(np.float32)]
+
+
+def test_a_picture_is_built_once_and_read_back(mini_voc, tmp_path):
+    sources = voc_sources(mini_voc, ["train_01_0"])
+    first = next(prepare(sources, tmp_path, _no_features))
+
+    def must_not_run(image):
+        raise AssertionError("the stored picture was built again")
+
+    second = next(prepare(sources, tmp_path, must_not_run))
+    np.testing.assert_array_equal(first.tree.leaves, second.tree.leaves)
+    np.testing.assert_array_equal(first.image, second.image)
+    assert max(second.image.shape[:2]) == LONG_SIDE
+    assert second.labels.shape[1:] == second.image.shape[:2] == second.tree.leaves.shape
+    assert set(np.unique(second.labels)) <= {0, 1, 255}
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_bsds_pictures_bring_all_annotators(tmp_path):
+    for folder in ("images/train", "regions/train"):
+        (tmp_path / "BSDS500" / folder).mkdir(parents=True)
+    Image.new("RGB", (40, 30)).save(tmp_path / "BSDS500/images/train/12.jpg")
+    for annotator in (0, 1):
+        Image.new("L", (40, 30)).save(tmp_path / f"BSDS500/regions/train/12_{annotator}.png")
+    (source,) = bsds_sources(tmp_path)
+    assert source.key == "bsds-12"
+    assert [path.name for path in source.labels] == ["12_0.png", "12_1.png"]
+    assert source.background == ()
+
+
+def test_a_missing_photo_is_named(mini_voc, tmp_path):
+    with pytest.raises(FcpError, match="gone"):
+        next(prepare(voc_sources(mini_voc, ["gone"]), tmp_path, _no_features))

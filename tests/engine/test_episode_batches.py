@@ -1,0 +1,61 @@
+"""Training episodes: reproducible, support never the query, masks of the class that was drawn."""
+
+import numpy as np
+import torch
+
+from fcp.data.lists import train_lists
+from fcp.data.pascal import PascalVOC
+from fcp.engine.episode_batches import EpisodeBatches, draw_crop_with
+
+
+def _batches(root, fold=0):
+    data = PascalVOC(root)
+    return EpisodeBatches(data, train_lists(data, fold), batch=6, image_size=64, seed=3)
+
+
+def test_a_step_gives_the_same_batch_again(mini_voc):
+    first, again = _batches(mini_voc)[2], _batches(mini_voc)[2]
+    for name, tensor in first.items():
+        torch.testing.assert_close(tensor, again[name], rtol=0, atol=0)
+    assert not torch.equal(first["query_images"], _batches(mini_voc)[3]["query_images"])
+
+
+def test_shapes_and_values(mini_voc):
+    batch = _batches(mini_voc)[0]
+    assert batch["support_images"].shape == (6, 1, 3, 64, 64)
+    assert batch["support_masks"].shape == (6, 1, 64, 64)
+    assert set(batch["support_masks"].unique().tolist()) <= {0.0, 1.0}
+    assert set(batch["query_masks"].unique().tolist()) <= {0.0, 1.0, 255.0}
+    assert (batch["support_masks"].flatten(1).sum(1) > 0).all()
+    assert ((batch["query_masks"] == 1).flatten(1).sum(1) > 0).all()
+
+
+def test_novel_classes_are_never_drawn(mini_voc, monkeypatch):
+    batches = _batches(mini_voc, fold=1)
+    drawn = []
+    original = batches._draw
+    monkeypatch.setattr(batches, "_draw", lambda c, rng: drawn.append(c) or original(c, rng))
+    for step in range(10):
+        batches[step]
+    assert set(drawn) <= {1, 2, 11, 12, 16, 17} and len(set(drawn)) > 3
+
+
+def test_support_is_never_the_query(mini_voc, monkeypatch):
+    batches = _batches(mini_voc)
+    seen = []
+    original = batches._view
+    monkeypatch.setattr(batches, "_view", lambda p, c, rng: seen.append(p) or original(p, c, rng))
+    for step in range(10):
+        batches[step]
+    assert all(support != query for support, query in zip(seen[::2], seen[1::2], strict=True))
+
+
+def test_crops_show_the_mask():
+    rng = np.random.default_rng(0)
+    mask = np.zeros((50, 80), bool)
+    mask[:12, :12] = True
+    for _ in range(50):
+        crop = draw_crop_with(mask, rng)
+        assert mask[crop].mean() >= 0.01
+    nothing = np.zeros((50, 80), bool)
+    assert draw_crop_with(nothing, rng) == (slice(0, 50), slice(0, 80))

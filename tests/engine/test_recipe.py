@@ -1,0 +1,52 @@
+"""Recipes: the packaged ones load, and a wrong one says what to change."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fcp.engine.recipe import HeadRecipe, OptimConfig, SegmenterRecipe, load_recipe
+from fcp.errors import FcpError
+
+RECIPES = Path(str(files("fcp") / "recipes"))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in RECIPES.glob("*.yaml")))
+def test_every_packaged_recipe_loads(name):
+    recipe = load_recipe(RECIPES / name)
+    assert isinstance(recipe, SegmenterRecipe | HeadRecipe)
+
+
+def test_overrides_win():
+    recipe = load_recipe(RECIPES / "tiny.yaml", ("fold=3", "model.head.tokens=7"))
+    assert isinstance(recipe, HeadRecipe)
+    assert (recipe.fold, recipe.model.head.tokens) == (3, 7)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stage=nap", "expected one of segmenter, head"),
+        ("fold=4", "fold"),
+        ("optim.batch=0", "at least 1"),
+        ("optim.precision=fp8", "precision"),
+        ("optim.warm=3", "unknown setting 'warm'"),
+        ("model.head.tokens=many", "tokens"),
+    ],
+)
+def test_wrong_settings_are_named(override, message):
+    with pytest.raises(FcpError, match=message):
+        load_recipe(RECIPES / "tiny.yaml", (override,))
+
+
+def test_a_file_without_stage_is_refused(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.safe_dump({"seed": 1}))
+    with pytest.raises(FcpError, match=r"x\.yaml: stage"):
+        load_recipe(file)
+
+
+def test_defaults_hold_the_ranges():
+    with pytest.raises(FcpError, match="iterations"):
+        OptimConfig(iterations=0, batch=1, learning_rate=1e-3)

@@ -1,0 +1,119 @@
+"""Batches of regions: drawn from (seed, step) alone, prompts inside or around their region."""
+
+import numpy as np
+import pytest
+import torch
+
+from fcp.data.region_store import RegionPicture
+from fcp.data.regions import build_region_tree
+from fcp.engine.region_batches import (
+    RegionBatches,
+    coarse_mask,
+    draw_crop,
+    draw_prompts,
+    jitter_colour,
+    jittered_box,
+    mask_box,
+    resize_nearest,
+)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(3):
+        labels = np.zeros((96, 128), np.uint8)
+        labels[20:60, 30:90] = 3
+        labels[-4:] = 255
+        image = (labels[..., None] * 40 + rng.integers(0, 30, (96, 128, 3))).astype(np.uint8)
+        tree = build_region_tree(image, np.zeros((1, 48, 64), np.float32))
+        made.append(RegionPicture(image, tree, labels[None], background=(0, 255)))
+    return made
+
+
+def _batches(pictures, seed=0):
+    return RegionBatches(pictures, batch=2, masks=3, image_size=64, seed=seed)
+
+
+def test_a_step_gives_the_same_batch_again_and_another_seed_another(pictures):
+    first, again = _batches(pictures)[5], _batches(pictures)[5]
+    assert first["kind"] == again["kind"]
+    for name in set(first) - {"kind"}:
+        torch.testing.assert_close(first[name], again[name], rtol=0, atol=0)
+    assert not torch.equal(first["images"], _batches(pictures, seed=1)[5]["images"])
+
+
+def test_shapes_and_ranges(pictures):
+    batch = _batches(pictures)[0]
+    assert batch["images"].shape == (2, 3, 64, 64)
+    assert 0 <= batch["images"].min() and batch["images"].max() <= 1
+    assert batch["targets"].shape == batch["valid"].shape == (6, 32, 32)
+    assert set(batch["targets"].unique().tolist()) == {0.0, 1.0}
+    assert batch["points"].shape == (6, 5, 2) and batch["boxes"].shape == (6, 4)
+    assert batch["coarse"].shape[:2] == (6, 1)
+    assert (batch["targets"].flatten(1).sum(1) > 0).all()
+
+
+def test_all_kinds_of_prompts_come_up(pictures):
+    kinds = {_batches(pictures)[step]["kind"] for step in range(40)}
+    assert kinds == {"point", "points", "box", "mask", "box+mask"}
+
+
+@pytest.mark.parametrize("kind", ["point", "points"])
+def test_points_lie_where_their_labels_say(kind):
+    mask = np.zeros((40, 60), bool)
+    mask[10:20, 30:50] = True
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        drawn = draw_prompts(mask, kind, rng)
+        for (x, y), label in zip(drawn["points"], drawn["point_labels"], strict=True):
+            if label >= 0:
+                assert mask[int(y * 40), int(x * 60)] == bool(label)
+    assert (drawn["point_labels"] == 1).sum() == 1 or kind == "points"
+
+
+def test_the_box_is_tight_and_its_jitter_small():
+    mask = np.zeros((40, 60), bool)
+    mask[10:20, 30:50] = True
+    tight = np.array(mask_box(mask))
+    np.testing.assert_allclose(tight, [30 / 60, 10 / 40, 50 / 60, 20 / 40])
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        moved = jittered_box(mask, rng) - tight
+        assert (np.abs(moved) <= 0.05 * np.array([20 / 60, 10 / 40] * 2) + 1e-6).all()
+
+
+def test_coarse_masks_are_finite_logits_that_still_show_the_region():
+    mask = np.zeros((160, 160), bool)
+    mask[40:120, 40:120] = True
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        logits = coarse_mask(mask, rng)
+        assert logits.shape == (1, 40, 40) and np.isfinite(logits).all()
+        inside = resize_nearest(mask, 40)
+        assert logits[0][inside].mean() > logits[0][~inside].mean() + 1
+
+
+def test_crops_stay_inside_and_keep_most_of_their_aspect():
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        rows, columns = draw_crop((90, 140), rng)
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        assert 0 <= rows.start and rows.stop <= 90
+        assert 0 <= columns.start and columns.stop <= 140
+        assert 0.25 < height * width / (90 * 140) <= 1
+        assert 0.5 < (height / 90) / (width / 140) < 2
+
+
+def test_nearest_reads_the_cell_under_the_centre():
+    labels = np.arange(12).reshape(3, 4)
+    np.testing.assert_array_equal(resize_nearest(labels, 2), [[1, 3], [9, 11]])
+
+
+def test_colour_stays_in_range_and_structure_survives():
+    pixels = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    changed = jitter_colour(pixels, np.random.default_rng(0))
+    assert 0 <= changed.min() and changed.max() <= 1
+    both = torch.stack([pixels.mean(0).flatten(), changed.mean(0).flatten()])
+    assert torch.corrcoef(both)[0, 1] > 0.9

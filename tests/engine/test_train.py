@@ -1,0 +1,103 @@
+"""`fcp train` whole: both stages on a small data set, from a recipe to files that load."""
+
+import json
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from transformers import MobileNetV2Config, MobileNetV2Model
+
+from fcp.checkpoint import load_model
+from fcp.engine.train import train
+from fcp.errors import FcpError
+
+SEGMENTER = {"width": 16, "image_size": 64, "decoder_width": 16}
+OPTIM = {"iterations": 2, "batch": 2, "learning_rate": 1e-3, "warmup": 1, "log_every": 1}
+
+
+@pytest.fixture(scope="module")
+def backbone_folder(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("mobilenet")
+    MobileNetV2Model(MobileNetV2Config()).save_pretrained(folder)
+    return folder
+
+
+def _recipe(folder, values):
+    file = folder / "recipe.yaml"
+    file.write_text(yaml.safe_dump(values))
+    return file
+
+
+def _train(recipe, data_root, out):
+    train(recipe, overrides=(), data_root=data_root, out=out, resume=False, report=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def segmenter_run(mini_voc, backbone_folder, tmp_path_factory):
+    work = tmp_path_factory.mktemp("run")
+    for folder in ("images/train", "regions/train"):
+        (mini_voc / "BSDS500" / folder).mkdir(parents=True)
+    drawn = Image.linear_gradient("L").resize((96, 64)).point(lambda v: v // 64)
+    drawn.point(lambda v: v * 60).convert("RGB").save(mini_voc / "BSDS500/images/train/1.jpg")
+    drawn.save(mini_voc / "BSDS500/regions/train/1_0.png")
+    values = {
+        "stage": "segmenter",
+        "backbone_weights": str(backbone_folder),
+        "exclude_folds": [1, 2, 3],
+        "masks": 2,
+        "options": SEGMENTER,
+        "optim": OPTIM,
+    }
+    _train(_recipe(work, values), mini_voc, work / "segmenter")
+    return work
+
+
+def test_the_segmenter_stage_keeps_novel_pictures_out(segmenter_run):
+    stored = {path.stem for path in (segmenter_run / "regions").glob("*.npz")}
+    assert "bsds-1" in stored and "voc-train_01_0" in stored
+    assert not any(f"_{c:02d}_" in name for name in stored for c in (6, 7, 11, 12, 16, 17))
+    assert (segmenter_run / "segmenter/segmenter.safetensors").exists()
+
+
+def test_the_head_stage_writes_a_model_that_loads(segmenter_run, mini_voc, backbone_folder):
+    values = {
+        "stage": "head",
+        "fold": 0,
+        "train_backbone": True,
+        "backbone_weights": str(backbone_folder),
+        "segmenter_folder": str(segmenter_run / "segmenter"),
+        "model": {
+            "image_size": 64,
+            "head": {"width": 16, "tokens": 3, "mask_prompt": True},
+            "backbone": {"name": "mobilenet_v2"},
+            "segmenter": {"name": "tiny", "options": SEGMENTER},
+        },
+        "optim": OPTIM,
+    }
+    out = segmenter_run / "head"
+    _train(_recipe(segmenter_run, values), mini_voc, out)
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert {"prompt", "guide", "ortho", "total"} <= set(log[0])
+    model = load_model(out / "model")
+    start = MobileNetV2Model.from_pretrained(backbone_folder)
+    moved = [
+        not torch.equal(after.half(), before.half())
+        for before, after in zip(
+            start.conv_stem.parameters(), model.backbone.blocks[0].parameters(), strict=True
+        )
+    ]
+    assert any(moved)  # the backbone was trained further
+    assert (model.backbone.mid_std != 1).any()
+
+
+def test_missing_starting_weights_are_named(mini_voc, tmp_path):
+    values = {
+        "stage": "segmenter",
+        "backbone_weights": str(tmp_path / "none"),
+        "options": SEGMENTER,
+        "optim": OPTIM,
+    }
+    with pytest.raises(FcpError, match="none"):
+        _train(_recipe(tmp_path, values), mini_voc, tmp_path / "out")
