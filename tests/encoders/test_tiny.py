@@ -107,7 +107,7 @@ def test_weights_round_trip_and_refuse_another_size(segmenter, tmp_path):
     again = build_tiny(str(file), width=32, image_size=64, decoder_width=32).eval()
     images = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(again.encode(images).image, segmenter.encode(images).image)
-    with pytest.raises(FcpError, match="segmenter.safetensors"):
+    with pytest.raises(FcpError, match=r"segmenter\.safetensors"):
         build_tiny(str(file), width=16, image_size=64, decoder_width=32)
 
 

@@ -58,7 +58,8 @@ def _weights(stage):
 def test_loss_falls_and_every_term_is_logged(tmp_path):
     lines = _run(Toy(), tmp_path)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [entry["step"] for entry in log] == [3, 6, 9, 12] and len(lines) == 4
+    assert [entry["step"] for entry in log] == [3, 6, 9, 12]
+    assert len(lines) == 4
     assert set(log[0]) == {"step", "error", "total", "learning_rate", "seconds_per_step"}
     assert log[-1]["error"] < log[0]["error"]
     assert log[-1]["learning_rate"] < log[0]["learning_rate"]

@@ -45,7 +45,8 @@ def test_error_points_are_wrong_pixels_with_the_true_label():
     targets = (torch.rand(8, 10, 12) > 0.5).float()
     logits = torch.randn(8, 10, 12)
     points, labels = draw_error_points(logits, targets, torch.ones_like(targets))
-    assert points.shape == (8, 1, 2) and labels.shape == (8, 1)
+    assert points.shape == (8, 1, 2)
+    assert labels.shape == (8, 1)
     for n in range(8):
         x, y = int(points[n, 0, 0] * 12), int(points[n, 0, 1] * 10)
         assert (logits[n, y, x] > 0) != (targets[n, y, x] > 0)

@@ -47,10 +47,12 @@ def test_a_step_gives_the_same_batch_again_and_another_seed_another(pictures):
 def test_shapes_and_ranges(pictures):
     batch = _batches(pictures)[0]
     assert batch["images"].shape == (2, 3, 64, 64)
-    assert 0 <= batch["images"].min() and batch["images"].max() <= 1
+    assert 0 <= batch["images"].min()
+    assert batch["images"].max() <= 1
     assert batch["targets"].shape == batch["valid"].shape == (6, 32, 32)
     assert set(batch["targets"].unique().tolist()) == {0.0, 1.0}
-    assert batch["points"].shape == (6, 5, 2) and batch["boxes"].shape == (6, 4)
+    assert batch["points"].shape == (6, 5, 2)
+    assert batch["boxes"].shape == (6, 4)
     assert batch["coarse"].shape[:2] == (6, 1)
     assert (batch["targets"].flatten(1).sum(1) > 0).all()
 
@@ -90,7 +92,8 @@ def test_coarse_masks_are_finite_logits_that_still_show_the_region():
     rng = np.random.default_rng(0)
     for _ in range(20):
         logits = coarse_mask(mask, rng)
-        assert logits.shape == (1, 40, 40) and np.isfinite(logits).all()
+        assert logits.shape == (1, 40, 40)
+        assert np.isfinite(logits).all()
         inside = resize_nearest(mask, 40)
         assert logits[0][inside].mean() > logits[0][~inside].mean() + 1
 
@@ -100,8 +103,10 @@ def test_crops_stay_inside_and_keep_most_of_their_aspect():
     for _ in range(100):
         rows, columns = draw_crop((90, 140), rng)
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        assert 0 <= rows.start and rows.stop <= 90
-        assert 0 <= columns.start and columns.stop <= 140
+        assert 0 <= rows.start
+        assert rows.stop <= 90
+        assert 0 <= columns.start
+        assert columns.stop <= 140
         assert 0.25 < height * width / (90 * 140) <= 1
         assert 0.5 < (height / 90) / (width / 140) < 2
 
@@ -114,6 +119,7 @@ def test_nearest_reads_the_cell_under_the_centre():
 def test_colour_stays_in_range_and_structure_survives():
     pixels = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
     changed = jitter_colour(pixels, np.random.default_rng(0))
-    assert 0 <= changed.min() and changed.max() <= 1
+    assert 0 <= changed.min()
+    assert changed.max() <= 1
     both = torch.stack([pixels.mean(0).flatten(), changed.mean(0).flatten()])
     assert torch.corrcoef(both)[0, 1] > 0.9

@@ -26,16 +26,17 @@ Batch = Any
 class Stage(Protocol):
     """What a task gives to the loop.
 
-    Attributes:
-        model: holds every parameter; frozen ones have ``requires_grad`` False.
-        batches: step number → the whole batch of that step, the same however often it is asked.
+    Frozen parameters of ``model`` have ``requires_grad`` False; ``batches`` gives, for a step
+    number, the whole batch of that step, the same however often it is asked.
     """
 
     @property
-    def model(self) -> nn.Module: ...  # noqa: D102  (see the class)
+    def model(self) -> nn.Module:
+        """Return the module that holds every parameter."""
 
     @property
-    def batches(self) -> Dataset[Batch]: ...  # noqa: D102  (see the class)
+    def batches(self) -> Dataset[Batch]:
+        """Return the source of batches."""
 
     def fresh_and_pretrained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Return the trainable parameters, split by how they were initialised."""
