@@ -77,7 +77,7 @@ def thumbnail(image: np.ndarray, longest: int) -> np.ndarray:
 def contact_sheet(
     rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], *, cell: int = 240
 ) -> np.ndarray:
-    """Lay pictures out in a table on white, each centred in its cell, under column titles.
+    """Lay pictures out in a table on white, centred in its cell, under column titles.
 
     Args:
         rows: pictures (H, W, 3) uint8, as many in each row as there are titles.
@@ -87,19 +87,21 @@ def contact_sheet(
     Returns:
         (rows, columns, 3) uint8.
     """
-    gap, head = cell // 20, cell // 8
-    step = cell + gap
-    sheet = Image.new("RGB", (step * len(titles) + gap, step * len(rows) + gap + head), "white")
+    gap, head, step = cell // 20, cell // 8, cell + cell // 20
+    small = [[Image.fromarray(thumbnail(pixels, cell)) for pixels in row] for row in rows]
+    heights = [max(picture.height for picture in row) + gap for row in small]
+    sheet = Image.new("RGB", (step * len(titles) + gap, head + gap + sum(heights)), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(head * 0.6)
     for column, title in enumerate(titles):
         middle = (gap + column * step + cell // 2, gap + head // 2)
         draw.text(middle, title, fill="black", font=font, anchor="mm")
-    for row, pictures in enumerate(rows):
-        for column, pixels in enumerate(pictures):
-            picture = Image.fromarray(thumbnail(pixels, cell))
+    top = head + gap
+    for row, height in zip(small, heights, strict=True):
+        for column, picture in enumerate(row):
             x = gap + column * step + (cell - picture.width) // 2
-            sheet.paste(picture, (x, gap + head + row * step + (cell - picture.height) // 2))
+            sheet.paste(picture, (x, top + (height - gap - picture.height) // 2))
+        top += height
     return np.asarray(sheet)
 
 

@@ -11,6 +11,7 @@ from fcp.config import SegmenterConfig
 
 
 def import_checkpoint(
+    *,
     file: Annotated[Path, typer.Argument(help="The checkpoint.", metavar="FILE")],
     out: Annotated[Path, typer.Option(help="The model folder to write.", metavar="DIR")],
     segmenter: Annotated[

@@ -46,6 +46,7 @@ class View:
 
 
 def demo(
+    *,
     out: Annotated[
         Path, typer.Option(help="Where demo.html and demo.png go.", metavar="DIR")
     ] = Path("demo"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    *,
     data_root: DataRootOption,
     fold: Annotated[int, typer.Option(min=0, max=3, help="Whose novel classes are tested.")],
     out: Annotated[Path, typer.Option(help="The report to write.", metavar="FILE.json")],

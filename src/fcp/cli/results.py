@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from fcp.config import load_json
 from fcp.errors import FcpError
@@ -54,7 +54,7 @@ class PictureResult:
 
 
 class Results:
-    """The records of one run, in memory and on disk.
+    """The records of one run, in memory and on disk; as a context it saves itself at the end.
 
     Args:
         folder: the output folder, which exists.
@@ -68,6 +68,12 @@ class Results:
         self.fingerprint = fingerprint
         self.pictures: dict[str, PictureResult] = {}
         self._saved = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.save()
 
     def read_earlier(self) -> dict[str, PictureResult] | None:
         """Return what an earlier run finished, by file.

@@ -18,6 +18,7 @@ from fcp.errors import FcpError
 
 if TYPE_CHECKING:
     import numpy as np
+    from rich.console import Console
 
     from fcp.data.folder import SupportPair
     from fcp.segmenter import FewShotSegmenter, Prediction
@@ -41,37 +42,41 @@ class Job:
         return f"overlays/{self.name}.jpg"
 
 
+SupportOption = Annotated[
+    Path,
+    typer.Option(
+        help="Examples: NAME.jpg with NAME_mask.png, or images/ and masks/, or a COCO JSON.",
+        metavar="DIR",
+    ),
+]
+QueryOption = Annotated[
+    list[Path], typer.Option(help="The photos: a folder, or files.", metavar="DIR|FILES…")
+]
+# A shell turns `--query *.jpg` into one value and many arguments.
+MoreArgument = Annotated[list[Path] | None, typer.Argument(metavar="FILE", hidden=True)]
+OutOption = Annotated[
+    Path, typer.Option(help="Where masks/, overlays/ and results.json go.", metavar="DIR")
+]
+ClassOption = Annotated[
+    str | None, typer.Option("--class", help="Category of the COCO JSON.", metavar="NAME")
+]
+BatchOption = Annotated[int, typer.Option(min=1, help="Photos at a time; more helps on a GPU.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Skip what an earlier run has finished.")
+]
+
+
 def segment(
-    support: Annotated[
-        Path,
-        typer.Option(
-            help="Examples: NAME.jpg with NAME_mask.png, or images/ and masks/, or a COCO JSON.",
-            metavar="DIR",
-        ),
-    ],
-    query: Annotated[
-        list[Path],
-        typer.Option(help="The photos: a folder, or files.", metavar="DIR|FILES…"),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(help="Where masks/, overlays/ and results.json go.", metavar="DIR"),
-    ],
-    more: Annotated[
-        list[Path] | None, typer.Argument(help="More photos.", metavar="FILE", hidden=True)
-    ] = None,
+    *,
+    support: SupportOption,
+    query: QueryOption,
+    more: MoreArgument = None,
+    out: OutOption,
     model: ModelOption = "tiny",
     device: DeviceOption = "auto",
-    class_name: Annotated[
-        str | None,
-        typer.Option("--class", help="Category of the COCO JSON.", metavar="NAME"),
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Photos at a time; more helps on a GPU.")
-    ] = 1,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Skip what an earlier run has finished.")
-    ] = False,
+    class_name: ClassOption = None,
+    batch_size: BatchOption = 1,
+    resume: ResumeOption = False,
 ) -> None:
     """Segment photos by the examples in a folder.
 
@@ -100,11 +105,7 @@ def segment(
     if waiting:
         segmenter = FewShotSegmenter.from_pretrained(model, device=device)
         segmenter.fit([(example.image, example.mask) for example in examples])
-        try:
-            _run(segmenter, waiting, results, batch_size)
-        except FcpError as error:
-            remedy = "what is finished is kept: put that right and go on with --resume"
-            raise FcpError(f"{error}; {remedy}") from error
+        _run(segmenter, waiting, results, batch_size)
     _report(len(jobs), len(waiting), results)
 
 
@@ -156,19 +157,17 @@ def _run(
 ) -> None:
     """Segment all jobs. However it ends, the records of what was done are saved."""
     try:
-        with progress_bar("photo") as bar:
+        with progress_bar("photo") as bar, results:
             task = bar.add_task("segmenting", total=len(jobs))
             for start in range(0, len(jobs), batch_size):
-                records = _segment_together(
-                    segmenter, jobs[start : start + batch_size], results.path.parent
-                )
+                batch = jobs[start : start + batch_size]
+                records = _segment_together(segmenter, batch, results.path.parent)
                 results.add(records)
-                for record in records:
-                    if record.error is not None:
-                        bar.console.print(record.error, style="red", markup=False, soft_wrap=True)
-                bar.advance(task, len(records))
-    finally:
-        results.save()
+                _show_errors(bar.console, records)
+                bar.advance(task, len(batch))
+    except FcpError as error:
+        remedy = "what is finished is kept: put that right and go on with --resume"
+        raise FcpError(f"{error}; {remedy}") from error
 
 
 def _segment_together(
@@ -202,6 +201,11 @@ def _write(job: Job, photo: np.ndarray, prediction: Prediction, out: Path) -> No
 
     write_atomically(out / job.mask, encode(prediction.mask, "png"))
     write_atomically(out / job.overlay, encode(overlay(photo, prediction.mask), "jpeg"))
+
+
+def _show_errors(console: Console, records: Sequence[PictureResult]) -> None:
+    for error in filter(None, (record.error for record in records)):
+        console.print(error, style="red", markup=False, soft_wrap=True)
 
 
 def _success(job: Job, found: Prediction, seconds: float) -> PictureResult:

@@ -13,6 +13,7 @@ from fcp.errors import FcpError
 
 
 def train(
+    *,
     recipe: Annotated[
         str,
         typer.Argument(help="A YAML file, or the name of a shipped recipe.", metavar="RECIPE"),
