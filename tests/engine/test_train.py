@@ -81,7 +81,7 @@ def test_the_head_stage_writes_a_model_that_loads(segmenter_run, mini_voc, backb
     _train(_recipe(segmenter_run, values), mini_voc, out)
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert {"prompt", "guide", "ortho", "total"} <= set(log[0])
-    model = load_model(out / "model")
+    model = load_model(out)
     start = MobileNetV2Model.from_pretrained(backbone_folder)
     moved = [
         not torch.equal(after.half(), before.half())

@@ -91,6 +91,7 @@ class HeadRecipe:
         segmenter_folder: output folder of a segmenter run whose weights are taken, or None.
         backbone_weights: MobileNetV2 that the backbone starts from when the weights are to travel
             inside the model's folder (``model.backbone.weights`` is None).
+        weights_dtype: of the weights on disk; float16 halves a model that ships.
         seed: of everything.
     """
 
@@ -102,6 +103,7 @@ class HeadRecipe:
     train_backbone: bool = False
     segmenter_folder: str | None = None
     backbone_weights: str | None = None
+    weights_dtype: Literal["float32", "float16"] = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:

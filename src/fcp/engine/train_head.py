@@ -29,7 +29,7 @@ _STATISTICS_BATCHES = 16
 def train_head(
     recipe: HeadRecipe, *, data_root: Path, out: Path, resume: bool, report: Report
 ) -> None:
-    """Train the head and write the model's folder to ``out/model`` (weights in half precision).
+    """Train the head and make ``out`` a model's folder.
 
     Raises:
         FcpError: data or starting weights are missing, or the loss is not finite.
@@ -48,8 +48,8 @@ def train_head(
         model, batches, Criterion(recipe.loss), train_backbone=recipe.train_backbone
     )
     fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)
-    save_model(model, out / "model", dtype=torch.float16)
-    report(f"model written to {out / 'model'}")
+    save_model(model, out, dtype=getattr(torch, recipe.weights_dtype))
+    report(f"model written to {out}")
 
 
 def training_lists(data: PascalVOC, fold: int | None) -> ClassLists:
