@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -222,7 +223,7 @@ def _cosine_prior(support: Tensor, query: Tensor) -> Tensor:
 
 
 def _attend(
-    block: AttentionBlock,
+    block: nn.Module,
     tokens: Tensor,
     keys: Tensor,
     values: Tensor,
@@ -230,7 +231,7 @@ def _attend(
 ) -> tuple[Tensor, Tensor]:
     position = sine_position(keys.shape[1], (GRID, GRID))
     keys, values = (maps.flatten(2).mT for maps in (keys + position, values))
-    return _multi_head(block, tokens, keys, values, outside)
+    return _multi_head(cast(AttentionBlock, block), tokens, keys, values, outside)
 
 
 def _attend_tokens(block: AttentionBlock, asking: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,4 +26,10 @@ class Pointwise(nn.Module):
 
     def forward(self, cells: Tensor) -> Tensor:
         """Map (S, in_channels, n) to (S, out_channels, n)."""
-        return self.weight @ cells
+        return mix_channels(self.weight, cells)
+
+
+def mix_channels(weight: Tensor, cells: Tensor) -> Tensor:
+    """Multiply a matrix (C', C) with the channels of cells (S, C, n): (S, C', n)."""
+    # The batched product keeps the layout; a plain one would fold S into n and copy both ways.
+    return torch.bmm(weight.expand(len(cells), -1, -1), cells)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fcp.layers.masked import masked_mean
-from fcp.layers.pointwise import Pointwise
+from fcp.layers.pointwise import Pointwise, mix_channels
 
 MASK_GAIN = 10.0
 
@@ -58,7 +58,7 @@ class GuidedFeature(nn.Module):
 
     def feature_share(self, projected: Tensor) -> Tensor:
         """Multiply projected cells (S, C, n) with the first C input channels of the convolution."""
-        return self.merge.weight[:, : projected.shape[1]] @ projected
+        return mix_channels(self.merge.weight[:, : projected.shape[1]], projected)
 
     def guide(self, share: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
         """Finish the guidance.
