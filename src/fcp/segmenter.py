@@ -253,6 +253,6 @@ def _expected_iou(mask: Tensor, probability: Tensor) -> float:
     """Return Σ M·p / Σ max(M, p) in 0 … 1 for a mask and a map (H, W)."""
     if not mask.any():
         return 0.0
-    inside = probability[mask].double().sum()
-    outside = probability[~mask].double().sum()
-    return float(inside / (mask.sum() + outside))
+    inside = probability[mask].sum(dtype=torch.float64)
+    union = torch.where(mask, 1.0, probability).sum(dtype=torch.float64)
+    return float(inside / union)

@@ -272,6 +272,8 @@ def test_ctrl_c_keeps_what_is_done(run, tmp_path, monkeypatch):
     assert len(segmented) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_killed_then_interrupted_then_finished(run, tmp_path, model_folder, examples):
     photos, out = tmp_path / "many", tmp_path / "out"
     picture(photos / "p0.png", 800, 800)

@@ -39,7 +39,7 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            _say("interrupted; what is finished is kept, --resume goes on from there")
+            _say("interrupted; segment and train go on with --resume")
             raise typer.Exit(INTERRUPTED) from error
         except (FcpError, OSError) as error:
             if ctx.params["debug"]:

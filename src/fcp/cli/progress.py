@@ -23,11 +23,11 @@ class RateColumn(ProgressColumn):
         super().__init__()
 
     def render(self, task: Task) -> Text:
-        """Return the rate since the start, smoothed by rich; a dash before it is known."""
-        speed = task.finished_speed or task.speed
-        if not speed:
+        """Return the mean rate since the start; a dash before anything is done."""
+        if not task.completed or not task.elapsed:
             return Text("–", style="progress.data.speed")
-        text = f"{speed:.1f} {self.thing}/s" if speed >= 1 else f"{1 / speed:.1f} s/{self.thing}"
+        rate = task.completed / task.elapsed
+        text = f"{rate:.1f} {self.thing}/s" if rate >= 1 else f"{1 / rate:.1f} s/{self.thing}"
         return Text(text, style="progress.data.speed")
 
 

@@ -240,6 +240,7 @@ def _report(pictures: int, attempted: int, results: Results) -> None:
     failed = results.failed()
     skipped = f", {pictures - attempted} done before" if attempted < pictures else ""
     trouble = f", {failed} failed" if failed else ""
-    typer.echo(f"{pictures} photos{skipped}{trouble}: {results.path}")
+    noun = "photo" if pictures == 1 else "photos"
+    typer.echo(f"{pictures} {noun}{skipped}{trouble}: {results.path}")
     if failed:
         raise typer.Exit(1)
