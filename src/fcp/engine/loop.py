@@ -60,7 +60,9 @@ def fit(
     accelerator = Accelerator(mixed_precision=optim.precision)
     optimizer = torch.optim.AdamW(_groups(stage, optim))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(optim))
-    model, optimizer, schedule = accelerator.prepare(stage.model, optimizer, schedule)
+    # Convolutions in half precision run twice as fast on this layout.
+    model = stage.model.to(memory_format=torch.channels_last)
+    model, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
     first = _restore(accelerator, out / "checkpoint") if resume else 0
     log = _Log(out / "log.jsonl", report, optim, first)
     parameters = [p for p in model.parameters() if p.requires_grad]

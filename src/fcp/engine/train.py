@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from fcp.engine.loop import Report
 from fcp.engine.recipe import SegmenterRecipe, load_recipe
+from fcp.files import write_atomically
 
 
 def train(
@@ -23,7 +26,7 @@ def train(
         recipe: YAML file.
         overrides: ``key=value`` settings that win over the file's.
         data_root: folder that holds ``VOC2012/`` (and ``BSDS500/`` for the segmenter).
-        out: where log, checkpoint and result go.
+        out: where ``recipe.json`` (the recipe as it was run), log, checkpoint and result go.
         resume: go on from the checkpoint in ``out``.
         report: called with each line worth showing.
 
@@ -31,6 +34,9 @@ def train(
         FcpError: a bad recipe, missing data or weights, or a loss that is not finite.
     """
     loaded = load_recipe(recipe, overrides)
+    settings = json.dumps(asdict(loaded), indent=2) + "\n"
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "recipe.json", settings.encode())
     if isinstance(loaded, SegmenterRecipe):
         from fcp.engine.train_segmenter import train_segmenter
 

@@ -52,7 +52,7 @@ def train_segmenter(
     stage = PromptableStage(model, batches)
     fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)
     partial = out / f"{WEIGHTS}.tmp"
-    save_file(model.state_dict(), partial)
+    save_file({name: t.contiguous() for name, t in model.state_dict().items()}, partial)
     partial.replace(out / WEIGHTS)
 
 
