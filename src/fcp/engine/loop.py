@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import DataLoader, Dataset
 
 from fcp.engine.recipe import OptimConfig
@@ -61,7 +62,7 @@ def fit(
     optimizer = torch.optim.AdamW(_groups(stage, optim))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(optim))
     # Convolutions in half precision run twice as fast on this layout.
-    model = stage.model.to(memory_format=torch.channels_last)
+    model = convert_conv2d_weight_memory_format(stage.model, torch.channels_last)
     model, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
     first = _restore(accelerator, out / "checkpoint") if resume else 0
     log = _Log(out / "log.jsonl", report, optim, first)
