@@ -12,6 +12,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
 import fcp.segmenter
+from fcp.data.lists import val_lists
+from fcp.data.pascal import PascalVOC
 from fcp.data.prompts import Box, Points, Scribble
 from fcp.errors import FcpError
 from fcp.segmenter import FewShotSegmenter, find_device, find_model
@@ -262,8 +264,6 @@ def test_unavailable_cuda_is_refused(monkeypatch):
 
 @pytest.fixture(scope="module")
 def tiny():
-    if not Path(str(files("fcp") / "models" / "tiny")).is_dir():
-        pytest.skip("the trained weights are not in this checkout yet")
     return FewShotSegmenter.from_pretrained("tiny", device="cpu")
 
 
@@ -272,12 +272,22 @@ def test_tiny_is_small_and_has_its_card(tiny):
     assert tiny.card is not None
 
 
-def test_tiny_finds_a_person_by_another(tiny):
-    demo = Path(str(files("fcp") / "demo" / "masks"))
-    skimage = pytest.importorskip("skimage")
-    matplotlib = pytest.importorskip("matplotlib")
-    astronaut = Path(skimage.__file__).parent / "data" / "astronaut.png"
-    hopper = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
-    found = tiny.fit([(astronaut, demo / "astronaut.png")]).predict(hopper).mask
-    truth = np.asarray(Image.open(demo / "grace_hopper.png"))
-    assert (found & truth).sum() / (found | truth).sum() > 0.7
+def test_tiny_finds_the_cat_in_its_mirrored_photo(tiny):
+    photo = np.asarray(
+        Image.open(Path(pytest.importorskip("skimage").__file__).parent / "data" / "chelsea.png")
+    )
+    truth = np.asarray(Image.open(Path(str(files("fcp") / "demo" / "masks" / "chelsea.png")))) > 0
+    found = tiny.fit([(photo, truth)]).predict(photo[:, ::-1]).mask[:, ::-1]
+    assert (found & truth).sum() / (found | truth).sum() > 0.85
+
+
+def test_tiny_finds_cats_in_real_photos(tiny, data_root):
+    data = PascalVOC(data_root)
+    cats = val_lists(data, 1).members[8][:9]
+    tiny.fit([(data.image(cats[0]), data.class_mask(cats[0], 8))])
+    union = intersection = 0
+    for picture in cats[1:]:
+        found, truth = tiny.predict(data.image(picture)).mask, data.class_mask(picture, 8)
+        intersection += (found & truth).sum()
+        union += (found | truth).sum()
+    assert intersection / union > 0.6
