@@ -74,8 +74,8 @@ def _write_picture(voc: Path, picture: str, areas: dict[int, int]) -> None:
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a saved model of the shipped one's architecture, small and with random weights."""
     import torch
-    from fcp.checkpoint import save_model
 
+    from fcp.checkpoint import save_model
     from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
     from fcp.encoders import build_backbone, build_segmenter
     from fcp.model import FCP
