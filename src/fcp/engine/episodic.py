@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,10 +17,11 @@ class EpisodicStage:
     """Losses of an episodic step (Eq. 15).
 
     Args:
-        model: the whole model; its promptable segmenter stays frozen.
+        model: the whole model; its encoders are frozen.
         batches: episodes.
         criterion: named loss terms.
-        train_backbone: train the backbone too; its batch norms keep their statistics.
+        also_trained: parameters of the encoders that learn all the same; batch norms keep their
+            statistics.
     """
 
     def __init__(
@@ -29,17 +30,18 @@ class EpisodicStage:
         batches: EpisodeBatches,
         criterion: Criterion,
         *,
-        train_backbone: bool = False,
+        also_trained: Sequence[nn.Parameter] = (),
     ) -> None:
         self.model = model.train()
         self.batches = batches
         self._criterion = criterion
-        model.backbone.requires_grad_(train_backbone)
+        self._also_trained = list(also_trained)
+        for parameter in self._also_trained:
+            parameter.requires_grad_(True)
 
     def fresh_and_pretrained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """Split the parameters: the head is fresh, the backbone pretrained."""
-        backbone = [p for p in self.model.backbone.parameters() if p.requires_grad]
-        return list(self.model.head.parameters()), backbone
+        """Split the parameters: the head is fresh, what else learns is pretrained."""
+        return list(self.model.head.parameters()), self._also_trained
 
     def losses(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Run the episodes; the query's mask meets the model's answer only here."""
