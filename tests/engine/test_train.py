@@ -9,15 +9,8 @@ from PIL import Image
 from transformers import MobileNetV2Config, MobileNetV2Model
 
 from fcp.checkpoint import load_model
-from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
-from fcp.encoders import build_backbone, build_segmenter
-from fcp.engine.episodic import EpisodicStage
-from fcp.engine.recipe import HeadRecipe, OptimConfig
 from fcp.engine.train import train
-from fcp.engine.train_head import also_trained
 from fcp.errors import FcpError
-from fcp.losses.criterion import Criterion
-from fcp.model import FCP
 
 SEGMENTER = {"width": 16, "image_size": 64, "decoder_width": 16}
 OPTIM = {"iterations": 2, "batch": 2, "learning_rate": 1e-3, "warmup": 1, "log_every": 1}
@@ -98,57 +91,6 @@ def test_the_head_stage_writes_a_model_that_loads(segmenter_run, mini_voc, backb
     ]
     assert any(moved)  # the backbone was trained further
     assert (model.backbone.mid_std != 1).any()
-
-
-def _tiny_model():
-    config = ModelConfig(
-        image_size=64,
-        head=HeadConfig(width=16, tokens=3, mask_prompt=True),
-        backbone=BackboneConfig("mobilenet_v2"),
-        segmenter=SegmenterConfig("tiny", options=SEGMENTER),
-    )
-    return FCP(config, build_backbone(config.backbone), build_segmenter(config.segmenter))
-
-
-def test_all_that_is_to_learn_along_gets_gradient_and_nothing_else():
-    torch.manual_seed(0)
-    model = _tiny_model()
-    recipe = HeadRecipe(
-        stage="head",
-        model=model.config,
-        optim=OptimConfig(**OPTIM),
-        train_backbone=True,
-        train_decoder=True,
-    )
-    stage = EpisodicStage(model, None, Criterion(), also_trained=also_trained(recipe, model))
-    masks = torch.zeros(2, 64, 64)
-    masks[:, 16:48, 16:48] = 1
-    batch = {
-        "support_images": torch.rand(2, 1, 3, 64, 64),
-        "support_masks": masks[:, None],
-        "query_images": torch.rand(2, 3, 64, 64),
-        "query_masks": masks,
-    }
-    stage.losses(batch)["total"].backward()
-    fresh, pretrained = stage.fresh_and_pretrained()
-    learning = {id(p) for p in [*fresh, *pretrained]}
-    for name, parameter in model.named_parameters():
-        assert (parameter.grad is not None) == (id(parameter) in learning), name
-    decoder = {id(p) for p in model.segmenter.decoder_parameters()}
-    encoder = {id(p) for p in model.segmenter.image_encoder.parameters()}
-    assert decoder
-    assert decoder <= learning
-    assert not encoder & learning
-
-
-def test_a_published_decoder_is_never_trained():
-    model = _tiny_model()
-    model.segmenter = torch.nn.Identity()
-    recipe = HeadRecipe(
-        stage="head", model=model.config, optim=OptimConfig(**OPTIM), train_decoder=True
-    )
-    with pytest.raises(FcpError, match="train_decoder"):
-        also_trained(recipe, model)
 
 
 def test_missing_starting_weights_are_named(mini_voc, tmp_path):

@@ -119,18 +119,6 @@ class TinySegmenter(PromptableSegmenter):
         with torch.autocast(pixels.device.type, enabled=False):
             return self.prompt_encoder._embed_points(pixels[:, None], kinds, pad=False)[:, 0]
 
-    def decoder_parameters(self) -> list[nn.Parameter]:
-        """Return what a decoder that learns from FCP's prompts trains: the answer to one mask.
-
-        The estimate of the IoU, the three candidates and geometric prompts take no part in it.
-        """
-        idle = ("iou", "pred_obj", "obj_score", "mlps.1.", "mlps.2.", "mlps.3.")
-        named = [
-            *self.mask_decoder.named_parameters(),
-            *self.prompt_encoder.mask_embed.named_parameters(),
-        ]
-        return [p for name, p in named if not any(part in name for part in idle)]
-
     def _dense_prompt(
         self, mask_prompt: Tensor | None, batch: int, grid: tuple[int, int]
     ) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,11 +17,10 @@ class EpisodicStage:
     """Losses of an episodic step (Eq. 15).
 
     Args:
-        model: the whole model; its encoders are frozen.
+        model: the whole model; its promptable segmenter stays frozen.
         batches: episodes.
         criterion: named loss terms.
-        also_trained: parameters of the encoders that learn all the same; batch norms keep their
-            statistics.
+        train_backbone: train the backbone too; its batch norms keep their statistics.
     """
 
     def __init__(
@@ -30,18 +29,17 @@ class EpisodicStage:
         batches: EpisodeBatches,
         criterion: Criterion,
         *,
-        also_trained: Sequence[nn.Parameter] = (),
+        train_backbone: bool = False,
     ) -> None:
         self.model = model.train()
         self.batches = batches
         self._criterion = criterion
-        self._also_trained = list(also_trained)
-        for parameter in self._also_trained:
-            parameter.requires_grad_(True)
+        model.backbone.requires_grad_(train_backbone)
 
     def fresh_and_pretrained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """Split the parameters: the head is fresh, what else learns is pretrained."""
-        return list(self.model.head.parameters()), self._also_trained
+        """Split the parameters: the head is fresh, the backbone pretrained."""
+        backbone = [p for p in self.model.backbone.parameters() if p.requires_grad]
+        return list(self.model.head.parameters()), backbone
 
     def losses(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Run the episodes; the query's mask meets the model's answer only here."""

@@ -88,8 +88,6 @@ class HeadRecipe:
         loss: weights of the terms.
         train_backbone: train the backbone too, at ``optim.pretrained_scale`` (ours; the paper
             freezes it).
-        train_decoder: train the segmenter's prompt encoder and mask decoder too, at the same rate
-            (ours, for a small segmenter; the paper freezes SAM whole).
         segmenter_folder: output folder of a segmenter run whose weights are taken, or None.
         backbone_weights: MobileNetV2 that the backbone starts from when the weights are to travel
             inside the model's folder (``model.backbone.weights`` is None).
@@ -103,7 +101,6 @@ class HeadRecipe:
     fold: int | None = None
     loss: LossWeights = field(default_factory=LossWeights)
     train_backbone: bool = False
-    train_decoder: bool = False
     segmenter_folder: str | None = None
     backbone_weights: str | None = None
     weights_dtype: Literal["float32", "float16"] = "float32"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fcp.checkpoint import save_model
 from fcp.config import BackboneConfig
@@ -20,7 +20,6 @@ from fcp.engine.episodic import EpisodicStage
 from fcp.engine.loop import Report, fit
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.train_segmenter import WEIGHTS
-from fcp.errors import FcpError
 from fcp.losses.criterion import Criterion
 from fcp.model import FCP
 
@@ -46,30 +45,11 @@ def train_head(
     )
     model = starting_model(recipe, batches)
     stage = EpisodicStage(
-        model, batches, Criterion(recipe.loss), also_trained=also_trained(recipe, model)
+        model, batches, Criterion(recipe.loss), train_backbone=recipe.train_backbone
     )
     fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)
     save_model(model, out, dtype=getattr(torch, recipe.weights_dtype))
     report(f"model written to {out}")
-
-
-def also_trained(recipe: HeadRecipe, model: FCP) -> list[nn.Parameter]:
-    """Return the encoders' parameters that learn along with the head.
-
-    Raises:
-        FcpError: a decoder is to learn whose weights do not travel in the model's folder.
-    """
-    parameters: list[nn.Parameter] = []
-    if recipe.train_backbone:
-        parameters += model.backbone.parameters()
-    if recipe.train_decoder:
-        if not isinstance(model.segmenter, TinySegmenter):
-            raise FcpError(
-                f"train_decoder: the decoder of {recipe.model.segmenter.name!r} stays frozen; "
-                "set it to false"
-            )
-        parameters += model.segmenter.decoder_parameters()
-    return parameters
 
 
 def training_lists(data: PascalVOC, fold: int | None) -> ClassLists:
