@@ -22,16 +22,11 @@ from fcp.checkpoint import load_model
 from fcp.data.folds import class_name
 from fcp.data.lists import val_lists
 from fcp.data.pascal import IGNORE, PascalVOC
+from fcp.data.regions import tight_box
 from fcp.data.transforms import logits_to_size, to_square
 from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.tiny import TinySegmenter, load_tiny
 from fcp.evaluation.metrics import ScoreBoard, Scores, count_pixels
-
-
-def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Return x0, y0, x1, y1 in px, the last two exclusive."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def filled(box: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:

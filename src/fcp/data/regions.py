@@ -103,10 +103,16 @@ def draw_tree_regions(
     return chosen
 
 
+def tight_box(mask: Mask) -> tuple[int, int, int, int]:
+    """Return x0, y0, x1, y1 of a mask in px, the last two exclusive; the mask is not empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
 def box_fill(mask: Mask) -> float:
     """Return the share of its tight box that a mask covers; the mask is not empty."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return float(mask.sum() / ((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)))
+    x0, y0, x1, y1 = tight_box(mask)
+    return float(mask.sum() / ((y1 - y0) * (x1 - x0)))
 
 
 def draw_label_regions(

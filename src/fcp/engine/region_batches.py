@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fcp.data.region_store import RegionPicture
-from fcp.data.regions import IGNORE, draw_label_regions, draw_tree_regions
+from fcp.data.regions import IGNORE, draw_label_regions, draw_tree_regions, tight_box
 
 PromptKind = Literal["point", "points", "box", "mask", "box+mask"]
 # Shares of the steps; coarse masks are what the attention-based pseudo mask will look like.
@@ -186,14 +186,9 @@ def jittered_box(mask: Mask, rng: np.random.Generator) -> Array:
 
 def mask_box(mask: Mask) -> tuple[float, float, float, float]:
     """Return the tight box of a mask as fractions of width and height."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    x0, y0, x1, y1 = tight_box(mask)
     height, width = mask.shape
-    return (
-        columns[0] / width,
-        rows[0] / height,
-        (columns[-1] + 1) / width,
-        (rows[-1] + 1) / height,
-    )
+    return x0 / width, y0 / height, x1 / width, y1 / height
 
 
 def coarse_mask(mask: Mask, rng: np.random.Generator) -> Array:
