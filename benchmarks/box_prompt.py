@@ -56,7 +56,7 @@ def score(
         embedding = segmenter.encode(to_square(data.image(picture), image_size)[None])
         fractions = torch.tensor([box]) / torch.tensor([width, height, width, height])
         prompts = segmenter.embed_prompts(boxes=fractions)
-        logits = logits_to_size(segmenter.decode(embedding, prompts).logits[0], (height, width))
+        logits = logits_to_size(segmenter.decode(embedding, *prompts).logits[0], (height, width))
         masks = {"box prompt": logits > 0, "filled box": torch.tensor(filled(box, labels.shape))}
         valid = torch.from_numpy(labels != IGNORE)
         for name, mask in masks.items():

@@ -13,7 +13,7 @@ def _no_features(image):
 
 
 def test_a_picture_is_built_once_and_read_back(mini_voc, tmp_path):
-    sources = voc_sources(mini_voc, ["train_01_0"])
+    sources = voc_sources(mini_voc, {"train_01_0": 2.0})
     first = next(prepare(sources, tmp_path, _no_features))
 
     def must_not_run(image):
@@ -42,4 +42,4 @@ def test_bsds_pictures_bring_all_annotators(tmp_path):
 
 def test_a_missing_photo_is_named(mini_voc, tmp_path):
     with pytest.raises(FcpError, match="gone"):
-        next(prepare(voc_sources(mini_voc, ["gone"]), tmp_path, _no_features))
+        next(prepare(voc_sources(mini_voc, {"gone": 1.0}), tmp_path, _no_features))

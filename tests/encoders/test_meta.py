@@ -111,7 +111,7 @@ def test_original_files_give_the_same_model(write, images, name):
         assert {k: v for k, v in ours.items() if v != theirs[k]} == {}
     points = torch.rand(2, 3, 2)
     embedding = segmenter.encode(images)
-    decoded = segmenter.decode(embedding, segmenter.embed_prompts(points=points))
+    decoded = segmenter.decode(embedding, *segmenter.embed_prompts(points=points))
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     expected = model(
         pixel_values=(images - mean.view(3, 1, 1)) / std.view(3, 1, 1),

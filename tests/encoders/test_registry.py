@@ -41,9 +41,9 @@ def test_every_segmenter_keeps_the_contract(name, images, sam_configs):
     embedding = segmenter.encode(images)
     height, width = embedding.image.shape[-2:]
     assert embedding.image.shape == (2, segmenter.width, height, width)
-    prompts = segmenter.embed_prompts(boxes=torch.tensor([[0.1, 0.1, 0.6, 0.5]] * 2))
+    prompts, wanted = segmenter.embed_prompts(boxes=torch.tensor([[0.1, 0.1, 0.6, 0.5]] * 2))
     assert prompts.shape[0::2] == (2, segmenter.width)
-    for mask_prompt in (None, torch.randn(2, 1, 7, 7)):
+    for mask_prompt in (None, wanted, torch.randn(2, 1, 7, 7)):
         decoded = segmenter.decode(embedding, prompts, mask_prompt)
         assert decoded.logits.shape == (2, 4 * height, 4 * width)
         assert decoded.iou.shape == (2,)

@@ -44,9 +44,9 @@ def test_decode_matches_the_models_forward(make, images, name, prompt):
         side = 16 if name == "sam2" else 32
         mask_prompt = theirs["input_masks"] = torch.randn(2, 1, side, side)
     expected = segmenter.model(pixel_values=pixels(images), multimask_output=False, **theirs)
-    decoded = segmenter.decode(
-        segmenter.encode(images), segmenter.embed_prompts(**ours), mask_prompt
-    )
+    tokens, wanted = segmenter.embed_prompts(**ours)
+    assert wanted is None
+    decoded = segmenter.decode(segmenter.encode(images), tokens, mask_prompt)
     torch.testing.assert_close(decoded.logits, expected.pred_masks[:, 0, 0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(decoded.iou, expected.iou_scores[:, 0, 0], rtol=1e-4, atol=1e-5)
     assert decoded.logits.std() > 1e-3
@@ -87,8 +87,8 @@ def test_unlabelled_points_are_foreground_and_no_prompt_is_a_mistake(make):
     segmenter = make("sam")
     points = torch.rand(2, 3, 2)
     torch.testing.assert_close(
-        segmenter.embed_prompts(points=points),
-        segmenter.embed_prompts(points=points, point_labels=torch.ones(2, 3)),
+        segmenter.embed_prompts(points=points)[0],
+        segmenter.embed_prompts(points=points, point_labels=torch.ones(2, 3))[0],
     )
     with pytest.raises(ValueError, match="points or boxes"):
         segmenter.embed_prompts()

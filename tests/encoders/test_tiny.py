@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from transformers import MobileNetV2Config, MobileNetV2Model
 
-from fcp.encoders.tiny import TinySegmenter, build_tiny, start_trunk
+from fcp.encoders.tiny import TinySegmenter, build_tiny, paint_boxes, start_trunk
 from fcp.errors import FcpError
 from fcp.structures import Embedding
 
@@ -39,7 +40,8 @@ def test_a_batch_decodes_as_its_pictures_do(segmenter):
 def test_a_box_is_its_corners(segmenter):
     """Against transformers' own box embedding, which counts in pixels and adds padding."""
     boxes = torch.tensor([[0.1, 0.2, 0.6, 0.9]])
-    tokens = segmenter.embed_prompts(boxes=boxes)
+    tokens, painted = segmenter.embed_prompts(boxes=boxes)
+    torch.testing.assert_close(painted, paint_boxes(boxes, 32))
     with torch.no_grad():
         reference = segmenter.prompt_encoder._embed_boxes(boxes[:, None] * 64 - 0.5)
     torch.testing.assert_close(tokens, reference[:, 0, :2])
@@ -48,10 +50,32 @@ def test_a_box_is_its_corners(segmenter):
 def test_points_move_the_mask_and_padding_does_not_move_with_place(segmenter):
     points = torch.tensor([[[0.2, 0.2]], [[0.8, 0.8]]])
     labels = torch.ones(2, 1)
-    tokens = segmenter.embed_prompts(points=points, point_labels=labels)
+    tokens, painted = segmenter.embed_prompts(points=points, point_labels=labels)
+    assert painted is None
     assert not torch.allclose(tokens[0], tokens[1])
-    padding = segmenter.embed_prompts(points=points, point_labels=-labels)
+    padding, _ = segmenter.embed_prompts(points=points, point_labels=-labels)
     torch.testing.assert_close(padding[0], padding[1])
+
+
+def test_painted_boxes_cover_what_a_fine_raster_does():
+    """Against ten times as many cells, each inside or outside, averaged."""
+    boxes = torch.tensor([[0.13, 0.27, 0.58, 0.95], [0.0, 0.0, 1.0, 1.0], [0.4, 0.4, 0.41, 0.6]])
+    fine = (torch.arange(160) + 0.5) / 160
+    across = (fine > boxes[:, :1]) & (fine < boxes[:, 2:3])
+    down = (fine > boxes[:, 1:2]) & (fine < boxes[:, 3:])
+    inside = (down[:, :, None] & across[:, None, :]).float()[:, None]
+    expected = (2 * F.avg_pool2d(inside, 10) - 1) * 4
+    torch.testing.assert_close(paint_boxes(boxes, 16), expected, atol=1.0, rtol=0)
+    assert (paint_boxes(boxes, 16)[1] == 4).all()
+
+
+def test_cells_look_around_for_the_mask_prompt(segmenter):
+    """A mask prompt in one corner changes the answer beyond it, through the mixer alone."""
+    x = torch.randn(1, 32, 8, 8)
+    changed = x.clone()
+    changed[..., :2, :2] += 1
+    moved = (segmenter.prompt_mixer(changed) - segmenter.prompt_mixer(x)).abs().amax(1)[0]
+    assert moved[4:, 4:].amax() > 1e-4
 
 
 def test_no_prompt_is_an_error(segmenter):
@@ -78,14 +102,14 @@ def test_every_unfrozen_parameter_learns():
     torch.manual_seed(0)
     model = TinySegmenter(width=16, image_size=64, decoder_width=16)
     embedding = model.encode(torch.rand(2, 3, 64, 64))
-    box = model.embed_prompts(boxes=torch.rand(2, 4))
-    point = model.embed_prompts(
+    box, painted = model.embed_prompts(boxes=torch.rand(2, 4))
+    point, _ = model.embed_prompts(
         points=torch.rand(2, 3, 2), point_labels=torch.tensor([[1, 0, -1]] * 2)
     )
     loss = torch.zeros(())
     for prompts, coarse, multimask in (
         (torch.cat([box, point], 1), None, False),
-        (box, torch.rand(2, 1, 8, 8), True),
+        (box, painted, True),
     ):
         logits, iou = model.decode_candidates(
             Embedding(embedding.image, embedding.high_resolution),

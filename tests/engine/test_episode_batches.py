@@ -1,10 +1,12 @@
 """Training episodes: reproducible, support never the query, masks of the class that was drawn."""
 
 import numpy as np
+import pytest
 import torch
 
 from fcp.data.lists import train_lists
 from fcp.data.pascal import PascalVOC
+from fcp.engine import episode_batches
 from fcp.engine.episode_batches import EpisodeBatches, draw_crop_with
 
 
@@ -42,6 +44,7 @@ def test_novel_classes_are_never_drawn(mini_voc, monkeypatch):
 
 
 def test_support_is_never_the_query(mini_voc, monkeypatch):
+    monkeypatch.setattr(episode_batches, "_MIX_SHARE", 0.0)
     batches = _batches(mini_voc)
     seen = []
     original = batches._view
@@ -60,3 +63,40 @@ def test_crops_show_the_mask():
         assert mask[crop].mean() >= 0.01
     nothing = np.zeros((50, 80), bool)
     assert draw_crop_with(nothing, rng) == (slice(0, 50), slice(0, 80))
+
+
+@pytest.mark.parametrize("swap", [0.0, 1.0])
+def test_a_second_thing_is_of_another_class_and_never_foreground(mini_voc, monkeypatch, swap):
+    monkeypatch.setattr(episode_batches, "_SWAP_SHARE", swap)
+    batches, rng = _batches(mini_voc), np.random.default_rng(0)
+    class_id = next(iter(batches._members))
+    views = []
+    original = batches._view
+
+    def view(picture, other, rng):
+        views.append((picture, other, original(picture, other, rng)[1]))
+        return torch.zeros(3, 64, 64), views[-1][2]
+
+    monkeypatch.setattr(batches, "_view", view)
+    image, mask = torch.ones(3, 64, 64), torch.zeros(64, 64)
+    mask[44:] = 1
+    for _ in range(20):
+        views.clear()
+        mixed, target = batches._mix(image, mask, class_id, rng)
+        if not views:  # the same class was drawn
+            continue
+        picture, other, other_mask = views[0]
+        assert other != class_id
+        assert class_id not in batches._present[picture]
+        wanted, distractor = mask == 1, other_mask == 1
+        if swap:
+            assert torch.equal(target == 1, wanted)
+            assert torch.equal(target == 255, (other_mask == 255) & ~wanted)
+            covered = wanted
+        elif (wanted & distractor).sum() > wanted.sum() / 2:
+            assert torch.equal(target, mask)
+            covered = torch.ones(64, 64)
+        else:
+            assert torch.equal(target == 1, wanted & ~distractor)
+            covered = ~distractor
+        assert ((mixed[0] > 0.5) == covered).float().mean() > 0.95

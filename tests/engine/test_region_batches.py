@@ -1,17 +1,19 @@
 """Batches of regions: drawn from (seed, step) alone, prompts inside or around their region."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from fcp.data.region_store import RegionPicture
 from fcp.data.regions import build_region_tree
+from fcp.engine import region_batches
 from fcp.engine.region_batches import (
     RegionBatches,
     coarse_mask,
     draw_crop,
     draw_prompts,
-    jitter_colour,
     jittered_box,
     mask_box,
     resize_nearest,
@@ -116,10 +118,29 @@ def test_nearest_reads_the_cell_under_the_centre():
     np.testing.assert_array_equal(resize_nearest(labels, 2), [[1, 3], [9, 11]])
 
 
-def test_colour_stays_in_range_and_structure_survives():
-    pixels = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
-    changed = jitter_colour(pixels, np.random.default_rng(0))
-    assert 0 <= changed.min()
-    assert changed.max() <= 1
-    both = torch.stack([pixels.mean(0).flatten(), changed.mean(0).flatten()])
-    assert torch.corrcoef(both)[0, 1] > 0.9
+def test_pictures_are_drawn_by_their_weights(pictures):
+    rare = [replace(p, weight=w) for p, w in zip(pictures, (1.0, 0.0, 3.0), strict=True)]
+    batches, rng = _batches(rare), np.random.default_rng(0)
+    drawn = [batches._draw_picture(rng) for _ in range(400)]
+    counts = [sum(d is p for d in drawn) for p in rare]
+    assert counts[1] == 0
+    assert 0.65 < counts[2] / 400 < 0.85
+
+
+def test_a_pasted_thing_is_a_region_and_hides_what_is_under_it(pictures, monkeypatch):
+    monkeypatch.setattr(region_batches, "_PASTE_SHARE", 1.0)
+    batches = _batches(pictures)
+    things = []
+    original = batches._draw_thing
+    monkeypatch.setattr(
+        batches, "_draw_thing", lambda rng: things.append(original(rng)) or things[-1]
+    )
+    for step in range(8):
+        things.clear()
+        batch = batches[step]
+        for thing, targets in zip(things, batch["targets"].unflatten(0, (2, 3)), strict=False):
+            shown = [torch.from_numpy(t.copy()).float() for t in (thing[0], thing[0][:, ::-1])]
+            for target in targets:
+                whole = any(torch.equal(target, s) for s in shown)
+                beside = any((target * s).sum() == 0 for s in shown)
+                assert whole or beside

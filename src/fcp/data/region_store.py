@@ -7,7 +7,7 @@ times, so the result is stored, one file a picture, and a second run starts at o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +31,14 @@ class RegionSource:
         image: the photo.
         labels: label maps of it (class masks or human segmentations).
         background: ids in the label maps that are no region.
+        weight: how often it is drawn, in relation to others.
     """
 
     key: str
     image: Path
     labels: tuple[Path, ...]
     background: tuple[int, ...]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,24 +50,27 @@ class RegionPicture:
         tree: its region hierarchy.
         labels: (A, H, W) label maps.
         background: ids in them that are no region.
+        weight: how often it is drawn, in relation to others.
     """
 
     image: NDArray[np.uint8]
     tree: RegionTree
     labels: NDArray[np.uint8]
     background: tuple[int, ...]
+    weight: float = 1.0
 
 
-def voc_sources(root: Path, ids: Iterable[str]) -> list[RegionSource]:
-    """List VOC pictures by id; their label maps are class masks."""
+def voc_sources(root: Path, weights: Mapping[str, float]) -> list[RegionSource]:
+    """List VOC pictures from weights by id; their label maps are class masks."""
     return [
         RegionSource(
             key=f"voc-{i}",
             image=root / "VOC2012" / "JPEGImages" / f"{i}.jpg",
             labels=(root / "VOC2012" / "SegmentationClassAug" / f"{i}.png",),
             background=VOC_BACKGROUND,
+            weight=weight,
         )
-        for i in ids
+        for i, weight in weights.items()
     ]
 
 
@@ -108,6 +113,7 @@ def prepare(
                 tree=RegionTree(stored["leaves"], stored["children"]),
                 labels=stored["labels"],
                 background=source.background,
+                weight=source.weight,
             )
 
 

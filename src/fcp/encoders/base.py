@@ -72,11 +72,15 @@ class PromptableSegmenter(nn.Module, abc.ABC):
         points: Tensor | None = None,
         point_labels: Tensor | None = None,
         boxes: Tensor | None = None,
-    ) -> Tensor:
-        """Turn geometric prompts into sparse tokens (B, n, C) for ``decode``.
+    ) -> tuple[Tensor, Tensor | None]:
+        """Turn geometric prompts into what ``decode`` takes.
 
         Args:
             points: (B, P, 2) x, y as fractions 0 … 1 of the picture's width and height.
             point_labels: (B, P) 1 foreground, 0 background, -1 padding.
             boxes: (B, 4) x0, y0, x1, y1 as fractions 0 … 1.
+
+        Returns:
+            Sparse tokens (B, n, C), and a mask prompt (B, 1, h', w') if this segmenter wants one
+            for these prompts, else None: ``decode(embedding, *embed_prompts(boxes=boxes))``.
         """

@@ -64,7 +64,7 @@ class Sam(PromptableSegmenter):
         points: Tensor | None = None,
         point_labels: Tensor | None = None,
         boxes: Tensor | None = None,
-    ) -> Tensor:
+    ) -> tuple[Tensor, None]:
         """Turn points and boxes into tokens; see ``PromptableSegmenter``."""
         encoder = self.model.prompt_encoder
         size = encoder.input_image_size
@@ -81,7 +81,7 @@ class Sam(PromptableSegmenter):
         )
         if sparse is None:
             raise ValueError("embed_prompts needs points or boxes")
-        return sparse[:, 0]
+        return sparse[:, 0], None
 
     def _dense(self, mask_prompt: Tensor | None) -> Tensor:
         """(B or 1, C, h, w) dense embedding of a mask prompt, or the one that says "no mask"."""

@@ -3,6 +3,10 @@
 Image encoder: MobileNetV2 with a feature pyramid down to stride 8. Prompt encoder and two-way mask
 decoder: those of SAM 2 (Ravi et al. 2024, arXiv 2408.00714) from transformers at a quarter of the
 size, whose decoder takes finer maps as skip connections; strides 4 and 2 of the trunk serve here.
+
+Two additions make up for the missing ViT. SAM's decoder moves information between cells only
+through its few tokens, so a cell learns slowly where the prompt is in relation to it; here cells
+look around once the dense prompt is in (``PromptMixer``), and a box is also painted as one.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ STRIDE = 8  # of the embedding grid
 _STRIDE4_BLOCK, _PYRAMID_BLOCKS = 1, (4, 11, 15)
 _STEM_CHANNELS, _STRIDE4_CHANNELS, _PYRAMID_CHANNELS = 16, 24, (32, 96, 320)
 _BOX_CORNER_LABELS = (2.0, 3.0)
+_BOX_LOGIT = 4.0  # of cells inside a painted box; outside it is the opposite
 
 
 class TinySegmenter(PromptableSegmenter):
@@ -51,6 +56,7 @@ class TinySegmenter(PromptableSegmenter):
         self.prompt_encoder = Sam2PromptEncoder(
             Sam2PromptEncoderConfig(hidden_size=width, image_size=image_size, patch_size=STRIDE)
         )
+        self.prompt_mixer = PromptMixer(width)
         self.mask_decoder = _mask_decoder(width, decoder_width)
 
     def encode(self, images: Tensor) -> Embedding:
@@ -85,10 +91,10 @@ class TinySegmenter(PromptableSegmenter):
         batch, _, height, width = embedding.image.shape
         dense = self._dense_prompt(mask_prompt, batch, (height, width))
         logits, iou, _, _ = self.mask_decoder(
-            image_embeddings=embedding.image,
+            image_embeddings=self.prompt_mixer(embedding.image + dense),
             image_positional_embeddings=self._grid_position(height, width),
             sparse_prompt_embeddings=prompts[:, None],
-            dense_prompt_embeddings=dense,
+            dense_prompt_embeddings=dense.new_zeros(1),  # already in the image embedding
             multimask_output=multimask,
             high_resolution_features=list(embedding.high_resolution),
         )
@@ -100,8 +106,8 @@ class TinySegmenter(PromptableSegmenter):
         points: Tensor | None = None,
         point_labels: Tensor | None = None,
         boxes: Tensor | None = None,
-    ) -> Tensor:
-        """Turn points and boxes into tokens; a box is its two corners with labels 2 and 3."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """Turn points and boxes into tokens (a box: its corners, labels 2 and 3), paint boxes."""
         coordinates, labels = [], []
         if boxes is not None:
             coordinates.append(boxes.reshape(-1, 2, 2))
@@ -117,7 +123,13 @@ class TinySegmenter(PromptableSegmenter):
         kinds = torch.cat(labels, 1)[:, None].long()
         # Half precision would move a corner by a pixel.
         with torch.autocast(pixels.device.type, enabled=False):
-            return self.prompt_encoder._embed_points(pixels[:, None], kinds, pad=False)[:, 0]
+            tokens = self.prompt_encoder._embed_points(pixels[:, None], kinds, pad=False)[:, 0]
+        return tokens, None if boxes is None else paint_boxes(boxes, self._mask_side)
+
+    @property
+    def _mask_side(self) -> int:
+        """Cells a side of the mask that the prompt encoder takes."""
+        return 4 * (self.image_size // STRIDE)
 
     def _dense_prompt(
         self, mask_prompt: Tensor | None, batch: int, grid: tuple[int, int]
@@ -173,6 +185,19 @@ class PyramidEncoder(nn.Module):
         return maps
 
 
+class PromptMixer(nn.Module):
+    """Lets each cell look around, at half the grid's resolution, for what the dense prompt says."""
+
+    def __init__(self, width: int, depth: int = 3) -> None:
+        super().__init__()
+        self.mix = nn.Sequential(*(MixBlock(width) for _ in range(depth)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, h, w), embedding plus dense prompt, to the same shape."""
+        mixed = self.mix(F.avg_pool2d(x, 2, ceil_mode=True))
+        return x + F.interpolate(mixed, x.shape[-2:], mode="bilinear")
+
+
 class MixBlock(nn.Module):
     """Residual block: depthwise 5×5 convolution, then a pointwise bottleneck of twice the width."""
 
@@ -186,6 +211,26 @@ class MixBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to the same shape."""
         return x + self.reduce(F.gelu(self.expand(self.norm(self.spatial(x)))))
+
+
+def paint_boxes(boxes: Tensor, side: int) -> Tensor:
+    """Paint boxes as mask logits, with each cell's covered share between the extremes.
+
+    Args:
+        boxes: (B, 4) x0, y0, x1, y1 as fractions 0 … 1.
+        side: cells a side.
+
+    Returns:
+        (B, 1, side, side) in -4 … 4.
+    """
+    start = torch.arange(side, device=boxes.device) / side
+    x0, y0, x1, y1 = (edge[:, None] for edge in boxes.unbind(1))
+    across, down = (
+        (torch.minimum(high, start + 1 / side) - torch.maximum(low, start)).clamp(min=0) * side
+        for low, high in ((x0, x1), (y0, y1))
+    )
+    covered = down[:, None, :, None] * across[:, None, None, :]
+    return (2 * covered - 1) * _BOX_LOGIT
 
 
 def build_tiny(
@@ -219,7 +264,8 @@ def _mask_decoder(width: int, feed_forward: int) -> Sam2MaskDecoder:
         iou_head_hidden_dim=width,
         dynamic_multimask_via_stability=False,
     )
-    config._attn_implementation = "sdpa"
+    # With so few tokens, plain attention is faster on a CPU than the fused kernel.
+    config._attn_implementation = "eager"
     decoder = Sam2MaskDecoder(config)
     # The skips come straight from the trunk, so their 1×1 convolutions take its channels; whether
     # an object is there at all is a question of video tracking, and is not asked here.

@@ -7,13 +7,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fcp.data.augment import jitter_colour, paste
 from fcp.data.lists import ClassLists
 from fcp.data.pascal import IGNORE, PascalVOC
 from fcp.data.transforms import mask_to_square, to_square
-from fcp.engine.region_batches import jitter_colour
 
 _CROP_TRIES = 10
 _LEAST_SHARE = 0.01  # of a crop that the class covers
+_MIX_SHARE = 0.5  # of the queries show a thing of another class beside the wanted one
+_SWAP_SHARE = 0.3  # of those, the wanted thing is pasted into the other's picture
+_LEAST_LEFT = 0.5  # of the wanted thing that a pasted one may leave uncovered
 
 
 class EpisodeBatches(Dataset[dict[str, Tensor]]):
@@ -23,6 +26,9 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
     ``query_images`` (B, 3, S, S) in 0 … 1 and ``query_masks`` (B, S, S): 0, 1 or 255 (ignore). A
     class is drawn in proportion to the square root of its count, so that rare classes are seen
     more often than their pictures and common ones still most.
+
+    Most VOC pictures show one thing, so "outline what stands out" would do without any example.
+    Half of the queries therefore get a second thing, of another class, cut out along its mask.
 
     Args:
         data: pictures and masks.
@@ -36,6 +42,7 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         self, data: PascalVOC, lists: ClassLists, *, batch: int, image_size: int, seed: int
     ) -> None:
         self._data, self._batch, self._size, self._seed = data, batch, image_size, seed
+        self._present = lists.present
         self._members = {c: ids for c, ids in lists.members.items() if len(ids) > 1}
         counts = np.array([len(ids) for ids in self._members.values()], dtype=float)
         self._shares = np.sqrt(counts) / np.sqrt(counts).sum()
@@ -51,12 +58,34 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         support, query = rng.choice(self._members[class_id], size=2, replace=False)
         support_image, support_mask = self._view(support, class_id, rng)
         query_image, query_mask = self._view(query, class_id, rng)
+        if rng.random() < _MIX_SHARE:
+            query_image, query_mask = self._mix(query_image, query_mask, class_id, rng)
         return {
             "support_images": support_image[None],
             "support_masks": (support_mask == 1).float()[None],
             "query_images": query_image,
             "query_masks": query_mask,
         }
+
+    def _mix(
+        self, image: Tensor, mask: Tensor, class_id: int, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Put a thing of another class into the query, or the query's into another's picture."""
+        other = int(rng.choice(list(self._members)))
+        without = [p for p in self._members[other] if class_id not in self._present[p]]
+        if other == class_id or not without:
+            return image, mask
+        other_image, other_mask = self._view(str(rng.choice(without)), other, rng)
+        wanted, distractor = mask == 1, other_mask == 1
+        if rng.random() < _SWAP_SHARE:
+            unknown = torch.full_like(mask, IGNORE)
+            elsewhere = torch.where(other_mask == IGNORE, unknown, torch.zeros_like(mask))
+            mixed = paste(other_image, image, wanted.numpy())
+            return mixed, torch.where(wanted, mask, elsewhere)
+        if (wanted & ~distractor).sum() < _LEAST_LEFT * wanted.sum():
+            return image, mask
+        mixed = paste(image, other_image, distractor.numpy())
+        return mixed, mask.masked_fill(distractor, 0)
 
     def _view(self, picture: str, class_id: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Crop, flip and colour a picture; keep enough of the class in sight."""

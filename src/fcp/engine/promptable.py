@@ -13,7 +13,7 @@ from fcp.encoders.tiny import TinySegmenter
 from fcp.engine.region_batches import RegionBatches
 from fcp.structures import Embedding
 
-_CORRECTION_SHARE = 0.35  # of the steps get a second round with points where the first one erred
+_CORRECTION_SHARE = 0.2  # of the steps get a second round with points where the first one erred
 
 
 class PromptableStage:
@@ -44,14 +44,14 @@ class PromptableStage:
         embedding = self.model.encode(batch["images"])
         embedding = repeat_embedding(embedding, len(targets) // len(batch["images"]))
         kind = batch["kind"]
-        prompts = self.model.embed_prompts(
+        prompts, painted = self.model.embed_prompts(
             points=batch["points"],
             point_labels=batch["point_labels"],
             boxes=batch["boxes"] if "box" in kind else None,
         )
-        coarse = batch["coarse"] if "mask" in kind else None
+        dense = batch["coarse"] if "mask" in kind else painted
         logits, iou = self.model.decode_candidates(
-            embedding, prompts, coarse, multimask=kind == "point"
+            embedding, prompts, dense, multimask=kind == "point"
         )
         terms, best = candidate_losses(logits.float(), iou.float(), targets, valid)
         if torch.rand(()) < _CORRECTION_SHARE:
@@ -64,7 +64,7 @@ class PromptableStage:
     ) -> dict[str, Tensor]:
         """Add a point where the mask is wrong, give the mask itself as prompt, and try again."""
         points, labels = draw_error_points(logits, targets, valid)
-        more = self.model.embed_prompts(points=points, point_labels=labels)
+        more, _ = self.model.embed_prompts(points=points, point_labels=labels)
         again, iou = self.model.decode_candidates(
             embedding, torch.cat([prompts, more], 1), logits[:, None], multimask=False
         )

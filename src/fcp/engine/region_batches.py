@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fcp.data.augment import draw_quadrilateral, jitter_colour, paste
 from fcp.data.region_store import RegionPicture
 from fcp.data.regions import IGNORE, draw_label_regions, draw_tree_regions, tight_box
 
 PromptKind = Literal["point", "points", "box", "mask", "box+mask"]
 # Shares of the steps; coarse masks are what the attention-based pseudo mask will look like.
-_KIND_SHARES = (0.12, 0.13, 0.30, 0.33, 0.12)
-_LABEL_SHARE = 0.6  # of the regions, those that people drew; the rest come from the hierarchy
+_KIND_SHARES = (0.10, 0.10, 0.33, 0.35, 0.12)
+_LABEL_SHARE = 0.7  # of the regions, those that people drew; the rest come from the hierarchy
+_LEAST_AREA = 0.003  # of the crop, that a region shows
+_PASTE_SHARE = 0.3  # of the pictures get a thing from another picture
 _POINTS = 5
 _STRIDE = 2  # of the targets: the decoder's logits have half the picture's side
 _EMBEDDING_STRIDE = 4  # of the embedding's grid, counted in cells of the targets
@@ -53,6 +56,8 @@ class RegionBatches(Dataset[dict[str, Tensor | str]]):
         seed: int,
     ) -> None:
         self._pictures = pictures
+        weights = np.array([picture.weight for picture in pictures])
+        self._chance = weights / weights.sum()
         self._batch, self._masks, self._size, self._seed = batch, masks, image_size, seed
 
     def __getitem__(self, step: int) -> dict[str, Tensor | str]:
@@ -63,17 +68,23 @@ class RegionBatches(Dataset[dict[str, Tensor | str]]):
         targets: list[Mask] = []
         valid: list[Mask] = []
         while len(images) < self._batch:
-            picture = self._pictures[int(rng.integers(len(self._pictures)))]
+            picture = self._draw_picture(rng)
             crop = draw_crop(picture.image.shape[:2], rng)
+            pixels = self._pixels(picture, crop)
             regions, known = self._draw_regions(picture, crop, rng)
-            if not regions:
+            if rng.random() < _PASTE_SHARE:
+                thing, foreign = self._draw_thing(rng)
+                pixels = paste(pixels, foreign, thing)
+                regions = [region & ~thing for region in regions] + [thing]
+                known = [mask | thing for mask in known] + [np.ones_like(thing)]
+            usable = [i for i, region in enumerate(regions) if region.mean() > _LEAST_AREA]
+            if not usable:
                 continue
-            flip = rng.random() < 0.5
-            order = rng.choice(len(regions), self._masks, replace=len(regions) < self._masks)
-            chosen = np.stack([regions[i] for i in order])
-            images.append(self._image(picture, crop, flip=flip, rng=rng))
-            targets.append(chosen[..., ::-1] if flip else chosen)
-            valid.append(np.stack([known[i] for i in order])[..., :: -1 if flip else 1])
+            order = rng.choice(usable, self._masks, replace=len(usable) < self._masks)
+            turn = -1 if rng.random() < 0.5 else 1
+            images.append(jitter_colour(pixels.flip(-1) if turn < 0 else pixels, rng))
+            targets.append(np.stack([regions[i] for i in order])[..., ::turn])
+            valid.append(np.stack([known[i] for i in order])[..., ::turn])
         masks = np.concatenate(targets)
         prompts = [draw_prompts(mask, kind, rng) for mask in masks]
         return {
@@ -98,18 +109,30 @@ class RegionBatches(Dataset[dict[str, Tensor | str]]):
         everywhere = np.ones((side, side), dtype=bool)
         return drawn + grown, [known] * len(drawn) + [everywhere] * len(grown)
 
-    def _image(
-        self,
-        picture: RegionPicture,
-        crop: tuple[slice, slice],
-        *,
-        flip: bool,
-        rng: np.random.Generator,
-    ) -> Tensor:
+    def _draw_picture(self, rng: np.random.Generator) -> RegionPicture:
+        return self._pictures[int(rng.choice(len(self._pictures), p=self._chance))]
+
+    def _draw_thing(self, rng: np.random.Generator) -> tuple[Mask, Tensor]:
+        """Return a shape (S/2, S/2) to paste and the pixels (3, S, S) it is cut from.
+
+        Half of the things are regions that people drew; half are four-cornered cuts, whose inside
+        has edges that are not theirs, as screens, vehicles and boxes have.
+        """
+        donor = self._draw_picture(rng)
+        crop = draw_crop(donor.image.shape[:2], rng)
+        side = self._size // _STRIDE
+        shapes: list[Mask] = []
+        if rng.random() < 0.5:
+            labels = resize_nearest(donor.labels[rng.integers(len(donor.labels))][crop], side)
+            shapes = draw_label_regions(labels, rng, 1, background=donor.background)
+        shape = shapes[0] if shapes and shapes[0].mean() < 0.5 else draw_quadrilateral(side, rng)
+        return shape, self._pixels(donor, crop)
+
+    def _pixels(self, picture: RegionPicture, crop: tuple[slice, slice]) -> Tensor:
+        """Return a crop as (3, S, S) in 0 … 1."""
         pixels = torch.from_numpy(picture.image[crop].copy()).permute(2, 0, 1)[None].float() / 255
         size = (self._size, self._size)
-        pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True)[0]
-        return jitter_colour(pixels.flip(-1) if flip else pixels, rng)
+        return F.interpolate(pixels, size, mode="bilinear", antialias=True)[0]
 
 
 def draw_crop(size: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:
@@ -119,16 +142,6 @@ def draw_crop(size: tuple[int, int], rng: np.random.Generator) -> tuple[slice, s
     width = min(size[1], round(size[1] * np.sqrt(area) / stretch))
     top, left = rng.integers(size[0] - height + 1), rng.integers(size[1] - width + 1)
     return slice(top, top + height), slice(left, left + width)
-
-
-def jitter_colour(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Change brightness, contrast and saturation of (3, H, W) in 0 … 1; sometimes drop colour."""
-    brightness, contrast, saturation = rng.uniform(0.65, 1.35, size=3).tolist()
-    if rng.random() < 0.1:
-        saturation = 0.0
-    grey = pixels.mean(0, keepdim=True)
-    pixels = grey + (pixels - grey) * saturation
-    return ((pixels - pixels.mean()) * contrast + pixels.mean() * brightness).clamp(0, 1)
 
 
 def resize_nearest(labels: NDArray[np.integer], side: int) -> NDArray[np.integer]:

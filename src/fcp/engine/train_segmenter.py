@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from fcp.data.folds import novel_classes
+from fcp.data.folds import ALL_PASCAL_IDS, novel_classes
 from fcp.data.lists import scan
 from fcp.data.pascal import PascalVOC
 from fcp.data.region_store import RegionSource, bsds_sources, prepare, voc_sources
@@ -60,8 +61,30 @@ def region_sources(data_root: Path, exclude_folds: tuple[int, ...]) -> list[Regi
     """List BSDS500 and the VOC training pictures that show no class of the excluded folds."""
     novel = [c for fold in exclude_folds for c in novel_classes(fold)]
     pixels = scan(PascalVOC(data_root), "train")
-    ids = [picture for picture, counts in pixels.items() if not any(counts[c] for c in novel)]
-    return bsds_sources(data_root) + voc_sources(data_root, ids)
+    shown = {
+        picture: [c for c in ALL_PASCAL_IDS if counts[c]]
+        for picture, counts in pixels.items()
+        if not any(counts[c] for c in novel)
+    }
+    return bsds_sources(data_root) + voc_sources(data_root, rarity_weights(shown))
+
+
+def rarity_weights(shown: Mapping[str, Sequence[int]]) -> dict[str, float]:
+    """Weigh pictures by 1 / √(pictures with their rarest class), 1 on average.
+
+    Else the few common classes would teach that a region is an animal or a person.
+
+    Args:
+        shown: the classes in each picture; a picture without any weighs as little as the commonest.
+    """
+    count = Counter(c for classes in shown.values() for c in classes)
+    largest = max(count.values(), default=1)
+    raw = {
+        picture: min((count[c] for c in classes), default=largest) ** -0.5
+        for picture, classes in shown.items()
+    }
+    mean = sum(raw.values()) / max(1, len(raw))
+    return {picture: weight / mean for picture, weight in raw.items()}
 
 
 def trunk_features(
