@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fcp.data.lists import train_lists
 from fcp.data.pascal import PascalVOC
+from fcp.data.region_store import RegionSource
 from fcp.engine import episode_batches
 from fcp.engine.episode_batches import EpisodeBatches, draw_crop_with
+from fcp.engine.train_head import region_pictures
+from fcp.errors import FcpError
 
 
 def _batches(root, fold=0):
@@ -44,7 +48,6 @@ def test_novel_classes_are_never_drawn(mini_voc, monkeypatch):
 
 
 def test_support_is_never_the_query(mini_voc, monkeypatch):
-    monkeypatch.setattr(episode_batches, "_MIX_SHARE", 0.0)
     batches = _batches(mini_voc)
     seen = []
     original = batches._view
@@ -82,7 +85,7 @@ def test_a_second_thing_is_of_another_class_and_never_foreground(mini_voc, monke
     mask[44:] = 1
     for _ in range(20):
         views.clear()
-        mixed, target = batches._mix(image, mask, class_id, rng)
+        mixed, target = batches._distract(image, mask, class_id, rng)
         if not views:  # the same class was drawn
             continue
         picture, other, other_mask = views[0]
@@ -100,3 +103,40 @@ def test_a_second_thing_is_of_another_class_and_never_foreground(mini_voc, monke
             assert torch.equal(target == 1, wanted & ~distractor)
             covered = ~distractor
         assert ((mixed[0] > 0.5) == covered).float().mean() > 0.95
+
+
+def test_a_region_episode_shows_one_region_twice(mini_voc, tmp_path):
+    """Each region has its own colour, which flips, crops and jitter keep apart from the rest."""
+    labels = np.zeros((60, 80), np.uint8)
+    labels[:, 30:60], labels[40:, 60:] = 1, 2
+    image = np.array([(200, 30, 30), (30, 200, 30), (30, 30, 200)], np.uint8)[labels]
+    Image.fromarray(image).save(tmp_path / "a.png")
+    Image.fromarray(labels).save(tmp_path / "a_1.png")
+    source = RegionSource("a", tmp_path / "a.png", (tmp_path / "a_1.png",), ())
+    data = PascalVOC(mini_voc)
+    batches = EpisodeBatches(
+        data,
+        train_lists(data, 0),
+        batch=6,
+        image_size=64,
+        seed=0,
+        regions=[source],
+        region_share=1.0,
+    )
+    for step in range(4):
+        batch = batches[step]
+        for views, masks in (
+            (batch["support_images"][:, 0], batch["support_masks"][:, 0]),
+            (batch["query_images"], batch["query_masks"]),
+        ):
+            inside = (masks == 1)[:, None]
+            assert inside.flatten(1).any(1).all()
+            for view, mask in zip(views, inside, strict=True):
+                colours = view[:, mask[0]]
+                away = (colours - colours.median(1, keepdim=True).values).abs().amax(0)
+                assert (away < 0.05).float().mean() > 0.8  # all but the resized contour
+
+
+def test_without_bsds_region_episodes_name_the_remedy(tmp_path):
+    with pytest.raises(FcpError, match="region_share=0"):
+        region_pictures(tmp_path)

@@ -47,6 +47,18 @@ def test_a_model_without_weights_is_named(tmp_path):
         make_card(fold=0, shots=1, seed=0, episode_sha256="", model_folder=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [('{"fold": 3}', "filtered, fold 3"), ('{"fold": null}', "all classes"), (None, "unknown")],
+)
+def test_the_card_says_what_the_model_was_trained_on(tmp_path, recipe, said):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    if recipe is not None:
+        (tmp_path / "recipe.json").write_text(recipe)
+    card = make_card(fold=3, shots=1, seed=0, episode_sha256="", model_folder=tmp_path)
+    assert card.training_lists == said
+
+
 def test_code_version_is_stable():
     assert code_version() == code_version()
     assert "+src." in code_version()

@@ -1,6 +1,14 @@
-"""Training episodes of PASCAL-5i: fresh ones at each step, drawn from (seed, step) alone."""
+"""Training episodes: fresh ones at each step, drawn from (seed, step) alone.
+
+Most VOC pictures show one thing, of few kinds, so "outline what stands out" would do without any
+example. Two additions of ours make examples matter: distractors, things of another class pasted
+into the query; and region episodes, whose support and query are two views of one picture with any
+human-drawn region as the thing.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -8,15 +16,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fcp.data.augment import jitter_colour, paste
+from fcp.data.images import read_image, read_labels
 from fcp.data.lists import ClassLists
 from fcp.data.pascal import IGNORE, PascalVOC
+from fcp.data.region_store import RegionSource
 from fcp.data.transforms import mask_to_square, to_square
 
 _CROP_TRIES = 10
 _LEAST_SHARE = 0.01  # of a crop that the class covers
-_MIX_SHARE = 0.5  # of the queries show a thing of another class beside the wanted one
-_SWAP_SHARE = 0.3  # of those, the wanted thing is pasted into the other's picture
-_LEAST_LEFT = 0.5  # of the wanted thing that a pasted one may leave uncovered
+_SWAP_SHARE = 0.3  # of the distractors: the wanted thing is pasted into the other's picture
+_LEAST_LEFT = 0.5  # of the wanted thing that a distractor may leave uncovered
+_REGION_AREA = (0.02, 0.5)  # of the picture, that a region to find covers
+_NO_CLASS = 0  # of a region: every class is another one
 
 
 class EpisodeBatches(Dataset[dict[str, Tensor]]):
@@ -27,21 +38,32 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
     class is drawn in proportion to the square root of its count, so that rare classes are seen
     more often than their pictures and common ones still most.
 
-    Most VOC pictures show one thing, so "outline what stands out" would do without any example.
-    Half of the queries therefore get a second thing, of another class, cut out along its mask.
-
     Args:
         data: pictures and masks.
         lists: the classes and pictures that may be drawn.
         batch: B.
         image_size: S.
         seed: of the draw.
+        distractor_share: of the queries, that get a thing of another class.
+        regions: pictures with regions for region episodes.
+        region_share: of the episodes, that are region episodes.
     """
 
     def __init__(
-        self, data: PascalVOC, lists: ClassLists, *, batch: int, image_size: int, seed: int
+        self,
+        data: PascalVOC,
+        lists: ClassLists,
+        *,
+        batch: int,
+        image_size: int,
+        seed: int,
+        distractor_share: float = 0.0,
+        regions: Sequence[RegionSource] = (),
+        region_share: float = 0.0,
     ) -> None:
         self._data, self._batch, self._size, self._seed = data, batch, image_size, seed
+        self._distractor_share = distractor_share
+        self._regions, self._region_share = regions, region_share
         self._present = lists.present
         self._members = {c: ids for c, ids in lists.members.items() if len(ids) > 1}
         counts = np.array([len(ids) for ids in self._members.values()], dtype=float)
@@ -55,19 +77,21 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         return {name: torch.stack([e[name] for e in episodes]) for name in episodes[0]}
 
     def _draw(self, class_id: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        support, query = rng.choice(self._members[class_id], size=2, replace=False)
-        support_image, support_mask = self._view(support, class_id, rng)
-        query_image, query_mask = self._view(query, class_id, rng)
-        if rng.random() < _MIX_SHARE:
-            query_image, query_mask = self._mix(query_image, query_mask, class_id, rng)
+        if rng.random() < self._region_share:
+            class_id, support, query = _NO_CLASS, *self._view_region(rng)
+        else:
+            pictures = rng.choice(self._members[class_id], size=2, replace=False)
+            support, query = (self._view(str(picture), class_id, rng) for picture in pictures)
+        if rng.random() < self._distractor_share:
+            query = self._distract(*query, class_id, rng)
         return {
-            "support_images": support_image[None],
-            "support_masks": (support_mask == 1).float()[None],
-            "query_images": query_image,
-            "query_masks": query_mask,
+            "support_images": support[0][None],
+            "support_masks": (support[1] == 1).float()[None],
+            "query_images": query[0],
+            "query_masks": query[1],
         }
 
-    def _mix(
+    def _distract(
         self, image: Tensor, mask: Tensor, class_id: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
         """Put a thing of another class into the query, or the query's into another's picture."""
@@ -88,17 +112,47 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         return mixed, mask.masked_fill(distractor, 0)
 
     def _view(self, picture: str, class_id: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Crop, flip and colour a picture; keep enough of the class in sight."""
-        image, labels = self._data.image(picture), self._data.labels(picture)
-        rows, columns = draw_crop_with(labels == class_id, rng)
-        flip = rng.random() < 0.5
-        pixels = to_square(image[rows, columns], self._size)
-        cut = labels[rows, columns]
-        mask = mask_to_square(cut == class_id, self._size)
-        mask[mask_to_square(cut == IGNORE, self._size) > 0] = IGNORE
-        if flip:
-            pixels, mask = pixels.flip(-1), mask.flip(-1)
-        return jitter_colour(pixels, rng), mask
+        """Return a fresh view of a class in a picture: (3, S, S), and its mask (S, S)."""
+        labels = self._data.labels(picture)
+        return make_view(
+            self._data.image(picture), labels == class_id, labels == IGNORE, self._size, rng
+        )
+
+    def _view_region(self, rng: np.random.Generator) -> list[tuple[Tensor, Tensor]]:
+        """Return two views of one picture and of one of its regions."""
+        source = self._regions[int(rng.integers(len(self._regions)))]
+        labels = read_labels(source.labels[int(rng.integers(len(source.labels)))])
+        ids, areas = np.unique(labels, return_counts=True)
+        least, most = (share * labels.size for share in _REGION_AREA)
+        fitting = ids[(areas > least) & (areas < most)]
+        wanted = labels == rng.choice(fitting if len(fitting) else ids)
+        image, ignored = read_image(source.image), np.zeros_like(wanted)
+        return [make_view(image, wanted, ignored, self._size, rng) for _ in range(2)]
+
+
+def make_view(
+    image: np.ndarray, wanted: np.ndarray, ignored: np.ndarray, size: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Crop, flip and colour a picture; keep enough of the wanted thing in sight.
+
+    Args:
+        image: (H, W, 3) RGB.
+        wanted: (H, W) boolean.
+        ignored: (H, W) boolean, where the truth is unknown.
+        size: S.
+        rng: source of the draw.
+
+    Returns:
+        (3, S, S) in 0 … 1 and (S, S): 0, 1 or 255.
+    """
+    crop = draw_crop_with(wanted, rng)
+    flip = rng.random() < 0.5
+    pixels = to_square(image[crop], size)
+    mask = mask_to_square(wanted[crop], size)
+    mask[mask_to_square(ignored[crop], size) > 0] = IGNORE
+    if flip:
+        pixels, mask = pixels.flip(-1), mask.flip(-1)
+    return jitter_colour(pixels, rng), mask
 
 
 def draw_crop_with(mask: np.ndarray, rng: np.random.Generator) -> tuple[slice, slice]:

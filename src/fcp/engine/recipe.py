@@ -86,6 +86,10 @@ class HeadRecipe:
         optim: the schedule.
         fold: PASCAL-5i fold whose classes stay novel, or None to train on all 20 classes.
         loss: weights of the terms.
+        distractor_share: of the training queries, that get a thing of another class pasted in
+            (ours; 0 is the paper's).
+        region_share: of the training episodes, that ask for a human-drawn region of BSDS500 in two
+            views of one picture (ours; 0 is the paper's).
         train_backbone: train the backbone too, at ``optim.pretrained_scale`` (ours; the paper
             freezes it).
         segmenter_folder: output folder of a segmenter run whose weights are taken, or None.
@@ -100,6 +104,8 @@ class HeadRecipe:
     optim: OptimConfig
     fold: int | None = None
     loss: LossWeights = field(default_factory=LossWeights)
+    distractor_share: float = 0.0
+    region_share: float = 0.0
     train_backbone: bool = False
     segmenter_folder: str | None = None
     backbone_weights: str | None = None
@@ -107,8 +113,11 @@ class HeadRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a fold that does not exist."""
+        """Refuse a fold that does not exist and shares that are none."""
         check(self)
+        for name in ("distractor_share", "region_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise FcpError(f"{name}: expected a share 0 … 1, got {getattr(self, name)}")
         if self.fold is not None and self.fold not in range(4):
             raise FcpError(f"fold: expected 0, 1, 2, 3 or null, got {self.fold}")
 

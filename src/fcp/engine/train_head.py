@@ -12,6 +12,7 @@ from fcp.config import BackboneConfig
 from fcp.data.folds import ALL_PASCAL_IDS
 from fcp.data.lists import ClassLists, make_lists, scan, train_lists
 from fcp.data.pascal import PascalVOC
+from fcp.data.region_store import RegionSource, bsds_sources
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.mobilenet import MobileNetV2
 from fcp.encoders.tiny import TinySegmenter, load_tiny
@@ -20,6 +21,7 @@ from fcp.engine.episodic import EpisodicStage
 from fcp.engine.loop import Report, fit
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.train_segmenter import WEIGHTS
+from fcp.errors import FcpError
 from fcp.losses.criterion import Criterion
 from fcp.model import FCP
 
@@ -42,6 +44,9 @@ def train_head(
         batch=recipe.optim.batch,
         image_size=recipe.model.image_size,
         seed=recipe.seed,
+        distractor_share=recipe.distractor_share,
+        regions=region_pictures(data_root) if recipe.region_share else (),
+        region_share=recipe.region_share,
     )
     model = starting_model(recipe, batches)
     stage = EpisodicStage(
@@ -50,6 +55,20 @@ def train_head(
     fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)
     save_model(model, out, dtype=getattr(torch, recipe.weights_dtype))
     report(f"model written to {out}")
+
+
+def region_pictures(data_root: Path) -> list[RegionSource]:
+    """List BSDS500's pictures for region episodes.
+
+    Raises:
+        FcpError: there are none.
+    """
+    found = bsds_sources(data_root)
+    if not found:
+        raise FcpError(
+            f"{data_root / 'BSDS500'}: no images/*/*.jpg; get BSDS500, or set region_share=0"
+        )
+    return found
 
 
 def training_lists(data: PascalVOC, fold: int | None) -> ClassLists:

@@ -7,15 +7,15 @@ import json
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from fcp.config import load_json
 from fcp.data.lists import MIN_PIXELS
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
 from fcp.files import sha256_of, write_atomically
 
 WEIGHTS_FILE = "model.safetensors"
-
-TrainingLists = Literal["filtered", "unfiltered", "all classes", "unknown"]
+RECIPE_FILE = "recipe.json"  # that ``fcp train`` leaves beside the weights
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class ProtocolCard:
         seed: that the episodes were drawn with; None where they come from a file.
         episode_sha256: hash of the episodes' file.
         checkpoint_sha256: hash of the model's weights file.
-        training_lists: how the model's training pictures were chosen; not the test's.
+        training_lists: how the model's training pictures were chosen, not the test's: "filtered,
+            fold 1", "all classes", or "unknown" where the model's folder has no recipe.
         code_version: package version and hash of its source.
     """
 
@@ -37,7 +38,7 @@ class ProtocolCard:
     seed: int | None
     episode_sha256: str
     checkpoint_sha256: str
-    training_lists: TrainingLists = "unknown"
+    training_lists: str = "unknown"
     code_version: str = ""
     data_set: str = "PASCAL-5i (VOC 2012, masks of VOC 2012 + SBD)"
     split: str = "val"
@@ -65,12 +66,11 @@ def make_card(
     seed: int | None,
     episode_sha256: str,
     model_folder: Path,
-    training_lists: TrainingLists = "unknown",
 ) -> ProtocolCard:
     """Fill in the card of an evaluation on PASCAL-5i, hashing the weights and the code.
 
     Raises:
-        FcpError: the model folder has no weights file.
+        FcpError: the model folder has no weights file, or a damaged recipe.
     """
     return ProtocolCard(
         fold=fold,
@@ -78,9 +78,22 @@ def make_card(
         seed=seed,
         episode_sha256=episode_sha256,
         checkpoint_sha256=sha256_of(model_folder / WEIGHTS_FILE),
-        training_lists=training_lists,
+        training_lists=training_lists(model_folder),
         code_version=code_version(),
     )
+
+
+def training_lists(model_folder: Path) -> str:
+    """Say from a model folder's recipe which of PASCAL-5i's training lists it was trained on.
+
+    Raises:
+        FcpError: a damaged recipe.
+    """
+    file = model_folder / RECIPE_FILE
+    if not file.exists():
+        return "unknown"
+    fold = load_json(file).get("fold")
+    return "all classes" if fold is None else f"filtered, fold {fold}"
 
 
 def to_json(result: EvaluationResult, card: ProtocolCard) -> dict[str, Any]:
