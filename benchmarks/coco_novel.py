@@ -1,0 +1,79 @@
+"""How good is a model on kinds of things that VOC does not have? 1-shot on COCO's other categories.
+
+For each category that is none of VOC's 20 and covers at least 1 % of two or more pictures: each
+such picture is the query once, with the next one (the first after the last) as its example. IoU at
+the photo's own size, pooled for each category (ΣI/ΣU) and averaged over the categories. Not
+COCO-20i: no fold is held out, since a model that was trained on VOC has seen none of them.
+
+    python benchmarks/coco_novel.py --model tiny --data-root DIR
+
+``DIR/COCO`` holds ``annotations/instances_*.json`` and the pictures in COCO's own layout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fcp import FewShotSegmenter
+from fcp.data.coco_json import read_instances
+from fcp.evaluation.metrics import ScoreBoard, count_pixels
+
+# VOC's classes by COCO's names.
+VOC = frozenset(
+    "airplane bicycle bird boat bottle bus car cat chair cow dog horse motorcycle person sheep "
+    "couch train tv".split()
+) | {"dining table", "potted plant"}
+LEAST_AREA = 0.01
+
+
+def novel_pictures(root: Path) -> dict[str, list[tuple[Path, np.ndarray]]]:
+    """Return, for each novel category with at least two pictures, the pictures and its masks."""
+    found: dict[str, list[tuple[Path, np.ndarray]]] = {}
+    for file in sorted((root / "COCO" / "annotations").glob("instances_*.json")):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        used = {annotation["category_id"] for annotation in content["annotations"]}
+        names = {c["name"] for c in content["categories"] if c["id"] in used} - VOC
+        for name in sorted(names):
+            masks = read_instances(file, name)
+            kept = [(path, mask) for path, mask in masks.items() if mask.mean() >= LEAST_AREA]
+            found.setdefault(name, []).extend(kept)
+    return {name: pictures for name, pictures in sorted(found.items()) if len(pictures) > 1}
+
+
+def score(
+    segmenter: FewShotSegmenter, categories: dict[str, list[tuple[Path, np.ndarray]]]
+) -> ScoreBoard:
+    """Ask for each picture of each category with its neighbour as example."""
+    board = ScoreBoard()
+    for name, pictures in categories.items():
+        for (query, truth), example in zip(pictures, [*pictures[1:], pictures[0]], strict=True):
+            found = torch.from_numpy(segmenter.fit([example]).predict(query).mask)
+            everywhere = torch.ones_like(found)
+            board.add(name, count_pixels(found, torch.from_numpy(truth), everywhere))
+    return board
+
+
+def main() -> None:
+    """Parse, score, print JSON in percent."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="tiny", help="tiny, a model folder, or a hub id")
+    parser.add_argument("--data-root", type=Path, required=True)
+    arguments = parser.parse_args()
+    categories = novel_pictures(arguments.data_root)
+    scores = score(FewShotSegmenter.from_pretrained(arguments.model), categories).compute()
+    result = {
+        "categories": len(categories),
+        "queries": sum(map(len, categories.values())),
+        "miou": round(100 * scores.miou, 1),
+        "class_iou": {name: round(100 * iou, 1) for name, iou in scores.class_iou.items()},
+    }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
