@@ -35,6 +35,7 @@ from fcp.model import FCP
 FORMAT = "fcp-1"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+RECIPE_FILE = "recipe.json"  # that ``fcp train`` leaves beside them
 
 # Beginnings of the authors' names (method.md §11) → ours; the last part of a name stays.
 _DECODER = "transformer_decoder."

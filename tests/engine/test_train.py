@@ -10,6 +10,7 @@ from transformers import MobileNetV2Config, MobileNetV2Model
 
 from fcp.checkpoint import load_model
 from fcp.engine.train import train
+from fcp.engine.train_segmenter import rarity_weights
 from fcp.errors import FcpError
 
 SEGMENTER = {"width": 16, "image_size": 64, "decoder_width": 16}
@@ -102,3 +103,11 @@ def test_missing_starting_weights_are_named(mini_voc, tmp_path):
     }
     with pytest.raises(FcpError, match="none"):
         _train(_recipe(tmp_path, values), mini_voc, tmp_path / "out")
+
+
+def test_pictures_of_rare_classes_weigh_more():
+    shown = {**{f"dog{i}": [12] for i in range(9)}, "boat": [4, 12], "nothing": []}
+    weights = rarity_weights(shown)
+    assert sum(weights.values()) / len(weights) == pytest.approx(1)
+    assert weights["boat"] / weights["dog0"] == pytest.approx(10**0.5)  # 1 boat, 10 with a dog
+    assert weights["nothing"] == weights["dog0"]

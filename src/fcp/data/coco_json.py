@@ -29,14 +29,24 @@ def read_instances(file: Path, class_name: str | None) -> dict[Path, np.ndarray]
     """
     content = load_json(file)
     try:
-        return _paint_class(content, file, class_name)
+        return paint_class(content, file, class_name)
     except (KeyError, TypeError, AttributeError) as error:
         raise FcpError(f"{file}: not a COCO instances JSON (missing or odd: {error})") from error
 
 
-def _paint_class(
+def paint_class(
     content: Mapping[str, Any], file: Path, class_name: str | None
 ) -> dict[Path, np.ndarray]:
+    """Do what ``read_instances`` does with a JSON that is read already, for one class of many.
+
+    Args:
+        content: of the file.
+        file: that it was read from, to find the pictures by.
+        class_name: as in ``read_instances``.
+
+    Raises:
+        FcpError: as there; what is missing in a file that is no instances JSON is a KeyError.
+    """
     category = _category_id(content, file, class_name)
     masks: dict[Any, np.ndarray] = {}
     sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from fcp.checkpoint import RECIPE_FILE
 from fcp.engine.loop import Report
 from fcp.engine.recipe import SegmenterRecipe, load_recipe
 from fcp.files import write_atomically
@@ -36,7 +37,7 @@ def train(
     loaded = load_recipe(recipe, overrides)
     settings = json.dumps(asdict(loaded), indent=2) + "\n"
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "recipe.json", settings.encode())
+    write_atomically(out / RECIPE_FILE, settings.encode())
     if isinstance(loaded, SegmenterRecipe):
         from fcp.engine.train_segmenter import train_segmenter
 

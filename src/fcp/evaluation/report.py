@@ -9,13 +9,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fcp.checkpoint import RECIPE_FILE, WEIGHTS_FILE
 from fcp.config import load_json
 from fcp.data.lists import MIN_PIXELS
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
 from fcp.files import sha256_of, write_atomically
-
-WEIGHTS_FILE = "model.safetensors"
-RECIPE_FILE = "recipe.json"  # that ``fcp train`` leaves beside the weights
 
 
 @dataclass(frozen=True)
