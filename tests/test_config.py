@@ -50,6 +50,7 @@ def head_configs(draw: st.DrawFn) -> HeadConfig:
         pseudo_mask=pseudo_mask,
         refresh_guidance=draw(st.booleans()),
         mask_prompt=has_attention_mask and draw(st.booleans()),
+        contrast_levels=draw(st.lists(st.integers(1, 512), max_size=4)),
         maps_after_dropout=draw(st.booleans()),
         **{name: draw(st.floats(0, 1, exclude_max=True)) for name in dropouts},
     )
@@ -107,6 +108,8 @@ def test_defaults_are_the_papers() -> None:
         (HeadConfig, "refresh_guidance", "yes"),
         (HeadConfig, "mask_prompt", 1),
         (HeadConfig, "maps_after_dropout", None),
+        (HeadConfig, "contrast_levels", [32, 0]),
+        (HeadConfig, "contrast_levels", 32),
         (HeadConfig, "attention_dropout", 1.0),
         (HeadConfig, "attention_dropout", -0.1),
         (HeadConfig, "matching_dropout", float("nan")),

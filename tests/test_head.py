@@ -28,6 +28,8 @@ SWITCHES = {
     "two steps": {"steps": 2},
     "F, attention": {"features": "F"},
     "G, attention": {"features": "G"},
+    "contrast": {"contrast_levels": [2, 4]},
+    "contrast, pixels": {"contrast_levels": [1, 2, 3], **ROWS["b"]},
 }
 
 
@@ -84,6 +86,10 @@ class Naive:
             n: self.mean(projected[n] if n == "F" else support[n], mask) for n in self.names
         }
         self.query = {n: [self.project(n, x) for x in query[n]] for n in self.names}
+        both = (support["F"], query["F"])
+        self.contrast_of_support, self.contrast_of_query = (
+            [self.contrast(x, support["F"], mask) for x in cells] for cells in both
+        )
         prior = self.prior(support["high"], query["high"], mask)
         tokens = self.support_tokens(projected, mask)
         match = self.match_pixels if self.pixel else self.match_prototypes
@@ -126,14 +132,27 @@ class Naive:
         return found | {"prompts": self.self_attend("matching.self_attention.", matched)}
 
     def guide_all(self, name, cells, mask):
-        pairs = zip(cells[name], mask, strict=True)
-        return np.array([self.guide(name, x, self.means[name], m) for x, m in pairs])
+        own = self.contrast_of_query if cells is self.query else self.contrast_of_support
+        told = zip(cells[name], mask, own, strict=True)
+        return np.array([self.guide(name, x, self.means[name], [m, *d]) for x, m, d in told])
+
+    def contrast(self, cell, support, mask):
+        """Cosine similarity to the support's foreground and background, level by level."""
+        ends = np.cumsum([0, *self.config.contrast_levels])
+        found = []
+        for level in map(slice, ends[:-1], ends[1:]):
+            units = [x[level] / np.linalg.norm(x[level]) for x in support]
+            for side in (1, 0):
+                mean = sum(u for u, m in zip(units, mask, strict=True) if m == side)
+                length = np.linalg.norm(mean) * np.linalg.norm(cell[level])
+                found.append(mean @ cell[level] / length if np.any(mean) else 0.0)
+        return found
 
     def project(self, name, cell):
         return np.maximum(self.weights[f"features.{name}.project.0.weight"] @ cell, 0)
 
-    def guide(self, name, cell, mean, m):
-        stacked = np.concatenate([cell, mean, [10 * m]])
+    def guide(self, name, cell, mean, maps):
+        stacked = np.concatenate([cell, mean, 10 * np.array(maps)])
         return np.maximum(self.weights[f"features.{name}.merge.weight"] @ stacked, 0)
 
     @staticmethod
@@ -298,9 +317,9 @@ def test_features_of_another_grid_are_brought_to_sams():
     assert found.conventional_mask.shape == (2, 2, 6, 5)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", [*ROWS, "contrast"])
 def test_vanishing_mask_stays_finite(name):
-    head, inputs = make_head(**ROWS[name]), make_inputs()
+    head, inputs = make_head(**SWITCHES[name]), make_inputs()
     inputs["support_mask"][0, 0] = 0
     inputs["support_mask"][0, 0, 5, 5] = 1
     head.train()
@@ -308,6 +327,21 @@ def test_vanishing_mask_stays_finite(name):
     found.prompts.sum().backward()
     assert found.prompts.isfinite().all()
     assert all(p.grad.isfinite().all() for p in head.parameters())
+
+
+def test_contrast_stays_finite_where_nothing_is_background_or_cells_are_zero():
+    head, inputs = make_head(contrast_levels=[2, 4]), make_inputs()
+    inputs["support_mask"][0, 0] = 1
+    inputs["support_mid"][0, 1] = 0
+    found = run_head(head.train(), **inputs)
+    found.prompts.sum().backward()
+    assert found.prompts.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in head.parameters())
+
+
+def test_contrast_levels_that_are_not_the_backbones_are_refused():
+    with pytest.raises(FcpError, match=r"contrast_levels: \[2, 3\] sum to 5, .* has 6 channels"):
+        make_head(contrast_levels=[2, 3])
 
 
 def test_empty_mask_is_an_error_that_names_it():

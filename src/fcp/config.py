@@ -40,6 +40,9 @@ class HeadConfig:
             or once with the conventional mask (paper, Eq. 6).
         mask_prompt: the last attention mask also enters the mask decoder as its dense mask prompt
             (ours, for small segmenters; not in the paper).
+        contrast_levels: channels of each level of the backbone's mid-level map, whose similarity to
+            the support's foreground and background guides as well (ours, for small backbones;
+            empty: none, as the paper).
         maps_after_dropout: build pseudo masks and losses from attention maps that have passed
             dropout (released program), or from the maps before it (default).
         attention_dropout: on the attention of the refinement steps.
@@ -56,6 +59,7 @@ class HeadConfig:
     pseudo_mask: PseudoMask = "attention"
     refresh_guidance: bool = True
     mask_prompt: bool = False
+    contrast_levels: list[int] = field(default_factory=list)
     maps_after_dropout: bool = False
     attention_dropout: float = 0.5
     matching_dropout: float = 0.2
@@ -73,6 +77,8 @@ class HeadConfig:
         )
         _require(self.tokens >= 1, "tokens", "at least 1", self.tokens)
         _require(self.steps >= 1, "steps", "at least 1", self.steps)
+        positive = all(type(level) is int and level >= 1 for level in self.contrast_levels)
+        _require(positive, "contrast_levels", "channel counts of at least 1", self.contrast_levels)
         for name in ("attention_dropout", "matching_dropout", "feature_dropout"):
             _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
         if self.matching == "pixel":

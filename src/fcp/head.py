@@ -19,6 +19,7 @@ from fcp.layers.attention import AttentionBlock
 from fcp.layers.masked import foreground_cells, mask_to_grid, spread_cells, take_cells
 from fcp.layers.position import sine_position
 from fcp.matching import PixelMatching, PrototypeMatching
+from fcp.prototypes.contrast import contrast_maps, contrast_means, unit_levels
 from fcp.prototypes.guidance import GuidedFeature
 from fcp.prototypes.prior import conventional_mask, unit_cells
 from fcp.prototypes.query import Gathered, QueryPrototypes
@@ -34,6 +35,9 @@ class FCPHead(nn.Module):
     Args:
         config: sizes and switches.
         mid_channels: Cm, channels of the backbone's mid-level map.
+
+    Raises:
+        FcpError: ``contrast_levels`` do not sum to Cm.
     """
 
     query: QueryPrototypes  # absent when pixels are matched
@@ -43,11 +47,21 @@ class FCPHead(nn.Module):
         super().__init__()
         self.config = config
         C, N = config.width, config.tokens
+        self._levels = config.contrast_levels
+        if self._levels and sum(self._levels) != mid_channels:
+            raise FcpError(
+                f"contrast_levels: {self._levels} sum to {sum(self._levels)}, but the backbone's "
+                f"mid-level map has {mid_channels} channels"
+            )
         raw = {"F": (mid_channels, config.feature_dropout), "G": (C, 0.0)}
         self.features = nn.ModuleDict(
             {
                 name: GuidedFeature(
-                    raw[name][0], C, dropout=raw[name][1], mean_of_projected=name == "F"
+                    raw[name][0],
+                    C,
+                    dropout=raw[name][1],
+                    mean_of_projected=name == "F",
+                    contrast_channels=2 * len(self._levels),
                 )
                 for name in config.features.split("+")
             }
@@ -96,10 +110,16 @@ class FCPHead(nn.Module):
         if isinstance(self.matching, PixelMatching):  # VRP-SAM's tokens read the whole picture
             cells = torch.arange(inside_grid.shape[1], device=cells.device).expand(B * K, -1)
             inside, excluded = inside_grid, None
+        contrast, own_contrast = None, None
+        levels = self._unit_levels(features, grid)
+        if levels is not None:
+            contrast = contrast_means(levels, inside_grid, self._levels)
+            own_contrast = contrast_maps(contrast, take_cells(levels, cells), self._levels)
         guided, means = {}, {}
         for name, maps in raw.items():
-            cells_read = take_cells(maps, cells)
-            guided[name], means[name] = self._feature(name).guide_support(cells_read, inside)
+            guided[name], means[name] = self._feature(name).guide_support(
+                take_cells(maps, cells), inside, own_contrast
+            )
 
         keys = guided[self._key_name].mT  # (S, n, C)
         last = guided[self._value_name].mT
@@ -115,13 +135,20 @@ class FCPHead(nn.Module):
             grid_mask=grid_mask.unflatten(0, split),
             cells=cells.unflatten(0, split),
             attention=attention.unflatten(0, split),
+            contrast=None if contrast is None else contrast.unflatten(0, split),
         )
 
     def prepare_query(self, features: BackboneFeatures, embedding: Embedding) -> QueryFeatures:
         """Do all work on B query pictures that no support changes."""
         raw, high, grid = self._on_one_grid(features, embedding)
         shares = {name: self._feature(name).query_share(maps) for name, maps in raw.items()}
-        return QueryFeatures(shares=shares, high=high, grid=grid, embedding=embedding)
+        return QueryFeatures(
+            shares=shares,
+            high=high,
+            grid=grid,
+            embedding=embedding,
+            levels=self._unit_levels(features, grid),
+        )
 
     def forward(
         self, support: SupportSet, query: QueryFeatures, *, with_maps: bool = False
@@ -139,8 +166,9 @@ class FCPHead(nn.Module):
         position = sine_position(self.config.width, query.grid, asking.device).flatten(1).mT
 
         prior = conventional_mask(support.high, query.high).flatten(0, 1)  # (S, L), Eq. 5
-        guide = partial(self._guide_query, self._key_name, support, query)  # Eq. 6
-        guide_last = partial(self._guide_query, self._value_name, support, query)  # Eq. 10
+        guided = partial(self._guide_query, support, query, self._contrast(support, query))
+        guide = partial(guided, self._key_name)  # Eq. 6
+        guide_last = partial(guided, self._value_name)  # Eq. 10
         if isinstance(self.matching, PixelMatching):
             pixels = guide(prior)
             prompts, attention = self.matching(
@@ -171,13 +199,31 @@ class FCPHead(nn.Module):
     def _feature(self, name: str) -> GuidedFeature:
         return cast(GuidedFeature, self.features[name])
 
+    def _unit_levels(self, features: BackboneFeatures, grid: tuple[int, int]) -> Tensor | None:
+        """Prepare the mid-level map (S, Cm, L) for the contrast, where that is asked for."""
+        if not self._levels:
+            return None
+        return unit_levels(_resize(features.mid, grid).flatten(2), self._levels)
+
+    def _contrast(self, support: SupportSet, query: QueryFeatures) -> Tensor | None:
+        """Contrast the query's cells with each shot: (B, K, 2·levels, L), or None."""
+        if support.contrast is None or query.levels is None:
+            return None
+        return contrast_maps(support.contrast, query.levels[:, None], self._levels)
+
     def _guide_query(
-        self, name: str, support: SupportSet, query: QueryFeatures, mask: Tensor
+        self,
+        support: SupportSet,
+        query: QueryFeatures,
+        contrast: Tensor | None,
+        name: str,
+        mask: Tensor,
     ) -> Tensor:
         """Guide the query by masks (S, L), each shot with its own mean: (S, L, C)."""
         share = query.shares[name][:, None]  # (B, 1, C, L): the same for each shot
         mask = mask.unflatten(0, (len(share), -1))  # (B, K, L)
-        return self._feature(name).guide(share, support.means[name], mask).flatten(0, 1).mT
+        guided = self._feature(name).guide(share, support.means[name], mask, contrast)
+        return guided.flatten(0, 1).mT
 
     def _on_one_grid(
         self, features: BackboneFeatures, embedding: Embedding

@@ -1,9 +1,9 @@
 """Training episodes: fresh ones at each step, drawn from (seed, step) alone.
 
 Most VOC pictures show one thing, of few kinds, so "outline what stands out" would do without any
-example. Two additions of ours make examples matter: distractors, things of another class pasted
-into the query; and region episodes, whose support and query are two views of one picture with any
-human-drawn region as the thing.
+example. Three additions of ours make examples matter: crowded queries, which show several classes;
+distractors, things of another class pasted into the query; and region episodes, whose support and
+query are two views of one picture with any human-drawn region as the thing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fcp.data.pascal import IGNORE, PascalVOC
 from fcp.data.region_store import RegionSource
 from fcp.data.transforms import mask_to_square, to_square
 
+_EVENNESS = 0.25  # power of a class's count; 0 would draw all classes evenly
 _CROP_TRIES = 10
 _LEAST_SHARE = 0.01  # of a crop that the class covers
 _SWAP_SHARE = 0.3  # of the distractors: the wanted thing is pasted into the other's picture
@@ -35,8 +36,8 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
 
     A batch holds ``support_images`` (B, 1, 3, S, S), ``support_masks`` (B, 1, S, S),
     ``query_images`` (B, 3, S, S) in 0 … 1 and ``query_masks`` (B, S, S): 0, 1 or 255 (ignore). A
-    class is drawn in proportion to the square root of its count, so that rare classes are seen
-    more often than their pictures and common ones still most.
+    class is drawn in proportion to the fourth root of its count: nearly evenly, since otherwise a
+    few common kinds would teach what a thing looks like.
 
     Args:
         data: pictures and masks.
@@ -44,6 +45,7 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         batch: B.
         image_size: S.
         seed: of the draw.
+        crowded_share: of the queries, that are drawn among those that show several classes.
         distractor_share: of the queries, that get a thing of another class.
         regions: pictures with regions for region episodes.
         region_share: of the episodes, that are region episodes.
@@ -57,17 +59,21 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         batch: int,
         image_size: int,
         seed: int,
+        crowded_share: float = 0.0,
         distractor_share: float = 0.0,
         regions: Sequence[RegionSource] = (),
         region_share: float = 0.0,
     ) -> None:
         self._data, self._batch, self._size, self._seed = data, batch, image_size, seed
-        self._distractor_share = distractor_share
+        self._crowded_share, self._distractor_share = crowded_share, distractor_share
         self._regions, self._region_share = regions, region_share
         self._present = lists.present
         self._members = {c: ids for c, ids in lists.members.items() if len(ids) > 1}
-        counts = np.array([len(ids) for ids in self._members.values()], dtype=float)
-        self._shares = np.sqrt(counts) / np.sqrt(counts).sum()
+        self._crowded = {
+            c: [p for p in ids if len(lists.present[p]) > 1] for c, ids in self._members.items()
+        }
+        weights = np.array([len(ids) for ids in self._members.values()]) ** _EVENNESS
+        self._shares = weights / weights.sum()
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         """Draw the batch of a step."""
@@ -80,8 +86,8 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         if rng.random() < self._region_share:
             class_id, support, query = _NO_CLASS, *self._view_region(rng)
         else:
-            pictures = rng.choice(self._members[class_id], size=2, replace=False)
-            support, query = (self._view(str(picture), class_id, rng) for picture in pictures)
+            pictures = self._draw_pictures(class_id, rng)
+            support, query = (self._view(picture, class_id, rng) for picture in pictures)
         if rng.random() < self._distractor_share:
             query = self._distract(*query, class_id, rng)
         return {
@@ -90,6 +96,16 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
             "query_images": query[0],
             "query_masks": query[1],
         }
+
+    def _draw_pictures(self, class_id: int, rng: np.random.Generator) -> tuple[str, str]:
+        """Draw support and query, two different pictures of the class."""
+        crowded = self._crowded[class_id]
+        wants_crowd = rng.random() < self._crowded_share
+        query = str(rng.choice(crowded if crowded and wants_crowd else self._members[class_id]))
+        support = query
+        while support == query:
+            support = str(rng.choice(self._members[class_id]))
+        return support, query
 
     def _distract(
         self, image: Tensor, mask: Tensor, class_id: int, rng: np.random.Generator
