@@ -59,19 +59,20 @@ def test_support_is_never_the_query(mini_voc, monkeypatch):
     assert all(support != query for support, query in zip(seen[::2], seen[1::2], strict=True))
 
 
-def test_crowded_queries_show_several_classes_where_a_class_has_such_pictures(mini_voc):
+def test_crowded_queries_are_likelier_by_their_weight(mini_voc):
     data = PascalVOC(mini_voc)
     lists = train_lists(data, 0)
     first, second, *_ = (c for c, pictures in lists.members.items() if len(pictures) > 1)
-    crowd = lists.members[first][0]
+    crowd, *others = lists.members[first]
     lists = replace(lists, present={**lists.present, crowd: (first, second)})
-    batches = EpisodeBatches(data, lists, batch=6, image_size=64, seed=3, crowded_share=1.0)
+    batches = EpisodeBatches(data, lists, batch=6, image_size=64, seed=3, crowded_weight=4)
     rng = np.random.default_rng(0)
-    for class_id, among in ((first, {crowd}), (second, set(lists.members[second]))):
-        drawn = [batches._draw_pictures(class_id, rng) for _ in range(20)]
-        assert {query for _, query in drawn} == among
-        assert all(support in lists.members[class_id] for support, _ in drawn)
-        assert all(support != query for support, query in drawn)
+    drawn = [batches._draw_pictures(first, rng) for _ in range(2000)]
+    assert all(support != query for support, query in drawn)
+    for among in (0, 1):
+        assert {pair[among] for pair in drawn} == {crowd, *others}
+    asked = np.mean([query == crowd for _, query in drawn])
+    assert asked == pytest.approx(4 / (4 + len(others)), abs=0.04)
 
 
 def test_crops_show_the_mask():

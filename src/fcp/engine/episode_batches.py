@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -45,7 +46,7 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         batch: B.
         image_size: S.
         seed: of the draw.
-        crowded_share: of the queries, that are drawn among those that show several classes.
+        crowded_weight: how much likelier a picture with several classes is drawn as the query.
         distractor_share: of the queries, that get a thing of another class.
         regions: pictures with regions for region episodes.
         region_share: of the episodes, that are region episodes.
@@ -59,26 +60,26 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         batch: int,
         image_size: int,
         seed: int,
-        crowded_share: float = 0.0,
+        crowded_weight: float = 1.0,
         distractor_share: float = 0.0,
         regions: Sequence[RegionSource] = (),
         region_share: float = 0.0,
     ) -> None:
         self._data, self._batch, self._size, self._seed = data, batch, image_size, seed
-        self._crowded_share, self._distractor_share = crowded_share, distractor_share
+        self._distractor_share = distractor_share
         self._regions, self._region_share = regions, region_share
         self._present = lists.present
         self._members = {c: ids for c, ids in lists.members.items() if len(ids) > 1}
-        self._crowded = {
-            c: [p for p in ids if len(lists.present[p]) > 1] for c, ids in self._members.items()
+        self._query_shares = {
+            c: _shares([crowded_weight if len(lists.present[p]) > 1 else 1.0 for p in ids])
+            for c, ids in self._members.items()
         }
-        weights = np.array([len(ids) for ids in self._members.values()]) ** _EVENNESS
-        self._shares = weights / weights.sum()
+        self._class_shares = _shares([len(ids) ** _EVENNESS for ids in self._members.values()])
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         """Draw the batch of a step."""
         rng = np.random.default_rng((self._seed, step))
-        classes = rng.choice(list(self._members), size=self._batch, p=self._shares)
+        classes = rng.choice(list(self._members), size=self._batch, p=self._class_shares)
         episodes = [self._draw(int(c), rng) for c in classes]
         return {name: torch.stack([e[name] for e in episodes]) for name in episodes[0]}
 
@@ -99,13 +100,10 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
 
     def _draw_pictures(self, class_id: int, rng: np.random.Generator) -> tuple[str, str]:
         """Draw support and query, two different pictures of the class."""
-        crowded = self._crowded[class_id]
-        wants_crowd = rng.random() < self._crowded_share
-        query = str(rng.choice(crowded if crowded and wants_crowd else self._members[class_id]))
-        support = query
-        while support == query:
-            support = str(rng.choice(self._members[class_id]))
-        return support, query
+        pictures = self._members[class_id]
+        query = int(rng.choice(len(pictures), p=self._query_shares[class_id]))
+        support = int(rng.choice(len(pictures) - 1))
+        return pictures[support + (support >= query)], pictures[query]
 
     def _distract(
         self, image: Tensor, mask: Tensor, class_id: int, rng: np.random.Generator
@@ -144,6 +142,10 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         wanted = labels == rng.choice(fitting if len(fitting) else ids)
         image, ignored = read_image(source.image), np.zeros_like(wanted)
         return [make_view(image, wanted, ignored, self._size, rng) for _ in range(2)]
+
+
+def _shares(weights: Sequence[float]) -> NDArray[np.float64]:
+    return np.array(weights) / sum(weights)
 
 
 def make_view(
