@@ -1,7 +1,5 @@
 """Training episodes: reproducible, support never the query, masks of the class that was drawn."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -57,22 +55,6 @@ def test_support_is_never_the_query(mini_voc, monkeypatch):
     for step in range(10):
         batches[step]
     assert all(support != query for support, query in zip(seen[::2], seen[1::2], strict=True))
-
-
-def test_crowded_queries_are_likelier_by_their_weight(mini_voc):
-    data = PascalVOC(mini_voc)
-    lists = train_lists(data, 0)
-    first, second, *_ = (c for c, pictures in lists.members.items() if len(pictures) > 1)
-    crowd, *others = lists.members[first]
-    lists = replace(lists, present={**lists.present, crowd: (first, second)})
-    batches = EpisodeBatches(data, lists, batch=6, image_size=64, seed=3, crowded_weight=4)
-    rng = np.random.default_rng(0)
-    drawn = [batches._draw_pictures(first, rng) for _ in range(2000)]
-    assert all(support != query for support, query in drawn)
-    for among in (0, 1):
-        assert {pair[among] for pair in drawn} == {crowd, *others}
-    asked = np.mean([query == crowd for _, query in drawn])
-    assert asked == pytest.approx(4 / (4 + len(others)), abs=0.04)
 
 
 def test_crops_show_the_mask():

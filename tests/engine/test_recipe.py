@@ -30,7 +30,6 @@ def test_overrides_win():
         ("stage=nap", "expected one of segmenter, head"),
         ("fold=4", "fold"),
         ("distractor_share=2", "a share 0 … 1"),
-        ("crowded_weight=0", "more than 0"),
         ("optim.batch=0", "at least 1"),
         ("optim.precision=fp8", "precision"),
         ("optim.warm=3", "unknown setting 'warm'"),

@@ -1,9 +1,9 @@
 """Training episodes: fresh ones at each step, drawn from (seed, step) alone.
 
 Most VOC pictures show one thing, of few kinds, so "outline what stands out" would do without any
-example. Three additions of ours make examples matter: crowded queries, which show several classes;
-distractors, things of another class pasted into the query; and region episodes, whose support and
-query are two views of one picture with any human-drawn region as the thing.
+example. Two additions of ours make examples matter: distractors, things of another class pasted
+into the query; and region episodes, whose support and query are two views of one picture with any
+human-drawn region as the thing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -46,7 +45,6 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         batch: B.
         image_size: S.
         seed: of the draw.
-        crowded_weight: how much likelier a picture with several classes is drawn as the query.
         distractor_share: of the queries, that get a thing of another class.
         regions: pictures with regions for region episodes.
         region_share: of the episodes, that are region episodes.
@@ -60,7 +58,6 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         batch: int,
         image_size: int,
         seed: int,
-        crowded_weight: float = 1.0,
         distractor_share: float = 0.0,
         regions: Sequence[RegionSource] = (),
         region_share: float = 0.0,
@@ -70,11 +67,8 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         self._regions, self._region_share = regions, region_share
         self._present = lists.present
         self._members = {c: ids for c, ids in lists.members.items() if len(ids) > 1}
-        self._query_shares = {
-            c: _shares([crowded_weight if len(lists.present[p]) > 1 else 1.0 for p in ids])
-            for c, ids in self._members.items()
-        }
-        self._class_shares = _shares([len(ids) ** _EVENNESS for ids in self._members.values()])
+        weights = np.array([len(ids) for ids in self._members.values()]) ** _EVENNESS
+        self._class_shares = weights / weights.sum()
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         """Draw the batch of a step."""
@@ -87,8 +81,8 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         if rng.random() < self._region_share:
             class_id, support, query = _NO_CLASS, *self._view_region(rng)
         else:
-            pictures = self._draw_pictures(class_id, rng)
-            support, query = (self._view(picture, class_id, rng) for picture in pictures)
+            pictures = rng.choice(self._members[class_id], size=2, replace=False)
+            support, query = (self._view(str(picture), class_id, rng) for picture in pictures)
         if rng.random() < self._distractor_share:
             query = self._distract(*query, class_id, rng)
         return {
@@ -97,13 +91,6 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
             "query_images": query[0],
             "query_masks": query[1],
         }
-
-    def _draw_pictures(self, class_id: int, rng: np.random.Generator) -> tuple[str, str]:
-        """Draw support and query, two different pictures of the class."""
-        pictures = self._members[class_id]
-        query = int(rng.choice(len(pictures), p=self._query_shares[class_id]))
-        support = int(rng.choice(len(pictures) - 1))
-        return pictures[support + (support >= query)], pictures[query]
 
     def _distract(
         self, image: Tensor, mask: Tensor, class_id: int, rng: np.random.Generator
@@ -142,10 +129,6 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         wanted = labels == rng.choice(fitting if len(fitting) else ids)
         image, ignored = read_image(source.image), np.zeros_like(wanted)
         return [make_view(image, wanted, ignored, self._size, rng) for _ in range(2)]
-
-
-def _shares(weights: Sequence[float]) -> NDArray[np.float64]:
-    return np.array(weights) / sum(weights)
 
 
 def make_view(

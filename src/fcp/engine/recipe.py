@@ -86,8 +86,6 @@ class HeadRecipe:
         optim: the schedule.
         fold: PASCAL-5i fold whose classes stay novel, or None to train on all 20 classes.
         loss: weights of the terms.
-        crowded_weight: how much likelier a picture with several classes is drawn as the query
-            (ours; 1 is the paper's).
         distractor_share: of the training queries, that get a thing of another class pasted in
             (ours; 0 is the paper's).
         region_share: of the training episodes, that ask for a human-drawn region of BSDS500 in two
@@ -106,7 +104,6 @@ class HeadRecipe:
     optim: OptimConfig
     fold: int | None = None
     loss: LossWeights = field(default_factory=LossWeights)
-    crowded_weight: float = 1.0
     distractor_share: float = 0.0
     region_share: float = 0.0
     train_backbone: bool = False
@@ -121,8 +118,6 @@ class HeadRecipe:
         for name in ("distractor_share", "region_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise FcpError(f"{name}: expected a share 0 … 1, got {getattr(self, name)}")
-        if self.crowded_weight <= 0:
-            raise FcpError(f"crowded_weight: expected more than 0, got {self.crowded_weight}")
         if self.fold is not None and self.fold not in range(4):
             raise FcpError(f"fold: expected 0, 1, 2, 3 or null, got {self.fold}")
 

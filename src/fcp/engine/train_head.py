@@ -44,7 +44,6 @@ def train_head(
         batch=recipe.optim.batch,
         image_size=recipe.model.image_size,
         seed=recipe.seed,
-        crowded_weight=recipe.crowded_weight,
         distractor_share=recipe.distractor_share,
         regions=region_pictures(data_root) if recipe.region_share else (),
         region_share=recipe.region_share,
