@@ -19,7 +19,7 @@ from fcp.layers.attention import AttentionBlock
 from fcp.layers.masked import foreground_cells, mask_to_grid, spread_cells, take_cells
 from fcp.layers.position import sine_position
 from fcp.matching import PixelMatching, PrototypeMatching
-from fcp.prototypes.contrast import contrast_maps, contrast_means, unit_levels
+from fcp.prototypes.contrast import Contrast
 from fcp.prototypes.guidance import GuidedFeature
 from fcp.prototypes.prior import conventional_mask, unit_cells
 from fcp.prototypes.query import Gathered, QueryPrototypes
@@ -47,12 +47,8 @@ class FCPHead(nn.Module):
         super().__init__()
         self.config = config
         C, N = config.width, config.tokens
-        self._levels = config.contrast_levels
-        if self._levels and sum(self._levels) != mid_channels:
-            raise FcpError(
-                f"contrast_levels: {self._levels} sum to {sum(self._levels)}, but the backbone's "
-                f"mid-level map has {mid_channels} channels"
-            )
+        levels = config.contrast_levels
+        self.contrast = Contrast(levels, mid_channels) if levels else None
         raw = {"F": (mid_channels, config.feature_dropout), "G": (C, 0.0)}
         self.features = nn.ModuleDict(
             {
@@ -61,7 +57,7 @@ class FCPHead(nn.Module):
                     C,
                     dropout=raw[name][1],
                     mean_of_projected=name == "F",
-                    contrast_channels=2 * len(self._levels),
+                    contrast_channels=2 * len(levels),
                 )
                 for name in config.features.split("+")
             }
@@ -110,15 +106,11 @@ class FCPHead(nn.Module):
         if isinstance(self.matching, PixelMatching):  # VRP-SAM's tokens read the whole picture
             cells = torch.arange(inside_grid.shape[1], device=cells.device).expand(B * K, -1)
             inside, excluded = inside_grid, None
-        contrast, own_contrast = None, None
-        levels = self._unit_levels(features, grid)
-        if levels is not None:
-            contrast = contrast_means(levels, inside_grid, self._levels)
-            own_contrast = contrast_maps(contrast, take_cells(levels, cells), self._levels)
+        contrast_means, contrast = self._contrast_support(features, grid, inside_grid, cells)
         guided, means = {}, {}
         for name, maps in raw.items():
             guided[name], means[name] = self._feature(name).guide_support(
-                take_cells(maps, cells), inside, own_contrast
+                take_cells(maps, cells), inside, contrast
             )
 
         keys = guided[self._key_name].mT  # (S, n, C)
@@ -135,7 +127,7 @@ class FCPHead(nn.Module):
             grid_mask=grid_mask.unflatten(0, split),
             cells=cells.unflatten(0, split),
             attention=attention.unflatten(0, split),
-            contrast=None if contrast is None else contrast.unflatten(0, split),
+            contrast_means=None if contrast_means is None else contrast_means.unflatten(0, split),
         )
 
     def prepare_query(self, features: BackboneFeatures, embedding: Embedding) -> QueryFeatures:
@@ -147,7 +139,7 @@ class FCPHead(nn.Module):
             high=high,
             grid=grid,
             embedding=embedding,
-            levels=self._unit_levels(features, grid),
+            contrast_units=self._contrast_units(features, grid),
         )
 
     def forward(
@@ -166,7 +158,8 @@ class FCPHead(nn.Module):
         position = sine_position(self.config.width, query.grid, asking.device).flatten(1).mT
 
         prior = conventional_mask(support.high, query.high).flatten(0, 1)  # (S, L), Eq. 5
-        guided = partial(self._guide_query, support, query, self._contrast(support, query))
+        contrast = self._contrast_query(support, query)
+        guided = partial(self._guide_query, support, query, contrast)
         guide = partial(guided, self._key_name)  # Eq. 6
         guide_last = partial(guided, self._value_name)  # Eq. 10
         if isinstance(self.matching, PixelMatching):
@@ -199,17 +192,27 @@ class FCPHead(nn.Module):
     def _feature(self, name: str) -> GuidedFeature:
         return cast(GuidedFeature, self.features[name])
 
-    def _unit_levels(self, features: BackboneFeatures, grid: tuple[int, int]) -> Tensor | None:
-        """Prepare the mid-level map (S, Cm, L) for the contrast, where that is asked for."""
-        if not self._levels:
+    def _contrast_units(self, features: BackboneFeatures, grid: tuple[int, int]) -> Tensor | None:
+        if self.contrast is None:
             return None
-        return unit_levels(_resize(features.mid, grid).flatten(2), self._levels)
+        return self.contrast.units(_resize(features.mid, grid).flatten(2))
 
-    def _contrast(self, support: SupportSet, query: QueryFeatures) -> Tensor | None:
-        """Contrast the query's cells with each shot: (B, K, 2·levels, L), or None."""
-        if support.contrast is None or query.levels is None:
+    def _contrast_support(
+        self, features: BackboneFeatures, grid: tuple[int, int], inside: Tensor, cells: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return the means (S, 2, Cm) and the contrast (S, 2·levels, n) of the listed cells."""
+        units = self._contrast_units(features, grid)
+        if self.contrast is None or units is None:
+            return None, None
+        means = self.contrast.means(units, inside)
+        return means, self.contrast.maps(means, take_cells(units, cells))
+
+    def _contrast_query(self, support: SupportSet, query: QueryFeatures) -> Tensor | None:
+        """Contrast the query's cells with each shot: (B, K, 2·levels, L)."""
+        means, units = support.contrast_means, query.contrast_units
+        if self.contrast is None or means is None or units is None:
             return None
-        return contrast_maps(support.contrast, query.levels[:, None], self._levels)
+        return self.contrast.maps(means, units[:, None])
 
     def _guide_query(
         self,

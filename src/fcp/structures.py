@@ -76,8 +76,8 @@ class SupportSet:
         grid_mask: (B, K, h, w) boolean, the masks on the grid.
         cells: (B, K, m) the grid cells that tokens could read, as indices into h·w.
         attention: (B, K, T, N, m) what they read there.
-        contrast: (B, K, 2, Cm) mean foreground and background at each level of the backbone; None
-            where the head asks for no contrast.
+        contrast_means: (B, K, 2, Cm) mean foreground and background at each level of the backbone;
+            None where the head asks for no contrast.
     """
 
     prototypes: tuple[Tensor, ...]
@@ -86,7 +86,7 @@ class SupportSet:
     grid_mask: Tensor
     cells: Tensor
     attention: Tensor
-    contrast: Tensor | None
+    contrast_means: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,15 @@ class QueryFeatures:
         high: (B, Ch, L) stage-4 cells.
         grid: (h, w).
         embedding: for the mask decoder.
-        levels: (B, Cm, L) mid-level cells, each level's part of length 1; None where the head asks
-            for no contrast.
+        contrast_units: (B, Cm, L) mid-level cells, each level's part of length 1; None where the
+            head asks for no contrast.
     """
 
     shares: dict[str, Tensor]
     high: Tensor
     grid: tuple[int, int]
     embedding: Embedding
-    levels: Tensor | None
+    contrast_units: Tensor | None
 
 
 @dataclass(frozen=True)

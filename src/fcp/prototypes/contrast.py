@@ -13,42 +13,54 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def unit_levels(mid: Tensor, levels: Sequence[int]) -> Tensor:
-    """Scale each level's part of each cell to length 1; a part of zeros stays zero.
-
-    Args:
-        mid: (…, Cm, n) cells of the backbone's mid-level map.
-        levels: channels of each level, which sum to Cm.
-    """
-    return torch.cat([F.normalize(part, dim=-2) for part in mid.split(list(levels), -2)], -2)
+from fcp.errors import FcpError
 
 
-def contrast_means(units: Tensor, inside: Tensor, levels: Sequence[int]) -> Tensor:
-    """Average the support's foreground and its background, each level again of length 1.
+class Contrast:
+    """Compares cells of the backbone's mid-level map, each level's part on its own.
 
     Args:
-        units: (S, Cm, L) of ``unit_levels``.
-        inside: (S, L) boolean.
-        levels: as there.
+        levels: channels of each level.
+        mid_channels: Cm, channels of the whole map.
 
-    Returns:
-        (S, 2, Cm): foreground, background. A mask that covers the picture has a background of 0.
+    Raises:
+        FcpError: the levels do not sum to Cm.
     """
-    weights = torch.stack([inside, ~inside], 1).to(units.dtype)  # (S, 2, L)
-    return unit_levels((weights @ units.mT).mT, levels).mT
 
+    def __init__(self, levels: Sequence[int], mid_channels: int) -> None:
+        self.levels = list(levels)
+        if sum(levels) != mid_channels:
+            raise FcpError(
+                f"contrast_levels: {self.levels} sum to {sum(levels)}, but the backbone's "
+                f"mid-level map has {mid_channels} channels"
+            )
 
-def contrast_maps(means: Tensor, units: Tensor, levels: Sequence[int]) -> Tensor:
-    """Compare cells with both means at each level by cosine similarity.
+    def units(self, mid: Tensor) -> Tensor:
+        """Scale each level's part of each cell (…, Cm, n) to length 1; zeros stay zero."""
+        return torch.cat([F.normalize(part, dim=-2) for part in mid.split(self.levels, -2)], -2)
 
-    Args:
-        means: (…, 2, Cm) of ``contrast_means``.
-        units: (…, Cm, n) of ``unit_levels``; leading axes broadcast.
-        levels: as there.
+    def means(self, units: Tensor, inside: Tensor) -> Tensor:
+        """Average the support's foreground and its background, each level again of length 1.
 
-    Returns:
-        (…, 2·levels, n) in -1 … 1: foreground and background of the first level, then the next.
-    """
-    parts = zip(means.split(list(levels), -1), units.split(list(levels), -2), strict=True)
-    return torch.cat([mean @ cells for mean, cells in parts], -2)
+        Args:
+            units: (S, Cm, L) of ``units``.
+            inside: (S, L) boolean.
+
+        Returns:
+            (S, 2, Cm): foreground, background. A mask that covers all has a background of 0.
+        """
+        weights = torch.stack([inside, ~inside], 1).to(units.dtype)  # (S, 2, L)
+        return self.units((weights @ units.mT).mT).mT
+
+    def maps(self, means: Tensor, units: Tensor) -> Tensor:
+        """Compare cells with both means at each level by cosine similarity.
+
+        Args:
+            means: (…, 2, Cm) of ``means``.
+            units: (…, Cm, n) of ``units``; leading axes broadcast.
+
+        Returns:
+            (…, 2·levels, n) in -1 … 1: foreground and background of the first level, then the next.
+        """
+        parts = zip(means.split(self.levels, -1), units.split(self.levels, -2), strict=True)
+        return torch.cat([mean @ cells for mean, cells in parts], -2)
