@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fcp.checkpoint import load_model
+from fcp.checkpoint import CONFIG_FILE, load_model
 from fcp.data.folds import class_name
 from fcp.data.lists import val_lists
 from fcp.data.pascal import IGNORE, PascalVOC
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--fold", type=int, required=True)
     parser.add_argument("--data-root", type=Path, required=True)
     arguments = parser.parse_args()
-    if (arguments.model / "config.json").exists():
+    if (arguments.model / CONFIG_FILE).exists():
         segmenter = load_model(arguments.model).segmenter
     else:
         segmenter = TinySegmenter().eval()

@@ -18,6 +18,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from fcp.checkpoint import WEIGHTS_FILE
 from fcp.segmenter import FewShotSegmenter, find_model
 
 _WIDTH, _HEIGHT = 500, 375
@@ -46,7 +47,7 @@ def main() -> None:
     mask[100:250, 150:350] = True
     support = median_seconds(lambda photo: segmenter.fit([(photo, mask)]), arguments.repeats)
     query = median_seconds(segmenter.predict, arguments.repeats)
-    weights = find_model(arguments.model) / "model.safetensors"
+    weights = find_model(arguments.model) / WEIGHTS_FILE
     result = {
         "threads": torch.get_num_threads(),
         "seconds_per_support": round(support, 3),

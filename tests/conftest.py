@@ -82,7 +82,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     config = ModelConfig(
-        head=HeadConfig(width=32, tokens=4, mask_prompt=True),
+        head=HeadConfig(width=32, tokens=4, mask_prompt=True, contrast_levels=[32, 96, 160, 320]),
         backbone=BackboneConfig(name="mobilenet_v2"),
         segmenter=SegmenterConfig(
             name="tiny", options={"width": 32, "image_size": 64, "decoder_width": 32}

@@ -19,7 +19,7 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from torch import Tensor
 from torch.nn import functional
 
-from fcp.checkpoint import load_model, save_model
+from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_model, save_model
 from fcp.data.images import ImageLike, read_image
 from fcp.data.prompts import Annotation, read_support
 from fcp.data.transforms import logits_to_size, mask_to_square, to_square
@@ -30,7 +30,7 @@ from fcp.structures import Output, SupportSet
 SHIPPED = ("tiny",)
 CARD = "README.md"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-_HUB_FILES = ["config.json", "model.safetensors", CARD]
+_HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, CARD]
 
 
 @dataclass(frozen=True)

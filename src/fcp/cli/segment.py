@@ -122,10 +122,11 @@ def _prepare_folders(out: Path) -> None:
 
 def _fingerprint(model_folder: Path, examples: Sequence[SupportPair]) -> str:
     """Hash what decides the results: the model's files and the examples."""
+    from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE
     from fcp.files import sha256_of
 
     digest = hashlib.sha256()
-    for name in ("config.json", "model.safetensors"):
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
         digest.update(sha256_of(model_folder / name).encode())
     for example in examples:
         digest.update(sha256_of(example.image).encode())

@@ -1,0 +1,156 @@
+"""The benchmarks at toy size: what they compare, and that they count right."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fcp.config import HeadConfig
+from fcp.data.folds import novel_classes
+from fcp.data.pascal import PascalVOC
+from fcp.encoders.mobilenet import build_mobilenet_v2
+from fcp.encoders.tiny import paint_boxes
+from fcp.evaluation.evaluate import Example, Picture
+from fcp.head import FCPHead
+from fcp.structures import Decoded, Embedding
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Return a function: benchmark's name → its module."""
+
+    def load_module(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load_module
+
+
+@pytest.mark.parametrize(("shots", "queries"), [(1, 1), (3, 1), (1, 4)])
+def test_the_heads_plain_version_agrees(shots, queries, monkeypatch, load):
+    benchmark = load("head")
+    sizes = {"GRID": 8, "IMAGE": 64, "MID_CHANNELS": 12, "HIGH_CHANNELS": 16}
+    for name, value in sizes.items():
+        monkeypatch.setattr(benchmark, name, value)
+    torch.manual_seed(0)
+    head = FCPHead(HeadConfig(), 12).eval()
+    case = benchmark.make_case("toy", 1.0, shots, queries)
+    row = benchmark.measure(head, case, 1)
+    assert row["difference"] < 1e-4
+    assert set(row) == {"case", "plain_s", "ours_s", "ratio", "asked", "difference"}
+
+
+class BoxFiller:
+    """A promptable segmenter that answers a box with the filled box."""
+
+    def encode(self, images):
+        return Embedding(image=images)
+
+    def embed_prompts(self, *, boxes):
+        return boxes[:, None], paint_boxes(boxes, 80)
+
+    def decode(self, embedding, prompts, mask_prompt):
+        return Decoded(logits=mask_prompt[:, 0], iou=torch.ones(len(prompts)))
+
+
+def test_a_segmenter_that_fills_the_box_scores_as_the_filled_box(mini_voc, load):
+    scores = load("box_prompt").score(BoxFiller(), PascalVOC(mini_voc), 0, image_size=64)
+    floor = scores["filled box"]["miou"]
+    assert 50 < floor <= 100
+    assert scores["box prompt"]["miou"] == pytest.approx(floor, abs=3)  # the mask has 80² cells
+    names = {"aeroplane", "bicycle"}
+    assert set(scores["filled box"]["class_iou"]) == names
+
+
+@pytest.fixture
+def mini_coco(tmp_path):
+    """Write 4 pictures: two with a zebra, two with a kite (one of them tiny), a cat in each."""
+    root = tmp_path / "COCO"
+    (root / "annotations").mkdir(parents=True)
+    (root / "val2017").mkdir()
+    names = [f"{number:012d}.jpg" for number in range(4)]
+    for name in names:
+        Image.new("RGB", (50, 40), "grey").save(root / "val2017" / name)
+    shapes = [(0, 1, 20), (1, 1, 30), (2, 2, 20), (3, 2, 2)]
+    annotations = [
+        {
+            "id": number,
+            "image_id": image,
+            "category_id": category,
+            "iscrowd": 0,
+            "segmentation": [[0, 0, side, 0, side, side, 0, side]],
+        }
+        for number, (image, category, side) in enumerate(
+            [*shapes, *((image, 3, 15) for image in range(4))], start=1
+        )
+    ]
+    content = {
+        "images": [
+            {"id": i, "file_name": name, "height": 40, "width": 50} for i, name in enumerate(names)
+        ],
+        "categories": [
+            {"id": 1, "name": "zebra"},
+            {"id": 2, "name": "kite"},
+            {"id": 3, "name": "cat"},
+        ],
+        "annotations": annotations,
+    }
+    (root / "annotations/instances_val2017.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_coco_leaves_out_vocs_categories_and_those_without_two_pictures(mini_coco, load):
+    benchmark = load("coco_novel")
+    found = benchmark.novel_pictures(mini_coco)
+    assert list(found) == ["zebra"]
+    assert [mask.sum() for _, mask in found["zebra"]] == pytest.approx([400, 900], rel=0.06)
+
+
+def test_coco_asks_for_each_picture_with_the_next_as_example(mini_coco, load):
+    benchmark = load("coco_novel")
+    pictures = benchmark.novel_pictures(mini_coco)
+    asked = []
+
+    class Copycat:
+        """Answers with the example's own mask."""
+
+        def fit(self, examples):
+            self.example = examples[0]
+            return self
+
+        def predict(self, query):
+            asked.append((self.example[0], query))
+            return SimpleNamespace(mask=self.example[1])
+
+    (first, small), (second, large) = pictures["zebra"]
+    scores = benchmark.score(Copycat(), pictures).compute()
+    assert asked == [(second, first), (first, second)]
+    assert scores.miou == pytest.approx(small.sum() / large.sum())
+
+
+def test_training_free_maps_find_a_thing_in_its_own_picture(mini_voc, load):
+    benchmark, data = load("training_free"), PascalVOC(mini_voc)
+    torch.manual_seed(0)
+    predictor = benchmark.TrainingFree(build_mobilenet_v2(None, layers=benchmark.LAYERS))
+    class_id = novel_classes(0)[0]
+    example = Example(data, "val_01_0", 64, class_id)
+    maps = predictor([example], Picture(data, "val_01_0", 64))
+    kinds = {name.partition("@")[0] for name in maps} - {"mask"}
+    assert kinds == set(benchmark.CUTS)
+    inside = torch.nn.functional.interpolate(example.mask()[None, None], (8, 8), mode="area")[0, 0]
+    for kind, cuts in benchmark.CUTS.items():
+        lowest, highest = (maps[f"{kind}@{cut:.2f}"] for cut in (cuts[0], cuts[-1]))
+        torch.testing.assert_close(lowest - highest, torch.full((8, 8), float(np.ptp(cuts))))
+        if kind != "conventional":  # its masked stage is not the query's where weights are random
+            assert lowest[inside == 1].mean() > lowest[inside == 0].mean()
