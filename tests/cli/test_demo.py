@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import fcp.cli.demo
+from fcp import FewShotSegmenter
 from fcp.cli.demo import View, _read_mask, _read_photo
 from fcp.cli.main import app
 
@@ -50,6 +51,16 @@ def test_every_example_has_a_mask_of_its_size_that_its_view_shows(photos):
             mask = view.of(_read_mask(view.photo, photos[view.photo]))
             assert mask.shape == view.of(photos[view.photo]).shape[:2]
             assert 0.05 < mask.mean() < 0.9
+
+
+@pytest.mark.parametrize(
+    ("example", "photo"), [("astronaut", "grace_hopper"), ("grace_hopper", "astronaut")]
+)
+def test_the_shipped_model_finds_a_portrait_from_the_other(photos, example, photo):
+    masks = {name: _read_mask(name, photos[name]) for name in (example, photo)}
+    segmenter = FewShotSegmenter.from_pretrained("tiny", device="cpu")
+    found = segmenter.fit([(photos[example], masks[example])]).predict(photos[photo]).mask
+    assert (found & masks[photo]).sum() / (found | masks[photo]).sum() > 0.7
 
 
 def test_view_crops_and_then_mirrors():
