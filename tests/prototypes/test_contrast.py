@@ -1,5 +1,7 @@
 """Contrast against torch's cosine similarity, cell by cell and level by level."""
 
+from itertools import product
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,16 +18,13 @@ def test_maps_are_cosines_to_the_mean_of_unit_cells():
     means = contrast.means(contrast.units(support), inside)
     maps = contrast.maps(means, contrast.units(query))
     assert maps.shape == (2, 6, L)
-    row = 0
-    for level, start in zip(LEVELS, (0, 2, 3), strict=True):
-        part = slice(start, start + level)
-        for side in (inside, ~inside):
-            for s in range(2):
-                cells = F.normalize(support[s, part][:, side[s]], dim=0)
-                for cell in range(L):
-                    expected = F.cosine_similarity(cells.sum(1), query[s, part, cell], dim=0)
-                    torch.testing.assert_close(maps[s, row, cell], expected)
-            row += 1
+    starts = zip(LEVELS, (0, 2, 3), strict=True)
+    parts = [slice(start, start + level) for level, start in starts]
+    sides = product(parts, (inside, ~inside))
+    for (row, (part, side)), s in product(enumerate(sides), range(2)):
+        cells = F.normalize(support[s, part][:, side[s]], dim=0)
+        expected = F.cosine_similarity(cells.sum(1)[:, None], query[s, part], dim=0)
+        torch.testing.assert_close(maps[s, row], expected)
 
 
 def test_a_level_counts_alike_whatever_its_scale():
