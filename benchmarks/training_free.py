@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=1000)
     arguments = parser.parse_args()
     data = PascalVOC(arguments.data_root)
-    backbone = build_mobilenet_v2(arguments.weights, layers=LAYERS, output_stride=16).eval()
+    backbone = build_mobilenet_v2(arguments.weights, layers=LAYERS, output_stride=16)
     lists = train_lists(data, arguments.fold)
     batches = EpisodeBatches(data, lists, batch=8, image_size=IMAGE_SIZE, seed=0)
     backbone.set_statistics(*mid_statistics(backbone, batches))

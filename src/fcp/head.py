@@ -106,11 +106,11 @@ class FCPHead(nn.Module):
         if isinstance(self.matching, PixelMatching):  # VRP-SAM's tokens read the whole picture
             cells = torch.arange(inside_grid.shape[1], device=cells.device).expand(B * K, -1)
             inside, excluded = inside_grid, None
-        contrast_means, contrast = self._contrast_support(features, grid, inside_grid, cells)
+        contrast_means, contrast = self._contrast_support(raw, inside_grid, cells)
         guided, means = {}, {}
-        for name, maps in raw.items():
+        for name in self.features:
             guided[name], means[name] = self._feature(name).guide_support(
-                take_cells(maps, cells), inside, contrast
+                take_cells(raw[name], cells), inside, contrast
             )
 
         keys = guided[self._key_name].mT  # (S, n, C)
@@ -133,13 +133,13 @@ class FCPHead(nn.Module):
     def prepare_query(self, features: BackboneFeatures, embedding: Embedding) -> QueryFeatures:
         """Do all work on B query pictures that no support changes."""
         raw, high, grid = self._on_one_grid(features, embedding)
-        shares = {name: self._feature(name).query_share(maps) for name, maps in raw.items()}
+        shares = {name: self._feature(name).query_share(raw[name]) for name in self.features}
         return QueryFeatures(
             shares=shares,
             high=high,
             grid=grid,
             embedding=embedding,
-            contrast_units=self._contrast_units(features, grid),
+            contrast_units=self._contrast_units(raw),
         )
 
     def forward(
@@ -192,16 +192,14 @@ class FCPHead(nn.Module):
     def _feature(self, name: str) -> GuidedFeature:
         return cast(GuidedFeature, self.features[name])
 
-    def _contrast_units(self, features: BackboneFeatures, grid: tuple[int, int]) -> Tensor | None:
-        if self.contrast is None:
-            return None
-        return self.contrast.units(_resize(features.mid, grid).flatten(2))
+    def _contrast_units(self, raw: dict[str, Tensor]) -> Tensor | None:
+        return None if self.contrast is None else self.contrast.units(raw["F"])
 
     def _contrast_support(
-        self, features: BackboneFeatures, grid: tuple[int, int], inside: Tensor, cells: Tensor
+        self, raw: dict[str, Tensor], inside: Tensor, cells: Tensor
     ) -> tuple[Tensor | None, Tensor | None]:
         """Return the means (S, 2, Cm) and the contrast (S, 2·levels, n) of the listed cells."""
-        units = self._contrast_units(features, grid)
+        units = self._contrast_units(raw)
         if self.contrast is None or units is None:
             return None, None
         means = self.contrast.means(units, inside)
@@ -231,11 +229,15 @@ class FCPHead(nn.Module):
     def _on_one_grid(
         self, features: BackboneFeatures, embedding: Embedding
     ) -> tuple[dict[str, Tensor], Tensor, tuple[int, int]]:
-        """Bring the features in use, and the stage-4 map, to the grid of the keys, as (S, ·, L)."""
+        """Bring the features in use, and the stage-4 map, to the grid of the keys, as (S, ·, L).
+
+        F is in use where the head gathers it or contrasts it.
+        """
         raw = {"F": features.mid, "G": embedding.image}
         height, width = raw[self._key_name].shape[-2:]
         grid = (height, width)
-        used = {name: _resize(raw[name], grid).flatten(2) for name in self.features}
+        names = {*self.features} if self.contrast is None else {*self.features, "F"}
+        used = {name: _resize(raw[name], grid).flatten(2) for name in names}
         return used, _resize(features.high, grid).flatten(2), grid
 
 

@@ -87,7 +87,7 @@ class GuidedFeature(nn.Module):
             (…, C, n), at least 0.
         """
         C = share.shape[-2]
-        parts = self.merge.weight.split([C, C, 1, self.merge.weight.shape[1] - 2 * C - 1], dim=1)
+        parts = self.merge.weight.tensor_split([C, 2 * C, 2 * C + 1], dim=1)
         _, mean_weight, mask_weight, contrast_weight = parts
         bias = (mean @ mean_weight.mT)[..., None]  # (…, C, 1)
         guided = torch.addcmul(share, mask_weight, MAP_GAIN * mask[..., None, :])
