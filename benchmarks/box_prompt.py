@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from fcp.checkpoint import CONFIG_FILE, load_model
-from fcp.data.folds import class_name
 from fcp.data.lists import val_lists
 from fcp.data.pascal import IGNORE, PascalVOC
 from fcp.data.regions import tight_box
@@ -61,7 +60,7 @@ def score(
         valid = torch.from_numpy(labels != IGNORE)
         for name, mask in masks.items():
             counts = count_pixels(mask, torch.from_numpy(labels == class_id), valid)
-            boards[name].add(class_name(class_id), counts)
+            boards[name].add(data.classes[class_id], counts)
     return {name: summary(board.compute()) for name, board in boards.items()}
 
 

@@ -23,6 +23,7 @@ LISTS = ClassLists(
     rows=("a", "b", "c", "d", "e"),
     members={1: ("a", "b", "c", "d"), 2: ("b", "d", "e")},
     present={"a": (1, 2), "b": (1, 2), "c": (1,), "d": (1, 2), "e": (2,)},
+    names={1: "aeroplane", 2: "bicycle"},
 )
 
 
@@ -89,7 +90,7 @@ def test_too_few_pictures_for_the_shots(mini_voc):
     # class 2 is present in a row, but so few pictures are listed under it
     with pytest.raises(FcpError, match="class 'bicycle': 5 supports are asked but only 4"):
         sample_episodes(
-            ClassLists(rows=("q",), members={2: ("a", "b", "c", "d")}, present={"q": (2,)}),
+            ClassLists(("q",), {2: ("a", "b", "c", "d")}, {"q": (2,)}, {2: "bicycle"}),
             shots=5,
             episodes=1,
             seed=0,
@@ -105,7 +106,7 @@ def test_odd_requests_are_refused():
         with pytest.raises(FcpError, match=f"{name}: expected at least"):
             sample_episodes(LISTS, shots=shots, episodes=episodes, seed=seed)
     with pytest.raises(FcpError, match="no picture is listed"):
-        sample_episodes(ClassLists((), {1: ()}, {}), shots=1, episodes=1, seed=0)
+        sample_episodes(ClassLists((), {1: ()}, {}, {1: "aeroplane"}), shots=1, episodes=1, seed=0)
 
 
 def test_frozen_draws():

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from fcp.data.folds import base_classes, novel_classes
-from fcp.data.lists import make_lists, scan, train_lists, val_lists
+from fcp.data.lists import holdout_lists, make_lists, train_lists, val_lists
 from fcp.data.pascal import PascalVOC
 
 
@@ -48,16 +48,15 @@ def test_the_rule_at_its_edges(mini_voc):
 
 
 def test_a_picture_is_one_row_but_under_each_kept_class():
-    counts = np.zeros(21, int)
-    counts[[3, 5, 7]] = 2048, 9000, 9000
-    lists = make_lists({"p": counts}, allowed=(5, 3, 4))
+    areas = {"p": {3: 2048, 5: 9000, 7: 9000}}
+    lists = make_lists(areas, {5: "five", 3: "three", 4: "four"}, min_pixels=2048)
     assert lists.rows == ("p",)
     assert lists.members == {3: ("p",), 4: (), 5: ("p",)}
     assert lists.present == {"p": (3, 5)}
 
 
 def test_masks_are_scanned_once_per_process(mini_voc):
-    assert scan(PascalVOC(mini_voc), "val") is scan(PascalVOC(mini_voc), "val")
+    assert PascalVOC(mini_voc).areas("val") is PascalVOC(mini_voc).areas("val")
 
 
 def test_real_val_lists(data_root):
@@ -72,14 +71,20 @@ def test_real_val_lists(data_root):
 @pytest.mark.slow
 def test_real_train_lists(data_root):
     data = PascalVOC(data_root)
-    pixels = scan(data, "train")
+    areas = data.areas("train").values()
     for fold in range(4):
-        novel = list(novel_classes(fold))
-        clean = sum(not counts[novel].any() for counts in pixels.values())
+        clean = sum(not set(novel_classes(fold)) & set(shown) for shown in areas)
         filtered, unfiltered = train_lists(data, fold), train_lists(data, fold, filtered=False)
         assert len(filtered.rows) <= clean
         assert set(filtered.rows) < set(unfiltered.rows)
-        if len(pixels) == 3357:
+        if len(areas) == 3357:
             assert clean == (3193, 1921, 1461, 2819)[fold]
             assert len(filtered.rows) == (3141, 1878, 1422, 2774)[fold]
             assert len(unfiltered.rows) == (3247, 2226, 1879, 3040)[fold]
+
+
+@pytest.mark.parametrize("fold", range(4))
+def test_the_hold_out_shows_base_classes_and_not_a_novel_pixel(mini_voc, fold):
+    data = PascalVOC(mini_voc)
+    expected = naive_rows(data, "val", base_classes(fold), novel_classes(fold))
+    assert holdout_lists(data, fold).rows == expected

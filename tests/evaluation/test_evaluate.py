@@ -5,14 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
+from fcp.data.dataset import Example, Picture
 from fcp.data.episodes import EpisodeSpec, sample_episodes
-from fcp.data.folds import class_name
 from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import (
-    Example,
-    Picture,
+    Truth,
     count_at_original,
     count_at_square,
     evaluate,
@@ -58,7 +57,7 @@ def naive(data, episodes, kind, size):
         found, true = np.asarray(resized) >= 0.5, labels == spec.class_id
         counted = labels != 255
         pair = np.array([(found & true & counted).sum(), ((found | true) & counted).sum()])
-        name = class_name(spec.class_id)
+        name = data.classes[spec.class_id]
         sums[name] = sums.get(name, 0) + pair
     return {name: intersection / union for name, (intersection, union) in sums.items()}
 
@@ -124,10 +123,11 @@ def test_what_the_predictor_is_given(data, episodes):
 def test_half_is_foreground_and_ignored_pixels_are_left_out(count):
     labels = np.zeros((8, 8), np.uint8)
     labels[:2], labels[2:6] = 5, 255
-    counts = count(torch.full((3, 3), 0.5), labels, 5)
+    truth = Truth(labels == 5, labels == 255)
+    counts = count(torch.full((3, 3), 0.5), truth)
     assert counts.tp == counts.fp > 0  # the middle half is not counted, the last rows are wrong
     assert counts.fn == counts.tn == 0
-    below = count(torch.full((3, 3), 0.499), labels, 5)
+    below = count(torch.full((3, 3), 0.499), truth)
     assert below == Counts(tp=0, fp=0, fn=counts.tp, tn=counts.fp)
 
 

@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from fcp.config import HeadConfig, ModelConfig
+from fcp.data.dataset import Example, Picture
 from fcp.data.episodes import sample_episodes
 from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
 from fcp.encoders.base import Backbone, PromptableSegmenter
-from fcp.evaluation.evaluate import Example, Picture, evaluate
+from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.model import FCP
 from fcp.structures import BackboneFeatures, Decoded, Embedding, Episode

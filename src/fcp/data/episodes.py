@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from fcp.config import load_json
-from fcp.data.folds import class_name
 from fcp.data.lists import ClassLists
 from fcp.errors import FcpError
 from fcp.files import write_atomically
@@ -32,7 +31,7 @@ class EpisodeSpec:
     Attributes:
         query: picture to segment.
         supports: the K example pictures, all different, none of them the query.
-        class_id: the class (1 … 20) that the examples show.
+        class_id: the class that the examples show.
     """
 
     query: str
@@ -121,12 +120,12 @@ def _read_specs(items: list[object], path: Path) -> Iterator[EpisodeSpec]:
 def _check_enough(lists: ClassLists, shots: int) -> None:
     """Check every class that any row could draw, so that no seed runs into a short one."""
     if not lists.rows:
-        raise FcpError("no picture is listed: no mask shows an allowed class on 2,048 px or more")
+        raise FcpError("no picture is listed: no mask shows an allowed class on enough pixels")
     for query in lists.rows:
         for class_id in lists.present[query]:
             others = len(lists.members[class_id]) - (query in lists.members[class_id])
             if others < shots:
                 raise FcpError(
-                    f"class {class_name(class_id)!r}: {shots} supports are asked but only {others} "
-                    f"pictures are listed beside the query {query}; ask for fewer shots"
+                    f"class {lists.names[class_id]!r}: {shots} supports are asked but only "
+                    f"{others} pictures are listed beside the query {query}; ask for fewer shots"
                 )

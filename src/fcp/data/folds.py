@@ -45,8 +45,3 @@ def base_classes(fold: int) -> tuple[int, ...]:
     """Return the fifteen class ids (1 … 20) that a fold trains on."""
     novel = novel_classes(fold)
     return tuple(class_id for class_id in ALL_PASCAL_IDS if class_id not in novel)
-
-
-def class_name(class_id: int) -> str:
-    """Return VOC's name of a class id (1 … 20)."""
-    return PASCAL_CLASSES[class_id - 1]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from fcp.data.dataset import Split
+from fcp.data.folds import ALL_PASCAL_IDS, PASCAL_CLASSES, base_classes, novel_classes
 from fcp.data.images import read_image, read_labels
 from fcp.errors import FcpError
 
 IGNORE = 255
-Split = Literal["train", "val"]
+MIN_PIXELS = 2 * 32 * 32
 
 _LISTS: dict[Split, str] = {"train": "trainaug.txt", "val": "val.txt"}
 
@@ -27,6 +30,8 @@ class PascalVOC:
     """
 
     root: Path
+    title = "PASCAL-5i (VOC 2012, masks of VOC 2012 + SBD)"
+    min_pixels = MIN_PIXELS
 
     def __post_init__(self) -> None:
         """Refuse a root that holds no VOC2012.
@@ -40,6 +45,27 @@ class PascalVOC:
                     f"{self._folder / name}: no such folder; the data root must hold VOC2012/ "
                     "with JPEGImages/, SegmentationClassAug/ and ImageSets/Segmentation/"
                 )
+
+    @property
+    def classes(self) -> Mapping[int, str]:
+        """Class id 1 … 20 → VOC's name."""
+        return dict(zip(ALL_PASCAL_IDS, PASCAL_CLASSES, strict=True))
+
+    def novel(self, fold: int | None) -> tuple[int, ...]:
+        """Return the five class ids that a fold tests; none for no fold.
+
+        Raises:
+            FcpError: no such fold.
+        """
+        return () if fold is None else novel_classes(fold)
+
+    def base(self, fold: int | None) -> tuple[int, ...]:
+        """Return the fifteen class ids that a fold trains on; all twenty for no fold."""
+        return ALL_PASCAL_IDS if fold is None else base_classes(fold)
+
+    def holdout(self, fold: int | None) -> tuple[int, ...]:
+        """Return the base classes: the hold-out are val pictures that show no novel one."""
+        return self.base(fold)
 
     def ids(self, split: Split) -> tuple[str, ...]:
         """Return the picture ids of a split: train as its file lists them, val sorted.
@@ -55,6 +81,14 @@ class PascalVOC:
         if not ids or len(set(ids)) < len(ids):
             raise FcpError(f"{file}: expected one picture id a line, each once")
         return ids if split == "train" else tuple(sorted(ids))
+
+    def areas(self, split: Split) -> Mapping[str, Mapping[int, int]]:
+        """Count the pixels of each class in the masks of a split, once per process.
+
+        Raises:
+            FcpError: a list or mask that cannot be read.
+        """
+        return _areas(self, split)
 
     def image_path(self, picture: str) -> Path:
         """Return where a picture's photo lies."""
@@ -88,6 +122,19 @@ class PascalVOC:
         """
         return self.labels(picture) == class_id
 
+    def ignored(self, picture: str) -> np.ndarray:
+        """Return the pixels (H, W) bool that are labelled 255."""
+        return self.labels(picture) == IGNORE
+
     @property
     def _folder(self) -> Path:
         return self.root / "VOC2012"
+
+
+@lru_cache(maxsize=8)
+def _areas(data: PascalVOC, split: Split) -> Mapping[str, Mapping[int, int]]:
+    counted = {}
+    for picture in data.ids(split):
+        pixels = np.bincount(data.labels(picture).reshape(-1), minlength=IGNORE + 1)
+        counted[picture] = {c: int(pixels[c]) for c in ALL_PASCAL_IDS if pixels[c]}
+    return counted

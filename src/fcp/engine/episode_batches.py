@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fcp.data.augment import jitter_colour, paste
+from fcp.data.dataset import FewShotDataset
 from fcp.data.images import read_image, read_labels
 from fcp.data.lists import ClassLists
-from fcp.data.pascal import IGNORE, PascalVOC
+from fcp.data.pascal import IGNORE
 from fcp.data.region_store import RegionSource
 from fcp.data.transforms import mask_to_square, to_square
 
@@ -52,7 +53,7 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
 
     def __init__(
         self,
-        data: PascalVOC,
+        data: FewShotDataset,
         lists: ClassLists,
         *,
         batch: int,
@@ -114,10 +115,8 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
 
     def _view(self, picture: str, class_id: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Return a fresh view of a class in a picture: (3, S, S), and its mask (S, S)."""
-        labels = self._data.labels(picture)
-        return make_view(
-            self._data.image(picture), labels == class_id, labels == IGNORE, self._size, rng
-        )
+        mask, ignored = self._data.class_mask(picture, class_id), self._data.ignored(picture)
+        return make_view(self._data.image(picture), mask, ignored, self._size, rng)
 
     def _view_region(self, rng: np.random.Generator) -> list[tuple[Tensor, Tensor]]:
         """Return two views of one picture and of one of its regions."""

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from fcp.checkpoint import save_model
 from fcp.config import BackboneConfig
-from fcp.data.folds import ALL_PASCAL_IDS
-from fcp.data.lists import ClassLists, make_lists, scan, train_lists
+from fcp.data.lists import train_lists
 from fcp.data.pascal import PascalVOC
 from fcp.data.region_store import RegionSource, bsds_sources
 from fcp.encoders import build_backbone, build_segmenter
@@ -40,7 +39,7 @@ def train_head(
     data = PascalVOC(data_root)
     batches = EpisodeBatches(
         data,
-        training_lists(data, recipe.fold),
+        train_lists(data, recipe.fold),
         batch=recipe.optim.batch,
         image_size=recipe.model.image_size,
         seed=recipe.seed,
@@ -69,13 +68,6 @@ def region_pictures(data_root: Path) -> list[RegionSource]:
             f"{data_root / 'BSDS500'}: no images/*/*.jpg; get BSDS500, or set region_share=0"
         )
     return found
-
-
-def training_lists(data: PascalVOC, fold: int | None) -> ClassLists:
-    """Return the lists of a fold's base classes, or of all 20 classes for no fold."""
-    if fold is not None:
-        return train_lists(data, fold)
-    return make_lists(scan(data, "train"), allowed=ALL_PASCAL_IDS)
 
 
 def starting_model(recipe: HeadRecipe, batches: EpisodeBatches) -> FCP:

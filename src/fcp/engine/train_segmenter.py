@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from fcp.data.folds import ALL_PASCAL_IDS, novel_classes
-from fcp.data.lists import scan
+from fcp.data.folds import novel_classes
 from fcp.data.pascal import PascalVOC
 from fcp.data.region_store import RegionSource, bsds_sources, prepare, voc_sources
 from fcp.encoders.tiny import PyramidEncoder, TinySegmenter, load_tiny, start_trunk
@@ -60,11 +59,10 @@ def train_segmenter(
 def region_sources(data_root: Path, exclude_folds: tuple[int, ...]) -> list[RegionSource]:
     """List BSDS500 and the VOC training pictures that show no class of the excluded folds."""
     novel = [c for fold in exclude_folds for c in novel_classes(fold)]
-    pixels = scan(PascalVOC(data_root), "train")
     shown = {
-        picture: [c for c in ALL_PASCAL_IDS if counts[c]]
-        for picture, counts in pixels.items()
-        if not any(counts[c] for c in novel)
+        picture: tuple(pixels)
+        for picture, pixels in PascalVOC(data_root).areas("train").items()
+        if not any(c in pixels for c in novel)
     }
     return bsds_sources(data_root) + voc_sources(data_root, rarity_weights(shown))
 

@@ -1,7 +1,7 @@
 """Runs a predictor over episodes and scores all its masks; knows no model and no launcher.
 
 Two resolutions are counted: ``square`` compares at 512×512 squashed (the paper's), ``original`` at
-the photo's own size (what a user gets). Pixels labelled 255 are left out of both.
+the photo's own size (what a user gets). Ignored pixels are left out of both.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fcp.data.dataset import Example, FewShotDataset, Picture
 from fcp.data.episodes import EpisodeSpec
-from fcp.data.folds import class_name
-from fcp.data.pascal import IGNORE, PascalVOC
-from fcp.data.transforms import logits_to_size, mask_to_square, to_square
+from fcp.data.transforms import logits_to_size, mask_to_square
 from fcp.errors import FcpError
 from fcp.evaluation.metrics import Counts, ScoreBoard, Scores, count_pixels
 
@@ -28,33 +27,16 @@ MASK = "mask"
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture that is read only when asked, so that a predictor's cache saves the reading too.
+class Truth:
+    """What a query really shows, at its own size.
 
     Attributes:
-        data: where it lies.
-        id: its name in the data set, fit for a cache key.
-        size: side S of the square that the predictor wants, px.
+        mask: (H, W) bool, the class.
+        ignored: (H, W) bool, pixels that no score counts.
     """
 
-    data: PascalVOC
-    id: str
-    size: int
-
-    def image(self) -> Tensor:
-        """Read and squash it: (3, S, S) RGB in 0 … 1."""
-        return to_square(self.data.image(self.id), self.size)
-
-
-@dataclass(frozen=True)
-class Example(Picture):
-    """A support picture: it also has a mask, of the class ``class_id``."""
-
-    class_id: int
-
-    def mask(self) -> Tensor:
-        """Read and squash its mask: (S, S), 0 or 1; pixels labelled 255 are not foreground."""
-        return mask_to_square(self.data.class_mask(self.id, self.class_id), self.size)
+    mask: np.ndarray
+    ignored: np.ndarray
 
 
 class Predictor(Protocol):
@@ -89,7 +71,7 @@ class EvaluationResult:
 
 def evaluate(
     predictor: Predictor,
-    dataset: PascalVOC,
+    dataset: FewShotDataset,
     episodes: Sequence[EpisodeSpec],
     *,
     image_size: int,
@@ -117,11 +99,12 @@ def evaluate(
     for done, spec in enumerate(ordered, start=1):
         supports = [Example(dataset, id, image_size, spec.class_id) for id in spec.supports]
         maps = predictor(supports, Picture(dataset, spec.query, image_size))
-        labels, name = dataset.labels(spec.query), class_name(spec.class_id)
+        truth = Truth(dataset.class_mask(spec.query, spec.class_id), dataset.ignored(spec.query))
+        name = dataset.classes[spec.class_id]
         for kind, probabilities in maps.items():
-            counts = count_at_square(probabilities, labels, spec.class_id)
+            counts = count_at_square(probabilities, truth)
             square.setdefault(kind, ScoreBoard()).add(name, counts)
-        original.add(name, count_at_original(maps[MASK], labels, spec.class_id))
+        original.add(name, count_at_original(maps[MASK], truth))
         if progress is not None:
             progress(done, len(ordered))
     scores = {kind: board.compute() for kind, board in square.items()}
@@ -134,25 +117,24 @@ def evaluate(
     )
 
 
-def count_at_square(probabilities: Tensor, labels: np.ndarray, class_id: int) -> Counts:
-    """Count a map at 512×512: the map resized bilinearly, the labels by nearest neighbour.
+def count_at_square(probabilities: Tensor, truth: Truth) -> Counts:
+    """Count a map at 512×512: the map resized bilinearly, the truth by nearest neighbour.
 
     Args:
         probabilities: (H', W') in 0 … 1; ≥ 0.5 is foreground.
-        labels: (H, W) label ids, 255 left out.
-        class_id: the label that is foreground.
+        truth: of the query.
     """
     return count_pixels(
         logits_to_size(probabilities, (COMPARISON_SIZE, COMPARISON_SIZE)).cpu() >= THRESHOLD,
-        mask_to_square(labels == class_id, COMPARISON_SIZE) > 0,
-        mask_to_square(labels != IGNORE, COMPARISON_SIZE) > 0,
+        mask_to_square(truth.mask, COMPARISON_SIZE) > 0,
+        mask_to_square(truth.ignored, COMPARISON_SIZE) == 0,
     )
 
 
-def count_at_original(probabilities: Tensor, labels: np.ndarray, class_id: int) -> Counts:
+def count_at_original(probabilities: Tensor, truth: Truth) -> Counts:
     """Count a map at the photo's own size: only the map is resized; as ``count_at_square``."""
     return count_pixels(
-        logits_to_size(probabilities, (labels.shape[0], labels.shape[1])).cpu() >= THRESHOLD,
-        torch.from_numpy(labels == class_id),
-        torch.from_numpy(labels != IGNORE),
+        logits_to_size(probabilities, truth.mask.shape).cpu() >= THRESHOLD,
+        torch.from_numpy(truth.mask),
+        torch.from_numpy(~truth.ignored),
     )

@@ -11,7 +11,8 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
-from fcp.evaluation.evaluate import MASK, Example, Picture
+from fcp.data.dataset import Example, Picture
+from fcp.evaluation.evaluate import MASK
 from fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding, Output, QueryFeatures, SupportSet
 

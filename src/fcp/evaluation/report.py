@@ -11,7 +11,7 @@ from typing import Any
 
 from fcp.checkpoint import RECIPE_FILE, WEIGHTS_FILE
 from fcp.config import load_json
-from fcp.data.lists import MIN_PIXELS
+from fcp.data.pascal import MIN_PIXELS
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
 from fcp.files import sha256_of, write_atomically
 
