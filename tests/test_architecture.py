@@ -26,6 +26,7 @@ LAYERS = (
     ("__init__",),
     ("engine",),
     ("evaluation", "segmenter", "visualize"),
+    ("frozen",),
     ("checkpoint",),
     ("model", "losses"),
     ("head",),

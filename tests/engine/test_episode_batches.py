@@ -5,29 +5,48 @@ import pytest
 import torch
 from PIL import Image
 
+from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
+from fcp.data.dataset import Picture
 from fcp.data.lists import train_lists
 from fcp.data.pascal import PascalVOC
 from fcp.data.region_store import RegionSource
+from fcp.encoders import build_backbone, build_segmenter
+from fcp.encoders.cache import FeatureCache
 from fcp.engine import episode_batches
-from fcp.engine.episode_batches import EpisodeBatches, draw_crop_with
+from fcp.engine.draws import make_draw
+from fcp.engine.episode_batches import (
+    EpisodeBatches,
+    EpisodeSource,
+    SeenBatches,
+    draw_crop_with,
+)
+from fcp.engine.episodic import answer_pixels, answer_seen
+from fcp.engine.share import Share
 from fcp.engine.train_head import region_pictures
 from fcp.errors import FcpError
+from fcp.frozen import FeatureIndex, FrozenEncoders
+from fcp.model import FCP
 
 
-def _batches(root, fold=0):
+def _source(root, fold=0, draw="class"):
     data = PascalVOC(root)
-    return EpisodeBatches(data, train_lists(data, fold), batch=6, image_size=64, seed=3)
+    lists = train_lists(data, fold)
+    return EpisodeSource(data, lists, draw=draw, batch=6, image_size=64, seed=3)
+
+
+def _batches(root, **options):
+    return EpisodeBatches(_source(root), **options)
 
 
 def test_a_step_gives_the_same_batch_again(mini_voc):
-    first, again = _batches(mini_voc)[2], _batches(mini_voc)[2]
+    first, again = _batches(mini_voc)[Share(2)], _batches(mini_voc)[Share(2)]
     for name, tensor in first.items():
         torch.testing.assert_close(tensor, again[name], rtol=0, atol=0)
-    assert not torch.equal(first["query_images"], _batches(mini_voc)[3]["query_images"])
+    assert not torch.equal(first["query_images"], _batches(mini_voc)[Share(3)]["query_images"])
 
 
 def test_shapes_and_values(mini_voc):
-    batch = _batches(mini_voc)[0]
+    batch = _batches(mini_voc)[Share(0)]
     assert batch["support_images"].shape == (6, 1, 3, 64, 64)
     assert batch["support_masks"].shape == (6, 1, 64, 64)
     assert set(batch["support_masks"].unique().tolist()) <= {0.0, 1.0}
@@ -36,25 +55,59 @@ def test_shapes_and_values(mini_voc):
     assert ((batch["query_masks"] == 1).flatten(1).sum(1) > 0).all()
 
 
-def test_novel_classes_are_never_drawn(mini_voc, monkeypatch):
-    batches = _batches(mini_voc, fold=1)
-    drawn = []
-    original = batches._draw
-    monkeypatch.setattr(batches, "_draw", lambda c, rng: drawn.append(c) or original(c, rng))
-    for step in range(10):
-        batches[step]
-    assert set(drawn) <= {1, 2, 11, 12, 16, 17}
-    assert len(set(drawn)) > 3
+@pytest.mark.parametrize("parts", [2, 3, 6])
+def test_the_parts_of_a_step_are_its_batch(mini_voc, parts):
+    batches = _batches(mini_voc, distractor_share=0.5)
+    whole = batches[Share(4)]
+    shares = [batches[Share(4, part, parts)] for part in range(parts)]
+    for name, tensor in whole.items():
+        assert torch.equal(torch.cat([share[name] for share in shares]), tensor)
 
 
-def test_support_is_never_the_query(mini_voc, monkeypatch):
-    batches = _batches(mini_voc)
-    seen = []
-    original = batches._view
-    monkeypatch.setattr(batches, "_view", lambda p, c, rng: seen.append(p) or original(p, c, rng))
-    for step in range(10):
-        batches[step]
-    assert all(support != query for support, query in zip(seen[::2], seen[1::2], strict=True))
+@pytest.mark.parametrize("draw", ["class", "query"])
+def test_whole_views_are_the_pictures_as_they_are(mini_voc, draw):
+    source = _source(mini_voc, draw=draw)
+    batch = EpisodeBatches(source, views="whole")[Share(1)]
+    for position in range(6):
+        rng = source.rng(1, position)
+        rng.random()
+        task = make_draw(draw, source.lists, 3)(6 + position, rng)
+        picture = Picture(source.data, task.query, 64)
+        assert torch.equal(batch["query_images"][position], picture.image())
+        labels = source.data.labels(task.query)
+        rows = np.arange(64) * labels.shape[0] // 64
+        columns = np.arange(64) * labels.shape[1] // 64
+        labels = labels[rows][:, columns]
+        expected = np.where(labels == 255, 255, labels == task.class_id)
+        np.testing.assert_array_equal(batch["query_masks"][position], expected)
+
+
+def test_seen_episodes_are_those_of_whole_views(mini_voc, tmp_path):
+    torch.manual_seed(0)
+    config = ModelConfig(
+        head=HeadConfig(width=16, tokens=3),
+        backbone=BackboneConfig("mobilenet_v2"),
+        segmenter=SegmenterConfig("tiny", options={"width": 16, "image_size": 64}),
+        image_size=64,
+    )
+    model = FCP(config, build_backbone(config.backbone), build_segmenter(config.segmenter)).eval()
+    source = _source(mini_voc, draw="query")
+    index = FeatureIndex(model, FeatureCache(tmp_path, 1 << 26))
+    pixels, seen = EpisodeBatches(source, views="whole"), SeenBatches(source, index)
+    assert pixels.samples_per_epoch == seen.samples_per_epoch == len(source.lists.rows)
+    for share in (Share(0), Share(1, 1, 3)):
+        batch = pixels[share]
+        with torch.no_grad():
+            expected = answer_pixels(model, batch)
+            for _ in ("made", "found"):
+                stored = seen[share]
+                output = answer_seen(model, FrozenEncoders(model, index), stored)
+                assert torch.equal(stored["query_masks"], batch["query_masks"])
+                torch.testing.assert_close(
+                    output.attention_masks, expected.attention_masks, atol=0.02, rtol=0
+                )
+                torch.testing.assert_close(output.prompts, expected.prompts, atol=0.02, rtol=0)
+        assert all(item.backbone for item in seen[share]["queries"])
 
 
 def test_crops_show_the_mask():
@@ -113,18 +166,9 @@ def test_a_region_episode_shows_one_region_twice(mini_voc, tmp_path):
     Image.fromarray(image).save(tmp_path / "a.png")
     Image.fromarray(labels).save(tmp_path / "a_1.png")
     source = RegionSource("a", tmp_path / "a.png", (tmp_path / "a_1.png",), ())
-    data = PascalVOC(mini_voc)
-    batches = EpisodeBatches(
-        data,
-        train_lists(data, 0),
-        batch=6,
-        image_size=64,
-        seed=0,
-        regions=[source],
-        region_share=1.0,
-    )
+    batches = _batches(mini_voc, regions=[source], region_share=1.0)
     for step in range(4):
-        batch = batches[step]
+        batch = batches[Share(step)]
         for views, masks in (
             (batch["support_images"][:, 0], batch["support_masks"][:, 0]),
             (batch["query_images"], batch["query_masks"]),

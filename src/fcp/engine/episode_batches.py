@@ -1,4 +1,4 @@
-"""Training episodes: fresh ones at each step, drawn from (seed, step) alone.
+"""Training episodes: fresh ones at each step, each drawn from (seed, step, position) alone.
 
 Most VOC pictures show one thing, of few kinds, so "outline what stands out" would do without any
 example. Two additions of ours make examples matter: distractors, things of another class pasted
@@ -9,6 +9,8 @@ human-drawn region as the thing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,36 +18,59 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fcp.data.augment import jitter_colour, paste
-from fcp.data.dataset import FewShotDataset
+from fcp.data.dataset import Example, FewShotDataset, Picture
 from fcp.data.images import read_image, read_labels
 from fcp.data.lists import ClassLists
 from fcp.data.pascal import IGNORE
 from fcp.data.region_store import RegionSource
 from fcp.data.transforms import mask_to_square, to_square
+from fcp.engine.draws import DrawRule, make_draw
+from fcp.engine.share import Share
+from fcp.frozen import FeatureIndex, Seen, SeenExample
 
-_EVENNESS = 0.25  # power of a class's count; 0 would draw all classes evenly
+Views = Literal["whole", "augmented"]
+
 _CROP_TRIES = 10
 _LEAST_SHARE = 0.01  # of a crop that the class covers
 _SWAP_SHARE = 0.3  # of the distractors: the wanted thing is pasted into the other's picture
 _LEAST_LEFT = 0.5  # of the wanted thing that a distractor may leave uncovered
 _REGION_AREA = (0.02, 0.5)  # of the picture, that a region to find covers
-_NO_CLASS = 0  # of a region: every class is another one
+
+
+@dataclass(frozen=True)
+class EpisodeSource:
+    """What training episodes are drawn from, and how.
+
+    Attributes:
+        data: pictures and masks.
+        lists: the classes and pictures that may be drawn.
+        draw: rule by which class, support and query are drawn.
+        batch: episodes of a step.
+        image_size: S, px.
+        seed: of the draw.
+    """
+
+    data: FewShotDataset
+    lists: ClassLists
+    draw: DrawRule
+    batch: int
+    image_size: int
+    seed: int
+
+    def rng(self, step: int, position: int) -> np.random.Generator:
+        """Return the generator of one episode."""
+        return np.random.default_rng((self.seed, step, position))
 
 
 class EpisodeBatches(Dataset[dict[str, Tensor]]):
-    """Step number → batch of 1-shot episodes.
+    """Share of a step → 1-shot episodes as pixels.
 
-    A batch holds ``support_images`` (B, 1, 3, S, S), ``support_masks`` (B, 1, S, S),
-    ``query_images`` (B, 3, S, S) in 0 … 1 and ``query_masks`` (B, S, S): 0, 1 or 255 (ignore). A
-    class is drawn in proportion to the fourth root of its count: nearly evenly, since otherwise a
-    few common kinds would teach what a thing looks like.
+    A share holds ``support_images`` (B, 1, 3, S, S), ``support_masks`` (B, 1, S, S),
+    ``query_images`` (B, 3, S, S) in 0 … 1 and ``query_masks`` (B, S, S): 0, 1 or 255 (ignore).
 
     Args:
-        data: pictures and masks.
-        lists: the classes and pictures that may be drawn.
-        batch: B.
-        image_size: S.
-        seed: of the draw.
+        source: what is drawn.
+        views: pictures as they are (the paper's), or cropped, flipped and coloured anew each time.
         distractor_share: of the queries, that get a thing of another class.
         regions: pictures with regions for region episodes.
         region_share: of the episodes, that are region episodes.
@@ -53,39 +78,38 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
 
     def __init__(
         self,
-        data: FewShotDataset,
-        lists: ClassLists,
+        source: EpisodeSource,
         *,
-        batch: int,
-        image_size: int,
-        seed: int,
+        views: Views = "augmented",
         distractor_share: float = 0.0,
         regions: Sequence[RegionSource] = (),
         region_share: float = 0.0,
     ) -> None:
-        self._data, self._batch, self._size, self._seed = data, batch, image_size, seed
+        self._source, self._views = source, views
+        self._data, self._size = source.data, source.image_size
         self._distractor_share = distractor_share
         self._regions, self._region_share = regions, region_share
-        self._present = lists.present
-        self._members = {c: ids for c, ids in lists.members.items() if len(ids) > 1}
-        weights = np.array([len(ids) for ids in self._members.values()]) ** _EVENNESS
-        self._class_shares = weights / weights.sum()
+        self._present = source.lists.present
+        self._members = {c: ids for c, ids in source.lists.members.items() if ids}
+        self._draw = make_draw(source.draw, source.lists, source.seed)
+        self.samples_per_epoch = self._draw.epoch
 
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
-        """Draw the batch of a step."""
-        rng = np.random.default_rng((self._seed, step))
-        classes = rng.choice(list(self._members), size=self._batch, p=self._class_shares)
-        episodes = [self._draw(int(c), rng) for c in classes]
+    def __getitem__(self, share: Share) -> dict[str, Tensor]:
+        """Draw one part of a step's batch."""
+        positions = share.positions(self._source.batch)
+        episodes = [self._episode(share.step, position) for position in positions]
         return {name: torch.stack([e[name] for e in episodes]) for name in episodes[0]}
 
-    def _draw(self, class_id: int, rng: np.random.Generator) -> dict[str, Tensor]:
+    def _episode(self, step: int, position: int) -> dict[str, Tensor]:
+        rng = self._source.rng(step, position)
         if rng.random() < self._region_share:
-            class_id, support, query = _NO_CLASS, *self._view_region(rng)
+            support, query = self._view_region(rng)
         else:
-            pictures = rng.choice(self._members[class_id], size=2, replace=False)
-            support, query = (self._view(str(picture), class_id, rng) for picture in pictures)
-        if rng.random() < self._distractor_share:
-            query = self._distract(*query, class_id, rng)
+            task = self._draw(step * self._source.batch + position, rng)
+            support = self._view(task.support, task.class_id, rng)
+            query = self._view(task.query, task.class_id, rng)
+            if rng.random() < self._distractor_share:
+                query = self._distract(*query, task.class_id, rng)
         return {
             "support_images": support[0][None],
             "support_masks": (support[1] == 1).float()[None],
@@ -114,7 +138,10 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         return mixed, mask.masked_fill(distractor, 0)
 
     def _view(self, picture: str, class_id: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return a fresh view of a class in a picture: (3, S, S), and its mask (S, S)."""
+        """Return a view of a class in a picture: (3, S, S), and its mask (S, S)."""
+        if self._views == "whole":
+            truth = class_truth(self._data, picture, class_id, self._size)
+            return to_square(self._data.image(picture), self._size), truth
         mask, ignored = self._data.class_mask(picture, class_id), self._data.ignored(picture)
         return make_view(self._data.image(picture), mask, ignored, self._size, rng)
 
@@ -128,6 +155,49 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         wanted = labels == rng.choice(fitting if len(fitting) else ids)
         image, ignored = read_image(source.image), np.zeros_like(wanted)
         return [make_view(image, wanted, ignored, self._size, rng) for _ in range(2)]
+
+
+class SeenBatches(Dataset[dict[str, object]]):
+    """Share of a step → 1-shot episodes on whole pictures, as features where they are stored.
+
+    A share holds ``supports`` (B ``SeenExample``), ``queries`` (B ``Seen``) and ``query_masks``
+    (B, S, S): 0, 1 or 255 (ignore). The same episodes as ``EpisodeBatches`` with whole views.
+
+    Args:
+        source: what is drawn.
+        index: where features are looked for.
+    """
+
+    def __init__(self, source: EpisodeSource, index: FeatureIndex) -> None:
+        self._source, self._index = source, index
+        self._draw = make_draw(source.draw, source.lists, source.seed)
+        self.samples_per_epoch = self._draw.epoch
+
+    def __getitem__(self, share: Share) -> dict[str, object]:
+        """Draw one part of a step's batch."""
+        positions = share.positions(self._source.batch)
+        episodes = [self._episode(share.step, position) for position in positions]
+        supports, queries, masks = zip(*episodes, strict=True)
+        return {"supports": supports, "queries": queries, "query_masks": torch.stack(masks)}
+
+    def _episode(self, step: int, position: int) -> tuple[SeenExample, Seen, Tensor]:
+        source, rng = self._source, self._source.rng(step, position)
+        rng.random()  # what EpisodeBatches asks first: whether it is a region episode
+        task = self._draw(step * source.batch + position, rng)
+        size = source.image_size
+        example = Example(source.data, task.support, size, task.class_id)
+        return (
+            self._index.look_at_example(example),
+            self._index.look(Picture(source.data, task.query, size)),
+            class_truth(source.data, task.query, task.class_id, size),
+        )
+
+
+def class_truth(data: FewShotDataset, picture: str, class_id: int, size: int) -> Tensor:
+    """Return a class's mask in a whole picture (S, S): 0, 1, or 255 where the truth is unknown."""
+    truth = mask_to_square(data.class_mask(picture, class_id), size)
+    truth[mask_to_square(data.ignored(picture), size) > 0] = IGNORE
+    return truth
 
 
 def make_view(

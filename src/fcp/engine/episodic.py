@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from fcp.engine.episode_batches import EpisodeBatches
+from fcp.engine.episode_batches import EpisodeBatches, SeenBatches
+from fcp.frozen import FrozenEncoders
 from fcp.losses.criterion import Criterion
 from fcp.model import FCP
-from fcp.structures import Episode
+from fcp.structures import Episode, Output
+
+Batch = Mapping[str, Any]
 
 
 class EpisodicStage:
@@ -19,6 +22,7 @@ class EpisodicStage:
     Args:
         model: the whole model; its promptable segmenter stays frozen.
         batches: episodes.
+        answer: what the model makes of a batch: ``answer_pixels`` or ``answer_seen``.
         criterion: named loss terms.
         train_backbone: train the backbone too; its batch norms keep their statistics.
     """
@@ -26,14 +30,15 @@ class EpisodicStage:
     def __init__(
         self,
         model: FCP,
-        batches: EpisodeBatches,
-        criterion: Criterion,
+        batches: EpisodeBatches | SeenBatches,
         *,
+        answer: Callable[[Batch], Output],
+        criterion: Criterion,
         train_backbone: bool = False,
     ) -> None:
         self.model = model.train()
         self.batches = batches
-        self._criterion = criterion
+        self._answer, self._criterion = answer, criterion
         model.backbone.requires_grad_(train_backbone)
 
     def fresh_and_pretrained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -41,11 +46,24 @@ class EpisodicStage:
         backbone = [p for p in self.model.backbone.parameters() if p.requires_grad]
         return list(self.model.head.parameters()), backbone
 
-    def losses(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Run the episodes; the query's mask meets the model's answer only here."""
-        episode = Episode(
-            support_images=batch["support_images"],
-            support_masks=batch["support_masks"],
-            query_images=batch["query_images"],
-        )
-        return self._criterion(self.model(episode), batch["query_masks"])
+        return self._criterion(self._answer(batch), batch["query_masks"])
+
+
+def answer_pixels(model: FCP, batch: Batch) -> Output:
+    """Run the whole model on a batch of ``EpisodeBatches``."""
+    episode = Episode(
+        support_images=batch["support_images"],
+        support_masks=batch["support_masks"],
+        query_images=batch["query_images"],
+    )
+    return model(episode)
+
+
+def answer_seen(model: FCP, encoders: FrozenEncoders, batch: Batch) -> Output:
+    """Run the head on a batch of ``SeenBatches``, and the encoders where nothing is stored."""
+    features, embedding, masks = encoders.supports(batch["supports"])
+    support = model.prepare_support(features, embedding, masks[:, None])
+    query = model.prepare_query(*encoders.queries(batch["queries"]))
+    return model.match(support, query)

@@ -84,7 +84,13 @@ class HeadRecipe:
         stage: tells the two kinds of recipe apart.
         model: the model; its encoders are built from its own weights entries.
         optim: the schedule.
-        fold: PASCAL-5i fold whose classes stay novel, or None to train on all 20 classes.
+        benchmark: whose training pictures are learnt from, a key of ``data.benchmarks``.
+        fold: of the benchmark, whose classes stay novel; None to train on all classes.
+        unfiltered: keep training pictures that show a novel class, as background (the released
+            lists drop them).
+        draw: "query": in an epoch each listed picture is the query once (the paper's); "class":
+            classes nearly evenly, then two of the class's pictures (ours).
+        views: "whole" pictures (the paper's), or "augmented": cropped, flipped, coloured (ours).
         loss: weights of the terms.
         distractor_share: of the training queries, that get a thing of another class pasted in
             (ours; 0 is the paper's).
@@ -102,7 +108,11 @@ class HeadRecipe:
     stage: Literal["head"]
     model: ModelConfig
     optim: OptimConfig
+    benchmark: str = "pascal5i"
     fold: int | None = None
+    unfiltered: bool = False
+    draw: Literal["query", "class"] = "query"
+    views: Literal["whole", "augmented"] = "whole"
     loss: LossWeights = field(default_factory=LossWeights)
     distractor_share: float = 0.0
     region_share: float = 0.0
@@ -113,13 +123,11 @@ class HeadRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a fold that does not exist and shares that are none."""
+        """Refuse shares that are none."""
         check(self)
         for name in ("distractor_share", "region_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise FcpError(f"{name}: expected a share 0 … 1, got {getattr(self, name)}")
-        if self.fold is not None and self.fold not in range(4):
-            raise FcpError(f"fold: expected 0, 1, 2, 3 or null, got {self.fold}")
 
 
 Recipe = SegmenterRecipe | HeadRecipe

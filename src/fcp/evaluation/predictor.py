@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from fcp.data.dataset import Example, Picture
+from fcp.encoders.cache import FeatureCache
 from fcp.evaluation.evaluate import MASK
+from fcp.frozen import FeatureIndex, FrozenEncoders, LiveEncoders
 from fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding, Output, QueryFeatures, SupportSet
 
@@ -32,10 +34,22 @@ class FCPPredictor:
     Args:
         model: the model, on the device where it shall run.
         cache_bytes: memory allowed for what is kept, in bytes.
+        store: on disk, for features that outlive the run; None for none.
     """
 
-    def __init__(self, model: FCP, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        model: FCP,
+        *,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        store: FeatureCache | None = None,
+    ) -> None:
         self.model = model.eval()
+        self._encoders = (
+            LiveEncoders(model)
+            if store is None
+            else FrozenEncoders(model, FeatureIndex(model, store))
+        )
         self._cache = _BoundedCache(cache_bytes)
 
     @torch.inference_mode()
@@ -49,35 +63,22 @@ class FCPPredictor:
         return _maps(self.model.match(support, prepared))
 
     def _prepare_query(self, query: Picture) -> QueryFeatures:
-        return self.model.encode_query(self._to_device(query.image()))
+        return self.model.prepare_query(*self._encoders.query(query))
 
     def _prepare_support(self, supports: Sequence[Example]) -> SupportSet:
         encoded = [
-            self._cache.get((example.id, example.class_id), partial(self._encode, example))
+            self._cache.get(
+                (example.id, example.class_id), partial(self._encoders.support, example)
+            )
             for example in supports
         ]
         features = BackboneFeatures(
             mid=torch.cat([item.mid for item, _, _ in encoded]),
             high=torch.cat([item.high for item, _, _ in encoded]),
         )
-        embedding = Embedding(
-            image=torch.cat([item.image for _, item, _ in encoded]),
-            high_resolution=tuple(
-                torch.cat(maps)
-                for maps in zip(*(item.high_resolution for _, item, _ in encoded), strict=True)
-            ),
-        )
+        embedding = Embedding(torch.cat([item.image for _, item, _ in encoded]))
         masks = torch.cat([mask for _, _, mask in encoded])[None]  # (1, K, S, S)
         return self.model.prepare_support(features, embedding, masks)
-
-    def _encode(self, example: Example) -> tuple[BackboneFeatures, Embedding, Tensor]:
-        image, mask = self._to_device(example.image()), self._to_device(example.mask())
-        features = self.model.backbone(image, mask[:, None])
-        return features, self.model.segmenter.encode(image), mask
-
-    def _to_device(self, tensor: Tensor) -> Tensor:
-        """Add the batch axis and go where the model's weights are."""
-        return tensor[None].to(next(self.model.parameters()).device)
 
 
 class _BoundedCache:

@@ -1,0 +1,100 @@
+"""Which class, support and query a training episode shows: two rules, each from the seed alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from fcp.data.lists import ClassLists
+from fcp.errors import FcpError
+
+_EVENNESS = 0.25  # power of a class's count; 0 would draw all classes evenly
+
+DrawRule = Literal["query", "class"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A 1-shot training episode by the ids of its pictures, which differ."""
+
+    class_id: int
+    support: str
+    query: str
+
+
+class Draw(Protocol):
+    """A rule of drawing."""
+
+    epoch: int
+    """Episodes that make an epoch: the listed pictures."""
+
+    def __call__(self, index: int, rng: np.random.Generator) -> Task:
+        """Draw the ``index``-th episode of the training, with the generator of this episode."""
+
+
+class QueryDraw:
+    """The paper's: in an epoch each listed picture is the query once, in an order of its own.
+
+    The class is drawn from the base classes that the query shows, the support from the class.
+
+    Args:
+        lists: the classes and pictures that may be drawn.
+        seed: of the order.
+
+    Raises:
+        FcpError: no picture has another one to be its support.
+    """
+
+    def __init__(self, lists: ClassLists, seed: int) -> None:
+        self._seed, self._members = seed, lists.members
+        self._classes = {
+            query: [c for c in shown if set(lists.members[c]) - {query}]
+            for query, shown in lists.present.items()
+        }
+        self._rows = [query for query in lists.rows if self._classes[query]]
+        self.epoch = len(self._rows)
+        if not self._rows:
+            raise FcpError("no two training pictures show the same class; add pictures")
+
+    def __call__(self, index: int, rng: np.random.Generator) -> Task:
+        """Draw an episode; see ``Draw``."""
+        epoch, place = divmod(index, self.epoch)
+        order = np.random.default_rng((self._seed, epoch)).permutation(self.epoch)
+        query = self._rows[order[place]]
+        class_id = int(rng.choice(self._classes[query]))
+        others = [picture for picture in self._members[class_id] if picture != query]
+        return Task(class_id, str(rng.choice(others)), query)
+
+
+class ClassDraw:
+    """Ours: a class in proportion to the fourth root of its count, then two of its pictures.
+
+    Nearly evenly, since otherwise a few common kinds would teach what a thing looks like.
+
+    Args:
+        lists: the classes and pictures that may be drawn.
+
+    Raises:
+        FcpError: no class has two pictures.
+    """
+
+    def __init__(self, lists: ClassLists) -> None:
+        self._members = {c: ids for c, ids in lists.members.items() if len(ids) > 1}
+        self.epoch = len(lists.rows)
+        if not self._members:
+            raise FcpError("no two training pictures show the same class; add pictures")
+        weights = np.array([len(ids) for ids in self._members.values()]) ** _EVENNESS
+        self._shares = weights / weights.sum()
+
+    def __call__(self, index: int, rng: np.random.Generator) -> Task:
+        """Draw an episode; see ``Draw``."""
+        class_id = int(rng.choice(list(self._members), p=self._shares))
+        support, query = rng.choice(self._members[class_id], size=2, replace=False)
+        return Task(class_id, str(support), str(query))
+
+
+def make_draw(rule: DrawRule, lists: ClassLists, seed: int) -> Draw:
+    """Build a rule by its name."""
+    return QueryDraw(lists, seed) if rule == "query" else ClassDraw(lists)

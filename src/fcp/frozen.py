@@ -1,0 +1,239 @@
+"""What the frozen encoders see in the pictures of a data set: made once, kept on disk.
+
+A picture is known by its file's content and an encoder by its weights, so that renamed files, other
+folds and other heads find what is there. Encoders run on one picture at a time and what they give
+is always taken as 16-bit, as it is stored: whether it was found or made just now changes no bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fcp.data.dataset import Example, Picture
+from fcp.encoders.cache import FeatureCache, fingerprint
+from fcp.files import sha256_of
+from fcp.model import FCP
+from fcp.structures import BackboneFeatures, Embedding
+
+Tensors = dict[str, Tensor]
+Part = Literal["backbone", "masked", "segmenter"]
+Precision = Literal["no", "bf16"]
+_FINER = "high_resolution."
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the store held of a picture; a part that was not there is None.
+
+    Attributes:
+        picture: which one.
+        content: hash of its file.
+        backbone: ``mid`` and, for a query, ``high``.
+        segmenter: ``image`` and, for a query, the finer maps.
+    """
+
+    picture: Picture
+    content: str
+    backbone: Tensors | None
+    segmenter: Tensors | None
+
+
+@dataclass(frozen=True)
+class SeenExample(Seen):
+    """What the store held of an example.
+
+    Attributes:
+        mask: (S, S) 0 or 1.
+        masked: ``high`` of a backbone whose last stage ran under the mask.
+    """
+
+    mask: Tensor
+    masked: Tensors | None
+
+    @property
+    def mask_content(self) -> str:
+        """Hash of the mask."""
+        return hashlib.sha256(self.mask.to(torch.uint8).numpy().tobytes()).hexdigest()
+
+
+class FeatureIndex:
+    """Finds features by picture; it holds no model, so that loader processes can have it.
+
+    Args:
+        model: whose encoders make the features.
+        store: where they lie.
+        precision: that the encoders run in.
+    """
+
+    def __init__(self, model: FCP, store: FeatureCache, precision: Precision = "no") -> None:
+        self.store, self.precision = store, precision
+        backbone, segmenter = model.config.backbone, model.config.segmenter
+        kinds = ([backbone.name, backbone.options], [segmenter.name, segmenter.options])
+        self._backbone = fingerprint(model.backbone, [*kinds[0], precision])
+        self._segmenter = fingerprint(model.segmenter, [*kinds[1], precision])
+
+    def look(self, picture: Picture) -> Seen:
+        """Return what there is of a query picture.
+
+        Raises:
+            FcpError: its file cannot be read.
+        """
+        content = sha256_of(picture.data.image_path(picture.id))
+        backbone = self.store.find(self.key("backbone", picture, content))
+        segmenter = self.store.find(self.key("segmenter", picture, content))
+        return Seen(picture, content, backbone, segmenter)
+
+    def look_at_example(self, example: Example) -> SeenExample:
+        """Return what there is of an example, without what only a query needs.
+
+        Raises:
+            FcpError: its file or its mask cannot be read.
+        """
+        content = sha256_of(example.data.image_path(example.id))
+        seen = SeenExample(
+            example,
+            content,
+            self.store.find(self.key("backbone", example, content), ("mid",)),
+            self.store.find(self.key("segmenter", example, content), ("image",)),
+            example.mask(),
+            None,
+        )
+        masked = self.store.find(self.key("masked", example, content, seen.mask_content))
+        return replace(seen, masked=masked)
+
+    def key(self, part: Part, picture: Picture, *contents: str) -> str:
+        """Return the store's key of one part of what there is to see.
+
+        Args:
+            part: which.
+            picture: for its size.
+            *contents: hashes of the file and, for ``"masked"``, of the mask.
+        """
+        encoder = self._segmenter if part == "segmenter" else self._backbone
+        facts = (part, encoder, str(picture.size), *contents)
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+class LiveEncoders:
+    """Runs the encoders each time, and stores nothing; features are on the model's device.
+
+    Args:
+        model: on the device where it shall run.
+    """
+
+    def __init__(self, model: FCP) -> None:
+        self._model = model
+
+    def query(self, picture: Picture) -> tuple[BackboneFeatures, Embedding]:
+        """Return the features of a query picture, B = 1."""
+        image = picture.image()[None].to(device_of(self._model))
+        return self._model.backbone(image), self._model.segmenter.encode(image)
+
+    def support(self, example: Example) -> tuple[BackboneFeatures, Embedding, Tensor]:
+        """Return features, embedding without finer maps, and mask (1, S, S) of an example."""
+        image = example.image()[None].to(device_of(self._model))
+        mask = example.mask()[None].to(image.device)
+        embedding = Embedding(self._model.segmenter.encode(image).image)
+        return self._model.backbone(image, mask[:, None]), embedding, mask
+
+
+class FrozenEncoders:
+    """Completes what a ``FeatureIndex`` finds, by running the encoders where it found nothing.
+
+    All features are float32 on the model's device.
+
+    Args:
+        model: on the device where it shall run.
+        index: of the same model.
+    """
+
+    def __init__(self, model: FCP, index: FeatureIndex) -> None:
+        self._model, self._index = model, index
+
+    def query(self, picture: Picture) -> tuple[BackboneFeatures, Embedding]:
+        """Return the features of a query picture, B = 1; see ``queries``."""
+        return self.queries([self._index.look(picture)])
+
+    def support(self, example: Example) -> tuple[BackboneFeatures, Embedding, Tensor]:
+        """Return the features and the mask of an example, B = 1; see ``supports``."""
+        return self.supports([self._index.look_at_example(example)])
+
+    def queries(self, seen: Sequence[Seen]) -> tuple[BackboneFeatures, Embedding]:
+        """Return the features of B query pictures.
+
+        Raises:
+            FcpError: a picture cannot be read, or the store not written.
+        """
+        backbones = [self._backbone(item) for item in seen]
+        segmenters = [self._segmenter(item) for item in seen]
+        finer = sorted(name for name in segmenters[0] if name.startswith(_FINER))
+        features = BackboneFeatures(self._join(backbones, "mid"), self._join(backbones, "high"))
+        maps = tuple(self._join(segmenters, name) for name in finer)
+        return features, Embedding(self._join(segmenters, "image"), maps)
+
+    def supports(self, seen: Sequence[SeenExample]) -> tuple[BackboneFeatures, Embedding, Tensor]:
+        """Return features, embedding (without finer maps) and masks (B, S, S) of B examples.
+
+        Raises:
+            FcpError: as in ``queries``.
+        """
+        mid = self._join([self._backbone(item) for item in seen], "mid")
+        high = self._join([self._masked(item) for item in seen], "high")
+        image = self._join([self._segmenter(item) for item in seen], "image")
+        masks = torch.stack([item.mask for item in seen]).to(image.device)
+        return BackboneFeatures(mid, high), Embedding(image), masks
+
+    def _backbone(self, seen: Seen) -> Tensors:
+        def make() -> Tensors:
+            features = self._model.backbone(self._pixels(seen))
+            return {"mid": features.mid[0], "high": features.high[0]}
+
+        key = self._index.key("backbone", seen.picture, seen.content)
+        return seen.backbone or self._make(key, make)
+
+    def _masked(self, seen: SeenExample) -> Tensors:
+        def make() -> Tensors:
+            pixels = self._pixels(seen)
+            mask = seen.mask[None, None].to(pixels.device)
+            return {"high": self._model.backbone(pixels, mask).high[0]}
+
+        key = self._index.key("masked", seen.picture, seen.content, seen.mask_content)
+        return seen.masked or self._make(key, make)
+
+    def _segmenter(self, seen: Seen) -> Tensors:
+        def make() -> Tensors:
+            embedding = self._model.segmenter.encode(self._pixels(seen))
+            finer = enumerate(embedding.high_resolution)
+            return {"image": embedding.image[0], **{f"{_FINER}{n}": m[0] for n, m in finer}}
+
+        key = self._index.key("segmenter", seen.picture, seen.content)
+        return seen.segmenter or self._make(key, make)
+
+    @torch.no_grad()
+    def _make(self, key: str, make: Callable[[], Tensors]) -> Tensors:
+        """Run an encoder, unless the same was made since the store was looked into."""
+        found = self._index.store.find(key)
+        if found is not None:
+            return found
+        bf16 = self._index.precision == "bf16"
+        # Explicit in both cases: the caller's own autocast must not decide what is stored.
+        with torch.autocast(device_of(self._model).type, torch.bfloat16, enabled=bf16):
+            return self._index.store.put(key, make())
+
+    def _join(self, items: Sequence[Tensors], name: str) -> Tensor:
+        device = device_of(self._model)
+        return torch.stack([item[name].to(device).float() for item in items])
+
+    def _pixels(self, seen: Seen) -> Tensor:
+        return seen.picture.image()[None].to(device_of(self._model))
+
+
+def device_of(model: FCP) -> torch.device:
+    """Return where a model's weights are."""
+    return next(model.parameters()).device
