@@ -7,12 +7,13 @@ training nor the choice of the pictures, which many episodes share.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fcp.errors import FcpError
-from fcp.evaluation.episode_counts import MASK, EpisodeCounts
+from fcp.evaluation.episode_counts import MASK, EpisodeCounts, EpisodeId
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -123,16 +124,24 @@ def _percentiles(values: np.ndarray) -> Interval:
     return float(low), float(high)
 
 
+def check_same_episodes(ours: Sequence[EpisodeId], theirs: Sequence[EpisodeId]) -> None:
+    """Refuse a comparison of models that were not asked the same.
+
+    Raises:
+        FcpError: a run, an episode or their order differs.
+    """
+    if tuple(ours) != tuple(theirs):
+        raise FcpError(
+            f"comparison: these {len(ours)} episodes are not the other model's {len(theirs)}; "
+            "score both with the same folds, shots and seeds, or the same episode file"
+        )
+
+
 def _check_pairs(ours: EpisodeCounts, theirs: EpisodeCounts, kind: str) -> None:
     for table in (ours, theirs):
         if kind not in table.counts:
             raise FcpError(f"kind: expected one of {', '.join(table.counts)}, got {kind!r}")
-    if ours.ids != theirs.ids:
-        raise FcpError(
-            f"comparison: the {len(ours.ids)} episodes of one model are not the "
-            f"{len(theirs.ids)} of the other; score both with the same fold, shots and seed, or "
-            "the same episode file"
-        )
-    truths = [table.counts[kind][:, [0, 2]].sum(axis=1) for table in (ours, theirs)]
-    if not np.array_equal(*truths):
+    check_same_episodes(ours.ids, theirs.ids)
+    true, other = (table.counts[kind][:, [0, 2]].sum(axis=1) for table in (ours, theirs))
+    if not np.array_equal(true, other):
         raise FcpError("comparison: the same episodes have other masks; score both on one data set")

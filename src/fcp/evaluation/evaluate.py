@@ -21,7 +21,7 @@ from fcp.data.episodes import EpisodeSpec
 from fcp.data.transforms import logits_to_size, mask_to_square
 from fcp.errors import FcpError
 from fcp.evaluation.episode_counts import MASK as MASK  # predictors name their map by it
-from fcp.evaluation.episode_counts import ORIGINAL, EpisodeCounts, Run, identify
+from fcp.evaluation.episode_counts import ORIGINAL, EpisodeCounts, EpisodeId, Run, identify
 from fcp.evaluation.metrics import Counts, Scores, count_pixels
 
 COMPARISON_SIZE = 512
@@ -133,7 +133,7 @@ def evaluate_runs(
     if not runs or not all(runs.values()):
         raise FcpError("episodes: expected at least one")
     started = time.perf_counter()
-    asked = [(run, spec) for run, episodes in runs.items() for spec in episodes]
+    asked = _line_up(runs)
     counted: dict[int, dict[str, Counts]] = {}
     # Neighbours that share a class and a query make caches work.
     ordered = sorted(range(len(asked)), key=lambda i: (asked[i][1].class_id, asked[i][1].query))
@@ -141,9 +141,37 @@ def evaluate_runs(
         counted[index] = _count_episode(predictor, dataset, asked[index][1], image_size)
         if progress is not None:
             progress(done, len(asked))
+    rows = [counted[index] for index in range(len(asked))]
     return EvaluationResult(
-        counts=_tabulate(dataset, asked, counted), seconds=time.perf_counter() - started
+        counts=EpisodeCounts(
+            ids=episode_ids(dataset, runs),
+            counts={
+                kind: np.array([astuple(row[kind]) for row in rows], dtype=np.int64)
+                for kind in rows[0]
+            },
+        ),
+        seconds=time.perf_counter() - started,
     )
+
+
+def episode_ids(
+    dataset: FewShotDataset, runs: Mapping[Run, Sequence[EpisodeSpec]]
+) -> tuple[EpisodeId, ...]:
+    """Name all episodes, in the order in which ``evaluate_runs`` returns their counts.
+
+    That order is by run, class, query and supports, whatever the order they are given in.
+    """
+    return tuple(
+        identify(spec, dataset.classes[spec.class_id], run) for run, spec in _line_up(runs)
+    )
+
+
+def _line_up(runs: Mapping[Run, Sequence[EpisodeSpec]]) -> list[tuple[Run, EpisodeSpec]]:
+    return [
+        (run, spec)
+        for run, episodes in runs.items()
+        for spec in sorted(episodes, key=lambda s: (s.class_id, s.query, s.supports))
+    ]
 
 
 def _count_episode(
@@ -155,31 +183,6 @@ def _count_episode(
     truth = Truth(dataset.class_mask(spec.query, spec.class_id), dataset.ignored(spec.query))
     counts = {kind: count_at_square(probabilities, truth) for kind, probabilities in maps.items()}
     return {ORIGINAL: count_at_original(maps[MASK], truth), **counts}
-
-
-def _tabulate(
-    dataset: FewShotDataset,
-    asked: Sequence[tuple[Run, EpisodeSpec]],
-    counted: Mapping[int, Mapping[str, Counts]],
-) -> EpisodeCounts:
-    """Line the episodes up in an order that does not depend on the one they were asked in."""
-    first = {run: place for place, run in enumerate(dict.fromkeys(run for run, _ in asked))}
-
-    def place(index: int) -> tuple[int, int, str, tuple[str, ...]]:
-        run, spec = asked[index]
-        return first[run], spec.class_id, spec.query, spec.supports
-
-    rows = sorted(counted, key=place)
-    return EpisodeCounts(
-        ids=tuple(
-            identify(spec, dataset.classes[spec.class_id], run)
-            for run, spec in (asked[index] for index in rows)
-        ),
-        counts={
-            kind: np.array([astuple(counted[index][kind]) for index in rows], dtype=np.int64)
-            for kind in counted[0]
-        },
-    )
 
 
 def count_at_square(probabilities: Tensor, truth: Truth) -> Counts:
