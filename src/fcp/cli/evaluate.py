@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import Progress, TaskID
 
 from fcp.cli.options import DataRootOption, DeviceOption, ModelOption
 from fcp.cli.progress import progress_bar
@@ -248,12 +250,16 @@ def _run(
                     data,
                     of_fold,
                     image_size=predictor.model.config.image_size,
-                    progress=lambda done, _, task=task: bar.update(task, completed=done),
+                    progress=partial(_advance, bar, task),
                 )
             )
     return EvaluationResult(
         join([part.counts for part in parts]), sum(part.seconds for part in parts)
     )
+
+
+def _advance(bar: Progress, task: TaskID, done: int, _: int) -> None:
+    bar.update(task, completed=done)
 
 
 def _load_predictor(model: str, device: str) -> FCPPredictor:
