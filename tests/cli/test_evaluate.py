@@ -1,17 +1,25 @@
 """`fcp evaluate` on a data set made for the test: the report's keys, and its reproducibility."""
 
 import json
+import re
+import shutil
 
 import pytest
 from typer.testing import CliRunner
 
 from fcp.cli.main import app
+from fcp.data.episodes import sample_episodes, save_episodes
+from fcp.data.lists import val_lists
+from fcp.data.pascal import PascalVOC
+from fcp.evaluation.episode_counts import load_counts
+from fcp.evaluation.predictor import FCPPredictor
 
 
 @pytest.fixture
 def run(mini_voc, model_folder, tmp_path):
-    def run(*more, name="report.json", root=mini_voc):
-        fixed = ["--data-root", root, "--model", model_folder, "--device", "cpu", "--fold", 0]
+    def run(*more, name="report.json", root=mini_voc, fold=0):
+        fixed = ["--data-root", root, "--model", model_folder, "--device", "cpu"]
+        fixed += [] if fold is None else ["--fold", fold]
         arguments = ["evaluate", *fixed, "--out", tmp_path / name, *more]
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
@@ -55,5 +63,134 @@ def test_bad_places_are_refused(run, more, message):
 
 
 def test_impossible_numbers_are_usage_errors(run):
-    assert run("--fold", 4).exit_code == 2
     assert run("--shots", 0).exit_code == 2
+    assert run("--seeds", 0).exit_code == 2
+    assert run("--episodes", 0).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("fold", "more", "message"),
+    [
+        (4, (), "fold: expected 0 … 3, got 4"),
+        ("all", (), "--fold: expected a number"),
+        ("1,1", (), "names a fold twice"),
+        (None, (), "has folds; say which one"),
+        (1, ("--shots", 9), "fold 1: class 'bus': 9 supports are asked"),
+        (0, ("--benchmark", "cityscapes"), "benchmark: expected one of pascal5i"),
+    ],
+)
+def test_impossible_wishes_are_refused(run, fold, more, message):
+    done = run(*more, fold=fold)
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_fold_without_pictures_is_named(run, mini_voc, tmp_path):
+    shutil.copytree(mini_voc, tmp_path / "data")
+    listed = tmp_path / "data/VOC2012/ImageSets/Segmentation/val.txt"
+    listed.write_text("val_01_0\nval_01_1\n")
+    done = run(root=tmp_path / "data", fold=2)
+    assert done.exit_code == 1
+    assert "fold 2: no picture is listed" in done.stderr
+
+
+def test_folds_and_seeds_have_their_runs_and_their_mean(run, tmp_path):
+    more = ("--episodes", 4, "--seeds", 2, "--seed", 3, "--save-episode-scores", tmp_path / "s.csv")
+    done = run(*more, fold="0,2")
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    cards = [single["protocol"] for single in report["runs"]]
+    assert [(card["fold"], card["seed"]) for card in cards] == [(0, 3), (0, 4), (2, 3), (2, 4)]
+    assert report["episodes"] == 16
+    assert report["miou"] == pytest.approx(sum(single["miou"] for single in report["runs"]) / 4)
+    assert set(report["miou_by_seed"]) == {"3", "4"}
+    assert load_counts(tmp_path / "s.csv").scores("mask").miou == report["miou"]
+
+    alone = run("--episodes", 4, "--seed", 4, fold=2, name="alone.json")
+    assert alone.exit_code == 0, alone.output
+    single = json.loads((tmp_path / "alone.json").read_text())
+    assert single.pop("seconds") > 0
+    assert single == report["runs"][3]
+
+
+def test_each_fold_can_have_its_model(run, model_folder, tmp_path):
+    for fold in (0, 2):
+        shutil.copytree(model_folder, tmp_path / f"m{fold}")
+        (tmp_path / f"m{fold}" / "recipe.json").write_text(json.dumps({"fold": fold}))
+    done = run("--episodes", 2, "--model", tmp_path / "m{fold}", fold="0,2")
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["protocol"]["training_lists"] == ["filtered, fold 0", "filtered, fold 2"]
+
+
+def test_all_seeds_share_what_the_encoders_saw(run, monkeypatch):
+    made = []
+    original = FCPPredictor.__init__
+    monkeypatch.setattr(
+        FCPPredictor, "__init__", lambda self, *a, **k: made.append(self) or original(self, *a, **k)
+    )
+    assert run("--episodes", 2, "--seeds", 3, fold="0,2").exit_code == 0
+    assert len(made) == 1
+
+
+def freeze(mini_voc, file, fold=0, shots=2):
+    lists = val_lists(PascalVOC(mini_voc), fold)
+    return save_episodes(file, sample_episodes(lists, shots=shots, episodes=5, seed=8))
+
+
+def test_an_episode_file_is_run_exactly(run, mini_voc, tmp_path):
+    digest = freeze(mini_voc, tmp_path / "e.json")
+    done = run("--episodes-file", tmp_path / "e.json", "--shots", 2)
+    assert done.exit_code == 0, done.output
+    from_file = json.loads((tmp_path / "report.json").read_text())
+    assert from_file["protocol"]["episode_sha256"] == digest
+    assert (from_file["protocol"]["shots"], from_file["protocol"]["seed"]) == (2, None)
+    assert run("--shots", 2, "--episodes", 5, "--seed", 8, name="s.json").exit_code == 0
+    drawn = json.loads((tmp_path / "s.json").read_text())
+    assert drawn["protocol"]["episode_sha256"] == digest
+    for name in ("miou", "miou_interval", "class_iou", "pseudo_masks", "resolution_original"):
+        assert drawn[name] == from_file[name]
+
+
+@pytest.mark.parametrize(
+    ("fold", "more", "message"),
+    [
+        (0, ("--seed", 0), "--seed: .*e.json says which episodes are run"),
+        (0, ("--seeds", 2), "--seeds: .*leave it out"),
+        (0, ("--episodes", 5), "--episodes: .*leave it out"),
+        (0, ("--shots", 1), "entry 0 .*: 2 supports, expected 1"),
+        (1, (), r"entry 0 .*: class \d \(.*\) is none that fold 1 of PASCAL-5i .* tests"),
+        ("0,1", (), "the episodes of one fold"),
+    ],
+)
+def test_an_episode_file_must_agree_with_the_rest(run, mini_voc, tmp_path, fold, more, message):
+    freeze(mini_voc, tmp_path / "e.json")
+    done = run("--episodes-file", tmp_path / "e.json", *more, fold=fold)
+    assert done.exit_code == 1
+    assert re.search(message, done.stderr)
+    assert not (tmp_path / "report.json").exists()
+
+
+def test_episodes_of_another_data_set_are_refused(run, mini_voc, tmp_path):
+    freeze(mini_voc, tmp_path / "e.json")
+    text = (tmp_path / "e.json").read_text()
+    (tmp_path / "e.json").write_text(text.replace("val_01_2", "COCO_val2014_42"))
+    done = run("--episodes-file", tmp_path / "e.json")
+    assert done.exit_code == 1
+    assert "COCO_val2014_42 is no val picture of PASCAL-5i" in done.stderr
+
+
+def test_two_models_are_compared_on_the_same_episodes(run, tmp_path):
+    scores = ("--episodes", 6, "--save-episode-scores", tmp_path / "s.csv")
+    assert run(*scores).exit_code == 0
+    done = run("--episodes", 6, "--compare-with", tmp_path / "s.csv")
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["comparison"]["miou_difference"] == 0
+    assert "+0.0 (+0.0 … +0.0) against the other model" in done.stdout
+    for more in (("--episodes", 7), ("--episodes", 6, "--seed", 1)):
+        refused = run(*more, "--compare-with", tmp_path / "s.csv", name="no.json")
+        assert refused.exit_code == 1
+        assert "are not the other model's 6" in refused.stderr
+        assert not (tmp_path / "no.json").exists()

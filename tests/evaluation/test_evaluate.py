@@ -10,11 +10,14 @@ from fcp.data.episodes import EpisodeSpec, sample_episodes
 from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
+from fcp.evaluation.episode_counts import Run
 from fcp.evaluation.evaluate import (
     Truth,
     count_at_original,
     count_at_square,
+    episode_ids,
     evaluate,
+    evaluate_runs,
 )
 from fcp.evaluation.metrics import Counts
 
@@ -83,6 +86,53 @@ def test_order_of_episodes_changes_nothing(data, episodes):
     other = evaluate(guess, data, episodes[::-1], image_size=64)
     assert one.square == other.square
     assert one.original == other.original
+
+
+def test_counts_of_each_episode_are_kept(data, episodes):
+    result = evaluate(guess, data, episodes[::-1], image_size=64)
+    assert result.counts.ids == episode_ids(data, {Run(): episodes})
+    assert list(result.counts.counts) == ["original", "mask", "attention"]
+    pixels = result.counts.counts["mask"].sum(axis=1)
+    ignored = np.floor(512 / 72)  # of 512 rows, 7 show the last of 72
+    assert set(pixels) <= {512 * (512 - ignored), 512 * (512 - ignored - 1)}
+    alone = evaluate(guess, data, episodes[5:6], image_size=64)
+    row = result.counts.ids.index(alone.counts.ids[0])
+    np.testing.assert_array_equal(alone.counts.counts["mask"][0], result.counts.counts["mask"][row])
+
+
+def test_runs_together_are_the_runs_alone(shapes):
+    lists = val_lists(shapes, None)
+    runs = {Run(None, s): sample_episodes(lists, shots=2, episodes=9, seed=s) for s in (3, 1)}
+    asked = []
+
+    def look(supports, query):
+        asked.append((supports[0].class_id, query.id))
+        return guess(supports, query)
+
+    together = evaluate_runs(look, shapes, runs, image_size=16)
+    assert asked == sorted(asked)  # all seeds side by side, so that caches work
+    assert together.episodes == 18
+    assert list(together.counts.runs()) == [Run(None, 3), Run(None, 1)]
+    for run, rows in together.counts.runs().items():
+        alone = evaluate(guess, shapes, runs[run], image_size=16)
+        assert together.counts.take(rows).scores("mask") == alone.square
+        assert together.counts.take(rows).scores("attention") == alone.pseudo_masks["attention"]
+
+
+def test_absent_classes_and_empty_predictions(shapes):
+    discs = [
+        EpisodeSpec(query, ("disc3",), class_id)
+        for query in ("disc0", "disc1")
+        for class_id in (3, 8)  # no bar is there
+    ]
+    found = evaluate(lambda *_: {"mask": torch.zeros(4, 4)}, shapes, discs, image_size=16)
+    assert found.original.class_iou == {"disc": 0, "bar": 1}
+    assert (found.original.precision, found.original.recall) == (0, 0)
+    everything = evaluate(lambda *_: {"mask": torch.ones(4, 4)}, shapes, discs[::2], image_size=16)
+    (row,) = {tuple(counts) for counts in everything.counts.counts["original"]}
+    area = shapes.class_mask("disc0", 3).sum()
+    assert row == (area, 30 * 39 - area, 0, 0)
+    assert list(everything.original.class_iou) == ["disc"]
 
 
 def test_the_truth_scores_one(data, episodes):

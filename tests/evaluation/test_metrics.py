@@ -5,9 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix, jaccard_score, precision_score, recall_score
 from torchmetrics.classification import BinaryJaccardIndex, BinaryPrecision, BinaryRecall
 
-from fcp.evaluation.metrics import Counts, ScoreBoard, count_pixels
+from fcp.evaluation.metrics import Counts, ScoreBoard, count_pixels, mean_scores
 
 
 @given(seed=st.integers(0, 1000), share=st.floats(0.1, 0.9))
@@ -40,6 +41,35 @@ def test_empty_cases():
     blank = torch.zeros(2, 3, dtype=torch.bool)
     assert count_pixels(blank, blank) == Counts(tn=6)
     assert count_pixels(~blank, blank, blank) == Counts()
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "valid"),
+    [
+        ("1100", "1010", "1111"),
+        ("0000", "1010", "1111"),  # nothing found
+        ("1111", "1010", "1111"),  # all found
+        ("1100", "0000", "1111"),  # nothing there
+        ("1100", "1100", "0011"),  # all of it ignored
+        ("1100", "1010", "0110"),
+    ],
+)
+def test_odd_cases_agree_with_scikit_learn(prediction, target, valid):
+    p, t, v = (torch.tensor([[c == "1" for c in text]]) for text in (prediction, target, valid))
+    counts = count_pixels(p, t, v)
+    true, found = t[v].numpy(), p[v].numpy()
+    assert counts.iou == jaccard_score(true, found, zero_division=1)
+    assert counts.background.iou == jaccard_score(~true, ~found, zero_division=1)
+    assert counts.precision == precision_score(true, found, zero_division=0)
+    assert counts.recall == recall_score(true, found, zero_division=0)
+    tn, fp, fn, tp = confusion_matrix(true, found, labels=[False, True]).ravel()
+    assert counts == Counts(tp, fp, fn, tn)
+
+
+def test_a_mean_over_runs_leaves_out_classes_that_a_run_did_not_draw():
+    scores = mean_scores([board(*EPISODES).compute(), board(EPISODES[2]).compute()])
+    assert scores.class_iou == {"cat": 90 / 110, "dog": 0.5}
+    assert scores.miou == pytest.approx(((90 / 110 + 0.5) / 2 + 0.5) / 2)
 
 
 def board(*episodes):

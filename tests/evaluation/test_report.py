@@ -4,30 +4,40 @@ import hashlib
 import json
 from dataclasses import fields
 
+import numpy as np
 import pytest
 
 from fcp.errors import FcpError
+from fcp.evaluation.bootstrap import compare
+from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeId, Run
 from fcp.evaluation.evaluate import EvaluationResult
-from fcp.evaluation.metrics import Counts, ScoreBoard
-from fcp.evaluation.report import ProtocolCard, code_version, make_card, write_report
+from fcp.evaluation.report import ProtocolCard, code_version, make_card, to_json, write_report
+
+
+def card_of(data, folder, run, **more):
+    return make_card(data, run, shots=5, episode_sha256="e" * 64, model_folder=folder, **more)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    return tmp_path
 
 
 @pytest.fixture
 def result():
-    board = ScoreBoard()
-    board.add("cat", Counts(tp=3, fp=1, fn=0, tn=6))
-    scores = board.compute()
-    return EvaluationResult(
-        square=scores, original=scores, pseudo_masks={"attention": scores}, episodes=1, seconds=2.5
-    )
+    counts = np.array([[3, 1, 0, 6]])
+    kinds = {"mask": counts, "original": counts, "attention": counts}
+    table = EpisodeCounts((EpisodeId(Run(1, 3), "0", "q", "cat"),), kinds)
+    return EvaluationResult(table, seconds=2.5)
 
 
-def test_report_has_its_keys_and_its_card(tmp_path, result):
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
-    card = make_card(fold=1, shots=5, seed=3, episode_sha256="e" * 64, model_folder=tmp_path)
-    write_report(tmp_path / "r.json", result, card)
-    report = json.loads((tmp_path / "r.json").read_text())
+def test_report_has_its_keys_and_its_card(folder, shapes, result):
+    run = Run(1, 3)
+    write_report(folder / "r.json", result, {run: card_of(shapes, folder, run)})
+    report = json.loads((folder / "r.json").read_text())
     assert report["miou"] == 0.75
+    assert report["miou_interval"] == [0.75, 0.75]
     assert report["fb_iou"] == pytest.approx((0.75 + 6 / 7) / 2)
     assert report["class_iou"] == {"cat": 0.75}
     assert report["mean_episode_iou"] == 0.75
@@ -35,6 +45,8 @@ def test_report_has_its_keys_and_its_card(tmp_path, result):
     assert report["seconds"] == 2.5
     assert report["resolution_original"]["miou"] == 0.75
     assert report["pseudo_masks"]["attention"]["recall"] == 1
+    assert report["pseudo_masks"]["attention"]["miou_interval"] == [0.75, 0.75]
+    assert {"runs", "comparison", "miou_spread"}.isdisjoint(report)
     assert set(report["protocol"]) == {field.name for field in fields(ProtocolCard)}
     assert report["protocol"]["checkpoint_sha256"] == hashlib.sha256(b"weights").hexdigest()
     for name, value in {"fold": 1, "shots": 5, "seed": 3, "episode_sha256": "e" * 64}.items():
@@ -42,21 +54,62 @@ def test_report_has_its_keys_and_its_card(tmp_path, result):
     assert all(value not in ("", None) for value in report["protocol"].values())
 
 
-def test_a_model_without_weights_is_named(tmp_path):
+def test_card_is_the_data_sets(folder, shapes):
+    card = card_of(shapes, folder, Run(None, 0), sampler="by dice")
+    assert (card.data_set, card.fold, card.sampler) == ("Shapes", None, "by dice")
+    assert "at least 10 px" in card.list_rule
+    from_file = card_of(shapes, folder, Run(None))
+    assert from_file.seed is None
+    assert from_file.list_rule == from_file.sampler == "as the episode file has them"
+
+
+def test_several_runs_have_their_mean_spread_and_reports(folder, shapes, make_table):
+    runs = [Run(fold, seed) for fold in (0, 1) for seed in (4, 5)]
+    table = make_table(runs)
+    cards = {run: card_of(shapes, folder, run) for run in runs}
+    report = to_json(EvaluationResult(table, seconds=1), cards)
+    mious = [table.take(rows).scores("mask").miou for rows in table.runs().values()]
+    assert [run["miou"] for run in report["runs"]] == pytest.approx(mious)
+    assert [run["episodes"] for run in report["runs"]] == [30] * 4
+    assert report["episodes"] == 120
+    assert report["miou"] == pytest.approx(np.mean(mious))
+    assert report["miou_interval"][0] < report["miou"] < report["miou_interval"][1]
+    folds, seeds = np.reshape(mious, (2, 2)).mean(axis=1), np.reshape(mious, (2, 2)).mean(axis=0)
+    assert report["miou_by_fold"] == pytest.approx({"0": folds[0], "1": folds[1]})
+    assert report["miou_by_seed"] == pytest.approx({"4": seeds[0], "5": seeds[1]})
+    assert report["miou_spread"] == pytest.approx(np.std(seeds, ddof=1))
+    card = report["protocol"]
+    assert (card["fold"], card["seed"], card["shots"]) == ([0, 1], [4, 5], 5)
+    assert report["runs"][2]["protocol"]["fold"] == 1
+    one_seed = to_json(
+        EvaluationResult(make_table(runs[::2]), seconds=1), {run: cards[run] for run in runs[::2]}
+    )
+    assert one_seed["miou_spread"] is None
+
+
+def test_comparison_is_in_the_report(folder, shapes, result):
+    cards = {Run(1, 3): card_of(shapes, folder, Run(1, 3))}
+    report = to_json(result, cards, compare(result.counts, result.counts))
+    assert report["comparison"] == {
+        "miou_difference": 0,
+        "miou_difference_interval": (0, 0),
+        "episodes": 1,
+    }
+
+
+def test_a_model_without_weights_is_named(tmp_path, shapes):
     with pytest.raises(FcpError, match=r"model\.safetensors: cannot be read"):
-        make_card(fold=0, shots=1, seed=0, episode_sha256="", model_folder=tmp_path)
+        card_of(shapes, tmp_path, Run(0, 0))
 
 
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [('{"fold": 3}', "filtered, fold 3"), ('{"fold": null}', "all classes"), (None, "unknown")],
 )
-def test_the_card_says_what_the_model_was_trained_on(tmp_path, recipe, said):
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
+def test_the_card_says_what_the_model_was_trained_on(folder, shapes, recipe, said):
     if recipe is not None:
-        (tmp_path / "recipe.json").write_text(recipe)
-    card = make_card(fold=3, shots=1, seed=0, episode_sha256="", model_folder=tmp_path)
-    assert card.training_lists == said
+        (folder / "recipe.json").write_text(recipe)
+    assert card_of(shapes, folder, Run(3, 0)).training_lists == said
 
 
 def test_code_version_is_stable():

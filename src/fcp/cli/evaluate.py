@@ -2,80 +2,288 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import Progress, TaskID
 
 from fcp.cli.options import DataRootOption, DeviceOption, ModelOption
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
 
 if TYPE_CHECKING:
+    from fcp.data.dataset import FewShotDataset
     from fcp.data.episodes import EpisodeSpec
-    from fcp.data.pascal import PascalVOC
+    from fcp.evaluation.bootstrap import Comparison
+    from fcp.evaluation.episode_counts import EpisodeId, Run
     from fcp.evaluation.evaluate import EvaluationResult
-    from fcp.segmenter import FewShotSegmenter
+    from fcp.evaluation.predictor import FCPPredictor
+    from fcp.evaluation.report import ProtocolCard
+
+    Runs = dict[Run, tuple[EpisodeSpec, ...]]
+
+EPISODES = 1000
+
+BenchmarkOption = Annotated[
+    str, typer.Option(help="pascal5i, coco20i, fss1000 or folder.", metavar="NAME")
+]
+FoldOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose novel classes are tested; 0,1,2,3 takes the mean of these folds.",
+        metavar="FOLD[,FOLD…]",
+    ),
+]
+ShotsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Examples of each episode; 1, or as in the file.", show_default=False),
+]
+EpisodesOption = Annotated[
+    int | None, typer.Option(min=1, help=f"How many a run; {EPISODES}.", show_default=False)
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="What the episodes are drawn with; 0.", show_default=False),
+]
+SeedsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Runs, with the seeds from --seed on; 1.", show_default=False),
+]
+EpisodesFileOption = Annotated[
+    Path | None, typer.Option(help="Run exactly these episodes.", metavar="FILE.json")
+]
+ScoresOption = Annotated[
+    Path | None, typer.Option(help="Write each episode's counts.", metavar="FILE.csv")
+]
+CompareOption = Annotated[
+    Path | None,
+    typer.Option(help="Another model's episode scores: report the difference.", metavar="FILE.csv"),
+]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Which episodes are asked for, as the user said it; None where nothing was said."""
+
+    shots: int | None
+    episodes: int | None
+    seed: int | None
+    seeds: int | None
+    file: Path | None
 
 
 def evaluate(
     *,
     data_root: DataRootOption,
-    fold: Annotated[int, typer.Option(min=0, max=3, help="Whose novel classes are tested.")],
     out: Annotated[Path, typer.Option(help="The report to write.", metavar="FILE.json")],
-    benchmark: Annotated[Literal["pascal5i"], typer.Option(help="Which benchmark.")] = "pascal5i",
-    shots: Annotated[int, typer.Option(min=1, help="Examples of each episode.")] = 1,
+    fold: FoldOption = None,
+    benchmark: BenchmarkOption = "pascal5i",
+    shots: ShotsOption = None,
     model: ModelOption = "tiny",
     device: DeviceOption = "auto",
-    episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="What the episodes are drawn with.")] = 0,
+    episodes: EpisodesOption = None,
+    seed: SeedOption = None,
+    seeds: SeedsOption = None,
+    episodes_file: EpisodesFileOption = None,
+    save_episode_scores: ScoresOption = None,
+    compare_with: CompareOption = None,
 ) -> None:
     """Score a model on a benchmark.
 
-    The report holds miou, fb_iou, class_iou, episodes and protocol, the card that says exactly
-    what was tested; also the scores at the photos' own size and those of both pseudo masks.
+    The report holds miou and its interval, fb_iou, class_iou, episodes and protocol, the card that
+    says exactly what was tested; also the scores at the photos' own size and those of both pseudo
+    masks. With several folds or seeds it has each run's too. {fold} in --model is the fold.
 
     \b
-    Example:
+    Examples:
       fcp evaluate --data-root data --fold 1 --shots 1 --model runs/tiny --out fold1.json
+      fcp evaluate --data-root data --fold 0,1,2,3 --seeds 3 --model 'runs/f{fold}' --out all.json
     """  # noqa: D301  (\b keeps the lines)
-    from fcp.data.episodes import episodes_hash, sample_episodes
-    from fcp.data.lists import val_lists
-    from fcp.data.pascal import PascalVOC
-    from fcp.evaluation.report import make_card, write_report
-    from fcp.segmenter import FewShotSegmenter, find_model
+    from fcp.data.benchmarks import open_benchmark
+    from fcp.evaluation.bootstrap import compare
+    from fcp.evaluation.episode_counts import load_counts, save_counts
+    from fcp.evaluation.report import write_report
 
-    if not out.parent.is_dir():
-        raise FcpError(f"{out}: there is no folder {out.parent}; make it first")
-    data = PascalVOC(data_root)
-    drawn = sample_episodes(val_lists(data, fold), shots=shots, episodes=episodes, seed=seed)
-    card = make_card(
-        fold=fold,
-        shots=shots,
-        seed=seed,
-        episode_sha256=episodes_hash(drawn),
-        model_folder=find_model(model),
-    )
-    result = _run(FewShotSegmenter.from_pretrained(model, device=device), data, drawn)
-    write_report(out, result, card)
-    typer.echo(
-        f"mIoU {100 * result.square.miou:.1f}, FB-IoU {100 * result.square.fb_iou:.1f}: {out}"
-    )
+    for file in (out, save_episode_scores):
+        if file is not None and not file.parent.is_dir():
+            raise FcpError(f"{file}: there is no folder {file.parent}; make it first")
+    data = open_benchmark(benchmark, data_root)
+    asked = _Asked(shots, episodes, seed, seeds, episodes_file)
+    runs = {number: _draw(data, number, asked) for number in _parse_folds(fold, asked)}
+    other = None if compare_with is None else load_counts(compare_with)
+    if other is not None:
+        _check_comparable(data, runs, other.ids)
+    cards = _make_cards(data, runs, model, episodes_file)
+    result = _run(data, runs, model, device)
+    if save_episode_scores is not None:
+        save_counts(save_episode_scores, result.counts)
+    comparison = None if other is None else compare(result.counts, other)
+    write_report(out, result, cards, comparison)
+    _say(result, comparison, out)
+
+
+def _parse_folds(text: str | None, asked: _Asked) -> list[int | None]:
+    """Read ``1`` or ``0,1,2,3``; None is a benchmark without folds."""
+    if text is None:
+        return [None]
+    try:
+        folds = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise FcpError(
+            f"--fold: expected a number, or several as in 0,1,2,3, got {text!r}"
+        ) from None
+    if len(set(folds)) < len(folds):
+        raise FcpError(f"--fold: {text} names a fold twice")
+    if asked.file is not None and len(folds) > 1:
+        raise FcpError("--episodes-file: holds the episodes of one fold; give a single --fold")
+    return [*folds]
+
+
+def _draw(data: FewShotDataset, fold: int | None, asked: _Asked) -> Runs:
+    """Draw or read the episodes of one fold: one run a seed, or the file's."""
+    from fcp.data.episodes import sample_episodes
+    from fcp.data.lists import val_lists
+    from fcp.evaluation.episode_counts import Run
+
+    if not data.novel(fold):
+        raise FcpError(f"--fold: {data.title} has folds; say which one, such as --fold 0")
+    if asked.file is not None:
+        return {Run(fold): _read_episodes(data, fold, asked, asked.file)}
+    lists, first = val_lists(data, fold), asked.seed or 0
+    try:
+        return {
+            Run(fold, seed): sample_episodes(
+                lists, shots=asked.shots or 1, episodes=asked.episodes or EPISODES, seed=seed
+            )
+            for seed in range(first, first + (asked.seeds or 1))
+        }
+    except FcpError as error:
+        raise FcpError(f"{'all classes' if fold is None else f'fold {fold}'}: {error}") from error
+
+
+def _read_episodes(
+    data: FewShotDataset, fold: int | None, asked: _Asked, file: Path
+) -> tuple[EpisodeSpec, ...]:
+    """Read an episode file and hold it against the fold and against what else was asked."""
+    from fcp.data.episodes import load_episodes
+
+    for option in ("episodes", "seed", "seeds"):
+        if getattr(asked, option) is not None:
+            raise FcpError(f"--{option}: {file} says which episodes are run; leave it out")
+    specs = load_episodes(file)
+    if not specs:
+        raise FcpError(f"{file}: has no episodes")
+    novel, pictures = set(data.novel(fold)), set(data.ids("val"))
+    shots = asked.shots or len(specs[0].supports)
+    for index, spec in enumerate(specs):
+        where = f"{file}: entry {index} (query {spec.query})"
+        if spec.class_id not in novel:
+            name = data.classes.get(spec.class_id, "unknown")
+            raise FcpError(
+                f"{where}: class {spec.class_id} ({name}) is none that fold {fold} of "
+                f"{data.title} tests; choose the fold or benchmark that the file was made for"
+            )
+        if len(spec.supports) != shots:
+            raise FcpError(f"{where}: {len(spec.supports)} supports, expected {shots}")
+        for picture in {spec.query, *spec.supports} - pictures:
+            raise FcpError(f"{where}: {picture} is no val picture of {data.title} here")
+    return specs
+
+
+def _check_comparable(
+    data: FewShotDataset, runs: Mapping[int | None, Runs], theirs: tuple[EpisodeId, ...]
+) -> None:
+    """Find out before hours of work that a comparison would not be one."""
+    from fcp.evaluation.bootstrap import check_same_episodes
+    from fcp.evaluation.evaluate import episode_ids
+
+    ours = [episode for of_fold in runs.values() for episode in episode_ids(data, of_fold)]
+    check_same_episodes(ours, theirs)
+
+
+def _make_cards(
+    data: FewShotDataset, runs: Mapping[int | None, Runs], model: str, file: Path | None
+) -> dict[Run, ProtocolCard]:
+    from fcp.data.episodes import episodes_hash
+    from fcp.evaluation.report import make_card
+    from fcp.files import sha256_of
+    from fcp.segmenter import find_model
+
+    return {
+        run: make_card(
+            data,
+            run,
+            shots=len(specs[0].supports),
+            episode_sha256=episodes_hash(specs) if file is None else sha256_of(file),
+            model_folder=find_model(_of_fold(model, fold)),
+        )
+        for fold, of_fold in runs.items()
+        for run, specs in of_fold.items()
+    }
 
 
 def _run(
-    segmenter: FewShotSegmenter, data: PascalVOC, episodes: tuple[EpisodeSpec, ...]
+    data: FewShotDataset, runs: Mapping[int | None, Runs], model: str, device: str
 ) -> EvaluationResult:
-    from fcp.evaluation.evaluate import evaluate as run_evaluation
-    from fcp.evaluation.predictor import FCPPredictor
+    """Run fold after fold; all seeds of a fold together, so that each picture is encoded once."""
+    from fcp.evaluation.episode_counts import join
+    from fcp.evaluation.evaluate import EvaluationResult, evaluate_runs
 
-    size = segmenter.model.config.image_size
+    parts: list[EvaluationResult] = []
+    loaded, predictor = "", None
     with progress_bar("episode") as bar:
-        task = bar.add_task("evaluating", total=len(episodes))
-        return run_evaluation(
-            FCPPredictor(segmenter.model),
-            data,
-            episodes,
-            image_size=size,
-            progress=lambda done, _: bar.update(task, completed=done),
+        for fold, of_fold in runs.items():
+            task = bar.add_task(
+                "evaluating" if fold is None else f"fold {fold}",
+                total=sum(len(specs) for specs in of_fold.values()),
+            )
+            if predictor is None or loaded != _of_fold(model, fold):
+                loaded = _of_fold(model, fold)
+                predictor = _load_predictor(loaded, device)
+            parts.append(
+                evaluate_runs(
+                    predictor,
+                    data,
+                    of_fold,
+                    image_size=predictor.model.config.image_size,
+                    progress=partial(_advance, bar, task),
+                )
+            )
+    return EvaluationResult(
+        join([part.counts for part in parts]), sum(part.seconds for part in parts)
+    )
+
+
+def _advance(bar: Progress, task: TaskID, done: int, _: int) -> None:
+    bar.update(task, completed=done)
+
+
+def _load_predictor(model: str, device: str) -> FCPPredictor:
+    from fcp.evaluation.predictor import FCPPredictor
+    from fcp.segmenter import FewShotSegmenter
+
+    return FCPPredictor(FewShotSegmenter.from_pretrained(model, device=device).model)
+
+
+def _of_fold(model: str, fold: int | None) -> str:
+    return model.replace("{fold}", str(fold))
+
+
+def _say(result: EvaluationResult, comparison: Comparison | None, out: Path) -> None:
+    from fcp.evaluation.bootstrap import miou_interval
+
+    low, high = miou_interval(result.counts)
+    typer.echo(
+        f"mIoU {100 * result.square.miou:.1f} ({100 * low:.1f} … {100 * high:.1f}), "
+        f"FB-IoU {100 * result.square.fb_iou:.1f}: {out}"
+    )
+    if comparison is not None:
+        low, high = comparison.miou_difference_interval
+        typer.echo(
+            f"mIoU {100 * comparison.miou_difference:+.1f} ({100 * low:+.1f} … {100 * high:+.1f}) "
+            "against the other model"
         )

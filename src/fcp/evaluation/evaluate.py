@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -19,11 +20,12 @@ from fcp.data.dataset import Example, FewShotDataset, Picture
 from fcp.data.episodes import EpisodeSpec
 from fcp.data.transforms import logits_to_size, mask_to_square
 from fcp.errors import FcpError
-from fcp.evaluation.metrics import Counts, ScoreBoard, Scores, count_pixels
+from fcp.evaluation.episode_counts import MASK as MASK  # predictors name their map by it
+from fcp.evaluation.episode_counts import ORIGINAL, EpisodeCounts, EpisodeId, Run, identify
+from fcp.evaluation.metrics import Counts, Scores, count_pixels
 
 COMPARISON_SIZE = 512
 THRESHOLD = 0.5
-MASK = "mask"
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,33 @@ class EvaluationResult:
     """What an evaluation found.
 
     Attributes:
-        square: the prediction at 512×512.
-        original: the prediction at the photo's own size.
-        pseudo_masks: name → its scores at 512×512.
-        episodes: how many episodes were run.
+        counts: the pixels of every episode, sorted by run, class and query.
         seconds: wall-clock time of all of them.
     """
 
-    square: Scores
-    original: Scores
-    pseudo_masks: dict[str, Scores]
-    episodes: int
+    counts: EpisodeCounts
     seconds: float
+
+    @property
+    def episodes(self) -> int:
+        """How many episodes were run."""
+        return len(self.counts.ids)
+
+    @cached_property
+    def square(self) -> Scores:
+        """The prediction at 512×512."""
+        return self.counts.scores(MASK)
+
+    @cached_property
+    def original(self) -> Scores:
+        """The prediction at the photo's own size."""
+        return self.counts.scores(ORIGINAL)
+
+    @cached_property
+    def pseudo_masks(self) -> dict[str, Scores]:
+        """Name → its scores at 512×512."""
+        names = [kind for kind in self.counts.counts if kind not in (MASK, ORIGINAL)]
+        return {name: self.counts.scores(name) for name in names}
 
 
 def evaluate(
@@ -89,32 +106,83 @@ def evaluate(
     Raises:
         FcpError: no episodes, or a picture that cannot be read.
     """
-    if not episodes:
+    runs = {Run(): episodes}
+    return evaluate_runs(predictor, dataset, runs, image_size=image_size, progress=progress)
+
+
+def evaluate_runs(
+    predictor: Predictor,
+    dataset: FewShotDataset,
+    runs: Mapping[Run, Sequence[EpisodeSpec]],
+    *,
+    image_size: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> EvaluationResult:
+    """Run the episodes of several draws together, so that they share cached features.
+
+    Args:
+        predictor: what is evaluated.
+        dataset: where the pictures and masks lie.
+        runs: draw → its episodes, at least one.
+        image_size: side of the squares that the predictor is given, px.
+        progress: called after each episode with (done, all).
+
+    Raises:
+        FcpError: a draw without episodes, or a picture that cannot be read.
+    """
+    if not runs or not all(runs.values()):
         raise FcpError("episodes: expected at least one")
     started = time.perf_counter()
-    square: dict[str, ScoreBoard] = {}
-    original = ScoreBoard()
-    # Sums do not mind the order; neighbours that share a class and a query make caches work.
-    ordered = sorted(episodes, key=lambda spec: (spec.class_id, spec.query))
-    for done, spec in enumerate(ordered, start=1):
-        supports = [Example(dataset, id, image_size, spec.class_id) for id in spec.supports]
-        maps = predictor(supports, Picture(dataset, spec.query, image_size))
-        truth = Truth(dataset.class_mask(spec.query, spec.class_id), dataset.ignored(spec.query))
-        name = dataset.classes[spec.class_id]
-        for kind, probabilities in maps.items():
-            counts = count_at_square(probabilities, truth)
-            square.setdefault(kind, ScoreBoard()).add(name, counts)
-        original.add(name, count_at_original(maps[MASK], truth))
+    asked = _line_up(runs)
+    counted: dict[int, dict[str, Counts]] = {}
+    # Neighbours that share a class and a query make caches work.
+    ordered = sorted(range(len(asked)), key=lambda i: (asked[i][1].class_id, asked[i][1].query))
+    for done, index in enumerate(ordered, start=1):
+        counted[index] = _count_episode(predictor, dataset, asked[index][1], image_size)
         if progress is not None:
-            progress(done, len(ordered))
-    scores = {kind: board.compute() for kind, board in square.items()}
+            progress(done, len(asked))
+    rows = [counted[index] for index in range(len(asked))]
     return EvaluationResult(
-        square=scores.pop(MASK),
-        original=original.compute(),
-        pseudo_masks=scores,
-        episodes=len(ordered),
+        counts=EpisodeCounts(
+            ids=episode_ids(dataset, runs),
+            counts={
+                kind: np.array([astuple(row[kind]) for row in rows], dtype=np.int64)
+                for kind in rows[0]
+            },
+        ),
         seconds=time.perf_counter() - started,
     )
+
+
+def episode_ids(
+    dataset: FewShotDataset, runs: Mapping[Run, Sequence[EpisodeSpec]]
+) -> tuple[EpisodeId, ...]:
+    """Name all episodes, in the order in which ``evaluate_runs`` returns their counts.
+
+    That order is by run, class, query and supports, whatever the order they are given in.
+    """
+    return tuple(
+        identify(spec, dataset.classes[spec.class_id], run) for run, spec in _line_up(runs)
+    )
+
+
+def _line_up(runs: Mapping[Run, Sequence[EpisodeSpec]]) -> list[tuple[Run, EpisodeSpec]]:
+    return [
+        (run, spec)
+        for run, episodes in runs.items()
+        for spec in sorted(episodes, key=lambda s: (s.class_id, s.query, s.supports))
+    ]
+
+
+def _count_episode(
+    predictor: Predictor, dataset: FewShotDataset, spec: EpisodeSpec, image_size: int
+) -> dict[str, Counts]:
+    """Ask one episode; kind of mask → its counts."""
+    supports = [Example(dataset, id, image_size, spec.class_id) for id in spec.supports]
+    maps = predictor(supports, Picture(dataset, spec.query, image_size))
+    truth = Truth(dataset.class_mask(spec.query, spec.class_id), dataset.ignored(spec.query))
+    counts = {kind: count_at_square(probabilities, truth) for kind, probabilities in maps.items()}
+    return {ORIGINAL: count_at_original(maps[MASK], truth), **counts}
 
 
 def count_at_square(probabilities: Tensor, truth: Truth) -> Counts:

@@ -6,6 +6,7 @@ classes. The mean of the episodes' own IoUs is another number and has its own na
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -68,6 +69,27 @@ class Scores:
     recall: float
     class_iou: dict[str, float]
     mean_episode_iou: float
+
+
+def mean_scores(runs: Sequence[Scores]) -> Scores:
+    """Return the mean of several runs' scores, as tables do with folds.
+
+    ``class_iou`` has every class that a run drew: its mean over the runs that drew it.
+
+    Args:
+        runs: at least one.
+    """
+    names = dict.fromkeys(name for scores in runs for name in scores.class_iou)
+    return Scores(
+        miou=fmean(scores.miou for scores in runs),
+        fb_iou=fmean(scores.fb_iou for scores in runs),
+        precision=fmean(scores.precision for scores in runs),
+        recall=fmean(scores.recall for scores in runs),
+        class_iou={
+            name: fmean(s.class_iou[name] for s in runs if name in s.class_iou) for name in names
+        },
+        mean_episode_iou=fmean(scores.mean_episode_iou for scores in runs),
+    )
 
 
 def count_pixels(prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> Counts:

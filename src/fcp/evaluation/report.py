@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from fcp.checkpoint import RECIPE_FILE, WEIGHTS_FILE
 from fcp.config import load_json
-from fcp.data.pascal import MIN_PIXELS
+from fcp.data.dataset import FewShotDataset
+from fcp.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Comparison, miou_interval
+from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts, Run
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
 from fcp.files import sha256_of, write_atomically
+
+CLASSIC_SAMPLER = (
+    "classic: query = row (index mod rows), its class among the novel classes with >= 1 px "
+    "in it, supports from the class list without replacement, never the query"
+)
+FROM_FILE = "as the episode file has them"
 
 
 @dataclass(frozen=True)
@@ -21,33 +31,30 @@ class ProtocolCard:
     """What a number depends on; docs/protocol.md says why each line is here.
 
     Attributes:
-        fold: whose novel classes are tested.
+        data_set: its title.
+        fold: whose novel classes are tested; None where there are no folds.
         shots: K, supports of each query.
         seed: that the episodes were drawn with; None where they come from a file.
         episode_sha256: hash of the episodes' file.
         checkpoint_sha256: hash of the model's weights file.
+        list_rule: which pictures are rows of the test.
+        sampler: how the episodes were drawn from them.
         training_lists: how the model's training pictures were chosen, not the test's: "filtered,
             fold 1", "all classes", or "unknown" where the model's folder has no recipe.
         code_version: package version and hash of its source.
     """
 
-    fold: int
+    data_set: str
+    fold: int | None
     shots: int
     seed: int | None
     episode_sha256: str
     checkpoint_sha256: str
-    training_lists: str = "unknown"
-    code_version: str = ""
-    data_set: str = "PASCAL-5i (VOC 2012, masks of VOC 2012 + SBD)"
+    list_rule: str
+    sampler: str
+    training_lists: str
+    code_version: str
     split: str = "val"
-    list_rule: str = (
-        f"listed: a novel class covers at least {MIN_PIXELS} px at original size; the filter on "
-        "novel classes concerns training lists only"
-    )
-    sampler: str = (
-        "classic: query = row (index mod rows), its class among the novel classes with >= 1 px "
-        "in it, supports from the class list without replacement, never the query"
-    )
     resolution: str = (
         f"square{COMPARISON_SIZE}: prediction and nearest-resized mask squashed; "
         "resolution_original: prediction resized to the photo"
@@ -55,34 +62,50 @@ class ProtocolCard:
     ignore_rule: str = "label 255 left out of the query's count, background in a support"
     fusion_rule: str = f"mean of the K mask logits, foreground at probability >= {THRESHOLD}"
     metric: str = "sum of intersections / sum of unions for each class, mean over classes"
+    interval: str = (
+        f"percentile {CONFIDENCE:.0%} of {RESAMPLES} resamples of the episodes, with replacement "
+        "within each run: the chance of the episodes, not of training nor of the pictures"
+    )
 
 
 def make_card(
+    data: FewShotDataset,
+    run: Run,
     *,
-    fold: int,
     shots: int,
-    seed: int | None,
     episode_sha256: str,
     model_folder: Path,
+    sampler: str = CLASSIC_SAMPLER,
 ) -> ProtocolCard:
-    """Fill in the card of an evaluation on PASCAL-5i, hashing the weights and the code.
+    """Fill in the card of one run, hashing the weights and the code.
+
+    Args:
+        data: what is tested.
+        run: its fold and seed; without a seed the episodes come from a file.
+        shots: K.
+        episode_sha256: hash of the episodes' file.
+        model_folder: of the model.
+        sampler: how the episodes were drawn, in words.
 
     Raises:
         FcpError: the model folder has no weights file, or a damaged recipe.
     """
     return ProtocolCard(
-        fold=fold,
+        data_set=data.title,
+        fold=run.fold,
         shots=shots,
-        seed=seed,
+        seed=run.seed,
         episode_sha256=episode_sha256,
         checkpoint_sha256=sha256_of(model_folder / WEIGHTS_FILE),
+        list_rule=FROM_FILE if run.seed is None else _list_rule(data.min_pixels),
+        sampler=FROM_FILE if run.seed is None else sampler,
         training_lists=training_lists(model_folder),
         code_version=code_version(),
     )
 
 
 def training_lists(model_folder: Path) -> str:
-    """Say from a model folder's recipe which of PASCAL-5i's training lists it was trained on.
+    """Say from a model folder's recipe which of its data set's training lists it was trained on.
 
     Raises:
         FcpError: a damaged recipe.
@@ -94,25 +117,95 @@ def training_lists(model_folder: Path) -> str:
     return "all classes" if fold is None else f"filtered, fold {fold}"
 
 
-def to_json(result: EvaluationResult, card: ProtocolCard) -> dict[str, Any]:
-    """Return the report as plain values; scores 0 … 1, the prediction's at 512×512 on top."""
-    return {
-        **asdict(result.square),
-        "episodes": result.episodes,
-        "protocol": asdict(card),
-        "resolution_original": asdict(result.original),
-        "pseudo_masks": {name: asdict(scores) for name, scores in result.pseudo_masks.items()},
-        "seconds": round(result.seconds, 3),
-    }
+def to_json(
+    result: EvaluationResult,
+    cards: Mapping[Run, ProtocolCard],
+    comparison: Comparison | None = None,
+) -> dict[str, Any]:
+    """Return the report as plain values; scores 0 … 1, the prediction's at 512×512 on top.
+
+    With several runs the figures on top are the mean over them, as tables do with folds, the card
+    lists what differs between them, and ``runs`` has a report of each.
+
+    Args:
+        result: of all runs together.
+        cards: run → its card, one for each run of the result.
+        comparison: with another model, where one was made.
+    """
+    counts = result.counts
+    report = _figures(counts, _merge_cards(list(cards.values())))
+    if comparison is not None:
+        report["comparison"] = asdict(comparison)
+    report["seconds"] = round(result.seconds, 3)
+    if len(cards) > 1:
+        tables = {run: counts.take(rows) for run, rows in counts.runs().items()}
+        reports = {run: _figures(tables[run], asdict(card)) for run, card in cards.items()}
+        report.update(_means({run: values["miou"] for run, values in reports.items()}))
+        report["runs"] = list(reports.values())
+    return report
 
 
-def write_report(path: Path, result: EvaluationResult, card: ProtocolCard) -> None:
-    """Write the report to a JSON file, whole or not at all.
+def write_report(
+    path: Path,
+    result: EvaluationResult,
+    cards: Mapping[Run, ProtocolCard],
+    comparison: Comparison | None = None,
+) -> None:
+    """Write the report of ``to_json`` to a file, whole or not at all.
 
     Raises:
         FcpError: the file cannot be written.
     """
-    write_atomically(path, json.dumps(to_json(result, card), indent=2).encode() + b"\n")
+    content = to_json(result, cards, comparison)
+    write_atomically(path, json.dumps(content, indent=2).encode() + b"\n")
+
+
+def _figures(counts: EpisodeCounts, card: dict[str, Any]) -> dict[str, Any]:
+    scores = {
+        kind: {
+            **asdict(counts.scores(kind)),
+            "miou_interval": list(miou_interval(counts, kind)),
+        }
+        for kind in counts.counts
+    }
+    return {
+        **scores.pop(MASK),
+        "episodes": len(counts.ids),
+        "protocol": card,
+        "resolution_original": scores.pop(ORIGINAL),
+        "pseudo_masks": scores,
+    }
+
+
+def _means(mious: Mapping[Run, float]) -> dict[str, Any]:
+    """Average the runs' mIoU for each fold and for each seed; the spread is that of the seeds."""
+    by_fold: dict[int | None, list[float]] = {}
+    by_seed: dict[int | None, list[float]] = {}
+    for run, miou in mious.items():
+        by_fold.setdefault(run.fold, []).append(miou)
+        by_seed.setdefault(run.seed, []).append(miou)
+    of_seeds = [fmean(values) for values in by_seed.values()]
+    return {
+        "miou_by_fold": {str(fold): fmean(values) for fold, values in by_fold.items()},
+        "miou_by_seed": {str(seed): fmean(values) for seed, values in by_seed.items()},
+        "miou_spread": stdev(of_seeds) if len(of_seeds) > 1 else None,
+    }
+
+
+def _merge_cards(cards: list[ProtocolCard]) -> dict[str, Any]:
+    """Join cards: what they agree on as it is, the rest as the list of the different values."""
+    merged = {}
+    for name in asdict(cards[0]):
+        values = list(dict.fromkeys(getattr(card, name) for card in cards))
+        merged[name] = values[0] if len(values) == 1 else values
+    return merged
+
+
+def _list_rule(min_pixels: int) -> str:
+    return (
+        f"listed: a novel class covers at least {min_pixels} px at original size; the filter on "
+        "novel classes concerns training lists only"
+    )
 
 
 def code_version() -> str:
