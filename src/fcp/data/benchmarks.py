@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from fcp.data.class_folders import ClassFolders
+from fcp.data.coco import Coco
 from fcp.data.dataset import FewShotDataset
+from fcp.data.fss1000 import FSS1000
 from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
 
-BENCHMARKS: dict[str, Callable[[Path], FewShotDataset]] = {"pascal5i": PascalVOC}
+BENCHMARKS: dict[str, Callable[[Path], FewShotDataset]] = {
+    "pascal5i": PascalVOC,
+    "coco20i": Coco,
+    "fss1000": FSS1000,
+    "folder": ClassFolders,
+}
 
 
 def open_benchmark(name: str, data_root: Path, *, pool: Path | None = None) -> FewShotDataset:
