@@ -55,7 +55,7 @@ class PascalVOC:
     @property
     def pool(self) -> str:
         """Name of the file that lists the training pictures."""
-        return self._list_file("train").name
+        return self.list_file("train").name
 
     @property
     def classes(self) -> Mapping[int, str]:
@@ -78,13 +78,22 @@ class PascalVOC:
         """Return the base classes: the hold-out are val pictures that show no novel one."""
         return self.base(fold)
 
+    def list_file(self, split: Split) -> Path:
+        """Return the file that lists the pictures of a split."""
+        folder = self._folder / "ImageSets/Segmentation"
+        if split == "val":
+            return folder / "val.txt"
+        if self.pool_file is not None:
+            return self.pool_file
+        return folder / (POOL_FILE if (folder / POOL_FILE).is_file() else "trainaug.txt")
+
     def ids(self, split: Split) -> tuple[str, ...]:
         """Return the picture ids of a split: train as its file lists them, val sorted.
 
         Raises:
             FcpError: the list file is missing, empty or names a picture twice.
         """
-        file = self._list_file(split)
+        file = self.list_file(split)
         try:
             ids = tuple(file.read_text(encoding="utf-8").split())
         except OSError as error:
@@ -153,14 +162,6 @@ class PascalVOC:
     @property
     def _folder(self) -> Path:
         return self.root / "VOC2012"
-
-    def _list_file(self, split: Split) -> Path:
-        folder = self._folder / "ImageSets/Segmentation"
-        if split == "val":
-            return folder / "val.txt"
-        if self.pool_file is not None:
-            return self.pool_file
-        return folder / (POOL_FILE if (folder / POOL_FILE).is_file() else "trainaug.txt")
 
 
 @lru_cache(maxsize=8)
