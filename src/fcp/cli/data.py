@@ -138,6 +138,7 @@ def check(
 
 @app.command()
 def lists(
+    *,
     data_root: DataRootOption,
     out: Annotated[Path, typer.Option(help="The list to write.", metavar="FILE")],
     split: Annotated[Literal["train", "val"], typer.Option(help="Which lists.")],

@@ -198,27 +198,27 @@ class _Painter:
 
 def _fill(database: sqlite3.Connection, source: Source, root: Path, progress: Progress) -> None:
     painter = _Painter(source, root, _prepare(database, source, root))
-    there = {
-        picture
-        for (picture,) in database.execute(
-            "SELECT id FROM pictures WHERE split = ?", (source.split,)
-        )
-    }
-    files = {path.name for path in source.images.glob("*")}
-    images = sorted(source.content["images"], key=lambda image: str(image["file_name"]))
     objects = defaultdict(list)
     for annotation in source.content["annotations"]:
         objects[annotation["image_id"]].append(annotation)
+    images = sorted(source.content["images"], key=lambda image: str(image["file_name"]))
+    files = {path.name for path in source.images.glob("*")}
     problems = _strays(source.file, {image["id"] for image in images}, objects)
-    for start in range(0, len(images), _CHUNK):
-        chunk = images[start : start + _CHUNK]
+    problems += [
+        f"{source.images / image['file_name']}: no such picture"
+        for image in images
+        if Path(image["file_name"]).name not in files
+    ]
+    wanted = [image for image in images if Path(image["file_name"]).name in files]
+    query = "SELECT id FROM pictures WHERE split = ?"
+    there = {picture for (picture,) in database.execute(query, (source.split,))}
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        new = [image for image in chunk if Path(image["file_name"]).stem not in there]
         with database:
-            for image in chunk:
-                if Path(image["file_name"]).name not in files:
-                    problems.append(f"{source.images / image['file_name']}: no such picture")
-                elif Path(image["file_name"]).stem not in there:
-                    problems += _insert(database, painter, image, objects[image["id"]])
-        progress(f"pictures of {source.file.stem}", start + len(chunk), len(images))
+            for image in new:
+                problems += _insert(database, painter, image, objects[image["id"]])
+        progress(f"pictures of {source.file.stem}", start + len(chunk), len(wanted))
     with database:
         lines = [(source.split, line) for line in problems]
         database.executemany("INSERT INTO problems VALUES (?, ?)", lines)

@@ -262,5 +262,6 @@ def _check_enough(lists: ClassLists, shots: int, sampler: Sampler) -> None:
         if others < shots:
             raise FcpError(
                 f"class {lists.names[class_id]!r}: {shots} supports are asked but only "
-                f"{others} pictures are listed beside the query {query}; ask for fewer shots"
+                f"{others} pictures are listed beside the query {query}; ask for fewer shots, "
+                "or leave such classes out: fcp episodes --drop-small-classes"
             )
