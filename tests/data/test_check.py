@@ -35,9 +35,9 @@ def test_counts_are_those_of_the_lists(voc):
     assert found.rules["val, any size"][2] == found.rules["val"][2] + 1
 
 
-def test_missing_and_damaged_files_are_named_and_the_rest_is_counted(voc):
+def test_missing_and_damaged_files_are_named_and_the_rest_is_counted(mini_voc, voc):
+    whole = check(PascalVOC(mini_voc)).rules["val"]
     data = PascalVOC(voc)
-    whole = check(data).rules["val"]
     data.mask_path("val_01_0").unlink()
     data.image_path("val_02_1").unlink()
     data.mask_path("val_06_0").write_bytes(b"no picture")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fcp.data.coco import Coco
@@ -102,20 +103,25 @@ def _count(data: FewShotDataset, split: Split) -> tuple[Areas, SplitCount]:
     ids = data.ids(split)
     absent = {p: [f for f in data.files(p) if not f.is_file()] for p in ids}
     missing = tuple(str(file) for files in absent.values() for file in files)
-    damaged: list[str] = []
-    areas = _areas_of(data, [p for p in ids if not absent[p]], damaged)
+    areas, damaged = _readable_areas(data, split, [p for p in ids if not absent[p]])
     shown = {class_id for pixels in areas.values() for class_id in pixels}
-    return areas, SplitCount(len(ids), missing, tuple(damaged), len(shown))
+    return areas, SplitCount(len(ids), missing, damaged, len(shown))
 
 
-def _areas_of(data: FewShotDataset, pictures: list[str], damaged: list[str]) -> Areas:
-    areas = {}
+def _readable_areas(
+    data: FewShotDataset, split: Split, pictures: list[str]
+) -> tuple[Areas, tuple[str, ...]]:
+    """Return the counts of what can be read, and a line for each mask that cannot."""
+    if len(pictures) == len(data.ids(split)):
+        with suppress(FcpError):
+            return data.areas(split), ()
+    areas, damaged = {}, []
     for picture in pictures:
         try:
             areas[picture] = data.pixels(picture)
         except FcpError as error:
             damaged.append(str(error))
-    return areas
+    return areas, tuple(damaged)
 
 
 def _rules(data: FewShotDataset, areas: Mapping[Split, Areas]) -> dict[str, list[ClassLists]]:

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from fcp.data.counts import count_areas
 from fcp.data.dataset import ClassicRule, Split
 from fcp.data.folder import pair_whole_folder
 from fcp.data.images import read_image, read_mask
@@ -177,7 +178,7 @@ def _folder_entries(root: Path) -> Entries:
 
 @lru_cache(maxsize=8)
 def _areas(data: ClassFolders, split: Split) -> Mapping[str, Mapping[int, int]]:
-    return {picture: data.pixels(picture) for picture in data.ids(split)}
+    return count_areas(data, split)
 
 
 @lru_cache(maxsize=8)

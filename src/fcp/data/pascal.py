@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from fcp.data.counts import count_areas
 from fcp.data.dataset import ClassicRule, Split
 from fcp.data.folds import ALL_PASCAL_IDS, PASCAL_CLASSES, base_classes, novel_classes
 from fcp.data.images import read_image, read_labels
@@ -166,4 +167,4 @@ class PascalVOC:
 
 @lru_cache(maxsize=8)
 def _areas(data: PascalVOC, split: Split) -> Mapping[str, Mapping[int, int]]:
-    return {picture: data.pixels(picture) for picture in data.ids(split)}
+    return count_areas(data, split)
