@@ -84,7 +84,17 @@ def test_the_rule_that_gives_a_released_length_is_named(voc, monkeypatch):
     assert any("the rule 'val, any size' gives them here" in note for note in notes)
     same = {name: found.rules[name] for name in other}
     monkeypatch.setattr(module, "RELEASED", same)
-    assert check(PascalVOC(voc)).notes == ("all lists have the released lengths",)
+    notes = check(PascalVOC(voc)).notes
+    assert notes[0] == "all lists have the released lengths"
+    # Class 3 is one of the three of fold 0 that the small VOC does not show.
+    assert notes[1] == "val, fold 0: 3 classes have fewer than 2 pictures, such as bird"
+
+
+def test_a_fold_without_episodes_is_named(voc):
+    (voc / LISTS / "val.txt").write_text("val_06_0\n")
+    assert (
+        "val, fold 0: no picture is listed, so there are no episodes" in check(PascalVOC(voc)).notes
+    )
 
 
 def test_written_list_has_rows_and_members(mini_voc):

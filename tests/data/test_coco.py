@@ -132,6 +132,12 @@ def test_the_index_moves_with_the_pictures(root, tmp_path_factory):
     assert data.image("COCO_val2014_000010").any() == 0
 
 
+def test_a_photo_of_another_size_is_named(root):
+    Image.new("RGB", (9, 7)).save(root / "COCO/val2014/COCO_val2014_000010.jpg")
+    with pytest.raises(FcpError, match=r"000010\.jpg: not of the 80×60 px that the JSON says"):
+        Coco(root).image("COCO_val2014_000010")
+
+
 def test_pictures_elsewhere_are_found(root, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     build(root, out=out)
@@ -219,7 +225,7 @@ def test_what_cannot_be_opened_says_what_to_run(root, tmp_path_factory, monkeypa
     with pytest.raises(FcpError, match=r"make it once: fcp data coco --images \S+ --annotations"):
         Coco(root)
     (root / "COCO/coco20i.sqlite").write_bytes(b"no database at all, but long enough" * 99)
-    with pytest.raises(FcpError, match="remove it and build again"):
+    with pytest.raises(FcpError, match="remove it if it is damaged, and run fcp data coco"):
         Coco(root)
 
 

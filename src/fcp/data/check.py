@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -82,10 +82,8 @@ def check(data: FewShotDataset) -> Check:
     splits: dict[str, SplitCount] = {}
     for split in SPLITS:
         areas[split], splits[split] = _count(data, split)
-    rules = {
-        name: tuple(len(lists.rows) for lists in by_fold)
-        for name, by_fold in _rules(data, areas).items()
-    }
+    lists = _rules(data, areas)
+    rules = {name: tuple(len(one.rows) for one in by_fold) for name, by_fold in lists.items()}
     expected = RELEASED if isinstance(data, PascalVOC) else {}
     return Check(
         title=data.title,
@@ -95,7 +93,11 @@ def check(data: FewShotDataset) -> Check:
         rules=rules,
         folds=data.folds,
         expected=expected,
-        notes=(*_explain_files(splits), *_explain(data, splits, rules)),
+        notes=(
+            *_explain_files(splits),
+            *_explain(data, splits, rules),
+            *_explain_small(data.folds, lists["val"]),
+        ),
     )
 
 
@@ -158,6 +160,17 @@ def _explain_files(splits: Mapping[str, SplitCount]) -> Iterator[str]:
         for what, lines in (("missing", count.missing), ("damaged", count.damaged)):
             if lines:
                 yield f"{split}: {len(lines)} files {what}, such as {lines[0]}"
+
+
+def _explain_small(folds: Sequence[int | None], lists: Sequence[ClassLists]) -> Iterator[str]:
+    """Say where episodes cannot be drawn, or not of every class."""
+    for fold, of_fold in zip(folds, lists, strict=True):
+        small = [of_fold.names[c] for c, members in of_fold.members.items() if len(members) < 2]
+        where = "val" if fold is None else f"val, fold {fold}"
+        if not of_fold.rows:
+            yield f"{where}: no picture is listed, so there are no episodes"
+        elif small:
+            yield f"{where}: {len(small)} classes have fewer than 2 pictures, such as {small[0]}"
 
 
 def _explain(

@@ -123,9 +123,14 @@ class Coco:
         """Read a photo: (H, W, 3) uint8 RGB.
 
         Raises:
-            FcpError: missing or damaged.
+            FcpError: missing, damaged, or of another size than its masks.
         """
-        return read_image(self.image_path(picture))
+        image = read_image(self.image_path(picture))
+        if image.shape[:2] != self._size(picture):
+            size = "×".join(map(str, reversed(self._size(picture))))
+            path = self.image_path(picture)
+            raise FcpError(f"{path}: not of the {size} px that the JSON says; download it again")
+        return image
 
     def class_mask(self, picture: str, class_id: int) -> np.ndarray:
         """Paint the mask of one class: (H, W) bool, maybe empty.

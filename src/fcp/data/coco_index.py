@@ -160,8 +160,8 @@ def clear_errors(index: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        remedy = "make room and run again" if "full" in str(error) else "remove it and build again"
-        raise FcpError(f"{index}: {error}; {remedy}") from error
+        remedy = "make room, and" if "full" in str(error) else "remove it if it is damaged, and"
+        raise FcpError(f"{index}: {error}; {remedy} run fcp data coco again") from error
 
 
 @dataclass(frozen=True)
