@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 import fcp
 from fcp.cli.main import app
 
-COMMANDS = ["segment", "demo", "train", "evaluate", "import-checkpoint"]
+COMMANDS = ["segment", "demo", "train", "evaluate", "episodes", "import-checkpoint"]
+DATA_COMMANDS = ["pascal", "coco", "fss1000", "check", "lists"]
 HEAVY = "{'torch', 'transformers', 'numpy', 'PIL', 'huggingface_hub'}"
 
 
@@ -19,7 +20,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+@pytest.mark.parametrize("command", [[], *([name] for name in [*COMMANDS, "data"])])
 def test_help_needs_no_heavy_import(command):
     code = (
         "import sys; from fcp.cli.main import app\n"
@@ -59,6 +60,13 @@ def test_every_help_has_an_example(command):
     shown = run(command, "--help")
     assert shown.exit_code == 0
     assert f"fcp {command} " in shown.output or f"fcp {command}\n" in shown.output
+
+
+@pytest.mark.parametrize("command", DATA_COMMANDS)
+def test_every_help_of_data_has_an_example(command):
+    shown = run("data", command, "--help")
+    assert shown.exit_code == 0
+    assert f"fcp data {command} " in shown.output
 
 
 def test_version():

@@ -12,7 +12,9 @@ from typer.core import TyperGroup
 
 import fcp
 from fcp.cli.checkpoint import import_checkpoint
+from fcp.cli.data import app as data
 from fcp.cli.demo import demo
+from fcp.cli.episodes import episodes
 from fcp.cli.evaluate import evaluate
 from fcp.cli.segment import segment
 from fcp.cli.train import train
@@ -39,7 +41,7 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            _say("interrupted; segment and train go on with --resume")
+            _say("interrupted; run it again: data goes on, segment and train with --resume")
             raise typer.Exit(INTERRUPTED) from error
         except (FcpError, OSError) as error:
             if ctx.params["debug"]:
@@ -60,6 +62,8 @@ app.command()(segment)
 app.command()(demo)
 app.command()(train)
 app.command()(evaluate)
+app.command()(episodes)
+app.add_typer(data)
 app.command()(import_checkpoint)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,4 +23,20 @@ DataRootOption = Annotated[
         envvar="FCP_DATA_ROOT",
         metavar="DIR",
     ),
+]
+BenchmarkName = Literal["pascal5i", "coco20i", "fss1000", "folder"]
+BenchmarkOption = Annotated[
+    BenchmarkName,
+    typer.Option(help="Which data set; folder: --data-root holds CLASS/images and CLASS/masks."),
+]
+PoolOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="PASCAL-5i's training pictures, one id a line; otherwise ImageSets' own list.",
+        metavar="FILE",
+    ),
+]
+SamplerOption = Annotated[
+    Literal["classic", "hsnet"],
+    typer.Option(help="classic: the benchmark's own; hsnet: a class fixed for each row."),
 ]

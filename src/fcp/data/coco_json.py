@@ -77,7 +77,21 @@ def _category_id(content: Mapping[str, Any], file: Path, class_name: str | None)
 
 
 def _paint(annotation: Mapping[str, Any], size: tuple[int, int], file: Path) -> np.ndarray:
-    """Paint one object, (H, W) bool; the same choice of forms as the API's ``annToRLE``."""
+    """Paint one object, (H, W) bool."""
+    return rle_tools.decode(run_lengths(annotation, size, file)).astype(bool)
+
+
+def run_lengths(annotation: Mapping[str, Any], size: tuple[int, int], file: Path) -> dict[str, Any]:
+    """Bring an object to compressed run lengths; the same choice of forms as the API's annToRLE.
+
+    Args:
+        annotation: of an instances JSON.
+        size: (H, W) of its picture.
+        file: that it comes from, for the error.
+
+    Raises:
+        FcpError: an object that cannot be painted.
+    """
     shape = annotation["segmentation"]
     try:
         if isinstance(shape, list):
@@ -86,12 +100,14 @@ def _paint(annotation: Mapping[str, Any], size: tuple[int, int], file: Path) -> 
             runs = rle_tools.frPyObjects(shape, *size)
         else:
             runs = shape
-        mask = rle_tools.decode(runs).astype(bool)
+        if not isinstance(shape, list):
+            rle_tools.decode(runs)  # finds run lengths that do not add up
+        painted = tuple(runs["size"])
     except Exception as error:  # pycocotools raises nothing finer on an odd shape
         raise FcpError(f"{file}: annotation {annotation.get('id')}: bad segmentation") from error
-    if mask.shape != size:
+    if painted != size:
         raise FcpError(f"{file}: annotation {annotation.get('id')}: not of its picture's size")
-    return mask
+    return runs
 
 
 def _find_picture(file: Path, name: str) -> Path:

@@ -13,6 +13,8 @@ from torch import Tensor
 from fcp.data.transforms import mask_to_square, to_square
 
 Split = Literal["train", "val"]
+# What the benchmark's classic sampler starts from: a listed picture, or a class.
+ClassicRule = Literal["row", "class"]
 
 
 class FewShotDataset(Protocol):
@@ -25,6 +27,18 @@ class FewShotDataset(Protocol):
     @property
     def title(self) -> str:
         """Name for people and protocol cards."""
+
+    @property
+    def pool(self) -> str:
+        """What lists the training pictures, for protocol cards: such as a file's name."""
+
+    @property
+    def folds(self) -> tuple[int | None, ...]:
+        """The folds that a table is the mean of; (None,) where there are none."""
+
+    @property
+    def classic_rule(self) -> ClassicRule:
+        """What the classic sampler of this benchmark starts from."""
 
     @property
     def classes(self) -> Mapping[int, str]:
@@ -52,6 +66,16 @@ class FewShotDataset(Protocol):
 
     def areas(self, split: Split) -> Mapping[str, Mapping[int, int]]:
         """Return, for each picture of a split in source order, class id → pixels (≥ 1)."""
+
+    def pixels(self, picture: str) -> Mapping[int, int]:
+        """Count the pixels of each class that a picture shows: class id → pixels (≥ 1).
+
+        Raises:
+            FcpError: missing or damaged.
+        """
+
+    def files(self, picture: str) -> tuple[Path, ...]:
+        """Return the files that a picture is read from: its photo, then its mask if it has one."""
 
     def image_path(self, picture: str) -> Path:
         """Return where a picture's photo lies."""

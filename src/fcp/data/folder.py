@@ -63,6 +63,29 @@ def read_support_folder(folder: Path, class_name: str | None = None) -> list[Sup
     return _pair(pictures, masks, folder)
 
 
+def pair_whole_folder(folder: Path) -> list[tuple[Path, Path]]:
+    """Pair every picture of ``images`` with its mask in ``masks``; neither may be alone.
+
+    Returns:
+        At least one (picture, mask), in natural order of names.
+
+    Raises:
+        FcpError: one of the two folders is missing, a picture without mask or a mask without
+            picture, or nothing at all.
+    """
+    for name in ("images", "masks"):
+        if not (folder / name).is_dir():
+            raise FcpError(f"{folder}: no folder {name}/ in it; expected images/ and masks/")
+    pictures = _pictures(folder / "images")
+    masks = {path.stem: path for path in _files(folder / "masks") if _is_mask_file(path)}
+    lonely = [path.name for path in pictures if path.stem not in masks]
+    if lonely:
+        more = " …" if len(lonely) > 3 else ""
+        raise FcpError(f"{folder}: no mask (PNG) for the picture {', '.join(lonely[:3])}{more}")
+    images = {pair.mask: pair.image for pair in _pair(pictures, masks, folder)}
+    return [(images[mask], mask) for mask in masks.values()]
+
+
 def list_pictures(paths: Iterable[Path]) -> list[Path]:
     """Expand folders into the pictures directly in them; each file comes once.
 

@@ -1,4 +1,8 @@
-"""The classes of PASCAL-5i and its four folds: fold i tests classes 5i+1 … 5i+5 of VOC's order."""
+"""The classes and the four folds of PASCAL-5i and COCO-20i.
+
+Fold i of PASCAL-5i tests classes 5i+1 … 5i+5 of VOC's order; fold i of COCO-20i tests classes
+i+1, i+5, …, i+77 of the 80 categories, counted from 1 in the order of COCO's ids.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +31,8 @@ PASCAL_CLASSES = (
     "tvmonitor",
 )
 ALL_PASCAL_IDS = tuple(range(1, len(PASCAL_CLASSES) + 1))
+COCO_CLASS_COUNT = 80
+COCO20I_FOLDS = tuple(tuple(range(i + 1, COCO_CLASS_COUNT + 1, 4)) for i in range(4))
 PASCAL5I_FOLDS = tuple(ALL_PASCAL_IDS[start : start + 5] for start in range(0, 20, 5))
 
 
@@ -45,3 +51,14 @@ def base_classes(fold: int) -> tuple[int, ...]:
     """Return the fifteen class ids (1 … 20) that a fold trains on."""
     novel = novel_classes(fold)
     return tuple(class_id for class_id in ALL_PASCAL_IDS if class_id not in novel)
+
+
+def coco_novel_classes(fold: int) -> tuple[int, ...]:
+    """Return the twenty class ids (1 … 80) that a fold of COCO-20i tests.
+
+    Raises:
+        FcpError: no such fold.
+    """
+    if fold not in range(len(COCO20I_FOLDS)):
+        raise FcpError(f"fold: expected 0 … {len(COCO20I_FOLDS) - 1}, got {fold!r}")
+    return COCO20I_FOLDS[fold]

@@ -2,17 +2,21 @@
 
 Masks count at their original size. Present = the classes with at least one pixel. Kept = present,
 allowed, and covering at least the data set's ``min_pixels`` (PASCAL-5i, COCO-20i: 2·32·32 =
-2,048). A picture with a kept class is listed once as a row and once under each kept class.
-Training drops a picture that shows a single pixel of a novel class (the filtered list; the
-unfiltered one skips this step).
+2,048; where a data set has no such rule, 1). A picture with a kept class is listed once as a row
+and once under each kept class. Training drops a picture that shows a single pixel of a novel class
+(the filtered list; the unfiltered one skips this step).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from fcp.data.dataset import FewShotDataset
+from fcp.data.dataset import ClassicRule, FewShotDataset
+from fcp.errors import FcpError
+
+Areas = Mapping[str, Mapping[int, int]]  # picture id → class id → pixels, in source order
 
 
 @dataclass(frozen=True)
@@ -25,33 +29,49 @@ class ClassLists:
             allowed class, maybe empty.
         present: row → allowed classes with at least one pixel in it, ascending.
         names: class id → name, of the allowed classes.
+        classic_rule: what the benchmark's classic sampler starts from.
     """
 
     rows: tuple[str, ...]
     members: Mapping[int, tuple[str, ...]]
     present: Mapping[str, tuple[int, ...]]
     names: Mapping[int, str]
+    classic_rule: ClassicRule = "row"
+
+    @cached_property
+    def pairs(self) -> tuple[tuple[str, int], ...]:
+        """Each row once for each class that it is listed under, ascending."""
+        listed = {class_id: frozenset(members) for class_id, members in self.members.items()}
+        return tuple((row, c) for row in self.rows for c in self.present[row] if row in listed[c])
 
 
-def train_lists(data: FewShotDataset, fold: int | None, *, filtered: bool = True) -> ClassLists:
+def train_lists(
+    data: FewShotDataset, fold: int | None, *, filtered: bool = True, areas: Areas | None = None
+) -> ClassLists:
     """Return a fold's training lists: its base classes, by default without any novel pixel.
+
+    Args:
+        data: whose lists.
+        fold: None where there is none.
+        filtered: leave pictures of novel classes out. A class that is base too is no secret.
+        areas: counts to go by instead of all of the data set's.
 
     Raises:
         FcpError: no such fold, or a list or mask that cannot be read.
     """
     banned = data.novel(fold) if filtered else ()
-    names = {c: data.classes[c] for c in data.base(fold)}
-    return make_lists(data.areas("train"), names, min_pixels=data.min_pixels, banned=banned)
+    counted = data.areas("train") if areas is None else areas
+    return _lists_of(data, data.base(fold), counted, banned)
 
 
-def val_lists(data: FewShotDataset, fold: int | None) -> ClassLists:
+def val_lists(data: FewShotDataset, fold: int | None, *, areas: Areas | None = None) -> ClassLists:
     """Return a fold's test lists: its novel classes in the val pictures.
 
     Raises:
         FcpError: no such fold, or a list or mask that cannot be read.
     """
-    names = {c: data.classes[c] for c in data.novel(fold)}
-    return make_lists(data.areas("val"), names, min_pixels=data.min_pixels)
+    counted = data.areas("val") if areas is None else areas
+    return _lists_of(data, data.novel(fold), counted, ())
 
 
 def holdout_lists(data: FewShotDataset, fold: int | None) -> ClassLists:
@@ -60,17 +80,38 @@ def holdout_lists(data: FewShotDataset, fold: int | None) -> ClassLists:
     Raises:
         FcpError: no such fold, or a list or mask that cannot be read.
     """
-    names = {c: data.classes[c] for c in data.holdout(fold)}
-    banned = data.novel(fold)
-    return make_lists(data.areas("val"), names, min_pixels=data.min_pixels, banned=banned)
+    return _lists_of(data, data.holdout(fold), data.areas("val"), data.novel(fold))
+
+
+def drop_small_classes(lists: ClassLists, shots: int) -> ClassLists:
+    """Leave out the classes that fewer than shots + 1 pictures are listed under.
+
+    A score over the classes that remain is another number than the benchmark's.
+
+    Raises:
+        FcpError: no class remains.
+    """
+    kept = {c: members for c, members in lists.members.items() if len(members) > shots}
+    if not kept:
+        raise FcpError(f"no class has {shots + 1} listed pictures; ask for fewer shots")
+    listed = {picture for members in kept.values() for picture in members}
+    rows = tuple(row for row in lists.rows if row in listed)
+    return ClassLists(
+        rows=rows,
+        members=kept,
+        present={row: tuple(c for c in lists.present[row] if c in kept) for row in rows},
+        names={c: lists.names[c] for c in kept},
+        classic_rule=lists.classic_rule,
+    )
 
 
 def make_lists(
-    areas: Mapping[str, Mapping[int, int]],
+    areas: Areas,
     names: Mapping[int, str],
     *,
     min_pixels: int,
     banned: Sequence[int] = (),
+    classic_rule: ClassicRule = "row",
 ) -> ClassLists:
     """Apply the list rule to pixel counts.
 
@@ -79,6 +120,7 @@ def make_lists(
         names: class id → name, of the classes that may be kept.
         min_pixels: that a kept class covers at least.
         banned: class ids whose single pixel excludes a picture.
+        classic_rule: what the benchmark's classic sampler starts from.
     """
     allowed = sorted(names)
     rows: list[str] = []
@@ -98,4 +140,17 @@ def make_lists(
         members={class_id: tuple(pictures) for class_id, pictures in members.items()},
         present=present,
         names={class_id: names[class_id] for class_id in allowed},
+        classic_rule=classic_rule,
+    )
+
+
+def _lists_of(
+    data: FewShotDataset, allowed: Sequence[int], areas: Areas, novel: Sequence[int]
+) -> ClassLists:
+    return make_lists(
+        areas,
+        {c: data.classes[c] for c in allowed},
+        min_pixels=data.min_pixels,
+        banned=[c for c in novel if c not in allowed],
+        classic_rule=data.classic_rule,
     )

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
-from fcp.data.dataset import Split
+from fcp.data.counts import count_areas
+from fcp.data.dataset import ClassicRule, Split
 from fcp.data.folds import ALL_PASCAL_IDS, PASCAL_CLASSES, base_classes, novel_classes
 from fcp.data.images import read_image, read_labels
 from fcp.errors import FcpError
@@ -17,7 +19,7 @@ from fcp.errors import FcpError
 IGNORE = 255
 MIN_PIXELS = 2 * 32 * 32
 
-_LISTS: dict[Split, str] = {"train": "trainaug.txt", "val": "val.txt"}
+POOL_FILE = "pascal5i.txt"  # the few-shot pool; trainaug.txt is larger and serves where it is not
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,17 @@ class PascalVOC:
 
     Attributes:
         root: the data root; it holds ``VOC2012/`` with ``JPEGImages/``, ``SegmentationClassAug/``
-            and ``ImageSets/Segmentation/{trainaug,val}.txt``.
+            and ``ImageSets/Segmentation/`` with ``val.txt`` and ``pascal5i.txt``, the few-shot
+            pool, or ``trainaug.txt``.
+        pool_file: another list of the training pictures, one id a line, whose order is kept.
     """
 
     root: Path
+    pool_file: Path | None = None
     title = "PASCAL-5i (VOC 2012, masks of VOC 2012 + SBD)"
     min_pixels = MIN_PIXELS
+    folds = (0, 1, 2, 3)
+    classic_rule: ClassVar[ClassicRule] = "row"
 
     def __post_init__(self) -> None:
         """Refuse a root that holds no VOC2012.
@@ -45,6 +52,11 @@ class PascalVOC:
                     f"{self._folder / name}: no such folder; the data root must hold VOC2012/ "
                     "with JPEGImages/, SegmentationClassAug/ and ImageSets/Segmentation/"
                 )
+
+    @property
+    def pool(self) -> str:
+        """Name of the file that lists the training pictures."""
+        return self.list_file("train").name
 
     @property
     def classes(self) -> Mapping[int, str]:
@@ -67,13 +79,22 @@ class PascalVOC:
         """Return the base classes: the hold-out are val pictures that show no novel one."""
         return self.base(fold)
 
+    def list_file(self, split: Split) -> Path:
+        """Return the file that lists the pictures of a split."""
+        folder = self._folder / "ImageSets/Segmentation"
+        if split == "val":
+            return folder / "val.txt"
+        if self.pool_file is not None:
+            return self.pool_file
+        return folder / (POOL_FILE if (folder / POOL_FILE).is_file() else "trainaug.txt")
+
     def ids(self, split: Split) -> tuple[str, ...]:
         """Return the picture ids of a split: train as its file lists them, val sorted.
 
         Raises:
             FcpError: the list file is missing, empty or names a picture twice.
         """
-        file = self._folder / "ImageSets/Segmentation" / _LISTS[split]
+        file = self.list_file(split)
         try:
             ids = tuple(file.read_text(encoding="utf-8").split())
         except OSError as error:
@@ -89,6 +110,19 @@ class PascalVOC:
             FcpError: a list or mask that cannot be read.
         """
         return _areas(self, split)
+
+    def pixels(self, picture: str) -> Mapping[int, int]:
+        """Count the pixels of each class in a picture's mask.
+
+        Raises:
+            FcpError: missing, damaged, or a colour picture.
+        """
+        counts = np.bincount(self.labels(picture).reshape(-1), minlength=IGNORE + 1)
+        return {c: int(counts[c]) for c in ALL_PASCAL_IDS if counts[c]}
+
+    def files(self, picture: str) -> tuple[Path, Path]:
+        """Return a picture's photo and label mask."""
+        return self.image_path(picture), self.mask_path(picture)
 
     def image_path(self, picture: str) -> Path:
         """Return where a picture's photo lies."""
@@ -133,8 +167,4 @@ class PascalVOC:
 
 @lru_cache(maxsize=8)
 def _areas(data: PascalVOC, split: Split) -> Mapping[str, Mapping[int, int]]:
-    counted = {}
-    for picture in data.ids(split):
-        pixels = np.bincount(data.labels(picture).reshape(-1), minlength=IGNORE + 1)
-        counted[picture] = {c: int(pixels[c]) for c in ALL_PASCAL_IDS if pixels[c]}
-    return counted
+    return count_areas(data, split)

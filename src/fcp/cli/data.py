@@ -1,0 +1,201 @@
+"""``fcp data``: data sets from the official downloads, and what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from fcp.cli.options import BenchmarkOption, DataRootOption, PoolOption
+from fcp.cli.progress import progress_bar
+from fcp.errors import FcpError
+
+if TYPE_CHECKING:
+    from fcp.data.archives import Built, Progress
+
+app = typer.Typer(
+    name="data",
+    help="Make data sets from the official downloads, and count them.",
+    no_args_is_help=True,
+)
+
+OutOption = Annotated[
+    Path, typer.Option(help="The data root to make or to go on with.", metavar="DIR")
+]
+SHOWN_PROBLEMS = 10
+
+
+@app.command()
+def pascal(
+    voc: Annotated[
+        Path, typer.Option(help="VOCtrainval_11-May-2012.tar, or unpacked.", metavar="TAR|DIR")
+    ],
+    sbd: Annotated[Path, typer.Option(help="benchmark.tgz, or unpacked.", metavar="TGZ|DIR")],
+    out: OutOption,
+) -> None:
+    """Make VOC2012/ for PASCAL-5i from VOC 2012 and SBD.
+
+    Photos, masks (VOC's own where both have one) and the lists: train, val, trainaug, and
+    pascal5i, the few-shot pool. Stopped or with something missing: run it again, it goes on.
+
+    \b
+    Example:
+      fcp data pascal --voc VOCtrainval_11-May-2012.tar --sbd benchmark.tgz --out data
+    """  # noqa: D301  (\b keeps the lines)
+    from fcp.data.build_pascal import build_pascal
+
+    with _phases("file") as progress:
+        built = build_pascal(voc, sbd, out, say=typer.echo, progress=progress)
+    _finish(built, out)
+
+
+@app.command()
+def coco(
+    images: Annotated[
+        Path, typer.Option(help="Folder of the pictures, or of train2014/ and val2014/.")
+    ],
+    annotations: Annotated[
+        list[Path],
+        typer.Option(help="Instances JSON; once for train, once for val.", metavar="FILE.json"),
+    ],
+    out: OutOption,
+) -> None:
+    """Make COCO/coco20i.sqlite, the masks of COCO-20i, from the instances JSON.
+
+    The pictures stay where they are. Stopped or with pictures missing: run it again, it goes on.
+
+    \b
+    Example:
+      fcp data coco --images data/COCO --out data
+        --annotations annotations/instances_train2014.json
+        --annotations annotations/instances_val2014.json
+    """  # noqa: D301  (\b keeps the lines)
+    from fcp.data.coco_index import build_coco
+
+    with _phases("picture") as progress:
+        built = build_coco(images, annotations, out, say=typer.echo, progress=progress)
+    _finish(built, out)
+
+
+@app.command()
+def fss1000(
+    source: Annotated[Path, typer.Argument(help="The zip, or unpacked.", metavar="ZIP|DIR")],
+    out: OutOption,
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="Folder with trn.txt, val.txt, test.txt: a class a line.", metavar="DIR"),
+    ] = None,
+) -> None:
+    """Make FSS-1000/ from its download.
+
+    Without --splits the 240 test classes are the published ones; of the others, 240 chosen by the
+    hash of their names are for validation. Stopped: run it again, it goes on.
+
+    \b
+    Example:
+      fcp data fss1000 fewshot_data.zip --out data
+    """  # noqa: D301  (\b keeps the lines)
+    from fcp.data.build_fss1000 import build_fss1000
+
+    with _phases("file") as progress:
+        built = build_fss1000(source, out, splits=splits, say=typer.echo, progress=progress)
+    _finish(built, out)
+
+
+@app.command()
+def check(
+    data_root: DataRootOption,
+    benchmark: BenchmarkOption = "pascal5i",
+    pool: PoolOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Count a data set, and explain what differs from the known counts.
+
+    Exit status 1 where a listed picture or mask is missing or damaged.
+
+    \b
+    Example:
+      fcp data check --benchmark pascal5i --data-root data
+    """  # noqa: D301  (\b keeps the lines)
+    from dataclasses import asdict
+    from json import dumps
+
+    from fcp.cli.data_table import print_check
+    from fcp.data.benchmarks import open_benchmark
+    from fcp.data.check import check as count
+
+    found = count(open_benchmark(benchmark, data_root, pool=pool))
+    if json:
+        typer.echo(dumps(asdict(found), indent=1))
+    else:
+        print_check(found)
+    if not found.usable:
+        raise typer.Exit(1)
+
+
+@app.command()
+def lists(
+    *,
+    data_root: DataRootOption,
+    out: Annotated[Path, typer.Option(help="The list to write.", metavar="FILE")],
+    split: Annotated[Literal["train", "val"], typer.Option(help="Which lists.")],
+    benchmark: BenchmarkOption = "pascal5i",
+    fold: Annotated[int | None, typer.Option(help="Which fold; none where there is none.")] = None,
+    unfiltered: Annotated[
+        bool, typer.Option("--unfiltered", help="Keep training pictures of novel classes.")
+    ] = False,
+    pool: PoolOption = None,
+) -> None:
+    """Write a fold's list, to compare it with other people's.
+
+    A row a line: the picture's id, then the ids of the classes that it is listed under, with tabs.
+
+    \b
+    Example:
+      fcp data lists --data-root data --fold 0 --split train --out fold0.txt
+    """  # noqa: D301  (\b keeps the lines)
+    from fcp.data.benchmarks import open_benchmark
+    from fcp.data.check import write_lists
+    from fcp.data.lists import train_lists, val_lists
+    from fcp.files import write_atomically
+
+    if unfiltered and split == "val":
+        raise FcpError("--unfiltered: only training lists are filtered; leave it out for val")
+    data = open_benchmark(benchmark, data_root, pool=pool)
+    chosen = (
+        val_lists(data, fold)
+        if split == "val"
+        else train_lists(data, fold, filtered=not unfiltered)
+    )
+    write_atomically(out, write_lists(chosen))
+    typer.echo(f"{len(chosen.rows)} rows: {out}")
+
+
+@contextmanager
+def _phases(thing: str) -> Iterator[Progress]:
+    """Show a bar for each phase that a build reports."""
+    with progress_bar(thing) as bar:
+        tasks = {}
+
+        def progress(phase: str, done: int, total: int | None) -> None:
+            if phase not in tasks:
+                tasks[phase] = bar.add_task(phase, total=total)
+            bar.update(tasks[phase], completed=done, total=total)
+
+        yield progress
+
+
+def _finish(built: Built, out: Path) -> None:
+    """Say what is ready and what is not; problems make the exit status 1."""
+    for line in built.problems[:SHOWN_PROBLEMS]:
+        typer.secho(line, fg="yellow", err=True)
+    typer.echo(f"{built.pictures} pictures ready in {out}")
+    if built.problems:
+        more = len(built.problems) - SHOWN_PROBLEMS
+        rest = f" ({more} more than shown)" if more > 0 else ""
+        raise FcpError(
+            f"{len(built.problems)} problems{rest}; the rest is done: put them right and run again"
+        )

@@ -1,0 +1,33 @@
+"""The table of ``fcp data check``."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from fcp.data.check import Check
+
+SHOWN_FILES = 10
+
+
+def print_check(check: Check) -> None:
+    """Print what was counted, and beneath it the sentences that explain it."""
+    console = Console(soft_wrap=True)
+    console.print(f"{check.title}; {check.classes} classes; training pictures: {check.pool}")
+    for split, count in check.splits.items():
+        console.print(
+            f"{split}: {count.pictures} pictures, {count.classes} classes shown, "
+            f"{len(count.missing)} files missing, {len(count.damaged)} damaged"
+        )
+        for line in (*count.missing, *count.damaged)[:SHOWN_FILES]:
+            console.print(f"  {line}", markup=False, highlight=False)
+    table = Table("rows of each list")
+    for fold in check.folds:
+        table.add_column("all" if fold is None else f"fold {fold}", justify="right")
+    for rule, rows in check.rules.items():
+        table.add_row(rule, *map(str, rows))
+        if rule in check.expected:
+            table.add_row("  released", *map(str, check.expected[rule]), style="dim")
+    console.print(table)
+    for note in check.notes:
+        console.print(f"- {note}", markup=False, highlight=False)

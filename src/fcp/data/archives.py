@@ -1,0 +1,174 @@
+"""Official downloads as streams of files: tar, tgz, zip or the unpacked folder, all read alike.
+
+Nothing is unpacked by the names inside, and a name that would leave its folder is refused. What is
+built from a download goes file by file to its place, so a build that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from fcp.errors import FcpError
+from fcp.files import write_atomically
+
+# Phase, files done, files in all where that is known.
+Progress = Callable[[str, int, int | None], None]
+
+_BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    RuntimeError,  # zipfile's word for a file with a password
+    NotImplementedError,  # … and for a compression that it does not know
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in a download.
+
+    Attributes:
+        path: its name there, relative.
+        size: bytes.
+        read: gives the content; FcpError where the archive is broken. Valid until the next member.
+    """
+
+    path: PurePosixPath
+    size: int
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build has made.
+
+    Attributes:
+        pictures: that are ready for use.
+        problems: a line for each thing that was missing or broken and is left out.
+    """
+
+    pictures: int
+    problems: tuple[str, ...]
+
+
+def walk(source: Path) -> Iterator[Member]:
+    """Go through the files of a download in stored order; hidden files and macOS's are skipped.
+
+    Raises:
+        FcpError: missing, no archive, broken or truncated, or with a name that leaves its folder.
+    """
+    if not source.exists():
+        raise FcpError(f"{source}: no such file or folder; check the path")
+    try:
+        for member in _members(source):
+            parts = member.path.parts
+            if member.path.is_absolute() or ".." in parts:
+                raise FcpError(f"{source}: unsafe name {str(member.path)!r}; not the true download")
+            if not any(part.startswith(".") or part == "__MACOSX" for part in parts):
+                yield member
+    except _BROKEN as error:
+        raise FcpError(_broken(source, error)) from error
+
+
+def store(path: Path, content: Callable[[], bytes]) -> None:
+    """Write a file whole or not at all, making its folder.
+
+    Raises:
+        FcpError: it cannot be written; a disk that is full leaves nothing behind.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FcpError(f"{path.parent}: cannot be made ({error.strerror})") from error
+    write_atomically(path, content())
+
+
+def has_size(path: Path, size: int) -> bool:
+    """Say whether a file is there and as long as it should be."""
+    return path.is_file() and path.stat().st_size == size
+
+
+def require_space(out: Path, needed: int) -> str:
+    """Say what a build will take of the disk.
+
+    Args:
+        out: the folder to build in, which need not exist yet.
+        needed: bytes.
+
+    Raises:
+        FcpError: the disk has less.
+    """
+    place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        remedy = "make room or choose another --out"
+        raise FcpError(f"{out}: needs {_size(needed)}, its disk has {_size(free)} free; {remedy}")
+    return f"needs at most {_size(needed)} in {out}; {_size(free)} are free"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _members(source: Path) -> Iterator[Member]:
+    if source.is_dir():
+        return _folder_members(source)
+    if zipfile.is_zipfile(source):
+        return _zip_members(source)
+    if tarfile.is_tarfile(source):
+        return _tar_members(source)
+    raise FcpError(f"{source}: no whole tar or zip archive; download it again")
+
+
+def _folder_members(source: Path) -> Iterator[Member]:
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            name = PurePosixPath(path.relative_to(source).as_posix())
+            yield Member(name, path.stat().st_size, _guarded(path, path.read_bytes))
+
+
+def _zip_members(source: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(source) as archive:
+        for info in archive.infolist():
+            if not info.is_dir():
+                content = _guarded(source, partial(archive.read, info))
+                yield Member(PurePosixPath(info.filename), info.file_size, content)
+
+
+def _tar_members(source: Path) -> Iterator[Member]:
+    # In stored order a compressed archive is never wound back: one pass, whatever its size.
+    with tarfile.open(source) as archive:
+        for info in archive:
+            if info.isreg():
+                content = _guarded(source, partial(_extract, archive, info))
+                yield Member(PurePosixPath(info.name), info.size, content)
+
+
+def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(info)
+    return file.read() if file else b""
+
+
+def _guarded(source: Path, read: Callable[[], bytes]) -> Callable[[], bytes]:
+    def content() -> bytes:
+        try:
+            return read()
+        except _BROKEN as error:
+            raise FcpError(_broken(source, error)) from error
+
+    return content
+
+
+def _broken(source: Path, error: Exception) -> str:
+    if source.is_file() and not (isinstance(error, OSError) and error.errno):
+        return f"{source}: broken or truncated archive ({error}); download it again"
+    return f"{source}: cannot be read ({error})"

@@ -1,0 +1,90 @@
+"""The FSS-1000 download → ``FSS-1000/CLASS/N.jpg`` with ``N.png``, and the split of the classes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from fcp.data.archives import Built, Progress, has_size, require_space, store, walk
+from fcp.data.fss1000 import FOLDER, PARTS, default_split, read_split
+from fcp.errors import FcpError
+
+PICTURES = 10  # of each class
+
+
+def build_fss1000(
+    source: Path,
+    out: Path,
+    *,
+    splits: Path | None,
+    say: Callable[[str], None],
+    progress: Progress,
+) -> Built:
+    """Build the data set, or go on with it.
+
+    Args:
+        source: the zip, or a folder with what it holds; folders around the classes do not matter.
+        out: the data root; ``FSS-1000/`` is made in it.
+        splits: folder with trn.txt, val.txt and test.txt, one class a line; None takes the
+            published test classes and ``default_split``.
+        say: takes the line on disk space before anything is written.
+        progress: called after each file.
+
+    Raises:
+        FcpError: a download that is missing, broken or another; split files at odds with it; a
+            full disk. What was written stays, and the next run goes on after it.
+    """
+    sizes = {m.path: m.size for m in walk(source) if _is_part(m.path)}
+    classes = _classes(source, sizes)
+    # A photo or mask that is alone is named in the end, and of no use.
+    sizes = {
+        path: size
+        for path, size in sizes.items()
+        if all(path.stem in s for s in classes[path.parent.name])
+    }
+    split = default_split(classes) if splits is None else read_split(splits, classes)
+    folder = out / FOLDER
+    missing = [size for path, size in sizes.items() if not has_size(_target(folder, path), size)]
+    say(require_space(out, sum(missing)))
+    done = 0
+    for member in walk(source):
+        if member.path in sizes:
+            target = _target(folder, member.path)
+            if not has_size(target, member.size):
+                store(target, member.read)
+            done += 1
+            progress("pictures and masks", done, len(sizes))
+    for part in PARTS:
+        text = "".join(f"{name}\n" for name in split[part])
+        store(folder / "splits" / f"{part}.txt", text.encode)
+    whole = {name: len(photos & masks) for name, (photos, masks) in classes.items()}
+    return Built(sum(whole.values()), tuple(_problems(classes)))
+
+
+def _classes(source: Path, sizes: dict[PurePosixPath, int]) -> dict[str, tuple[set[str], set[str]]]:
+    """Return class → the stems of its photos and of its masks."""
+    classes: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
+    for path in sizes:
+        classes[path.parent.name][path.suffix.lower() == ".png"].add(path.stem)
+    if not classes:
+        raise FcpError(f"{source}: no CLASS/1.jpg with CLASS/1.png in it; not FSS-1000")
+    return dict(sorted(classes.items()))
+
+
+def _problems(classes: dict[str, tuple[set[str], set[str]]]) -> list[str]:
+    problems = []
+    for name, (photos, masks) in classes.items():
+        problems += [f"{name}/{stem}.png: no such mask" for stem in sorted(photos - masks)]
+        problems += [f"{name}/{stem}.jpg: no such picture" for stem in sorted(masks - photos)]
+        if len(photos & masks) < PICTURES and photos == masks:
+            problems.append(f"{name}: {len(photos)} pictures, expected {PICTURES}")
+    return problems
+
+
+def _is_part(path: PurePosixPath) -> bool:
+    return path.suffix.lower() in {".jpg", ".png"} and path.parent.name != ""
+
+
+def _target(folder: Path, path: PurePosixPath) -> Path:
+    return folder / path.parent.name / f"{path.stem}{path.suffix.lower()}"

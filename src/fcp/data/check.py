@@ -1,0 +1,259 @@
+"""Counts everything in a data set, and explains where the counts differ from the known ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from fcp.data.coco import Coco
+from fcp.data.dataset import FewShotDataset, Split
+from fcp.data.fss1000 import FSS1000
+from fcp.data.lists import Areas, ClassLists, make_lists, train_lists, val_lists
+from fcp.data.pascal import PascalVOC
+from fcp.errors import FcpError
+
+SPLITS: tuple[Split, ...] = ("train", "val")
+POOL = 5953  # pictures that the released PASCAL-5i lists were made from
+TRAINAUG = 10582
+VOC_VAL = 1449
+# Rows of the released PASCAL-5i lists, by fold.
+RELEASED = {
+    "train filtered": (4208, 3726, 2752, 4510),
+    "train unfiltered": (4760, 4588, 4097, 5108),
+    "val": (364, 445, 592, 336),
+}
+
+
+@dataclass(frozen=True)
+class SplitCount:
+    """What a split holds.
+
+    Attributes:
+        pictures: that it lists.
+        missing: files of them that are not there.
+        damaged: a line for each mask that is there and cannot be read.
+        classes: with at least one pixel in what can be read.
+    """
+
+    pictures: int
+    missing: tuple[str, ...]
+    damaged: tuple[str, ...]
+    classes: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was counted, ready for JSON.
+
+    Attributes:
+        title: of the data set.
+        pool: what lists the training pictures.
+        classes: the data set's number of classes.
+        splits: by name.
+        rules: list rule → rows of each fold, in the order of ``folds``.
+        folds: as the data set has them.
+        expected: list rule → rows of the released lists, where they are known.
+        notes: sentences that explain what is missing or differs.
+    """
+
+    title: str
+    pool: str
+    classes: int
+    splits: Mapping[str, SplitCount]
+    rules: Mapping[str, tuple[int, ...]]
+    folds: tuple[int | None, ...]
+    expected: Mapping[str, tuple[int, ...]]
+    notes: tuple[str, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Whether every listed picture can be read."""
+        return not any(count.missing or count.damaged for count in self.splits.values())
+
+
+def check(data: FewShotDataset) -> Check:
+    """Count a data set; pictures that cannot be read are named and left out of the lists.
+
+    Raises:
+        FcpError: a list of pictures that cannot be read.
+    """
+    areas: dict[Split, Areas] = {}
+    splits: dict[str, SplitCount] = {}
+    for split in SPLITS:
+        areas[split], splits[split] = _count(data, split)
+    lists = _rules(data, areas)
+    rules = {name: tuple(len(one.rows) for one in by_fold) for name, by_fold in lists.items()}
+    expected = RELEASED if isinstance(data, PascalVOC) else {}
+    return Check(
+        title=data.title,
+        pool=data.pool,
+        classes=len(data.classes),
+        splits=splits,
+        rules=rules,
+        folds=data.folds,
+        expected=expected,
+        notes=(
+            *_explain_files(splits),
+            *_explain(data, splits, rules),
+            *_explain_small(data.folds, lists["val"]),
+        ),
+    )
+
+
+def _count(data: FewShotDataset, split: Split) -> tuple[Areas, SplitCount]:
+    ids = data.ids(split)
+    absent = {p: [f for f in data.files(p) if not f.is_file()] for p in ids}
+    missing = tuple(str(file) for files in absent.values() for file in files)
+    areas, damaged = _readable_areas(data, split, [p for p in ids if not absent[p]])
+    shown = {class_id for pixels in areas.values() for class_id in pixels}
+    return areas, SplitCount(len(ids), missing, damaged, len(shown))
+
+
+def _readable_areas(
+    data: FewShotDataset, split: Split, pictures: list[str]
+) -> tuple[Areas, tuple[str, ...]]:
+    """Return the counts of what can be read, and a line for each mask that cannot."""
+    if len(pictures) == len(data.ids(split)):
+        with suppress(FcpError):
+            return data.areas(split), ()
+    areas, damaged = {}, []
+    for picture in pictures:
+        try:
+            areas[picture] = data.pixels(picture)
+        except FcpError as error:
+            damaged.append(str(error))
+    return areas, tuple(damaged)
+
+
+def _rules(data: FewShotDataset, areas: Mapping[Split, Areas]) -> dict[str, list[ClassLists]]:
+    """Apply each list rule that is in use, and those that other programs are found to mean."""
+    train, folds = areas["train"], data.folds
+    rules = {
+        "train filtered": [train_lists(data, fold, areas=train) for fold in folds],
+        "train unfiltered": [
+            train_lists(data, fold, filtered=False, areas=train) for fold in folds
+        ],
+        "val": [val_lists(data, fold, areas=areas["val"]) for fold in folds],
+    }
+    if data.min_pixels > 1:
+        rules["train filtered, any size"] = [
+            make_lists(train, _names(data, fold), min_pixels=1, banned=data.novel(fold))
+            for fold in folds
+        ]
+        rules["train unfiltered, any size"] = [
+            make_lists(train, _names(data, fold), min_pixels=1) for fold in folds
+        ]
+        rules["val, any size"] = [
+            make_lists(areas["val"], {c: data.classes[c] for c in data.novel(fold)}, min_pixels=1)
+            for fold in folds
+        ]
+    return rules
+
+
+def _names(data: FewShotDataset, fold: int | None) -> dict[int, str]:
+    return {c: data.classes[c] for c in data.base(fold)}
+
+
+def _explain_files(splits: Mapping[str, SplitCount]) -> Iterator[str]:
+    for split, count in splits.items():
+        for what, lines in (("missing", count.missing), ("damaged", count.damaged)):
+            if lines:
+                yield f"{split}: {len(lines)} files {what}, such as {lines[0]}"
+
+
+def _explain_small(folds: Sequence[int | None], lists: Sequence[ClassLists]) -> Iterator[str]:
+    """Say where episodes cannot be drawn, or not of every class."""
+    for fold, of_fold in zip(folds, lists, strict=True):
+        small = [of_fold.names[c] for c, members in of_fold.members.items() if len(members) < 2]
+        where = "val" if fold is None else f"val, fold {fold}"
+        if not of_fold.rows:
+            yield f"{where}: no picture is listed, so there are no episodes"
+        elif small:
+            yield f"{where}: {len(small)} classes have fewer than 2 pictures, such as {small[0]}"
+
+
+def _explain(
+    data: FewShotDataset,
+    splits: Mapping[str, SplitCount],
+    rules: Mapping[str, tuple[int, ...]],
+) -> Iterator[str]:
+    if isinstance(data, PascalVOC):
+        yield from _explain_pascal(data, splits, rules)
+    elif isinstance(data, Coco):
+        left_out = data.left_out()
+        if left_out:
+            yield f"{len(left_out)} things of the JSON are left out, such as {left_out[0]}"
+    elif isinstance(data, FSS1000):
+        parts = (len(data.base(None)), len(data.holdout(None)), len(data.novel(None)))
+        if parts != (520, 240, 240):
+            yield f"train/val/test classes: {_row(parts)}; the whole data set has 520/240/240"
+
+
+def _explain_pascal(
+    data: PascalVOC, splits: Mapping[str, SplitCount], rules: Mapping[str, tuple[int, ...]]
+) -> Iterator[str]:
+    pool, val = splits["train"].pictures, splits["val"].pictures
+    if all(rules[name] == rows for name, rows in RELEASED.items()):
+        yield "all lists have the released lengths"
+        return
+    if pool == POOL:
+        yield f"the pool has the {POOL:,} pictures of the released lists"
+    elif pool == TRAINAUG:
+        yield (
+            f"the pool is the usual trainaug of {TRAINAUG:,} pictures (SBD train and val); the "
+            f"released lists come from {POOL:,} (SBD train alone): pascal5i.txt, by fcp data pascal"
+        )
+    else:
+        yield (
+            f"the pool has {pool:,} pictures; the released lists come from {POOL:,}, the usual "
+            f"trainaug has {TRAINAUG:,}: a part, or another --pool"
+        )
+    yield from _compare_pools(data)
+    if val != VOC_VAL:
+        yield f"val has {val:,} pictures; VOC 2012 val has {VOC_VAL:,}"
+    yield from _explain_rows(rules)
+
+
+def _compare_pools(data: PascalVOC) -> Iterator[str]:
+    """Say how an explicit pool differs from the data root's own."""
+    own = PascalVOC(data.root)
+    if data.pool_file is None or own.list_file("train") == data.pool_file:
+        return
+    ours, theirs = own.ids("train"), data.ids("train")
+    for name, more in (
+        (f"in {own.pool} and not in {data.pool}", sorted(set(ours) - set(theirs))),
+        (f"in {data.pool} and not in {own.pool}", sorted(set(theirs) - set(ours))),
+    ):
+        if more:
+            yield f"{len(more)} pictures are {name}, such as {more[0]}"
+    if set(ours) == set(theirs) and ours != theirs:
+        yield f"{data.pool} has {own.pool}'s pictures in another order: other rows, other draws"
+
+
+def _explain_rows(rules: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
+    """Say of each released length which rule here gives it instead of the rule of its name."""
+    for name, expected in RELEASED.items():
+        if rules[name] == expected:
+            yield f"{name}: the released lengths"
+            continue
+        other = [rule for rule, rows in rules.items() if rows == expected]
+        given = f"; the rule {other[0]!r} gives them here" if other else ""
+        yield f"{name}: {_row(rules[name])} rows, released {_row(expected)}{given}"
+
+
+def _row(counts: tuple[int, ...]) -> str:
+    return "/".join(str(count) for count in counts)
+
+
+def write_lists(lists: ClassLists) -> bytes:
+    """Return a list for comparison with other people's: a row a line, then its classes.
+
+    Each line is the picture's id and the ids of the classes that it is listed under, ascending,
+    with a tab between any two.
+    """
+    listed: dict[str, list[int]] = {row: [] for row in lists.rows}
+    for picture, class_id in lists.pairs:
+        listed[picture].append(class_id)
+    lines = ("\t".join([row, *map(str, classes)]) for row, classes in listed.items())
+    return "".join(f"{line}\n" for line in lines).encode()

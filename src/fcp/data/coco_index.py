@@ -1,0 +1,295 @@
+"""COCO's instances JSON → an index of merged masks: one SQLite file, no painted PNG.
+
+For each picture and class it holds the union of the class's objects as compressed run lengths,
+crowds included, as the COCO API paints them; a pixel may belong to two classes. Pictures come in
+chunks, each in a transaction of its own, so that a build that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as rle_tools
+
+from fcp.config import load_json
+from fcp.data.archives import Built, Progress, require_space
+from fcp.data.coco_json import run_lengths
+from fcp.data.dataset import Split
+from fcp.data.folds import COCO_CLASS_COUNT
+from fcp.errors import FcpError
+from fcp.files import sha256_of
+
+FORMAT = "fcp-coco-1"
+INDEX_FILE = "coco20i.sqlite"
+_CHUNK = 500
+_TABLES = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS classes (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS pictures (
+    id TEXT PRIMARY KEY, split TEXT NOT NULL, file TEXT NOT NULL,
+    height INTEGER NOT NULL, width INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS masks (
+    picture TEXT NOT NULL, class INTEGER NOT NULL, pixels INTEGER NOT NULL, runs BLOB NOT NULL,
+    PRIMARY KEY (picture, class)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS problems (split TEXT NOT NULL, line TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An instances JSON that is read, with the folder of its pictures.
+
+    Attributes:
+        file: the JSON.
+        split: that it is, by its name.
+        images: folder that its pictures' names are relative to.
+        content: of the JSON.
+    """
+
+    file: Path
+    split: Split
+    images: Path
+    content: Mapping[str, Any]
+
+
+def build_coco(
+    images: Path,
+    annotations: Sequence[Path],
+    out: Path,
+    *,
+    say: Callable[[str], None],
+    progress: Progress,
+) -> Built:
+    """Build ``COCO/coco20i.sqlite`` under the data root, or go on with it.
+
+    Args:
+        images: folder of the pictures, or of train2014/ and val2014/ (or 2017).
+        annotations: instances JSON files; "train" or "val" in a name says which split it is.
+        out: the data root.
+        say: takes the line on disk space before anything is written.
+        progress: called after each chunk of pictures.
+
+    Raises:
+        FcpError: no instances JSON, of no known split, or without any picture; a full disk. What
+            was written stays, and the next run goes on after it.
+    """
+    for file in annotations:
+        split_of(file)
+        if not file.is_file():
+            raise FcpError(f"{file}: no such file; check the path")
+    # Run lengths take about what the polygons took; twice that is on the safe side.
+    say(require_space(out, 2 * sum(file.stat().st_size for file in annotations)))
+    target = out / "COCO" / INDEX_FILE
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FcpError(f"{target.parent}: cannot be made ({error.strerror})") from error
+    with closing(sqlite3.connect(target)) as database:
+        for file in annotations:
+            with clear_errors(target):
+                fill(database, read_source(file, images), images, progress)
+        with clear_errors(target):
+            _make_movable(database, target.parent.resolve())
+            return Built(
+                database.execute("SELECT count(*) FROM pictures").fetchone()[0],
+                tuple(line for (line,) in database.execute("SELECT line FROM problems")),
+            )
+
+
+def split_of(file: Path) -> Split:
+    """Say by its name which split an instances JSON is.
+
+    Raises:
+        FcpError: the name has neither "train" nor "val" in it, or both.
+    """
+    match ("train" in file.stem, "val" in file.stem):
+        case (True, False):
+            return "train"
+        case (False, True):
+            return "val"
+        case _:
+            raise FcpError(f'{file}: expected "train" or "val" in its name, to say which it is')
+
+
+def read_source(file: Path, images: Path) -> Source:
+    """Read an instances JSON and find its pictures' folder.
+
+    Raises:
+        FcpError: no instances JSON.
+    """
+    content = load_json(file)
+    if not all(isinstance(content.get(key), list) for key in ("images", "annotations")):
+        raise FcpError(f"{file}: not a COCO instances JSON (no images or no annotations)")
+    name = file.stem.removeprefix("instances_")
+    places = (images / name, images / "images" / name, images)
+    folder = next(place for place in places if place.is_dir() or place == images)
+    return Source(file, split_of(file), folder, content)
+
+
+def fill(database: sqlite3.Connection, source: Source, root: Path, progress: Progress) -> None:
+    """Put the pictures of one JSON into the index; those of it that are there stay.
+
+    Args:
+        database: an index, maybe empty.
+        source: the JSON.
+        root: folder that the index says its pictures' files are relative to.
+        progress: called after each chunk.
+
+    Raises:
+        FcpError: an odd JSON, other classes than before, or none of its pictures is there.
+    """
+    try:
+        _fill(database, source, root, progress)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FcpError(f"{source.file}: not a COCO instances JSON ({error!r} in it)") from error
+
+
+@contextmanager
+def clear_errors(index: Path) -> Iterator[None]:
+    """Turn what SQLite says of an index into one line.
+
+    Raises:
+        FcpError: the index is damaged, locked, or the disk is full.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        remedy = "make room, and" if "full" in str(error) else "remove it if it is damaged, and"
+        raise FcpError(f"{index}: {error}; {remedy} run fcp data coco again") from error
+
+
+@dataclass(frozen=True)
+class _Painter:
+    """Turns one picture of a JSON into rows of the index."""
+
+    source: Source
+    root: Path
+    numbers: Mapping[int, int]  # COCO's category id → class id 1 … 80
+
+    def rows(
+        self, image: Mapping[str, Any], objects: Iterable[Mapping[str, Any]]
+    ) -> tuple[tuple[object, ...], list[tuple[object, ...]]]:
+        """Return the picture's row and those of its masks.
+
+        Raises:
+            FcpError: an object that cannot be painted.
+        """
+        size = (image["height"], image["width"])
+        runs = defaultdict(list)
+        for annotation in objects:
+            class_id = self.numbers[annotation["category_id"]]
+            runs[class_id].append(run_lengths(annotation, size, self.source.file))
+        merged = {class_id: rle_tools.merge(parts) for class_id, parts in sorted(runs.items())}
+        name = Path(image["file_name"])
+        file = (self.source.images / name).relative_to(self.root).as_posix()
+        masks: list[tuple[object, ...]] = [
+            (name.stem, class_id, int(rle_tools.area(mask)), mask["counts"])
+            for class_id, mask in merged.items()
+            if rle_tools.area(mask)
+        ]
+        return (name.stem, self.source.split, file, *size), masks
+
+
+def _fill(database: sqlite3.Connection, source: Source, root: Path, progress: Progress) -> None:
+    painter = _Painter(source, root, _prepare(database, source, root))
+    objects = defaultdict(list)
+    for annotation in source.content["annotations"]:
+        objects[annotation["image_id"]].append(annotation)
+    images = sorted(source.content["images"], key=lambda image: str(image["file_name"]))
+    files = {path.name for path in source.images.glob("*")}
+    problems = _strays(source.file, {image["id"] for image in images}, objects)
+    problems += [
+        f"{source.images / image['file_name']}: no such picture"
+        for image in images
+        if Path(image["file_name"]).name not in files
+    ]
+    wanted = [image for image in images if Path(image["file_name"]).name in files]
+    query = "SELECT id FROM pictures WHERE split = ?"
+    there = {picture for (picture,) in database.execute(query, (source.split,))}
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        new = [image for image in chunk if Path(image["file_name"]).stem not in there]
+        with database:
+            for image in new:
+                problems += _insert(database, painter, image, objects[image["id"]])
+        progress(f"pictures of {source.file.stem}", start + len(chunk), len(wanted))
+    with database:
+        lines = [(source.split, line) for line in problems]
+        database.executemany("INSERT INTO problems VALUES (?, ?)", lines)
+        _note(database, f"done {source.split}", "yes")
+
+
+def _prepare(database: sqlite3.Connection, source: Source, root: Path) -> dict[int, int]:
+    """Make the tables, forget what came from another JSON; return category id → class id."""
+    database.executescript(_TABLES)
+    categories = sorted(source.content["categories"], key=lambda category: category["id"])
+    if len(categories) != COCO_CLASS_COUNT:
+        expected = f"COCO-20i needs the {COCO_CLASS_COUNT} categories"
+        raise FcpError(f"{source.file}: {len(categories)} categories, {expected}")
+    names = [(number, category["name"]) for number, category in enumerate(categories, start=1)]
+    split, digest = source.split, f"{sha256_of(source.file)} {root.resolve()}"
+    with database:
+        if fact_of(database, f"json {split}") != digest:
+            theirs = "DELETE FROM masks WHERE picture IN (SELECT id FROM pictures WHERE split = ?)"
+            database.execute(theirs, (split,))
+            database.execute("DELETE FROM pictures WHERE split = ?", (split,))
+        database.execute("DELETE FROM problems WHERE split = ?", (split,))
+        database.execute("DELETE FROM facts WHERE name = ?", (f"done {split}",))
+        database.executemany("INSERT OR REPLACE INTO classes VALUES (?, ?)", names)
+        _note(database, "format", FORMAT)
+        _note(database, f"images {split}", str(root.resolve()))
+        _note(database, f"json {split}", digest)
+        _note(database, f"name {split}", source.file.name)
+    return {category["id"]: number for number, category in enumerate(categories, start=1)}
+
+
+def _make_movable(database: sqlite3.Connection, folder: Path) -> None:
+    """Where the pictures lie in the index's own folder, say so without naming where that is."""
+    with database:
+        for split in ("train", "val"):
+            images = Path(fact_of(database, f"images {split}") or "")
+            if images.is_relative_to(folder):
+                _note(database, f"images {split}", images.relative_to(folder).as_posix())
+
+
+def _strays(file: Path, known: set[int], objects: Mapping[int, list[object]]) -> list[str]:
+    return [
+        f"{file}: picture {number} of {len(found)} annotations is not among its images"
+        for number, found in objects.items()
+        if number not in known
+    ]
+
+
+def _insert(
+    database: sqlite3.Connection,
+    painter: _Painter,
+    image: Mapping[str, Any],
+    objects: Iterable[Mapping[str, Any]],
+) -> list[str]:
+    """Add a picture with all its masks, or, where one cannot be painted, say so."""
+    try:
+        picture, masks = painter.rows(image, objects)
+    except FcpError as error:
+        return [f"{error}; {image['file_name']} is left out"]
+    try:
+        database.execute("INSERT INTO pictures VALUES (?, ?, ?, ?, ?)", picture)
+    except sqlite3.IntegrityError:
+        return [f"{painter.source.file}: {image['file_name']} comes twice; once is left out"]
+    database.executemany("INSERT INTO masks VALUES (?, ?, ?, ?)", masks)
+    return []
+
+
+def _note(database: sqlite3.Connection, name: str, value: str) -> None:
+    database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+
+def fact_of(database: sqlite3.Connection, name: str) -> str | None:
+    """Return what the index notes under a name: format; json, name, images and done SPLIT."""
+    found = database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    return None if found is None else str(found[0])

@@ -1,0 +1,143 @@
+"""FSS-1000 out of a zip of the true layout; its split of the classes."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcp.data.build_fss1000 import build_fss1000
+from fcp.data.episodes import sample_episodes
+from fcp.data.fss1000 import FSS1000, default_split
+from fcp.data.lists import holdout_lists, train_lists, val_lists
+from fcp.errors import FcpError
+
+CLASSES = ("bus", "abe's_flyingfish", "ab_wheel", "zebra")  # the first two are test classes
+
+
+def pictures(number):
+    mask = np.zeros((16, 16, 3), np.uint8)
+    mask[:number] = 255
+    mask[number] = 90  # a smoothed edge, darker than half
+    for array, form in ((np.full((16, 16, 3), 9 * number, np.uint8), "JPEG"), (mask, "PNG")):
+        stream = io.BytesIO()
+        Image.fromarray(array).save(stream, form)
+        yield stream.getvalue()
+
+
+def files():
+    found = {"__MACOSX/fewshot_data/bus/._1.jpg": b"junk", "fewshot_data/.DS_Store": b"junk"}
+    for name in CLASSES:
+        for number in range(1, 11):
+            photo, mask = pictures(number)
+            found[f"fewshot_data/fewshot_data/{name}/{number}.jpg"] = photo
+            found[f"fewshot_data/fewshot_data/{name}/{number}.png"] = mask
+    return found
+
+
+def pack(path, content):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    return path
+
+
+@pytest.fixture
+def build(tmp_path):
+    def build(source=None, splits=None):
+        source = source or pack(tmp_path / "fss.zip", files())
+        quiet = {"say": lambda _: None, "progress": lambda *_: None}
+        return build_fss1000(source, tmp_path / "out", splits=splits, **quiet)
+
+    return build
+
+
+def write_splits(folder, **parts):
+    folder.mkdir()
+    for part in ("trn", "val", "test"):
+        (folder / f"{part}.txt").write_text("".join(f"{name}\n" for name in parts.get(part, [])))
+    return folder
+
+
+def test_zip_becomes_a_data_set(build, tmp_path):
+    splits = write_splits(
+        tmp_path / "s", trn=["zebra"], val=["ab_wheel"], test=["bus", "abe's_flyingfish"]
+    )
+    built = build(splits=splits)
+    assert (built.pictures, built.problems) == (40, ())
+    data = FSS1000(tmp_path / "out")
+    assert data.classes == {1: "ab_wheel", 2: "abe's_flyingfish", 3: "bus", 4: "zebra"}
+    assert data.ids("train") == tuple(f"zebra/{n}" for n in range(1, 11))
+    assert len(data.ids("val")) == 30
+    assert train_lists(data, None).members.keys() == {4}
+    assert holdout_lists(data, None).members.keys() == {1}
+    lists = val_lists(data, None)
+    assert {c: len(m) for c, m in lists.members.items()} == {2: 10, 3: 10}
+    assert data.pixels("bus/3") == {3: 3 * 16}  # 255 counts, 90 does not
+    assert len(sample_episodes(lists, shots=5, episodes=20, seed=0)) == 20
+    with pytest.raises(FcpError, match="fold: FSS-1000 has no folds"):
+        val_lists(data, 0)
+
+
+def test_second_run_skips_what_is_whole(build, tmp_path):
+    build()
+    photo, mask = (tmp_path / "out/FSS-1000/bus" / name for name in ("1.jpg", "1.png"))
+    before = photo.stat().st_mtime_ns
+    mask.write_bytes(b"cut")
+    build()
+    assert photo.stat().st_mtime_ns == before
+    assert mask.read_bytes() == files()["fewshot_data/fewshot_data/bus/1.png"]
+
+
+def test_what_is_alone_is_named_and_left_out(build, tmp_path):
+    content = files()
+    del content["fewshot_data/fewshot_data/bus/4.png"]
+    del content["fewshot_data/fewshot_data/zebra/9.jpg"]
+    built = build(pack(tmp_path / "bad.zip", content))
+    assert built.pictures == 38
+    assert built.problems == ("bus/4.png: no such mask", "zebra/9.jpg: no such picture")
+    assert "bus/4" not in FSS1000(tmp_path / "out").ids("val")
+
+
+def test_damage(build, tmp_path):
+    cut = pack(tmp_path / "cut.zip", files())
+    cut.write_bytes(cut.read_bytes()[:5000])
+    with pytest.raises(FcpError, match=r"cut\.zip: no whole tar or zip archive; download it again"):
+        build(cut)
+    flipped = pack(tmp_path / "flipped.zip", files())
+    content = bytearray(flipped.read_bytes())
+    content[content.index(b"zebra/7.jpg") + 60] ^= 255
+    flipped.write_bytes(bytes(content))
+    with pytest.raises(FcpError, match=r"flipped\.zip: broken or truncated archive .*CRC"):
+        build(flipped)
+    assert build().problems == ()
+    with pytest.raises(FcpError, match="not FSS-1000"):
+        build(pack(tmp_path / "other.zip", {"readme.txt": b"x"}))
+
+
+def test_split_files_must_fit(build, tmp_path):
+    unknown = write_splits(tmp_path / "a", trn=["zebra"], test=["unicorn"])
+    with pytest.raises(FcpError, match=r"test\.txt: there is no class 'unicorn'"):
+        build(splits=unknown)
+    twice = write_splits(tmp_path / "b", trn=["zebra"], val=["zebra"])
+    with pytest.raises(FcpError, match=r"val\.txt: the class 'zebra' is in trn\.txt too"):
+        build(splits=twice)
+    with pytest.raises(FcpError, match=r"trn\.txt: cannot be read"):
+        build(splits=tmp_path)
+
+
+def test_default_split_has_the_published_sizes_and_test_classes():
+    test = default_split([])["test"]
+    assert test == []
+    others = [f"class {n}" for n in range(760)]
+    published = default_split(["bus", "tower_pisa", *others])
+    assert published["test"] == ["bus", "tower_pisa"]
+    assert [len(published[part]) for part in ("trn", "val")] == [520, 240]
+    assert set(published["trn"]).isdisjoint(published["val"])
+    assert default_split(reversed(others))["val"] == published["val"]
+
+
+def test_missing_data_set_says_what_to_run(tmp_path):
+    with pytest.raises(FcpError, match="fcp data fss1000 ZIP --out DATA_ROOT"):
+        FSS1000(tmp_path).ids("val")
