@@ -1,0 +1,158 @@
+"""What each table and figure needs: rows as settings over a recipe, folds, seeds and shots.
+
+Every row of a scale is trained by the same recipe on the same frozen encoders; a row is what it
+changes. The baseline and the ablations are switches of one model (Table 2, method section 9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from fcp.errors import FcpError
+
+Target = Literal["table1", "table2", "table3", "table4", "fig1", "fig2", "fig4", "fig5"]
+
+_HEAD = "model.head"
+_CONVENTIONAL = f"{_HEAD}.pseudo_mask=conventional"
+
+# Row → settings that replace the recipe's. FCP is row f of Table 2.
+ROWS: Mapping[str, tuple[str, ...]] = {
+    "FCP": (),
+    "VRP-SAM": (f"{_HEAD}.features=F", f"{_HEAD}.matching=pixel", _CONVENTIONAL),
+    "b": (f"{_HEAD}.features=G", f"{_HEAD}.matching=pixel", _CONVENTIONAL),
+    "c": (f"{_HEAD}.features=F", _CONVENTIONAL),
+    "d": (f"{_HEAD}.features=G", _CONVENTIONAL),
+    "e": (_CONVENTIONAL,),
+    "G guided once": (f"{_HEAD}.refresh_guidance=false",),
+    "prompt": ("loss.guide=0", "loss.ortho=0"),
+    "prompt+guide": ("loss.ortho=0",),
+    "prompt+ortho": ("loss.guide=0",),
+    "T=1": (f"{_HEAD}.steps=1",),
+    "T=2": (f"{_HEAD}.steps=2",),
+    "T=4": (f"{_HEAD}.steps=4",),
+    "T=5": (f"{_HEAD}.steps=5",),
+}
+
+TABLE2_ROWS = ("VRP-SAM", "b", "c", "d", "e", "FCP", "G guided once")
+TABLE4_ROWS = ("prompt", "prompt+guide", "prompt+ortho", "FCP")
+FIG5_ROWS = {1: "T=1", 2: "T=2", 3: "FCP", 4: "T=4", 5: "T=5"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A recipe and where its numbers stand in the paper.
+
+    Attributes:
+        name: benchmark and backbone, as in ``paper.TABLE1``; of the tiny scale there are none.
+        recipe: name of a shipped recipe.
+        benchmark: key of ``data.benchmarks``.
+    """
+
+    name: str
+    recipe: str
+    benchmark: str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The size of a reproduction.
+
+    Attributes:
+        settings: of Table 1; the first one serves all other tables and figures.
+        paper: whose numbers stand beside ours: key of ``paper.TABLE1``.
+        main_seeds: training seeds of the main comparison (Table 1).
+        seeds: training seeds of all other rows.
+        ablation_folds: of Tables 2 and 4 and Fig. 5.
+    """
+
+    settings: tuple[Setting, ...]
+    main_seeds: int
+    seeds: int
+    ablation_folds: tuple[int, ...]
+
+
+SCALES: Mapping[str, Scale] = {
+    "tiny": Scale(
+        (Setting("pascal5i-tiny", "tiny-frozen", "pascal5i"),),
+        main_seeds=2,
+        seeds=1,
+        ablation_folds=(1, 3),
+    ),
+    "paper": Scale(
+        tuple(
+            Setting(f"{benchmark}-{backbone}", f"{benchmark}-{backbone}-sam-vit-h", benchmark)
+            for benchmark in ("pascal5i", "coco20i")
+            for backbone in ("resnet50", "vgg16")
+        ),
+        main_seeds=1,
+        seeds=1,
+        ablation_folds=(0, 1, 2, 3),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One training with its evaluations.
+
+    Attributes:
+        setting: recipe and benchmark.
+        row: key of ``ROWS``.
+        fold: whose classes are novel.
+        seed: of the training.
+        shots: K of each evaluation.
+    """
+
+    setting: Setting
+    row: str
+    fold: int
+    seed: int
+    shots: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """A file name that no other training of a scale has."""
+        row = self.row.lower().replace(" ", "-")
+        return f"{self.setting.name}-{row}-fold{self.fold}-seed{self.seed}"
+
+
+def experiments(target: Target, scale: Scale, folds: tuple[int, ...]) -> list[Experiment]:
+    """List what a table or figure needs, in the order in which it is run.
+
+    Args:
+        target: table or figure.
+        scale: its size.
+        folds: to restrict it to.
+
+    Raises:
+        FcpError: none of these folds is part of it.
+    """
+    first = scale.settings[0]
+    rows, settings, shots, seeds = ("FCP",), (first,), (1,), scale.seeds
+    of_target = scale.ablation_folds
+    match target:
+        case "table1":
+            rows, settings, shots = ("VRP-SAM", "FCP"), scale.settings, (1, 5)
+            seeds, of_target = scale.main_seeds, (0, 1, 2, 3)
+        case "table2":
+            rows = TABLE2_ROWS
+        case "table3":
+            of_target = (0, 1, 2, 3)
+        case "table4":
+            rows = TABLE4_ROWS
+        case "fig1":
+            rows = ("VRP-SAM", "FCP")
+        case "fig5":
+            rows = tuple(FIG5_ROWS.values())
+    chosen = [fold for fold in of_target if fold in folds]
+    if not chosen:
+        raise FcpError(f"folds: {target} is made of the folds {of_target}; choose among them")
+    return [
+        Experiment(setting, row, fold, seed, shots)
+        for setting in settings
+        for seed in range(seeds)
+        for fold in chosen
+        for row in rows
+    ]
