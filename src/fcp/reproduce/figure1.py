@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -64,13 +65,10 @@ def look(
         FcpError: no episodes, or a picture that cannot be read.
     """
     looks: dict[int, EpisodeLook] = {}
-    for index, output in run_episodes(
-        predictor, data, episodes, with_maps=True, progress=progress
-    ):
+    for index, output in run_episodes(predictor, data, episodes, with_maps=True, progress=progress):
         spec = episodes[index]
         truth = truth_of(data, spec.query, spec.class_id)
-        assert output.query_attention is not None  # asked for
-        attention = output.query_attention[0, :, -1].cpu()  # (K, N, L), of the last step
+        attention = cast(Tensor, output.query_attention)[0, :, -1].cpu()  # (K, N, L), step T
         foreground, background = truth_on_grid(truth, output.conventional_mask.shape[-1])
         maps = probability_maps(output)
         found = maps.get(ATTENTION)

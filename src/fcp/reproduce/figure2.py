@@ -172,7 +172,7 @@ def plot_features(folds: Mapping[str, Sequence[FeatureStatistic]], path: Path) -
     if not features or any(names != features[0] for names in features):
         raise FcpError("figure 2: expected at least one fold, and the same features in each")
     height = 1.3 + 0.36 * len(features[0])
-    figure, axes = new_figure(2, width=7.6, height=height, sharey=True)
+    figure, axes = new_figure(2, width=7.6, height=height, share_y=True)
     panels = (
         ("a  Within a picture", "FG-FG minus FG-BG", "within"),
         ("b  Across pictures", "same class minus other class", "between"),

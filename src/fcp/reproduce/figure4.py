@@ -156,7 +156,7 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
         raise FcpError("figure 4: expected at least one row, and the same columns in each")
     widths = (1.55 * len(titles[0]) + 0.9, 1.5 * len(rows) + 0.4)
     figure, axes = new_figure(len(titles[0]), len(rows), width=widths[0], height=widths[1])
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.01, hspace=0.01)
+    figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03, wspace=0.01, hspace=0.01)
     for number, row in enumerate(rows):
         for axis, tile in zip(axes[number], row.tiles, strict=True):
             _draw_tile(axis, tile)

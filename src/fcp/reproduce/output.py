@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,14 +24,14 @@ DPI = 160
 
 
 def new_figure(
-    columns: int, rows: int = 1, *, width: float, height: float, **options: object
-) -> tuple[Figure, Any]:
+    columns: int, rows: int = 1, *, width: float, height: float, share_y: bool = False
+) -> tuple[Figure, np.ndarray]:
     """Make a figure of width × height inches; its axes as an array (rows, columns).
 
     It belongs to no window and to no global state, so figures can be made in any thread.
     """
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **options)  # type: ignore[arg-type]
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
     return figure, axes
 
 
