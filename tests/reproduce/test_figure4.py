@@ -69,7 +69,11 @@ def test_a_row_runs_from_the_supports_to_the_truth(predictor, data, shots):
 
 def test_figure_is_drawn(predictor, data, episodes, tmp_path, assert_drawn):
     rows = show_spread(predictor, data, episodes, rows=3)
-    assert [row.title.split("\n")[1] for row in rows] == ["at 83 %", "at 50 %", "at 17 %"]
+    assert [row.title.split("\n")[1] for row in rows] == [
+        "percentile 83",
+        "percentile 50",
+        "percentile 17",
+    ]
     plot_rows(rows, tmp_path / "a.png")
     assert_drawn(tmp_path / "a.png")
 

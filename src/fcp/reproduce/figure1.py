@@ -132,17 +132,8 @@ def plot_mass(models: Mapping[str, Sequence[EpisodeLook]], path: Path) -> None:
     for place, (looks, colour) in enumerate(zip(models.values(), COLOURS, strict=False)):
         _draw_model(axis, place, looks, colour)
     even = 100 * fmean(one.foreground for one in first)
-    axis.axhline(even, color=GREY, linestyle="--", linewidth=1)
-    axis.annotate(
-        f"even attention {even:.0f} %",
-        (1, even),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-        color=GREY,
-    )
+    axis.axhline(even, color=GREY, linestyle="--", linewidth=1, label=f"even attention, {even:.1f}")
+    axis.legend(frameon=False, fontsize=8, loc="upper right")
     axis.set_xticks(range(len(models)), list(models))
     axis.set_xlim(-0.6, len(models) - 0.25)
     axis.set_ylim(0, 100)
@@ -205,10 +196,11 @@ def _draw_model(axis: Axes, place: int, looks: Sequence[EpisodeLook], colour: st
     )
     axis.annotate(
         f"{100 * mean.value:.1f}",
-        (place + 0.27, 100 * mean.value),
+        (place + 0.3, 100 * mean.value),
         va="center",
         fontsize=9,
         fontweight="bold",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
 
 

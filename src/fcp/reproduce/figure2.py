@@ -185,8 +185,8 @@ def plot_features(folds: Mapping[str, Sequence[FeatureStatistic]], path: Path) -
         tidy(axis, title=title, x=f"{label} [cosine similarity]", grid="x")
     axes[0, 0].set_yticks(range(len(features[0])), features[0])
     axes[0, 0].invert_yaxis()
-    note = f"thin: {', '.join(folds)} with 95 % interval" if len(folds) > 1 else next(iter(folds))
-    figure.supxlabel(f"bar: {'mean of the folds; ' if len(folds) > 1 else ''}{note}", fontsize=8)
+    bars = "bars: mean of the folds; dots" if len(folds) > 1 else "dots"
+    figure.supxlabel(f"{bars}: {', '.join(folds)}, with 95 % intervals", fontsize=8, color=GREY)
     save_png(figure, path)
 
 

@@ -140,7 +140,7 @@ def show_spread(
     """
     ious = prediction_ious(predictor, data, episodes, progress=progress)
     return [
-        show(predictor, data, episodes[index], note=f"at {100 * share:.0f} %")
+        show(predictor, data, episodes[index], note=f"percentile {100 * share:.0f}")
         for index, share in spread_ranks(ious, rows)
     ]
 
@@ -158,8 +158,9 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
     figure, axes = new_figure(len(titles[0]), len(rows), width=widths[0], height=widths[1])
     figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03, wspace=0.01, hspace=0.01)
     for number, row in enumerate(rows):
-        for axis, tile in zip(axes[number], row.tiles, strict=True):
-            _draw_tile(axis, tile)
+        images = _on_one_canvas([thumbnail(tile.image, _SHOWN_PX) for tile in row.tiles])
+        for axis, tile, image in zip(axes[number], row.tiles, images, strict=True):
+            _draw_tile(axis, image, tile.caption)
             if number == 0:
                 axis.set_title(tile.title, fontsize=9)
         axes[number, 0].set_ylabel(row.title, rotation=0, ha="right", va="center", fontsize=9)
@@ -174,10 +175,22 @@ def _draw(kind: str, probabilities: Tensor, image: np.ndarray) -> np.ndarray:
     return heatmap(values, image)
 
 
-def _draw_tile(axis: Axes, tile: Tile) -> None:
-    axis.imshow(thumbnail(tile.image, _SHOWN_PX))
+def _on_one_canvas(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Centre a row's pictures on white of one size, so that titles and captions stand in line."""
+    height, width = (max(image.shape[side] for image in images) for side in (0, 1))
+    canvases = []
+    for image in images:
+        canvas = np.full((height, width, 3), 255, np.uint8)
+        top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
+        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+        canvases.append(canvas)
+    return canvases
+
+
+def _draw_tile(axis: Axes, image: np.ndarray, caption: str) -> None:
+    axis.imshow(image)
     axis.set_xticks([])
     axis.set_yticks([])
     for line in axis.spines.values():
         line.set_visible(False)
-    axis.set_xlabel(tile.caption, fontsize=8, labelpad=2)
+    axis.set_xlabel(caption, fontsize=8, labelpad=2)

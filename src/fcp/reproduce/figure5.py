@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from fcp.errors import FcpError
 from fcp.evaluation.predictor import ATTENTION
-from fcp.reproduce.output import COLOURS, new_figure, save_png, tidy
+from fcp.reproduce.output import COLOURS, GREY, new_figure, save_png, tidy
 
 Report = Mapping[str, Any]  # what fcp.evaluation.report.to_json returns
 
@@ -70,7 +70,7 @@ def plot_sweep(series: Mapping[str, Sequence[SweepPoint]], path: Path) -> None:
     """
     if not any(series.values()):
         raise FcpError("figure 5: expected at least one point")
-    figure, axes = new_figure(2, width=7.6, height=3.2)
+    figure, axes = new_figure(2, width=7.6, height=3.5)
     scores, masks = axes[0]
     for (name, points), colour in zip(series.items(), COLOURS, strict=False):
         label = f"{name}, " if len(series) > 1 else ""
@@ -85,11 +85,16 @@ def plot_sweep(series: Mapping[str, Sequence[SweepPoint]], path: Path) -> None:
     for axis, shown in ((scores, len(series) > 1), (masks, True)):
         axis.set_xticks(sorted({point.steps for points in series.values() for point in points}))
         if shown:
-            axis.legend(frameon=False, fontsize=8)
+            below = (0.5, -0.2)
+            axis.legend(
+                frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=below
+            )
     masks.set_xlim(scores.get_xlim())
     count = next(points[0].reports for points in series.values() if points)
     if count > 1:
-        figure.supxlabel(f"mean of {count} runs; band: lowest to highest run", fontsize=8)
+        figure.supxlabel(
+            f"mean of {count} runs; band: lowest to highest run", fontsize=8, color=GREY
+        )
     save_png(figure, path)
 
 
