@@ -28,10 +28,10 @@ BACKGROUND = torch.tensor([False, False, True, True, True, False])  # the last c
 
 def some_looks(shift=0.0, count=30):
     generator = np.random.default_rng(3)
-    values = generator.uniform(0.1, 0.6, (count, 4))
+    values = generator.uniform(0.1, 0.6, (count, 5))
     return [
-        EpisodeLook(f"q{i % 9}", "s", "cat", f, m + shift, c, a)
-        for i, (f, m, c, a) in enumerate(values.tolist())
+        EpisodeLook(f"q{i % 9}", "s", "cat", f, m + shift, before, c, a)
+        for i, (f, m, before, c, a) in enumerate(values.tolist())
     ]
 
 
@@ -96,6 +96,11 @@ def test_looks_come_in_order_and_agree_with_the_output(
         expected = attention[cells == spec.class_id].sum() / counted
         assert one.mass == pytest.approx(expected, abs=0.02)
         assert (one.attention_iou is None) == (matching == "pixel")
+        assert (one.mask_mass is None) == (matching == "pixel")
+        if one.mask_mass is not None:
+            before = output.query_attention[0, 0, 1].mean(0).numpy()  # step 2 of 3
+            expected = before[cells == spec.class_id].sum() / before[cells != 255].sum()
+            assert one.mask_mass == pytest.approx(expected, abs=0.02)
 
 
 def test_ious_are_those_of_the_masks_at_512(predictor, data, episodes):
@@ -123,15 +128,17 @@ def test_difference_is_paired():
 
 
 def test_plots_are_drawn(tmp_path, assert_drawn):
-    plot_mass({"FCP": some_looks(0.1), "VRP-SAM": some_looks()}, tmp_path / "a.png")
+    pixel = [replace(one, mask_mass=None) for one in some_looks()]
+    plot_mass({"FCP": some_looks(0.1), "VRP-SAM": pixel}, tmp_path / "a.png")
     plot_iou(some_looks(), tmp_path / "b.png")
     assert_drawn(tmp_path / "a.png")
     assert_drawn(tmp_path / "b.png")
 
 
 def test_plots_refuse_what_they_cannot_show(tmp_path):
-    with pytest.raises(FcpError, match="figure 1a: expected at least one model"):
-        plot_mass({}, tmp_path / "a.png")
+    for names in ("", "abcde"):
+        with pytest.raises(FcpError, match=f"figure 1a: expected 1 … 4 models, got {len(names)}"):
+            plot_mass(dict.fromkeys(names, some_looks()), tmp_path / "a.png")
     with pytest.raises(FcpError, match="saw other episodes"):
         plot_mass({"a": some_looks(), "b": some_looks()[:5]}, tmp_path / "a.png")
     without = [replace(one, attention_iou=None) for one in some_looks()]

@@ -59,5 +59,6 @@ def test_plot_is_drawn(tmp_path, assert_drawn):
     plot_sweep({"refreshed": points}, tmp_path / "b.png")
     assert_drawn(tmp_path / "a.png")
     assert_drawn(tmp_path / "b.png")
-    with pytest.raises(FcpError, match="figure 5: expected at least one point"):
-        plot_sweep({"refreshed": ()}, tmp_path / "c.png")
+    for series in ({"refreshed": ()}, dict.fromkeys("abcde", points)):
+        with pytest.raises(FcpError, match="figure 5: expected 1 … 4 series"):
+            plot_sweep(series, tmp_path / "c.png")

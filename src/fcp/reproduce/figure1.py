@@ -38,7 +38,9 @@ class EpisodeLook:
         supports: picture ids, with blanks between them.
         class_name: of the supports.
         foreground: share of the query's cells that are foreground: the mass of even attention.
-        mass: share of the query branch's attention on them.
+        mass: share of the query branch's attention on them, at its last step, T.
+        mask_mass: the same at step T-1, which makes the last pseudo mask and is the last that the
+            guide loss (Eq. 9) trains; None where there is no such step.
         conventional_iou: of the conventional pseudo mask at 512×512.
         attention_iou: of the attention-based one; None where the model makes none.
     """
@@ -48,6 +50,7 @@ class EpisodeLook:
     class_name: str
     foreground: float
     mass: float
+    mask_mass: float | None
     conventional_iou: float
     attention_iou: float | None
 
@@ -68,8 +71,9 @@ def look(
     for index, output in run_episodes(predictor, data, episodes, with_maps=True, progress=progress):
         spec = episodes[index]
         truth = truth_of(data, spec.query, spec.class_id)
-        attention = cast(Tensor, output.query_attention)[0, :, -1].cpu()  # (K, N, L), step T
+        attention = cast(Tensor, output.query_attention)[0].cpu()  # (K, T, N, L)
         foreground, background = truth_on_grid(truth, output.conventional_mask.shape[-1])
+        masses = [attention_mass(step, foreground, background) for step in attention.unbind(1)]
         maps = probability_maps(output)
         found = maps.get(ATTENTION)
         looks[index] = EpisodeLook(
@@ -77,7 +81,8 @@ def look(
             supports=" ".join(spec.supports),
             class_name=data.classes[spec.class_id],
             foreground=int(foreground.sum()) / int((foreground | background).sum()),
-            mass=attention_mass(attention, foreground, background),
+            mass=masses[-1],
+            mask_mass=masses[-2] if len(masses) > 1 else None,
             conventional_iou=count_at_square(maps[CONVENTIONAL], truth).iou,
             attention_iou=None if found is None else count_at_square(found, truth).iou,
         )
@@ -115,27 +120,35 @@ def mass_difference(looks: Sequence[EpisodeLook], others: Sequence[EpisodeLook])
 def plot_mass(models: Mapping[str, Sequence[EpisodeLook]], path: Path) -> None:
     """Draw Figure 1a: each model's episodes, their mean and interval, and even attention.
 
+    A model of several steps has a second column, for step T-1.
+
     Args:
         models: name → its episodes; the same ones for each.
         path: of the PNG.
 
     Raises:
-        FcpError: no model, other episodes, or the file cannot be written.
+        FcpError: no or too many models, other episodes, or the file cannot be written.
     """
-    if not models:
-        raise FcpError("figure 1a: expected at least one model")
+    if not 1 <= len(models) <= len(COLOURS):
+        raise FcpError(f"figure 1a: expected 1 … {len(COLOURS)} models, got {len(models)}")
     first = next(iter(models.values()))
     for looks in models.values():
         mass_difference(looks, first)  # refuses other episodes
-    figure, axes = new_figure(1, width=2.2 + 1.5 * len(models), height=3.8)
+    columns: list[tuple[str, list[float], str]] = []
+    for (name, looks), colour in zip(models.items(), COLOURS, strict=False):
+        columns.append((name, [one.mass for one in looks], colour))
+        before = [one.mask_mass for one in looks if one.mask_mass is not None]
+        if before:
+            columns.append((f"{name},\nstep T − 1", before, colour))
+    figure, axes = new_figure(1, width=1.2 + 1.6 * len(columns), height=3.8)
     axis = axes[0, 0]
-    for place, (looks, colour) in enumerate(zip(models.values(), COLOURS, strict=False)):
-        _draw_model(axis, place, looks, colour)
+    for place, (_, masses, colour) in enumerate(columns):
+        _draw_column(axis, place, masses, [one.query for one in first], colour)
     even = 100 * fmean(one.foreground for one in first)
     axis.axhline(even, color=GREY, linestyle="--", linewidth=1, label=f"even attention, {even:.1f}")
     axis.legend(frameon=False, fontsize=8, loc="upper right")
-    axis.set_xticks(range(len(models)), list(models))
-    axis.set_xlim(-0.6, len(models) - 0.25)
+    axis.set_xticks(range(len(columns)), [name for name, _, _ in columns])
+    axis.set_xlim(-0.5, len(columns) - 0.4)
     axis.set_ylim(0, 100)
     tidy(axis, title="Attention on the query's foreground", y="share of attention [%]")
     axis.tick_params(axis="x", labelsize=9, length=0)
@@ -178,11 +191,12 @@ def plot_iou(looks: Sequence[EpisodeLook], path: Path) -> None:
     save_png(figure, path)
 
 
-def _draw_model(axis: Axes, place: int, looks: Sequence[EpisodeLook], colour: str) -> None:
-    masses = 100 * np.array([one.mass for one in looks])
+def _draw_column(
+    axis: Axes, place: int, masses: Sequence[float], queries: Sequence[str], colour: str
+) -> None:
     jitter = np.random.default_rng(0).uniform(-0.22, 0.22, len(masses))
-    axis.scatter(place + jitter, masses, s=6, color=colour, alpha=0.3, linewidths=0)
-    mean = mean_mass(looks)
+    axis.scatter(place + jitter, 100 * np.array(masses), s=6, color=colour, alpha=0.3, linewidths=0)
+    mean = mean_over_groups(masses, queries)
     axis.errorbar(
         place,
         100 * mean.value,

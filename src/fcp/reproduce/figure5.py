@@ -66,10 +66,10 @@ def plot_sweep(series: Mapping[str, Sequence[SweepPoint]], path: Path) -> None:
         path: of the PNG.
 
     Raises:
-        FcpError: no points, or the file cannot be written.
+        FcpError: no points, too many series, or the file cannot be written.
     """
-    if not any(series.values()):
-        raise FcpError("figure 5: expected at least one point")
+    if not any(series.values()) or len(series) > len(COLOURS):
+        raise FcpError(f"figure 5: expected 1 … {len(COLOURS)} series with at least one point")
     figure, axes = new_figure(2, width=7.6, height=3.5)
     scores, masks = axes[0]
     for (name, points), colour in zip(series.items(), COLOURS, strict=False):
