@@ -24,6 +24,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("__init__",),
+    ("reproduce",),
     ("engine",),
     ("evaluation", "segmenter", "visualize"),
     ("frozen",),
@@ -42,6 +43,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 FENCES = {
     "transformers": ("fcp.encoders",),
     "accelerate": ("fcp.engine",),
+    "matplotlib": ("fcp.reproduce",),
     "PIL": ("fcp.data", "fcp.segmenter", "fcp.visualize", "fcp.cli.demo"),
     "typer": ("fcp.cli",),
     "rich": ("fcp.cli",),

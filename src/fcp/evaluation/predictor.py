@@ -52,15 +52,18 @@ class FCPPredictor:
         )
         self._cache = _BoundedCache(cache_bytes)
 
-    @torch.inference_mode()
     def __call__(self, supports: Sequence[Example], query: Picture) -> Mapping[str, Tensor]:
-        """Return ``"mask"`` and both pseudo masks as probability maps (H', W').
+        """Return ``"mask"`` and both pseudo masks, see ``probability_maps``."""
+        return probability_maps(self.output(supports, query))
 
-        ``"attention"`` is missing where the model has a single step and so no attention mask.
-        """
+    @torch.inference_mode()
+    def output(
+        self, supports: Sequence[Example], query: Picture, *, with_maps: bool = False
+    ) -> Output:
+        """Return all that the model says of one query, B = 1; the attention maps when asked."""
         support = self._prepare_support(supports)
         prepared = self._cache.get(("query", query.id), partial(self._prepare_query, query))
-        return _maps(self.model.match(support, prepared))
+        return self.model.match(support, prepared, with_maps=with_maps)
 
     def _prepare_query(self, query: Picture) -> QueryFeatures:
         return self.model.prepare_query(*self._encoders.query(query))
@@ -102,7 +105,11 @@ class _BoundedCache:
         return value
 
 
-def _maps(output: Output) -> dict[str, Tensor]:
+def probability_maps(output: Output) -> dict[str, Tensor]:
+    """Return an output's first ``"mask"`` and pseudo masks as probability maps (H', W').
+
+    Those of several shots are averaged. ``"attention"`` is missing where the model makes none.
+    """
     maps = {
         MASK: output.mask_logits[0].sigmoid(),
         CONVENTIONAL: output.conventional_mask[0].mean(dim=0),
