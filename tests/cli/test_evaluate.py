@@ -4,7 +4,9 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from fcp.cli.main import app
@@ -66,17 +68,19 @@ def test_impossible_numbers_are_usage_errors(run):
     assert run("--shots", 0).exit_code == 2
     assert run("--seeds", 0).exit_code == 2
     assert run("--episodes", 0).exit_code == 2
+    assert run("--benchmark", "cityscapes").exit_code == 2
+    assert run("--sampler", "dice").exit_code == 2
 
 
 @pytest.mark.parametrize(
     ("fold", "more", "message"),
     [
         (4, (), "fold: expected 0 … 3, got 4"),
-        ("all", (), "--fold: expected a number"),
+        ("every", (), "--fold: expected a number, several"),
         ("1,1", (), "names a fold twice"),
         (None, (), "has folds; say which one"),
         (1, ("--shots", 9), "fold 1: class 'bus': 9 supports are asked"),
-        (0, ("--benchmark", "cityscapes"), "benchmark: expected one of pascal5i"),
+        (0, ("--pool", "gone.txt", "--benchmark", "fss1000"), "pool: only pascal5i"),
     ],
 )
 def test_impossible_wishes_are_refused(run, fold, more, message):
@@ -159,6 +163,7 @@ def test_an_episode_file_is_run_exactly(run, mini_voc, tmp_path):
         (0, ("--seed", 0), "--seed: .*e.json says which episodes are run"),
         (0, ("--seeds", 2), "--seeds: .*leave it out"),
         (0, ("--episodes", 5), "--episodes: .*leave it out"),
+        (0, ("--sampler", "classic"), "--sampler: .*leave it out"),
         (0, ("--shots", 1), "entry 0 .*: 2 supports, expected 1"),
         (1, (), r"entry 0 .*: class \d \(.*\) is none that fold 1 of PASCAL-5i .* tests"),
         ("0,1", (), "the episodes of one fold"),
@@ -178,7 +183,58 @@ def test_episodes_of_another_data_set_are_refused(run, mini_voc, tmp_path):
     (tmp_path / "e.json").write_text(text.replace("val_01_2", "COCO_val2014_42"))
     done = run("--episodes-file", tmp_path / "e.json")
     assert done.exit_code == 1
-    assert "COCO_val2014_42 is no val picture of PASCAL-5i" in done.stderr
+    assert (
+        "PASCAL-5i (VOC 2012, masks of VOC 2012 + SBD) has no picture 'COCO_val2014_42'"
+        in done.stderr
+    )
+
+
+def test_plain_episode_files_are_run(run, tmp_path):
+    plain = [["val_01_0", ["val_01_1"], "aeroplane"], ["val_02_0.jpg", ["val_02_1.jpg"], 2]]
+    (tmp_path / "e.json").write_text(json.dumps(plain))
+    done = run("--episodes-file", tmp_path / "e.json", "--save-episode-scores", tmp_path / "s.csv")
+    assert done.exit_code == 0, done.output
+    assert [episode.query for episode in load_counts(tmp_path / "s.csv").ids] == [
+        "val_01_0",
+        "val_02_0",
+    ]
+    (tmp_path / "e.json").write_text(json.dumps([["val_01_0", ["train_01_1"], 1]]))
+    refused = run("--episodes-file", tmp_path / "e.json")
+    assert "train_01_1 is no val picture" in refused.stderr
+
+
+def test_all_folds_sampler_and_pool(run, mini_voc, tmp_path):
+    pool = tmp_path / "mine.txt"
+    pool.write_text("train_01_0\n")
+    done = run("--episodes", 2, "--sampler", "hsnet", "--pool", pool, fold="all")
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["protocol"]["fold"] == [0, 1, 2, 3]
+    assert report["protocol"]["sampler"].startswith("hsnet: ")
+    assert report["protocol"]["pool"] == "mine.txt"
+    assert len(report["runs"]) == 4
+
+
+def test_a_folder_of_classes_has_no_folds(run, tmp_path):
+    generator = np.random.default_rng(0)
+    for name in ("cup", "pen"):
+        for kind in ("images", "masks"):
+            (tmp_path / "data" / name / kind).mkdir(parents=True)
+        for copy in range(3):
+            photo = generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            Image.fromarray(photo).save(tmp_path / "data" / name / "images" / f"{copy}.png")
+            mask = np.zeros((40, 50), np.uint8)
+            mask[5 + copy : 30] = 255
+            Image.fromarray(mask).save(tmp_path / "data" / name / "masks" / f"{copy}.png")
+    fixed = ("--benchmark", "folder", "--episodes", 4)
+    done = run(*fixed, "--shots", 2, root=tmp_path / "data", fold=None)
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert set(report["class_iou"]) == {"cup", "pen"}
+    assert report["protocol"]["fold"] is None
+    refused = run(*fixed, "--shots", 3, root=tmp_path / "data", fold=None)
+    assert "all classes: class 'cup': 3 supports are asked" in refused.stderr
+    assert run(*fixed, root=tmp_path / "data", fold=1).exit_code == 1
 
 
 def test_two_models_are_compared_on_the_same_episodes(run, tmp_path):

@@ -13,7 +13,8 @@ ONE_RUN = (Run(0, 0),)
 class Shapes:
     """Two classes without folds: discs and bars on 40×30 px, with an ignored last column."""
 
-    title, min_pixels = "Shapes", 10
+    title, pool, min_pixels = "Shapes", "none", 10
+    folds, classic_rule = (None,), "row"
     classes = {3: "disc", 8: "bar"}  # noqa: RUF012
 
     def novel(self, fold):

@@ -14,8 +14,10 @@ from fcp.evaluation.evaluate import EvaluationResult
 from fcp.evaluation.report import ProtocolCard, code_version, make_card, to_json, write_report
 
 
-def card_of(data, folder, run, **more):
-    return make_card(data, run, shots=5, episode_sha256="e" * 64, model_folder=folder, **more)
+def card_of(data, folder, run):
+    return make_card(
+        data, run, shots=5, episode_sha256="e" * 64, model_folder=folder, sampler="by dice"
+    )
 
 
 @pytest.fixture
@@ -55,8 +57,9 @@ def test_report_has_its_keys_and_its_card(folder, shapes, result):
 
 
 def test_card_is_the_data_sets(folder, shapes):
-    card = card_of(shapes, folder, Run(None, 0), sampler="by dice")
-    assert (card.data_set, card.fold, card.sampler) == ("Shapes", None, "by dice")
+    card = card_of(shapes, folder, Run(None, 0))
+    assert (card.data_set, card.pool, card.fold) == ("Shapes", "none", None)
+    assert card.sampler == "by dice"
     assert "at least 10 px" in card.list_rule
     from_file = card_of(shapes, folder, Run(None))
     assert from_file.seed is None

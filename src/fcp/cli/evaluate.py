@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress, TaskID
 
-from fcp.cli.options import DataRootOption, DeviceOption, ModelOption
+from fcp.cli.options import (
+    BenchmarkOption,
+    DataRootOption,
+    DeviceOption,
+    ModelOption,
+    PoolOption,
+    SamplerName,
+)
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
 
@@ -27,15 +34,13 @@ if TYPE_CHECKING:
     Runs = dict[Run, tuple[EpisodeSpec, ...]]
 
 EPISODES = 1000
+CLASSIC: SamplerName = "classic"
 
-BenchmarkOption = Annotated[
-    str, typer.Option(help="pascal5i, coco20i, fss1000 or folder.", metavar="NAME")
-]
 FoldOption = Annotated[
     str | None,
     typer.Option(
-        help="Whose novel classes are tested; 0,1,2,3 takes the mean of these folds.",
-        metavar="FOLD[,FOLD…]",
+        help="Whose novel classes are tested; several, or all, give the mean of these folds.",
+        metavar="FOLD[,FOLD…]|all",
     ),
 ]
 ShotsOption = Annotated[
@@ -52,6 +57,13 @@ SeedOption = Annotated[
 SeedsOption = Annotated[
     int | None,
     typer.Option(min=1, help="Runs, with the seeds from --seed on; 1.", show_default=False),
+]
+SamplerOption = Annotated[
+    SamplerName | None,
+    typer.Option(
+        help="classic: the benchmark's own (default); hsnet: a class fixed for each row.",
+        show_default=False,
+    ),
 ]
 EpisodesFileOption = Annotated[
     Path | None, typer.Option(help="Run exactly these episodes.", metavar="FILE.json")
@@ -73,6 +85,7 @@ class _Asked:
     episodes: int | None
     seed: int | None
     seeds: int | None
+    sampler: SamplerName | None
     file: Path | None
 
 
@@ -88,6 +101,8 @@ def evaluate(
     episodes: EpisodesOption = None,
     seed: SeedOption = None,
     seeds: SeedsOption = None,
+    sampler: SamplerOption = None,
+    pool: PoolOption = None,
     episodes_file: EpisodesFileOption = None,
     save_episode_scores: ScoresOption = None,
     compare_with: CompareOption = None,
@@ -101,7 +116,7 @@ def evaluate(
     \b
     Examples:
       fcp evaluate --data-root data --fold 1 --shots 1 --model runs/tiny --out fold1.json
-      fcp evaluate --data-root data --fold 0,1,2,3 --seeds 3 --model 'runs/f{fold}' --out all.json
+      fcp evaluate --data-root data --fold all --seeds 3 --model 'runs/f{fold}' --out all.json
     """  # noqa: D301  (\b keeps the lines)
     from fcp.data.benchmarks import open_benchmark
     from fcp.evaluation.bootstrap import compare
@@ -111,13 +126,13 @@ def evaluate(
     for file in (out, save_episode_scores):
         if file is not None and not file.parent.is_dir():
             raise FcpError(f"{file}: there is no folder {file.parent}; make it first")
-    data = open_benchmark(benchmark, data_root)
-    asked = _Asked(shots, episodes, seed, seeds, episodes_file)
-    runs = {number: _draw(data, number, asked) for number in _parse_folds(fold, asked)}
+    data = open_benchmark(benchmark, data_root, pool=pool)
+    asked = _Asked(shots, episodes, seed, seeds, sampler, episodes_file)
+    runs = {number: _draw(data, number, asked) for number in _parse_folds(data, fold, asked)}
     other = None if compare_with is None else load_counts(compare_with)
     if other is not None:
         _check_comparable(data, runs, other.ids)
-    cards = _make_cards(data, runs, model, episodes_file)
+    cards = _make_cards(data, runs, model, asked)
     result = _run(data, runs, model, device)
     if save_episode_scores is not None:
         save_counts(save_episode_scores, result.counts)
@@ -126,21 +141,20 @@ def evaluate(
     _say(result, comparison, out)
 
 
-def _parse_folds(text: str | None, asked: _Asked) -> list[int | None]:
-    """Read ``1`` or ``0,1,2,3``; None is a benchmark without folds."""
+def _parse_folds(data: FewShotDataset, text: str | None, asked: _Asked) -> list[int | None]:
+    """Read ``1``, ``0,1,2,3`` or ``all``; None is a benchmark without folds."""
     if text is None:
         return [None]
     try:
-        folds = [int(part) for part in text.split(",")]
+        named = data.folds if text == "all" else tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise FcpError(
-            f"--fold: expected a number, or several as in 0,1,2,3, got {text!r}"
-        ) from None
-    if len(set(folds)) < len(folds):
+        expected = "a number, several as in 0,1,2,3, or all"
+        raise FcpError(f"--fold: expected {expected}, got {text!r}") from None
+    if len(set(named)) < len(named):
         raise FcpError(f"--fold: {text} names a fold twice")
-    if asked.file is not None and len(folds) > 1:
+    if asked.file is not None and len(named) > 1:
         raise FcpError("--episodes-file: holds the episodes of one fold; give a single --fold")
-    return [*folds]
+    return [*named]
 
 
 def _draw(data: FewShotDataset, fold: int | None, asked: _Asked) -> Runs:
@@ -157,7 +171,11 @@ def _draw(data: FewShotDataset, fold: int | None, asked: _Asked) -> Runs:
     try:
         return {
             Run(fold, seed): sample_episodes(
-                lists, shots=asked.shots or 1, episodes=asked.episodes or EPISODES, seed=seed
+                lists,
+                shots=asked.shots or 1,
+                episodes=asked.episodes or EPISODES,
+                seed=seed,
+                sampler=asked.sampler or CLASSIC,
             )
             for seed in range(first, first + (asked.seeds or 1))
         }
@@ -171,12 +189,10 @@ def _read_episodes(
     """Read an episode file and hold it against the fold and against what else was asked."""
     from fcp.data.episodes import load_episodes
 
-    for option in ("episodes", "seed", "seeds"):
+    for option in ("episodes", "seed", "seeds", "sampler"):
         if getattr(asked, option) is not None:
             raise FcpError(f"--{option}: {file} says which episodes are run; leave it out")
-    specs = load_episodes(file)
-    if not specs:
-        raise FcpError(f"{file}: has no episodes")
+    specs = load_episodes(file, data)
     novel, pictures = set(data.novel(fold)), set(data.ids("val"))
     shots = asked.shots or len(specs[0].supports)
     for index, spec in enumerate(specs):
@@ -206,9 +222,10 @@ def _check_comparable(
 
 
 def _make_cards(
-    data: FewShotDataset, runs: Mapping[int | None, Runs], model: str, file: Path | None
+    data: FewShotDataset, runs: Mapping[int | None, Runs], model: str, asked: _Asked
 ) -> dict[Run, ProtocolCard]:
-    from fcp.data.episodes import episodes_hash
+    from fcp.data.episodes import describe_sampler, episodes_hash
+    from fcp.data.lists import val_lists
     from fcp.evaluation.report import make_card
     from fcp.files import sha256_of
     from fcp.segmenter import find_model
@@ -218,8 +235,9 @@ def _make_cards(
             data,
             run,
             shots=len(specs[0].supports),
-            episode_sha256=episodes_hash(specs) if file is None else sha256_of(file),
+            episode_sha256=(episodes_hash(specs) if asked.file is None else sha256_of(asked.file)),
             model_folder=find_model(_of_fold(model, fold)),
+            sampler=describe_sampler(val_lists(data, fold), asked.sampler or CLASSIC),
         )
         for fold, of_fold in runs.items()
         for run, specs in of_fold.items()

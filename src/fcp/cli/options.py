@@ -36,7 +36,8 @@ PoolOption = Annotated[
         metavar="FILE",
     ),
 ]
+SamplerName = Literal["classic", "hsnet"]
 SamplerOption = Annotated[
-    Literal["classic", "hsnet"],
+    SamplerName,
     typer.Option(help="classic: the benchmark's own; hsnet: a class fixed for each row."),
 ]

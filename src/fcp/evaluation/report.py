@@ -19,10 +19,6 @@ from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts, Run
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
 from fcp.files import sha256_of, write_atomically
 
-CLASSIC_SAMPLER = (
-    "classic: query = row (index mod rows), its class among the novel classes with >= 1 px "
-    "in it, supports from the class list without replacement, never the query"
-)
 FROM_FILE = "as the episode file has them"
 
 
@@ -32,6 +28,7 @@ class ProtocolCard:
 
     Attributes:
         data_set: its title.
+        pool: what lists the training pictures.
         fold: whose novel classes are tested; None where there are no folds.
         shots: K, supports of each query.
         seed: that the episodes were drawn with; None where they come from a file.
@@ -45,6 +42,7 @@ class ProtocolCard:
     """
 
     data_set: str
+    pool: str
     fold: int | None
     shots: int
     seed: int | None
@@ -75,7 +73,7 @@ def make_card(
     shots: int,
     episode_sha256: str,
     model_folder: Path,
-    sampler: str = CLASSIC_SAMPLER,
+    sampler: str,
 ) -> ProtocolCard:
     """Fill in the card of one run, hashing the weights and the code.
 
@@ -92,6 +90,7 @@ def make_card(
     """
     return ProtocolCard(
         data_set=data.title,
+        pool=data.pool,
         fold=run.fold,
         shots=shots,
         seed=run.seed,
