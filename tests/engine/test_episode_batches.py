@@ -10,6 +10,7 @@ from fcp.data.pascal import PascalVOC
 from fcp.data.region_store import RegionSource
 from fcp.engine import episode_batches
 from fcp.engine.episode_batches import EpisodeBatches, draw_crop_with
+from fcp.engine.share import Share
 from fcp.engine.train_head import region_pictures
 from fcp.errors import FcpError
 
@@ -20,14 +21,24 @@ def _batches(root, fold=0):
 
 
 def test_a_step_gives_the_same_batch_again(mini_voc):
-    first, again = _batches(mini_voc)[2], _batches(mini_voc)[2]
+    first, again = _batches(mini_voc)[Share(2)], _batches(mini_voc)[Share(2)]
     for name, tensor in first.items():
         torch.testing.assert_close(tensor, again[name], rtol=0, atol=0)
-    assert not torch.equal(first["query_images"], _batches(mini_voc)[3]["query_images"])
+    assert not torch.equal(first["query_images"], _batches(mini_voc)[Share(3)]["query_images"])
+
+
+@pytest.mark.parametrize("parts", [2, 3, 6])
+def test_the_parts_of_a_step_are_its_batch(mini_voc, parts):
+    batches = _batches(mini_voc)
+    whole = batches[Share(2)]
+    shares = [batches[Share(2, part, parts)] for part in range(parts)]
+    for name, tensor in whole.items():
+        joined = torch.cat([share[name] for share in shares])
+        torch.testing.assert_close(joined, tensor, rtol=0, atol=0)
 
 
 def test_shapes_and_values(mini_voc):
-    batch = _batches(mini_voc)[0]
+    batch = _batches(mini_voc)[Share(0)]
     assert batch["support_images"].shape == (6, 1, 3, 64, 64)
     assert batch["support_masks"].shape == (6, 1, 64, 64)
     assert set(batch["support_masks"].unique().tolist()) <= {0.0, 1.0}
@@ -42,7 +53,7 @@ def test_novel_classes_are_never_drawn(mini_voc, monkeypatch):
     original = batches._draw
     monkeypatch.setattr(batches, "_draw", lambda c, rng: drawn.append(c) or original(c, rng))
     for step in range(10):
-        batches[step]
+        batches[Share(step)]
     assert set(drawn) <= {1, 2, 11, 12, 16, 17}
     assert len(set(drawn)) > 3
 
@@ -53,7 +64,7 @@ def test_support_is_never_the_query(mini_voc, monkeypatch):
     original = batches._view
     monkeypatch.setattr(batches, "_view", lambda p, c, rng: seen.append(p) or original(p, c, rng))
     for step in range(10):
-        batches[step]
+        batches[Share(step)]
     assert all(support != query for support, query in zip(seen[::2], seen[1::2], strict=True))
 
 
@@ -124,7 +135,7 @@ def test_a_region_episode_shows_one_region_twice(mini_voc, tmp_path):
         region_share=1.0,
     )
     for step in range(4):
-        batch = batches[step]
+        batch = batches[Share(step)]
         for views, masks in (
             (batch["support_images"][:, 0], batch["support_masks"][:, 0]),
             (batch["query_images"], batch["query_masks"]),

@@ -17,10 +17,11 @@ OPTIM = OptimConfig(
 
 
 class Lines(Dataset):
-    """Points of y = 3x, drawn from the step."""
+    """Points of y = 3x, drawn from step and position."""
 
-    def __getitem__(self, step):
-        x = torch.randn(4, 1, generator=torch.Generator().manual_seed(step))
+    def __getitem__(self, share):
+        seeds = [100 * share.step + at for at in share.positions(4)]
+        x = torch.stack([torch.randn(1, generator=torch.Generator().manual_seed(s)) for s in seeds])
         return {"x": x, "y": 3 * x}
 
 

@@ -1,4 +1,4 @@
-"""Training episodes: fresh ones at each step, drawn from (seed, step) alone.
+"""Training episodes: fresh ones at each step, each drawn from (seed, step, position) alone.
 
 Most VOC pictures show one thing, of few kinds, so "outline what stands out" would do without any
 example. Two additions of ours make examples matter: distractors, things of another class pasted
@@ -22,6 +22,7 @@ from fcp.data.lists import ClassLists
 from fcp.data.pascal import IGNORE
 from fcp.data.region_store import RegionSource
 from fcp.data.transforms import mask_to_square, to_square
+from fcp.engine.share import Share
 
 _EVENNESS = 0.25  # power of a class's count; 0 would draw all classes evenly
 _CROP_TRIES = 10
@@ -33,9 +34,9 @@ _NO_CLASS = 0  # of a region: every class is another one
 
 
 class EpisodeBatches(Dataset[dict[str, Tensor]]):
-    """Step number → batch of 1-shot episodes.
+    """Share of a step → 1-shot episodes.
 
-    A batch holds ``support_images`` (B, 1, 3, S, S), ``support_masks`` (B, 1, S, S),
+    A share holds ``support_images`` (B, 1, 3, S, S), ``support_masks`` (B, 1, S, S),
     ``query_images`` (B, 3, S, S) in 0 … 1 and ``query_masks`` (B, S, S): 0, 1 or 255 (ignore). A
     class is drawn in proportion to the fourth root of its count: nearly evenly, since otherwise a
     few common kinds would teach what a thing looks like.
@@ -43,7 +44,7 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
     Args:
         data: pictures and masks.
         lists: the classes and pictures that may be drawn.
-        batch: B.
+        batch: episodes a step, over all of its parts; B of them are in a share.
         image_size: S.
         seed: of the draw.
         distractor_share: of the queries, that get a thing of another class.
@@ -71,12 +72,15 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         weights = np.array([len(ids) for ids in self._members.values()]) ** _EVENNESS
         self._class_shares = weights / weights.sum()
 
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
-        """Draw the batch of a step."""
-        rng = np.random.default_rng((self._seed, step))
-        classes = rng.choice(list(self._members), size=self._batch, p=self._class_shares)
-        episodes = [self._draw(int(c), rng) for c in classes]
+    def __getitem__(self, share: Share) -> dict[str, Tensor]:
+        """Draw one part of a step's batch."""
+        episodes = [self._episode(share.step, at) for at in share.positions(self._batch)]
         return {name: torch.stack([e[name] for e in episodes]) for name in episodes[0]}
+
+    def _episode(self, step: int, position: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng((self._seed, step, position))
+        class_id = rng.choice(list(self._members), p=self._class_shares)
+        return self._draw(int(class_id), rng)
 
     def _draw(self, class_id: int, rng: np.random.Generator) -> dict[str, Tensor]:
         if rng.random() < self._region_share:

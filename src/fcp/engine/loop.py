@@ -18,6 +18,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import DataLoader, Dataset
 
 from fcp.engine.recipe import OptimConfig
+from fcp.engine.share import Share
 from fcp.errors import FcpError
 
 Report = Callable[[str], None]
@@ -27,8 +28,8 @@ Batch = Any
 class Stage(Protocol):
     """What a task gives to the loop.
 
-    Frozen parameters of ``model`` have ``requires_grad`` False; ``batches`` gives, for a step
-    number, the whole batch of that step, the same however often it is asked.
+    Frozen parameters of ``model`` have ``requires_grad`` False; ``batches`` gives, for a
+    ``Share``, that part of a step's batch, the same however often it is asked.
     """
 
     @property
@@ -116,7 +117,7 @@ def _load(batches: Dataset[Batch], first: int, last: int) -> Iterable[Batch]:
     return DataLoader(
         batches,
         batch_size=None,
-        sampler=range(first, last),
+        sampler=[Share(step) for step in range(first, last)],
         num_workers=1,
         prefetch_factor=4,
         generator=torch.Generator(),

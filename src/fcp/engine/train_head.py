@@ -19,6 +19,7 @@ from fcp.engine.episode_batches import EpisodeBatches
 from fcp.engine.episodic import EpisodicStage
 from fcp.engine.loop import Report, fit
 from fcp.engine.recipe import HeadRecipe
+from fcp.engine.share import Share
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
 from fcp.losses.criterion import Criterion
@@ -92,7 +93,8 @@ def starting_model(recipe: HeadRecipe, batches: EpisodeBatches) -> FCP:
 def mid_statistics(backbone: MobileNetV2, batches: EpisodeBatches) -> tuple[Tensor, Tensor]:
     """Measure mean and deviation of each raw mid channel (Cm,) on the first training pictures."""
     maps = [
-        backbone.eval()(batches[step]["query_images"]).mid for step in range(_STATISTICS_BATCHES)
+        backbone.eval()(batches[Share(step)]["query_images"]).mid
+        for step in range(_STATISTICS_BATCHES)
     ]
     values = torch.cat(maps).transpose(0, 1).flatten(1)  # (Cm, pictures · cells)
     return values.mean(1), values.std(1).clamp(min=1e-6)
