@@ -42,7 +42,7 @@ def _batches(pictures, seed=0, batch=2):
 def test_a_step_gives_the_same_batch_again_and_another_seed_another(pictures):
     first, again = _batches(pictures)[Share(5)], _batches(pictures)[Share(5)]
     assert first["kind"] == again["kind"]
-    for name in set(first) - {"kind"}:
+    for name in set(first) - {"kind", "correct"}:
         torch.testing.assert_close(first[name], again[name], rtol=0, atol=0)
     assert not torch.equal(first["images"], _batches(pictures, seed=1)[Share(5)]["images"])
 
@@ -52,8 +52,9 @@ def test_the_parts_of_a_step_are_its_batch(pictures, parts):
     batches = _batches(pictures, batch=4)
     whole = batches[Share(3)]
     shares = [batches[Share(3, part, parts)] for part in range(parts)]
-    assert {share["kind"] for share in shares} == {whole["kind"]}
-    for name in set(whole) - {"kind"}:
+    for name in ("kind", "correct"):
+        assert {share[name] for share in shares} == {whole[name]}
+    for name in set(whole) - {"kind", "correct"}:
         joined = torch.cat([share[name] for share in shares])
         torch.testing.assert_close(joined, whole[name], rtol=0, atol=0)
 

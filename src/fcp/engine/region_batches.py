@@ -21,6 +21,7 @@ from fcp.engine.share import Share
 PromptKind = Literal["point", "points", "box", "mask", "box+mask"]
 # Shares of the steps; coarse masks are what the attention-based pseudo mask will look like.
 _KIND_SHARES = (0.10, 0.10, 0.33, 0.35, 0.12)
+_CORRECTION_SHARE = 0.2  # of the steps get a second round with points where the first one erred
 _LABEL_SHARE = 0.7  # of the regions, those that people drew; the rest come from the hierarchy
 _LEAST_AREA = 0.003  # of the crop, that a region shows
 _PASTE_SHARE = 0.3  # of the pictures get a thing from another picture
@@ -32,11 +33,12 @@ Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
-class RegionBatches(Dataset[dict[str, Tensor | str]]):
+class RegionBatches(Dataset[dict[str, Tensor | str | bool]]):
     """Share of a step → pictures with regions and prompts, drawn from (seed, step, position) alone.
 
     A share holds ``images`` (B, 3, S, S) in 0 … 1; ``targets`` and ``valid`` (B·M, S/2, S/2);
-    ``kind``, the prompt kind of the whole step; ``points`` (B·M, P, 2) and ``boxes`` (B·M, 4) as
+    ``kind``, the prompt kind of the whole step; ``correct``, whether the step gets a second round;
+    ``points`` (B·M, P, 2) and ``boxes`` (B·M, 4) as
     fractions; ``point_labels`` (B·M, P), -1 padding; ``coarse`` (B·M, 1, g, g) mask logits.
 
     Args:
@@ -57,18 +59,21 @@ class RegionBatches(Dataset[dict[str, Tensor | str]]):
         seed: int,
     ) -> None:
         self._pictures = pictures
+        self.samples_per_epoch = len(pictures)
         weights = np.array([picture.weight for picture in pictures])
         self._chance = weights / weights.sum()
         self._batch, self._masks, self._size, self._seed = batch, masks, image_size, seed
 
-    def __getitem__(self, share: Share) -> dict[str, Tensor | str]:
+    def __getitem__(self, share: Share) -> dict[str, Tensor | str | bool]:
         """Draw one part of a step's batch."""
         step = np.random.default_rng((self._seed, share.step))
         kind = str(step.choice(get_args(PromptKind), p=_KIND_SHARES))
         samples = [self._sample(share.step, at, kind) for at in share.positions(self._batch)]
         images = torch.stack([image for image, _ in samples])
         prompted = {name: torch.cat([s[name] for _, s in samples]) for name in samples[0][1]}
-        return {"images": images, "kind": kind, **prompted}
+        # Of the whole step, as the kind is: all processes must run the same modules.
+        correct = bool(step.random() < _CORRECTION_SHARE)
+        return {"images": images, "kind": kind, "correct": correct, **prompted}
 
     def _sample(self, step: int, position: int, kind: str) -> tuple[Tensor, dict[str, Tensor]]:
         """Return a picture (3, S, S) and all else of a batch for its M regions."""
