@@ -67,6 +67,7 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         self._data, self._batch, self._size, self._seed = data, batch, image_size, seed
         self._distractor_share = distractor_share
         self._regions, self._region_share = regions, region_share
+        self.samples_per_epoch = len(lists.rows)  # each picture once as the query, on average
         self._present = lists.present
         self._members = {c: ids for c, ids in lists.members.items() if len(ids) > 1}
         weights = np.array([len(ids) for ids in self._members.values()]) ** _EVENNESS

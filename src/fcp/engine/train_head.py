@@ -17,9 +17,11 @@ from fcp.encoders.mobilenet import MobileNetV2
 from fcp.encoders.tiny import TinySegmenter, load_tiny
 from fcp.engine.episode_batches import EpisodeBatches
 from fcp.engine.episodic import EpisodicStage
-from fcp.engine.loop import Report, fit
+from fcp.engine.loop import Batches, fit
+from fcp.engine.processes import is_main
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.share import Share
+from fcp.engine.tracking import Report
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
 from fcp.losses.criterion import Criterion
@@ -36,9 +38,22 @@ def train_head(
     Raises:
         FcpError: data or starting weights are missing, or the loss is not finite.
     """
-    torch.manual_seed(recipe.seed)
+    batches = episode_batches(recipe, data_root)
+    stage = head_stage(recipe, batches)
+    fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)
+    if is_main():
+        save_model(stage.model, out, dtype=getattr(torch, recipe.weights_dtype))
+    report(f"model written to {out}")
+
+
+def episode_batches(recipe: HeadRecipe, data_root: Path) -> EpisodeBatches:
+    """List the data of a recipe.
+
+    Raises:
+        FcpError: data are missing.
+    """
     data = PascalVOC(data_root)
-    batches = EpisodeBatches(
+    return EpisodeBatches(
         data,
         train_lists(data, recipe.fold),
         batch=recipe.optim.batch,
@@ -48,13 +63,18 @@ def train_head(
         regions=region_pictures(data_root) if recipe.region_share else (),
         region_share=recipe.region_share,
     )
+
+
+def head_stage(recipe: HeadRecipe, batches: Batches) -> EpisodicStage:
+    """Build a recipe's model with its starting weights, ready to train.
+
+    Raises:
+        FcpError: starting weights are missing.
+    """
+    torch.manual_seed(recipe.seed)
     model = starting_model(recipe, batches)
-    stage = EpisodicStage(
-        model, batches, Criterion(recipe.loss), train_backbone=recipe.train_backbone
-    )
-    fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)
-    save_model(model, out, dtype=getattr(torch, recipe.weights_dtype))
-    report(f"model written to {out}")
+    criterion = Criterion(recipe.loss)
+    return EpisodicStage(model, batches, criterion, train_backbone=recipe.train_backbone)
 
 
 def region_pictures(data_root: Path) -> list[RegionSource]:
@@ -71,7 +91,7 @@ def region_pictures(data_root: Path) -> list[RegionSource]:
     return found
 
 
-def starting_model(recipe: HeadRecipe, batches: EpisodeBatches) -> FCP:
+def starting_model(recipe: HeadRecipe, batches: Batches) -> FCP:
     """Build the model of a recipe with its encoders' starting weights.
 
     Raises:
@@ -90,7 +110,7 @@ def starting_model(recipe: HeadRecipe, batches: EpisodeBatches) -> FCP:
 
 
 @torch.inference_mode()
-def mid_statistics(backbone: MobileNetV2, batches: EpisodeBatches) -> tuple[Tensor, Tensor]:
+def mid_statistics(backbone: MobileNetV2, batches: Batches) -> tuple[Tensor, Tensor]:
     """Measure mean and deviation of each raw mid channel (Cm,) on the first training pictures."""
     maps = [
         backbone.eval()(batches[Share(step)]["query_images"]).mid
