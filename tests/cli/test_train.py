@@ -51,3 +51,18 @@ def test_arguments_reach_the_training(tmp_path, monkeypatch):
         "out": tmp_path / "run",
         "resume": True,
     }
+
+
+def test_a_dry_run_needs_no_folder(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("seed: 1\n")
+    received = {}
+    monkeypatch.setattr(
+        "fcp.engine.dry_run.dry_run", lambda recipe, **rest: received.update(rest, recipe=recipe)
+    )
+    arguments = ["train", str(tmp_path / "mine.yaml"), "seed=2", "--data-root", str(tmp_path)]
+    done = CliRunner().invoke(app, [*arguments, "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert received["overrides"] == ("seed=2",)
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == 1
+    assert "--out" in refused.output

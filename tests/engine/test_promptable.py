@@ -72,6 +72,7 @@ def test_a_step_moves_what_learns_and_no_statistics(kind):
         "targets": targets,
         "valid": torch.ones_like(targets),
         "kind": kind,
+        "correct": kind == "point",
         "points": torch.rand(4, 5, 2),
         "point_labels": torch.ones(4, 5),
         "boxes": torch.rand(4, 4),

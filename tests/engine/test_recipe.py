@@ -1,12 +1,20 @@
 """Recipes: the packaged ones load, and a wrong one says what to change."""
 
+import json
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import yaml
 
-from fcp.engine.recipe import HeadRecipe, OptimConfig, SegmenterRecipe, load_recipe
+from fcp.engine.recipe import (
+    HeadRecipe,
+    OptimConfig,
+    SegmenterRecipe,
+    load_recipe,
+    refuse_other_recipe,
+)
 from fcp.errors import FcpError
 
 RECIPES = Path(str(files("fcp") / "recipes"))
@@ -31,6 +39,9 @@ def test_overrides_win():
         ("fold=4", "fold"),
         ("distractor_share=2", "a share 0 … 1"),
         ("optim.batch=0", "at least 1"),
+        ("optim.accumulate=0", "accumulate: expected at least 1"),
+        ("optim.epochs=3", "exactly one of them"),
+        ("optim.iterations=null", "exactly one of them"),
         ("optim.precision=fp8", "precision"),
         ("optim.warm=3", "unknown setting 'warm'"),
         ("model.head.tokens=many", "tokens"),
@@ -46,6 +57,22 @@ def test_a_file_without_stage_is_refused(tmp_path):
     file.write_text(yaml.safe_dump({"seed": 1}))
     with pytest.raises(FcpError, match=r"x\.yaml: stage"):
         load_recipe(file)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 13), (0.5, 7), (100, 1250)])
+def test_epochs_round_up_to_whole_steps(epochs, steps):
+    assert OptimConfig(epochs=epochs, batch=8, learning_rate=1e-3).steps(100) == steps
+
+
+def test_only_length_and_pace_may_change_on_resuming(tmp_path):
+    started = load_recipe(RECIPES / "tiny.yaml")
+    (tmp_path / "recipe.json").write_text(json.dumps(asdict(started)))
+    longer = ("optim.iterations=900", "optim.learning_rate=1e-4", "optim.log_every=1")
+    refuse_other_recipe(tmp_path / "recipe.json", load_recipe(RECIPES / "tiny.yaml", longer))
+    other = load_recipe(RECIPES / "tiny.yaml", ("model.head.tokens=7", "optim.batch=4"))
+    with pytest.raises(FcpError, match="another --out") as caught:
+        refuse_other_recipe(tmp_path / "recipe.json", other)
+    assert "model.head.tokens (was 10, now 7), optim.batch (was 8, now 4);" in str(caught.value)
 
 
 def test_defaults_hold_the_ranges():

@@ -18,6 +18,7 @@ from fcp.engine.region_batches import (
     mask_box,
     resize_nearest,
 )
+from fcp.engine.share import Share
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +35,32 @@ def pictures():
     return made
 
 
-def _batches(pictures, seed=0):
-    return RegionBatches(pictures, batch=2, masks=3, image_size=64, seed=seed)
+def _batches(pictures, seed=0, batch=2):
+    return RegionBatches(pictures, batch=batch, masks=3, image_size=64, seed=seed)
 
 
 def test_a_step_gives_the_same_batch_again_and_another_seed_another(pictures):
-    first, again = _batches(pictures)[5], _batches(pictures)[5]
+    first, again = _batches(pictures)[Share(5)], _batches(pictures)[Share(5)]
     assert first["kind"] == again["kind"]
-    for name in set(first) - {"kind"}:
+    for name in set(first) - {"kind", "correct"}:
         torch.testing.assert_close(first[name], again[name], rtol=0, atol=0)
-    assert not torch.equal(first["images"], _batches(pictures, seed=1)[5]["images"])
+    assert not torch.equal(first["images"], _batches(pictures, seed=1)[Share(5)]["images"])
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_the_parts_of_a_step_are_its_batch(pictures, parts):
+    batches = _batches(pictures, batch=4)
+    whole = batches[Share(3)]
+    shares = [batches[Share(3, part, parts)] for part in range(parts)]
+    for name in ("kind", "correct"):
+        assert {share[name] for share in shares} == {whole[name]}
+    for name in set(whole) - {"kind", "correct"}:
+        joined = torch.cat([share[name] for share in shares])
+        torch.testing.assert_close(joined, whole[name], rtol=0, atol=0)
 
 
 def test_shapes_and_ranges(pictures):
-    batch = _batches(pictures)[0]
+    batch = _batches(pictures)[Share(0)]
     assert batch["images"].shape == (2, 3, 64, 64)
     assert 0 <= batch["images"].min()
     assert batch["images"].max() <= 1
@@ -60,7 +73,7 @@ def test_shapes_and_ranges(pictures):
 
 
 def test_all_kinds_of_prompts_come_up(pictures):
-    kinds = {_batches(pictures)[step]["kind"] for step in range(40)}
+    kinds = {_batches(pictures)[Share(step)]["kind"] for step in range(40)}
     assert kinds == {"point", "points", "box", "mask", "box+mask"}
 
 
@@ -137,7 +150,7 @@ def test_a_pasted_thing_is_a_region_and_hides_what_is_under_it(pictures, monkeyp
     )
     for step in range(8):
         things.clear()
-        batch = batches[step]
+        batch = batches[Share(step)]
         for thing, targets in zip(things, batch["targets"].unflatten(0, (2, 3)), strict=False):
             shown = [torch.from_numpy(t.copy()).float() for t in (thing[0], thing[0][:, ::-1])]
             for target in targets:

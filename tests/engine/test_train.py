@@ -1,7 +1,5 @@
 """`fcp train` whole: both stages on a small data set, from a recipe to files that load."""
 
-import json
-
 import pytest
 import torch
 import yaml
@@ -9,11 +7,27 @@ from PIL import Image
 from transformers import MobileNetV2Config, MobileNetV2Model
 
 from fcp.checkpoint import load_model
+from fcp.engine.loop import Trainer
+from fcp.engine.recipe import load_recipe
+from fcp.engine.share import Share
+from fcp.engine.tracking import LOG_FILE, read_log
 from fcp.engine.train import train
+from fcp.engine.train_head import episode_batches, head_stage
 from fcp.engine.train_segmenter import rarity_weights
 from fcp.errors import FcpError
 
 SEGMENTER = {"width": 16, "image_size": 64, "decoder_width": 16}
+HEADS = (
+    {"features": "F", "matching": "pixel", "pseudo_mask": "conventional"},
+    {"features": "G", "matching": "pixel", "pseudo_mask": "conventional"},
+    {"features": "F", "pseudo_mask": "conventional"},
+    {"features": "G", "pseudo_mask": "conventional"},
+    {"features": "F+G", "pseudo_mask": "conventional"},
+    {"features": "F+G"},
+    {"steps": 1},
+    {"steps": 2, "refresh_guidance": False},
+    {"mask_prompt": True, "contrast_levels": [32, 96, 160, 320]},
+)
 OPTIM = {"iterations": 2, "batch": 2, "learning_rate": 1e-3, "warmup": 1, "log_every": 1}
 
 
@@ -33,6 +47,21 @@ def _recipe(folder, values):
 
 def _train(recipe, data_root, out):
     train(recipe, overrides=(), data_root=data_root, out=out, resume=False, report=lambda _: None)
+
+
+def _head_values(backbone_folder, **optim):
+    return {
+        "stage": "head",
+        "fold": 0,
+        "backbone_weights": str(backbone_folder),
+        "model": {
+            "image_size": 64,
+            "head": {"width": 16, "tokens": 3, "mask_prompt": True},
+            "backbone": {"name": "mobilenet_v2"},
+            "segmenter": {"name": "tiny", "options": SEGMENTER},
+        },
+        "optim": {**OPTIM, **optim},
+    }
 
 
 @pytest.fixture(scope="module")
@@ -65,23 +94,13 @@ def test_the_segmenter_stage_keeps_novel_pictures_out(segmenter_run):
 
 def test_the_head_stage_writes_a_model_that_loads(segmenter_run, mini_voc, backbone_folder):
     values = {
-        "stage": "head",
-        "fold": 0,
+        **_head_values(backbone_folder),
         "train_backbone": True,
-        "backbone_weights": str(backbone_folder),
         "segmenter_folder": str(segmenter_run / "segmenter"),
-        "model": {
-            "image_size": 64,
-            "head": {"width": 16, "tokens": 3, "mask_prompt": True},
-            "backbone": {"name": "mobilenet_v2"},
-            "segmenter": {"name": "tiny", "options": SEGMENTER},
-        },
-        "optim": OPTIM,
     }
     out = segmenter_run / "head"
     _train(_recipe(segmenter_run, values), mini_voc, out)
-    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert {"prompt", "guide", "ortho", "total"} <= set(log[0])
+    assert {"prompt", "guide", "ortho", "total"} <= set(read_log(out / LOG_FILE)[0])
     model = load_model(out)
     start = MobileNetV2Model.from_pretrained(backbone_folder)
     moved = [
@@ -92,6 +111,46 @@ def test_the_head_stage_writes_a_model_that_loads(segmenter_run, mini_voc, backb
     ]
     assert any(moved)  # the backbone was trained further
     assert (model.backbone.mid_std != 1).any()
+
+
+def test_only_the_head_learns_and_the_encoders_record_nothing(mini_voc, backbone_folder, tmp_path):
+    recipe = load_recipe(_recipe(tmp_path, _head_values(backbone_folder)))
+    stage = head_stage(recipe, episode_batches(recipe, mini_voc))
+    trainer = Trainer(stage, recipe.optim)
+    batch = stage.batches[Share(0)]
+    model = stage.model
+    frozen = [*model.backbone.parameters(), *model.segmenter.parameters()]
+    assert not any(p.requires_grad for p in frozen)
+    assert not model.backbone(batch["query_images"]).mid.requires_grad
+    assert not model.segmenter.encode(batch["query_images"]).image.requires_grad
+    trainer.module(batch)["total"].backward()
+    assert all(p.grad is None for p in frozen)
+    assert all(p.grad is not None for p in model.head.parameters())
+    trainer.step(0, [batch])
+    assert set(trainer.optimizer.state) == set(model.head.parameters())
+
+
+@pytest.mark.parametrize("switches", HEADS, ids=str)
+def test_a_head_has_no_parameter_without_gradient(mini_voc, backbone_folder, tmp_path, switches):
+    """So that several processes need not look for such at each step."""
+    values = _head_values(backbone_folder)
+    values["model"]["head"] = {"width": 16, "tokens": 3, **switches}
+    recipe = load_recipe(_recipe(tmp_path, values))
+    stage = head_stage(recipe, episode_batches(recipe, mini_voc))
+    assert not stage.skips_parameters
+    stage.losses(stage.batches[Share(0)])["total"].backward()
+    idle = [name for name, p in stage.model.head.named_parameters() if p.grad is None]
+    assert idle == []
+
+
+def test_a_run_goes_on_only_with_its_own_recipe(mini_voc, backbone_folder, tmp_path):
+    recipe = _recipe(tmp_path, _head_values(backbone_folder))
+    _train(recipe, mini_voc, tmp_path / "run")
+    rest = {"data_root": mini_voc, "out": tmp_path / "run", "resume": True}
+    with pytest.raises(FcpError, match=r"model.head.tokens \(was 3, now 4\)"):
+        train(recipe, overrides=("model.head.tokens=4",), report=lambda _: None, **rest)
+    train(recipe, overrides=("optim.iterations=3",), report=lambda _: None, **rest)
+    assert [row["step"] for row in read_log(tmp_path / "run" / LOG_FILE)] == ["1", "2", "3"]
 
 
 def test_missing_starting_weights_are_named(mini_voc, tmp_path):

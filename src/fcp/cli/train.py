@@ -19,7 +19,9 @@ def train(
         typer.Argument(help="A YAML file, or the name of a shipped recipe.", metavar="RECIPE"),
     ],
     data_root: DataRootOption,
-    out: Annotated[Path, typer.Option(help="Where checkpoints, log and model go.", metavar="DIR")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where checkpoints, log and model go.", metavar="DIR")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Settings that replace the recipe's.", metavar="KEY=VALUE"),
@@ -27,25 +29,49 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what it would cost: memory, steps, time; write nothing."
+        ),
+    ] = False,
 ) -> None:
-    """Train a model by a recipe.
+    """Train a model by a recipe, on one process or on those that torchrun starts.
 
     \b
     Examples:
       fcp train tiny --data-root data --out runs/tiny
       fcp train my.yaml head.tokens=10 --data-root data --out runs/mine
       fcp train my.yaml head.tokens=10 --data-root data --out runs/mine --resume
+      fcp train my.yaml --data-root data --dry-run
+      torchrun --nproc-per-node 4 -m fcp train my.yaml --data-root data --out runs/mine
     """  # noqa: D301  (\b keeps the lines)
+    settings, file = tuple(overrides or ()), find_recipe(recipe)
+    if dry_run:
+        from fcp.engine.dry_run import dry_run as measure
+
+        measure(file, overrides=settings, data_root=data_root, report=typer.echo)
+    elif out is None:
+        raise FcpError("--out: name the folder of the run, or ask for --dry-run")
+    else:
+        _train(file, settings, data_root, out, resume=resume)
+
+
+def _train(
+    recipe: Path, settings: tuple[str, ...], data_root: Path, out: Path, *, resume: bool
+) -> None:
+    from fcp.engine.processes import leave
     from fcp.engine.train import train as run_training
 
     run_training(
-        find_recipe(recipe),
-        overrides=tuple(overrides or ()),
+        recipe,
+        overrides=settings,
         data_root=data_root,
         out=out,
         resume=resume,
         report=typer.echo,
     )
+    leave()
 
 
 def find_recipe(name: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fcp.engine.episode_batches import EpisodeBatches, SeenBatches
+from fcp.engine.loop import Batches
 from fcp.frozen import FrozenEncoders
 from fcp.losses.criterion import Criterion
 from fcp.model import FCP
@@ -30,7 +30,7 @@ class EpisodicStage:
     def __init__(
         self,
         model: FCP,
-        batches: EpisodeBatches | SeenBatches,
+        batches: Batches,
         *,
         answer: Callable[[Batch], Output],
         criterion: Criterion,
@@ -39,6 +39,8 @@ class EpisodicStage:
         self.model = model.train()
         self.batches = batches
         self._answer, self._criterion = answer, criterion
+        # The head has the parameters that it uses; a backbone may have some that no feature needs.
+        self.skips_parameters = train_backbone
         model.backbone.requires_grad_(train_backbone)
 
     def fresh_and_pretrained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

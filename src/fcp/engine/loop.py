@@ -1,87 +1,252 @@
-"""The training loop of every stage: flat, resumable, loud on a non-finite loss. Knows no task."""
+"""The training loop of every stage: one or many processes, resumable, loud on a non-finite loss.
+
+Knows no task. All of accelerate and of gradient accumulation stands here.
+"""
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
-import time
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    GradientAccumulationPlugin,
+    set_seed,
+)
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import DataLoader, Dataset
 
+from fcp.engine.checkpoints import load_checkpoint, save_checkpoint
+from fcp.engine.holdout import Holdout, judge
+from fcp.engine.processes import processes
 from fcp.engine.recipe import OptimConfig
 from fcp.engine.share import Share
+from fcp.engine.tracking import Log, Report
 from fcp.errors import FcpError
 
-Report = Callable[[str], None]
 Batch = Any
+_WORKERS = 4  # at most, that prepare a process's batches
+
+
+class Batches(Protocol):
+    """Where a stage's batches come from.
+
+    A ``Share`` gives that part of a step's batch, the same however often it is asked. The loop may
+    ask from a copy in another process.
+    """
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Return how many samples make an epoch."""
+
+    def __getitem__(self, share: Share) -> Batch:
+        """Return a part of a step's batch; samples are drawn from (seed, step, position) alone."""
 
 
 class Stage(Protocol):
     """What a task gives to the loop.
 
-    Frozen parameters of ``model`` have ``requires_grad`` False; ``batches`` gives, for a step
-    number, the whole batch of that step, the same however often it is asked.
+    Frozen parameters of ``model`` have ``requires_grad`` False.
+
+    Attributes:
+        skips_parameters: a step may leave a trainable parameter without gradient. Several processes
+            then look for those at each step, which costs a little.
     """
+
+    @property
+    def skips_parameters(self) -> bool:
+        """Return whether a step may leave a trainable parameter without gradient."""
 
     @property
     def model(self) -> nn.Module:
         """Return the module that holds every parameter."""
 
     @property
-    def batches(self) -> Dataset[Batch]:
+    def batches(self) -> Batches:
         """Return the source of batches."""
 
     def fresh_and_pretrained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Return the trainable parameters, split by how they were initialised."""
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the named loss terms of a batch; ``"total"`` is what is minimised."""
+        """Return the named loss terms of a batch, each the mean over its samples.
+
+        ``"total"`` is what is minimised.
+        """
+
+
+class Trainer:
+    """A stage made ready to run steps on this process's device.
+
+    Args:
+        stage: what is trained.
+        optim: how.
+
+    Raises:
+        FcpError: the batch cannot be split evenly over the processes.
+    """
+
+    def __init__(self, stage: Stage, optim: OptimConfig) -> None:
+        self.stage, self.optim = stage, optim
+        self.parts = processes().num_processes * optim.accumulate
+        if optim.batch % self.parts:
+            raise FcpError(
+                f"optim.batch: {optim.batch} pictures a step cannot be split evenly over "
+                f"{processes().num_processes} processes × optim.accumulate={optim.accumulate}; "
+                f"choose a multiple of {self.parts}"
+            )
+        self.steps = optim.steps(stage.batches.samples_per_epoch)
+        # Given as objects: what `accelerate launch` sets in the environment must not win.
+        self.accelerator = Accelerator(
+            mixed_precision="no",
+            gradient_accumulation_plugin=GradientAccumulationPlugin(
+                num_steps=optim.accumulate, sync_with_dataloader=False
+            ),
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(
+                    broadcast_buffers=False, find_unused_parameters=stage.skips_parameters
+                )
+            ],
+        )
+        # Convolutions in half precision run twice as fast on this layout.
+        convert_conv2d_weight_memory_format(stage.model, torch.channels_last)
+        bf16 = optim.precision == "bf16"
+        self.module = self.accelerator.prepare(_Losses(stage, self.accelerator.device, bf16=bf16))
+        self.optimizer = torch.optim.AdamW(_groups(stage, optim))
+        self.parameters = [p for p in stage.model.parameters() if p.requires_grad]
+
+    def load(self, first: int) -> Iterator[list[Batch]]:
+        """Yield this process's parts of each step's batch, from a step on."""
+        accumulate = self.optim.accumulate
+        start = processes().process_index * accumulate
+        shares = [
+            Share(step, start + micro, self.parts)
+            for step in range(first, self.steps)
+            for micro in range(accumulate)
+        ]
+        loaded = iter(_loader(self.stage.batches, shares, self.accelerator.device))
+        for _ in range(first, self.steps):
+            yield [next(loaded) for _ in range(accumulate)]
+
+    def step(self, number: int, batches: Iterable[Batch]) -> dict[str, float]:
+        """Do one optimiser step.
+
+        Args:
+            number: of the step.
+            batches: this process's parts of the step's batch.
+
+        Returns:
+            Each term's mean over the whole batch.
+
+        Raises:
+            FcpError: a term is not finite, on whatever process; all of them raise.
+        """
+        sums: dict[str, Tensor] = {}
+        for batch in batches:
+            with self.accelerator.accumulate(self.module):
+                losses = self.module(_to(batch, self.accelerator.device))
+                self.accelerator.backward(losses["total"])
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value.detach().double() / self.optim.accumulate
+        means = self.accelerator.reduce(torch.stack(list(sums.values())), reduction="mean")
+        found = dict(zip(sums, means.tolist(), strict=True))
+        _check_finite(found, number)
+        self.accelerator.clip_grad_norm_(self.parameters, self.optim.clip)
+        factor = warmup_cosine(number, self.optim.warmup, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return found
+
+    @property
+    def rate(self) -> float:
+        """Return the learning rate of the step before, of the first parameters."""
+        return float(self.optimizer.param_groups[0]["lr"])
 
 
 def fit(
-    stage: Stage, optim: OptimConfig, *, seed: int, out: Path, resume: bool, report: Report
+    stage: Stage,
+    optim: OptimConfig,
+    *,
+    seed: int,
+    out: Path,
+    resume: bool,
+    report: Report,
+    holdout: Holdout | None = None,
 ) -> None:
-    """Train a stage to its last iteration.
+    """Train a stage to its last step; all processes call this with the same arguments.
 
-    Writes ``log.jsonl`` (every term, learning rate, seconds) and ``checkpoint/`` under ``out``. A
-    resumed run draws the same batches and dropout masks as an uninterrupted one.
+    The main one writes ``log.csv``, ``tensorboard/`` and ``checkpoint.pt`` under ``out``. A resumed
+    run draws the same batches and dropout masks as an uninterrupted one.
 
     Raises:
-        FcpError: a loss that is not finite, or nothing to resume from.
+        FcpError: a loss that is not finite, a batch that cannot be split, nothing to resume from,
+            or a file that cannot be written.
     """
-    set_seed(seed)
-    accelerator = Accelerator(mixed_precision=optim.precision)
-    optimizer = torch.optim.AdamW(_groups(stage, optim))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(optim))
-    # Convolutions in half precision run twice as fast on this layout.
-    model = convert_conv2d_weight_memory_format(stage.model, torch.channels_last)
-    model, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
-    first = _restore(accelerator, out / "checkpoint") if resume else 0
-    log = _Log(out / "log.jsonl", report, optim, first)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    for step, batch in zip(
-        range(first, optim.iterations), _load(stage.batches, first, optim.iterations), strict=True
-    ):
-        with accelerator.autocast():
-            losses = stage.losses(_to(batch, accelerator.device))
-        _check_finite(losses, step)
-        accelerator.backward(losses["total"])
-        accelerator.clip_grad_norm_(parameters, optim.clip)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        log.add(step, losses, schedule.get_last_lr()[0])
-        if (step + 1) % optim.checkpoint_every == 0 or step + 1 == optim.iterations:
-            _save(accelerator, out / "checkpoint", step + 1)
+    _seed(seed)
+    trainer = Trainer(stage, optim)
+    done: dict[str, Any] = {"step": 0, "best": None, "log": {}}
+    if resume:
+        done, exact = load_checkpoint(out, stage.model, trainer.optimizer)
+        if not exact:
+            _seed(seed + done["step"])
+            report("another number of processes made the checkpoint; dropout is drawn anew")
+    log = None
+    if processes().is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        log = Log(out, first=done["step"], total=trainer.steps, report=report, state=done["log"])
+    best: float | None = done["best"]
+    for number, batches in enumerate(trainer.load(done["step"]), done["step"]):
+        losses, step = trainer.step(number, batches), number + 1
+        if log is not None:
+            log.add(losses)
+            best = _record(log, step, trainer, holdout, best)
+        if holdout is not None and holdout.due(step, trainer.steps):
+            processes().wait_for_everyone()
+        if step % optim.checkpoint_every == 0 or step == trainer.steps:
+            progress = {"step": step, "best": best, "log": log.state() if log is not None else {}}
+            save_checkpoint(out, stage.model, trainer.optimizer, progress)
+    if log is not None:
+        log.close()
+
+
+def _seed(seed: int) -> None:
+    """Seed dropout, on each process in its own way."""
+    set_seed(seed + processes().process_index)
+
+
+def _record(
+    log: Log, step: int, trainer: Trainer, holdout: Holdout | None, best: float | None
+) -> float | None:
+    """Score and write a row where they are due; return the best score so far."""
+    score = None
+    if holdout is not None and holdout.due(step, trainer.steps):
+        score, best = judge(holdout, trainer.stage.model, best)
+    if score is not None or step % trainer.optim.log_every == 0 or step == trainer.steps:
+        log.write(step, trainer.rate, score)
+    return best
+
+
+class _Losses(nn.Module):
+    """The stage's computation as a module, so that its forward is what DDP runs."""
+
+    def __init__(self, stage: Stage, device: torch.device, *, bf16: bool) -> None:
+        super().__init__()
+        self.model = stage.model
+        self._compute: Callable[[Batch], Mapping[str, Tensor]] = stage.losses
+        self._device, self._bf16 = device.type, bf16
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss terms of a batch."""
+        with torch.autocast(self._device, torch.bfloat16, enabled=self._bf16):
+            return dict(self._compute(batch))
 
 
 def _groups(stage: Stage, optim: OptimConfig) -> list[dict[str, Any]]:
@@ -94,101 +259,48 @@ def _groups(stage: Stage, optim: OptimConfig) -> list[dict[str, Any]]:
             groups.append(
                 {
                     "params": members,
-                    "lr": optim.learning_rate * scale,
+                    "peak": optim.learning_rate * scale,
                     "weight_decay": optim.weight_decay if decay else 0.0,
                 }
             )
     return [group for group in groups if group["params"]]
 
 
-def _warmup_cosine(optim: OptimConfig) -> Callable[[int], float]:
-    def factor(step: int) -> float:
-        if step < optim.warmup:
-            return (step + 1) / optim.warmup
-        done = (step - optim.warmup) / max(1, optim.iterations - optim.warmup)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-    return factor
+def warmup_cosine(step: int, warmup: int, steps: int) -> float:
+    """Return the share of the peak rate at a step: a line up, then a cosine to 0."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def _load(batches: Dataset[Batch], first: int, last: int) -> Iterable[Batch]:
-    # One worker prepares the next batches while this process computes; each batch depends on its
-    # step alone, so the worker cannot change what is drawn.
+def _loader(batches: Batches, shares: list[Share], device: torch.device) -> Iterable[Batch]:
+    # Workers prepare the next batches while this process computes; each batch depends on its share
+    # alone, so that they cannot change what is drawn.
+    cores = (os.cpu_count() or 1) // processes().num_processes
     return DataLoader(
-        batches,
+        cast("Dataset[Batch]", batches),
         batch_size=None,
-        sampler=[Share(step) for step in range(first, last)],
-        num_workers=1,
+        sampler=shares,
+        num_workers=min(_WORKERS, max(1, cores - 1)),
         prefetch_factor=4,
+        pin_memory=device.type == "cuda",
         generator=torch.Generator(),
     )
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
     if isinstance(batch, Tensor):
-        return batch.to(device)
+        return batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):
         return {name: _to(value, device) for name, value in batch.items()}
     return batch
 
 
-def _check_finite(losses: Mapping[str, Tensor], step: int) -> None:
-    bad = [name for name, value in losses.items() if not torch.isfinite(value)]
+def _check_finite(losses: Mapping[str, float], step: int) -> None:
+    bad = [name for name, value in losses.items() if not math.isfinite(value)]
     if bad:
         raise FcpError(
             f"step {step}: loss term {', '.join(bad)} is not finite; lower optim.learning_rate or "
             "set optim.precision=no, then go on with --resume"
         )
-
-
-class _Log:
-    """Means of each term between log lines, to a JSON-lines file and to the caller."""
-
-    def __init__(self, file: Path, report: Report, optim: OptimConfig, first: int) -> None:
-        self._file, self._report, self._optim = file, report, optim
-        self._sums: dict[str, float] = {}
-        self._since = time.monotonic()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in _lines(file) if json.loads(line)["step"] <= first]
-        file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-
-    def add(self, step: int, losses: Mapping[str, Tensor], rate: float) -> None:
-        for name, value in losses.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value.detach())
-        if (step + 1) % self._optim.log_every:
-            return
-        now = time.monotonic()
-        means = {name: total / self._optim.log_every for name, total in self._sums.items()}
-        seconds = (now - self._since) / self._optim.log_every
-        self._sums, self._since = {}, now
-        line = {"step": step + 1, **means, "learning_rate": rate, "seconds_per_step": seconds}
-        with self._file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
-        terms = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
-        self._report(f"{step + 1}/{self._optim.iterations}  {terms}  {seconds:.2f} s/step")
-
-
-def _lines(file: Path) -> Iterator[str]:
-    if file.exists():
-        yield from file.read_text(encoding="utf-8").splitlines()
-
-
-def _save(accelerator: Accelerator, folder: Path, step: int) -> None:
-    """Replace the checkpoint; a kill in the middle leaves the old or the new one whole."""
-    partial, old = folder.with_name("checkpoint.new"), folder.with_name("checkpoint.old")
-    shutil.rmtree(partial, ignore_errors=True)
-    accelerator.save_state(str(partial), safe_serialization=True)
-    (partial / "step.json").write_text(json.dumps(step), encoding="utf-8")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _restore(accelerator: Accelerator, folder: Path) -> int:
-    found = next((f for f in (folder, folder.with_name("checkpoint.old")) if f.exists()), None)
-    if found is None:
-        raise FcpError(f"{folder}: no checkpoint to resume from; start without --resume")
-    accelerator.load_state(str(found))
-    return int(json.loads((found / "step.json").read_text(encoding="utf-8")))

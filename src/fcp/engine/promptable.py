@@ -13,8 +13,6 @@ from fcp.encoders.tiny import TinySegmenter
 from fcp.engine.region_batches import RegionBatches
 from fcp.structures import Embedding
 
-_CORRECTION_SHARE = 0.2  # of the steps get a second round with points where the first one erred
-
 
 class PromptableStage:
     """Losses of a class-agnostic step.
@@ -23,6 +21,8 @@ class PromptableStage:
         model: the segmenter; its trunk starts from ImageNet weights.
         batches: regions and prompts.
     """
+
+    skips_parameters = True  # each kind of prompt has its own embeddings
 
     def __init__(self, model: TinySegmenter, batches: RegionBatches) -> None:
         self.model = model
@@ -54,7 +54,7 @@ class PromptableStage:
             embedding, prompts, dense, multimask=kind == "point"
         )
         terms, best = candidate_losses(logits.float(), iou.float(), targets, valid)
-        if torch.rand(()) < _CORRECTION_SHARE:
+        if batch["correct"]:
             second = self._correct(embedding, prompts, best.detach(), targets, valid)
             terms = {name: (value + second[name]) / 2 for name, value in terms.items()}
         return {**terms, "total": sum(terms.values(), torch.zeros(()))}

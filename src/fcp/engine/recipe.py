@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from fcp.config import LossWeights, ModelConfig, check, from_dict, load_yaml
 from fcp.errors import FcpError
@@ -15,8 +17,11 @@ class OptimConfig:
     """AdamW with linear warm-up and a cosine to 0 by iteration.
 
     Attributes:
-        iterations: optimiser steps.
-        batch: pictures (segmenter) or episodes (head) a step.
+        batch: pictures (segmenter) or episodes (head) a step, over all processes together.
+        iterations: optimiser steps; or else
+        epochs: times that each training picture comes up on average.
+        accumulate: parts that each process's share of a batch is computed in, one after the other,
+            when it does not fit into memory whole.
         learning_rate: peak rate of freshly initialised layers.
         pretrained_scale: factor on it for layers that start from ImageNet weights.
         weight_decay: decoupled, on matrices and kernels only.
@@ -27,9 +32,11 @@ class OptimConfig:
         log_every: steps between log lines (each the mean over the steps since the last).
     """
 
-    iterations: int
     batch: int
     learning_rate: float
+    iterations: int | None = None
+    epochs: float | None = None
+    accumulate: int = 1
     pretrained_scale: float = 0.1
     weight_decay: float = 1e-2
     warmup: int = 100
@@ -41,9 +48,24 @@ class OptimConfig:
     def __post_init__(self) -> None:
         """Refuse schedules that cannot run."""
         check(self)
-        for name in ("iterations", "batch", "checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise FcpError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if (self.iterations is None) == (self.epochs is None):
+            raise FcpError(
+                "iterations, epochs: give exactly one of them, got "
+                f"iterations={self.iterations} and epochs={self.epochs}; "
+                "null takes one away (optim.epochs=null)"
+            )
+        if self.epochs is not None and self.epochs <= 0:
+            raise FcpError(f"epochs: expected more than 0, got {self.epochs}")
+        for name in ("iterations", "batch", "accumulate", "checkpoint_every", "log_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise FcpError(f"{name}: expected at least 1, got {value}")
+
+    def steps(self, samples_per_epoch: int) -> int:
+        """Return the optimiser steps of the whole run."""
+        if self.iterations is not None:
+            return self.iterations
+        return math.ceil(cast(float, self.epochs) * samples_per_epoch / self.batch)
 
 
 @dataclass(frozen=True)
@@ -101,6 +123,9 @@ class HeadRecipe:
         segmenter_folder: output folder of a segmenter run whose weights are taken, or None.
         backbone_weights: MobileNetV2 that the backbone starts from when the weights are to travel
             inside the model's folder (``model.backbone.weights`` is None).
+        holdout_every: steps between two scores on a hold-out of base classes, by which the model in
+            ``best/`` is chosen; 0 for none.
+        holdout_episodes: of each score.
         weights_dtype: of the weights on disk; float16 halves a model that ships.
         seed: of everything.
     """
@@ -119,15 +144,22 @@ class HeadRecipe:
     train_backbone: bool = False
     segmenter_folder: str | None = None
     backbone_weights: str | None = None
+    holdout_every: int = 0
+    holdout_episodes: int = 200
     weights_dtype: Literal["float32", "float16"] = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse shares that are none."""
+        """Refuse shares that are none and a hold-out of nothing."""
         check(self)
         for name in ("distractor_share", "region_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise FcpError(f"{name}: expected a share 0 … 1, got {getattr(self, name)}")
+        if self.holdout_every < 0 or self.holdout_episodes < 1:
+            raise FcpError(
+                "holdout_every, holdout_episodes: expected at least 0 and at least 1, got "
+                f"{self.holdout_every} and {self.holdout_episodes}"
+            )
 
 
 Recipe = SegmenterRecipe | HeadRecipe
@@ -135,6 +167,57 @@ _KINDS: dict[str, type[SegmenterRecipe] | type[HeadRecipe]] = {
     "segmenter": SegmenterRecipe,
     "head": HeadRecipe,
 }
+
+
+# What a resumed run may change: how long and how it goes on, not what it has done.
+_MAY_CHANGE = {
+    f"optim.{name}"
+    for name in (
+        "iterations",
+        "epochs",
+        "accumulate",
+        "learning_rate",
+        "clip",
+        "precision",
+        "checkpoint_every",
+        "log_every",
+    )
+}
+
+
+def refuse_other_recipe(file: Path, recipe: Recipe) -> None:
+    """Check that a run may go on with a recipe.
+
+    Args:
+        file: the recipe as the run was started.
+        recipe: the one to go on with.
+
+    Raises:
+        FcpError: they differ in what cannot change on the way; names the settings.
+    """
+    before, now = _flat(asdict(load_recipe(file))), _flat(asdict(recipe))
+    differing = [
+        f"{name} (was {before.get(name)!r}, now {now.get(name)!r})"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name) and name not in _MAY_CHANGE
+    ]
+    if differing:
+        raise FcpError(
+            f"{file}: the run was started with other settings: {', '.join(differing)}; resume "
+            "with those, or start anew in another --out"
+        )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat.update(
+            _flat(value, f"{prefix}{name}.")
+            if isinstance(value, dict)
+            else {f"{prefix}{name}": value}
+        )
+    return flat
 
 
 def load_recipe(file: Path, overrides: tuple[str, ...] = ()) -> Recipe:

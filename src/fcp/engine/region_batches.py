@@ -16,10 +16,12 @@ from torch.utils.data import Dataset
 from fcp.data.augment import draw_quadrilateral, jitter_colour, paste
 from fcp.data.region_store import RegionPicture
 from fcp.data.regions import IGNORE, draw_label_regions, draw_tree_regions, tight_box
+from fcp.engine.share import Share
 
 PromptKind = Literal["point", "points", "box", "mask", "box+mask"]
 # Shares of the steps; coarse masks are what the attention-based pseudo mask will look like.
 _KIND_SHARES = (0.10, 0.10, 0.33, 0.35, 0.12)
+_CORRECTION_SHARE = 0.2  # of the steps get a second round with points where the first one erred
 _LABEL_SHARE = 0.7  # of the regions, those that people drew; the rest come from the hierarchy
 _LEAST_AREA = 0.003  # of the crop, that a region shows
 _PASTE_SHARE = 0.3  # of the pictures get a thing from another picture
@@ -31,16 +33,17 @@ Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
-class RegionBatches(Dataset[dict[str, Tensor | str]]):
-    """Step number → batch, drawn from (seed, step) alone.
+class RegionBatches(Dataset[dict[str, Tensor | str | bool]]):
+    """Share of a step → pictures with regions and prompts, drawn from (seed, step, position) alone.
 
-    A batch holds ``images`` (B, 3, S, S) in 0 … 1; ``targets`` and ``valid`` (B·M, S/2, S/2);
-    ``kind``, the prompt kind of the whole batch; ``points`` (B·M, P, 2) and ``boxes`` (B·M, 4) as
+    A share holds ``images`` (B, 3, S, S) in 0 … 1; ``targets`` and ``valid`` (B·M, S/2, S/2);
+    ``kind``, the prompt kind of the whole step; ``correct``, whether the step gets a second round;
+    ``points`` (B·M, P, 2) and ``boxes`` (B·M, 4) as
     fractions; ``point_labels`` (B·M, P), -1 padding; ``coarse`` (B·M, 1, g, g) mask logits.
 
     Args:
         pictures: prepared pictures, kept in memory.
-        batch: pictures a step.
+        batch: pictures a step, over all of its parts; B of them are in a share.
         masks: M, regions a picture.
         image_size: S.
         seed: of the draw.
@@ -56,44 +59,56 @@ class RegionBatches(Dataset[dict[str, Tensor | str]]):
         seed: int,
     ) -> None:
         self._pictures = pictures
+        self.samples_per_epoch = len(pictures)
         weights = np.array([picture.weight for picture in pictures])
         self._chance = weights / weights.sum()
         self._batch, self._masks, self._size, self._seed = batch, masks, image_size, seed
 
-    def __getitem__(self, step: int) -> dict[str, Tensor | str]:
-        """Draw the batch of a step."""
-        rng = np.random.default_rng((self._seed, step))
-        kind = str(rng.choice(get_args(PromptKind), p=_KIND_SHARES))
-        images: list[Tensor] = []
-        targets: list[Mask] = []
-        valid: list[Mask] = []
-        while len(images) < self._batch:
-            picture = self._draw_picture(rng)
-            crop = draw_crop(picture.image.shape[:2], rng)
-            pixels = self._pixels(picture, crop)
-            regions, known = self._draw_regions(picture, crop, rng)
-            if rng.random() < _PASTE_SHARE:
-                thing, foreign = self._draw_thing(rng)
-                pixels = paste(pixels, foreign, thing)
-                regions = [region & ~thing for region in regions] + [thing]
-                known = [mask | thing for mask in known] + [np.ones_like(thing)]
-            usable = [i for i, region in enumerate(regions) if region.mean() > _LEAST_AREA]
-            if not usable:
-                continue
-            order = rng.choice(usable, self._masks, replace=len(usable) < self._masks)
-            turn = -1 if rng.random() < 0.5 else 1
-            images.append(jitter_colour(pixels.flip(-1) if turn < 0 else pixels, rng))
-            targets.append(np.stack([regions[i] for i in order])[..., ::turn])
-            valid.append(np.stack([known[i] for i in order])[..., ::turn])
-        masks = np.concatenate(targets)
+    def __getitem__(self, share: Share) -> dict[str, Tensor | str | bool]:
+        """Draw one part of a step's batch."""
+        step = np.random.default_rng((self._seed, share.step))
+        kind = str(step.choice(get_args(PromptKind), p=_KIND_SHARES))
+        samples = [self._sample(share.step, at, kind) for at in share.positions(self._batch)]
+        images = torch.stack([image for image, _ in samples])
+        prompted = {name: torch.cat([s[name] for _, s in samples]) for name in samples[0][1]}
+        # Of the whole step, as the kind is: all processes must run the same modules.
+        correct = bool(step.random() < _CORRECTION_SHARE)
+        return {"images": images, "kind": kind, "correct": correct, **prompted}
+
+    def _sample(self, step: int, position: int, kind: str) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return a picture (3, S, S) and all else of a batch for its M regions."""
+        # numpy takes (seed, step, 0) for (seed, step), which draws the kind.
+        rng = np.random.default_rng((self._seed, step, position + 1))
+        drawn = self._try_sample(rng)
+        while drawn is None:
+            drawn = self._try_sample(rng)
+        pixels, masks, valid = drawn
         prompts = [draw_prompts(mask, kind, rng) for mask in masks]
-        return {
-            "images": torch.stack(images),
+        return pixels, {
             "targets": torch.from_numpy(masks.astype(np.float32)),
-            "valid": torch.from_numpy(np.concatenate(valid).astype(np.float32)),
-            "kind": kind,
+            "valid": torch.from_numpy(valid.astype(np.float32)),
             **{name: torch.from_numpy(np.stack([p[name] for p in prompts])) for name in prompts[0]},
         }
+
+    def _try_sample(self, rng: np.random.Generator) -> tuple[Tensor, Mask, Mask] | None:
+        """Return a view, M regions and where their labels are known; None if it shows no region."""
+        picture = self._draw_picture(rng)
+        crop = draw_crop(picture.image.shape[:2], rng)
+        pixels = self._pixels(picture, crop)
+        regions, known = self._draw_regions(picture, crop, rng)
+        if rng.random() < _PASTE_SHARE:
+            thing, foreign = self._draw_thing(rng)
+            pixels = paste(pixels, foreign, thing)
+            regions = [region & ~thing for region in regions] + [thing]
+            known = [mask | thing for mask in known] + [np.ones_like(thing)]
+        usable = [i for i, region in enumerate(regions) if region.mean() > _LEAST_AREA]
+        if not usable:
+            return None
+        order = rng.choice(usable, self._masks, replace=len(usable) < self._masks)
+        turn = -1 if rng.random() < 0.5 else 1
+        view = jitter_colour(pixels.flip(-1) if turn < 0 else pixels, rng)
+        masks = np.stack([regions[i] for i in order])[..., ::turn]
+        return view, masks, np.stack([known[i] for i in order])[..., ::turn]
 
     def _draw_regions(
         self, picture: RegionPicture, crop: tuple[slice, slice], rng: np.random.Generator

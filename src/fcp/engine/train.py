@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fcp.checkpoint import RECIPE_FILE
-from fcp.engine.loop import Report
-from fcp.engine.recipe import SegmenterRecipe, load_recipe
+from fcp.engine.processes import is_main, processes
+from fcp.engine.recipe import SegmenterRecipe, load_recipe, refuse_other_recipe
+from fcp.engine.tracking import Report
 from fcp.files import write_atomically
 
 
@@ -21,7 +22,7 @@ def train(
     resume: bool,
     report: Report,
 ) -> None:
-    """Train what a recipe describes.
+    """Train what a recipe describes; with several processes, each calls this.
 
     Args:
         recipe: YAML file.
@@ -32,12 +33,19 @@ def train(
         report: called with each line worth showing.
 
     Raises:
-        FcpError: a bad recipe, missing data or weights, or a loss that is not finite.
+        FcpError: a bad recipe, one that does not continue the run in ``out``, missing data or
+            weights, or a loss that is not finite.
     """
     loaded = load_recipe(recipe, overrides)
-    settings = json.dumps(asdict(loaded), indent=2) + "\n"
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / RECIPE_FILE, settings.encode())
+    if resume and (out / RECIPE_FILE).exists():
+        refuse_other_recipe(out / RECIPE_FILE, loaded)
+    processes().wait_for_everyone()  # the file is replaced once all have read it
+    if not is_main():
+        report = _say_nothing
+    else:
+        settings = json.dumps(asdict(loaded), indent=2) + "\n"
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / RECIPE_FILE, settings.encode())
     if isinstance(loaded, SegmenterRecipe):
         from fcp.engine.train_segmenter import train_segmenter
 
@@ -46,3 +54,7 @@ def train(
     from fcp.engine.train_head import train_head
 
     train_head(loaded, data_root=data_root, out=out, resume=resume, report=report)
+
+
+def _say_nothing(_: str) -> None:
+    """Stand in for ``report`` on all processes but the main one."""

@@ -12,8 +12,10 @@ from torch import Tensor
 from fcp.checkpoint import save_model
 from fcp.config import BackboneConfig
 from fcp.data.benchmarks import open_benchmark
+from fcp.data.dataset import FewShotDataset
+from fcp.data.episodes import sample_episodes
 from fcp.data.images import read_image
-from fcp.data.lists import train_lists
+from fcp.data.lists import drop_small_classes, holdout_lists, train_lists
 from fcp.data.region_store import RegionSource, bsds_sources
 from fcp.data.transforms import to_square
 from fcp.encoders import build_backbone, build_segmenter
@@ -22,10 +24,15 @@ from fcp.encoders.mobilenet import MobileNetV2
 from fcp.encoders.tiny import TinySegmenter, load_tiny
 from fcp.engine.episode_batches import EpisodeBatches, EpisodeSource, SeenBatches
 from fcp.engine.episodic import EpisodicStage, answer_pixels, answer_seen
-from fcp.engine.loop import Report, fit
+from fcp.engine.holdout import Holdout
+from fcp.engine.loop import Batches, fit
+from fcp.engine.processes import is_main
 from fcp.engine.recipe import HeadRecipe
+from fcp.engine.tracking import Report
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
+from fcp.evaluation.evaluate import evaluate
+from fcp.evaluation.predictor import FCPPredictor
 from fcp.frozen import FeatureIndex, FrozenEncoders
 from fcp.losses.criterion import Criterion
 from fcp.model import FCP
@@ -56,9 +63,35 @@ def train_head(
         FcpError: data or starting weights are missing, a store is given though the features
             change, or the loss is not finite.
     """
-    torch.manual_seed(recipe.seed)
+    source = episode_source(recipe, data_root)
+    model = starting_model(recipe)
+    standardise(model, data_root)
+    if store is None:
+        stage = head_stage(recipe, model, episode_batches(recipe, source, data_root))
+    else:
+        stage = frozen_stage(recipe, model, source, store)
+    fit(
+        stage,
+        recipe.optim,
+        seed=recipe.seed,
+        out=out,
+        resume=resume,
+        report=report,
+        holdout=make_holdout(recipe, model, source.data, out, store),
+    )
+    if is_main():
+        save_model(model, out, dtype=getattr(torch, recipe.weights_dtype))
+    report(f"model written to {out}")
+
+
+def episode_source(recipe: HeadRecipe, data_root: Path) -> EpisodeSource:
+    """List the data of a recipe.
+
+    Raises:
+        FcpError: data are missing.
+    """
     data = open_benchmark(recipe.benchmark, data_root)
-    source = EpisodeSource(
+    return EpisodeSource(
         data,
         train_lists(data, recipe.fold, filtered=not recipe.unfiltered),
         draw=recipe.draw,
@@ -66,41 +99,75 @@ def train_head(
         image_size=recipe.model.image_size,
         seed=recipe.seed,
     )
-    model = starting_model(recipe, data_root)
-    stage = make_stage(recipe, model, source, data_root, store)
-    fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)
-    save_model(model, out, dtype=getattr(torch, recipe.weights_dtype))
-    report(f"model written to {out}")
 
 
-def make_stage(
-    recipe: HeadRecipe,
-    model: FCP,
-    source: EpisodeSource,
-    data_root: Path,
-    store: FeatureCache | None,
-) -> EpisodicStage:
-    """Join model, batches and losses; see ``train_head``."""
-    criterion = Criterion(recipe.loss)
-    if store is not None:
-        _refuse_changing_features(recipe)
-        index = FeatureIndex(model, store, recipe.optim.precision)
-        answer = partial(answer_seen, model, FrozenEncoders(model, index))
-        return EpisodicStage(model, SeenBatches(source, index), answer=answer, criterion=criterion)
-    pixels = EpisodeBatches(
+def episode_batches(recipe: HeadRecipe, source: EpisodeSource, data_root: Path) -> EpisodeBatches:
+    """Make a recipe's batches of pixels.
+
+    Raises:
+        FcpError: the pictures of region episodes are missing.
+    """
+    return EpisodeBatches(
         source,
         views=recipe.views,
         distractor_share=recipe.distractor_share,
         regions=region_pictures(data_root) if recipe.region_share else (),
         region_share=recipe.region_share,
     )
+
+
+def head_stage(recipe: HeadRecipe, model: FCP, batches: Batches) -> EpisodicStage:
+    """Make the stage that runs the whole model on pixels."""
     return EpisodicStage(
         model,
-        pixels,
+        batches,
         answer=partial(answer_pixels, model),
-        criterion=criterion,
+        criterion=Criterion(recipe.loss),
         train_backbone=recipe.train_backbone,
     )
+
+
+def frozen_stage(
+    recipe: HeadRecipe, model: FCP, source: EpisodeSource, store: FeatureCache
+) -> EpisodicStage:
+    """Make the stage that runs the head on stored features.
+
+    Raises:
+        FcpError: the recipe changes the features at each step.
+    """
+    _refuse_changing_features(recipe)
+    index = FeatureIndex(model, store, recipe.optim.precision)
+    return EpisodicStage(
+        model,
+        SeenBatches(source, index),
+        answer=partial(answer_seen, model, FrozenEncoders(model, index)),
+        criterion=Criterion(recipe.loss),
+    )
+
+
+def make_holdout(
+    recipe: HeadRecipe, model: FCP, data: FewShotDataset, out: Path, store: FeatureCache | None
+) -> Holdout | None:
+    """Judge the model by its 1-shot mIoU on base classes; the best one goes to ``out/best``.
+
+    Raises:
+        FcpError: no two hold-out pictures show the same class.
+    """
+    if not recipe.holdout_every:
+        return None
+    lists = drop_small_classes(holdout_lists(data, recipe.fold), 1)
+    episodes = sample_episodes(lists, shots=1, episodes=recipe.holdout_episodes, seed=recipe.seed)
+    size = recipe.model.image_size
+
+    def score() -> float:
+        # A predictor of its own each time: it keeps what the head made of the features.
+        predictor = FCPPredictor(model, store=store)
+        return evaluate(predictor, data, episodes, image_size=size).square.miou
+
+    def save() -> None:
+        save_model(model, out / "best", dtype=getattr(torch, recipe.weights_dtype))
+
+    return Holdout(recipe.holdout_every, score, save)
 
 
 def _refuse_changing_features(recipe: HeadRecipe) -> None:
@@ -134,12 +201,13 @@ def region_pictures(data_root: Path) -> list[RegionSource]:
     return found
 
 
-def starting_model(recipe: HeadRecipe, data_root: Path) -> FCP:
-    """Build the model of a recipe with its encoders' starting weights.
+def starting_model(recipe: HeadRecipe) -> FCP:
+    """Build the model of a recipe with its encoders' starting weights and a fresh head.
 
     Raises:
         FcpError: weights are missing or do not fit.
     """
+    torch.manual_seed(recipe.seed)
     config = recipe.model
     travels = config.backbone.weights is None
     source = recipe.backbone_weights if travels else config.backbone.weights
@@ -147,20 +215,29 @@ def starting_model(recipe: HeadRecipe, data_root: Path) -> FCP:
     segmenter = build_segmenter(config.segmenter)
     if recipe.segmenter_folder is not None and isinstance(segmenter, TinySegmenter):
         load_tiny(segmenter, Path(recipe.segmenter_folder) / WEIGHTS)
+    return FCP(config, backbone, segmenter)
+
+
+def standardise(model: FCP, data_root: Path) -> None:
+    """Give a small backbone, where it asks for it, the statistics of its channels.
+
+    BSDS500's pictures serve for all folds and seeds: the features are then the same and stored
+    once, and no picture of a novel class plays a part.
+
+    Raises:
+        FcpError: BSDS500 is missing.
+    """
+    backbone, size = model.backbone, model.config.image_size
     if isinstance(backbone, MobileNetV2) and backbone.standardise:
         pictures = region_pictures(data_root)[:_STATISTICS_PICTURES]
-        backbone.set_statistics(*mid_statistics(backbone, pictures, config.image_size))
-    return FCP(config, backbone, segmenter)
+        backbone.set_statistics(*mid_statistics(backbone, pictures, size))
 
 
 @torch.inference_mode()
 def mid_statistics(
     backbone: MobileNetV2, pictures: Sequence[RegionSource], size: int
 ) -> tuple[Tensor, Tensor]:
-    """Measure mean and deviation of each raw mid channel (Cm,) on pictures squashed to a square.
-
-    BSDS500's serve for all folds and seeds: the features are then the same, and stored once.
-    """
+    """Measure mean and deviation of each raw mid channel (Cm,) on pictures squashed to a square."""
     maps = [backbone.eval()(to_square(read_image(p.image), size)[None]).mid for p in pictures]
     values = torch.cat(maps).transpose(0, 1).flatten(1)  # (Cm, pictures · cells)
     return values.mean(1), values.std(1).clamp(min=1e-6)

@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from fcp.data.folds import novel_classes
 from fcp.data.pascal import PascalVOC
-from fcp.data.region_store import RegionSource, bsds_sources, prepare, voc_sources
+from fcp.data.region_store import RegionPicture, RegionSource, bsds_sources, prepare, voc_sources
 from fcp.encoders.tiny import PyramidEncoder, TinySegmenter, load_tiny, start_trunk
-from fcp.engine.loop import Report, fit
+from fcp.engine.loop import fit
+from fcp.engine.processes import is_main
 from fcp.engine.promptable import PromptableStage
 from fcp.engine.recipe import SegmenterRecipe
 from fcp.engine.region_batches import RegionBatches
+from fcp.engine.tracking import Report
+from fcp.files import write_atomically
 
 WEIGHTS = "segmenter.safetensors"
 
@@ -33,15 +36,37 @@ def train_segmenter(
     Raises:
         FcpError: data or starting weights are missing, or the loss is not finite.
     """
-    torch.manual_seed(recipe.seed)
-    model = TinySegmenter(**recipe.options)
-    start_trunk(model.image_encoder, recipe.backbone_weights)
+    model = starting_segmenter(recipe)
     sources = region_sources(data_root, tuple(recipe.exclude_folds))
     report(f"{len(sources)} pictures; preparing those whose regions are not stored yet")
+    # The regions follow the trunk's ImageNet features, not those of an earlier run.
     encode = trunk_features(model.image_encoder)
     pictures = list(prepare(sources, out.parent / "regions", encode))
     if recipe.start is not None:
         load_tiny(model, Path(recipe.start) / WEIGHTS)
+    stage = segmenter_stage(recipe, model, pictures)
+    fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)
+    if is_main():
+        tensors = {name: t.cpu().contiguous() for name, t in model.state_dict().items()}
+        write_atomically(out / WEIGHTS, save(tensors))
+
+
+def starting_segmenter(recipe: SegmenterRecipe) -> TinySegmenter:
+    """Build a recipe's segmenter with the trunk's starting weights.
+
+    Raises:
+        FcpError: those weights are missing.
+    """
+    torch.manual_seed(recipe.seed)
+    model = TinySegmenter(**recipe.options)
+    start_trunk(model.image_encoder, recipe.backbone_weights)
+    return model
+
+
+def segmenter_stage(
+    recipe: SegmenterRecipe, model: TinySegmenter, pictures: Sequence[RegionPicture]
+) -> PromptableStage:
+    """Make a segmenter ready to train on prepared pictures."""
     batches = RegionBatches(
         pictures,
         batch=recipe.optim.batch,
@@ -49,11 +74,7 @@ def train_segmenter(
         image_size=model.image_size,
         seed=recipe.seed,
     )
-    stage = PromptableStage(model, batches)
-    fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)
-    partial = out / f"{WEIGHTS}.tmp"
-    save_file({name: t.contiguous() for name, t in model.state_dict().items()}, partial)
-    partial.replace(out / WEIGHTS)
+    return PromptableStage(model, batches)
 
 
 def region_sources(data_root: Path, exclude_folds: tuple[int, ...]) -> list[RegionSource]:

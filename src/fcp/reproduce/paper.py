@@ -1,4 +1,4 @@
-"""The paper's published numbers (AAAI 2025, arXiv 2501.00752): mIoU, precision, recall in percent."""
+"""The paper's published numbers (AAAI 2025, arXiv 2501.00752), in percent."""
 
 from __future__ import annotations
 

@@ -130,7 +130,10 @@ def experiments(target: Target, scale: Scale, folds: tuple[int, ...]) -> list[Ex
         FcpError: none of these folds is part of it.
     """
     first = scale.settings[0]
-    rows, settings, shots, seeds = ("FCP",), (first,), (1,), scale.seeds
+    rows: tuple[str, ...] = ("FCP",)
+    settings: tuple[Setting, ...] = (first,)
+    shots: tuple[int, ...] = (1,)
+    seeds = scale.seeds
     of_target = scale.ablation_folds
     match target:
         case "table1":

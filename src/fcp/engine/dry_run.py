@@ -1,0 +1,176 @@
+"""`fcp train --dry-run`: what a recipe would cost, measured on a few of its steps."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fcp.data.region_store import RegionPicture
+from fcp.data.regions import build_region_tree
+from fcp.engine.episodic import EpisodicStage
+from fcp.engine.loop import Batches, Stage, Trainer
+from fcp.engine.processes import is_main
+from fcp.engine.promptable import PromptableStage
+from fcp.engine.recipe import HeadRecipe, OptimConfig, SegmenterRecipe, load_recipe
+from fcp.engine.share import Share
+from fcp.engine.tracking import Report
+from fcp.engine.train_head import episode_batches, episode_source, head_stage, starting_model
+from fcp.engine.train_segmenter import region_sources, segmenter_stage, starting_segmenter
+from fcp.errors import FcpError
+
+_MEASURED = 5  # steps, after a first one that is slower
+_MOMENTS = 2  # of AdamW, in the precision of the parameters
+
+
+def dry_run(recipe: Path, *, overrides: tuple[str, ...], data_root: Path, report: Report) -> None:
+    """Report parameters, memory, steps and time of a recipe; write nothing.
+
+    The head's steps are real ones; where its data are missing they run on random pictures. The
+    segmenter's always do, since its regions take long to prepare.
+
+    Args:
+        recipe: YAML file.
+        overrides: ``key=value`` settings that win over the file's.
+        data_root: folder of the data sets.
+        report: called with each line.
+
+    Raises:
+        FcpError: a bad recipe, missing starting weights, or ``optim.epochs`` without data.
+    """
+    loaded = load_recipe(recipe, overrides)
+    note: str | None
+    stage: Stage
+    if isinstance(loaded, SegmenterRecipe):
+        stage, note = _segmenter(loaded, data_root)
+    else:
+        stage, note = _head(loaded, data_root)
+    lines = [*([note] if note else []), *measure(stage, loaded.optim)]
+    if is_main():
+        for line in lines:
+            report(line)
+
+
+def measure(stage: Stage, optim: OptimConfig) -> list[str]:
+    """Run a few steps and return what they cost, line by line."""
+    trainer = Trainer(stage, optim)
+    kept: dict[int, int] = {}
+    batches, seconds = trainer.load(0), []
+    for number in range(min(1 + _MEASURED, trainer.steps)):
+        started = time.monotonic()
+        micro = next(batches)
+        if number == 0:
+            with _saved_for_backward(stage.model, kept):
+                trainer.step(number, micro)
+        else:
+            trainer.step(number, micro)
+        seconds.append(time.monotonic() - started)
+    trained = _bytes(p for p in stage.model.parameters() if p.requires_grad)
+    step = statistics.median(seconds[1:] or seconds)
+    total = timedelta(seconds=round(step * trainer.steps))
+    device = trainer.accelerator.device
+    return [
+        _count(stage.model),
+        f"gradients {_megabytes(trained)}, optimizer {_megabytes(_MOMENTS * trained)}",
+        f"activations {_megabytes(sum(kept.values()) // optim.accumulate)} for the backward pass",
+        f"peak memory {_megabytes(_peak(device))} of one process on {device.type}",
+        f"{trainer.steps} steps, {step:.2f} s each, {total} in all",
+    ]
+
+
+@contextmanager
+def _saved_for_backward(model: nn.Module, kept: dict[int, int]) -> Iterator[None]:
+    """Count the bytes of each storage that autograd keeps, parameters left out."""
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _count(model: nn.Module) -> str:
+    sizes = {True: 0, False: 0}
+    for parameter in model.parameters():
+        sizes[parameter.requires_grad] += parameter.numel()
+    memory = _megabytes(_bytes(model.parameters()))
+    return f"{sizes[True]:,} trainable and {sizes[False]:,} frozen parameters, {memory}"
+
+
+def _bytes(parameters: Iterator[nn.Parameter]) -> int:
+    return sum(p.numel() * p.element_size() for p in parameters)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
+
+
+class _RandomEpisodes:
+    """Noise with the shapes of ``EpisodeBatches``."""
+
+    def __init__(self, recipe: HeadRecipe) -> None:
+        self._batch, self._size = recipe.optim.batch, recipe.model.image_size
+
+    @property
+    def samples_per_epoch(self) -> int:
+        return self._batch
+
+    def __getitem__(self, share: Share) -> dict[str, Tensor]:
+        B, S = len(share.positions(self._batch)), self._size
+        random = torch.Generator().manual_seed(share.step)
+        return {
+            "support_images": torch.rand(B, 1, 3, S, S, generator=random),
+            "support_masks": torch.ones(B, 1, S, S),
+            "query_images": torch.rand(B, 3, S, S, generator=random),
+            "query_masks": torch.ones(B, S, S),
+        }
+
+
+def _head(recipe: HeadRecipe, data_root: Path) -> tuple[EpisodicStage, str | None]:
+    batches: Batches
+    try:
+        source = episode_source(recipe, data_root)
+        batches, note = episode_batches(recipe, source, data_root), None
+    except FcpError as error:
+        if recipe.optim.epochs is not None:
+            raise FcpError(f"{error}; without data, give optim.iterations for --dry-run") from error
+        batches, note = _RandomEpisodes(recipe), f"measured on random pictures ({error})"
+    return head_stage(recipe, starting_model(recipe), batches), note
+
+
+def _segmenter(recipe: SegmenterRecipe, data_root: Path) -> tuple[PromptableStage, str | None]:
+    stage = segmenter_stage(recipe, starting_segmenter(recipe), [_random_picture()])
+    if recipe.optim.epochs is not None:
+        sources = region_sources(data_root, tuple(recipe.exclude_folds))
+        stage.batches.samples_per_epoch = len(sources)
+    return stage, "measured on random pictures"
+
+
+def _random_picture() -> RegionPicture:
+    """Return noise with four regions."""
+    labels = np.zeros((96, 128), np.uint8)
+    labels[20:60, 20:60], labels[30:90, 70:120], labels[70:, :50] = 1, 2, 3
+    noise = np.random.default_rng(0).integers(0, 60, (96, 128, 3))
+    image = (labels[..., None] * 60 + noise).astype(np.uint8)
+    tree = build_region_tree(image, np.zeros((1, 48, 64), np.float32))
+    return RegionPicture(image, tree, labels[None], background=())

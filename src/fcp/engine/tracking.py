@@ -1,0 +1,113 @@
+"""The record of a run: `log.csv` and TensorBoard files, and a line for whoever watches."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from fcp.errors import FcpError
+from fcp.files import write_atomically
+
+Report = Callable[[str], None]
+LOG_FILE = "log.csv"
+TENSORBOARD_FOLDER = "tensorboard"
+HOLDOUT = "holdout"
+
+
+class Log:
+    """Means of each loss term between rows; the main process has one.
+
+    The columns are ``step``, every term, ``learning_rate``, ``seconds_per_step`` and ``holdout``
+    (empty in rows without a score).
+
+    Args:
+        folder: of the run.
+        first: steps that are done; later rows of an interrupted run are dropped.
+        total: steps of the whole run.
+        report: called with each line worth showing.
+        state: of an interrupted run's log.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        first: int,
+        total: int,
+        report: Report,
+        state: Mapping[str, Any],
+    ) -> None:
+        self._file, self._total, self._report = folder / LOG_FILE, total, report
+        self._keep_until(first)
+        self._sums: dict[str, float] = dict(state.get("sums", {}))
+        self._count: int = state.get("count", 0)
+        self._since, self._timed = time.monotonic(), first
+        self._writer = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=first + 1)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: the sums since the last row and of how many steps."""
+        return {"sums": self._sums, "count": self._count}
+
+    def add(self, losses: Mapping[str, float]) -> None:
+        """Count the terms of a step."""
+        self._count += 1
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def write(self, step: int, rate: float, score: float | None = None) -> None:
+        """Close the means with a row.
+
+        Args:
+            step: number of steps that are done.
+            rate: learning rate of the last of them.
+            score: of the hold-out, where it was taken now.
+        """
+        means = {name: total / self._count for name, total in self._sums.items()}
+        seconds = (time.monotonic() - self._since) / (step - self._timed)
+        row = {**means, "learning_rate": rate, "seconds_per_step": seconds}
+        self._append({"step": step, **row, HOLDOUT: "" if score is None else score})
+        for name, value in {**row, **({} if score is None else {HOLDOUT: score})}.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+        terms = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+        scored = "" if score is None else f"  {HOLDOUT} {score:.3f}"
+        self._report(f"{step}/{self._total}  {terms}{scored}  {seconds:.2f} s/step")
+        self._sums, self._count = {}, 0
+        self._since, self._timed = time.monotonic(), step
+
+    def close(self) -> None:
+        """End the TensorBoard file."""
+        self._writer.close()
+
+    def _append(self, row: Mapping[str, float | str]) -> None:
+        try:
+            with self._file.open("a", encoding="utf-8", newline="") as stream:
+                writer = csv.DictWriter(stream, list(row), lineterminator="\n")
+                if stream.tell() == 0:
+                    writer.writeheader()
+                writer.writerow(row)
+        except OSError as error:
+            raise FcpError(f"{self._file}: cannot be written ({error.strerror})") from error
+
+    def _keep_until(self, first: int) -> None:
+        """Drop rows after a step, and one that a kill cut short."""
+        rows = read_log(self._file) if first and self._file.exists() else []
+        kept = [row for row in rows if int(row["step"]) <= first]
+        text = io.StringIO()
+        if kept:
+            writer = csv.DictWriter(text, list(kept[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(kept)
+        write_atomically(self._file, text.getvalue().encode())
+
+
+def read_log(file: Path) -> list[dict[str, str]]:
+    """Return the whole rows of a log, by column; a row that a kill cut short is left out."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        return [row for row in csv.DictReader(stream) if None not in row.values()]

@@ -1,0 +1,113 @@
+"""The dry run: counts against the model's own, with and without data, nothing written."""
+
+import re
+
+import pytest
+import torch
+import yaml
+from torch import nn
+from transformers import MobileNetV2Config, MobileNetV2Model
+
+from fcp.engine.dry_run import dry_run, measure
+from fcp.engine.recipe import OptimConfig
+from fcp.engine.train_segmenter import region_sources
+from fcp.errors import FcpError
+
+OPTIONS = {"width": 16, "image_size": 64, "decoder_width": 16}
+OPTIM = {"iterations": 40, "batch": 2, "learning_rate": 1e-3}
+
+
+@pytest.fixture
+def backbone_folder(tmp_path):
+    folder = tmp_path / "backbone"
+    MobileNetV2Model(MobileNetV2Config()).save_pretrained(folder)
+    return folder
+
+
+def _measure(tmp_path, data_root, values):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(values))
+    lines = []
+    before = sorted(tmp_path.rglob("*"))
+    dry_run(recipe, overrides=(), data_root=data_root, report=lines.append)
+    assert sorted(tmp_path.rglob("*")) == before
+    return "\n".join(lines)
+
+
+def _head(backbone_folder, **optim):
+    return {
+        "stage": "head",
+        "fold": 0,
+        "backbone_weights": str(backbone_folder),
+        "model": {
+            "image_size": 64,
+            "head": {"width": 16, "tokens": 3},
+            "backbone": {"name": "mobilenet_v2"},
+            "segmenter": {"name": "tiny", "options": OPTIONS},
+        },
+        "optim": {**OPTIM, **optim},
+    }
+
+
+class Noise:
+    samples_per_epoch = 4
+
+    def __getitem__(self, share):
+        return torch.ones(len(share.positions(4)), 65536)
+
+
+class Perceptron:
+    skips_parameters = False
+
+    def __init__(self):
+        self.model = nn.Sequential(
+            nn.Linear(65536, 8, bias=False), nn.ReLU(), nn.Linear(8, 1, bias=False)
+        )
+        self.model[2].requires_grad_(False)
+        self.batches = Noise()
+
+    def fresh_and_pretrained(self):
+        return list(self.model[0].parameters()), []
+
+    def losses(self, batch):
+        return {"total": self.model(batch).sum()}
+
+
+def test_counts_are_those_of_a_model_that_is_known():
+    lines = measure(Perceptron(), OptimConfig(batch=4, epochs=3, learning_rate=1e-3))
+    assert lines[0] == "524,288 trainable and 8 frozen parameters, 2.0 MiB"
+    assert lines[1] == "gradients 2.0 MiB, optimizer 4.0 MiB"
+    # the first layer keeps its 4 × 65,536 inputs
+    assert lines[2] == "activations 1.0 MiB for the backward pass"
+    assert lines[4].startswith("3 steps, ")
+
+
+def test_the_head_is_measured_on_its_own_episodes(mini_voc, backbone_folder, tmp_path):
+    text = _measure(tmp_path, mini_voc, _head(backbone_folder))
+    assert "random" not in text
+    assert "40 steps" in text
+    assert re.search(r"peak memory [\d,.]+ MiB of one process on (cpu|cuda)", text)
+    assert float(re.search(r"activations ([\d.]+) MiB", text).group(1)) > 0.5
+
+
+def test_without_data_the_pictures_are_random_and_it_says_so(backbone_folder, tmp_path):
+    text = _measure(tmp_path, tmp_path / "none", _head(backbone_folder))
+    assert "random pictures" in text
+    assert "40 steps" in text
+    with pytest.raises(FcpError, match=r"optim\.iterations"):
+        _measure(tmp_path, tmp_path / "none", _head(backbone_folder, iterations=None, epochs=2))
+
+
+def test_the_segmenter_is_measured_without_preparing_regions(mini_voc, backbone_folder, tmp_path):
+    values = {
+        "stage": "segmenter",
+        "backbone_weights": str(backbone_folder),
+        "exclude_folds": [1, 2, 3],
+        "masks": 2,
+        "options": OPTIONS,
+        "optim": {**OPTIM, "iterations": None, "epochs": 4},
+    }
+    text = _measure(tmp_path, mini_voc, values)
+    assert "random pictures" in text
+    pictures = len(region_sources(mini_voc, (1, 2, 3)))
+    assert f"{2 * pictures} steps" in text  # four epochs, two pictures a step
