@@ -171,7 +171,7 @@ def _head_recipe(folder):
         "model": {
             "image_size": 64,
             "head": {"width": 16, "tokens": 3, **quiet},
-            "backbone": {"name": "mobilenet_v2"},
+            "backbone": {"name": "mobilenet_v2", "options": {"standardise": False}},
             "segmenter": {"name": "tiny", "options": options},
         },
         "optim": {"iterations": 3, "batch": 4, "learning_rate": 1e-3, "warmup": 1},

@@ -15,16 +15,22 @@ from fcp.cli.options import (
     BenchmarkOption,
     DataRootOption,
     DeviceOption,
+    FeatureCacheOption,
+    FeatureCacheSizeOption,
     ModelOption,
     PoolOption,
     SamplerName,
+    open_store,
 )
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fcp.data.dataset import FewShotDataset
     from fcp.data.episodes import EpisodeSpec
+    from fcp.encoders.cache import FeatureCache
     from fcp.evaluation.bootstrap import Comparison
     from fcp.evaluation.episode_counts import EpisodeId, Run
     from fcp.evaluation.evaluate import EvaluationResult
@@ -106,6 +112,8 @@ def evaluate(
     episodes_file: EpisodesFileOption = None,
     save_episode_scores: ScoresOption = None,
     compare_with: CompareOption = None,
+    feature_cache: FeatureCacheOption = None,
+    feature_cache_gib: FeatureCacheSizeOption = 20.0,
 ) -> None:
     """Score a model on a benchmark.
 
@@ -133,7 +141,8 @@ def evaluate(
     if other is not None:
         _check_comparable(data, runs, other.ids)
     cards = _make_cards(data, runs, model, asked)
-    result = _run(data, runs, model, device)
+    load = partial(_load_predictor, device, open_store(feature_cache, feature_cache_gib))
+    result = _run(data, runs, model, load)
     if save_episode_scores is not None:
         save_counts(save_episode_scores, result.counts)
     comparison = None if other is None else compare(result.counts, other)
@@ -245,7 +254,10 @@ def _make_cards(
 
 
 def _run(
-    data: FewShotDataset, runs: Mapping[int | None, Runs], model: str, device: str
+    data: FewShotDataset,
+    runs: Mapping[int | None, Runs],
+    model: str,
+    load: Callable[[str], FCPPredictor],
 ) -> EvaluationResult:
     """Run fold after fold; all seeds of a fold together, so that each picture is encoded once."""
     from fcp.evaluation.episode_counts import join
@@ -261,7 +273,7 @@ def _run(
             )
             if predictor is None or loaded != _of_fold(model, fold):
                 loaded = _of_fold(model, fold)
-                predictor = _load_predictor(loaded, device)
+                predictor = load(loaded)
             parts.append(
                 evaluate_runs(
                     predictor,
@@ -280,11 +292,11 @@ def _advance(bar: Progress, task: TaskID, done: int, _: int) -> None:
     bar.update(task, completed=done)
 
 
-def _load_predictor(model: str, device: str) -> FCPPredictor:
+def _load_predictor(device: str, store: FeatureCache | None, model: str) -> FCPPredictor:
     from fcp.evaluation.predictor import FCPPredictor
     from fcp.segmenter import FewShotSegmenter
 
-    return FCPPredictor(FewShotSegmenter.from_pretrained(model, device=device).model)
+    return FCPPredictor(FewShotSegmenter.from_pretrained(model, device=device).model, store=store)
 
 
 def _of_fold(model: str, fold: int | None) -> str:

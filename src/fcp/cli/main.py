@@ -16,6 +16,7 @@ from fcp.cli.data import app as data
 from fcp.cli.demo import demo
 from fcp.cli.episodes import episodes
 from fcp.cli.evaluate import evaluate
+from fcp.cli.reproduce import reproduce
 from fcp.cli.segment import segment
 from fcp.cli.train import train
 from fcp.errors import FcpError
@@ -62,6 +63,7 @@ app.command()(segment)
 app.command()(demo)
 app.command()(train)
 app.command()(evaluate)
+app.command()(reproduce)
 app.command()(episodes)
 app.add_typer(data)
 app.command()(import_checkpoint)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from fcp.encoders.cache import FeatureCache
 
 ModelOption = Annotated[
     str,
@@ -41,3 +44,26 @@ SamplerOption = Annotated[
     SamplerName,
     typer.Option(help="classic: the benchmark's own; hsnet: a class fixed for each row."),
 ]
+FeatureCacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Keep what the frozen encoders see here, so that each picture is encoded once in all.",
+        metavar="DIR",
+    ),
+]
+FeatureCacheSizeOption = Annotated[
+    float, typer.Option(min=0.01, help="Room for them, GiB; the oldest go first.", metavar="GIB")
+]
+
+
+def open_store(folder: Path | None, gigabytes: float) -> FeatureCache | None:
+    """Open the store of features that the two options name.
+
+    Raises:
+        FcpError: the folder cannot be made.
+    """
+    if folder is None:
+        return None
+    from fcp.encoders.cache import FeatureCache
+
+    return FeatureCache(folder, int(gigabytes * 2**30))

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fcp.cli.options import DataRootOption
+from fcp.cli.options import (
+    DataRootOption,
+    FeatureCacheOption,
+    FeatureCacheSizeOption,
+    open_store,
+)
 from fcp.errors import FcpError
+
+if TYPE_CHECKING:
+    from fcp.encoders.cache import FeatureCache
 
 
 def train(
@@ -35,6 +43,8 @@ def train(
             "--dry-run", help="Say what it would cost: memory, steps, time; write nothing."
         ),
     ] = False,
+    feature_cache: FeatureCacheOption = None,
+    feature_cache_gib: FeatureCacheSizeOption = 20.0,
 ) -> None:
     """Train a model by a recipe, on one process or on those that torchrun starts.
 
@@ -54,11 +64,18 @@ def train(
     elif out is None:
         raise FcpError("--out: name the folder of the run, or ask for --dry-run")
     else:
-        _train(file, settings, data_root, out, resume=resume)
+        store = open_store(feature_cache, feature_cache_gib)
+        _train(file, settings, data_root, out, resume=resume, store=store)
 
 
 def _train(
-    recipe: Path, settings: tuple[str, ...], data_root: Path, out: Path, *, resume: bool
+    recipe: Path,
+    settings: tuple[str, ...],
+    data_root: Path,
+    out: Path,
+    *,
+    resume: bool,
+    store: FeatureCache | None,
 ) -> None:
     from fcp.engine.processes import leave
     from fcp.engine.train import train as run_training
@@ -70,6 +87,7 @@ def _train(
         out=out,
         resume=resume,
         report=typer.echo,
+        store=store,
     )
     leave()
 

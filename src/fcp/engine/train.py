@@ -7,9 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fcp.checkpoint import RECIPE_FILE
+from fcp.encoders.cache import FeatureCache
 from fcp.engine.processes import is_main, processes
 from fcp.engine.recipe import SegmenterRecipe, load_recipe, refuse_other_recipe
 from fcp.engine.tracking import Report
+from fcp.errors import FcpError
 from fcp.files import write_atomically
 
 
@@ -21,6 +23,7 @@ def train(
     out: Path,
     resume: bool,
     report: Report,
+    store: FeatureCache | None = None,
 ) -> None:
     """Train what a recipe describes; with several processes, each calls this.
 
@@ -31,6 +34,7 @@ def train(
         out: where ``recipe.json`` (the recipe as it was run), log, checkpoint and result go.
         resume: go on from the checkpoint in ``out``.
         report: called with each line worth showing.
+        store: of frozen features, for a head whose features do not change.
 
     Raises:
         FcpError: a bad recipe, one that does not continue the run in ``out``, missing data or
@@ -47,13 +51,15 @@ def train(
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / RECIPE_FILE, settings.encode())
     if isinstance(loaded, SegmenterRecipe):
+        if store is not None:
+            raise FcpError("feature cache: the promptable stage trains its encoder; leave it out")
         from fcp.engine.train_segmenter import train_segmenter
 
         train_segmenter(loaded, data_root=data_root, out=out, resume=resume, report=report)
         return
     from fcp.engine.train_head import train_head
 
-    train_head(loaded, data_root=data_root, out=out, resume=resume, report=report)
+    train_head(loaded, data_root=data_root, out=out, resume=resume, report=report, store=store)
 
 
 def _say_nothing(_: str) -> None:

@@ -47,7 +47,7 @@ def miou_interval(
         resamples: how many, at least one.
         seed: of the resamples.
     """
-    return _percentiles(resample_miou(table, kind, resamples=resamples, seed=seed))
+    return percentiles(resample_miou(table, kind, resamples=resamples, seed=seed))
 
 
 def compare(
@@ -76,7 +76,7 @@ def compare(
     )
     return Comparison(
         miou_difference=ours.scores(kind).miou - theirs.scores(kind).miou,
-        miou_difference_interval=_percentiles(differences),
+        miou_difference_interval=percentiles(differences),
         episodes=len(ours.ids),
     )
 
@@ -118,7 +118,8 @@ def _weighted_miou(times: np.ndarray, counts: np.ndarray, names: list[str]) -> n
     return np.where(drawn, ious, 0).sum(axis=1) / drawn.sum(axis=1)
 
 
-def _percentiles(values: np.ndarray) -> Interval:
+def percentiles(values: np.ndarray) -> Interval:
+    """Return the bounds that hold 95 % of resampled values (R,)."""
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(values, [tail, 100 - tail])
     return float(low), float(high)

@@ -23,6 +23,7 @@ from torch import Tensor
 from fcp.data.dataset import FewShotDataset, Picture
 from fcp.data.lists import ClassLists
 from fcp.errors import FcpError
+from fcp.files import write_atomically
 from fcp.model import FCP
 from fcp.prototypes.prior import unit_cells
 from fcp.reproduce.bootstrap import Interval, bootstrap
@@ -188,6 +189,21 @@ def plot_features(folds: Mapping[str, Sequence[FeatureStatistic]], path: Path) -
     bars = "bars: mean of the folds; dots" if len(folds) > 1 else "dots"
     figure.supxlabel(f"{bars}: {', '.join(folds)}, with 95 % intervals", fontsize=8, color=GREY)
     save_png(figure, path)
+
+
+def write_statistics(folds: Mapping[str, Sequence[FeatureStatistic]], path: Path) -> None:
+    """Write a line for each fold and feature.
+
+    Raises:
+        FcpError: the file cannot be written.
+    """
+    lines = ["fold,feature,objects,within,within_low,within_high,between,between_low,between_high"]
+    for fold, statistics in folds.items():
+        for one in statistics:
+            both = (*vars(one.within).values(), *vars(one.between).values())
+            numbers = ",".join(f"{value:.4f}" for value in both)
+            lines.append(f"{fold},{one.feature},{one.objects},{numbers}")
+    write_atomically(path, "\n".join([*lines, ""]).encode())
 
 
 def _draw_feature(axis: Axes, row: int, feature: str, values: Sequence[Interval]) -> None:

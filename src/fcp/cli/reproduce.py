@@ -1,0 +1,85 @@
+"""``fcp reproduce``: the paper's tables and figures, with its numbers beside ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fcp.cli.options import DataRootOption, DeviceOption
+from fcp.errors import FcpError
+
+TargetName = Literal["table1", "table2", "table3", "table4", "fig1", "fig2", "fig4", "fig5"]
+_ALL_FOLDS = (0, 1, 2, 3)
+
+
+def reproduce(
+    *,
+    target: Annotated[TargetName, typer.Argument(help="Which table or figure.")],
+    data_root: DataRootOption,
+    out: Annotated[Path, typer.Option(help="Where runs, results and the table go.", metavar="DIR")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Settings for every recipe, such as where weights lie.", metavar="KEY=VALUE"
+        ),
+    ] = None,
+    scale: Annotated[
+        Literal["tiny", "paper"], typer.Option(help="tiny runs on a CPU; paper needs a GPU.")
+    ] = "tiny",
+    fold: Annotated[
+        str, typer.Option(help="Only these folds of it.", metavar="FOLD[,FOLD…]")
+    ] = "0,1,2,3",
+    promptable: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of tiny-promptable-02 and -13; otherwise they are trained.", metavar="DIR"
+        ),
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Of each evaluation.")] = 1000,
+    device: DeviceOption = "auto",
+) -> None:
+    """Make one of the paper's tables or figures: train and evaluate what is missing, then write it.
+
+    What is done is kept in --out/results and is not done again: an interrupted run goes on, and
+    several may share the work by folds.
+
+    \b
+    Examples:
+      fcp reproduce table1 --data-root data --out runs/tiny --promptable models
+      fcp reproduce table1 --scale paper --data-root data --out runs/paper
+    """  # noqa: D301  (\b keeps the lines)
+    try:
+        from fcp.reproduce.targets import reproduce as make
+    except ModuleNotFoundError as error:
+        raise FcpError(
+            f"reproduce: needs {error.name}; pip install 'fcp[reproduce,train]'"
+        ) from error
+    from fcp.cli.train import find_recipe
+    from fcp.reproduce.plan import SCALES
+    from fcp.reproduce.run import Workplace
+    from fcp.segmenter import find_device
+
+    place = Workplace(
+        data_root=data_root,
+        out=out,
+        recipes=find_recipe("tiny").parent,
+        promptable=promptable,
+        settings=tuple(settings or ()),
+        episodes=episodes,
+        device=str(find_device(device)),
+    )
+    files = make(target, SCALES[scale], place, folds=_parse(fold), report=typer.echo)
+    for file in files:
+        typer.echo(str(file))
+
+
+def _parse(text: str) -> tuple[int, ...]:
+    try:
+        folds = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError as error:
+        raise FcpError(f"--fold: expected numbers such as 1,3, got {text!r}") from error
+    if not set(folds) <= set(_ALL_FOLDS):
+        raise FcpError(f"--fold: expected folds among 0 … 3, got {text!r}")
+    return folds

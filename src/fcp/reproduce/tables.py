@@ -1,0 +1,298 @@
+"""Results → the paper's tables with its numbers beside ours, as Markdown and CSV.
+
+Scores are in percent. A mean over folds is taken within each training seed; values are means over
+the seeds, intervals the bootstrap of the episodes (95 %), resampled within each fold and alike for
+all rows, so that differences are paired.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from fcp.evaluation.bootstrap import percentiles, resample_miou
+from fcp.evaluation.episode_counts import MASK, join
+from fcp.evaluation.metrics import Scores
+from fcp.evaluation.predictor import ATTENTION, CONVENTIONAL
+from fcp.files import write_atomically
+from fcp.reproduce import paper
+from fcp.reproduce.plan import TABLE2_ROWS, TABLE4_ROWS, Setting
+from fcp.reproduce.run import Result
+
+_NONE = "–"
+_SEEDS_NOTE = (
+    "Values are means over the training seeds; where there are several, each stands in brackets. "
+    "The interval holds the chance of the episodes, not that of training."
+)
+_TABLE3_COLUMNS = ("miou", "precision", "recall")
+_LABELS = {
+    "VRP-SAM": "a: VRP-SAM (F, pixel, conventional)",
+    "b": "b: G, pixel, conventional",
+    "c": "c: F, prototype, conventional",
+    "d": "d: G, prototype, conventional",
+    "e": "e: F + G, prototype, conventional",
+    "FCP": "f: FCP (F + G, prototype, attention)",
+    "G guided once": "f with G guided once (Eq. 6)",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text under a header, with notes.
+
+    Attributes:
+        title: what it is.
+        header: one name a column.
+        rows: cells, as many as the header has.
+        notes: lines below the table.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def markdown(self) -> str:
+        """Return the table with its title and notes."""
+        lines = [self.header, ("---",) * len(self.header), *self.rows]
+        cells = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return "\n\n".join([f"# {self.title}", cells, *self.notes]) + "\n"
+
+    def csv(self) -> str:
+        """Return header and rows."""
+        stream = io.StringIO()
+        csv.writer(stream, lineterminator="\n").writerows([self.header, *self.rows])
+        return stream.getvalue()
+
+    def write(self, folder: Path, name: str) -> None:
+        """Write NAME.md and NAME.csv.
+
+        Raises:
+            FcpError: the folder cannot be written.
+        """
+        write_atomically(folder / f"{name}.md", self.markdown().encode())
+        write_atomically(folder / f"{name}.csv", self.csv().encode())
+
+
+class Group:
+    """The results of one row: some folds, one or more training seeds, one number of shots.
+
+    Args:
+        results: with reports.
+    """
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        self.results = [result for result in results if result.counts is not None]
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Folds that have results, ascending."""
+        return tuple(sorted({result.experiment.fold for result in self.results}))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the trainings, ascending."""
+        return tuple(sorted({result.experiment.seed for result in self.results}))
+
+    @property
+    def minutes(self) -> float | None:
+        """Minutes of all trainings, or None where one was not timed."""
+        known = [r.minutes for r in self.results if r.minutes is not None]
+        return sum(known) if known and len(known) == len(self.results) else None
+
+    def of_fold(self, fold: int) -> Group:
+        """Return the results of one fold."""
+        return Group([result for result in self.results if result.experiment.fold == fold])
+
+    def of_seed(self, seed: int) -> Group:
+        """Return the results of one training seed."""
+        return Group([result for result in self.results if result.experiment.seed == seed])
+
+    def scores(self, kind: str = MASK) -> list[Scores]:
+        """Return the scores of each result on one kind of mask."""
+        return [r.counts.scores(kind) for r in self.results if r.counts is not None]
+
+    def miou(self, kind: str = MASK) -> float:
+        """Return the mean mIoU, percent; seeds have the same folds, so any order of means."""
+        return 100 * fmean(scores.miou for scores in self.scores(kind))
+
+    def resampled(self, kind: str = MASK) -> np.ndarray:
+        """Return the mIoU of each resample of the episodes, percent: (R,)."""
+        of_seeds = []
+        for seed in self.seeds:
+            tables = {r.experiment.fold: r.counts for r in self.of_seed(seed).results}
+            joined = join([table for _, table in sorted(tables.items()) if table is not None])
+            of_seeds.append(resample_miou(joined, kind))
+        return 100 * np.mean(of_seeds, axis=0)
+
+
+def groups(results: Sequence[Result]) -> dict[tuple[Setting, str, int], Group]:
+    """Return (setting, row, shots) → its results, in order of appearance."""
+    found: dict[tuple[Setting, str, int], list[Result]] = {}
+    for result in results:
+        key = (result.experiment.setting, result.experiment.row, result.shots)
+        found.setdefault(key, []).append(result)
+    return {key: Group(members) for key, members in found.items()}
+
+
+def table1(results: Sequence[Result]) -> Table:
+    """FCP and VRP-SAM by fold, 1-shot and 5-shot."""
+    found = groups(results)
+    folds = sorted({result.experiment.fold for result in results})
+    rows = []
+    for (setting, row, shots), group in found.items():
+        cells = [_fold_cell(group.of_fold(fold)) for fold in folds]
+        rows.append(
+            (
+                *(setting.name, row, str(shots), *cells, *_mean_cells(group), _minutes(group)),
+                *_paper_cells(group, setting, row, shots),
+            )
+        )
+        baseline = found.get((setting, "VRP-SAM", shots))
+        if row == "FCP" and baseline is not None and group.folds:
+            rows.append(_difference_row(setting, shots, group, baseline, folds))
+    header = ("setting", "model", "shots", *(f"fold {fold}" for fold in folds))
+    return Table(
+        "Table 1: FCP against VRP-SAM, mIoU",
+        (*header, "mean", "95 %", "minutes", "paper", "ours − paper"),
+        tuple(rows),
+        (*_missing(results), _SEEDS_NOTE),
+    )
+
+
+def table2(results: Sequence[Result]) -> Table:
+    """Ablation of features, matching and pseudo mask."""
+    return _ablation(
+        "Table 2: what the prototypes gather, how they match, what guides; mIoU, 1-shot",
+        results,
+        TABLE2_ROWS,
+        paper.TABLE2,
+    )
+
+
+def table4(results: Sequence[Result]) -> Table:
+    """Ablation of the losses."""
+    return _ablation("Table 4: losses; mIoU, 1-shot", results, TABLE4_ROWS, paper.TABLE4)
+
+
+def table3(results: Sequence[Result]) -> Table:
+    """Score both pseudo masks against the query's mask."""
+    group = Group(results)
+    rows = []
+    for kind in (CONVENTIONAL, ATTENTION):
+        scores = group.scores(kind)
+        ours = [100 * fmean(getattr(s, name) for s in scores) for name in _TABLE3_COLUMNS]
+        published = paper.TABLE3[kind]
+        low, high = percentiles(group.resampled(kind))
+        rows.append(
+            (
+                *(kind, *(f"{value:.1f}" for value in ours), f"{low:.1f} … {high:.1f}"),
+                *(f"{value:.1f}" for value in published),
+                f"{ours[0] - published[0]:+.1f}",
+            )
+        )
+    gain = group.resampled(ATTENTION) - group.resampled(CONVENTIONAL)
+    low, high = percentiles(gain)
+    difference = group.miou(ATTENTION) - group.miou(CONVENTIONAL)
+    names = ("mIoU", "precision", "recall")
+    return Table(
+        "Table 3: pseudo masks of FCP against the query's mask, 1-shot",
+        ("pseudo mask", *names, "mIoU 95 %", *(f"paper {n}" for n in names), "mIoU − paper"),
+        tuple(rows),
+        (
+            f"Attention − conventional: {difference:+.1f} mIoU ({low:+.1f} … {high:+.1f}; paper "
+            f"{paper.TABLE3[ATTENTION][0] - paper.TABLE3[CONVENTIONAL][0]:+.1f}).",
+            _SEEDS_NOTE,
+        ),
+    )
+
+
+def _ablation(
+    title: str, results: Sequence[Result], order: Sequence[str], published: Mapping[str, float]
+) -> Table:
+    by_row = {row: group for (_, row, _), group in groups(results).items()}
+    folds = by_row["FCP"].folds
+    full = by_row["FCP"].resampled()
+    rows = []
+    for row in order:
+        group = by_row[row]
+        value, low_high = _mean_cells(group)
+        gap = group.miou() - by_row["FCP"].miou()
+        low, high = percentiles(group.resampled() - full)
+        against = _NONE if row == "FCP" else f"{gap:+.1f} ({low:+.1f} … {high:+.1f})"
+        known = published.get(row)
+        theirs = (
+            (_NONE, _NONE)
+            if known is None
+            else (f"{known:.1f}", f"{known - published['FCP']:+.1f}")
+        )
+        cells = [_fold_cell(group.of_fold(fold)) for fold in folds]
+        rows.append((_LABELS.get(row, row), *cells, value, low_high, against, *theirs))
+    header = ("row", *(f"fold {fold}" for fold in folds), "mean", "95 %", "against FCP (95 %)")
+    return Table(
+        title,
+        (*header, "paper, all folds", "paper, against FCP"),
+        tuple(rows),
+        (_SEEDS_NOTE,),
+    )
+
+
+def _difference_row(
+    setting: Setting, shots: int, ours: Group, theirs: Group, folds: Sequence[int]
+) -> tuple[str, ...]:
+    both = [fold for fold in folds if fold in ours.folds and fold in theirs.folds]
+    gaps = {f: ours.of_fold(f).miou() - theirs.of_fold(f).miou() for f in both}
+    low, high = percentiles(ours.resampled() - theirs.resampled())
+    cells = [f"{gaps[fold]:+.1f}" if fold in gaps else _NONE for fold in folds]
+    published = [paper.table1_mean(setting.name, row, shots) for row in ("FCP", "VRP-SAM")]
+    theirs_gap = (
+        f"{published[0] - published[1]:+.1f}"
+        if published[0] is not None and published[1] is not None
+        else _NONE
+    )
+    return (
+        *(setting.name, "FCP − VRP-SAM", str(shots), *cells, f"{fmean(gaps.values()):+.1f}"),
+        *(f"{low:+.1f} … {high:+.1f}", _NONE, theirs_gap, _NONE),
+    )
+
+
+def _paper_cells(group: Group, setting: Setting, row: str, shots: int) -> tuple[str, str]:
+    published = paper.table1_mean(setting.name, row, shots)
+    if published is None or not group.folds:
+        return (_NONE if published is None else f"{published:.1f}", _NONE)
+    return f"{published:.1f}", f"{group.miou() - published:+.1f}"
+
+
+def _fold_cell(group: Group) -> str:
+    """Show the mean over the seeds, and each seed where there are several."""
+    if not group.folds:
+        return _NONE
+    mious = [group.of_seed(seed).miou() for seed in group.seeds]
+    each = f" ({', '.join(f'{value:.1f}' for value in mious)})" if len(mious) > 1 else ""
+    return f"{fmean(mious):.1f}{each}"
+
+
+def _mean_cells(group: Group) -> tuple[str, str]:
+    if not group.folds:
+        return _NONE, _NONE
+    low, high = percentiles(group.resampled())
+    return f"{group.miou():.1f}", f"{low:.1f} … {high:.1f}"
+
+
+def _minutes(group: Group) -> str:
+    return _NONE if group.minutes is None else f"{group.minutes:.0f}"
+
+
+def _missing(results: Sequence[Result]) -> tuple[str, ...]:
+    reasons = {
+        f"{r.experiment.setting.name}, fold {r.experiment.fold}, {r.shots}-shot: {r.missing}."
+        for r in results
+        if r.missing is not None
+    }
+    return tuple(sorted(reasons))
