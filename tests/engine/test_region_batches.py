@@ -1,4 +1,4 @@
-"""Batches of regions: drawn from (seed, step) alone, prompts inside or around their region."""
+"""Region batches: drawn from (seed, step, position) alone, prompts in or around their region."""
 
 from dataclasses import replace
 

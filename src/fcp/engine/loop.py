@@ -153,7 +153,7 @@ class Trainer:
                 losses = self.module(_to(batch, self.accelerator.device))
                 self.accelerator.backward(losses["total"])
             for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value.detach().double() / self.optim.accumulate
+                sums[name] = sums.get(name, 0.0) + value.detach().float() / self.optim.accumulate
         means = self.accelerator.reduce(torch.stack(list(sums.values())), reduction="mean")
         found = dict(zip(sums, means.tolist(), strict=True))
         _check_finite(found, number)
