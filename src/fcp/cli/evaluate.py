@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fcp.cli.options import DataRootOption, DeviceOption, ModelOption
+from fcp.cli.options import DataRootOption, DeviceOption, FusionOption, ModelOption
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
 
@@ -27,6 +27,7 @@ def evaluate(
     shots: Annotated[int, typer.Option(min=1, help="Examples of each episode.")] = 1,
     model: ModelOption = "tiny",
     device: DeviceOption = "auto",
+    fusion: FusionOption = "mean",
     episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="What the episodes are drawn with.")] = 0,
 ) -> None:
@@ -55,8 +56,10 @@ def evaluate(
         seed=seed,
         episode_sha256=episodes_hash(drawn),
         model_folder=find_model(model),
+        fusion=fusion,
     )
-    result = _run(FewShotSegmenter.from_pretrained(model, device=device), data, drawn)
+    segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
+    result = _run(segmenter, data, drawn)
     write_report(out, result, card)
     typer.echo(
         f"mIoU {100 * result.square.miou:.1f}, FB-IoU {100 * result.square.fb_iou:.1f}: {out}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,4 +23,8 @@ DataRootOption = Annotated[
         envvar="FCP_DATA_ROOT",
         metavar="DIR",
     ),
+]
+FusionOption = Annotated[
+    Literal["mean", "confidence", "pooled"],
+    typer.Option(help="How several examples become one answer; mean is the paper's."),
 ]

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fcp.checkpoint import RECIPE_FILE, WEIGHTS_FILE
-from fcp.config import load_json
+from fcp.config import Fusion, load_json
 from fcp.data.pascal import MIN_PIXELS
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
 from fcp.files import sha256_of, write_atomically
+from fcp.fusion import RULES
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class ProtocolCard:
         "resolution_original: prediction resized to the photo"
     )
     ignore_rule: str = "label 255 left out of the query's count, background in a support"
-    fusion_rule: str = f"mean of the K mask logits, foreground at probability >= {THRESHOLD}"
+    fusion_rule: str = f"{RULES['mean']}, foreground at probability >= {THRESHOLD}"
     metric: str = "sum of intersections / sum of unions for each class, mean over classes"
 
 
@@ -64,6 +65,7 @@ def make_card(
     seed: int | None,
     episode_sha256: str,
     model_folder: Path,
+    fusion: Fusion = "mean",
 ) -> ProtocolCard:
     """Fill in the card of an evaluation on PASCAL-5i, hashing the weights and the code.
 
@@ -78,6 +80,7 @@ def make_card(
         checkpoint_sha256=sha256_of(model_folder / WEIGHTS_FILE),
         training_lists=training_lists(model_folder),
         code_version=code_version(),
+        fusion_rule=f"{RULES[fusion]}, foreground at probability >= {THRESHOLD}",
     )
 
 
