@@ -12,6 +12,7 @@ from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
 
 if TYPE_CHECKING:
+    from fcp.config import Fusion
     from fcp.data.episodes import EpisodeSpec
     from fcp.data.pascal import PascalVOC
     from fcp.evaluation.evaluate import EvaluationResult
@@ -58,8 +59,7 @@ def evaluate(
         model_folder=find_model(model),
         fusion=fusion,
     )
-    segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
-    result = _run(segmenter, data, drawn)
+    result = _run(FewShotSegmenter.from_pretrained(model, device=device), data, drawn, fusion)
     write_report(out, result, card)
     typer.echo(
         f"mIoU {100 * result.square.miou:.1f}, FB-IoU {100 * result.square.fb_iou:.1f}: {out}"
@@ -67,7 +67,10 @@ def evaluate(
 
 
 def _run(
-    segmenter: FewShotSegmenter, data: PascalVOC, episodes: tuple[EpisodeSpec, ...]
+    segmenter: FewShotSegmenter,
+    data: PascalVOC,
+    episodes: tuple[EpisodeSpec, ...],
+    fusion: Fusion,
 ) -> EvaluationResult:
     from fcp.evaluation.evaluate import evaluate as run_evaluation
     from fcp.evaluation.predictor import FCPPredictor
@@ -76,7 +79,7 @@ def _run(
     with progress_bar("episode") as bar:
         task = bar.add_task("evaluating", total=len(episodes))
         return run_evaluation(
-            FCPPredictor(segmenter.model),
+            FCPPredictor(segmenter.model, fusion=fusion),
             data,
             episodes,
             image_size=size,

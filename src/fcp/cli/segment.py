@@ -74,7 +74,7 @@ def segment(
     out: OutOption,
     model: ModelOption = "tiny",
     device: DeviceOption = "auto",
-    fusion: FusionOption = "mean",
+    fusion: FusionOption = "pooled",
     class_name: ClassOption = None,
     batch_size: BatchOption = 1,
     resume: ResumeOption = False,
@@ -143,7 +143,10 @@ def _left_to_do(jobs: Sequence[Job], results: Results) -> list[Job]:
     """Take over what an earlier run finished; return the rest."""
     earlier = results.read_earlier()
     if earlier is None:
-        typer.echo("the model or the examples have changed: all photos are done again", err=True)
+        typer.echo(
+            "the model, the examples or their fusion have changed: all photos are done again",
+            err=True,
+        )
         return list(jobs)
     waiting = []
     for job in jobs:

@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
+from fcp.config import Fusion
 from fcp.data.dataset import Example, Picture
 from fcp.evaluation.evaluate import MASK
 from fcp.model import FCP
@@ -32,10 +33,14 @@ class FCPPredictor:
     Args:
         model: the model, on the device where it shall run.
         cache_bytes: memory allowed for what is kept, in bytes.
+        fusion: of the shots; the paper's, unless a card says another. The model is set to it.
     """
 
-    def __init__(self, model: FCP, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+    def __init__(
+        self, model: FCP, *, cache_bytes: int = DEFAULT_CACHE_BYTES, fusion: Fusion = "mean"
+    ) -> None:
         self.model = model.eval()
+        self.model.fusion = fusion
         self._cache = _BoundedCache(cache_bytes)
 
     @torch.inference_mode()
