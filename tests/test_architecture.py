@@ -31,7 +31,7 @@ LAYERS = (
     ("checkpoint",),
     ("model", "losses"),
     ("head",),
-    ("matching", "prototypes", "encoders", "data"),
+    ("matching", "prototypes", "encoders", "data", "fusion"),
     ("layers",),
     ("structures",),
     ("config", "files"),

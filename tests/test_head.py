@@ -178,7 +178,7 @@ class Naive:
         code = np.zeros((cells, C))
         for cell in range(cells):
             for c in range(C):
-                at, length = divmod(cell, W)[0 if c < half else 1] + 1, H if c < half else W
+                at, length = divmod(cell % (H * W), W)[c >= half] + 1, H if c < half else W
                 angle = 2 * math.pi * at / (length + 1e-6) / 10000 ** (2 * (c % half // 2) / half)
                 code[cell, c] = math.cos(angle) if c % 2 else math.sin(angle)
         return code
@@ -216,37 +216,54 @@ def cells(maps):
     return maps.double().flatten(1).T.numpy()
 
 
+def run_naive(head, inputs, task, shots):
+    """Run the naive version on a task; the cells of several shots make one list."""
+    names = {"F": "mid", "G": "sam", "high": "high"}
+    support = {
+        n: np.concatenate([cells(inputs[f"support_{raw}"][task, k]) for k in shots])
+        for n, raw in names.items()
+    }
+    query = {n: cells(inputs[f"query_{raw}"][task]) for n, raw in names.items()}
+    masks = inputs["support_mask"][task, shots, ::8, ::8].flatten().double().numpy()
+    return Naive(head).run(support, query, masks)
+
+
+def check_equal(found, at, expected):
+    """Compare what the head gives for one task and shot with the naive version."""
+    close(found.prompts[at], expected["prompts"])
+    close(found.conventional_mask[at].flatten(), expected["prior"])
+    close(found.query_attention[at], np.stack(expected["maps"]))
+    steps = zip(found.support_prototypes, expected["support"], strict=True)
+    steps = [*steps, *zip(found.query_prototypes, expected["query"], strict=True)]
+    for ours, theirs in steps:
+        close(ours[at], theirs)
+    masks = found.attention_masks[at].flatten(1)
+    assert len(masks) == len(expected["masks"])
+    for ours, theirs in zip(masks, expected["masks"], strict=True):
+        close(ours, theirs)
+
+
 @pytest.mark.parametrize("name", SWITCHES)
 def test_equals_the_naive_version(name):
     head, inputs = make_head(**SWITCHES[name]), make_inputs()
     found = run_head(head, **inputs)
-    naive = Naive(head)
     for b in range(2):
         for k in range(2):
-            support = {
-                "F": cells(inputs["support_mid"][b, k]),
-                "G": cells(inputs["support_sam"][b, k]),
-                "high": cells(inputs["support_high"][b, k]),
-            }
-            query = {
-                "F": cells(inputs["query_mid"][b]),
-                "G": cells(inputs["query_sam"][b]),
-                "high": cells(inputs["query_high"][b]),
-            }
-            mask = inputs["support_mask"][b, k, ::8, ::8].flatten().double().numpy()
-            expected = naive.run(support, query, mask)
-            at = (b, k)
-            close(found.prompts[at], expected["prompts"])
-            close(found.conventional_mask[at].flatten(), expected["prior"])
-            close(found.query_attention[at], np.stack(expected["maps"]))
-            steps = zip(found.support_prototypes, expected["support"], strict=True)
-            steps = [*steps, *zip(found.query_prototypes, expected["query"], strict=True)]
-            for ours, theirs in steps:
-                close(ours[at], theirs)
-            masks = found.attention_masks[at].flatten(1)
-            assert len(masks) == len(expected["masks"])
-            for ours, theirs in zip(masks, expected["masks"], strict=True):
-                close(ours, theirs)
+            check_equal(found, (b, k), run_naive(head, inputs, b, [k]))
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_pooled_examples_are_one_with_the_cells_of_all(name):
+    head, inputs = make_head(**SWITCHES[name]), make_inputs(shots=3)
+    found = run_head(head, **inputs, pooled=True)
+    for b in range(2):
+        check_equal(found, (b, 0), run_naive(head, inputs, b, [0, 1, 2]))
+    assert found.support_attention.shape[:2] == (2, 3)
+    sums = found.support_attention.sum((1, -1))
+    torch.testing.assert_close(sums, torch.ones_like(sums))
+    outside = inputs["support_mask"][:, :, None, None, ::8, ::8].flatten(4) == 0
+    if not name.endswith("pixels") and name not in "ab":
+        assert (found.support_attention * outside == 0).all()
 
 
 def close(found, expected):

@@ -8,6 +8,7 @@ from torch import nn
 from fcp.config import HeadConfig, ModelConfig
 from fcp.encoders.base import Backbone, PromptableSegmenter
 from fcp.errors import FcpError
+from fcp.fusion import RULES
 from fcp.head import FCPHead
 from fcp.losses.criterion import Criterion
 from fcp.model import FCP
@@ -71,10 +72,11 @@ class StubSegmenter(PromptableSegmenter):
         raise NotImplementedError
 
 
-def make_model(**switches):
+def make_model(fusion="mean", **switches):
     torch.manual_seed(0)
     head = HeadConfig(width=C, tokens=N, heads=2, **switches)
     model = FCP(ModelConfig(head=head, image_size=SIZE), StubBackbone(), StubSegmenter())
+    model.fusion = fusion
     return model.eval()
 
 
@@ -136,6 +138,52 @@ def test_shots_are_averaged_as_logits_in_any_order():
 
     close(together.mask_logits, of_shots([2, 0, 1]))
     close(together.mask_logits, sum(of_shots([k]) for k in range(3)) / 3)
+
+
+@pytest.mark.parametrize("fusion", RULES)
+@pytest.mark.parametrize("name", ROWS)
+def test_no_fusion_minds_the_order_of_the_shots(fusion, name):
+    model, episode = make_model(fusion, **ROWS[name]), make_episode(batch=2, shots=3)
+    order = [2, 0, 1]
+    images, masks = episode.support_images[:, order], episode.support_masks[:, order]
+    turned = model(Episode(images, masks, episode.query_images))
+    close(turned.mask_logits, model(episode).mask_logits)
+    close(turned.iou, model(episode).iou)
+
+
+@pytest.mark.parametrize("fusion", RULES)
+@pytest.mark.parametrize("name", ROWS)
+def test_equal_shots_give_what_one_gives(fusion, name):
+    model, one = make_model(fusion, **ROWS[name]), make_episode(batch=2)
+    images = one.support_images.expand(-1, 4, -1, -1, -1)
+    four = Episode(images, one.support_masks.expand(-1, 4, -1, -1), one.query_images)
+    torch.testing.assert_close(model(four).mask_logits, model(one).mask_logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("fusion", RULES)
+def test_one_shot_is_the_same_bit_for_bit(fusion):
+    episode = make_episode(batch=2)
+    found = make_model(fusion)(episode)
+    expected = make_model()(episode)
+    assert torch.equal(found.mask_logits, expected.mask_logits)
+    assert torch.equal(found.iou, expected.iou)
+
+
+def test_fusions_differ_and_pooled_examples_are_decoded_once():
+    episode = make_episode(shots=3)
+    found = {name: make_model(name)(episode) for name in RULES}
+    assert [output.prompts.shape[1] for output in found.values()] == [3, 3, 1]
+    for name in ("confidence", "pooled"):
+        assert (found[name].mask_logits - found["mean"].mask_logits).abs().max() > 1e-5
+
+
+def test_pooled_support_serves_a_batch_of_queries():
+    model, episode = make_model("pooled"), make_episode(batch=3, shots=2)
+    support = model.encode_support(episode.support_images[:1], episode.support_masks[:1])
+    found = model.match(support, model.encode_query(episode.query_images), with_maps=True)
+    alone = model.match(support, model.encode_query(episode.query_images[1:2]))
+    close(found.mask_logits[1:2], alone.mask_logits)
+    assert found.support_attention.shape == (3, 2, 3, N, 16)
 
 
 def test_logits_are_resized_with_aligned_corners():

@@ -84,6 +84,22 @@ def test_one_example_and_twenty_photos_take_21_encoder_calls(loaded, monkeypatch
     assert calls == {"backbone": 21, "segmenter": 21}
 
 
+def test_examples_are_pooled_unless_another_fusion_is_asked(model_folder):
+    examples = [(photo(seed=5), square_mask()), (photo(90, 40, 6), square_mask(90, 40))]
+    found = {}
+    for name, chosen in {
+        "": {},
+        "pooled": {"fusion": "pooled"},
+        "mean": {"fusion": "mean"},
+    }.items():
+        segmenter = FewShotSegmenter.from_pretrained(model_folder, device="cpu", **chosen)
+        found[name] = segmenter.fit(examples).predict(photo(seed=7))
+    assert np.array_equal(found[""].logits, found["pooled"].logits)
+    assert not np.array_equal(found["mean"].logits, found["pooled"].logits)
+    with pytest.raises(FcpError, match="fusion: expected one of mean, confidence, pooled, got 'x'"):
+        FewShotSegmenter.from_pretrained(model_folder, device="cpu", fusion="x")
+
+
 def test_order_of_examples_does_not_matter(loaded):
     examples = [(photo(seed=5), square_mask()), (photo(90, 40, 6), square_mask(90, 40))]
     first = loaded.fit(examples).predict(photo(seed=7))

@@ -21,6 +21,7 @@ from fcp.errors import FcpError
 FeatureSource = Literal["F", "G", "F+G"]
 Matching = Literal["pixel", "prototype"]
 PseudoMask = Literal["conventional", "attention"]
+Fusion = Literal["mean", "confidence", "pooled"]  # of K shots; what each does: fcp.fusion
 
 
 @dataclass(frozen=True)

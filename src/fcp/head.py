@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from fcp.config import HeadConfig
 from fcp.errors import FcpError
 from fcp.layers.attention import AttentionBlock
-from fcp.layers.masked import foreground_cells, mask_to_grid, spread_cells, take_cells
+from fcp.layers.masked import (
+    foreground_cells,
+    mask_to_grid,
+    pool_cells,
+    spread_cells,
+    take_cells,
+)
 from fcp.layers.position import sine_position
 from fcp.matching import PixelMatching, PrototypeMatching
 from fcp.prototypes.contrast import Contrast
@@ -82,7 +88,12 @@ class FCPHead(nn.Module):
         self.matching = PrototypeMatching(C, config.heads, dropout=config.matching_dropout)
 
     def prepare_support(
-        self, features: BackboneFeatures, embedding: Embedding, masks: Tensor
+        self,
+        features: BackboneFeatures,
+        embedding: Embedding,
+        masks: Tensor,
+        *,
+        pooled: bool = False,
     ) -> SupportSet:
         """Do all work on K examples that no query changes, on their foreground cells alone.
 
@@ -90,6 +101,7 @@ class FCPHead(nn.Module):
             features: of B·K pictures; their stage 4 ran under the mask.
             embedding: of the same pictures.
             masks: (B, K, H, W) 0 or 1, of any size.
+            pooled: make one example of the K, whose cells are those of all pictures.
 
         Raises:
             FcpError: a mask has no foreground at all.
@@ -99,32 +111,29 @@ class FCPHead(nn.Module):
         grid_mask = mask_to_grid(masks.flatten(0, 1), grid)  # (S, h, w), S = B·K
         inside_grid = grid_mask.flatten(1)
         _refuse_empty(inside_grid, shots=K)
+        if pooled:  # from here on S = B, one shot, and K·L takes the place of L
+            raw, high = {n: pool_cells(maps, K) for n, maps in raw.items()}, pool_cells(high, K)
+            inside_grid = pool_cells(inside_grid, K)
+        split = (B, len(inside_grid) // B)
 
         cells, inside = foreground_cells(inside_grid)  # (S, n)
         units = unit_cells(take_cells(high, cells)) * inside[:, None]
         excluded: Tensor | None = ~inside
         if isinstance(self.matching, PixelMatching):  # VRP-SAM's tokens read the whole picture
-            cells = torch.arange(inside_grid.shape[1], device=cells.device).expand(B * K, -1)
+            cells = torch.arange(inside_grid.shape[1], device=cells.device).expand(len(high), -1)
             inside, excluded = inside_grid, None
         contrast_means, contrast = self._contrast_support(raw, inside_grid, cells)
-        guided, means = {}, {}
-        for name in self.features:
-            guided[name], means[name] = self._feature(name).guide_support(
-                take_cells(raw[name], cells), inside, contrast
-            )
-
-        keys = guided[self._key_name].mT  # (S, n, C)
-        last = guided[self._value_name].mT
+        guided, means = self._guide_support(raw, cells, inside, contrast)
+        keys, last = guided[self._key_name].mT, guided[self._value_name].mT  # (S, n, C)
         position = sine_position(self.config.width, grid, keys.device).flatten(1).mT  # (L, C)
         values = [keys] * (len(self.support.layers) - 1) + [last]
-        tokens, attention = self.support(keys + position[cells], values, excluded)
+        tokens, attention = self.support(keys + position[cells % len(position)], values, excluded)
 
-        split = (B, K)
         return SupportSet(
             prototypes=tuple(step.unflatten(0, split) for step in tokens),
             means={name: mean.unflatten(0, split) for name, mean in means.items()},
             high=units.mT.contiguous().unflatten(0, split),
-            grid_mask=grid_mask.unflatten(0, split),
+            grid_mask=grid_mask.unflatten(0, (B, K)),
             cells=cells.unflatten(0, split),
             attention=attention.unflatten(0, split),
             contrast_means=None if contrast_means is None else contrast_means.unflatten(0, split),
@@ -192,6 +201,17 @@ class FCPHead(nn.Module):
     def _feature(self, name: str) -> GuidedFeature:
         return cast(GuidedFeature, self.features[name])
 
+    def _guide_support(
+        self, raw: dict[str, Tensor], cells: Tensor, inside: Tensor, contrast: Tensor | None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return each feature's guided cells (S, C, n), of those listed, and its mean (S, C)."""
+        guided, means = {}, {}
+        for name in self.features:
+            guided[name], means[name] = self._feature(name).guide_support(
+                take_cells(raw[name], cells), inside, contrast
+            )
+        return guided, means
+
     def _contrast_units(self, raw: dict[str, Tensor]) -> Tensor | None:
         return None if self.contrast is None else self.contrast.units(raw["F"])
 
@@ -252,6 +272,7 @@ def run_head(
     query_high: Tensor,
     query_sam: Tensor,
     with_maps: bool = True,
+    pooled: bool = False,
 ) -> HeadOutput:
     """Run the head on ready-made feature maps, without any encoder.
 
@@ -267,6 +288,7 @@ def run_head(
         query_high: (B, Ch, h, w).
         query_sam: (B, C, h, w).
         with_maps: return the attention maps too.
+        pooled: make one example of the K.
 
     Raises:
         FcpError: a mask has no foreground at all.
@@ -276,7 +298,9 @@ def run_head(
         for maps in (support_mid, support_high, support_sam)
     )
     masks = support_mask if support_mask.ndim == 4 else support_mask[:, None]
-    support = head.prepare_support(BackboneFeatures(mid, high), Embedding(sam), masks)
+    support = head.prepare_support(
+        BackboneFeatures(mid, high), Embedding(sam), masks, pooled=pooled
+    )
     query = head.prepare_query(BackboneFeatures(query_mid, query_high), Embedding(query_sam))
     return head(support, query, with_maps=with_maps)
 
@@ -308,14 +332,6 @@ def _head_output(
     split = (len(prompts) // K, K)
     length = grid[0] * grid[1]
     masks = torch.stack(found.masks, 1) if found.masks else prior.new_zeros(len(prior), 0, length)
-    support_attention = None
-    if with_maps:
-        spread = spread_cells(
-            support.attention.flatten(0, 1).flatten(1, 2), support.cells.flatten(0, 1), length
-        )
-        spread = spread.unflatten(0, support.cells.shape[:2])
-        spread = spread.unflatten(2, support.attention.shape[2:4])
-        support_attention = spread.expand(split[0], -1, -1, -1, -1)
     attention = found.attention
     return HeadOutput(
         prompts=prompts.unflatten(0, split),
@@ -323,9 +339,22 @@ def _head_output(
         query_prototypes=tuple(p.unflatten(0, split) for p in found.prototypes),
         conventional_mask=prior.unflatten(0, split).unflatten(2, grid),
         attention_masks=masks.unflatten(0, split).unflatten(3, grid),
-        support_attention=support_attention,
+        support_attention=_support_maps(support, *split, length) if with_maps else None,
         query_attention=None if attention is None else attention.unflatten(0, split),
     )
+
+
+def _support_maps(support: SupportSet, batch: int, shots: int, length: int) -> Tensor:
+    """Put what the support's tokens read back on the pictures' grids: (batch, K, T, N, L).
+
+    Pooled examples count as one shot, whose cells are those of K pictures.
+    """
+    pictures = support.grid_mask.shape[1] // shots
+    read, cells = support.attention.flatten(0, 1), support.cells.flatten(0, 1)
+    spread = spread_cells(read.flatten(1, 2), cells, pictures * length)
+    maps = spread.unflatten(1, read.shape[1:3]).unflatten(3, (pictures, length)).movedim(3, 1)
+    maps = maps.reshape(-1, shots * pictures, *maps.shape[2:])  # (S, pictures, T, N, L) before
+    return maps.expand(batch, -1, -1, -1, -1)
 
 
 def _resize(maps: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -1,7 +1,7 @@
 """FCP: Foreground-Covering Prototype generation and matching (AAAI 2025, arXiv 2501.00752).
 
-Figure 3 from left to right: two frozen encoders → the head → frozen mask decoder, and the mean over
-the shots. ``docs/method.md`` maps the figure's boxes to files.
+Figure 3 from left to right: two frozen encoders → the head → frozen mask decoder, and the
+fusion of the shots. ``docs/method.md`` maps the figure's boxes to files.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fcp.config import ModelConfig
+from fcp.config import Fusion, ModelConfig
 from fcp.encoders.base import Backbone, PromptableSegmenter
 from fcp.errors import FcpError
+from fcp.fusion import check_fusion, fuse_logits
 from fcp.head import FCPHead
 from fcp.structures import (
     BackboneFeatures,
@@ -33,6 +34,10 @@ class FCP(nn.Module):
         backbone: the class-consistent image encoder.
         segmenter: the promptable segmenter.
 
+    Attributes:
+        fusion: how K shots become one answer (``fcp.fusion``); the paper's mean at first. It is no
+            part of the weights, and holds for supports that are encoded from then on.
+
     Raises:
         FcpError: the head's width is not the segmenter's.
     """
@@ -50,6 +55,17 @@ class FCP(nn.Module):
         self.backbone = backbone.requires_grad_(False).eval()
         self.segmenter = segmenter.requires_grad_(False).eval()
         self.head = FCPHead(config.head, backbone.mid_channels)
+        self._fusion: Fusion = "mean"
+
+    @property
+    def fusion(self) -> Fusion:
+        """How K shots become one answer."""
+        return self._fusion
+
+    @fusion.setter
+    def fusion(self, name: str) -> None:
+        """Set it by name; an unknown one is an FcpError."""
+        self._fusion = check_fusion(name)
 
     def train(self, mode: bool = True) -> FCP:
         """Switch the head; the encoders stay as they are, batch norms included."""
@@ -82,7 +98,8 @@ class FCP(nn.Module):
         self, features: BackboneFeatures, embedding: Embedding, masks: Tensor
     ) -> SupportSet:
         """``encode_support`` from encoder outputs of B·K pictures, which training may cache."""
-        return self.head.prepare_support(features, embedding, masks)
+        pooled = self.fusion == "pooled"
+        return self.head.prepare_support(features, embedding, masks, pooled=pooled)
 
     def prepare_query(self, features: BackboneFeatures, embedding: Embedding) -> QueryFeatures:
         """``encode_query`` from encoder outputs of B pictures, which training may cache."""
@@ -99,7 +116,7 @@ class FCP(nn.Module):
             with_maps: return the attention maps; training always does.
         """
         found = self.head(support, query, with_maps=with_maps)
-        B, K = found.prompts.shape[:2]
+        B, K = found.prompts.shape[:2]  # K is 1 where the examples are pooled
         mask_prompt = None
         if self.config.head.mask_prompt:
             shown = found.pseudo_masks.flatten(0, 1)[:, None]
@@ -107,12 +124,12 @@ class FCP(nn.Module):
         decoded = self.segmenter.decode(
             _repeat(query.embedding, K), found.prompts.flatten(0, 1), mask_prompt
         )
-        # The mean over the shots commutes with the resize and comes first, on the smaller maps.
-        logits = decoded.logits.float().unflatten(0, (B, K)).mean(1, keepdim=True)
+        iou = decoded.iou.float().unflatten(0, (B, K))
+        # Fusion is linear in the logits, so it commutes with the resize; the smaller maps first.
+        logits = fuse_logits(decoded.logits.float().unflatten(0, (B, K)), iou, self.fusion)
         size = (self.config.image_size, self.config.image_size)
-        logits = F.interpolate(logits, size, mode="bilinear", align_corners=True)[:, 0]
-        iou = decoded.iou.float().unflatten(0, (B, K)).mean(1)
-        return Output(**vars(found), mask_logits=logits, iou=iou)
+        logits = F.interpolate(logits[:, None], size, mode="bilinear", align_corners=True)[:, 0]
+        return Output(**vars(found), mask_logits=logits, iou=iou.mean(1))
 
 
 def _repeat(embedding: Embedding, shots: int) -> Embedding:

@@ -24,10 +24,12 @@ from fcp.data.images import ImageLike, read_image
 from fcp.data.prompts import Annotation, read_support
 from fcp.data.transforms import logits_to_size, mask_to_square, to_square
 from fcp.errors import FcpError
+from fcp.fusion import check_fusion
 from fcp.model import FCP
 from fcp.structures import Output, SupportSet
 
 SHIPPED = ("tiny",)
+DEFAULT_FUSION = "pooled"  # better than the paper's mean and cheaper (docs/fusion.md)
 CARD = "README.md"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, CARD]
@@ -42,7 +44,7 @@ class Prediction:
         score: 0 … 1, the IoU with the truth that the map of probabilities p itself expects of the
             mask M: Σ M·p / Σ max(M, p). Near 1 for a sharp mask, 0 for an empty one. It says how
             sure the model is, not whether it is right.
-        logits: (H, W) float32, log-odds of foreground, averaged over the examples.
+        logits: (H, W) float32, log-odds of foreground, of all examples together.
         pseudo_mask: (H, W) float32 in 0 … 1: the last attention-based map (Eq. 8), averaged over
             the examples; the conventional one for a model that makes none.
         conventional_mask: (H, W) float32 in 0 … 1: the similarity map (Eq. 5), averaged likewise.
@@ -80,9 +82,17 @@ class FewShotSegmenter(
         card: text of the model card that came with the weights, or None.
     """
 
-    def __init__(self, model: FCP, *, device: str = "auto", card: str | None = None) -> None:
+    def __init__(
+        self,
+        model: FCP,
+        *,
+        device: str = "auto",
+        card: str | None = None,
+        fusion: str = DEFAULT_FUSION,
+    ) -> None:
         self.device = find_device(device)
         self.model = model.to(self.device).eval()
+        self.model.fusion = check_fusion(fusion)
         self.support: SupportSet | None = None
         self.card = card
 
@@ -92,6 +102,7 @@ class FewShotSegmenter(
         pretrained_model_name_or_path: str | Path,
         *,
         device: str = "auto",
+        fusion: str = DEFAULT_FUSION,
         **hub_options: Any,  # noqa: ANN401  (as snapshot_download takes them)
     ) -> Self:
         """Load a model.
@@ -101,16 +112,18 @@ class FewShotSegmenter(
                 ``save_pretrained`` or training wrote; or a hub id ``"owner/name"``. A folder of
                 one's own that is called tiny is ``"./tiny"``.
             device: ``"auto"`` (CUDA, then MPS, then CPU), or a device as torch names it.
+            fusion: how several examples become one answer: ``"pooled"``,
+                ``"confidence"`` or ``"mean"`` (the paper's); see ``fcp.fusion``.
             **hub_options: ``revision``, ``token``, ``cache_dir``, ``local_files_only`` … of
                 ``huggingface_hub.snapshot_download``.
 
         Raises:
-            FcpError: no such model or device, or files that do not make a model.
+            FcpError: no such model, device or fusion, or files that do not make a model.
         """
         folder = find_model(pretrained_model_name_or_path, **hub_options)
         card = folder / CARD
         text = card.read_text(encoding="utf-8") if card.is_file() else None
-        return cls(load_model(folder), device=device, card=text)
+        return cls(load_model(folder), device=device, card=text, fusion=fusion)
 
     @torch.inference_mode()
     def fit(self, examples: Iterable[tuple[ImageLike, Annotation]]) -> Self:

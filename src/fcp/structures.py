@@ -69,6 +69,9 @@ class Episode:
 class SupportSet:
     """All that a query needs to know of K examples; made once, it serves any number of queries.
 
+    Pooled examples are one shot: K is 1 throughout, but for ``grid_mask``, and a cell is an index
+    into the cells of all pictures.
+
     Attributes:
         prototypes: the support tokens after each step, T × (B, K, N, C).
         means: masked mean of each feature the head uses, "F" or "G" → (B, K, C).
@@ -113,6 +116,9 @@ class QueryFeatures:
 class HeadOutput:
     """What the head makes of a query and K examples. Masks are in 0 … 1.
 
+    Of pooled examples K is 1, but for ``support_attention``, where a row's sum is 1 over all
+    pictures.
+
     Attributes:
         prompts: (B, K, N, C) visual reference prompts for the mask decoder.
         support_prototypes: tokens after each step, T × (B, K, N, C).
@@ -150,7 +156,7 @@ class Output(HeadOutput):
     """What the whole model makes of a query.
 
     Attributes:
-        mask_logits: (B, H, W) mean over the K shots; > 0 is foreground.
+        mask_logits: (B, H, W) of the K shots, fused; > 0 is foreground.
         iou: (B,) the decoder's own estimate of its mask's IoU, mean over the shots.
     """
 

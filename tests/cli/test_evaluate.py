@@ -43,6 +43,16 @@ def test_report_has_the_keys_and_is_reproducible(run, tmp_path):
     assert f"mIoU {100 * first['miou']:.1f}" in done.stdout
 
 
+def test_fusion_is_the_papers_unless_another_is_asked(run, tmp_path):
+    for name, more in {"mean": (), "pooled": ("--fusion", "pooled")}.items():
+        assert run("--shots", 3, "--episodes", 4, *more, name=f"{name}.json").exit_code == 0
+    mean, pooled = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("mean", "pooled"))
+    assert mean["protocol"]["fusion_rule"].startswith("mean of the K mask logits, foreground")
+    assert pooled["protocol"]["fusion_rule"].startswith("the K supports as one")
+    assert mean["pseudo_masks"] != pooled["pseudo_masks"]
+    assert run("--fusion", "median").exit_code == 2
+
+
 def test_data_root_comes_from_the_environment(run, mini_voc, model_folder, tmp_path):
     arguments = ["evaluate", "--fold", "0", "--model", str(model_folder), "--device", "cpu"]
     arguments += ["--episodes", "1", "--out", str(tmp_path / "r.json")]

@@ -183,6 +183,15 @@ def test_resume_after_the_examples_changed_does_all_again(run, examples, monkeyp
     assert "have changed" in done.stderr
 
 
+def test_resume_with_another_fusion_does_all_again(run, monkeypatch):
+    run("--fusion", "mean")
+    segmented = count_predictions(monkeypatch)
+    run("--fusion", "mean", "--resume")
+    assert not segmented
+    assert "have changed" in run("--fusion", "pooled", "--resume").stderr
+    assert len(segmented) == 4
+
+
 def test_resume_never_takes_a_namesakes_result(run, tmp_path, photos, monkeypatch):
     picture(tmp_path / "other" / "p0.jpg", 15, 25)
     run()

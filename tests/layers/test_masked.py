@@ -10,6 +10,7 @@ from fcp.layers.masked import (
     mask_to_grid,
     masked_mean,
     min_max,
+    pool_cells,
     spread_cells,
     take_cells,
 )
@@ -71,3 +72,13 @@ def test_min_max_stretches_each_map():
     assert (stretched.amin(-1) == 0).all()
     torch.testing.assert_close(stretched.amax(-1), torch.ones(2, 3), atol=1e-5, rtol=0)
     assert (min_max(torch.full((1, 4), 0.25)) == 0).all()
+
+
+def test_pooled_cells_follow_each_other_picture_by_picture():
+    maps = torch.randn(6, 4, 5)  # 2 tasks of 3 pictures
+    pooled = pool_cells(maps, 3)
+    assert pooled.shape == (2, 4, 15)
+    for task in range(2):
+        expected = torch.cat([maps[3 * task + k] for k in range(3)], 1)
+        assert torch.equal(pooled[task], expected)
+    assert torch.equal(pool_cells(maps[:, 0], 3), pooled[:, 0])

@@ -17,6 +17,7 @@ from fcp.cli.options import (
     DeviceOption,
     FeatureCacheOption,
     FeatureCacheSizeOption,
+    FusionOption,
     ModelOption,
     PoolOption,
     SamplerName,
@@ -28,6 +29,7 @@ from fcp.errors import FcpError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fcp.config import Fusion
     from fcp.data.dataset import FewShotDataset
     from fcp.data.episodes import EpisodeSpec
     from fcp.encoders.cache import FeatureCache
@@ -104,6 +106,7 @@ def evaluate(
     shots: ShotsOption = None,
     model: ModelOption = "tiny",
     device: DeviceOption = "auto",
+    fusion: FusionOption = "mean",
     episodes: EpisodesOption = None,
     seed: SeedOption = None,
     seeds: SeedsOption = None,
@@ -131,23 +134,28 @@ def evaluate(
     from fcp.evaluation.episode_counts import load_counts, save_counts
     from fcp.evaluation.report import write_report
 
-    for file in (out, save_episode_scores):
-        if file is not None and not file.parent.is_dir():
-            raise FcpError(f"{file}: there is no folder {file.parent}; make it first")
+    _check_folders(out, save_episode_scores)
     data = open_benchmark(benchmark, data_root, pool=pool)
     asked = _Asked(shots, episodes, seed, seeds, sampler, episodes_file)
     runs = {number: _draw(data, number, asked) for number in _parse_folds(data, fold, asked)}
     other = None if compare_with is None else load_counts(compare_with)
     if other is not None:
         _check_comparable(data, runs, other.ids)
-    cards = _make_cards(data, runs, model, asked)
-    load = partial(_load_predictor, device, open_store(feature_cache, feature_cache_gib))
+    cards = _make_cards(data, runs, model, asked, fusion)
+    store = open_store(feature_cache, feature_cache_gib)
+    load = partial(_load_predictor, device, store, fusion)
     result = _run(data, runs, model, load)
     if save_episode_scores is not None:
         save_counts(save_episode_scores, result.counts)
     comparison = None if other is None else compare(result.counts, other)
     write_report(out, result, cards, comparison)
     _say(result, comparison, out)
+
+
+def _check_folders(*files: Path | None) -> None:
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise FcpError(f"{file}: there is no folder {file.parent}; make it first")
 
 
 def _parse_folds(data: FewShotDataset, text: str | None, asked: _Asked) -> list[int | None]:
@@ -231,7 +239,11 @@ def _check_comparable(
 
 
 def _make_cards(
-    data: FewShotDataset, runs: Mapping[int | None, Runs], model: str, asked: _Asked
+    data: FewShotDataset,
+    runs: Mapping[int | None, Runs],
+    model: str,
+    asked: _Asked,
+    fusion: Fusion,
 ) -> dict[Run, ProtocolCard]:
     from fcp.data.episodes import describe_sampler, episodes_hash
     from fcp.data.lists import val_lists
@@ -247,6 +259,7 @@ def _make_cards(
             episode_sha256=(episodes_hash(specs) if asked.file is None else sha256_of(asked.file)),
             model_folder=find_model(_of_fold(model, fold)),
             sampler=describe_sampler(val_lists(data, fold), asked.sampler or CLASSIC),
+            fusion=fusion,
         )
         for fold, of_fold in runs.items()
         for run, specs in of_fold.items()
@@ -292,11 +305,14 @@ def _advance(bar: Progress, task: TaskID, done: int, _: int) -> None:
     bar.update(task, completed=done)
 
 
-def _load_predictor(device: str, store: FeatureCache | None, model: str) -> FCPPredictor:
+def _load_predictor(
+    device: str, store: FeatureCache | None, fusion: Fusion, model: str
+) -> FCPPredictor:
     from fcp.evaluation.predictor import FCPPredictor
     from fcp.segmenter import FewShotSegmenter
 
-    return FCPPredictor(FewShotSegmenter.from_pretrained(model, device=device).model, store=store)
+    segmenter = FewShotSegmenter.from_pretrained(model, device=device)
+    return FCPPredictor(segmenter.model, store=store, fusion=fusion)
 
 
 def _of_fold(model: str, fold: int | None) -> str:

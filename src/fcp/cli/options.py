@@ -44,6 +44,10 @@ SamplerOption = Annotated[
     SamplerName,
     typer.Option(help="classic: the benchmark's own; hsnet: a class fixed for each row."),
 ]
+FusionOption = Annotated[
+    Literal["mean", "confidence", "pooled"],
+    typer.Option(help="How several examples become one answer; mean is the paper's."),
+]
 FeatureCacheOption = Annotated[
     Path | None,
     typer.Option(

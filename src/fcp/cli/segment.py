@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fcp.cli.options import DeviceOption, ModelOption
+from fcp.cli.options import DeviceOption, FusionOption, ModelOption
 from fcp.cli.progress import progress_bar
 from fcp.cli.results import PictureResult, Results, remove_leftovers
 from fcp.errors import FcpError
@@ -74,6 +74,7 @@ def segment(
     out: OutOption,
     model: ModelOption = "tiny",
     device: DeviceOption = "auto",
+    fusion: FusionOption = "pooled",
     class_name: ClassOption = None,
     batch_size: BatchOption = 1,
     resume: ResumeOption = False,
@@ -99,11 +100,12 @@ def segment(
     # Here and not above: torch takes seconds to load, and a wrong path is told before that.
     from fcp.segmenter import FewShotSegmenter, find_model
 
-    results = Results(out, model=model, fingerprint=_fingerprint(find_model(model), examples))
+    fingerprint = _fingerprint(find_model(model), examples, fusion)
+    results = Results(out, model=model, fingerprint=fingerprint)
     waiting = _left_to_do(jobs, results) if resume else jobs
     results.save()
     if waiting:
-        segmenter = FewShotSegmenter.from_pretrained(model, device=device)
+        segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
         segmenter.fit([(example.image, example.mask) for example in examples])
         _run(segmenter, waiting, results, batch_size)
     _report(len(jobs), len(waiting), results)
@@ -120,12 +122,12 @@ def _prepare_folders(out: Path) -> None:
         raise FcpError(message) from error
 
 
-def _fingerprint(model_folder: Path, examples: Sequence[SupportPair]) -> str:
-    """Hash what decides the results: the model's files and the examples."""
+def _fingerprint(model_folder: Path, examples: Sequence[SupportPair], fusion: str) -> str:
+    """Hash what decides the results: the model's files, the examples and their fusion."""
     from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE
     from fcp.files import sha256_of
 
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(fusion.encode())
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         digest.update(sha256_of(model_folder / name).encode())
     for example in examples:
@@ -141,7 +143,10 @@ def _left_to_do(jobs: Sequence[Job], results: Results) -> list[Job]:
     """Take over what an earlier run finished; return the rest."""
     earlier = results.read_earlier()
     if earlier is None:
-        typer.echo("the model or the examples have changed: all photos are done again", err=True)
+        typer.echo(
+            "the model, the examples or their fusion have changed: all photos are done again",
+            err=True,
+        )
         return list(jobs)
     waiting = []
     for job in jobs:

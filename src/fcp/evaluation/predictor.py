@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
+from fcp.config import Fusion
 from fcp.data.dataset import Example, Picture
 from fcp.encoders.cache import FeatureCache
 from fcp.evaluation.evaluate import MASK
@@ -35,6 +36,7 @@ class FCPPredictor:
         model: the model, on the device where it shall run.
         cache_bytes: memory allowed for what is kept, in bytes.
         store: on disk, for features that outlive the run; None for none.
+        fusion: of the shots; the paper's, unless a card says another. The model is set to it.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class FCPPredictor:
         *,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         store: FeatureCache | None = None,
+        fusion: Fusion = "mean",
     ) -> None:
         self.model = model.eval()
+        self.model.fusion = fusion
         self._encoders = (
             LiveEncoders(model)
             if store is None

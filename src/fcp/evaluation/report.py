@@ -12,12 +12,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 from fcp.checkpoint import RECIPE_FILE, WEIGHTS_FILE
-from fcp.config import load_json
+from fcp.config import Fusion, load_json
 from fcp.data.dataset import FewShotDataset
 from fcp.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Comparison, miou_interval
 from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts, Run
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
 from fcp.files import sha256_of, write_atomically
+from fcp.fusion import RULES
 
 FROM_FILE = "as the episode file has them"
 
@@ -58,7 +59,7 @@ class ProtocolCard:
         "resolution_original: prediction resized to the photo"
     )
     ignore_rule: str = "label 255 left out of the query's count, background in a support"
-    fusion_rule: str = f"mean of the K mask logits, foreground at probability >= {THRESHOLD}"
+    fusion_rule: str = f"{RULES['mean']}, foreground at probability >= {THRESHOLD}"
     metric: str = "sum of intersections / sum of unions for each class, mean over classes"
     interval: str = (
         f"percentile {CONFIDENCE:.0%} of {RESAMPLES} resamples of the episodes, with replacement "
@@ -74,6 +75,7 @@ def make_card(
     episode_sha256: str,
     model_folder: Path,
     sampler: str,
+    fusion: Fusion = "mean",
 ) -> ProtocolCard:
     """Fill in the card of one run, hashing the weights and the code.
 
@@ -84,6 +86,7 @@ def make_card(
         episode_sha256: hash of the episodes' file.
         model_folder: of the model.
         sampler: how the episodes were drawn, in words.
+        fusion: of the shots.
 
     Raises:
         FcpError: the model folder has no weights file, or a damaged recipe.
@@ -100,6 +103,7 @@ def make_card(
         sampler=FROM_FILE if run.seed is None else sampler,
         training_lists=training_lists(model_folder),
         code_version=code_version(),
+        fusion_rule=f"{RULES[fusion]}, foreground at probability >= {THRESHOLD}",
     )
 
 

@@ -52,6 +52,11 @@ def spread_cells(cells: Tensor, index: Tensor, length: int) -> Tensor:
     return cells.new_zeros(*cells.shape[:2], length).scatter(2, index, cells)
 
 
+def pool_cells(maps: Tensor, shots: int) -> Tensor:
+    """Put the cells of a task's K pictures in one row: (B·K, …, L) → (B, …, K·L)."""
+    return maps.unflatten(0, (-1, shots)).movedim(1, -2).flatten(-2)
+
+
 def masked_mean(cells: Tensor, inside: Tensor) -> Tensor:
     """Average cells (S, C, n) over those inside (S, n): Σ X·M / (Σ M + 5e-4), float32 (S, C)."""
     weights = inside.float()
