@@ -41,9 +41,12 @@ def test_arguments_reach_the_training(tmp_path, monkeypatch):
     )
     arguments = ["train", str(tmp_path / "mine.yaml"), "seed=2", "head.tokens=10", "--resume"]
     arguments += ["--data-root", str(tmp_path), "--out", str(tmp_path / "run")]
+    arguments += ["--feature-cache", str(tmp_path / "features"), "--feature-cache-gib", "2"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert received.pop("report") is not None
+    store = received.pop("store")
+    assert (store.folder, store.capacity) == (tmp_path / "features", 2 << 30)
     assert received == {
         "recipe": tmp_path / "mine.yaml",
         "overrides": ("seed=2", "head.tokens=10"),

@@ -36,7 +36,8 @@ def test_overrides_win():
     ("override", "message"),
     [
         ("stage=nap", "expected one of segmenter, head"),
-        ("fold=4", "fold"),
+        ("holdout_every=-1", "holdout_every"),
+        ("draw=lots", "one of query, class"),
         ("distractor_share=2", "a share 0 … 1"),
         ("optim.batch=0", "at least 1"),
         ("optim.accumulate=0", "accumulate: expected at least 1"),

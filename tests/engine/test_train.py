@@ -4,15 +4,22 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import MobileNetV2Config, MobileNetV2Model
 
-from fcp.checkpoint import load_model
+from fcp.checkpoint import WEIGHTS_FILE, load_model
+from fcp.encoders.cache import FeatureCache
 from fcp.engine.loop import Trainer
 from fcp.engine.recipe import load_recipe
 from fcp.engine.share import Share
 from fcp.engine.tracking import LOG_FILE, read_log
 from fcp.engine.train import train
-from fcp.engine.train_head import episode_batches, head_stage
+from fcp.engine.train_head import (
+    episode_batches,
+    episode_source,
+    head_stage,
+    starting_model,
+)
 from fcp.engine.train_segmenter import rarity_weights
 from fcp.errors import FcpError
 
@@ -45,8 +52,16 @@ def _recipe(folder, values):
     return file
 
 
-def _train(recipe, data_root, out):
-    train(recipe, overrides=(), data_root=data_root, out=out, resume=False, report=lambda _: None)
+def _train(recipe, data_root, out, store=None):
+    train(
+        recipe,
+        overrides=(),
+        data_root=data_root,
+        out=out,
+        resume=False,
+        report=lambda _: None,
+        store=store,
+    )
 
 
 def _head_values(backbone_folder, **optim):
@@ -62,6 +77,11 @@ def _head_values(backbone_folder, **optim):
         },
         "optim": {**OPTIM, **optim},
     }
+
+
+def _stage(recipe, data_root):
+    batches = episode_batches(recipe, episode_source(recipe, data_root), data_root)
+    return head_stage(recipe, starting_model(recipe), batches)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +135,7 @@ def test_the_head_stage_writes_a_model_that_loads(segmenter_run, mini_voc, backb
 
 def test_only_the_head_learns_and_the_encoders_record_nothing(mini_voc, backbone_folder, tmp_path):
     recipe = load_recipe(_recipe(tmp_path, _head_values(backbone_folder)))
-    stage = head_stage(recipe, episode_batches(recipe, mini_voc))
+    stage = _stage(recipe, mini_voc)
     trainer = Trainer(stage, recipe.optim)
     batch = stage.batches[Share(0)]
     model = stage.model
@@ -136,7 +156,7 @@ def test_a_head_has_no_parameter_without_gradient(mini_voc, backbone_folder, tmp
     values = _head_values(backbone_folder)
     values["model"]["head"] = {"width": 16, "tokens": 3, **switches}
     recipe = load_recipe(_recipe(tmp_path, values))
-    stage = head_stage(recipe, episode_batches(recipe, mini_voc))
+    stage = _stage(recipe, mini_voc)
     assert not stage.skips_parameters
     stage.losses(stage.batches[Share(0)])["total"].backward()
     idle = [name for name, p in stage.model.head.named_parameters() if p.grad is None]
@@ -170,3 +190,55 @@ def test_pictures_of_rare_classes_weigh_more():
     assert sum(weights.values()) / len(weights) == pytest.approx(1)
     assert weights["boat"] / weights["dog0"] == pytest.approx(10**0.5)  # 1 boat, 10 with a dog
     assert weights["nothing"] == weights["dog0"]
+
+
+def _frozen(segmenter_run, backbone_folder, **settings):
+    values = _head_values(backbone_folder, iterations=3)
+    folder = str(segmenter_run / "segmenter")
+    return _recipe(segmenter_run, {**values, "segmenter_folder": folder, **settings})
+
+
+def test_features_made_or_found_train_the_same_weights(
+    segmenter_run, mini_voc, backbone_folder, tmp_path
+):
+    recipe = _frozen(segmenter_run, backbone_folder)
+    for name in ("made", "found"):
+        store = FeatureCache(tmp_path / "features", 1 << 26)
+        _train(recipe, mini_voc, tmp_path / name, store=store)
+    made, found = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("made", "found"))
+    assert all(torch.equal(tensor, found[name]) for name, tensor in made.items())
+    _train(recipe, mini_voc, tmp_path / "pixels")  # nothing stored: only 16-bit rounding differs
+    pixels = load_file(tmp_path / "pixels" / WEIGHTS_FILE)
+    for name, tensor in made.items():
+        torch.testing.assert_close(tensor.float(), pixels[name].float(), atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"train_backbone": True}, {"views": "augmented"}, {"distractor_share": 0.5}],
+)
+def test_changing_features_are_not_stored(
+    segmenter_run, mini_voc, backbone_folder, tmp_path, settings
+):
+    recipe = _frozen(segmenter_run, backbone_folder, **settings)
+    store = FeatureCache(tmp_path / "features", 1 << 26)
+    with pytest.raises(FcpError, match=f"of no use with {next(iter(settings))}"):
+        _train(recipe, mini_voc, tmp_path / "run", store=store)
+
+
+def test_the_best_on_the_hold_out_is_kept_and_changes_no_training(
+    segmenter_run, mini_voc, backbone_folder, tmp_path
+):
+    plain = _frozen(segmenter_run, backbone_folder)
+    _train(plain, mini_voc, tmp_path / "plain")
+    judged = _frozen(segmenter_run, backbone_folder, holdout_every=1, holdout_episodes=4)
+    _train(judged, mini_voc, tmp_path / "judged")
+    scores = [float(row["holdout"]) for row in read_log(tmp_path / "judged" / LOG_FILE)]
+    assert len(scores) == 3
+    assert all(0 <= score <= 1 for score in scores)
+    without, with_it = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("plain", "judged"))
+    assert all(torch.equal(tensor, with_it[name]) for name, tensor in without.items())
+    best = load_model(tmp_path / "judged/best")
+    if scores[-1] == max(scores) and scores.count(scores[-1]) == 1:
+        last = load_model(tmp_path / "judged")
+        assert torch.equal(best.head.support.tokens, last.head.support.tokens)

@@ -1,8 +1,11 @@
 """The sweep over T: reports averaged by hand, a real report, plots and refusals."""
 
+from dataclasses import MISSING, fields
+
 import pytest
 
 from fcp.errors import FcpError
+from fcp.evaluation.episode_counts import Run
 from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.report import ProtocolCard, to_json
 from fcp.reproduce.figure5 import SweepPoint, plot_sweep, sweep
@@ -32,8 +35,9 @@ def test_reports_of_one_t_are_averaged():
 
 def test_a_real_report_is_read(predictor, data, episodes):
     result = evaluate(predictor, data, episodes[:2], image_size=64)
-    card = ProtocolCard(fold=1, shots=1, seed=0, episode_sha256="", checkpoint_sha256="")
-    (point,) = sweep([(3, to_json(result, card))])
+    names = [f.name for f in fields(ProtocolCard) if f.default is MISSING]
+    card = ProtocolCard(**dict.fromkeys(names))
+    (point,) = sweep([(3, to_json(result, {Run(): card}))])
     assert point.miou == result.square.miou
     assert point.recall == result.pseudo_masks["attention"].recall
     assert point.precision == result.pseudo_masks["attention"].precision

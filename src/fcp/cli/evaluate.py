@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fcp.data.episodes import EpisodeSpec
     from fcp.encoders.cache import FeatureCache
     from fcp.evaluation.bootstrap import Comparison
-    from fcp.evaluation.episode_counts import EpisodeId, Run
+    from fcp.evaluation.episode_counts import EpisodeCounts, Run
     from fcp.evaluation.evaluate import EvaluationResult
     from fcp.evaluation.predictor import FCPPredictor
     from fcp.evaluation.report import ProtocolCard
@@ -131,16 +131,14 @@ def evaluate(
     """  # noqa: D301  (\b keeps the lines)
     from fcp.data.benchmarks import open_benchmark
     from fcp.evaluation.bootstrap import compare
-    from fcp.evaluation.episode_counts import load_counts, save_counts
+    from fcp.evaluation.episode_counts import save_counts
     from fcp.evaluation.report import write_report
 
     _check_folders(out, save_episode_scores)
     data = open_benchmark(benchmark, data_root, pool=pool)
     asked = _Asked(shots, episodes, seed, seeds, sampler, episodes_file)
     runs = {number: _draw(data, number, asked) for number in _parse_folds(data, fold, asked)}
-    other = None if compare_with is None else load_counts(compare_with)
-    if other is not None:
-        _check_comparable(data, runs, other.ids)
+    other = None if compare_with is None else _load_comparable(compare_with, data, runs)
     cards = _make_cards(data, runs, model, asked, fusion)
     store = open_store(feature_cache, feature_cache_gib)
     load = partial(_load_predictor, device, store, fusion)
@@ -227,15 +225,18 @@ def _read_episodes(
     return specs
 
 
-def _check_comparable(
-    data: FewShotDataset, runs: Mapping[int | None, Runs], theirs: tuple[EpisodeId, ...]
-) -> None:
-    """Find out before hours of work that a comparison would not be one."""
+def _load_comparable(
+    file: Path, data: FewShotDataset, runs: Mapping[int | None, Runs]
+) -> EpisodeCounts:
+    """Read another model's counts; find out before hours of work that they do not compare."""
     from fcp.evaluation.bootstrap import check_same_episodes
+    from fcp.evaluation.episode_counts import load_counts
     from fcp.evaluation.evaluate import episode_ids
 
+    other = load_counts(file)
     ours = [episode for of_fold in runs.values() for episode in episode_ids(data, of_fold)]
-    check_same_episodes(ours, theirs)
+    check_same_episodes(ours, other.ids)
+    return other
 
 
 def _make_cards(

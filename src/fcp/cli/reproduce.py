@@ -13,30 +13,33 @@ from fcp.errors import FcpError
 TargetName = Literal["table1", "table2", "table3", "table4", "fig1", "fig2", "fig4", "fig5"]
 _ALL_FOLDS = (0, 1, 2, 3)
 
+SettingsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Settings for every recipe, such as where weights lie.", metavar="KEY=VALUE"
+    ),
+]
+ScaleOption = Annotated[
+    Literal["tiny", "paper"], typer.Option(help="tiny runs on a CPU; paper needs a GPU.")
+]
+FoldsOption = Annotated[str, typer.Option(help="Only these folds of it.", metavar="FOLD[,FOLD…]")]
+PromptableOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of tiny-promptable-02 and -13; otherwise they are trained.", metavar="DIR"
+    ),
+]
+
 
 def reproduce(
     *,
     target: Annotated[TargetName, typer.Argument(help="Which table or figure.")],
     data_root: DataRootOption,
-    out: Annotated[Path, typer.Option(help="Where runs, results and the table go.", metavar="DIR")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Settings for every recipe, such as where weights lie.", metavar="KEY=VALUE"
-        ),
-    ] = None,
-    scale: Annotated[
-        Literal["tiny", "paper"], typer.Option(help="tiny runs on a CPU; paper needs a GPU.")
-    ] = "tiny",
-    fold: Annotated[
-        str, typer.Option(help="Only these folds of it.", metavar="FOLD[,FOLD…]")
-    ] = "0,1,2,3",
-    promptable: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of tiny-promptable-02 and -13; otherwise they are trained.", metavar="DIR"
-        ),
-    ] = None,
+    out: Annotated[Path, typer.Option(help="Where runs, results, table go.", metavar="DIR")],
+    settings: SettingsArgument = None,
+    scale: ScaleOption = "tiny",
+    fold: FoldsOption = "0,1,2,3",
+    promptable: PromptableOption = None,
     episodes: Annotated[int, typer.Option(min=1, help="Of each evaluation.")] = 1000,
     device: DeviceOption = "auto",
 ) -> None:
