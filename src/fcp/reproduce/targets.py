@@ -173,14 +173,11 @@ def _figure2(wanted: Sequence[Experiment], place: Workplace, report: Report) -> 
         model, test = subject.predictor.model, subject.test
         folds[name] = figure2.feature_statistics(model, test.data, test.lists)
         cards.append(subject.card)
-        lines += [
-            (
-                *(name, one.feature, str(one.objects)),
-                *(f"{value.value:.3f} ({value.low:.3f} … {value.high:.3f})" for value in both),
-            )
-            for one in folds[name]
-            for both in [(one.within, one.between)]
-        ]
+        for one in folds[name]:
+            both = [
+                f"{v.value:.3f} ({v.low:.3f} … {v.high:.3f})" for v in (one.within, one.between)
+            ]
+            lines.append((name, one.feature, str(one.objects), *both))
     header = ("fold", "feature", "objects", "2a: within a picture", "2b: across pictures")
     notes = ("All listed pictures, no episodes; 95 % intervals in brackets.", protocol_note(cards))
     table = Table("Figure 2: differences of mean cosine similarity", header, tuple(lines), notes)
