@@ -93,3 +93,33 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = FCP(config, build_backbone(config.backbone), build_segmenter(config.segmenter))
     save_model(model, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy_recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of small recipes under the names that `fcp reproduce --scale tiny` asks."""
+    import torch
+    import yaml
+    from transformers import MobileNetV2Config, MobileNetV2Model
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("recipes")
+    MobileNetV2Model(MobileNetV2Config()).save_pretrained(folder / "mobilenet")
+    segmenter = {"width": 16, "image_size": 64, "decoder_width": 16}
+    optim = {"iterations": 2, "batch": 2, "learning_rate": 1e-3, "warmup": 1, "log_every": 1}
+    weights = {"backbone_weights": str(folder / "mobilenet")}
+    head = {
+        "stage": "head",
+        **weights,
+        "model": {
+            "image_size": 64,
+            "head": {"width": 16, "tokens": 3},
+            "backbone": {"name": "mobilenet_v2", "options": {"standardise": False}},
+            "segmenter": {"name": "tiny", "options": segmenter},
+        },
+        "optim": optim,
+    }
+    promptable = {"stage": "segmenter", **weights, "options": segmenter, "masks": 2, "optim": optim}
+    for name, values in (("tiny-frozen", head), ("tiny-segmenter", promptable)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    return folder

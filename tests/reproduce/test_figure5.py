@@ -1,13 +1,11 @@
 """The sweep over T: reports averaged by hand, a real report, plots and refusals."""
 
-from dataclasses import MISSING, fields
-
 import pytest
 
 from fcp.errors import FcpError
 from fcp.evaluation.episode_counts import Run
 from fcp.evaluation.evaluate import evaluate
-from fcp.evaluation.report import ProtocolCard, to_json
+from fcp.evaluation.report import make_card, to_json
 from fcp.reproduce.figure5 import SweepPoint, plot_sweep, sweep
 
 
@@ -33,11 +31,17 @@ def test_reports_of_one_t_are_averaged():
     assert three == SweepPoint(3, 2, *expected)
 
 
-def test_a_real_report_is_read(predictor, data, episodes):
+def test_a_real_report_is_read(predictor, model_folder, data, episodes):
     result = evaluate(predictor, data, episodes[:2], image_size=64)
-    names = [f.name for f in fields(ProtocolCard) if f.default is MISSING]
-    card = ProtocolCard(**dict.fromkeys(names))
-    (point,) = sweep([(3, to_json(result, {Run(): card}))])
+    card = make_card(
+        data,
+        Run(1, 0),
+        shots=1,
+        episode_sha256="",
+        model_folder=model_folder,
+        sampler="classic",
+    )
+    (point,) = sweep([(3, to_json(result, {Run(1, 0): card}))])
     assert point.miou == result.square.miou
     assert point.recall == result.pseudo_masks["attention"].recall
     assert point.precision == result.pseudo_masks["attention"].precision

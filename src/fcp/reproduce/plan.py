@@ -42,17 +42,19 @@ FIG5_ROWS = {1: "T=1", 2: "T=2", 3: "FCP", 4: "T=4", 5: "T=5"}
 
 @dataclass(frozen=True)
 class Setting:
-    """A recipe and where its numbers stand in the paper.
+    """A recipe and what it is compared with.
 
     Attributes:
-        name: benchmark and backbone, as in ``paper.TABLE1``; of the tiny scale there are none.
+        name: benchmark and size of the encoders; files are named by it.
         recipe: name of a shipped recipe.
         benchmark: key of ``data.benchmarks``.
+        paper: whose numbers stand beside ours: first part of a key of ``paper.TABLE1``.
     """
 
     name: str
     recipe: str
     benchmark: str
+    paper: str
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,6 @@ class Scale:
 
     Attributes:
         settings: of Table 1; the first one serves all other tables and figures.
-        paper: whose numbers stand beside ours: key of ``paper.TABLE1``.
         main_seeds: training seeds of the main comparison (Table 1).
         seeds: training seeds of all other rows.
         ablation_folds: of Tables 2 and 4 and Fig. 5.
@@ -75,16 +76,15 @@ class Scale:
 
 SCALES: Mapping[str, Scale] = {
     "tiny": Scale(
-        (Setting("pascal5i-tiny", "tiny-frozen", "pascal5i"),),
+        (Setting("pascal5i-tiny", "tiny-frozen", "pascal5i", "pascal5i-resnet50"),),
         main_seeds=2,
         seeds=1,
         ablation_folds=(1, 3),
     ),
     "paper": Scale(
         tuple(
-            Setting(f"{benchmark}-{backbone}", f"{benchmark}-{backbone}-sam-vit-h", benchmark)
-            for benchmark in ("pascal5i", "coco20i")
-            for backbone in ("resnet50", "vgg16")
+            Setting(name, f"{name}-sam-vit-h", name.split("-")[0], name)
+            for name in ("pascal5i-resnet50", "pascal5i-vgg16", "coco20i-resnet50", "coco20i-vgg16")
         ),
         main_seeds=1,
         seeds=1,
@@ -118,16 +118,18 @@ class Experiment:
         return f"{self.setting.name}-{row}-fold{self.fold}-seed{self.seed}"
 
 
-def experiments(target: Target, scale: Scale, folds: tuple[int, ...]) -> list[Experiment]:
+def experiments(
+    target: Target, scale: Scale, folds: tuple[int, ...] | None = None
+) -> list[Experiment]:
     """List what a table or figure needs, in the order in which it is run.
 
     Args:
         target: table or figure.
         scale: its size.
-        folds: to restrict it to.
+        folds: to restrict it to; None for all that it is made of.
 
     Raises:
-        FcpError: none of these folds is part of it.
+        FcpError: one of these folds is no part of it.
     """
     first = scale.settings[0]
     rows: tuple[str, ...] = ("FCP",)
@@ -149,9 +151,10 @@ def experiments(target: Target, scale: Scale, folds: tuple[int, ...]) -> list[Ex
             rows = ("VRP-SAM", "FCP")
         case "fig5":
             rows = tuple(FIG5_ROWS.values())
-    chosen = [fold for fold in of_target if fold in folds]
-    if not chosen:
-        raise FcpError(f"folds: {target} is made of the folds {of_target}; choose among them")
+    chosen = of_target if folds is None else folds
+    if not chosen or not set(chosen) <= set(of_target):
+        known, got = (", ".join(map(str, names)) or "none" for names in (of_target, chosen))
+        raise FcpError(f"folds: {target} is made of folds {known}, got {got}; choose among them")
     return [
         Experiment(setting, row, fold, seed, shots)
         for setting in settings

@@ -8,28 +8,30 @@ the tables. A result says by which settings it was made; other settings are refu
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from fcp.checkpoint import RECIPE_FILE, WEIGHTS_FILE, load_model
+from fcp.checkpoint import CONFIG_FILE, RECIPE_FILE, load_model
 from fcp.config import load_json
 from fcp.data.benchmarks import open_benchmark
 from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec, describe_sampler, episodes_hash, sample_episodes
-from fcp.data.lists import val_lists
-from fcp.encoders.cache import FeatureCache
-from fcp.engine.recipe import HeadRecipe, SegmenterRecipe, load_recipe
-from fcp.engine.tracking import Report
-from fcp.engine.train_head import train_head
-from fcp.engine.train_segmenter import WEIGHTS, train_segmenter
+from fcp.data.lists import ClassLists, val_lists
+from fcp.encoders.cache import FeatureCache, fingerprint
+from fcp.engine.checkpoints import CHECKPOINT_FILE
+from fcp.engine.recipe import HeadRecipe, load_recipe
+from fcp.engine.tracking import LOG_FILE, Report, read_log
+from fcp.engine.train import train
+from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
 from fcp.evaluation.episode_counts import EpisodeCounts, Run, load_counts, save_counts
 from fcp.evaluation.evaluate import evaluate_runs
 from fcp.evaluation.predictor import FCPPredictor
-from fcp.evaluation.report import make_card, to_json
+from fcp.evaluation.report import ProtocolCard, make_card, to_json
 from fcp.files import write_atomically
 from fcp.reproduce.plan import ROWS, Experiment
 
@@ -60,13 +62,52 @@ class Workplace:
     promptable: Path | None = None
     settings: tuple[str, ...] = ()
     episodes: int = 1000
-    cache_bytes: int = 30 << 30
+    cache_bytes: int = 20 << 30
     device: str = "cpu"
 
-    @property
+    @cached_property
     def store(self) -> FeatureCache:
         """The features that all experiments share."""
         return FeatureCache(self.out / "features", self.cache_bytes)
+
+
+@dataclass(frozen=True)
+class FoldTest:
+    """What a fold's models are asked.
+
+    Attributes:
+        data: of the benchmark.
+        fold: whose novel classes are tested.
+        lists: of its test.
+    """
+
+    data: FewShotDataset
+    fold: int
+    lists: ClassLists
+
+    @property
+    def run(self) -> Run:
+        """The draw of its episodes, alike for all rows."""
+        return Run(self.fold, EPISODE_SEED)
+
+    def draw(self, shots: int, episodes: int) -> tuple[EpisodeSpec, ...]:
+        """Draw episodes; fewer are the first of more.
+
+        Raises:
+            FcpError: a class with too few pictures for so many shots.
+        """
+        return sample_episodes(self.lists, shots=shots, episodes=episodes, seed=EPISODE_SEED)
+
+    def card(self, episodes: tuple[EpisodeSpec, ...], model_folder: Path) -> ProtocolCard:
+        """Fill in the protocol card of a model that was asked these episodes, at least one."""
+        return make_card(
+            self.data,
+            self.run,
+            shots=len(episodes[0].supports),
+            episode_sha256=episodes_hash(episodes),
+            model_folder=model_folder,
+            sampler=describe_sampler(self.lists, "classic"),
+        )
 
 
 @dataclass(frozen=True)
@@ -79,7 +120,8 @@ class Result:
         report: of ``fcp.evaluation.report``; None where the data cannot give so many shots.
         counts: of each episode; None likewise.
         missing: why there is no report.
-        minutes: of the training; None where it was not timed as a whole.
+        minutes: of the training; None where its log is gone.
+        encoders: hashes of the frozen backbone and promptable segmenter.
     """
 
     experiment: Experiment
@@ -88,6 +130,7 @@ class Result:
     counts: EpisodeCounts | None
     missing: str | None
     minutes: float | None
+    encoders: tuple[str, ...] = ()
 
 
 def collect(experiments: Iterable[Experiment], place: Workplace, *, report: Report) -> list[Result]:
@@ -99,7 +142,8 @@ def collect(experiments: Iterable[Experiment], place: Workplace, *, report: Repo
         report: called with each line worth showing.
 
     Raises:
-        FcpError: data or weights are missing, or a result was made by other settings.
+        FcpError: data or weights are missing, or a result was made by other settings, on other
+            encoders or other episodes than its neighbours.
     """
     results = []
     for experiment in experiments:
@@ -107,6 +151,7 @@ def collect(experiments: Iterable[Experiment], place: Workplace, *, report: Repo
             if not _result_file(experiment, shots, place).exists():
                 _make(experiment, shots, place, report)
             results.append(_read(experiment, shots, place))
+    _refuse_unlike(results, place)
     return results
 
 
@@ -116,14 +161,8 @@ def recipe_of(experiment: Experiment, place: Workplace) -> HeadRecipe:
     Raises:
         FcpError: a bad setting.
     """
-    settings = (
-        *place.settings,
-        *ROWS[experiment.row],
-        f"fold={experiment.fold}",
-        f"seed={experiment.seed}",
-    )
-    file = place.recipes / f"{experiment.setting.recipe}.yaml"
-    recipe = load_recipe(file, settings)
+    file = _recipe_file(experiment, place)
+    recipe = load_recipe(file, _overrides(experiment, place))
     if not isinstance(recipe, HeadRecipe):
         raise FcpError(f"{file}: expected the recipe of a head")
     return recipe
@@ -133,30 +172,29 @@ def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Pat
     """Return the model folder of an experiment, trained now if it is not there.
 
     Raises:
-        FcpError: data or weights are missing.
+        FcpError: data or weights are missing, or the folder holds a run of other settings.
     """
     out = place.out / "runs" / experiment.name
+    settings = _overrides(experiment, place)
     recipe = recipe_of(experiment, place)
-    if (out / WEIGHTS_FILE).exists():
+    if any((out / name).exists() for name in (RECIPE_FILE, CONFIG_FILE)):
+        before = load_json(out / RECIPE_FILE)
+        _refuse_other_settings(out, _settings(before), _settings(asdict(recipe)))
+    if (out / CONFIG_FILE).exists():  # the last file that training writes
         return out
     if recipe.segmenter_folder is not None:
         folder = promptable_stage(experiment.fold, place, report=report)
-        recipe = replace(recipe, segmenter_folder=str(folder))
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / RECIPE_FILE, json.dumps(asdict(recipe), indent=2).encode() + b"\n")
+        settings = (*settings, f"segmenter_folder={json.dumps(str(folder))}")
     report(f"{experiment.name}: training")
-    started = time.monotonic()
-    resume = (out / "checkpoint.pt").exists()
-    train_head(
-        recipe,
+    train(
+        _recipe_file(experiment, place),
+        overrides=settings,
         data_root=place.data_root,
         out=out,
-        resume=resume,
+        resume=(out / CHECKPOINT_FILE).exists(),
         report=lambda line: report(f"  {line}"),
         store=place.store,
     )
-    minutes = None if resume else (time.monotonic() - started) / 60
-    write_atomically(out / "minutes.json", json.dumps({"minutes": minutes}).encode())
     return out
 
 
@@ -175,63 +213,65 @@ def promptable_stage(fold: int, place: Workplace, *, report: Report) -> Path:
         if parent is not None and (parent / name / WEIGHTS).exists():
             return parent / name
     settings = tuple(s for s in place.settings if s.startswith("backbone_weights="))
-    recipe = load_recipe(
-        place.recipes / "tiny-segmenter.yaml", (*settings, f"exclude_folds={list(excluded)}")
-    )
-    if not isinstance(recipe, SegmenterRecipe):
-        raise FcpError(f"{place.recipes / 'tiny-segmenter.yaml'}: expected a segmenter's recipe")
     report(f"{name}: training")
     out = place.out / name
-    resume = (out / "checkpoint.pt").exists()
-    train_segmenter(recipe, data_root=place.data_root, out=out, resume=resume, report=report)
+    train(
+        place.recipes / "tiny-segmenter.yaml",
+        overrides=(*settings, f"exclude_folds={list(excluded)}"),
+        data_root=place.data_root,
+        out=out,
+        resume=(out / CHECKPOINT_FILE).exists(),
+        report=lambda line: report(f"  {line}"),
+    )
     return out
 
 
-def draw_test_episodes(
-    data: FewShotDataset, fold: int, shots: int, place: Workplace
-) -> tuple[EpisodeSpec, ...]:
-    """Draw the episodes that all rows of a fold are asked.
+def training_minutes(folder: Path) -> float | None:
+    """Sum the time of a run's steps over all its sittings, from its log; None without one."""
+    file = folder / LOG_FILE
+    if not file.exists():
+        return None
+    rows = read_log(file)
+    steps = pairwise([0, *(int(row["step"]) for row in rows)])
+    seconds = [float(row["seconds_per_step"]) for row in rows]
+    return sum((end - start) * s for (start, end), s in zip(steps, seconds, strict=True)) / 60
+
+
+def open_test(experiment: Experiment, place: Workplace) -> FoldTest:
+    """Open what an experiment is tested on.
 
     Raises:
-        FcpError: a class with too few pictures for so many shots.
+        FcpError: data are missing or cannot be read.
     """
-    lists = val_lists(data, fold)
-    return sample_episodes(lists, shots=shots, episodes=place.episodes, seed=EPISODE_SEED)
+    data = open_benchmark(experiment.setting.benchmark, place.data_root)
+    return FoldTest(data, experiment.fold, val_lists(data, experiment.fold))
 
 
 def _make(experiment: Experiment, shots: int, place: Workplace, report: Report) -> None:
     """Train and evaluate, and write the result."""
-    data = open_benchmark(experiment.setting.benchmark, place.data_root)
+    test = open_test(experiment, place)
     file = _result_file(experiment, shots, place)
     file.parent.mkdir(parents=True, exist_ok=True)
-    content: dict[str, Any] = {"settings": _settings(recipe_of(experiment, place))}
+    content: dict[str, Any] = {"settings": _settings(asdict(recipe_of(experiment, place)))}
     try:
-        episodes = draw_test_episodes(data, experiment.fold, shots, place)
+        episodes = test.draw(shots, place.episodes)
     except FcpError as error:
-        content["missing"] = str(error)
+        # What follows is a remedy for other commands.
+        content["missing"] = str(error).partition(";")[0]
         _write(file, content)
         return
     folder = model_of(experiment, place, report=report)
-    run = Run(experiment.fold, EPISODE_SEED)
-    card = make_card(
-        data,
-        run,
-        shots=shots,
-        episode_sha256=episodes_hash(episodes),
-        model_folder=folder,
-        sampler=describe_sampler(val_lists(data, experiment.fold), "classic"),
-    )
     report(f"{experiment.name}: {shots}-shot, {len(episodes)} episodes")
     model = load_model(folder, device=place.device)
     found = evaluate_runs(
         FCPPredictor(model, store=place.store),
-        data,
-        {run: episodes},
+        test.data,
+        {test.run: episodes},
         image_size=model.config.image_size,
     )
-    minutes = folder / "minutes.json"
-    content["minutes"] = load_json(minutes)["minutes"] if minutes.exists() else None
-    content["report"] = to_json(found, {run: card})
+    content["minutes"] = training_minutes(folder)
+    content["encoders"] = [fingerprint(m, []) for m in (model.backbone, model.segmenter)]
+    content["report"] = to_json(found, {test.run: test.card(episodes, folder)})
     save_counts(file.with_suffix(".csv"), found.counts)
     _write(file, content)
     report(f"{experiment.name}: {shots}-shot mIoU {100 * found.square.miou:.1f}")
@@ -240,13 +280,8 @@ def _make(experiment: Experiment, shots: int, place: Workplace, report: Report) 
 def _read(experiment: Experiment, shots: int, place: Workplace) -> Result:
     file = _result_file(experiment, shots, place)
     content = load_json(file)
-    now = _settings(recipe_of(experiment, place))
-    differing = _differing(content.get("settings"), now)
-    if differing:
-        raise FcpError(
-            f"{file}: was made with another {differing[0]}; choose another --out, or delete it to "
-            "make it anew"
-        )
+    now = _settings(asdict(recipe_of(experiment, place)))
+    _refuse_other_settings(file, content.get("settings"), now)
     report = content.get("report")
     if report is not None and report["episodes"] != place.episodes:
         raise FcpError(
@@ -260,17 +295,71 @@ def _read(experiment: Experiment, shots: int, place: Workplace) -> Result:
         load_counts(file.with_suffix(".csv")) if report is not None else None,
         content.get("missing"),
         content.get("minutes"),
+        tuple(content.get("encoders", ())),
     )
 
 
-def _settings(recipe: HeadRecipe) -> dict[str, Any]:
-    """Return a recipe as plain values without the places that weights come from."""
-    values = asdict(recipe)
+def _refuse_unlike(results: Sequence[Result], place: Workplace) -> None:
+    """Check that all rows of a fold rest on the same frozen encoders and were asked the same.
+
+    Raises:
+        FcpError: they do not; names both files.
+    """
+    first: dict[tuple[object, ...], tuple[Path, Result]] = {}
+    for result in results:
+        if result.report is None:
+            continue
+        experiment = result.experiment
+        file = _result_file(experiment, result.shots, place)
+        key = (experiment.setting, experiment.fold, result.shots)
+        other_file, other = first.setdefault(key, (file, result))
+        what = None
+        if result.encoders != other.encoders:
+            what = "frozen encoders"
+        elif result.report["protocol"]["episode_sha256"] != _episodes_of(other):
+            what = "episodes"
+        if what is not None:
+            raise FcpError(
+                f"{file}: has other {what} than {other_file}, so they do not compare; delete one "
+                "with its run to make it anew"
+            )
+
+
+def _episodes_of(result: Result) -> str:
+    return str((result.report or {})["protocol"]["episode_sha256"])
+
+
+def _overrides(experiment: Experiment, place: Workplace) -> tuple[str, ...]:
+    own = (f"fold={experiment.fold}", f"seed={experiment.seed}")
+    return (*place.settings, *ROWS[experiment.row], *own)
+
+
+def _recipe_file(experiment: Experiment, place: Workplace) -> Path:
+    return place.recipes / f"{experiment.setting.recipe}.yaml"
+
+
+def _refuse_other_settings(place: Path, before: object, now: object) -> None:
+    """Check that what was made is what is asked for.
+
+    Raises:
+        FcpError: it is not; names the first setting.
+    """
+    differing = _differing(before, now)
+    if differing:
+        raise FcpError(
+            f"{place}: was made with another {differing[0]}; choose another --out, or delete it to "
+            "make it anew"
+        )
+
+
+def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's values as JSON has them, without the places that weights come from."""
+    values = json.loads(json.dumps(recipe))
     for name in _PLACES:
-        values.pop(name)
+        values.pop(name, None)
     for part in ("backbone", "segmenter"):
-        values["model"][part].pop("weights")
-    return json.loads(json.dumps(values))
+        values["model"][part].pop("weights", None)
+    return values
 
 
 def _differing(before: Any, now: Any, name: str = "recipe") -> list[str]:  # noqa: ANN401

@@ -22,7 +22,7 @@ from fcp.evaluation.metrics import Scores
 from fcp.evaluation.predictor import ATTENTION, CONVENTIONAL
 from fcp.files import write_atomically
 from fcp.reproduce import paper
-from fcp.reproduce.plan import TABLE2_ROWS, TABLE4_ROWS, Setting
+from fcp.reproduce.plan import FIG5_ROWS, Setting
 from fcp.reproduce.run import Result
 
 _NONE = "–"
@@ -31,7 +31,7 @@ _SEEDS_NOTE = (
     "The interval holds the chance of the episodes, not that of training."
 )
 _TABLE3_COLUMNS = ("miou", "precision", "recall")
-_LABELS = {
+_TABLE2_LABELS = {
     "VRP-SAM": "a: VRP-SAM (F, pixel, conventional)",
     "b": "b: G, pixel, conventional",
     "c": "c: F, prototype, conventional",
@@ -40,6 +40,13 @@ _LABELS = {
     "FCP": "f: FCP (F + G, prototype, attention)",
     "G guided once": "f with G guided once (Eq. 6)",
 }
+_TABLE4_LABELS = {
+    "prompt": "prompt",
+    "prompt+guide": "prompt + guide",
+    "prompt+ortho": "prompt + ortho",
+    "FCP": "prompt + guide + ortho (FCP)",
+}
+_FIG5_LABELS = {row: f"T = {steps}" for steps, row in FIG5_ROWS.items()}
 
 
 @dataclass(frozen=True)
@@ -106,9 +113,13 @@ class Group:
         known = [r.minutes for r in self.results if r.minutes is not None]
         return sum(known) if known and len(known) == len(self.results) else None
 
+    def of_folds(self, folds: Sequence[int]) -> Group:
+        """Return the results of some folds."""
+        return Group([result for result in self.results if result.experiment.fold in folds])
+
     def of_fold(self, fold: int) -> Group:
         """Return the results of one fold."""
-        return Group([result for result in self.results if result.experiment.fold == fold])
+        return self.of_folds([fold])
 
     def of_seed(self, seed: int) -> Group:
         """Return the results of one training seed."""
@@ -141,44 +152,62 @@ def groups(results: Sequence[Result]) -> dict[tuple[Setting, str, int], Group]:
     return {key: Group(members) for key, members in found.items()}
 
 
+def difference(ours: Group, theirs: Group) -> tuple[float, float, float]:
+    """Compare two rows on the folds that both have, by the same resamples of the same episodes.
+
+    Returns:
+        Ours minus theirs in points of mIoU, and the bounds of its interval.
+    """
+    folds = [fold for fold in ours.folds if fold in theirs.folds]
+    ours, theirs = ours.of_folds(folds), theirs.of_folds(folds)
+    low, high = percentiles(ours.resampled() - theirs.resampled())
+    return ours.miou() - theirs.miou(), low, high
+
+
 def table1(results: Sequence[Result]) -> Table:
     """FCP and VRP-SAM by fold, 1-shot and 5-shot."""
     found = groups(results)
-    folds = sorted({result.experiment.fold for result in results})
+    folds = _folds(results)
     rows = []
     for (setting, row, shots), group in found.items():
         cells = [_fold_cell(group.of_fold(fold)) for fold in folds]
-        rows.append(
-            (
-                *(setting.name, row, str(shots), *cells, *_mean_cells(group), _minutes(group)),
-                *_paper_cells(group, setting, row, shots),
-            )
-        )
+        known = paper.table1_mean(setting.paper, row, shots, group.folds)
+        against = (_NONE, _NONE) if known is None else _beside(group.miou(), known)
+        name = (setting.name, row, str(shots))
+        rows.append((*name, *cells, *_mean_cells(group), _minutes(group), *against))
         baseline = found.get((setting, "VRP-SAM", shots))
-        if row == "FCP" and baseline is not None and group.folds:
+        if row == "FCP" and baseline is not None and set(baseline.folds) & set(group.folds):
             rows.append(_difference_row(setting, shots, group, baseline, folds))
     header = ("setting", "model", "shots", *(f"fold {fold}" for fold in folds))
+    settings = dict.fromkeys(setting for setting, _, _ in found)
+    others = [
+        f"Beside {setting.name} stands the paper's {setting.paper}: larger encoders, other numbers."
+        for setting in settings
+        if setting.name != setting.paper
+    ]
     return Table(
         "Table 1: FCP against VRP-SAM, mIoU",
-        (*header, "mean", "95 %", "minutes", "paper", "ours − paper"),
+        (*header, "mean", "95 %", "training minutes", "paper, same folds", "ours − paper"),
         tuple(rows),
-        (*_missing(results), _SEEDS_NOTE),
+        (*_missing(results), *others, _SEEDS_NOTE),
     )
 
 
 def table2(results: Sequence[Result]) -> Table:
     """Ablation of features, matching and pseudo mask."""
-    return _ablation(
-        "Table 2: what the prototypes gather, how they match, what guides; mIoU, 1-shot",
-        results,
-        TABLE2_ROWS,
-        paper.TABLE2,
-    )
+    title = "Table 2: what the prototypes gather, how they match, what guides; mIoU, 1-shot"
+    return _ablation(title, results, _TABLE2_LABELS, paper.TABLE2)
 
 
 def table4(results: Sequence[Result]) -> Table:
     """Ablation of the losses."""
-    return _ablation("Table 4: losses; mIoU, 1-shot", results, TABLE4_ROWS, paper.TABLE4)
+    title = "Table 4: losses; mIoU, 1-shot"
+    return _ablation(title, results, _TABLE4_LABELS, paper.TABLE4)
+
+
+def steps_table(results: Sequence[Result]) -> Table:
+    """Figure 5 in numbers; the paper prints none."""
+    return _ablation("Figure 5: refinement steps; mIoU, 1-shot", results, _FIG5_LABELS, {})
 
 
 def table3(results: Sequence[Result]) -> Table:
@@ -199,32 +228,44 @@ def table3(results: Sequence[Result]) -> Table:
         )
     gain = group.resampled(ATTENTION) - group.resampled(CONVENTIONAL)
     low, high = percentiles(gain)
-    difference = group.miou(ATTENTION) - group.miou(CONVENTIONAL)
+    gap = group.miou(ATTENTION) - group.miou(CONVENTIONAL)
     names = ("mIoU", "precision", "recall")
     return Table(
         "Table 3: pseudo masks of FCP against the query's mask, 1-shot",
         ("pseudo mask", *names, "mIoU 95 %", *(f"paper {n}" for n in names), "mIoU − paper"),
         tuple(rows),
         (
-            f"Attention − conventional: {difference:+.1f} mIoU ({low:+.1f} … {high:+.1f}; paper "
+            f"Attention − conventional: {gap:+.1f} mIoU ({low:+.1f} … {high:+.1f}; paper "
             f"{paper.TABLE3[ATTENTION][0] - paper.TABLE3[CONVENTIONAL][0]:+.1f}).",
+            f"Mean of folds {', '.join(map(str, group.folds))}; the paper's: of all four.",
+            f"Training minutes: {_minutes(group)}.",
+            *_missing(results),
             _SEEDS_NOTE,
         ),
     )
 
 
 def _ablation(
-    title: str, results: Sequence[Result], order: Sequence[str], published: Mapping[str, float]
+    title: str,
+    results: Sequence[Result],
+    labels: Mapping[str, str],
+    published: Mapping[str, float],
 ) -> Table:
+    """Set rows against FCP.
+
+    Args:
+        title: of the table.
+        results: of all rows.
+        labels: row → its name in the table, in order.
+        published: row → the paper's mean of all folds; some or all may be missing.
+    """
     by_row = {row: group for (_, row, _), group in groups(results).items()}
-    folds = by_row["FCP"].folds
-    full = by_row["FCP"].resampled()
+    folds = _folds(results)
     rows = []
-    for row in order:
+    for row, label in labels.items():
         group = by_row[row]
-        value, low_high = _mean_cells(group)
-        gap = group.miou() - by_row["FCP"].miou()
-        low, high = percentiles(group.resampled() - full)
+        cells = [_fold_cell(group.of_fold(fold)) for fold in folds]
+        gap, low, high = difference(group, by_row["FCP"])
         against = _NONE if row == "FCP" else f"{gap:+.1f} ({low:+.1f} … {high:+.1f})"
         known = published.get(row)
         theirs = (
@@ -232,41 +273,43 @@ def _ablation(
             if known is None
             else (f"{known:.1f}", f"{known - published['FCP']:+.1f}")
         )
-        cells = [_fold_cell(group.of_fold(fold)) for fold in folds]
-        rows.append((_LABELS.get(row, row), *cells, value, low_high, against, *theirs))
+        rows.append((label, *cells, *_mean_cells(group), against, _minutes(group), *theirs))
     header = ("row", *(f"fold {fold}" for fold in folds), "mean", "95 %", "against FCP (95 %)")
     return Table(
         title,
-        (*header, "paper, all folds", "paper, against FCP"),
+        (*header, "training minutes", "paper, all folds", "paper, against FCP"),
         tuple(rows),
-        (_SEEDS_NOTE,),
+        (*_missing(results), _SEEDS_NOTE),
     )
 
 
 def _difference_row(
     setting: Setting, shots: int, ours: Group, theirs: Group, folds: Sequence[int]
 ) -> tuple[str, ...]:
+    gap, low, high = difference(ours, theirs)
     both = [fold for fold in folds if fold in ours.folds and fold in theirs.folds]
-    gaps = {f: ours.of_fold(f).miou() - theirs.of_fold(f).miou() for f in both}
-    low, high = percentiles(ours.resampled() - theirs.resampled())
-    cells = [f"{gaps[fold]:+.1f}" if fold in gaps else _NONE for fold in folds]
-    published = [paper.table1_mean(setting.name, row, shots) for row in ("FCP", "VRP-SAM")]
-    theirs_gap = (
-        f"{published[0] - published[1]:+.1f}"
-        if published[0] is not None and published[1] is not None
-        else _NONE
-    )
+    cells = [
+        f"{ours.of_fold(fold).miou() - theirs.of_fold(fold).miou():+.1f}" if fold in both else _NONE
+        for fold in folds
+    ]
+    published = [paper.table1_mean(setting.paper, row, shots, both) for row in ("FCP", "VRP-SAM")]
+    against = (_NONE, _NONE)
+    if published[0] is not None and published[1] is not None:
+        known = published[0] - published[1]
+        against = (f"{known:+.1f}", f"{gap - known:+.1f}")
     return (
-        *(setting.name, "FCP − VRP-SAM", str(shots), *cells, f"{fmean(gaps.values()):+.1f}"),
-        *(f"{low:+.1f} … {high:+.1f}", _NONE, theirs_gap, _NONE),
+        *(setting.name, "FCP − VRP-SAM", str(shots), *cells, f"{gap:+.1f}"),
+        *(f"{low:+.1f} … {high:+.1f}", _NONE, *against),
     )
 
 
-def _paper_cells(group: Group, setting: Setting, row: str, shots: int) -> tuple[str, str]:
-    published = paper.table1_mean(setting.name, row, shots)
-    if published is None or not group.folds:
-        return (_NONE if published is None else f"{published:.1f}", _NONE)
-    return f"{published:.1f}", f"{group.miou() - published:+.1f}"
+def _folds(results: Sequence[Result]) -> list[int]:
+    """Return all folds that were asked for, also those without a report."""
+    return sorted({result.experiment.fold for result in results})
+
+
+def _beside(ours: float, known: float) -> tuple[str, str]:
+    return f"{known:.1f}", f"{ours - known:+.1f}"
 
 
 def _fold_cell(group: Group) -> str:

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from fcp.checkpoint import load_model
-from fcp.data.benchmarks import open_benchmark
-from fcp.data.lists import val_lists
+from fcp.data.episodes import EpisodeSpec
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.files import write_atomically
 from fcp.reproduce import figure1, figure2, figure4, figure5
+from fcp.reproduce.bootstrap import Interval
 from fcp.reproduce.output import write_csv
 from fcp.reproduce.plan import FIG5_ROWS, Experiment, Scale, Target, experiments
-from fcp.reproduce.run import Result, Workplace, collect, draw_test_episodes, model_of
-from fcp.reproduce.tables import Table, table1, table2, table3, table4
+from fcp.reproduce.run import (
+    FoldTest,
+    Result,
+    Workplace,
+    collect,
+    model_of,
+    open_test,
+    training_minutes,
+)
+from fcp.reproduce.tables import Table, steps_table, table1, table2, table3, table4
 
 _LOOKS = 200  # episodes a fold that Figures 1 and 4 run
 _SHOWN = 5  # rows a fold of Figure 4
+_FACTS = (
+    *("data_set", "pool", "split", "list_rule", "sampler", "seed", "resolution"),
+    *("ignore_rule", "fusion_rule", "metric", "interval", "code_version", "checkpoint_sha256"),
+)
+_PICTURES_NOTE = "The interval draws query pictures anew, each with all its episodes."
 
 _TABLES: Mapping[str, Callable[[Sequence[Result]], Table]] = {
     "table1": table1,
@@ -36,8 +50,8 @@ def reproduce(
     scale: Scale,
     place: Workplace,
     *,
-    folds: tuple[int, ...],
     report: Report,
+    folds: tuple[int, ...] | None = None,
 ) -> list[Path]:
     """Run what a table or figure needs and write it to ``place.out``.
 
@@ -45,8 +59,8 @@ def reproduce(
         target: which.
         scale: its size.
         place: where.
-        folds: to restrict it to.
         report: called with each line worth showing.
+        folds: to restrict it to; None for all that it is made of.
 
     Returns:
         The files written.
@@ -61,97 +75,155 @@ def reproduce(
         if not any(result.report for result in results):
             raise FcpError(f"{target}: {results[0].missing}")
         table = _TABLES[target](results)
-        table = replace(table, notes=(*table.notes, *protocol_notes(results)))
+        table = replace(table, notes=(*table.notes, protocol_note(_cards(results))))
         table.write(place.out, target)
         return [place.out / f"{target}.md", place.out / f"{target}.csv"]
     draw = {"fig1": _figure1, "fig2": _figure2, "fig4": _figure4, "fig5": _figure5}[target]
     return draw(wanted, place, report)
 
 
-def protocol_notes(results: Sequence[Result]) -> tuple[str, ...]:
-    """Say what all reports have in common, and which episodes each fold was asked."""
-    cards = [result.report["protocol"] for result in results if result.report is not None]
-    lines = ["## Protocol", ""]
-    for name in ("data_set", "pool", "split", "list_rule", "sampler", "resolution"):
-        lines += _facts(name, cards)
-    for name in ("ignore_rule", "fusion_rule", "metric", "interval", "code_version"):
-        lines += _facts(name, cards)
-    hashes = {
-        (card["data_set"], card["fold"], card["shots"]): card["episode_sha256"] for card in cards
-    }
-    lines += [
-        f"- episodes of fold {fold}, {shots}-shot: sha256 {digest[:16]}…"
-        for (_, fold, shots), digest in sorted(hashes.items(), key=str)
-    ]
-    return ("\n".join(lines),)
+def protocol_note(cards: Sequence[Mapping[str, Any]]) -> str:
+    """Say what the protocol cards have in common, and what each fold was asked."""
+    lines = ["## Protocol", "", *(line for name in _FACTS for line in _facts(name, cards))]
+    lines += sorted(
+        {
+            f"- fold {card['fold']}, {card['shots']}-shot: training {card['training_lists']}; "
+            f"episodes sha256 {card['episode_sha256'][:16]}…"
+            for card in cards
+        }
+    )
+    return "\n".join(lines)
 
 
-def _facts(name: str, cards: Sequence[Mapping[str, object]]) -> list[str]:
+def _facts(name: str, cards: Sequence[Mapping[str, Any]]) -> list[str]:
     values = dict.fromkeys(str(card[name]) for card in cards if card.get(name) is not None)
     return [f"- {name.replace('_', ' ')}: {value}" for value in values]
 
 
-def _predictor(experiment: Experiment, place: Workplace, report: Report) -> FCPPredictor:
-    folder = model_of(experiment, place, report=report)
-    return FCPPredictor(load_model(folder, device=place.device), store=place.store)
+def _cards(results: Sequence[Result]) -> list[Mapping[str, Any]]:
+    return [result.report["protocol"] for result in results if result.report is not None]
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A model that a figure looks at, and the episodes it looks at."""
+
+    experiment: Experiment
+    test: FoldTest
+    episodes: tuple[EpisodeSpec, ...]
+    folder: Path
+    place: Workplace
+
+    @property
+    def predictor(self) -> FCPPredictor:
+        model = load_model(self.folder, device=self.place.device)
+        return FCPPredictor(model, store=self.place.store)
+
+    @property
+    def card(self) -> dict[str, Any]:
+        return asdict(self.test.card(self.episodes, self.folder))
+
+    @property
+    def minutes(self) -> str:
+        minutes = training_minutes(self.folder)
+        return "–" if minutes is None else f"{minutes:.0f}"
+
+
+def _subjects(wanted: Sequence[Experiment], place: Workplace, report: Report) -> Iterator[_Subject]:
+    for experiment in wanted:
+        test = open_test(experiment, place)
+        episodes = test.draw(1, min(_LOOKS, place.episodes))
+        folder = model_of(experiment, place, report=report)
+        report(f"{experiment.name}: looking")
+        yield _Subject(experiment, test, episodes, folder, place)
 
 
 def _figure1(wanted: Sequence[Experiment], place: Workplace, report: Report) -> list[Path]:
     looks: dict[str, list[figure1.EpisodeLook]] = {}
-    for experiment in wanted:
-        data = open_benchmark(experiment.setting.benchmark, place.data_root)
-        episodes = draw_test_episodes(data, experiment.fold, 1, place)[:_LOOKS]
-        predictor = _predictor(experiment, place, report)
-        report(f"{experiment.name}: looking at {len(episodes)} episodes")
-        looks.setdefault(experiment.row, []).extend(figure1.look(predictor, data, episodes))
-    files = [place.out / name for name in ("fig1a.png", "fig1b.png", "fig1.csv")]
+    cards, lines = [], []
+    for subject in _subjects(wanted, place, report):
+        row = subject.experiment.row
+        found = figure1.look(subject.predictor, subject.test.data, subject.episodes)
+        looks.setdefault(row, []).extend(found)
+        cards.append(subject.card)
+        mass = _percent(figure1.mean_mass(found))
+        even = 100 * fmean(one.foreground for one in found)
+        fold = str(subject.experiment.fold)
+        lines.append((fold, row, *mass, f"{even:.1f}", subject.minutes))
+    gap = _percent(figure1.mass_difference(looks["FCP"], looks["VRP-SAM"]), sign="+")
+    table = Table(
+        "Figure 1: share of attention on the query's foreground, %",
+        ("fold", "model", "mass", "95 %", "even attention", "training minutes"),
+        (*lines, ("all", "FCP − VRP-SAM", *gap, "–", "–")),
+        (_PICTURES_NOTE, protocol_note(cards)),
+    )
+    files = [place.out / name for name in ("fig1a.png", "fig1b.png")]
     figure1.plot_mass(looks, files[0])
     figure1.plot_iou(looks["FCP"], files[1])
-    write_csv(files[2], looks["FCP"])
-    masses = {row: vars(figure1.mean_mass(of_row)) for row, of_row in looks.items()}
-    difference = vars(figure1.mass_difference(looks["FCP"], looks["VRP-SAM"]))
-    summary = {"mass": masses, "FCP - VRP-SAM": difference}
-    return [*files, _write_json(place.out / "fig1.json", summary)]
+    for row, of_row in looks.items():
+        files.append(place.out / f"fig1-{row.lower()}.csv")
+        write_csv(files[-1], of_row)
+    return [*files, _write_text(place.out / "fig1.md", table)]
 
 
 def _figure2(wanted: Sequence[Experiment], place: Workplace, report: Report) -> list[Path]:
-    folds = {}
-    for experiment in wanted:
-        data = open_benchmark(experiment.setting.benchmark, place.data_root)
-        model = load_model(model_of(experiment, place, report=report), device=place.device)
-        report(f"fold {experiment.fold}: features of all listed pictures")
-        lists = val_lists(data, experiment.fold)
-        folds[f"fold {experiment.fold}"] = figure2.feature_statistics(model, data, lists)
+    folds, cards, lines = {}, [], []
+    for subject in _subjects(wanted, place, report):
+        name = f"fold {subject.experiment.fold}"
+        model, test = subject.predictor.model, subject.test
+        folds[name] = figure2.feature_statistics(model, test.data, test.lists)
+        cards.append(subject.card)
+        for one in folds[name]:
+            both = [
+                f"{v.value:.3f} ({v.low:.3f} … {v.high:.3f})" for v in (one.within, one.between)
+            ]
+            lines.append((name, one.feature, str(one.objects), *both))
+    header = ("fold", "feature", "objects", "2a: within a picture", "2b: across pictures")
+    notes = ("All listed pictures, no episodes; 95 % intervals in brackets.", protocol_note(cards))
+    table = Table("Figure 2: differences of mean cosine similarity", header, tuple(lines), notes)
     files = [place.out / "fig2.png", place.out / "fig2.csv"]
     figure2.plot_features(folds, files[0])
     figure2.write_statistics(folds, files[1])
-    return files
+    return [*files, _write_text(place.out / "fig2.md", table)]
 
 
 def _figure4(wanted: Sequence[Experiment], place: Workplace, report: Report) -> list[Path]:
-    files = []
-    for experiment in wanted:
-        data = open_benchmark(experiment.setting.benchmark, place.data_root)
-        episodes = draw_test_episodes(data, experiment.fold, 1, place)[:_LOOKS]
-        predictor = _predictor(experiment, place, report)
-        report(f"fold {experiment.fold}: {len(episodes)} episodes")
-        rows = figure4.show_spread(predictor, data, episodes, rows=_SHOWN)
-        files.append(place.out / f"fig4-fold{experiment.fold}.png")
+    files, cards, lines = [], [], []
+    for subject in _subjects(wanted, place, report):
+        fold, data = subject.experiment.fold, subject.test.data
+        count = min(_SHOWN, len(subject.episodes))
+        rows = figure4.show_spread(subject.predictor, data, subject.episodes, rows=count)
+        files.append(place.out / f"fig4-fold{fold}.png")
         figure4.plot_rows(rows, files[-1])
-    return files
+        cards.append(subject.card)
+        for row in rows:
+            shown = [f"{tile.title} {tile.caption}" for tile in row.tiles if tile.caption]
+            lines.append((str(fold), row.title.replace("\n", ", "), "; ".join(shown)))
+    notes = ("Rows stand at evenly spaced ranks of the prediction's IoU.", protocol_note(cards))
+    table = Table("Figure 4: what is shown", ("fold", "row", "IoU, %"), tuple(lines), notes)
+    return [*files, _write_text(place.out / "fig4.md", table)]
 
 
 def _figure5(wanted: Sequence[Experiment], place: Workplace, report: Report) -> list[Path]:
     steps = {row: T for T, row in FIG5_ROWS.items()}
     results = collect(wanted, place, report=report)
     reports = [(steps[r.experiment.row], r.report) for r in results if r.report is not None]
+    if not reports:
+        raise FcpError(f"fig5: {results[0].missing}")
     points = figure5.sweep(reports)
+    table = steps_table(results)
+    table = replace(table, notes=(*table.notes, protocol_note(_cards(results))))
     files = [place.out / "fig5.png", place.out / "fig5.csv"]
     figure5.plot_sweep({"FCP": points}, files[0])
     write_csv(files[1], points)
-    return files
+    return [*files, _write_text(place.out / "fig5.md", table)]
 
 
-def _write_json(path: Path, values: object) -> Path:
-    write_atomically(path, json.dumps(values, indent=1).encode() + b"\n")
+def _percent(interval: Interval, sign: str = "") -> tuple[str, str]:
+    value, low, high = (100 * bound for bound in vars(interval).values())
+    return f"{value:{sign}.1f}", f"{low:{sign}.1f} … {high:{sign}.1f}"
+
+
+def _write_text(path: Path, table: Table) -> Path:
+    write_atomically(path, table.markdown().encode())
     return path

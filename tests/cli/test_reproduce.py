@@ -1,0 +1,56 @@
+"""`fcp reproduce` from the command line: files are named, every failure is one line."""
+
+import pytest
+from typer.testing import CliRunner
+
+from fcp.cli import train
+from fcp.cli.main import app
+
+
+@pytest.fixture
+def run(mini_voc, toy_recipes, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "find_recipe", lambda _: toy_recipes / "tiny-frozen.yaml")
+
+    def run(*more, root=mini_voc):
+        fixed = ["--data-root", root, "--out", tmp_path / "out", "--episodes", 5]
+        arguments = ["reproduce", *more, *fixed, "--device", "cpu"]
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+def test_a_table_is_made_and_its_files_are_named(run, tmp_path):
+    done = run("table3", "optim.iterations=1", "--fold", "2")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[-2:] == [str(tmp_path / "out" / name) for name in ("table3.md", "table3.csv")]
+    assert "pascal5i-tiny-fcp-fold2-seed0: training" in lines
+    again = run("table3", "optim.iterations=1", "--fold", "2")
+    assert again.stdout.splitlines() == lines[-2:]
+    other = run("table3", "optim.iterations=2", "--fold", "2")
+    assert other.exit_code == 1
+    assert "was made with another recipe.optim.iterations; choose another --out" in other.stderr
+    assert other.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "root", "message"),
+    [
+        (("table1", "--fold", "two"), None, "--fold: expected numbers such as 1,3, got 'two'"),
+        (("table1", "--fold", "4"), None, "table1 is made of folds 0, 1, 2, 3, got 4"),
+        (("fig5", "--fold", "0"), None, "fig5 is made of folds 1, 3, got 0"),
+        (("table1",), "nowhere", "nowhere"),
+        (("table1", "model.tokens=3"), None, "tokens"),
+        (("table1", "--scale", "paper"), None, "pascal5i-resnet50-sam-vit-h.yaml"),
+    ],
+)
+def test_wrong_wishes_are_one_line(run, more, root, message):
+    done = run(*more, **({} if root is None else {"root": root}))
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_unknown_target_is_a_usage_error(run):
+    assert run("table5").exit_code == 2
+    assert run("table1", "--scale", "huge").exit_code == 2

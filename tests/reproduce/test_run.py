@@ -1,0 +1,185 @@
+"""Experiments whole on small data: what is there is not done again, nothing is mixed."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from fcp.checkpoint import load_model
+from fcp.engine import train_head as head_stage
+from fcp.engine.train_segmenter import WEIGHTS
+from fcp.errors import FcpError
+from fcp.reproduce import run as module
+from fcp.reproduce.plan import SCALES, Experiment
+from fcp.reproduce.run import Workplace, collect, promptable_stage, training_minutes
+from fcp.reproduce.tables import table1
+
+SETTING = SCALES["tiny"].settings[0]
+FCP = Experiment(SETTING, "FCP", fold=1, seed=0, shots=(1, 5))
+VRP = replace(FCP, row="VRP-SAM")
+NAME = "pascal5i-tiny-fcp-fold1-seed0"
+
+
+def quiet(_):
+    """Take the place of a report."""
+
+
+def fail(*_, **__):
+    raise AssertionError("was run though all is there")
+
+
+@pytest.fixture(scope="module")
+def made(mini_voc, toy_recipes, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    place = Workplace(mini_voc, out, toy_recipes, episodes=6)
+    return place, collect([VRP, FCP], place, report=quiet)
+
+
+@pytest.fixture
+def place(made, tmp_path):
+    """A copy to spoil."""
+    shutil.copytree(made[0].out, tmp_path / "out")
+    return replace(made[0], out=tmp_path / "out")
+
+
+def test_results_have_scores_counts_minutes_and_card(made):
+    _, results = made
+    asked = [("VRP-SAM", 1), ("VRP-SAM", 5), ("FCP", 1), ("FCP", 5)]
+    assert [(r.experiment.row, r.shots) for r in results] == asked
+    vrp, fcp = results[0], results[2]
+    assert fcp.counts.ids == vrp.counts.ids
+    assert fcp.report["miou"] == fcp.counts.scores("mask").miou
+    assert fcp.report["miou_interval"][0] <= fcp.report["miou_interval"][1]
+    assert fcp.report["protocol"]["training_lists"] == "filtered, fold 1"
+    assert fcp.minutes > 0
+    assert fcp.encoders == vrp.encoders
+    assert (
+        fcp.report["protocol"]["checkpoint_sha256"] != vrp.report["protocol"]["checkpoint_sha256"]
+    )
+
+
+def test_a_shot_count_that_the_data_cannot_give_is_missing_with_its_reason(made):
+    _, results = made
+    missing = results[3]
+    assert (missing.report, missing.counts) == (None, None)
+    table = table1(results)
+    assert any("fold 1, 5-shot: class " in note and "5 supports" in note for note in table.notes)
+    assert "--drop-small-classes" not in table.markdown()
+    cells = next(row for row in table.rows if row[1:3] == ("FCP", "5"))
+    assert set(cells[3:]) == {"–"}
+
+
+def test_what_is_done_is_not_done_again_even_without_models(made, place, monkeypatch):
+    shutil.rmtree(place.out / "runs")
+    shutil.rmtree(place.out / "features")
+    monkeypatch.setattr(module, "train", fail)
+    monkeypatch.setattr(module, "evaluate_runs", fail)
+    again = collect([VRP, FCP], replace(place, data_root=place.out), report=quiet)
+    assert table1(again) == table1(made[1])
+
+
+def test_a_kill_between_training_and_evaluation_goes_on(made, place, monkeypatch):
+    shutil.rmtree(place.out / "results")
+    monkeypatch.setattr(module, "train", fail)
+    again = collect([FCP], place, report=quiet)
+    assert again[0].report["miou"] == made[1][2].report["miou"]
+    assert again[0].minutes == made[1][2].minutes
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(made, place, monkeypatch):
+    shutil.rmtree(place.out / "results")
+    (place.out / "runs" / NAME / "config.json").unlink()
+    resumed = []
+    monkeypatch.setattr(head_stage, "fit", lambda *_, resume, **__: resumed.append(resume) or None)
+    collect([FCP], place, report=quiet)
+    assert resumed == [True]
+
+
+def test_other_settings_are_refused(place):
+    other = replace(place, settings=("model.head.tokens=4",))
+    with pytest.raises(FcpError, match=rf"{NAME}-1shot.json: .* another recipe.model.head.tokens;"):
+        collect([FCP], other, report=quiet)
+    shutil.rmtree(place.out / "results")  # the model alone is not taken for another's either
+    with pytest.raises(FcpError, match=rf"{NAME}: was made with another recipe.model.head.tokens;"):
+        collect([FCP], other, report=quiet)
+
+
+def test_where_weights_lie_is_no_setting(place, monkeypatch):
+    monkeypatch.setattr(module, "train", fail)
+    moved = replace(place, settings=("backbone_weights=elsewhere",))
+    assert collect([FCP], moved, report=quiet)[0].report is not None
+
+
+def test_another_number_of_episodes_is_refused(place):
+    with pytest.raises(FcpError, match="has 6 episodes, not 7; choose another --out"):
+        collect([FCP], replace(place, episodes=7), report=quiet)
+
+
+@pytest.mark.parametrize("what", ["frozen encoders", "episodes"])
+def test_rows_that_do_not_compare_are_refused(place, what):
+    file = place.out / "results" / f"{NAME}-1shot.json"
+    content = json.loads(file.read_text())
+    if what == "episodes":
+        content["report"]["protocol"]["episode_sha256"] = "0" * 64
+    else:
+        content["encoders"][1] = "0" * 64
+    file.write_text(json.dumps(content))
+    with pytest.raises(FcpError, match=rf"{NAME}-1shot.json: has other {what} than .*vrp-sam"):
+        collect([VRP, FCP], place, report=quiet)
+
+
+def test_unreadable_data_are_an_error_and_no_missing_result(made, tmp_path):
+    shutil.copytree(made[0].data_root, tmp_path / "data")
+    (tmp_path / "data/VOC2012/SegmentationClassAug/val_06_0.png").write_bytes(b"no picture")
+    place = replace(made[0], data_root=tmp_path / "data", out=tmp_path / "out")
+    with pytest.raises(FcpError, match="val_06_0"):
+        collect([FCP], place, report=quiet)
+    assert not (tmp_path / "out/results" / f"{NAME}-1shot.json").exists()
+
+
+def test_minutes_are_those_of_all_sittings(tmp_path):
+    assert training_minutes(tmp_path) is None
+    (tmp_path / "log.csv").write_text("step,seconds_per_step\n20,3.0\n25,12.0\n45,6.0\n")
+    assert training_minutes(tmp_path) == (20 * 3 + 5 * 12 + 20 * 6) / 60
+
+
+def test_a_promptable_stage_is_found_given_first_then_in_out(mini_voc, toy_recipes, tmp_path):
+    given, out = tmp_path / "given", tmp_path / "out"
+    place = Workplace(mini_voc, out, toy_recipes, promptable=given)
+    for parent, name in ((given, "02"), (out, "02"), (out, "13")):
+        folder = parent / f"tiny-promptable-{name}"
+        folder.mkdir(parents=True)
+        (folder / WEIGHTS).touch()
+    assert promptable_stage(2, place, report=quiet) == given / "tiny-promptable-02"
+    assert promptable_stage(1, place, report=quiet) == out / "tiny-promptable-13"
+
+
+def test_a_missing_promptable_stage_is_trained_without_both_folds(
+    mini_voc, toy_recipes, tmp_path, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr(
+        module, "train", lambda file, **rest: calls.append((file.name, rest["overrides"]))
+    )
+    place = Workplace(mini_voc, tmp_path, toy_recipes, settings=("backbone_weights=here", "seed=4"))
+    promptable_stage(3, place, report=quiet)
+    assert calls == [("tiny-segmenter.yaml", ("backbone_weights=here", "exclude_folds=[1, 3]"))]
+
+
+def test_the_models_hold_the_promptable_stage(made, mini_voc, tmp_path):
+    """A recipe with a segmenter_folder takes its weights from the stage of the fold."""
+    from safetensors.torch import save_file
+
+    place, _ = made
+    segmenter = load_model(place.out / "runs" / NAME).segmenter
+    changed = {name: t.contiguous() * 0.5 for name, t in segmenter.state_dict().items()}
+    (tmp_path / "tiny-promptable-13").mkdir()
+    save_file(changed, tmp_path / "tiny-promptable-13" / WEIGHTS)
+    other = replace(
+        place, out=tmp_path, promptable=tmp_path, settings=("segmenter_folder=anything",)
+    )
+    collect([replace(FCP, shots=(1,))], other, report=quiet)
+    found = load_model(tmp_path / "runs" / NAME).segmenter.state_dict()
+    name = next(name for name, t in changed.items() if t.ndim == 4)
+    assert found[name].equal(changed[name])

@@ -1,0 +1,193 @@
+"""Tables of hand-made results against numbers that are added up here, plainly."""
+
+import csv
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeId, Run
+from fcp.reproduce.plan import FIG5_ROWS, SCALES, TABLE2_ROWS, TABLE4_ROWS, Experiment
+from fcp.reproduce.run import Result
+from fcp.reproduce.tables import steps_table, table1, table2, table3, table4
+
+TINY = SCALES["tiny"].settings[0]
+PAPER = SCALES["paper"].settings[0]
+NAMES = ("cat", "dog")
+KINDS = ("mask", "original", "conventional", "attention")
+
+
+def result(row="FCP", fold=1, seed=0, *, shots=1, hit=60, setting=TINY, minutes=2.0):
+    """Eight episodes of 100 true pixels: about ``hit`` found, and half as many false."""
+    generator = np.random.default_rng([fold, seed, hit])
+    ids = tuple(EpisodeId(Run(fold, 0), f"{fold}{i}", f"q{i}", NAMES[i % 2]) for i in range(8))
+    counts = {}
+    for place, kind in enumerate(KINDS):
+        tp = hit - 5 * place + generator.integers(0, 8, 8)
+        counts[kind] = np.stack([tp, tp // 2, 100 - tp, 900 - tp // 2], axis=1)
+    experiment = Experiment(setting, row, fold, seed, (1, 5))
+    return Result(experiment, shots, {}, EpisodeCounts(ids, counts), None, minutes)
+
+
+def missing(row, fold, *, setting=TINY):
+    experiment = Experiment(setting, row, fold, 0, (1, 5))
+    return Result(experiment, 5, None, None, "class 'cow' has 3 pictures", None)
+
+
+def naive_miou(results, kind="mask"):
+    """Percent: pool by class, mean over classes, then over results."""
+    mious = []
+    for one in results:
+        ious = []
+        for name in NAMES:
+            rows = [
+                c
+                for i, c in zip(one.counts.ids, one.counts.counts[kind], strict=True)
+                if i.class_name == name
+            ]
+            tp, fp, fn, _ = (sum(int(row[k]) for row in rows) for k in range(4))
+            ious.append(tp / (tp + fp + fn))
+        mious.append(sum(ious) / len(ious))
+    return 100 * sum(mious) / len(mious)
+
+
+def cells(table, *start):
+    """Return the row that starts like this, by the header's names."""
+    (row,) = [row for row in table.rows if row[: len(start)] == start]
+    assert len(row) == len(table.header)
+    return dict(zip(table.header, row, strict=True))
+
+
+def bounds(text):
+    return [float(number) for number in re.findall(r"[-+]?\d+\.\d", text)]
+
+
+def test_table1_has_folds_mean_interval_minutes_and_the_paper_beside():
+    ours = [result(fold=fold, setting=PAPER) for fold in range(4)]
+    table = table1(ours)
+    row = cells(table, "pascal5i-resnet50", "FCP", "1")
+    for fold, one in enumerate(ours):
+        assert row[f"fold {fold}"] == f"{naive_miou([one]):.1f}"
+    mean = naive_miou(ours)
+    assert row["mean"] == f"{mean:.1f}"
+    low, high = bounds(row["95 %"])
+    assert low < mean < high
+    assert row["training minutes"] == "8"
+    assert row["paper, same folds"] == "73.2"
+    assert row["ours − paper"] == f"{mean - 73.2:+.1f}"
+
+
+def test_several_seeds_stand_in_brackets():
+    ours = [result(fold=1, seed=seed, hit=hit) for seed, hit in ((0, 50), (1, 70))]
+    each = [naive_miou([one]) for one in ours]
+    row = cells(table1(ours), "pascal5i-tiny", "FCP", "1")
+    assert row["fold 1"] == f"{sum(each) / 2:.1f} ({each[0]:.1f}, {each[1]:.1f})"
+    assert row["mean"] == f"{sum(each) / 2:.1f}"
+    assert row["training minutes"] == "4"
+
+
+@pytest.mark.parametrize(("ours", "sign"), [(80, "+"), (40, "-")])
+def test_a_difference_is_paired_and_has_its_sign(ours, sign):
+    fcp = [result("FCP", fold, hit=ours) for fold in (1, 3)]
+    vrp = [result("VRP-SAM", fold, hit=60) for fold in (1, 3)]
+    row = cells(table1([*vrp, *fcp]), "pascal5i-tiny", "FCP − VRP-SAM", "1")
+    assert row["mean"] == f"{naive_miou(fcp) - naive_miou(vrp):+.1f}"
+    assert all(f"{bound:+.1f}"[0] == sign for bound in bounds(row["95 %"]))
+    theirs = (77.4 + 68.8) / 2 - (77.3 + 65.8) / 2
+    assert row["paper, same folds"] == f"{theirs:+.1f}"
+    assert row["ours − paper"] == f"{naive_miou(fcp) - naive_miou(vrp) - theirs:+.1f}"
+
+
+def test_a_model_does_not_differ_from_itself():
+    same = [result("VRP-SAM"), result("FCP")]
+    row = cells(table1(same), "pascal5i-tiny", "FCP − VRP-SAM", "1")
+    assert (row["mean"], row["95 %"]) == ("+0.0", "+0.0 … +0.0")
+
+
+def test_a_missing_fold_is_left_out_of_means_and_told():
+    fcp = [result("FCP", 1, shots=5), missing("FCP", 0)]
+    vrp = [result("VRP-SAM", 1, shots=5, hit=50), missing("VRP-SAM", 0)]
+    table = table1([*vrp, *fcp])
+    row = cells(table, "pascal5i-tiny", "FCP", "5")
+    assert (row["fold 0"], row["fold 1"]) == ("–", f"{naive_miou(fcp[:1]):.1f}")
+    assert (row["mean"], row["paper, same folds"]) == (row["fold 1"], "78.8")
+    gap = cells(table, "pascal5i-tiny", "FCP − VRP-SAM", "5")
+    assert gap["fold 0"] == "–"
+    assert gap["mean"] == f"{naive_miou(fcp[:1]) - naive_miou(vrp[:1]):+.1f}"
+    assert gap["paper, same folds"] == "–"  # of VRP-SAM the paper has no 5-shot folds
+    notes = [note for note in table.notes if "'cow'" in note]
+    assert notes == ["pascal5i-tiny, fold 0, 5-shot: class 'cow' has 3 pictures."]
+
+
+def test_a_difference_takes_the_folds_that_both_have():
+    fcp = [result("FCP", fold, shots=5, hit=80) for fold in (0, 1)]
+    vrp = [missing("VRP-SAM", 0), result("VRP-SAM", 1, shots=5)]
+    row = cells(table1([*vrp, *fcp]), "pascal5i-tiny", "FCP − VRP-SAM", "5")
+    assert row["mean"] == row["fold 1"] == f"{naive_miou(fcp[1:]) - naive_miou(vrp[1:]):+.1f}"
+
+
+def test_a_training_that_was_not_timed_leaves_minutes_open():
+    ours = [result(fold=1), result(fold=3, minutes=None)]
+    assert cells(table1(ours), "pascal5i-tiny", "FCP", "1")["training minutes"] == "–"
+
+
+@pytest.mark.parametrize(
+    ("make", "rows", "paper"),
+    [
+        (table2, TABLE2_ROWS, {"b:": ("66.2", "-7.0"), "f:": ("73.2", "+0.0")}),
+        (table4, TABLE4_ROWS, {"prompt + guide + ortho": ("73.2", "+0.0")}),
+        (steps_table, tuple(FIG5_ROWS.values()), {}),
+    ],
+)
+def test_ablations_stand_against_fcp(make, rows, paper):
+    results = [result(row, fold, hit=40 + 5 * i) for i, row in enumerate(rows) for fold in (1, 3)]
+    table = make(results)
+    assert len(table.rows) == len(rows)
+    whole = naive_miou([one for one in results if one.experiment.row == "FCP"])
+    for row, line in zip(rows, table.rows, strict=True):
+        mean = naive_miou([one for one in results if one.experiment.row == row])
+        named = dict(zip(table.header, line, strict=True))
+        assert (named["mean"], named["training minutes"]) == (f"{mean:.1f}", "4")
+        if row == "FCP":
+            assert named["against FCP (95 %)"] == "–"
+        else:
+            value, low, high = bounds(named["against FCP (95 %)"])
+            assert value == pytest.approx(mean - whole, abs=0.051)
+            assert low <= value <= high
+    for start, (value, gap) in paper.items():
+        (line,) = [line for line in table.rows if line[0].startswith(start)]
+        assert line[-2:] == (value, gap)
+
+
+def test_table3_has_both_masks_and_what_attention_gains():
+    ours = [result(fold=fold) for fold in (0, 1)]
+    table = table3(ours)
+    for kind, published in (("conventional", 32.4), ("attention", 60.9)):
+        row = cells(table, kind)
+        mean = naive_miou(ours, kind)
+        assert row["mIoU"] == f"{mean:.1f}"
+        assert row["mIoU − paper"] == f"{mean - published:+.1f}"
+        low, high = bounds(row["mIoU 95 %"])
+        assert low < mean < high
+    gain = naive_miou(ours, "attention") - naive_miou(ours, "conventional")
+    assert table.notes[0].startswith(f"Attention − conventional: {gain:+.1f} mIoU (")
+    assert "paper +28.5" in table.notes[0]
+    assert "Training minutes: 4." in table.notes
+    found = [one.counts.counts["attention"][of_class::2, 0] for one in ours for of_class in (0, 1)]
+    recall = sum(int(tp.sum()) / 4 for tp in found) / 4  # each class: 4 episodes of 100 px
+    assert cells(table, "attention")["recall"] == f"{recall:.1f}"
+
+
+def test_markdown_and_csv_hold_the_same_cells(tmp_path):
+    table = table1([result("VRP-SAM"), result("FCP")])
+    table = replace(table, notes=("a note",))
+    table.write(tmp_path, "t")
+    read = list(csv.reader(io.StringIO((tmp_path / "t.csv").read_text("utf-8"))))
+    assert read == [list(row) for row in (table.header, *table.rows)]
+    markdown = (tmp_path / "t.md").read_text("utf-8")
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert [line.strip("| ").split(" | ") for line in (lines[0], *lines[2:])] == read
+    assert markdown.startswith("# Table 1")
+    assert markdown.endswith("a note\n")

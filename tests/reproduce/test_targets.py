@@ -1,0 +1,90 @@
+"""Each table and figure from nothing to its files, on small data."""
+
+import csv
+
+import pytest
+
+from fcp.errors import FcpError
+from fcp.reproduce.plan import SCALES
+from fcp.reproduce.run import Workplace
+from fcp.reproduce.targets import protocol_note, reproduce
+
+
+@pytest.fixture(scope="module")
+def place(mini_voc, toy_recipes, tmp_path_factory):
+    """One place for all targets, since they share their trainings."""
+    return Workplace(mini_voc, tmp_path_factory.mktemp("out"), toy_recipes, episodes=6)
+
+
+def make(target, place, folds=(1,)):
+    return reproduce(target, SCALES["tiny"], place, report=lambda _: None, folds=folds)
+
+
+@pytest.mark.parametrize(
+    ("target", "rows"), [("table1", 5), ("table2", 7), ("table3", 2), ("table4", 4)]
+)
+def test_tables_are_written_with_their_protocol(place, target, rows):
+    markdown, table = make(target, place)
+    assert (markdown.name, table.name) == (f"{target}.md", f"{target}.csv")
+    assert len(list(csv.reader(table.open(encoding="utf-8")))) == 1 + rows
+    text = markdown.read_text("utf-8")
+    assert "## Protocol" in text
+    assert "minutes" in text
+    assert "95 %" in text
+    assert "- fold 1, 1-shot: training filtered, fold 1; episodes sha256 " in text
+
+
+@pytest.mark.parametrize(
+    ("target", "names"),
+    [
+        ("fig1", {"fig1a.png", "fig1b.png", "fig1-fcp.csv", "fig1-vrp-sam.csv"}),
+        ("fig2", {"fig2.png", "fig2.csv"}),
+        ("fig4", {"fig4-fold1.png"}),
+        ("fig5", {"fig5.png", "fig5.csv"}),
+    ],
+)
+def test_figures_are_drawn_with_their_numbers_and_protocol(place, assert_drawn, target, names):
+    files = make(target, place)
+    assert {file.name for file in files} == names | {f"{target}.md"}
+    for file in files:
+        if file.suffix == ".png":
+            assert_drawn(file)
+        elif file.suffix == ".csv":
+            assert len(file.read_text("utf-8").splitlines()) > 1
+    text = (place.out / f"{target}.md").read_text("utf-8")
+    assert "- data set: PASCAL-5i" in text
+    assert "training filtered, fold 1" in text
+
+
+def test_folds_may_come_one_by_one_and_end_in_one_table(place):
+    make("fig5", place, (3,))
+    make("fig5", place, None)
+    header = (place.out / "fig5.md").read_text("utf-8").splitlines()[2]
+    assert "| fold 1 | fold 3 |" in header
+
+
+def test_the_protocol_names_what_differs():
+    facts = {"training_lists": "filtered, fold 1", "data_set": "PASCAL-5i", "fold": 1}
+    one = {**facts, "shots": 1, "episode_sha256": "a" * 64, "checkpoint_sha256": "x"}
+    five = {**facts, "shots": 5, "episode_sha256": "b" * 64, "checkpoint_sha256": "y"}
+    lines = protocol_note([one, five, one]).splitlines()
+    assert lines.count("- data set: PASCAL-5i") == 1
+    assert [line for line in lines if "checkpoint" in line] == [
+        "- checkpoint sha256: x",
+        "- checkpoint sha256: y",
+    ]
+    assert [line[:16] for line in lines[-2:]] == ["- fold 1, 1-shot", "- fold 1, 5-shot"]
+
+
+@pytest.mark.parametrize("target", ["table1", "fig1", "fig5"])
+def test_missing_data_are_named(place, tmp_path, target):
+    empty = Workplace(tmp_path / "nowhere", tmp_path / "out", place.recipes)
+    with pytest.raises(FcpError, match="nowhere"):
+        make(target, empty)
+
+
+def test_a_wrong_fold_is_refused_before_anything_is_written(place, tmp_path):
+    other = Workplace(place.data_root, tmp_path / "out", place.recipes)
+    with pytest.raises(FcpError, match="table2 is made of folds 1, 3, got 0"):
+        make("table2", other, (0,))
+    assert not (tmp_path / "out").exists()
