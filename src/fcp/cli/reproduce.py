@@ -13,29 +13,39 @@ from fcp.errors import FcpError
 TargetName = Literal["table1", "table2", "table3", "table4", "fig1", "fig2", "fig4", "fig5"]
 
 
+TargetArgument = Annotated[TargetName, typer.Argument(help="Which table or figure.")]
+SettingsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Settings for every recipe, such as where weights lie.", metavar="KEY=VALUE"
+    ),
+]
+OutOption = Annotated[
+    Path, typer.Option(help="Where runs, results and the table go.", metavar="DIR")
+]
+ScaleOption = Annotated[
+    Literal["tiny", "paper"], typer.Option(help="tiny runs on a CPU; paper needs a GPU.")
+]
+FoldsOption = Annotated[
+    str | None, typer.Option(help="Only these folds of it.", metavar="FOLD[,FOLD…]")
+]
+PromptableOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of tiny-promptable-02 and -13; otherwise they are trained.", metavar="DIR"
+    ),
+]
+
+
 def reproduce(
     *,
-    target: Annotated[TargetName, typer.Argument(help="Which table or figure.")],
+    target: TargetArgument,
     data_root: DataRootOption,
-    out: Annotated[Path, typer.Option(help="Where runs, results and the table go.", metavar="DIR")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Settings for every recipe, such as where weights lie.", metavar="KEY=VALUE"
-        ),
-    ] = None,
-    scale: Annotated[
-        Literal["tiny", "paper"], typer.Option(help="tiny runs on a CPU; paper needs a GPU.")
-    ] = "tiny",
-    fold: Annotated[
-        str | None, typer.Option(help="Only these folds of it.", metavar="FOLD[,FOLD…]")
-    ] = None,
-    promptable: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of tiny-promptable-02 and -13; otherwise they are trained.", metavar="DIR"
-        ),
-    ] = None,
+    out: OutOption,
+    settings: SettingsArgument = None,
+    scale: ScaleOption = "tiny",
+    fold: FoldsOption = None,
+    promptable: PromptableOption = None,
     episodes: Annotated[int, typer.Option(min=1, help="Of each evaluation.")] = 1000,
     feature_cache_gib: FeatureCacheSizeOption = 20.0,
     device: DeviceOption = "auto",
