@@ -12,16 +12,11 @@ from fcp.errors import FcpError
 
 TargetName = Literal["table1", "table2", "table3", "table4", "fig1", "fig2", "fig4", "fig5"]
 
-
-TargetArgument = Annotated[TargetName, typer.Argument(help="Which table or figure.")]
 SettingsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         help="Settings for every recipe, such as where weights lie.", metavar="KEY=VALUE"
     ),
-]
-OutOption = Annotated[
-    Path, typer.Option(help="Where runs, results and the table go.", metavar="DIR")
 ]
 ScaleOption = Annotated[
     Literal["tiny", "paper"], typer.Option(help="tiny runs on a CPU; paper needs a GPU.")
@@ -39,9 +34,9 @@ PromptableOption = Annotated[
 
 def reproduce(
     *,
-    target: TargetArgument,
+    target: Annotated[TargetName, typer.Argument(help="Which table or figure.")],
     data_root: DataRootOption,
-    out: OutOption,
+    out: Annotated[Path, typer.Option(help="Where runs, results, table go.", metavar="DIR")],
     settings: SettingsArgument = None,
     scale: ScaleOption = "tiny",
     fold: FoldsOption = None,
