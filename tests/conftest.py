@@ -97,10 +97,13 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def toy_recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of small recipes under the names that `fcp reproduce --scale tiny` asks."""
+    """Return small recipes and promptable stages, as `fcp reproduce --scale tiny` has them."""
     import torch
     import yaml
+    from safetensors.torch import save_file
     from transformers import MobileNetV2Config, MobileNetV2Model
+
+    from fcp.encoders.tiny import TinySegmenter
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("recipes")
@@ -111,6 +114,7 @@ def toy_recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     head = {
         "stage": "head",
         **weights,
+        "segmenter_folder": "named by the fold",
         "model": {
             "image_size": 64,
             "head": {"width": 16, "tokens": 3},
@@ -122,4 +126,8 @@ def toy_recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     promptable = {"stage": "segmenter", **weights, "options": segmenter, "masks": 2, "optim": optim}
     for name, values in (("tiny-frozen", head), ("tiny-segmenter", promptable)):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    stage = {name: t.contiguous() for name, t in TinySegmenter(**segmenter).state_dict().items()}
+    for excluded in ("02", "13"):
+        (folder / f"tiny-promptable-{excluded}").mkdir()
+        save_file(stage, folder / f"tiny-promptable-{excluded}" / "segmenter.safetensors")
     return folder

@@ -12,8 +12,8 @@ def run(mini_voc, toy_recipes, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "find_recipe", lambda _: toy_recipes / "tiny-frozen.yaml")
 
     def run(*more, root=mini_voc):
-        fixed = ["--data-root", root, "--out", tmp_path / "out", "--episodes", 5]
-        arguments = ["reproduce", *more, *fixed, "--device", "cpu"]
+        fixed = ["--data-root", root, "--out", tmp_path / "out", "--promptable", toy_recipes]
+        arguments = ["reproduce", *more, *fixed, "--episodes", 5, "--device", "cpu"]
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
     return run

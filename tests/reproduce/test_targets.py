@@ -1,29 +1,41 @@
 """Each table and figure from nothing to its files, on small data."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 
 from fcp.errors import FcpError
+from fcp.reproduce import targets
 from fcp.reproduce.plan import SCALES
-from fcp.reproduce.run import Workplace
+from fcp.reproduce.run import Workplace, collect
 from fcp.reproduce.targets import protocol_note, reproduce
 
 
 @pytest.fixture(scope="module")
 def place(mini_voc, toy_recipes, tmp_path_factory):
     """One place for all targets, since they share their trainings."""
-    return Workplace(mini_voc, tmp_path_factory.mktemp("out"), toy_recipes, episodes=6)
+    out = tmp_path_factory.mktemp("out")
+    return Workplace(mini_voc, out, toy_recipes, promptable=toy_recipes, episodes=6)
 
 
 def make(target, place, folds=(1,)):
     return reproduce(target, SCALES["tiny"], place, report=lambda _: None, folds=folds)
 
 
+def alike(wanted, place, *, report):
+    """Take the first FCP's result for every row."""
+    fcp = next(experiment for experiment in wanted if experiment.row == "FCP")
+    (found,) = collect([fcp], place, report=report)
+    return [replace(found, experiment=experiment) for experiment in wanted]
+
+
 @pytest.mark.parametrize(
     ("target", "rows"), [("table1", 5), ("table2", 7), ("table3", 2), ("table4", 4)]
 )
-def test_tables_are_written_with_their_protocol(place, target, rows):
+def test_tables_are_written_with_their_protocol(place, monkeypatch, target, rows):
+    if target in ("table2", "table4"):  # one training serves all rows: the tests need not wait
+        monkeypatch.setattr(targets, "collect", alike)
     markdown, table = make(target, place)
     assert (markdown.name, table.name) == (f"{target}.md", f"{target}.csv")
     assert len(list(csv.reader(table.open(encoding="utf-8")))) == 1 + rows
@@ -43,12 +55,12 @@ def test_tables_are_written_with_their_protocol(place, target, rows):
         ("fig5", {"fig5.png", "fig5.csv"}),
     ],
 )
-def test_figures_are_drawn_with_their_numbers_and_protocol(place, assert_drawn, target, names):
+def test_figures_are_drawn_with_their_numbers_and_protocol(place, target, names):
     files = make(target, place)
     assert {file.name for file in files} == names | {f"{target}.md"}
     for file in files:
         if file.suffix == ".png":
-            assert_drawn(file)
+            assert file.read_bytes().startswith(b"\x89PNG")
         elif file.suffix == ".csv":
             assert len(file.read_text("utf-8").splitlines()) > 1
     text = (place.out / f"{target}.md").read_text("utf-8")
@@ -57,10 +69,9 @@ def test_figures_are_drawn_with_their_numbers_and_protocol(place, assert_drawn, 
 
 
 def test_folds_may_come_one_by_one_and_end_in_one_table(place):
-    make("fig5", place, (3,))
-    make("fig5", place, None)
-    header = (place.out / "fig5.md").read_text("utf-8").splitlines()[2]
-    assert "| fold 1 | fold 3 |" in header
+    make("table3", place, (2,))
+    make("table3", place, (1, 2))
+    assert "Mean of folds 1, 2;" in (place.out / "table3.md").read_text("utf-8")
 
 
 def test_the_protocol_names_what_differs():
