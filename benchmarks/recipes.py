@@ -20,8 +20,13 @@ from pathlib import Path
 from typing import Any
 
 RECIPES = Path(str(files("fcp") / "recipes"))
-HEADER = (
-    "| recipe | trainable | frozen | batch | seconds a step | peak memory |\n|---|---|---|---|---|---|"
+HEADER = """| recipe | trainable | frozen | batch | seconds a step | peak memory |
+|---|---|---|---|---|---|"""
+
+# Of the dry run's report: parameters, peak memory (MiB), seconds.
+_NUMBERS = re.compile(
+    r"([\d,]+) trainable and ([\d,]+) frozen.*peak memory ([\d,.]+) MiB.* ([\d.]+) s each",
+    re.DOTALL,
 )
 
 # What lies in each hub id's config.json, where it differs from the defaults of transformers. A file
@@ -100,13 +105,12 @@ def row(name: str, settings: Sequence[str] = ()) -> str:
 
 def one_random_step(name: str) -> list[str]:
     """Return the settings that replace weights of the hub by random ones of the same sizes."""
-    from fcp.engine.recipe import HeadRecipe, load_recipe
+    from fcp.config import load_yaml
 
-    recipe = load_recipe(RECIPES / f"{name}.yaml")
-    assert isinstance(recipe, HeadRecipe)
+    model = load_yaml(RECIPES / f"{name}.yaml")["model"]
     settings = ["optim.epochs=null", "optim.iterations=1", "optim.batch=1"]
     for part in ("backbone", "segmenter"):
-        weights = getattr(recipe.model, part).weights
+        weights = model[part]["weights"]
         settings.append(f"model.{part}.weights=null")
         if ARCHITECTURES[weights] is not None:
             settings.append(f"model.{part}.options.config={json.dumps(ARCHITECTURES[weights])}")
@@ -115,15 +119,11 @@ def one_random_step(name: str) -> list[str]:
 
 def summary(name: str, text: str) -> str:
     """Turn the dry run's report of one step of batch 1 into a line of the table."""
-    counts = re.search(r"([\d,]+) trainable and ([\d,]+) frozen", text)
-    peak = re.search(r"peak memory ([\d,.]+) MiB", text)
-    seconds = re.search(r"([\d.]+) s each", text)
-    assert counts and peak and seconds, text
-    trainable, frozen = (int(count.replace(",", "")) / 1e6 for count in counts.groups())
-    gib = float(peak.group(1).replace(",", "")) / 1024
+    numbers = [float(number.replace(",", "")) for number in _NUMBERS.findall(text)[0]]
+    trainable, frozen, peak, seconds = numbers
     return (
-        f"| {name} | {trainable:.2f} M | {frozen:.1f} M | 1 | {float(seconds.group(1)):.0f} | "
-        f"{gib:.1f} GiB |"
+        f"| {name} | {trainable / 1e6:.2f} M | {frozen / 1e6:.1f} M | 1 | {seconds:.0f} | "
+        f"{peak / 1024:.1f} GiB |"
     )
 
 
