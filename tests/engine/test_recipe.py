@@ -69,6 +69,12 @@ def test_a_recipe_trains_as_the_paper_does(name):
     assert (recipe.train_backbone, recipe.model.image_size) == (False, 512)
 
 
+@pytest.mark.parametrize("name", [name for name in PAPER if name.startswith("pascal5i")])
+def test_both_benchmarks_train_the_same_model(name):
+    coco = load_recipe(RECIPES / f"{name.replace('pascal5i', 'coco20i')}.yaml")
+    assert coco.model == load_recipe(RECIPES / f"{name}.yaml").model
+
+
 def test_the_recipes_that_the_papers_scale_asks_for_are_there():
     assert {setting.recipe for setting in SCALES["paper"].settings} <= set(PAPER)
 
