@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -16,6 +17,7 @@ from fcp.data.folds import novel_classes
 from fcp.data.pascal import PascalVOC
 from fcp.encoders.mobilenet import build_mobilenet_v2
 from fcp.encoders.tiny import paint_boxes
+from fcp.engine.recipe import load_recipe
 from fcp.evaluation.evaluate import Example, Picture
 from fcp.head import FCPHead
 from fcp.structures import Decoded, Embedding
@@ -154,3 +156,89 @@ def test_training_free_maps_find_a_thing_in_its_own_picture(mini_voc, load):
         torch.testing.assert_close(lowest - highest, torch.full((8, 8), float(np.ptp(cuts))))
         if kind != "conventional":  # its masked stage is not the query's where weights are random
             assert lowest[inside == 1].mean() > lowest[inside == 0].mean()
+
+
+def test_each_recipe_of_a_real_segmenter_has_sizes_for_random_weights(load):
+    benchmark = load("recipes")
+    names = [p.stem for p in benchmark.RECIPES.glob("*.yaml") if not p.stem.startswith("tiny")]
+    assert len(names) == 12
+    for name in names:
+        recipe = load_recipe(
+            benchmark.RECIPES / f"{name}.yaml", tuple(benchmark.one_random_step(name))
+        )
+        assert (recipe.model.backbone.weights, recipe.model.segmenter.weights) == (None, None)
+        assert recipe.optim.steps(samples_per_epoch=1) == 1
+        has_config = [
+            "config" in recipe.model.backbone.options,
+            "config" in recipe.model.segmenter.options,
+        ]
+        assert has_config == [recipe.model.backbone.name == "auto", True]
+
+
+TOY_SAM = {
+    "vision_config": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "window_size": 2,
+        "global_attn_indexes": [1],
+        "mlp_dim": 48,
+    },
+    "prompt_encoder_config": {"image_size": 64},
+}
+TOY_HIERA = {
+    "vision_config": {
+        "backbone_config": {
+            "model_type": "sam2_hiera_det_model",
+            "hidden_size": 8,
+            "image_size": [64, 64],
+            "blocks_per_stage": [1, 1, 2, 1],
+            "embed_dim_per_stage": [8, 16, 32, 64],
+            "num_attention_heads_per_stage": [1, 1, 2, 2],
+            "window_size_per_stage": [4, 4, 4, 2],
+            "global_attention_blocks": [3],
+            "window_positional_embedding_background_size": [4, 4],
+        },
+        "backbone_channel_list": [64, 32, 16, 8],
+        "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+    },
+    "prompt_encoder_config": {"image_size": 64, "patch_size": 16},
+}
+TOY_DINO = {
+    "model_type": "dinov2",
+    "hidden_size": 16,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pascal5i-vgg16-sam-vit-b", "coco20i-resnet50-sam2", "coco20i-dinov2-sam-vit-h"],
+)
+def test_a_recipe_runs_a_step_at_toy_size(name, monkeypatch, load):
+    benchmark = load("recipes")
+    toys = {
+        **dict.fromkeys(benchmark.ARCHITECTURES, None),
+        "facebook/dinov2-base": TOY_DINO,
+        "facebook/sam-vit-base": TOY_SAM,
+        "facebook/sam-vit-huge": TOY_SAM,
+        "facebook/sam2.1-hiera-large": TOY_HIERA,
+    }
+    monkeypatch.setattr(benchmark, "ARCHITECTURES", toys)
+    line = benchmark.row(name, ["model.image_size=64"])
+    assert re.fullmatch(rf"\| {name} \| [\d.]+ M \| [\d.]+ M \| 1 \| \d+ \| [\d.]+ GiB \|", line)
+    trainable = float(line.split(" | ")[1].removesuffix(" M"))
+    assert 1 < trainable < 5  # the head at its true width, and nothing of the encoders
+
+
+def test_a_recipes_line_is_the_dry_runs_report(load):
+    text = (
+        "1,234,567 trainable and 641,090,608 frozen parameters, 2.5 MiB\n"
+        "peak memory 5,120.0 MiB of one process on cpu\n1 steps, 93.56 s each, 0:01:34 in all"
+    )
+    expected = "| x | 1.23 M | 641.1 M | 1 | 94 | 5.0 GiB |"
+    assert load("recipes").summary("x", text) == expected

@@ -1,6 +1,7 @@
 """The loop: it learns, resumes as if never stopped, freezes what is frozen, halts on nonsense."""
 
 import errno
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -276,3 +277,8 @@ def test_a_resumed_run_remembers_the_best_score(tmp_path):
     worse = Holdout(every=4, score=lambda: 0.8, save=lambda: kept.append("second"))
     _run(Toy(), tmp_path, optim=optim, resume=True, holdout=worse)
     assert kept == ["first"]
+
+
+def test_without_warmup_the_rate_starts_at_its_peak():
+    rates = [warmup_cosine(step, 0, 20) for step in range(21)]
+    assert rates == pytest.approx([(1 + math.cos(math.pi * step / 20)) / 2 for step in range(21)])

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fcp.config import HeadConfig
+from fcp.data.benchmarks import BENCHMARKS
 from fcp.engine.recipe import (
     HeadRecipe,
     OptimConfig,
@@ -16,6 +18,7 @@ from fcp.engine.recipe import (
     refuse_other_recipe,
 )
 from fcp.errors import FcpError
+from fcp.reproduce.plan import SCALES
 
 RECIPES = Path(str(files("fcp") / "recipes"))
 
@@ -24,6 +27,56 @@ RECIPES = Path(str(files("fcp") / "recipes"))
 def test_every_packaged_recipe_loads(name):
     recipe = load_recipe(RECIPES / name)
     assert isinstance(recipe, SegmenterRecipe | HeadRecipe)
+
+
+BACKBONES = {"resnet50": "resnet50", "vgg16": "vgg16_bn", "dinov2": "auto"}
+SEGMENTERS = {
+    "sam-vit-h": ("sam", "facebook/sam-vit-huge"),
+    "sam-vit-b": ("sam", "facebook/sam-vit-base"),
+    "sam2": ("sam2", "facebook/sam2.1-hiera-large"),
+}
+PAPER = sorted(path.stem for path in RECIPES.glob("*5i-*.yaml")) + sorted(
+    path.stem for path in RECIPES.glob("*20i-*.yaml")
+)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_recipes_name_says_what_is_in_it(name):
+    recipe = load_recipe(RECIPES / f"{name}.yaml")
+    benchmark, backbone, segmenter = name.split("-", 2)
+    assert recipe.benchmark == benchmark
+    assert benchmark in BENCHMARKS
+    assert recipe.model.backbone.name == BACKBONES[backbone]
+    assert (recipe.model.segmenter.name, recipe.model.segmenter.weights) == SEGMENTERS[segmenter]
+    assert recipe.fold == 0  # a number is of one fold: none sees all classes unasked
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_recipe_trains_as_the_paper_does(name):
+    recipe = load_recipe(RECIPES / f"{name}.yaml")
+    pascal = name.startswith("pascal5i")
+    assert recipe.optim == OptimConfig(
+        batch=8,
+        epochs=100 if pascal else 50,
+        learning_rate=2e-4 if pascal else 1e-4,
+        weight_decay=1e-6,
+        warmup=0,
+        clip=None,
+        checkpoint_every=500,
+    )
+    assert recipe.model.head == HeadConfig()
+    assert (recipe.draw, recipe.views, recipe.unfiltered) == ("query", "whole", False)
+    assert (recipe.train_backbone, recipe.model.image_size) == (False, 512)
+
+
+@pytest.mark.parametrize("name", [name for name in PAPER if name.startswith("pascal5i")])
+def test_both_benchmarks_train_the_same_model(name):
+    coco = load_recipe(RECIPES / f"{name.replace('pascal5i', 'coco20i')}.yaml")
+    assert coco.model == load_recipe(RECIPES / f"{name}.yaml").model
+
+
+def test_the_recipes_that_the_papers_scale_asks_for_are_there():
+    assert {setting.recipe for setting in SCALES["paper"].settings} <= set(PAPER)
 
 
 def test_overrides_win():
@@ -44,6 +97,8 @@ def test_overrides_win():
         ("optim.epochs=3", "exactly one of them"),
         ("optim.iterations=null", "exactly one of them"),
         ("optim.precision=fp8", "precision"),
+        ("optim.warmup=-1", "warmup: expected at least 0"),
+        ("optim.clip=0", "clip: expected more than 0"),
         ("optim.warm=3", "unknown setting 'warm'"),
         ("model.head.tokens=many", "tokens"),
     ],

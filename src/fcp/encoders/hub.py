@@ -1,4 +1,4 @@
-"""Models of transformers: from the hub, a folder, or random from a configuration. Never a gap."""
+"""Models of transformers, and weight files: from the hub, a folder, or random. Never a gap."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
@@ -20,6 +21,7 @@ ModelT = TypeVar("ModelT", bound=PreTrainedModel)
 ConfigT = TypeVar("ConfigT", bound=PreTrainedConfig)
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_WEIGHT_FILE = "model.safetensors"  # as timm and transformers name it
 _FILE_SUFFIXES = {".pth", ".pt", ".bin", ".safetensors"}
 _LOADING_ERRORS = (
     OSError,
@@ -66,6 +68,31 @@ def load_model(
         )
     checked: ModelT = model
     return checked
+
+
+def find_weight_file(weights: str) -> Path:
+    """Find a file of named weights that is no model of transformers, such as timm's.
+
+    Args:
+        weights: the file, a folder with ``model.safetensors``, or the hub id of such a folder.
+
+    Returns:
+        The file on this machine, fetched into the hub's cache where it must be.
+
+    Raises:
+        FcpError: nothing there, or no connection.
+    """
+    source = Path(_source(weights))
+    if source.is_file():
+        return source
+    if source.is_dir():
+        if not (source / _WEIGHT_FILE).is_file():
+            raise FcpError(f"{weights}: has no {_WEIGHT_FILE}; give the weight file itself")
+        return source / _WEIGHT_FILE
+    try:
+        return Path(hf_hub_download(weights, _WEIGHT_FILE))
+    except _LOADING_ERRORS as error:
+        raise FcpError(_explain(weights, error)) from error
 
 
 def load_config(weights: str) -> PreTrainedConfig:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
+from fcp.encoders.hub import find_weight_file
 from fcp.encoders.pixels import Normalise, mask_like
 from fcp.encoders.weights import load_strictly, read_state_dict
 from fcp.errors import FcpError
@@ -94,10 +95,15 @@ class DilatedResNet(Backbone):
 
 
 def build_resnet50(weights: str | None, *, stem: str = "3conv") -> DilatedResNet:
-    """Build ResNet-50; ``weights`` is a torchvision, PSPNet-style or own state-dict file.
+    """Build ResNet-50.
+
+    Args:
+        weights: a torchvision, PSPNet-style, timm or own state-dict file, or a folder or hub id
+            with one, such as ``timm/resnet50.tv_in1k`` (torchvision's, stem "7x7").
+        stem: see ``DilatedResNet``.
 
     Raises:
-        FcpError: an unknown stem, or a file that is missing or does not fit.
+        FcpError: an unknown stem, or weights that are missing or do not fit.
     """
     return _build((3, 4, 6, 3), weights, stem)
 
@@ -112,7 +118,7 @@ def _build(blocks: tuple[int, int, int, int], weights: str | None, stem: str) ->
         raise FcpError(f"stem: expected one of {', '.join(_STEMS)}, got {stem!r}")
     backbone = DilatedResNet(blocks, stem=stem)
     if weights is not None:
-        state = _own_names(read_state_dict(weights), stem, weights)
+        state = _own_names(read_state_dict(find_weight_file(weights)), stem, weights)
         load_strictly(backbone, state, weights)
     return backbone
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
+from fcp.encoders.hub import find_weight_file
 from fcp.encoders.pixels import Normalise, grid_of, mask_like, to_grid
 from fcp.encoders.weights import load_strictly, read_state_dict
 from fcp.structures import BackboneFeatures
@@ -21,6 +22,8 @@ from fcp.structures import BackboneFeatures
 # Widths of each stage's convolutions; (inputs, outputs) follow from their order.
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _STARTS = (0, 7, 14, 24, 34)  # index of each stage's first layer in torchvision's ``features``
+
+_CLASSIFIERS = ("classifier", "pre_logits", "head")  # torchvision's, and timm's two parts
 
 
 class VGG16(Backbone):
@@ -51,14 +54,18 @@ class VGG16(Backbone):
 
 
 def build_vgg16_bn(weights: str | None) -> VGG16:
-    """Build VGG-16-BN; ``weights`` is a file with torchvision's or own names.
+    """Build VGG-16-BN.
+
+    Args:
+        weights: a file with torchvision's, timm's or own names, or a folder or hub id with one,
+            such as ``timm/vgg16_bn.tv_in1k``.
 
     Raises:
-        FcpError: the file is missing or does not fit.
+        FcpError: weights that are missing or do not fit.
     """
     backbone = VGG16()
     if weights is not None:
-        load_strictly(backbone, _own_names(read_state_dict(weights)), weights)
+        load_strictly(backbone, _own_names(read_state_dict(find_weight_file(weights))), weights)
     return backbone
 
 
@@ -71,7 +78,7 @@ def _own_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if part == "features" and index.isdecimal():
             stage = bisect_right(_STARTS, int(index)) - 1
             renamed[f"layer{stage}.{int(index) - _STARTS[stage]}.{field}"] = tensor
-        elif part != "classifier":
+        elif part not in _CLASSIFIERS:
             renamed[name] = tensor
     return renamed
 

@@ -157,7 +157,8 @@ class Trainer:
         means = self.accelerator.reduce(torch.stack(list(sums.values())), reduction="mean")
         found = dict(zip(sums, means.tolist(), strict=True))
         _check_finite(found, number)
-        self.accelerator.clip_grad_norm_(self.parameters, self.optim.clip)
+        if self.optim.clip is not None:
+            self.accelerator.clip_grad_norm_(self.parameters, self.optim.clip)
         factor = warmup_cosine(number, self.optim.warmup, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor

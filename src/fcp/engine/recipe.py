@@ -25,8 +25,8 @@ class OptimConfig:
         learning_rate: peak rate of freshly initialised layers.
         pretrained_scale: factor on it for layers that start from ImageNet weights.
         weight_decay: decoupled, on matrices and kernels only.
-        warmup: steps from 0 to the peak.
-        clip: largest gradient norm.
+        warmup: steps from 0 to the peak; 0 for none.
+        clip: largest gradient norm; None for no clipping.
         precision: "bf16" runs the forward pass under autocast.
         checkpoint_every: steps between resumable checkpoints.
         log_every: steps between log lines (each the mean over the steps since the last).
@@ -40,7 +40,7 @@ class OptimConfig:
     pretrained_scale: float = 0.1
     weight_decay: float = 1e-2
     warmup: int = 100
-    clip: float = 1.0
+    clip: float | None = 1.0
     precision: Literal["no", "bf16"] = "no"
     checkpoint_every: int = 200
     log_every: int = 20
@@ -60,6 +60,10 @@ class OptimConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise FcpError(f"{name}: expected at least 1, got {value}")
+        if self.warmup < 0:
+            raise FcpError(f"warmup: expected at least 0, got {self.warmup}")
+        if self.clip is not None and self.clip <= 0:
+            raise FcpError(f"clip: expected more than 0, or null for none, got {self.clip}")
 
     def steps(self, samples_per_epoch: int) -> int:
         """Return the optimiser steps of the whole run."""

@@ -1,0 +1,131 @@
+"""What does a step of each recipe cost? True sizes, random weights, random pictures.
+
+One training step of batch 1 through the engine (`fcp train --dry-run`), each recipe in a process of
+its own, so that the peak of memory is its own.
+
+    OMP_NUM_THREADS=1 python benchmarks/recipes.py [RECIPE …] [--set optim.precision=bf16]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+RECIPES = Path(str(files("fcp") / "recipes"))
+HEADER = """| recipe | trainable | frozen | batch | seconds a step | peak memory |
+|---|---|---|---|---|---|"""
+
+# Of the dry run's report: parameters, peak memory (MiB), seconds.
+_NUMBERS = re.compile(
+    r"([\d,]+) trainable and ([\d,]+) frozen.*peak memory ([\d,.]+) MiB.* ([\d.]+) s each",
+    re.DOTALL,
+)
+
+# What lies in each hub id's config.json, where it differs from the defaults of transformers. A file
+# of weights alone has none.
+ARCHITECTURES: Mapping[str, dict[str, Any] | None] = {
+    "timm/resnet50.tv_in1k": None,
+    "timm/vgg16_bn.tv_in1k": None,
+    "facebook/dinov2-base": {"model_type": "dinov2", "image_size": 518, "patch_size": 14},
+    "facebook/sam-vit-base": {},
+    "facebook/sam-vit-huge": {
+        "vision_config": {
+            "hidden_size": 1280,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 16,
+            "global_attn_indexes": [7, 15, 23, 31],
+            "mlp_dim": 5120,
+        }
+    },
+    "facebook/sam2.1-hiera-large": {
+        "vision_config": {
+            "backbone_config": {
+                "model_type": "sam2_hiera_det_model",
+                "hidden_size": 144,
+                "num_attention_heads": 2,
+                "blocks_per_stage": [2, 6, 36, 4],
+                "embed_dim_per_stage": [144, 288, 576, 1152],
+                "num_attention_heads_per_stage": [2, 4, 8, 16],
+                "window_size_per_stage": [8, 4, 16, 8],
+                "global_attention_blocks": [23, 33, 43],
+            },
+            "backbone_channel_list": [1152, 576, 288, 144],
+        }
+    },
+}
+
+
+def main() -> None:
+    """Measure the recipes one after the other and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="RECIPE", help="default: all but tiny's")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    if len(arguments.names) == 1:
+        print(row(arguments.names[0], arguments.set), flush=True)
+        return
+    names = arguments.names or sorted(
+        path.stem for path in RECIPES.glob("*.yaml") if not path.stem.startswith("tiny")
+    )
+    print(HEADER, flush=True)
+    settings = [word for setting in arguments.set for word in ("--set", setting)]
+    for name in names:
+        code = subprocess.call([sys.executable, __file__, name, *settings])  # noqa: S603  (itself)
+        if code:
+            print(f"| {name} | failed with exit code {code} |", flush=True)
+
+
+def row(name: str, settings: Sequence[str] = ()) -> str:
+    """Run one step of a shipped recipe and return its line of the table.
+
+    Args:
+        name: of the recipe.
+        settings: ``key=value``, applied last.
+    """
+    from fcp.engine.dry_run import dry_run
+
+    lines: list[str] = []
+    with tempfile.TemporaryDirectory() as no_data:
+        dry_run(
+            RECIPES / f"{name}.yaml",
+            overrides=(*one_random_step(name), *settings),
+            data_root=Path(no_data),
+            report=lines.append,
+        )
+    return summary(name, "\n".join(lines))
+
+
+def one_random_step(name: str) -> list[str]:
+    """Return the settings that replace weights of the hub by random ones of the same sizes."""
+    from fcp.config import load_yaml
+
+    model = load_yaml(RECIPES / f"{name}.yaml")["model"]
+    settings = ["optim.epochs=null", "optim.iterations=1", "optim.batch=1"]
+    for part in ("backbone", "segmenter"):
+        weights = model[part]["weights"]
+        settings.append(f"model.{part}.weights=null")
+        if ARCHITECTURES[weights] is not None:
+            settings.append(f"model.{part}.options.config={json.dumps(ARCHITECTURES[weights])}")
+    return settings
+
+
+def summary(name: str, text: str) -> str:
+    """Turn the dry run's report of one step of batch 1 into a line of the table."""
+    numbers = [float(number.replace(",", "")) for number in _NUMBERS.findall(text)[0]]
+    trainable, frozen, peak, seconds = numbers
+    return (
+        f"| {name} | {trainable / 1e6:.2f} M | {frozen / 1e6:.1f} M | 1 | {seconds:.0f} | "
+        f"{peak / 1024:.1f} GiB |"
+    )
+
+
+if __name__ == "__main__":
+    main()
