@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import fcp
+from fcp.cli.train import find_recipe
 from fcp.encoders import BACKBONES, SEGMENTERS
 from fcp.engine.recipe import load_recipe
 
@@ -68,11 +69,14 @@ def test_package_imports_only_what_it_declares() -> None:
                 assert owners & declared, f"{path.name} imports {name}"
 
 
-def test_recipe_in_the_readme_is_valid(tmp_path: Path) -> None:
-    (tmp_path / "sam.yaml").write_text(re.search(r"```yaml\n(.*?)```", README, re.DOTALL)[1])
-    recipe = load_recipe(tmp_path / "sam.yaml")
-    assert recipe.model.segmenter.name in SEGMENTERS
-    assert recipe.model.backbone.name in BACKBONES
+def test_trainings_in_the_readme_are_valid() -> None:
+    commands = re.findall(r"^fcp train (.*?) --", README, re.MULTILINE)
+    assert commands
+    for command in commands:
+        name, *settings = command.split()
+        recipe = load_recipe(find_recipe(name), tuple(settings))
+        assert recipe.model.segmenter.name in SEGMENTERS
+        assert recipe.model.backbone.name in BACKBONES
 
 
 def test_python_in_the_readme_names_what_exists() -> None:
