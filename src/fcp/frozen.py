@@ -234,6 +234,16 @@ class FrozenEncoders:
         return seen.picture.image()[None].to(device_of(self._model))
 
 
+def open_encoders(model: FCP, store: FeatureCache | None) -> LiveEncoders | FrozenEncoders:
+    """Return a model's encoders as they are, or with a store beside them.
+
+    With a store this reads all of their weights, for the keys: once is enough for a model.
+    """
+    return (
+        LiveEncoders(model) if store is None else FrozenEncoders(model, FeatureIndex(model, store))
+    )
+
+
 def device_of(model: FCP) -> torch.device:
     """Return where a model's weights are."""
     return next(model.parameters()).device

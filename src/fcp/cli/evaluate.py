@@ -310,10 +310,11 @@ def _load_predictor(
     device: str, store: FeatureCache | None, fusion: Fusion, model: str
 ) -> FCPPredictor:
     from fcp.evaluation.predictor import FCPPredictor
+    from fcp.frozen import open_encoders
     from fcp.segmenter import FewShotSegmenter
 
-    segmenter = FewShotSegmenter.from_pretrained(model, device=device)
-    return FCPPredictor(segmenter.model, store=store, fusion=fusion)
+    loaded = FewShotSegmenter.from_pretrained(model, device=device).model
+    return FCPPredictor(loaded, encoders=open_encoders(loaded, store), fusion=fusion)
 
 
 def _of_fold(model: str, fold: int | None) -> str:

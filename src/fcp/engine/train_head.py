@@ -33,7 +33,7 @@ from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.predictor import FCPPredictor
-from fcp.frozen import FeatureIndex, FrozenEncoders
+from fcp.frozen import FeatureIndex, FrozenEncoders, open_encoders
 from fcp.losses.criterion import Criterion
 from fcp.model import FCP
 
@@ -157,11 +157,11 @@ def make_holdout(
         return None
     lists = drop_small_classes(holdout_lists(data, recipe.fold), 1)
     episodes = sample_episodes(lists, shots=1, episodes=recipe.holdout_episodes, seed=recipe.seed)
-    size = recipe.model.image_size
+    size, encoders = recipe.model.image_size, open_encoders(model, store)
 
     def score() -> float:
         # A predictor of its own each time: it keeps what the head made of the features.
-        predictor = FCPPredictor(model, store=store)
+        predictor = FCPPredictor(model, encoders=encoders)
         return evaluate(predictor, data, episodes, image_size=size).square.miou
 
     def save() -> None:

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from fcp.config import Fusion
 from fcp.data.dataset import Example, Picture
-from fcp.encoders.cache import FeatureCache
 from fcp.evaluation.evaluate import MASK
-from fcp.frozen import FeatureIndex, FrozenEncoders, LiveEncoders
+from fcp.frozen import FrozenEncoders, LiveEncoders
 from fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding, Output, QueryFeatures, SupportSet
 
@@ -35,7 +34,8 @@ class FCPPredictor:
     Args:
         model: the model, on the device where it shall run.
         cache_bytes: memory allowed for what is kept, in bytes.
-        store: on disk, for features that outlive the run; None for none.
+        encoders: of the model, such as ``open_encoders`` gives with a store on disk; None for its
+            own.
         fusion: of the shots; the paper's, unless a card says another. The model is set to it.
     """
 
@@ -44,16 +44,12 @@ class FCPPredictor:
         model: FCP,
         *,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
-        store: FeatureCache | None = None,
+        encoders: LiveEncoders | FrozenEncoders | None = None,
         fusion: Fusion = "mean",
     ) -> None:
         self.model = model.eval()
         self.model.fusion = fusion
-        self._encoders = (
-            LiveEncoders(model)
-            if store is None
-            else FrozenEncoders(model, FeatureIndex(model, store))
-        )
+        self._encoders = encoders or LiveEncoders(model)
         self._cache = _BoundedCache(cache_bytes)
 
     def __call__(self, supports: Sequence[Example], query: Picture) -> Mapping[str, Tensor]:

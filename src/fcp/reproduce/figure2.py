@@ -24,6 +24,7 @@ from fcp.data.dataset import FewShotDataset, Picture
 from fcp.data.lists import ClassLists
 from fcp.errors import FcpError
 from fcp.files import write_atomically
+from fcp.frozen import device_of
 from fcp.model import FCP
 from fcp.prototypes.prior import unit_cells
 from fcp.reproduce.bootstrap import Interval, bootstrap
@@ -90,7 +91,7 @@ def feature_statistics(
         for picture in listed:
             pictures.setdefault(picture, []).append(class_id)
     seen: dict[str, list[SeenObject]] = {}
-    device = next(model.parameters()).device
+    device = device_of(model)
     for done, (picture, class_ids) in enumerate(pictures.items(), start=1):
         image = Picture(data, picture, model.config.image_size).image()
         for name, maps in features_of(model, image[None].to(device)).items():

@@ -33,6 +33,7 @@ from fcp.evaluation.evaluate import evaluate_runs
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.evaluation.report import ProtocolCard, make_card, to_json
 from fcp.files import write_atomically
+from fcp.frozen import open_encoders
 from fcp.reproduce.plan import ROWS, Experiment
 
 EPISODE_SEED = 0
@@ -264,7 +265,7 @@ def _make(experiment: Experiment, shots: int, place: Workplace, report: Report) 
     report(f"{experiment.name}: {shots}-shot, {len(episodes)} episodes")
     model = load_model(folder, device=place.device)
     found = evaluate_runs(
-        FCPPredictor(model, store=place.store),
+        FCPPredictor(model, encoders=open_encoders(model, place.store)),
         test.data,
         {test.run: episodes},
         image_size=model.config.image_size,

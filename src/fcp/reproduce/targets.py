@@ -14,6 +14,7 @@ from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.files import write_atomically
+from fcp.frozen import open_encoders
 from fcp.reproduce import figure1, figure2, figure4, figure5
 from fcp.reproduce.bootstrap import Interval
 from fcp.reproduce.output import write_csv
@@ -117,7 +118,7 @@ class _Subject:
     @property
     def predictor(self) -> FCPPredictor:
         model = load_model(self.folder, device=self.place.device)
-        return FCPPredictor(model, store=self.place.store)
+        return FCPPredictor(model, encoders=open_encoders(model, self.place.store))
 
     @property
     def card(self) -> dict[str, Any]:
