@@ -3,7 +3,9 @@
 For each picture and novel class that covers at least 2,048 px, the tight box around the whole class
 mask is the prompt. IoU at the photo's own size, ignored pixels left out, pooled for each class
 (ΣI/ΣU) and averaged over the fold's classes; also the mean over the masks. Beside it: the filled
-box itself, which is the floor.
+box itself, which is the floor; and how far tokens alone steer the decoder, since tokens are all
+that the FCP head gives: the box's corners, means of the embedding over the true region
+(``reference``), and zeros, which say nothing.
 
     python benchmarks/box_prompt.py --model models/tiny-fold1 --fold 1 --data-root DIR
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,9 +25,11 @@ from fcp.checkpoint import CONFIG_FILE, load_model
 from fcp.data.lists import val_lists
 from fcp.data.pascal import IGNORE, PascalVOC
 from fcp.data.regions import tight_box
-from fcp.data.transforms import logits_to_size, to_square
+from fcp.data.transforms import logits_to_size, mask_to_square, to_square
 from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.tiny import TinySegmenter, load_tiny
+from fcp.engine.promptable import reference_tokens
+from fcp.engine.train_segmenter import WEIGHTS
 from fcp.evaluation.metrics import ScoreBoard, Scores, count_pixels
 
 
@@ -48,15 +53,25 @@ def score(
     segmenter: PromptableSegmenter, data: PascalVOC, fold: int, *, image_size: int
 ) -> dict[str, object]:
     """Score box prompts and filled boxes on a fold's novel classes."""
-    boards = {"box prompt": ScoreBoard(), "filled box": ScoreBoard()}
+    boards: dict[str, ScoreBoard] = defaultdict(ScoreBoard)
     for picture, class_id, labels in targets(data, fold):
         height, width = labels.shape
         box = tight_box(labels == class_id)
         embedding = segmenter.encode(to_square(data.image(picture), image_size)[None])
         fractions = torch.tensor([box]) / torch.tensor([width, height, width, height])
-        prompts = segmenter.embed_prompts(boxes=fractions)
-        logits = logits_to_size(segmenter.decode(embedding, *prompts).logits[0], (height, width))
-        masks = {"box prompt": logits > 0, "filled box": torch.tensor(filled(box, labels.shape))}
+        corners, painted = segmenter.embed_prompts(boxes=fractions)
+        region = mask_to_square(labels == class_id, image_size)[None]
+        prompts = {
+            "box prompt": (corners, painted),
+            "corners alone": (corners, None),
+            "reference": (reference_tokens(embedding.image, region), None),
+            "zeros": (torch.zeros_like(corners), None),
+        }
+        masks = {
+            name: logits_to_size(segmenter.decode(embedding, *given).logits[0], labels.shape) > 0
+            for name, given in prompts.items()
+        }
+        masks["filled box"] = torch.from_numpy(filled(box, labels.shape))
         valid = torch.from_numpy(labels != IGNORE)
         for name, mask in masks.items():
             counts = count_pixels(mask, torch.from_numpy(labels == class_id), valid)
@@ -84,7 +99,7 @@ def main() -> None:
         segmenter = load_model(arguments.model).segmenter
     else:
         segmenter = TinySegmenter().eval()
-        load_tiny(segmenter, arguments.model)
+        load_tiny(segmenter, arguments.model / WEIGHTS)
     result = score(segmenter, PascalVOC(arguments.data_root), arguments.fold, image_size=320)
     print(json.dumps(result, indent=2))
 
