@@ -54,3 +54,12 @@ def test_wrong_wishes_are_one_line(run, more, root, message):
 def test_an_unknown_target_is_a_usage_error(run):
     assert run("table5").exit_code == 2
     assert run("table1", "--scale", "huge").exit_code == 2
+
+
+def test_a_folder_of_promptable_stages_that_is_not_there_starts_no_training(mini_voc, tmp_path):
+    asked = ["reproduce", "table3", "--data-root", mini_voc, "--out", tmp_path / "out"]
+    asked += ["--promptable", tmp_path / "modles"]
+    done = CliRunner().invoke(app, [str(argument) for argument in asked])
+    assert done.exit_code == 2
+    assert "--promptable" in done.stderr
+    assert not (tmp_path / "out").exists()

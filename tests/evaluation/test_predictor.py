@@ -87,9 +87,12 @@ def test_maps_are_those_of_the_whole_model(model, data, shots, cache_bytes):
                     query_images=query.image()[None],
                 )
             )
+        shots_own = output.conventional_mask[0]
+        low, high = shots_own.amin((1, 2), keepdim=True), shots_own.amax((1, 2), keepdim=True)
         expected = {
             "mask": output.mask_logits[0].sigmoid(),
-            "conventional": output.conventional_mask[0].mean(0),
+            "conventional": shots_own.mean(0),
+            "conventional_minmax": ((shots_own - low) / (high - low)).mean(0),
             "attention": output.pseudo_mask[0],
         }
         assert set(maps) == set(expected)
@@ -104,7 +107,7 @@ def test_each_picture_is_encoded_once(model, data):
     supports = {(name, spec.class_id) for spec in episodes for name in spec.supports}
     queries = {spec.query for spec in episodes}
     assert model.backbone.calls == {"support": len(supports), "query": len(queries)}
-    assert set(result.pseudo_masks) == {"attention", "conventional"}
+    assert set(result.pseudo_masks) == {"attention", "conventional", "conventional_minmax"}
 
 
 def test_a_small_cache_still_serves_neighbours(model, data):
@@ -117,4 +120,5 @@ def test_a_single_step_has_no_attention_mask(data):
     head = HeadConfig(width=8, tokens=3, steps=1, heads=2)
     model = FCP(ModelConfig(head=head, image_size=SIZE), CountingBackbone(), PlainSegmenter())
     spec = sample_episodes(val_lists(data, 0), shots=1, episodes=1, seed=1)[0]
-    assert set(FCPPredictor(model)(*as_pictures(data, spec))) == {"mask", "conventional"}
+    maps = FCPPredictor(model)(*as_pictures(data, spec))
+    assert set(maps) == {"mask", "conventional", "conventional_minmax"}

@@ -107,7 +107,13 @@ def test_a_model_without_weights_is_named(tmp_path, shapes):
 
 @pytest.mark.parametrize(
     ("recipe", "said"),
-    [('{"fold": 3}', "filtered, fold 3"), ('{"fold": null}', "all classes"), (None, "unknown")],
+    [
+        ('{"fold": 3}', "filtered, fold 3 of pascal5i"),
+        ('{"fold": 3, "unfiltered": true}', "unfiltered, fold 3 of pascal5i"),
+        ('{"fold": 3, "benchmark": "coco20i"}', "filtered, fold 3 of coco20i"),
+        ('{"fold": null}', "all classes of pascal5i"),
+        (None, "unknown"),
+    ],
 )
 def test_the_card_says_what_the_model_was_trained_on(folder, shapes, recipe, said):
     if recipe is not None:

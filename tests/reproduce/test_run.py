@@ -52,7 +52,7 @@ def test_results_have_scores_counts_minutes_and_card(made):
     assert fcp.counts.ids == vrp.counts.ids
     assert fcp.report["miou"] == fcp.counts.scores("mask").miou
     assert fcp.report["miou_interval"][0] <= fcp.report["miou_interval"][1]
-    assert fcp.report["protocol"]["training_lists"] == "filtered, fold 1"
+    assert fcp.report["protocol"]["training_lists"] == "filtered, fold 1 of pascal5i"
     assert fcp.minutes > 0
     assert fcp.encoders == vrp.encoders
     assert (

@@ -27,7 +27,10 @@ FoldsOption = Annotated[
 PromptableOption = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of tiny-promptable-02 and -13; otherwise they are trained.", metavar="DIR"
+        help="Folder of tiny-promptable-02 and -13; otherwise they are trained.",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
     ),
 ]
 

@@ -40,6 +40,14 @@ class Truth:
     mask: np.ndarray
     ignored: np.ndarray
 
+    @cached_property
+    def square(self) -> tuple[Tensor, Tensor]:
+        """The class and the pixels that count, both (512, 512) bool, by nearest neighbour."""
+        return (
+            mask_to_square(self.mask, COMPARISON_SIZE) > 0,
+            mask_to_square(self.ignored, COMPARISON_SIZE) == 0,
+        )
+
 
 class Predictor(Protocol):
     """Anything that finds in a query what the supports show."""
@@ -194,8 +202,7 @@ def count_at_square(probabilities: Tensor, truth: Truth) -> Counts:
     """
     return count_pixels(
         logits_to_size(probabilities, (COMPARISON_SIZE, COMPARISON_SIZE)).cpu() >= THRESHOLD,
-        mask_to_square(truth.mask, COMPARISON_SIZE) > 0,
-        mask_to_square(truth.ignored, COMPARISON_SIZE) == 0,
+        *truth.square,
     )
 
 

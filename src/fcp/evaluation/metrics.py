@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-import torch
 from torch import Tensor
 
 
@@ -100,10 +99,13 @@ def count_pixels(prediction: Tensor, target: Tensor, valid: Tensor | None = None
         target: (H, W) bool.
         valid: (H, W) bool, pixels that count; None for all.
     """
-    codes = 2 * target.long() + prediction.long()  # (H, W): 0 tn, 1 fp, 2 fn, 3 tp
-    chosen = codes.reshape(-1) if valid is None else codes[valid]
-    tn, fp, fn, tp = torch.bincount(chosen, minlength=4).tolist()
-    return Counts(tp=tp, fp=fp, fn=fn, tn=tn)
+    if valid is not None:
+        prediction, target = prediction & valid, target & valid
+    pixels = target.numel() if valid is None else int(valid.count_nonzero())
+    tp = int((prediction & target).count_nonzero())
+    fp = int(prediction.count_nonzero()) - tp
+    fn = int(target.count_nonzero()) - tp
+    return Counts(tp=tp, fp=fp, fn=fn, tn=pixels - tp - fp - fn)
 
 
 class ScoreBoard:

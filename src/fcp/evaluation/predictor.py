@@ -15,11 +15,13 @@ from fcp.config import Fusion
 from fcp.data.dataset import Example, Picture
 from fcp.evaluation.evaluate import MASK
 from fcp.frozen import FrozenEncoders, LiveEncoders
+from fcp.layers.masked import min_max
 from fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding, Output, QueryFeatures, SupportSet
 
 ATTENTION = "attention"
 CONVENTIONAL = "conventional"
+STRETCHED = "conventional_minmax"
 DEFAULT_CACHE_BYTES = 1 << 30
 
 T = TypeVar("T")
@@ -29,7 +31,8 @@ class FCPPredictor:
     """Segments queries with an FCP model, keeping encoder outputs by picture id.
 
     A query's features are kept by picture, a support's by picture and class (its mask changes its
-    stage-4 map). The oldest are dropped when they exceed the memory allowed.
+    stage-4 map), and so is all that the head makes of a lone support. The oldest are dropped when
+    they exceed the memory allowed.
 
     Args:
         model: the model, on the device where it shall run.
@@ -61,12 +64,18 @@ class FCPPredictor:
         self, supports: Sequence[Example], query: Picture, *, with_maps: bool = False
     ) -> Output:
         """Return all that the model says of one query, B = 1; the attention maps when asked."""
-        support = self._prepare_support(supports)
+        support = self._support(supports)
         prepared = self._cache.get(("query", query.id), partial(self._prepare_query, query))
         return self.model.match(support, prepared, with_maps=with_maps)
 
     def _prepare_query(self, query: Picture) -> QueryFeatures:
         return self.model.prepare_query(*self._encoders.query(query))
+
+    def _support(self, supports: Sequence[Example]) -> SupportSet:
+        if len(supports) > 1:  # hardly ever the same ones again
+            return self._prepare_support(supports)
+        key = ("alone", supports[0].id, supports[0].class_id)
+        return self._cache.get(key, partial(self._prepare_support, supports))
 
     def _prepare_support(self, supports: Sequence[Example]) -> SupportSet:
         encoded = [
@@ -108,11 +117,15 @@ class _BoundedCache:
 def probability_maps(output: Output) -> dict[str, Tensor]:
     """Return an output's first ``"mask"`` and pseudo masks as probability maps (H', W').
 
-    Those of several shots are averaged. ``"attention"`` is missing where the model makes none.
+    Those of several shots are averaged. ``"attention"`` is missing where the model makes none. The
+    conventional mask is given as the head sees it, a cosine that some backbones never bring to
+    0.5, and once more stretched to 0 … 1 over the picture, as the attention maps are (Eq. 8).
     """
+    cosine = output.conventional_mask[0]  # (K, h, w)
     maps = {
         MASK: output.mask_logits[0].sigmoid(),
-        CONVENTIONAL: output.conventional_mask[0].mean(dim=0),
+        CONVENTIONAL: cosine.mean(dim=0),
+        STRETCHED: min_max(cosine.flatten(1)).view_as(cosine).mean(dim=0),
     }
     if output.attention_masks.shape[2] > 0:
         maps[ATTENTION] = output.attention_masks[0, :, -1].mean(dim=0)

@@ -38,7 +38,8 @@ class ProtocolCard:
         list_rule: which pictures are rows of the test.
         sampler: how the episodes were drawn from them.
         training_lists: how the model's training pictures were chosen, not the test's: "filtered,
-            fold 1", "all classes", or "unknown" where the model's folder has no recipe.
+            fold 1 of pascal5i", "all classes of pascal5i", or "unknown" where the model's folder
+            has no recipe.
         code_version: package version and hash of its source.
     """
 
@@ -116,8 +117,12 @@ def training_lists(model_folder: Path) -> str:
     file = model_folder / RECIPE_FILE
     if not file.exists():
         return "unknown"
-    fold = load_json(file).get("fold")
-    return "all classes" if fold is None else f"filtered, fold {fold}"
+    recipe = load_json(file)
+    fold, benchmark = recipe.get("fold"), recipe.get("benchmark", "pascal5i")
+    if fold is None:
+        return f"all classes of {benchmark}"
+    rule = "unfiltered" if recipe.get("unfiltered") else "filtered"
+    return f"{rule}, fold {fold} of {benchmark}"
 
 
 def to_json(
