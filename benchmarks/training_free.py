@@ -3,8 +3,8 @@
 Three maps of the untrained 1-shot task, on novel classes of PASCAL-5i's val: the conventional
 pseudo mask (Eq. 5), the cosine similarity to the example's mean foreground, and the contrast, that
 similarity less the one to the mean background (the mean over the backbone's levels, each
-standardised). Each is cut at the threshold that suits the fold best, so these are upper bounds;
-mIoU at 512×512 as in `fcp evaluate`.
+standardised by BSDS500's pictures, as in training). Each is cut at the threshold that suits the
+fold best, so these are upper bounds; mIoU at 512×512 as in `fcp evaluate`.
 
     python benchmarks/training_free.py --weights MOBILENET --fold 3 --data-root DIR
 """
@@ -22,11 +22,10 @@ import torch
 from torch import Tensor
 
 from fcp.data.episodes import sample_episodes
-from fcp.data.lists import train_lists, val_lists
+from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
 from fcp.encoders.mobilenet import MobileNetV2, build_mobilenet_v2
-from fcp.engine.episode_batches import EpisodeBatches
-from fcp.engine.train_head import mid_statistics
+from fcp.engine.train_head import standardise
 from fcp.evaluation.evaluate import MASK, THRESHOLD, Example, Picture, evaluate
 from fcp.layers.masked import mask_to_grid
 from fcp.prototypes.contrast import Contrast
@@ -85,19 +84,17 @@ class TrainingFree:
         return cells, self.contrast.means(units, inside)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse, score, print JSON: the best threshold of each kind, in percent."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", required=True, help="MobileNetV2, a folder or a hub id")
     parser.add_argument("--fold", type=int, required=True)
-    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path, required=True, help="VOC2012/ and BSDS500/")
     parser.add_argument("--episodes", type=int, default=1000)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     data = PascalVOC(arguments.data_root)
     backbone = build_mobilenet_v2(arguments.weights, layers=LAYERS, output_stride=16)
-    lists = train_lists(data, arguments.fold)
-    batches = EpisodeBatches(data, lists, batch=8, image_size=IMAGE_SIZE, seed=0)
-    backbone.set_statistics(*mid_statistics(backbone, batches))
+    standardise(backbone, IMAGE_SIZE, arguments.data_root)
     episodes = sample_episodes(
         val_lists(data, arguments.fold), shots=1, episodes=arguments.episodes, seed=0
     )

@@ -54,7 +54,7 @@ def test_the_heads_plain_version_agrees(shots, queries, monkeypatch, load):
 
 
 class BoxFiller:
-    """A promptable segmenter that answers a box with the filled box."""
+    """A promptable segmenter that answers a painted box with it, and tokens alone with nothing."""
 
     def encode(self, images):
         return Embedding(image=images)
@@ -63,7 +63,8 @@ class BoxFiller:
         return boxes[:, None], paint_boxes(boxes, 80)
 
     def decode(self, embedding, prompts, mask_prompt):
-        return Decoded(logits=mask_prompt[:, 0], iou=torch.ones(len(prompts)))
+        logits = -torch.ones(1, 80, 80) if mask_prompt is None else mask_prompt[:, 0]
+        return Decoded(logits=logits, iou=torch.ones(len(prompts)))
 
 
 def test_a_segmenter_that_fills_the_box_scores_as_the_filled_box(mini_voc, load):
@@ -71,6 +72,7 @@ def test_a_segmenter_that_fills_the_box_scores_as_the_filled_box(mini_voc, load)
     floor = scores["filled box"]["miou"]
     assert 50 < floor <= 100
     assert scores["box prompt"]["miou"] == pytest.approx(floor, abs=3)  # the mask has 80² cells
+    assert {scores[name]["miou"] for name in ("corners alone", "reference", "zeros")} == {0}
     names = {"aeroplane", "bicycle"}
     assert set(scores["filled box"]["class_iou"]) == names
 
@@ -156,6 +158,24 @@ def test_training_free_maps_find_a_thing_in_its_own_picture(mini_voc, load):
         torch.testing.assert_close(lowest - highest, torch.full((8, 8), float(np.ptp(cuts))))
         if kind != "conventional":  # its masked stage is not the query's where weights are random
             assert lowest[inside == 1].mean() > lowest[inside == 0].mean()
+
+
+def test_training_free_reports_the_best_cut_of_each_kind(
+    mini_voc, toy_recipes, tmp_path, load, capsys
+):
+    (tmp_path / "VOC2012").symlink_to(mini_voc / "VOC2012")
+    photos = tmp_path / "BSDS500/images/train"
+    photos.mkdir(parents=True)
+    Image.linear_gradient("L").convert("RGB").save(photos / "1.jpg")
+    benchmark = load("training_free")
+    weights = ["--weights", str(toy_recipes / "mobilenet"), "--fold", "0"]
+    benchmark.main([*weights, "--data-root", str(tmp_path), "--episodes", "2"])
+    report = json.loads(capsys.readouterr().out)
+    assert set(report) == set(benchmark.CUTS)
+    for kind, found in report.items():
+        assert found["threshold"] in benchmark.CUTS[kind].round(2)
+        assert 0 <= found["miou"] <= 100
+        assert set(found["class_iou"]) <= {"aeroplane", "bicycle"}
 
 
 def test_each_recipe_of_a_real_segmenter_has_sizes_for_random_weights(load):

@@ -2,9 +2,11 @@
 
 import shutil
 from collections import Counter
+from dataclasses import fields
 
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
 from fcp.data.dataset import Example, Picture
@@ -104,6 +106,45 @@ def test_each_picture_is_encoded_once_also_by_a_later_run(model, store, calls, m
     assert torch.equal(first[1].image, again[1].image)
     encoders(model, store).support(example(mini_voc, "val_01_0"))
     assert calls == {"F": 2, "G": 1}  # only stage 4 under the mask was missing
+
+
+def test_what_is_too_large_to_store_has_the_same_bits(model, store, calls, mini_voc, monkeypatch):
+    stored = encoders(model, store).query(picture(mini_voc))
+    monkeypatch.setattr("fcp.encoders.cache._LARGEST", 0)
+    other = FeatureCache(store.folder / "other", 1 << 26)
+    for _ in range(2):
+        live = encoders(model, other).query(picture(mini_voc))
+        assert torch.equal(stored[0].mid, live[0].mid)
+        assert torch.equal(stored[1].image, live[1].image)
+    assert calls == {"F": 3, "G": 3}
+
+
+def tensors_of(seen):
+    """Return every tensor of what was seen of a picture."""
+    parts = [getattr(seen, field.name) for field in fields(seen)]
+    inside = [t for part in parts if isinstance(part, dict) for t in part.values()]
+    return [part for part in parts if isinstance(part, torch.Tensor)] + inside
+
+
+def test_the_loader_pins_every_tensor_of_what_was_seen(model, store, mini_voc, monkeypatch):
+    both, index = encoders(model, store), FeatureIndex(model, store)
+    both.query(picture(mini_voc))
+    both.support(example(mini_voc, "val_01_0"))
+    supports = (index.look_at_example(example(mini_voc, "val_01_0")),)
+    queries = (index.look(picture(mini_voc)), index.look(picture(mini_voc, "val_01_1")))
+    pinned = []
+    monkeypatch.setattr(
+        torch.Tensor, "pin_memory", lambda t: pinned.append(t.clone()) or pinned[-1]
+    )
+    found = pin_memory({"supports": supports, "queries": queries})
+    after = [
+        tensor for seen in (*found["supports"], *found["queries"]) for tensor in tensors_of(seen)
+    ]
+    before = [tensor for seen in (*supports, *queries) for tensor in tensors_of(seen)]
+    assert {id(tensor) for tensor in after} == {id(tensor) for tensor in pinned}
+    assert len(before) == len(after) > 4 + 3  # mask, mid, high, image; and mid, high, image, finer
+    assert all(torch.equal(was, now) for was, now in zip(before, after, strict=True))
+    assert found["queries"][1] == queries[1]  # nothing was there
 
 
 def test_a_batch_changes_nothing(model, store, mini_voc):

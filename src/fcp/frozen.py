@@ -1,4 +1,4 @@
-"""What the frozen encoders see in the pictures of a data set: made once, kept on disk.
+"""What the frozen encoders see in the pictures of a data set: made once, kept on disk if small.
 
 A picture is known by its file's content and an encoder by its weights, so that renamed files, other
 folds and other heads find what is there. Encoders run on one picture at a time and what they give
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -43,6 +43,10 @@ class Seen:
     backbone: Tensors | None
     segmenter: Tensors | None
 
+    def pin_memory(self) -> Self:
+        """Return it with its tensors in pinned memory; torch's loader looks for this method."""
+        return replace(self, backbone=_pinned(self.backbone), segmenter=_pinned(self.segmenter))
+
 
 @dataclass(frozen=True)
 class SeenExample(Seen):
@@ -55,6 +59,11 @@ class SeenExample(Seen):
 
     mask: Tensor
     masked: Tensors | None
+
+    def pin_memory(self) -> Self:
+        """Return it with its tensors, the mask among them, in pinned memory."""
+        mask, masked = self.mask.pin_memory(), _pinned(self.masked)
+        return replace(super().pin_memory(), mask=mask, masked=masked)
 
     @property
     def mask_content(self) -> str:
@@ -186,7 +195,7 @@ class FrozenEncoders:
         mid = self._join([self._backbone(item) for item in seen], "mid")
         high = self._join([self._masked(item) for item in seen], "high")
         image = self._join([self._segmenter(item) for item in seen], "image")
-        masks = torch.stack([item.mask for item in seen]).to(image.device)
+        masks = self._gather([item.mask for item in seen])
         return BackboneFeatures(mid, high), Embedding(image), masks
 
     def _backbone(self, seen: Seen) -> Tensors:
@@ -227,8 +236,12 @@ class FrozenEncoders:
             return self._index.store.put(key, make())
 
     def _join(self, items: Sequence[Tensors], name: str) -> Tensor:
+        return self._gather([item[name] for item in items])
+
+    def _gather(self, tensors: Sequence[Tensor]) -> Tensor:
+        # Each by itself: what is stacked before it travels is no longer in pinned memory.
         device = device_of(self._model)
-        return torch.stack([item[name].to(device).float() for item in items])
+        return torch.stack([tensor.to(device, non_blocking=True).float() for tensor in tensors])
 
     def _pixels(self, seen: Seen) -> Tensor:
         return seen.picture.image()[None].to(device_of(self._model))
@@ -242,6 +255,10 @@ def open_encoders(model: FCP, store: FeatureCache | None) -> LiveEncoders | Froz
     return (
         LiveEncoders(model) if store is None else FrozenEncoders(model, FeatureIndex(model, store))
     )
+
+
+def _pinned(tensors: Tensors | None) -> Tensors | None:
+    return tensors and {name: tensor.pin_memory() for name, tensor in tensors.items()}
 
 
 def device_of(model: FCP) -> torch.device:

@@ -74,6 +74,17 @@ def test_the_least_recently_used_go_first_and_the_capacity_holds(tmp_path):
             assert cache.find(KEYS[0]) is not None
 
 
+def test_what_is_large_is_not_stored_and_drives_nothing_out(tmp_path):
+    cache = FeatureCache(tmp_path, 10 << 20)
+    finer = {"image": torch.zeros(1 << 20), "finer": torch.zeros(3, 1 << 20)}  # SAM 2's 8 MiB
+    cache.put(KEYS[0], finer)
+    stages = {**finer, "high": torch.ones(1)}
+    given_back = cache.put(KEYS[1], stages)
+    assert {name: t.dtype for name, t in given_back.items()} == dict.fromkeys(stages, torch.half)
+    assert cache.find(KEYS[1]) is None
+    assert set(cache.find(KEYS[0])) == set(finer)
+
+
 def test_an_older_store_counts_against_the_capacity(tmp_path):
     for key in KEYS[:3]:
         FeatureCache(tmp_path, 1 << 20).put(key, {"mid": torch.zeros(1000)})

@@ -7,7 +7,9 @@ import torch
 import yaml
 from torch import nn
 from transformers import MobileNetV2Config, MobileNetV2Model
+from typer.testing import CliRunner
 
+from fcp.cli.main import app
 from fcp.engine.dry_run import dry_run, measure
 from fcp.engine.recipe import OptimConfig
 from fcp.engine.train_segmenter import region_sources
@@ -96,6 +98,28 @@ def test_without_data_the_pictures_are_random_and_it_says_so(backbone_folder, tm
     assert "40 steps" in text
     with pytest.raises(FcpError, match=r"optim\.iterations"):
         _measure(tmp_path, tmp_path / "none", _head(backbone_folder, iterations=None, epochs=2))
+
+
+def test_only_missing_data_are_replaced(mini_voc, backbone_folder, tmp_path):
+    values = _head(backbone_folder)
+    with pytest.raises(FcpError, match="fold: expected 0 … 3, got 7"):
+        _measure(tmp_path, mini_voc, {**values, "fold": 7})
+    for data_root in (mini_voc, tmp_path / "none"):
+        with pytest.raises(FcpError, match="benchmark: expected one of"):
+            _measure(tmp_path, data_root, {**values, "benchmark": "pascal6i"})
+    (tmp_path / "voc").mkdir()
+    (tmp_path / "voc/VOC2012").symlink_to(mini_voc / "VOC2012")
+    text = _measure(tmp_path, tmp_path / "voc", {**values, "region_share": 0.5})
+    assert re.search(r"random pictures \(.*BSDS500: no images", text)
+
+
+def test_a_dry_run_does_not_take_a_feature_cache(mini_voc, tmp_path):
+    (tmp_path / "mine.yaml").write_text("seed: 1\n")
+    arguments = ["train", str(tmp_path / "mine.yaml"), "--data-root", str(mini_voc), "--dry-run"]
+    refused = CliRunner().invoke(app, [*arguments, "--feature-cache", str(tmp_path / "features")])
+    assert refused.exit_code == 1
+    assert "--feature-cache: a dry run would not use it; leave it out" in refused.output
+    assert not (tmp_path / "features").exists()
 
 
 def test_the_segmenter_is_measured_without_preparing_regions(mini_voc, backbone_folder, tmp_path):

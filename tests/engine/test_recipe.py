@@ -14,6 +14,7 @@ from fcp.engine.recipe import (
     HeadRecipe,
     OptimConfig,
     SegmenterRecipe,
+    flatten_settings,
     load_recipe,
     refuse_other_recipe,
 )
@@ -129,6 +130,12 @@ def test_only_length_and_pace_may_change_on_resuming(tmp_path):
     with pytest.raises(FcpError, match="another --out") as caught:
         refuse_other_recipe(tmp_path / "recipe.json", other)
     assert "model.head.tokens (was 10, now 7), optim.batch (was 8, now 4);" in str(caught.value)
+
+
+def test_settings_are_flattened_to_dotted_names():
+    values = {"a": 1, "b": {"c": [2], "d": {"e": None}}}
+    assert flatten_settings(values) == {"a": 1, "b.c": [2], "b.d.e": None}
+    assert flatten_settings(values["b"], "recipe.") == {"recipe.c": [2], "recipe.d.e": None}
 
 
 def test_defaults_hold_the_ranges():

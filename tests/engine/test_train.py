@@ -7,7 +7,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import MobileNetV2Config, MobileNetV2Model
 
-from fcp.checkpoint import WEIGHTS_FILE, load_model
+from fcp.checkpoint import RECIPE_FILE, WEIGHTS_FILE, load_model
 from fcp.encoders.cache import FeatureCache
 from fcp.engine.loop import Trainer
 from fcp.engine.recipe import load_recipe
@@ -171,6 +171,30 @@ def test_a_run_goes_on_only_with_its_own_recipe(mini_voc, backbone_folder, tmp_p
         train(recipe, overrides=("model.head.tokens=4",), report=lambda _: None, **rest)
     train(recipe, overrides=("optim.iterations=3",), report=lambda _: None, **rest)
     assert [row["step"] for row in read_log(tmp_path / "run" / LOG_FILE)] == ["1", "2", "3"]
+
+
+def test_a_folder_with_a_run_is_not_started_anew(segmenter_run, mini_voc, backbone_folder):
+    recipe, out = _frozen(segmenter_run, backbone_folder), segmenter_run / "used"
+    _train(recipe, mini_voc, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    rest = {"out": out, "report": lambda _: None}
+    longer = ("optim.iterations=9",)
+    with pytest.raises(FcpError, match=r"used: holds a run already; .* --resume, or .* --out"):
+        train(recipe, overrides=("fold=1",), data_root=mini_voc, resume=False, **rest)
+    with pytest.raises(FcpError, match="no such folder"):
+        train(recipe, overrides=longer, data_root=out / "none", resume=True, **rest)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_the_recipe_is_written_once_data_and_weights_are_there(backbone_folder, mini_voc, tmp_path):
+    segmenter = {"stage": "segmenter", "backbone_weights": str(backbone_folder), "optim": OPTIM}
+    for values in (_head_values(backbone_folder), segmenter):
+        with pytest.raises(FcpError, match="no such folder"):
+            _train(_recipe(tmp_path, values), tmp_path / "none", tmp_path / "out")
+    values = {**_head_values(backbone_folder), "segmenter_folder": str(tmp_path / "none")}
+    with pytest.raises(FcpError, match="none"):
+        _train(_recipe(tmp_path, values), mini_voc, tmp_path / "out")
+    assert not (tmp_path / "out" / RECIPE_FILE).exists()
 
 
 def test_missing_starting_weights_are_named(mini_voc, tmp_path):

@@ -58,6 +58,8 @@ def train(
     """  # noqa: D301  (\b keeps the lines)
     settings, file = tuple(overrides or ()), find_recipe(recipe)
     if dry_run:
+        if feature_cache is not None:
+            raise FcpError("--feature-cache: a dry run would not use it; leave it out")
         from fcp.engine.dry_run import dry_run as measure
 
         measure(file, overrides=settings, data_root=data_root, report=typer.echo)

@@ -2,7 +2,8 @@
 
 One safetensors file an entry, named by its key, which is a hash of all that the entry depends on.
 Files are written beside their place and renamed, so that a reader sees a whole entry or none; each
-tensor carries a checksum, and an entry that fails it counts as missing and is made again.
+tensor carries a checksum, and an entry that fails it counts as missing and is made again. Entries
+that are large are not stored, so that they do not drive out the small ones.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from fcp.files import write_atomically
 
 _SUFFIX = ".safetensors"
 _FORMAT = "fcp-features-1"
+# Bytes of an entry's tensors. On a GPU, to read more costs about what making it does (ResNet's
+# stages: 29 MB), and would drive out what is dear to make (SAM's features: 2 MB, SAM 2's: 8 MiB).
+_LARGEST = 8 << 20
 _AFTER_EVICTION = 0.9  # of the capacity, so that not every entry written causes an eviction
 
 
@@ -75,10 +79,14 @@ class FeatureCache:
     def put(self, key: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Store an entry as ``to_half`` leaves it, and return it as it will be found.
 
+        One of more than 8 MiB is returned in the same form, and not stored.
+
         Raises:
             FcpError: the disk is full or the folder not writable.
         """
         halved = {name: to_half(tensor) for name, tensor in tensors.items()}
+        if sum(tensor.nbytes for tensor in halved.values()) > _LARGEST:
+            return halved
         sums = {name: _checksum(tensor) for name, tensor in halved.items()}
         content = save(halved, metadata={"format": _FORMAT, **sums})
         if self._held + len(content) > self.capacity:

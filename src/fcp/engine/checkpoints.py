@@ -78,7 +78,7 @@ def load_checkpoint(
         saved, moments, states = content["model"], content["moments"], content["random"]
         progress = content["progress"]
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise FcpError(f"{file}: damaged checkpoint; start without --resume") from error
+        raise FcpError(f"{file}: damaged checkpoint; delete it to start anew") from error
     _copy_into(_changing(model), saved, file)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
@@ -130,7 +130,7 @@ def _copy_into(own: Mapping[str, Tensor], saved: Mapping[str, Tensor], file: Pat
     if wrong:
         raise FcpError(
             f"{file}: made by another model ({len(wrong)} entries do not fit, first {wrong[0]}); "
-            "resume with the recipe it was started with, or start without --resume"
+            "resume with the recipe it was started with, or start anew in another --out"
         )
     with torch.no_grad():
         for name, tensor in own.items():

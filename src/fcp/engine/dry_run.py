@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fcp.data.benchmarks import BENCHMARKS, open_benchmark
 from fcp.data.region_store import RegionPicture
 from fcp.data.regions import build_region_tree
 from fcp.engine.episodic import EpisodicStage
@@ -24,7 +25,13 @@ from fcp.engine.promptable import PromptableStage
 from fcp.engine.recipe import HeadRecipe, OptimConfig, SegmenterRecipe, load_recipe
 from fcp.engine.share import Share
 from fcp.engine.tracking import Report
-from fcp.engine.train_head import episode_batches, episode_source, head_stage, starting_model
+from fcp.engine.train_head import (
+    episode_batches,
+    episode_source,
+    head_stage,
+    region_pictures,
+    starting_model,
+)
 from fcp.engine.train_segmenter import region_sources, segmenter_stage, starting_segmenter
 from fcp.errors import FcpError
 
@@ -147,15 +154,33 @@ class _RandomEpisodes:
 
 
 def _head(recipe: HeadRecipe, data_root: Path) -> tuple[EpisodicStage, str | None]:
+    missing = _missing_data(recipe, data_root)
     batches: Batches
-    try:
+    if missing is None:
         source = episode_source(recipe, data_root)
         batches, note = episode_batches(recipe, source, data_root), None
-    except FcpError as error:
-        if recipe.optim.epochs is not None:
-            raise FcpError(f"{error}; without data, give optim.iterations for --dry-run") from error
-        batches, note = _RandomEpisodes(recipe), f"measured on random pictures ({error})"
+    elif recipe.optim.epochs is None:
+        batches, note = _RandomEpisodes(recipe), f"measured on random pictures ({missing})"
+    else:
+        raise FcpError(f"{missing}; without data, give optim.iterations for --dry-run")
     return head_stage(recipe, starting_model(recipe), batches), note
+
+
+def _missing_data(recipe: HeadRecipe, data_root: Path) -> FcpError | None:
+    """Return what says that the head's data are not there; None where they are.
+
+    Raises:
+        FcpError: no such benchmark.
+    """
+    try:
+        open_benchmark(recipe.benchmark, data_root)
+        if recipe.region_share:
+            region_pictures(data_root)
+    except FcpError as error:
+        if recipe.benchmark not in BENCHMARKS:
+            raise
+        return error
+    return None
 
 
 def _segmenter(recipe: SegmenterRecipe, data_root: Path) -> tuple[PromptableStage, str | None]:

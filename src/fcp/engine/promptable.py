@@ -96,12 +96,13 @@ def reference_tokens(image: Tensor, targets: Tensor) -> Tensor:
     Returns:
         (n, tokens, C).
     """
-    inside = F.adaptive_avg_pool2d(targets[:, None], image.shape[-2:]).flatten(2)  # (n, 1, L)
+    height, width = image.shape[-2:]
+    inside = F.adaptive_avg_pool2d(targets[:, None], (height, width)).flatten(2)  # (n, 1, L)
     leak = _LARGEST_LEAK * torch.rand(len(targets), 1, 1, device=targets.device)
     cells = (inside + leak * (1 - inside)).expand(-1, _REFERENCE_TOKENS, -1)
     weights = cells * torch.randn_like(cells).mul(_REFERENCE_SPREAD).exp()
     weights = weights / weights.sum(2, keepdim=True)
-    return F.layer_norm((weights @ image.flatten(2).mT.float()), image.shape[1:2])
+    return F.layer_norm(weights @ image.flatten(2).mT.float(), image.shape[1:2])
 
 
 def freeze_batch_norm(model: nn.Module) -> None:

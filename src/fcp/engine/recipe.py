@@ -199,7 +199,8 @@ def refuse_other_recipe(file: Path, recipe: Recipe) -> None:
     Raises:
         FcpError: they differ in what cannot change on the way; names the settings.
     """
-    before, now = _flat(asdict(load_recipe(file))), _flat(asdict(recipe))
+    before = flatten_settings(asdict(load_recipe(file)))
+    now = flatten_settings(asdict(recipe))
     differing = [
         f"{name} (was {before.get(name)!r}, now {now.get(name)!r})"
         for name in sorted(before.keys() | now.keys())
@@ -212,12 +213,12 @@ def refuse_other_recipe(file: Path, recipe: Recipe) -> None:
         )
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by dotted name."""
+def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted name, each after the prefix."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         flat.update(
-            _flat(value, f"{prefix}{name}.")
+            flatten_settings(value, f"{prefix}{name}.")
             if isinstance(value, dict)
             else {f"{prefix}{name}": value}
         )

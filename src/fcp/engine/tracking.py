@@ -1,16 +1,21 @@
-"""The record of a run: `log.csv` and TensorBoard files, and a line for whoever watches."""
+"""The record of a run: its recipe, `log.csv` and TensorBoard files, and a line for who watches."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from fcp.checkpoint import RECIPE_FILE
+from fcp.engine.processes import processes
+from fcp.engine.recipe import Recipe
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 
@@ -18,6 +23,19 @@ Report = Callable[[str], None]
 LOG_FILE = "log.csv"
 TENSORBOARD_FOLDER = "tensorboard"
 HOLDOUT = "holdout"
+
+
+def record_recipe(out: Path, recipe: Recipe) -> None:
+    """Write ``out/recipe.json``, the recipe as it is run; all processes call this.
+
+    Raises:
+        FcpError: the disk is full or not writable.
+    """
+    processes().wait_for_everyone()  # the file is replaced once all have read the one before
+    if processes().is_main_process:
+        settings = json.dumps(asdict(recipe), indent=2) + "\n"
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / RECIPE_FILE, settings.encode())
 
 
 class Log:

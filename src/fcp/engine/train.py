@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 from fcp.checkpoint import RECIPE_FILE
 from fcp.encoders.cache import FeatureCache
-from fcp.engine.processes import is_main, processes
+from fcp.engine.checkpoints import CHECKPOINT_FILE
+from fcp.engine.processes import is_main
 from fcp.engine.recipe import SegmenterRecipe, load_recipe, refuse_other_recipe
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
-from fcp.files import write_atomically
 
 
 def train(
@@ -37,19 +35,16 @@ def train(
         store: of frozen features, for a head whose features do not change.
 
     Raises:
-        FcpError: a bad recipe, one that does not continue the run in ``out``, missing data or
-            weights, or a loss that is not finite.
+        FcpError: a bad recipe, one that does not continue the run in ``out``, a run there that is
+            not to be resumed, missing data or weights, or a loss that is not finite.
     """
     loaded = load_recipe(recipe, overrides)
+    if not resume and (out / CHECKPOINT_FILE).exists():
+        raise FcpError(f"{out}: holds a run already; go on with --resume, or choose another --out")
     if resume and (out / RECIPE_FILE).exists():
         refuse_other_recipe(out / RECIPE_FILE, loaded)
-    processes().wait_for_everyone()  # the file is replaced once all have read it
     if not is_main():
         report = _say_nothing
-    else:
-        settings = json.dumps(asdict(loaded), indent=2) + "\n"
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / RECIPE_FILE, settings.encode())
     if isinstance(loaded, SegmenterRecipe):
         if store is not None:
             raise FcpError("feature cache: the promptable stage trains its encoder; leave it out")

@@ -19,6 +19,7 @@ from fcp.data.lists import drop_small_classes, holdout_lists, train_lists
 from fcp.data.region_store import RegionSource, bsds_sources
 from fcp.data.transforms import to_square
 from fcp.encoders import build_backbone, build_segmenter
+from fcp.encoders.base import Backbone
 from fcp.encoders.cache import FeatureCache
 from fcp.encoders.mobilenet import MobileNetV2
 from fcp.encoders.tiny import TinySegmenter, load_tiny
@@ -28,7 +29,7 @@ from fcp.engine.holdout import Holdout
 from fcp.engine.loop import Batches, fit
 from fcp.engine.processes import is_main
 from fcp.engine.recipe import HeadRecipe
-from fcp.engine.tracking import Report
+from fcp.engine.tracking import Report, record_recipe
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import evaluate
@@ -65,11 +66,13 @@ def train_head(
     """
     source = episode_source(recipe, data_root)
     model = starting_model(recipe)
-    standardise(model, data_root)
+    standardise(model.backbone, recipe.model.image_size, data_root)
     if store is None:
         stage = head_stage(recipe, model, episode_batches(recipe, source, data_root))
     else:
         stage = frozen_stage(recipe, model, source, store)
+    holdout = make_holdout(recipe, model, source.data, out, store)
+    record_recipe(out, recipe)
     fit(
         stage,
         recipe.optim,
@@ -77,7 +80,7 @@ def train_head(
         out=out,
         resume=resume,
         report=report,
-        holdout=make_holdout(recipe, model, source.data, out, store),
+        holdout=holdout,
     )
     if is_main():
         save_model(model, out, dtype=getattr(torch, recipe.weights_dtype))
@@ -218,16 +221,20 @@ def starting_model(recipe: HeadRecipe) -> FCP:
     return FCP(config, backbone, segmenter)
 
 
-def standardise(model: FCP, data_root: Path) -> None:
+def standardise(backbone: Backbone, size: int, data_root: Path) -> None:
     """Give a small backbone, where it asks for it, the statistics of its channels.
 
     BSDS500's pictures serve for all folds and seeds: the features are then the same and stored
     once, and no picture of a novel class plays a part.
 
+    Args:
+        backbone: of any kind; one that asks for no statistics stays as it is.
+        size: side of the square that pictures are squashed to, px.
+        data_root: folder that holds ``BSDS500/``.
+
     Raises:
         FcpError: BSDS500 is missing.
     """
-    backbone, size = model.backbone, model.config.image_size
     if isinstance(backbone, MobileNetV2) and backbone.standardise:
         pictures = region_pictures(data_root)[:_STATISTICS_PICTURES]
         backbone.set_statistics(*mid_statistics(backbone, pictures, size))

@@ -20,7 +20,7 @@ from fcp.engine.processes import is_main
 from fcp.engine.promptable import PromptableStage
 from fcp.engine.recipe import SegmenterRecipe
 from fcp.engine.region_batches import RegionBatches
-from fcp.engine.tracking import Report
+from fcp.engine.tracking import Report, record_recipe
 from fcp.files import write_atomically
 
 WEIGHTS = "segmenter.safetensors"
@@ -45,6 +45,7 @@ def train_segmenter(
     if recipe.start is not None:
         load_tiny(model, Path(recipe.start) / WEIGHTS)
     stage = segmenter_stage(recipe, model, pictures)
+    record_recipe(out, recipe)
     fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)
     if is_main():
         tensors = {name: t.cpu().contiguous() for name, t in model.state_dict().items()}

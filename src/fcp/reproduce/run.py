@@ -23,7 +23,7 @@ from fcp.data.episodes import EpisodeSpec, describe_sampler, episodes_hash, samp
 from fcp.data.lists import ClassLists, val_lists
 from fcp.encoders.cache import FeatureCache, fingerprint
 from fcp.engine.checkpoints import CHECKPOINT_FILE
-from fcp.engine.recipe import HeadRecipe, load_recipe
+from fcp.engine.recipe import HeadRecipe, flatten_settings, load_recipe
 from fcp.engine.tracking import LOG_FILE, Report, read_log
 from fcp.engine.train import train
 from fcp.engine.train_segmenter import WEIGHTS
@@ -282,7 +282,7 @@ def _read(experiment: Experiment, shots: int, place: Workplace) -> Result:
     file = _result_file(experiment, shots, place)
     content = load_json(file)
     now = _settings(asdict(recipe_of(experiment, place)))
-    _refuse_other_settings(file, content.get("settings"), now)
+    _refuse_other_settings(file, content.get("settings", {}), now)
     report = content.get("report")
     if report is not None and report["episodes"] != place.episodes:
         raise FcpError(
@@ -339,13 +339,14 @@ def _recipe_file(experiment: Experiment, place: Workplace) -> Path:
     return place.recipes / f"{experiment.setting.recipe}.yaml"
 
 
-def _refuse_other_settings(place: Path, before: object, now: object) -> None:
+def _refuse_other_settings(place: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Check that what was made is what is asked for.
 
     Raises:
         FcpError: it is not; names the first setting.
     """
-    differing = _differing(before, now)
+    old, new = (flatten_settings(values, "recipe.") for values in (before, now))
+    differing = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     if differing:
         raise FcpError(
             f"{place}: was made with another {differing[0]}; choose another --out, or delete it to "
@@ -361,18 +362,6 @@ def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
     for part in ("backbone", "segmenter"):
         values["model"][part].pop("weights", None)
     return values
-
-
-def _differing(before: Any, now: Any, name: str = "recipe") -> list[str]:  # noqa: ANN401
-    """Return the dotted names of what differs between nested plain values."""
-    if not isinstance(before, dict) or not isinstance(now, dict):
-        return [] if before == now else [name]
-    keys: Sequence[str] = sorted(before.keys() | now.keys())
-    return [
-        found
-        for key in keys
-        for found in _differing(before.get(key), now.get(key), f"{name}.{key}")
-    ]
 
 
 def _result_file(experiment: Experiment, shots: int, place: Workplace) -> Path:

@@ -238,8 +238,8 @@ def table3(results: Sequence[Result]) -> Table:
         tuple(rows),
         (
             *(_attention_gain(group, kind) for kind in (CONVENTIONAL, STRETCHED)),
-            "All masks are cut at 0.5. The cosine of some backbones hardly ever reaches that, so it "
-            "is also given stretched over each picture, as the attention maps are.",
+            "All masks are cut at 0.5. The cosine of some backbones hardly ever reaches that, so "
+            "it is also given stretched over each picture, as the attention maps are.",
             f"Mean of folds {', '.join(map(str, group.folds))}; the paper's: of all four.",
             f"Training minutes: {_minutes(group)}.",
             *_missing(results),
