@@ -62,6 +62,12 @@ def encoders(model, store, precision="no"):
     return FrozenEncoders(model, FeatureIndex(model, store, precision))
 
 
+def query(model, store, one):
+    """Return features and embedding of a picture."""
+    both = encoders(model, store)
+    return both.features(one), both.embed(one)
+
+
 def picture(root, name="val_01_0"):
     return Picture(PascalVOC(root), name, SIZE)
 
@@ -76,7 +82,8 @@ def close(found, expected):
 
 
 def test_features_are_the_encoders_own_in_16_bit(model, store, mini_voc):
-    features, embedding = encoders(model, store).query(picture(mini_voc))
+    features = encoders(model, store).features(picture(mini_voc))
+    embedding = encoders(model, store).embed(picture(mini_voc))
     with torch.no_grad():
         image = picture(mini_voc).image()[None]
         close(features.mid, model.backbone(image).mid)
@@ -87,33 +94,38 @@ def test_features_are_the_encoders_own_in_16_bit(model, store, mini_voc):
         for found, finer in zip(embedding.high_resolution, expected.high_resolution, strict=True):
             close(found, finer)
 
-        features, embedding, mask = encoders(model, store).support(example(mini_voc))
+        features, mask = encoders(model, store).example(example(mini_voc))
         image, expected_mask = example(mini_voc).image()[None], example(mini_voc).mask()[None]
         close(features.high, model.backbone(image, expected_mask[:, None]).high)
         close(features.mid, model.backbone(image).mid)
         assert torch.equal(mask, expected_mask)
-        live = LiveEncoders(model).support(example(mini_voc))
-        close(features.high, live[0].high)
-        close(embedding.image, live[1].image)
+        live = LiveEncoders(model)
+        close(features.high, live.example(example(mini_voc))[0].high)
+        close(embedding.image, live.embed(picture(mini_voc)).image)
+        close(
+            encoders(model, store).features(picture(mini_voc)).mid,
+            live.features(picture(mini_voc)).mid,
+        )
 
 
 def test_each_picture_is_encoded_once_also_by_a_later_run(model, store, calls, mini_voc):
-    first = encoders(model, store).query(picture(mini_voc))
+    first = query(model, store, picture(mini_voc))
     assert calls == {"F": 1, "G": 1}
-    again = encoders(model, store).query(picture(mini_voc))
+    again = query(model, store, picture(mini_voc))
     assert calls == {"F": 1, "G": 1}
     assert torch.equal(first[0].mid, again[0].mid)  # made and found: the same bits
     assert torch.equal(first[1].image, again[1].image)
-    encoders(model, store).support(example(mini_voc, "val_01_0"))
+    encoders(model, store).example(example(mini_voc, "val_01_0"))
+    encoders(model, store).embed(example(mini_voc, "val_01_0"))
     assert calls == {"F": 2, "G": 1}  # only stage 4 under the mask was missing
 
 
 def test_what_is_too_large_to_store_has_the_same_bits(model, store, calls, mini_voc, monkeypatch):
-    stored = encoders(model, store).query(picture(mini_voc))
+    stored = query(model, store, picture(mini_voc))
     monkeypatch.setattr("fcp.encoders.cache._LARGEST", 0)
     other = FeatureCache(store.folder / "other", 1 << 26)
     for _ in range(2):
-        live = encoders(model, other).query(picture(mini_voc))
+        live = query(model, other, picture(mini_voc))
         assert torch.equal(stored[0].mid, live[0].mid)
         assert torch.equal(stored[1].image, live[1].image)
     assert calls == {"F": 3, "G": 3}
@@ -127,9 +139,9 @@ def tensors_of(seen):
 
 
 def test_the_loader_pins_every_tensor_of_what_was_seen(model, store, mini_voc, monkeypatch):
-    both, index = encoders(model, store), FeatureIndex(model, store)
-    both.query(picture(mini_voc))
-    both.support(example(mini_voc, "val_01_0"))
+    index = FeatureIndex(model, store)
+    query(model, store, picture(mini_voc))
+    encoders(model, store).example(example(mini_voc, "val_01_0"))
     supports = (index.look_at_example(example(mini_voc, "val_01_0")),)
     queries = (index.look(picture(mini_voc)), index.look(picture(mini_voc, "val_01_1")))
     pinned = []
@@ -153,7 +165,7 @@ def test_a_batch_changes_nothing(model, store, mini_voc):
     seen = [index.look(picture(mini_voc, name)) for name in names]
     together, _ = FrozenEncoders(model, index).queries(seen)
     for row, name in enumerate(names):
-        alone, _ = encoders(model, FeatureCache(store.folder / name, 1 << 26)).query(
+        alone = encoders(model, FeatureCache(store.folder / name, 1 << 26)).features(
             picture(mini_voc, name)
         )
         assert torch.equal(together.mid[row], alone.mid[0])
@@ -163,23 +175,23 @@ def test_content_and_weights_count_but_names_do_not(model, store, calls, mini_vo
     copied = tmp_path / "copy"
     shutil.copytree(mini_voc, copied)
     jpegs = copied / "VOC2012/JPEGImages"
-    encoders(model, store).query(picture(copied))
+    query(model, store, picture(copied))
     shutil.copy(jpegs / "val_01_0.jpg", jpegs / "val_02_0.jpg")
-    encoders(model, store).query(picture(copied, "val_02_0"))
+    query(model, store, picture(copied, "val_02_0"))
     assert calls["F"] == 1
     shutil.copy(jpegs / "val_07_0.jpg", jpegs / "val_01_0.jpg")
-    encoders(model, store).query(picture(copied))
+    query(model, store, picture(copied))
     assert calls["F"] == 2
-    other = encoders(make_model(seed=1), store).query(picture(copied))
-    mine = encoders(model, store).query(picture(copied))
+    other = query(make_model(seed=1), store, picture(copied))
+    mine = query(model, store, picture(copied))
     assert not torch.equal(other[0].mid, mine[0].mid)
     assert calls["F"] == 2
 
 
 def test_the_callers_precision_does_not_leak_into_the_store(model, store, mini_voc):
     with torch.autocast("cpu", torch.bfloat16):
-        inside, _ = encoders(model, store).query(picture(mini_voc))
-    outside, _ = encoders(model, FeatureCache(store.folder / "b", 1 << 26)).query(picture(mini_voc))
+        inside, _ = query(model, store, picture(mini_voc))
+    outside = encoders(model, FeatureCache(store.folder / "b", 1 << 26)).features(picture(mini_voc))
     assert torch.equal(inside.mid, outside.mid)
     assert FeatureIndex(model, store).look(picture(mini_voc)).backbone is not None
     assert FeatureIndex(model, store, "bf16").look(picture(mini_voc)).backbone is None
@@ -187,12 +199,12 @@ def test_the_callers_precision_does_not_leak_into_the_store(model, store, mini_v
 
 def test_another_mask_is_another_example(model, store, calls, mini_voc):
     both = encoders(model, store)
-    first = both.support(example(mini_voc, "val_speck", 1))
-    second = both.support(example(mini_voc, "val_speck", 2))
-    assert calls == {"F": 3, "G": 1}
+    first = both.example(example(mini_voc, "val_speck", 1))
+    second = both.example(example(mini_voc, "val_speck", 2))
+    assert calls == {"F": 3}
     assert not torch.equal(first[0].high, second[0].high)
 
 
 def test_a_missing_picture_is_named(model, store, mini_voc):
     with pytest.raises(FcpError, match=r"gone\.jpg"):
-        encoders(model, store).query(picture(mini_voc, "gone"))
+        query(model, store, picture(mini_voc, "gone"))

@@ -139,17 +139,22 @@ class LiveEncoders:
     def __init__(self, model: FCP) -> None:
         self._model = model
 
-    def query(self, picture: Picture) -> tuple[BackboneFeatures, Embedding]:
-        """Return the features of a query picture, B = 1."""
-        image = picture.image()[None].to(device_of(self._model))
-        return self._model.backbone(image), self._model.segmenter.encode(image)
+    def embed(self, picture: Picture) -> Embedding:
+        """Return the embedding of a picture, B = 1."""
+        return self._model.segmenter.encode(self._pixels(picture))
 
-    def support(self, example: Example) -> tuple[BackboneFeatures, Embedding, Tensor]:
-        """Return features, embedding without finer maps, and mask (1, S, S) of an example."""
-        image = example.image()[None].to(device_of(self._model))
+    def features(self, picture: Picture) -> BackboneFeatures:
+        """Return the backbone's features of a picture, B = 1."""
+        return self._model.backbone(self._pixels(picture))
+
+    def example(self, example: Example) -> tuple[BackboneFeatures, Tensor]:
+        """Return the backbone's features of an example under its mask, and the mask (1, S, S)."""
+        image = self._pixels(example)
         mask = example.mask()[None].to(image.device)
-        embedding = Embedding(self._model.segmenter.encode(image).image)
-        return self._model.backbone(image, mask[:, None]), embedding, mask
+        return self._model.backbone(image, mask[:, None]), mask
+
+    def _pixels(self, picture: Picture) -> Tensor:
+        return picture.image()[None].to(device_of(self._model))
 
 
 class FrozenEncoders:
@@ -165,13 +170,18 @@ class FrozenEncoders:
     def __init__(self, model: FCP, index: FeatureIndex) -> None:
         self._model, self._index = model, index
 
-    def query(self, picture: Picture) -> tuple[BackboneFeatures, Embedding]:
-        """Return the features of a query picture, B = 1; see ``queries``."""
-        return self.queries([self._index.look(picture)])
+    def embed(self, picture: Picture) -> Embedding:
+        """Return the embedding of a picture, B = 1."""
+        return self._embeddings([self._index.look(picture)])
 
-    def support(self, example: Example) -> tuple[BackboneFeatures, Embedding, Tensor]:
-        """Return the features and the mask of an example, B = 1; see ``supports``."""
-        return self.supports([self._index.look_at_example(example)])
+    def features(self, picture: Picture) -> BackboneFeatures:
+        """Return the backbone's features of a picture, B = 1."""
+        return self._features([self._index.look(picture)])
+
+    def example(self, example: Example) -> tuple[BackboneFeatures, Tensor]:
+        """Return the backbone's features of an example under its mask, and the mask (1, S, S)."""
+        seen = self._index.look_at_example(example)
+        return self._masked_features([seen]), self._gather([seen.mask])
 
     def queries(self, seen: Sequence[Seen]) -> tuple[BackboneFeatures, Embedding]:
         """Return the features of B query pictures.
@@ -179,12 +189,7 @@ class FrozenEncoders:
         Raises:
             FcpError: a picture cannot be read, or the store not written.
         """
-        backbones = [self._backbone(item) for item in seen]
-        segmenters = [self._segmenter(item) for item in seen]
-        finer = sorted(name for name in segmenters[0] if name.startswith(_FINER))
-        features = BackboneFeatures(self._join(backbones, "mid"), self._join(backbones, "high"))
-        maps = tuple(self._join(segmenters, name) for name in finer)
-        return features, Embedding(self._join(segmenters, "image"), maps)
+        return self._features(seen), self._embeddings(seen)
 
     def supports(self, seen: Sequence[SeenExample]) -> tuple[BackboneFeatures, Embedding, Tensor]:
         """Return features, embedding (without finer maps) and masks (B, S, S) of B examples.
@@ -192,11 +197,24 @@ class FrozenEncoders:
         Raises:
             FcpError: as in ``queries``.
         """
-        mid = self._join([self._backbone(item) for item in seen], "mid")
-        high = self._join([self._masked(item) for item in seen], "high")
         image = self._join([self._segmenter(item) for item in seen], "image")
         masks = self._gather([item.mask for item in seen])
-        return BackboneFeatures(mid, high), Embedding(image), masks
+        return self._masked_features(seen), Embedding(image), masks
+
+    def _features(self, seen: Sequence[Seen]) -> BackboneFeatures:
+        found = [self._backbone(item) for item in seen]
+        return BackboneFeatures(self._join(found, "mid"), self._join(found, "high"))
+
+    def _masked_features(self, seen: Sequence[SeenExample]) -> BackboneFeatures:
+        mid = self._join([self._backbone(item) for item in seen], "mid")
+        return BackboneFeatures(mid, self._join([self._masked(item) for item in seen], "high"))
+
+    def _embeddings(self, seen: Sequence[Seen]) -> Embedding:
+        found = [self._segmenter(item) for item in seen]
+        finer = sorted(name for name in found[0] if name.startswith(_FINER))
+        return Embedding(
+            self._join(found, "image"), tuple(self._join(found, name) for name in finer)
+        )
 
     def _backbone(self, seen: Seen) -> Tensors:
         def make() -> Tensors:

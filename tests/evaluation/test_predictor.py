@@ -41,9 +41,10 @@ class PlainSegmenter(PromptableSegmenter):
 
     def __init__(self):
         super().__init__()
-        self.conv = nn.Conv2d(3, 8, 8, stride=8)
+        self.conv, self.calls = nn.Conv2d(3, 8, 8, stride=8), 0
 
     def encode(self, images):
+        self.calls += len(images)
         embedding = self.conv(images)
         return Embedding(image=embedding, high_resolution=(embedding[:, :2],))
 
@@ -107,6 +108,7 @@ def test_each_picture_is_encoded_once(model, data):
     supports = {(name, spec.class_id) for spec in episodes for name in spec.supports}
     queries = {spec.query for spec in episodes}
     assert model.backbone.calls == {"support": len(supports), "query": len(queries)}
+    assert model.segmenter.calls == len({name for name, _ in supports} | queries)
     assert set(result.pseudo_masks) == {"attention", "conventional", "conventional_minmax"}
 
 

@@ -30,9 +30,9 @@ T = TypeVar("T")
 class FCPPredictor:
     """Segments queries with an FCP model, keeping encoder outputs by picture id.
 
-    A query's features are kept by picture, a support's by picture and class (its mask changes its
-    stage-4 map), and so is all that the head makes of a lone support. The oldest are dropped when
-    they exceed the memory allowed.
+    A picture's embedding is kept whatever part it plays, a query's features by picture, a support's
+    by picture and class (its mask changes its stage-4 map), and so is all that the head makes of a
+    lone support. The oldest are dropped when they exceed the memory allowed.
 
     Args:
         model: the model, on the device where it shall run.
@@ -69,7 +69,12 @@ class FCPPredictor:
         return self.model.match(support, prepared, with_maps=with_maps)
 
     def _prepare_query(self, query: Picture) -> QueryFeatures:
-        return self.model.prepare_query(*self._encoders.query(query))
+        return self.model.prepare_query(self._encoders.features(query), self._embedding(query))
+
+    def _embedding(self, picture: Picture) -> Embedding:
+        """Return a picture's embedding, which serves it as query and as support of any class."""
+        key = ("embedding", picture.id)
+        return self._cache.get(key, partial(self._encoders.embed, picture))
 
     def _support(self, supports: Sequence[Example]) -> SupportSet:
         if len(supports) > 1:  # hardly ever the same ones again
@@ -80,16 +85,16 @@ class FCPPredictor:
     def _prepare_support(self, supports: Sequence[Example]) -> SupportSet:
         encoded = [
             self._cache.get(
-                (example.id, example.class_id), partial(self._encoders.support, example)
+                (example.id, example.class_id), partial(self._encoders.example, example)
             )
             for example in supports
         ]
         features = BackboneFeatures(
-            mid=torch.cat([item.mid for item, _, _ in encoded]),
-            high=torch.cat([item.high for item, _, _ in encoded]),
+            mid=torch.cat([item.mid for item, _ in encoded]),
+            high=torch.cat([item.high for item, _ in encoded]),
         )
-        embedding = Embedding(torch.cat([item.image for _, item, _ in encoded]))
-        masks = torch.cat([mask for _, _, mask in encoded])[None]  # (1, K, S, S)
+        embedding = Embedding(torch.cat([self._embedding(item).image for item in supports]))
+        masks = torch.cat([mask for _, mask in encoded])[None]  # (1, K, S, S)
         return self.model.prepare_support(features, embedding, masks)
 
 
