@@ -1,6 +1,7 @@
 """`fcp evaluate` on a data set made for the test: the report's keys, and its reproducibility."""
 
 import json
+import os
 import re
 import shutil
 
@@ -65,6 +66,7 @@ def test_data_root_comes_from_the_environment(run, mini_voc, model_folder, tmp_p
     [
         ({"root": "nowhere"}, "nowhere"),
         ({"name": "no/folder/r.json"}, "make it first"),
+        ({"name": ""}, "is a folder; name a file in it"),
     ],
 )
 def test_bad_places_are_refused(run, more, message):
@@ -72,6 +74,41 @@ def test_bad_places_are_refused(run, more, message):
     assert done.exit_code == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_places_are_checked_before_the_episodes_run(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)  # root may write all
+    monkeypatch.setattr(FCPPredictor, "__init__", lambda *_, **__: pytest.fail("already at work"))
+    done = run("--episodes", 1)
+    assert done.exit_code == 1
+    assert "cannot be written; choose another folder" in done.stderr
+    monkeypatch.undo()
+    (tmp_path / "s").mkdir()
+    done = run("--episodes", 1, "--save-episode-scores", tmp_path / "s")
+    assert "s: is a folder; name a file in it" in done.stderr
+
+
+def test_a_part_without_test_classes_is_named(run, tmp_path):
+    (tmp_path / "data/FSS-1000/zebra").mkdir(parents=True)
+    for number in (1, 2):
+        Image.new("RGB", (9, 9)).save(tmp_path / f"data/FSS-1000/zebra/{number}.jpg")
+        Image.new("L", (9, 9), 255).save(tmp_path / f"data/FSS-1000/zebra/{number}.png")
+    done = run("--benchmark", "fss1000", root=tmp_path / "data", fold=None)
+    assert done.exit_code == 1
+    assert "no class to draw from is here" in done.stderr
+    assert "--splits DIR" in done.stderr
+
+
+def test_an_example_whose_mask_would_vanish_is_used(run, tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / "data/dot" / kind).mkdir(parents=True)
+    for copy in range(2):
+        Image.new("RGB", (900, 700), (90, 9, copy)).save(tmp_path / f"data/dot/images/{copy}.png")
+        mask = np.zeros((700, 900), np.uint8)
+        mask[1, 1] = 255
+        Image.fromarray(mask).save(tmp_path / f"data/dot/masks/{copy}.png")
+    done = run("--benchmark", "folder", "--episodes", 2, root=tmp_path / "data", fold=None)
+    assert done.exit_code == 0, done.output
 
 
 def test_impossible_numbers_are_usage_errors(run):
@@ -135,7 +172,10 @@ def test_each_fold_can_have_its_model(run, model_folder, tmp_path):
     done = run("--episodes", 2, "--model", tmp_path / "m{fold}", fold="0,2")
     assert done.exit_code == 0, done.output
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["protocol"]["training_lists"] == ["filtered, fold 0", "filtered, fold 2"]
+    assert report["protocol"]["training_lists"] == [
+        "filtered, fold 0 of pascal5i",
+        "filtered, fold 2 of pascal5i",
+    ]
 
 
 def test_all_seeds_share_what_the_encoders_saw(run, monkeypatch):

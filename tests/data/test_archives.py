@@ -1,5 +1,6 @@
 """Downloads read the same from every form; a broken or hostile one is refused in one line."""
 
+import gzip
 import io
 import shutil
 import tarfile
@@ -64,6 +65,33 @@ def test_a_truncated_archive_is_named(tmp_path, form):
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 3])
     with pytest.raises(FcpError, match=rf"{form}: .*download it again"):
         [member.read() for member in walk(source)]
+
+
+def spoil(content, form, damage):
+    """Cut at the end of the first member, break the second header, or gzip's checksum."""
+    tar = bytearray(gzip.decompress(content) if form == "d.tgz" else content)
+    if damage == "cut":
+        tar = tar[:1024]
+    elif damage == "header":
+        tar[1024 + 3] ^= 255
+    if form == "d.tar":
+        return bytes(tar)
+    packed = bytearray(gzip.compress(bytes(tar)))
+    if damage == "checksum":
+        packed[-8] ^= 255
+    return bytes(packed)
+
+
+@pytest.mark.parametrize(
+    ("form", "damage"),
+    [(form, damage) for form in ("d.tar", "d.tgz") for damage in ("cut", "header")]
+    + [("d.tgz", "checksum")],
+)
+def test_damage_that_ends_an_archive_early_is_named(tmp_path, form, damage):
+    source = write(tmp_path / form, {"1.txt": b"one", "2.txt": b"two", "3.txt": b"three"})
+    source.write_bytes(spoil(source.read_bytes(), form, damage))
+    with pytest.raises(FcpError, match=rf"{form}: broken or truncated archive .*download it again"):
+        list(walk(source))
 
 
 def test_what_is_no_archive(tmp_path):

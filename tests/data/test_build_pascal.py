@@ -178,6 +178,48 @@ def test_a_missing_photo_is_named(build, tmp_path):
     assert built.problems == ("JPEGImages/2008_000007.jpg: not in the VOC download; left out",)
 
 
+def test_vocs_own_pictures_never_take_a_mask_of_sbd(build, tmp_path):
+    files = voc_files()
+    for picture in ("2007_000032", "2007_000042"):  # SBD knows the first
+        del files[f"VOCdevkit/VOC2012/SegmentationClass/{picture}.png"]
+    built = build(voc=pack(tmp_path / "bad.tar", files))
+    assert built.problems == (
+        "SegmentationClass/2007_000032.png: not in the VOC download; left out",
+        "SegmentationClass/2007_000042.png: not in the VOC download; left out",
+    )
+    data = PascalVOC(tmp_path / "out")
+    assert not data.mask_path("2007_000032").exists()
+    assert "2007_000032" not in data.ids("train")
+    assert data.ids("val") == ("2007_000033",)
+    for picture in VOC["train"] + VOC["val"]:
+        files.pop(f"VOCdevkit/VOC2012/SegmentationClass/{picture}.png", None)
+    with pytest.raises(FcpError, match=r"none\.tar: no SegmentationClass/\*\.png"):
+        build(voc=pack(tmp_path / "none.tar", files), out=tmp_path / "empty")
+    assert not (tmp_path / "empty").exists()
+
+
+def test_a_mask_of_another_size_is_left_out_and_made_again(build, tmp_path):
+    files = sbd_files()
+    stream = io.BytesIO()
+    savemat(stream, {"GTcls": {"Segmentation": np.ones((30, 40), np.uint8)}})
+    files["benchmark_RELEASE/dataset/cls/2008_000010.mat"] = stream.getvalue()
+    built = build(sbd=pack(tmp_path / "bad.tgz", files))
+    assert len(built.problems) == 1
+    assert "2008_000010.png: not of its photo's size" in built.problems[0]
+    data = PascalVOC(tmp_path / "out")
+    assert "2008_000010" not in data.ids("train")
+    assert build(sbd=pack(tmp_path / "good.tgz", sbd_files())).problems == ()
+    assert data.labels("2008_000010").shape == (60, 80)
+
+
+def test_a_damaged_photo_is_named(build, tmp_path):
+    files = voc_files()
+    files["VOCdevkit/VOC2012/JPEGImages/2008_000007.jpg"] = b"no picture"
+    built = build(voc=pack(tmp_path / "bad.tar", files))
+    assert "2008_000007.jpg: not a picture that can be read" in built.problems[0]
+    assert built.pictures == len(EVERY) - 1
+
+
 def test_odd_labels_are_refused(build, tmp_path):
     files = sbd_files()
     stream = io.BytesIO()

@@ -163,6 +163,41 @@ def test_pictures_and_images_that_are_missing_are_named_until_they_come(root):
     assert "COCO_val2014_000011" in _fresh(root).ids("val")
 
 
+def test_without_any_picture_the_index_stays_as_it_is(root, tmp_path_factory):
+    build(root)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    with pytest.raises(FcpError, match=r"none of the 3 pictures of .*train2014\.json is there"):
+        build(root, images=elsewhere)
+    with pytest.raises(FcpError, match=r"gone: no such folder; .* as --images"):
+        build(root, images=elsewhere / "gone")
+    assert len(_fresh(root).ids("val")) == 4
+    with pytest.raises(FcpError, match="none of the 3 pictures"):
+        build(root, images=elsewhere, out=elsewhere)
+    with pytest.raises(FcpError, match="not finished"):
+        Coco(elsewhere)
+
+
+def test_a_folder_in_a_file_name_is_a_part_of_its_path(root):
+    file = annotations_of(root)[1]
+    content = json.loads(file.read_text())
+    (root / "COCO/val2014/part").mkdir()
+    for image in content["images"][:2]:
+        image["file_name"] = f"part/{image['file_name']}"
+    first = content["images"][0]["file_name"]
+    (root / "COCO/val2014/COCO_val2014_000010.jpg").rename(root / "COCO/val2014" / first)
+    file.write_text(json.dumps(content))
+    built = build(root)
+    assert len(built.problems) == 1
+    assert "val2014/part/COCO_val2014_000011.jpg: no such picture" in built.problems[0]
+    assert Coco(root).image("COCO_val2014_000010").shape == (*SIZE, 3)
+
+
+def test_a_place_that_cannot_be_opened_is_one_line(root):
+    (root / "COCO/coco20i.sqlite").mkdir()
+    with pytest.raises(FcpError, match=r"sqlite: unable to open .* make its place .* written"):
+        build(root)
+
+
 def test_an_object_that_cannot_be_painted_leaves_its_picture_out(root):
     file = annotations_of(root)[1]
     odd = json.loads(file.read_text())

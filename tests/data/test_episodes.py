@@ -205,6 +205,14 @@ def test_plain_form_by_id_name_and_other_programs_file_names(mini_voc, tmp_path)
         (["val_01_0", ["val_01_0.jpg"], 1], "the query is among its own supports"),
         (["val_01_0", ["val_01_1", "val_01_2"], 1], "2 supports, expected 1, as in entry 0"),
         (["val_01_0", [], 1], "0 supports, expected 1"),
+        (
+            ["val_01_0", ["val_02_0"], 1],
+            "'val_02_0' shows no pixel of 'aeroplane' .class ids count",
+        ),
+        (
+            ["val_02_0", ["val_01_1"], 1],
+            "'val_02_0' shows no pixel of 'aeroplane' .class ids count",
+        ),
         (["val_01_0", "val_01_1", 1], r"expected \[query, \[supports"),
         (["val_01_0", ["val_01_1"]], r"expected \[query, \[supports"),
     ],

@@ -100,6 +100,36 @@ def test_what_is_alone_is_named_and_left_out(build, tmp_path):
     assert "bus/4" not in FSS1000(tmp_path / "out").ids("val")
 
 
+def test_classes_without_a_pair_are_in_no_part(build, tmp_path):
+    content = {n: c for n, c in files().items() if not ("/bus/" in n and n.endswith("png"))}
+    built = build(pack(tmp_path / "bad.zip", content))
+    assert "bus/1.png: no such mask" in built.problems
+    assert FSS1000(tmp_path / "out").classes == {1: "ab_wheel", 2: "abe's_flyingfish", 3: "zebra"}
+    assert len(FSS1000(tmp_path / "out").novel(None)) == 1
+
+
+def test_a_download_without_pairs_changes_nothing(build, tmp_path):
+    build()
+    out = tmp_path / "out"
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    photos = {n: c for n, c in files().items() if n.endswith("jpg")}
+    apart = {"/masks/".join(n.rsplit("/", 1)): c for n, c in files().items() if n.endswith("png")}
+    for content in (photos, photos | apart):
+        with pytest.raises(FcpError, match=r"odd\.zip: no CLASS/1\.jpg with .*; not FSS-1000"):
+            build(pack(tmp_path / "odd.zip", content))
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_without_test_classes_there_is_a_problem_and_no_episode(build, tmp_path):
+    content = {n: c for n, c in files().items() if "/zebra/" in n}
+    built = build(pack(tmp_path / "part.zip", content))
+    assert built.problems == (
+        "none of the test classes of FSS-1000 is here; give others by --splits DIR",
+    )
+    with pytest.raises(FcpError, match=r"no class to draw from is here; .*--splits DIR"):
+        sample_episodes(val_lists(FSS1000(tmp_path / "out"), None), shots=1, episodes=1, seed=0)
+
+
 def test_damage(build, tmp_path):
     cut = pack(tmp_path / "cut.zip", files())
     cut.write_bytes(cut.read_bytes()[:5000])
@@ -114,6 +144,13 @@ def test_damage(build, tmp_path):
     assert build().problems == ()
     with pytest.raises(FcpError, match="not FSS-1000"):
         build(pack(tmp_path / "other.zip", {"readme.txt": b"x"}))
+
+
+def test_a_mask_of_another_size_is_named(build, tmp_path):
+    build()
+    Image.new("L", (9, 9)).save(tmp_path / "out/FSS-1000/bus/1.png")
+    with pytest.raises(FcpError, match=r"1\.png: the mask is 9×9 px but .*1\.jpg is 16×16"):
+        FSS1000(tmp_path / "out").areas("val")
 
 
 def test_split_files_must_fit(build, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from fcp.data.images import read_image, read_labels, read_mask
+from fcp.data.images import read_image, read_labels, read_mask, read_size
 from fcp.errors import FcpError
 
 RED = (255, 0, 0)
@@ -85,6 +85,7 @@ def test_photos_are_turned_as_exif_says(tmp_path, orientation):
     stored.save(tmp_path / "photo.jpg", exif=exif, quality=100)
     result = read_image(tmp_path / "photo.jpg")
     assert result.shape == upright.shape
+    assert read_size(tmp_path / "photo.jpg") == upright.shape[:2]
     assert np.abs(result.astype(int) - upright).mean() < 2
 
 
@@ -106,6 +107,8 @@ def test_bad_files_are_named(tmp_path, gradient):
     ]:
         with pytest.raises(FcpError, match=reason) as caught:
             read_image(tmp_path / name)
+        with pytest.raises(FcpError, match=reason if name != "empty.jpg" else "not a picture"):
+            read_size(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
         assert "\n" not in str(caught.value)
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
@@ -116,6 +119,8 @@ def test_bombs_are_refused_with_the_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(FcpError, match=r"bomb\.png: more pixels than the safe limit of 2,000"):
         read_image(tmp_path / "bomb.png")
+    with pytest.raises(FcpError, match=r"bomb\.png: more pixels than the safe limit of 2,000"):
+        read_size(tmp_path / "bomb.png")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from fcp.data.check import check
 from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
 
@@ -36,10 +38,38 @@ def test_missing_parts_are_named(mini_voc, tmp_path):
     (lists / "val.txt").unlink()
     with pytest.raises(FcpError, match=r"val\.txt: cannot be read"):
         data.ids("val")
-    for content in ("", "a\nb\na\n"):
-        (lists / "val.txt").write_text(content)
-        with pytest.raises(FcpError, match=r"val\.txt: expected one picture id a line"):
+    for content, message in {
+        b"": "expected one picture id a line, found none",
+        b"a\nb\na\n": "expected each picture id once, a comes again",
+        b"a b\n": "expected one picture id a line, got 'a b'",
+        "\u00e4".encode("latin-1"): "not UTF-8 text; expected one picture id a line",
+    }.items():
+        (lists / "val.txt").write_bytes(content)
+        with pytest.raises(FcpError, match=rf"val\.txt: {message}"):
             data.ids("val")
     data.mask_path("val_speck").unlink()
     with pytest.raises(FcpError, match=r"val_speck\.png: no such file"):
         data.labels("val_speck")
+
+
+def test_pools_of_other_programs(mini_voc, tmp_path):
+    pool = tmp_path / "pool.txt"
+    data = PascalVOC(mini_voc, pool)
+    pool.write_bytes("\ufefftrain_06_1\r\n\ntrain_06_0\r\n".encode())
+    assert data.ids("train") == ("train_06_1", "train_06_0")
+    pool.write_text("JPEGImages/train_06_1.jpg SegmentationClassAug/train_06_1.png\n")
+    assert data.ids("train") == ("train_06_1",)
+    pool.write_text("train_06_1\nelsewhere\n")
+    with pytest.raises(FcpError, match=r"pool\.txt: lists elsewhere, but there is no .*\.png"):
+        data.areas("train")
+
+
+def test_a_mask_of_another_size_is_named(mini_voc, tmp_path):
+    shutil.copytree(mini_voc, tmp_path / "data")
+    data = PascalVOC(tmp_path / "data")
+    Image.new("L", (50, 40)).save(data.mask_path("val_01_0"))
+    message = r"val_01_0\.png: the mask is 50×40 px but .*val_01_0\.jpg is 96×72 px"
+    for read in (data.ignored, data.pixels, lambda picture: data.class_mask(picture, 1)):
+        with pytest.raises(FcpError, match=message):
+            read("val_01_0")
+    assert len(check(data).splits["val"].damaged) == 1

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fcp.data.transforms import logits_to_size, mask_to_square, to_square
+from fcp.data.transforms import logits_to_size, mask_to_square, support_to_square, to_square
 
 
 def test_square_agrees_with_pillow():
@@ -35,6 +35,32 @@ def test_mask_reads_the_floor_of_the_row_and_column(height, width, size, seed):
     columns = [i * width // size for i in range(size)]
     np.testing.assert_array_equal(square.numpy() > 0, mask[rows][:, columns])
     assert set(square.unique().tolist()) <= {0.0, 1.0}
+
+
+@given(
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    size=st.sampled_from([8, 32, 64]),
+    place=st.integers(0, 8099),
+)
+def test_a_supports_single_pixel_is_never_lost(height, width, size, place):
+    mask = np.zeros((height, width), bool)
+    row, column = divmod(place % mask.size, width)
+    mask[row, column] = True
+    square = support_to_square(mask, size).numpy() > 0
+    nearest = mask_to_square(mask, size).numpy() > 0
+    touched = np.zeros((size, size), bool)
+    for i in range(size):
+        for j in range(size):
+            down = i * height < (row + 1) * size and row * size < (i + 1) * height
+            across = j * width < (column + 1) * size and column * size < (j + 1) * width
+            touched[i, j] = down and across
+    np.testing.assert_array_equal(square, nearest if nearest.any() else touched)
+    assert square.any()
+
+
+def test_a_support_without_foreground_stays_empty():
+    assert not support_to_square(np.zeros((9, 9), bool), 4).any()
 
 
 def test_way_back_meets_way_there():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from fcp.cli.episodes import require_fold
 from fcp.cli.options import BenchmarkOption, DataRootOption, PoolOption
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
@@ -165,6 +166,7 @@ def lists(
     if unfiltered and split == "val":
         raise FcpError("--unfiltered: only training lists are filtered; leave it out for val")
     data = open_benchmark(benchmark, data_root, pool=pool)
+    require_fold(data, fold)
     chosen = (
         val_lists(data, fold)
         if split == "val"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fcp.cli.options import BenchmarkOption, DataRootOption, PoolOption, SamplerOption
 from fcp.errors import FcpError
+
+if TYPE_CHECKING:
+    from fcp.data.dataset import FewShotDataset
 
 
 def episodes(
@@ -44,8 +47,7 @@ def episodes(
     from fcp.data.episodes import describe_sampler, sample_episodes, save_episodes
 
     data = open_benchmark(benchmark, data_root, pool=pool)
-    if fold is None and data.folds != (None,):
-        raise FcpError(f"--fold: {benchmark} needs one of {', '.join(map(str, data.folds))}")
+    require_fold(data, fold)
     lists = rule.val_lists(data, fold)
     if drop_small_classes:
         kept = rule.drop_small_classes(lists, shots)
@@ -56,3 +58,14 @@ def episodes(
     digest = save_episodes(out, drawn)
     typer.echo(f"{len(drawn)} episodes, {describe_sampler(lists, sampler)}: {out}")
     typer.echo(f"sha256 {digest}")
+
+
+def require_fold(data: FewShotDataset, fold: int | None) -> None:
+    """Ask for a fold where the benchmark has them.
+
+    Raises:
+        FcpError: none is given; the message names them.
+    """
+    if fold is None and data.folds != (None,):
+        folds = ", ".join(map(str, data.folds))
+        raise FcpError(f"--fold: {data.title} has folds; say which one: {folds}")

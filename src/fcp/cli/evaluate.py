@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress, TaskID
 
+from fcp.cli.episodes import require_fold
 from fcp.cli.options import (
     BenchmarkOption,
     DataRootOption,
@@ -134,7 +136,7 @@ def evaluate(
     from fcp.evaluation.episode_counts import save_counts
     from fcp.evaluation.report import write_report
 
-    _check_folders(out, save_episode_scores)
+    _check_places(out, save_episode_scores)
     data = open_benchmark(benchmark, data_root, pool=pool)
     asked = _Asked(shots, episodes, seed, seeds, sampler, episodes_file)
     runs = {number: _draw(data, number, asked) for number in _parse_folds(data, fold, asked)}
@@ -150,10 +152,17 @@ def evaluate(
     _say(result, comparison, out)
 
 
-def _check_folders(*files: Path | None) -> None:
+def _check_places(*files: Path | None) -> None:
+    """Find out before hours of work that a result could not be written."""
     for file in files:
-        if file is not None and not file.parent.is_dir():
+        if file is None:
+            continue
+        if not file.parent.is_dir():
             raise FcpError(f"{file}: there is no folder {file.parent}; make it first")
+        if file.is_dir():
+            raise FcpError(f"{file}: is a folder; name a file in it")
+        if not os.access(file.parent, os.W_OK):
+            raise FcpError(f"{file}: {file.parent} cannot be written; choose another folder")
 
 
 def _parse_folds(data: FewShotDataset, text: str | None, asked: _Asked) -> list[int | None]:
@@ -178,8 +187,7 @@ def _draw(data: FewShotDataset, fold: int | None, asked: _Asked) -> Runs:
     from fcp.data.lists import val_lists
     from fcp.evaluation.episode_counts import Run
 
-    if not data.novel(fold):
-        raise FcpError(f"--fold: {data.title} has folds; say which one, such as --fold 0")
+    require_fold(data, fold)
     if asked.file is not None:
         return {Run(fold): _read_episodes(data, fold, asked, asked.file)}
     lists, first = val_lists(data, fold), asked.seed or 0

@@ -151,6 +151,18 @@ def _tar_members(source: Path) -> Iterator[Member]:
             if info.isreg():
                 content = _guarded(source, partial(_extract, archive, info))
                 yield Member(PurePosixPath(info.name), info.size, content)
+        _require_end(archive)
+
+
+def _require_end(archive: tarfile.TarFile) -> None:
+    """Refuse what tarfile takes for a shorter archive: one that is cut or damaged at a header."""
+    stream = archive.fileobj
+    stream.seek(archive.offset)
+    end = stream.read(tarfile.BLOCKSIZE)
+    if len(end) < tarfile.BLOCKSIZE or any(end):
+        raise tarfile.ReadError("no end mark")
+    while stream.read(1 << 20):  # gzip's checksum is compared at its end alone
+        pass
 
 
 def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:

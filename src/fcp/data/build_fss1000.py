@@ -36,14 +36,17 @@ def build_fss1000(
             full disk. What was written stays, and the next run goes on after it.
     """
     sizes = {m.path: m.size for m in walk(source) if _is_part(m.path)}
-    classes = _classes(source, sizes)
+    classes = _classes(sizes)
     # A photo or mask that is alone is named in the end, and of no use.
     sizes = {
         path: size
         for path, size in sizes.items()
         if all(path.stem in s for s in classes[path.parent.name])
     }
-    split = default_split(classes) if splits is None else read_split(splits, classes)
+    paired = {path.parent.name for path in sizes}
+    if not paired:
+        raise FcpError(f"{source}: no CLASS/1.jpg with CLASS/1.png in it; not FSS-1000")
+    split = default_split(paired) if splits is None else read_split(splits, paired)
     folder = out / FOLDER
     missing = [size for path, size in sizes.items() if not has_size(_target(folder, path), size)]
     say(require_space(out, sum(missing)))
@@ -59,16 +62,17 @@ def build_fss1000(
         text = "".join(f"{name}\n" for name in split[part])
         store(folder / "splits" / f"{part}.txt", text.encode)
     whole = {name: len(photos & masks) for name, (photos, masks) in classes.items()}
-    return Built(sum(whole.values()), tuple(_problems(classes)))
+    problems = _problems(classes)
+    if not split["test"]:
+        problems.append("none of the test classes of FSS-1000 is here; give others by --splits DIR")
+    return Built(sum(whole.values()), tuple(problems))
 
 
-def _classes(source: Path, sizes: dict[PurePosixPath, int]) -> dict[str, tuple[set[str], set[str]]]:
+def _classes(sizes: dict[PurePosixPath, int]) -> dict[str, tuple[set[str], set[str]]]:
     """Return class → the stems of its photos and of its masks."""
     classes: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     for path in sizes:
         classes[path.parent.name][path.suffix.lower() == ".png"].add(path.stem)
-    if not classes:
-        raise FcpError(f"{source}: no CLASS/1.jpg with CLASS/1.png in it; not FSS-1000")
     return dict(sorted(classes.items()))
 
 

@@ -18,6 +18,7 @@ from scipy.io import loadmat
 
 from fcp.data.archives import Built, Member, Progress, has_size, require_space, store, walk
 from fcp.data.folds import ALL_PASCAL_IDS
+from fcp.data.images import read_size
 from fcp.data.pascal import IGNORE, POOL_FILE
 from fcp.errors import FcpError
 
@@ -34,6 +35,10 @@ class _Found:
     voc_masks: dict[str, int] = field(default_factory=dict)  # id → bytes
     photos: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+
+    def from_voc(self) -> set[str]:
+        """Return the ids whose mask is VOC's, there or not: SBD's has no ignored border."""
+        return {*self.voc_masks, *(picture for ids in self.voc.values() for picture in ids)}
 
     def wanted(self) -> set[str]:
         """Return the ids of all lists."""
@@ -60,6 +65,8 @@ def build_pascal(
     found = _Found()
     _index_voc(voc, found)
     _require(voc, found.voc, "ImageSets/Segmentation")
+    if not found.voc_masks:
+        raise FcpError(f"{voc}: no SegmentationClass/*.png; truncated, or another download")
     folder = out / "VOC2012"
     missing = {p: size for p, size in found.photos.items() if not has_size(_photo(folder, p), size)}
     say(require_space(out, sum(missing.values()) + _MASK_BYTES * len(missing)))
@@ -151,21 +158,27 @@ def _copy_masks(voc: Path, folder: Path, found: _Found, progress: Progress) -> N
 
 
 def _convert_masks(sbd: Path, folder: Path, found: _Found, progress: Progress) -> None:
+    from_voc = found.from_voc()
     done = 0
     for member in walk(sbd):
         path = member.path
         if path.parent.name in {"dataset", ""} and path.name in {"train.txt", "val.txt"}:
             found.sbd[path.stem] = _ids(member)
         elif _is_in(path, "cls", ".mat"):
-            if path.stem not in found.voc_masks:
-                _convert(member, _mask(folder, path.stem), found)
+            if path.stem not in from_voc:
+                _convert(member, folder, found)
             done += 1
             progress("masks of SBD", done, None)
 
 
-def _convert(member: Member, target: Path, found: _Found) -> None:
+def _convert(member: Member, folder: Path, found: _Found) -> None:
+    picture = member.path.stem
+    target = _mask(folder, picture)
     if _is_whole_png(target):
-        return
+        # The photos come last: where a build was stopped before them, the mask alone is judged.
+        photo = _photo(folder, picture)
+        if not photo.is_file() or not any(_faults_of_size(photo, target)):
+            return
     content = member.read()
     try:
         labels = read_sbd_mask(content)
@@ -191,15 +204,14 @@ def _copy_photos(voc: Path, folder: Path, found: _Found, progress: Progress) -> 
 def _write_lists(folder: Path, found: _Found) -> Built:
     """Write the lists of what is complete, and name what is not."""
     named = " ".join(found.problems)
-    complete = set()
+    complete, from_voc = set(), found.from_voc()
     for picture in sorted(found.wanted()):
-        photo, mask = _photo(folder, picture).is_file(), _is_whole_png(_mask(folder, picture))
-        if photo and mask:
+        faults = list(_faults(picture, folder, found, from_voc))
+        if not faults:
             complete.add(picture)
-        if not photo:
-            found.problems.append(f"JPEGImages/{picture}.jpg: not in the VOC download; left out")
-        if not mask and f"/{picture}.mat" not in named:
-            found.problems.append(f"dataset/cls/{picture}.mat: not in the SBD download; left out")
+        mat = f"/{picture}.mat:"  # one that could not be read is named already
+        new = [fault for fault in faults if mat not in fault or mat not in named]
+        found.problems += [f"{fault}; left out" for fault in new]
     train, val, sbd = found.voc["train"], found.voc["val"], found.sbd
     lists = {
         "train.txt": train,
@@ -211,6 +223,26 @@ def _write_lists(folder: Path, found: _Found) -> Built:
         text = "".join(f"{picture}\n" for picture in ids if picture in complete)
         store(folder / "ImageSets/Segmentation" / name, text.encode)
     return Built(len(complete), tuple(found.problems))
+
+
+def _faults(picture: str, folder: Path, found: _Found, from_voc: set[str]) -> Iterator[str]:
+    photo, mask = _photo(folder, picture), _mask(folder, picture)
+    if not photo.is_file():
+        yield f"JPEGImages/{picture}.jpg: not in the VOC download"
+    if picture in from_voc and picture not in found.voc_masks:
+        yield f"SegmentationClass/{picture}.png: not in the VOC download"
+    elif not _is_whole_png(mask):
+        yield f"dataset/cls/{picture}.mat: not in the SBD download"
+    elif photo.is_file():
+        yield from _faults_of_size(photo, mask)
+
+
+def _faults_of_size(photo: Path, mask: Path) -> Iterator[str]:
+    try:
+        if read_size(mask) != read_size(photo):
+            yield f"{mask}: not of its photo's size; download both again"
+    except FcpError as error:
+        yield str(error)
 
 
 def _require(source: Path, lists: dict[str, list[str]], folder: str) -> None:

@@ -83,6 +83,8 @@ def build_coco(
         split_of(file)
         if not file.is_file():
             raise FcpError(f"{file}: no such file; check the path")
+    if not images.is_dir():
+        raise FcpError(f"{images}: no such folder; give the one of the pictures as --images")
     # Run lengths take about what the polygons took; twice that is on the safe side.
     say(require_space(out, 2 * sum(file.stat().st_size for file in annotations)))
     target = out / "COCO" / INDEX_FILE
@@ -90,16 +92,14 @@ def build_coco(
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FcpError(f"{target.parent}: cannot be made ({error.strerror})") from error
-    with closing(sqlite3.connect(target)) as database:
+    with clear_errors(target), closing(sqlite3.connect(target)) as database:
         for file in annotations:
-            with clear_errors(target):
-                fill(database, read_source(file, images), images, progress)
-        with clear_errors(target):
-            _make_movable(database, target.parent.resolve())
-            return Built(
-                database.execute("SELECT count(*) FROM pictures").fetchone()[0],
-                tuple(line for (line,) in database.execute("SELECT line FROM problems")),
-            )
+            fill(database, read_source(file, images), images, progress)
+        _make_movable(database, target.parent.resolve())
+        return Built(
+            database.execute("SELECT count(*) FROM pictures").fetchone()[0],
+            tuple(line for (line,) in database.execute("SELECT line FROM problems")),
+        )
 
 
 def split_of(file: Path) -> Split:
@@ -155,12 +155,17 @@ def clear_errors(index: Path) -> Iterator[None]:
     """Turn what SQLite says of an index into one line.
 
     Raises:
-        FcpError: the index is damaged, locked, or the disk is full.
+        FcpError: the index is damaged, locked or cannot be written, or the disk is full.
     """
     try:
         yield
     except sqlite3.Error as error:
-        remedy = "make room, and" if "full" in str(error) else "remove it if it is damaged, and"
+        if "full" in str(error):
+            remedy = "make room, and"
+        elif "unable to open" in str(error) or "readonly" in str(error):
+            remedy = "make its place one that can be written, and"
+        else:
+            remedy = "remove it if it is damaged, and"
         raise FcpError(f"{index}: {error}; {remedy} run fcp data coco again") from error
 
 
@@ -197,19 +202,14 @@ class _Painter:
 
 
 def _fill(database: sqlite3.Connection, source: Source, root: Path, progress: Progress) -> None:
+    database.executescript(_TABLES)
+    wanted, absent = _find_pictures(source)
     painter = _Painter(source, root, _prepare(database, source, root))
     objects = defaultdict(list)
     for annotation in source.content["annotations"]:
         objects[annotation["image_id"]].append(annotation)
-    images = sorted(source.content["images"], key=lambda image: str(image["file_name"]))
-    files = {path.name for path in source.images.glob("*")}
-    problems = _strays(source.file, {image["id"] for image in images}, objects)
-    problems += [
-        f"{source.images / image['file_name']}: no such picture"
-        for image in images
-        if Path(image["file_name"]).name not in files
-    ]
-    wanted = [image for image in images if Path(image["file_name"]).name in files]
+    known = {image["id"] for image in source.content["images"]}
+    problems = _strays(source.file, known, objects) + absent
     query = "SELECT id FROM pictures WHERE split = ?"
     there = {picture for (picture,) in database.execute(query, (source.split,))}
     for start in range(0, len(wanted), _CHUNK):
@@ -225,9 +225,22 @@ def _fill(database: sqlite3.Connection, source: Source, root: Path, progress: Pr
         _note(database, f"done {source.split}", "yes")
 
 
+def _find_pictures(source: Source) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """Return the images of a JSON whose pictures are there, and a line for each other one."""
+    images = sorted(source.content["images"], key=lambda image: str(image["file_name"]))
+    # Folders are listed: to ask for 120,000 files one by one takes minutes on a network's disk.
+    folders = {(source.images / image["file_name"]).parent for image in images}
+    files = {path for folder in folders for path in folder.glob("*")}
+    wanted = [image for image in images if source.images / image["file_name"] in files]
+    absent = [image for image in images if source.images / image["file_name"] not in files]
+    if absent and not wanted:
+        none = f"none of the {len(absent)} pictures of {source.file} is there"
+        raise FcpError(f"{source.images}: {none}; give their folder as --images")
+    return wanted, [f"{source.images / image['file_name']}: no such picture" for image in absent]
+
+
 def _prepare(database: sqlite3.Connection, source: Source, root: Path) -> dict[int, int]:
-    """Make the tables, forget what came from another JSON; return category id → class id."""
-    database.executescript(_TABLES)
+    """Forget what came from another JSON; return category id → class id."""
     categories = sorted(source.content["categories"], key=lambda category: category["id"])
     if len(categories) != COCO_CLASS_COUNT:
         expected = f"COCO-20i needs the {COCO_CLASS_COUNT} categories"

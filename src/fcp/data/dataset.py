@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from torch import Tensor
 
-from fcp.data.transforms import mask_to_square, to_square
+from fcp.data.transforms import support_to_square, to_square
 
 Split = Literal["train", "val"]
 # What the benchmark's classic sampler starts from: a listed picture, or a class.
@@ -125,4 +125,4 @@ class Example(Picture):
 
     def mask(self) -> Tensor:
         """Read and squash its mask: (S, S), 0 or 1; pixels labelled 255 are not foreground."""
-        return mask_to_square(self.data.class_mask(self.id, self.class_id), self.size)
+        return support_to_square(self.data.class_mask(self.id, self.class_id), self.size)

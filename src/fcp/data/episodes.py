@@ -199,6 +199,9 @@ def _faults(
     for picture in (spec.query, *spec.supports):
         if picture not in known:
             yield f"{data.title} has no picture {picture!r} here"
+        elif spec.class_id not in data.pixels(picture):
+            name = data.classes[spec.class_id]
+            yield f"{picture!r} shows no pixel of {name!r} (class ids count from 1)"
 
 
 # A query and its class, drawn for an episode's index.
@@ -254,6 +257,8 @@ def _rule(lists: ClassLists, sampler: Sampler) -> _Rule:
 
 def _check_enough(lists: ClassLists, shots: int, sampler: Sampler) -> None:
     """Check every class that could be drawn, so that no seed runs into a short one."""
+    if not lists.names:
+        raise FcpError("no class to draw from is here; make FSS-1000 with fcp data … --splits DIR")
     if not lists.rows:
         raise FcpError("no picture is listed: no mask shows an allowed class on enough pixels")
     listed = {class_id: frozenset(members) for class_id, members in lists.members.items()}

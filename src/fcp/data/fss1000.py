@@ -18,7 +18,7 @@ import numpy as np
 
 from fcp.data.class_folders import ClassFolders, Entries
 from fcp.data.dataset import Split
-from fcp.data.images import read_image
+from fcp.data.images import read_image, require_same_size
 from fcp.errors import FcpError
 
 FOLDER = "FSS-1000"
@@ -72,9 +72,11 @@ class FSS1000(ClassFolders):
         """Read the mask of one class: (H, W) bool; empty for a class that the picture is not of.
 
         Raises:
-            FcpError: missing or damaged.
+            FcpError: missing, damaged, or of another size than its photo.
         """
-        foreground = read_image(self.files(picture)[1]).max(axis=2) >= FOREGROUND
+        photo, mask = self.files(picture)
+        foreground = read_image(mask).max(axis=2) >= FOREGROUND
+        require_same_size(mask, foreground.shape, photo)
         return foreground if class_id == self.class_id(picture) else np.zeros_like(foreground)
 
     def entries(self) -> Entries:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fcp.errors import FcpError
 
@@ -23,6 +25,7 @@ PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", "
 
 # What Pillow's decoders raise on damaged files, beside OSError.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+_SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
@@ -93,6 +96,34 @@ def read_labels(path: Path) -> np.ndarray:
     return np.asarray(picture)
 
 
+def require_same_size(mask: Path, got: tuple[int, ...], picture: Path) -> None:
+    """Compare a mask's size with its picture's, of which the header alone is read.
+
+    Args:
+        mask: file of the mask, for the error.
+        got: (H, W) of the mask.
+        picture: file of the picture.
+
+    Raises:
+        FcpError: another size, or a picture that cannot be read.
+    """
+    size = read_size(picture)
+    if got != size:
+        raise FcpError(_size_message(str(mask), got, str(picture), size))
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Read the size (H, W) of a picture, upright, from its header.
+
+    Raises:
+        FcpError: missing, or no picture.
+    """
+    with _clear_errors(str(path)), Image.open(path) as picture:
+        width, height = picture.size
+        turned = picture.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+    return (width, height) if turned else (height, width)
+
+
 def name_of(image: object) -> str:
     """Say in an error which picture is meant: its file, or its kind when it has none."""
     if isinstance(image, str | Path):
@@ -106,13 +137,19 @@ def _open(image: str | Path | Image.Image, name: str) -> Image.Image:
     """Open, decode and turn upright; every failure is one line that names the file."""
     if not isinstance(image, str | Path | Image.Image):
         raise FcpError(f"{name}: expected a path, a Pillow picture or a numpy array")
-    try:
+    with _clear_errors(name):
         if isinstance(image, Image.Image):
             return ImageOps.exif_transpose(image)
         if Path(image).stat().st_size == 0:
             raise FcpError(f"{name}: the file is empty; copy it again")
         with Image.open(image) as picture:
             return ImageOps.exif_transpose(picture)
+
+
+@contextmanager
+def _clear_errors(name: str) -> Iterator[None]:
+    try:
+        yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # Pillow refuses at twice its setting; it never refuses where the setting is None.
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from fcp.data.counts import count_areas
 from fcp.data.dataset import ClassicRule, Split
 from fcp.data.folds import ALL_PASCAL_IDS, PASCAL_CLASSES, base_classes, novel_classes
-from fcp.data.images import read_image, read_labels
+from fcp.data.images import PICTURE_SUFFIXES, read_image, read_labels, require_same_size
 from fcp.errors import FcpError
 
 IGNORE = 255
@@ -92,15 +93,21 @@ class PascalVOC:
         """Return the picture ids of a split: train as its file lists them, val sorted.
 
         Raises:
-            FcpError: the list file is missing, empty or names a picture twice.
+            FcpError: the list file is missing, empty, no text, or names a picture twice.
         """
         file = self.list_file(split)
         try:
-            ids = tuple(file.read_text(encoding="utf-8").split())
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
         except OSError as error:
             raise FcpError(f"{file}: cannot be read ({error.strerror})") from error
-        if not ids or len(set(ids)) < len(ids):
-            raise FcpError(f"{file}: expected one picture id a line, each once")
+        except UnicodeDecodeError as error:
+            raise FcpError(f"{file}: not UTF-8 text; expected one picture id a line") from error
+        ids = tuple(_read_id(line, file) for line in lines if line.strip())
+        if not ids:
+            raise FcpError(f"{file}: expected one picture id a line, found none")
+        if len(set(ids)) < len(ids):
+            twice = Counter(ids).most_common(1)[0][0]
+            raise FcpError(f"{file}: expected each picture id once, {twice} comes again")
         return ids if split == "train" else tuple(sorted(ids))
 
     def areas(self, split: Split) -> Mapping[str, Mapping[int, int]]:
@@ -115,7 +122,7 @@ class PascalVOC:
         """Count the pixels of each class in a picture's mask.
 
         Raises:
-            FcpError: missing, damaged, or a colour picture.
+            FcpError: missing, damaged, a colour picture, or of another size than its photo.
         """
         counts = np.bincount(self.labels(picture).reshape(-1), minlength=IGNORE + 1)
         return {c: int(counts[c]) for c in ALL_PASCAL_IDS if counts[c]}
@@ -144,9 +151,12 @@ class PascalVOC:
         """Read a label mask: (H, W) uint8 class ids, 0 background, 255 ignore.
 
         Raises:
-            FcpError: missing, damaged, or a colour picture.
+            FcpError: missing, damaged, a colour picture, or of another size than its photo.
         """
-        return read_labels(self.mask_path(picture))
+        path = self.mask_path(picture)
+        labels = read_labels(path)
+        require_same_size(path, labels.shape, self.image_path(picture))
+        return labels
 
     def class_mask(self, picture: str, class_id: int) -> np.ndarray:
         """Read the mask of one class: (H, W) bool; ignored pixels are not foreground.
@@ -165,6 +175,19 @@ class PascalVOC:
         return self.root / "VOC2012"
 
 
+def _read_id(line: str, file: Path) -> str:
+    """Read an id; other programs write a photo and its mask, ``JPEGImages/X.jpg …/X.png``."""
+    paths = [PurePosixPath(part) for part in line.split()]
+    ids = {p.stem if p.suffix.lower() in PICTURE_SUFFIXES else str(p) for p in paths}
+    if len(ids) > 1:
+        raise FcpError(f"{file}: expected one picture id a line, got {line.strip()!r}")
+    return ids.pop()
+
+
 @lru_cache(maxsize=8)
 def _areas(data: PascalVOC, split: Split) -> Mapping[str, Mapping[int, int]]:
+    for picture in data.ids(split):
+        if not data.mask_path(picture).is_file():
+            mask = data.mask_path(picture)
+            raise FcpError(f"{data.list_file(split)}: lists {picture}, but there is no {mask}")
     return count_areas(data, split)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fcp.layers.masked import mask_to_grid
+
 
 def to_square(image: np.ndarray, size: int) -> Tensor:
     """Squash a picture to a square, bilinear with antialiasing.
@@ -39,6 +41,24 @@ def mask_to_square(mask: np.ndarray, size: int) -> Tensor:
     """
     pixels = torch.tensor(mask, dtype=torch.float32)[None, None]
     return functional.interpolate(pixels, (size, size), mode="nearest")[0, 0]
+
+
+def support_to_square(mask: np.ndarray, size: int) -> Tensor:
+    """Squash an example's mask as ``mask_to_square`` does, but never lose it.
+
+    A mask that would vanish is taken by area instead: every pixel of the square that it touches.
+
+    Args:
+        mask: (H, W) bool.
+        size: side S of the square in px.
+
+    Returns:
+        (S, S) float32, 0 or 1; some pixel is 1 where one of the mask is.
+    """
+    square = mask_to_square(mask, size)
+    if square.any():
+        return square
+    return mask_to_grid(torch.tensor(mask)[None], (size, size))[0].float()
 
 
 def logits_to_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
