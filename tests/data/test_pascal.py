@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from fcp.data.check import check
+from fcp.data.lists import train_lists
 from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
 
@@ -73,3 +74,11 @@ def test_a_mask_of_another_size_is_named(mini_voc, tmp_path):
         with pytest.raises(FcpError, match=message):
             read("val_01_0")
     assert len(check(data).splits["val"].damaged) == 1
+
+
+def test_lists_are_made_of_masks_alone(mini_voc, tmp_path):
+    before = {fold: train_lists(PascalVOC(mini_voc), fold) for fold in range(4)}
+    shutil.copytree(mini_voc, tmp_path / "data")
+    for photo in (tmp_path / "data/VOC2012/JPEGImages").iterdir():
+        photo.unlink()
+    assert {f: train_lists(PascalVOC(tmp_path / "data"), f) for f in range(4)} == before

@@ -1,9 +1,8 @@
 """Pixels of each class in the masks of a split, counted once and kept on disk.
 
 Counting the 12,000 masks of PASCAL takes most of a minute. The counts are kept in the folder of
-the variable ``FCP_CACHE`` (or ``fcp`` in the user's cache folder) under a hash of the path,
-size and time of change of every photo and mask: another list or a file that was written again is
-another entry.
+the variable ``FCP_CACHE`` (or ``fcp`` in the user's cache folder) under a hash of every mask's
+path, size and time of change: another list or a mask that was written again is another entry.
 """
 
 from __future__ import annotations
@@ -48,15 +47,13 @@ def cache_folder() -> Path:
 
 
 def _entry(data: FewShotDataset, ids: tuple[str, ...]) -> Path | None:
-    """Return the file of these pictures' counts; None where one is missing, as reading will say."""
+    """Return the file of these masks' counts; None where one is missing, as reading will say."""
     digest = hashlib.sha256(f"{FORMAT} {data.title}".encode())
     try:
         for picture in ids:
-            # The photo too: a mask counts only where both have one size.
-            for file in data.files(picture):
-                state = file.stat()
-                facts = f"{file.absolute()}\t{state.st_size}\t{state.st_mtime_ns}"
-                digest.update(f"\n{picture}\t{facts}".encode())
+            mask = data.files(picture)[-1].absolute()
+            state = mask.stat()
+            digest.update(f"\n{picture}\t{mask}\t{state.st_size}\t{state.st_mtime_ns}".encode())
     except OSError:
         return None
     return cache_folder() / "counts" / f"{digest.hexdigest()}.json"

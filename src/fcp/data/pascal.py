@@ -150,12 +150,15 @@ class PascalVOC:
     def labels(self, picture: str) -> np.ndarray:
         """Read a label mask: (H, W) uint8 class ids, 0 background, 255 ignore.
 
+        Lists can be made of masks alone: a photo that is not there is not asked for its size.
+
         Raises:
             FcpError: missing, damaged, a colour picture, or of another size than its photo.
         """
-        path = self.mask_path(picture)
+        path, photo = self.mask_path(picture), self.image_path(picture)
         labels = read_labels(path)
-        require_same_size(path, labels.shape, self.image_path(picture))
+        if photo.is_file():
+            require_same_size(path, labels.shape, photo)
         return labels
 
     def class_mask(self, picture: str, class_id: int) -> np.ndarray:
