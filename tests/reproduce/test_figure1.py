@@ -111,7 +111,10 @@ def test_ious_are_those_of_the_masks_at_512(predictor, data, episodes):
     labels = np.asarray(data.labels(spec.query))
     rows, columns = (np.arange(512) * side // 512 for side in labels.shape)
     labels = labels[np.ix_(rows, columns)]
-    for kind, iou in (("conventional", one.conventional_iou), ("attention", one.attention_iou)):
+    for kind, iou in (
+        ("conventional_minmax", one.conventional_iou),
+        ("attention", one.attention_iou),
+    ):
         resized = Image.fromarray(maps[kind].numpy()).resize((512, 512), Image.Resampling.BILINEAR)
         found, true = np.asarray(resized) >= 0.5, labels == spec.class_id
         found, true = found & (labels != 255), true & (labels != 255)

@@ -21,7 +21,7 @@ from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import count_at_square
-from fcp.evaluation.predictor import ATTENTION, CONVENTIONAL, FCPPredictor, probability_maps
+from fcp.evaluation.predictor import ATTENTION, STRETCHED, FCPPredictor, probability_maps
 from fcp.reproduce.bootstrap import Interval, mean_over_groups
 from fcp.reproduce.episodes import Progress, run_episodes, truth_of, truth_on_grid
 from fcp.reproduce.output import COLOURS, GREY, new_figure, save_png, tidy
@@ -41,7 +41,7 @@ class EpisodeLook:
         mass: share of the query branch's attention on them, at its last step, T.
         mask_mass: the same at step T-1, which makes the last pseudo mask and is the last that the
             guide loss (Eq. 9) trains; None where there is no such step.
-        conventional_iou: of the conventional pseudo mask at 512×512.
+        conventional_iou: of the conventional pseudo mask, stretched over the picture, at 512×512.
         attention_iou: of the attention-based one; None where the model makes none.
     """
 
@@ -83,7 +83,7 @@ def look(
             foreground=int(foreground.sum()) / int((foreground | background).sum()),
             mass=masses[-1],
             mask_mass=masses[-2] if len(masses) > 1 else None,
-            conventional_iou=count_at_square(maps[CONVENTIONAL], truth).iou,
+            conventional_iou=count_at_square(maps[STRETCHED], truth).iou,
             attention_iou=None if found is None else count_at_square(found, truth).iou,
         )
     return tuple(looks[index] for index in range(len(episodes)))
@@ -168,7 +168,7 @@ def plot_iou(looks: Sequence[EpisodeLook], path: Path) -> None:
             "figure 1b: needs episodes of a model with attention masks; "
             "take one with head.pseudo_mask=attention and at least 2 steps"
         )
-    shown = {"conventional": [one.conventional_iou for one in looks], "attention-based": found}
+    shown = {"conventional, stretched": [one.conventional_iou for one in looks], "attention-based": found}
     figure, axes = new_figure(1, width=4.6, height=3.2)
     axis, edges = axes[0, 0], np.linspace(0, 100, BINS + 1)
     for (name, values), colour in zip(shown.items(), reversed(COLOURS[:2]), strict=True):

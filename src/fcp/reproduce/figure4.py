@@ -19,14 +19,14 @@ from fcp.data.episodes import EpisodeSpec
 from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import MASK, THRESHOLD, count_at_square
-from fcp.evaluation.predictor import ATTENTION, CONVENTIONAL, FCPPredictor, probability_maps
+from fcp.evaluation.predictor import ATTENTION, STRETCHED, FCPPredictor, probability_maps
 from fcp.reproduce.episodes import Progress, run_episodes, truth_of
 from fcp.reproduce.output import new_figure, save_png
 from fcp.visualize import Colour, heatmap, overlay, thumbnail
 
 GIVEN: Colour = (86, 180, 233)  # sky blue: what a person marked
 FOUND: Colour = (240, 140, 0)  # orange: what the model says
-_TITLES = {CONVENTIONAL: "conventional mask", ATTENTION: "attention mask", MASK: "prediction"}
+_TITLES = {STRETCHED: "conventional mask", ATTENTION: "attention mask", MASK: "prediction"}
 _SHOWN_PX = 400
 
 
