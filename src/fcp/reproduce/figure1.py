@@ -168,7 +168,10 @@ def plot_iou(looks: Sequence[EpisodeLook], path: Path) -> None:
             "figure 1b: needs episodes of a model with attention masks; "
             "take one with head.pseudo_mask=attention and at least 2 steps"
         )
-    shown = {"conventional, stretched": [one.conventional_iou for one in looks], "attention-based": found}
+    shown = {
+        "conventional, stretched": [one.conventional_iou for one in looks],
+        "attention-based": found,
+    }
     figure, axes = new_figure(1, width=4.6, height=3.2)
     axis, edges = axes[0, 0], np.linspace(0, 100, BINS + 1)
     for (name, values), colour in zip(shown.items(), reversed(COLOURS[:2]), strict=True):
