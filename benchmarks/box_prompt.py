@@ -3,9 +3,8 @@
 For each picture and novel class that covers at least 2,048 px, the tight box around the whole class
 mask is the prompt. IoU at the photo's own size, ignored pixels left out, pooled for each class
 (ΣI/ΣU) and averaged over the fold's classes; also the mean over the masks. Beside it: the filled
-box itself, which is the floor; and how far tokens alone steer the decoder, since tokens are all
-that the FCP head gives: the box's corners, means of the embedding over the true region
-(``reference``), and zeros, which say nothing.
+box itself, which is the floor; and whether tokens steer the decoder, since tokens are all that the
+FCP head gives: the box's corners alone, not painted, and tokens of zeros, which say nothing.
 
     python benchmarks/box_prompt.py --model models/tiny-fold1 --fold 1 --data-root DIR
 """
@@ -25,10 +24,10 @@ from fcp.checkpoint import CONFIG_FILE, load_model
 from fcp.data.lists import val_lists
 from fcp.data.pascal import IGNORE, PascalVOC
 from fcp.data.regions import tight_box
-from fcp.data.transforms import logits_to_size, mask_to_square, to_square
+from fcp.data.transforms import logits_to_size, to_square
 from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.tiny import TinySegmenter, load_tiny
-from fcp.engine.promptable import reference_tokens
+from fcp.encoders.weights import read_state_dict
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.evaluation.metrics import ScoreBoard, Scores, count_pixels
 
@@ -60,11 +59,9 @@ def score(
         embedding = segmenter.encode(to_square(data.image(picture), image_size)[None])
         fractions = torch.tensor([box]) / torch.tensor([width, height, width, height])
         corners, painted = segmenter.embed_prompts(boxes=fractions)
-        region = mask_to_square(labels == class_id, image_size)[None]
         prompts = {
             "box prompt": (corners, painted),
             "corners alone": (corners, None),
-            "reference": (reference_tokens(embedding.image, region), None),
             "zeros": (torch.zeros_like(corners), None),
         }
         masks = {
@@ -98,8 +95,10 @@ def main() -> None:
     if (arguments.model / CONFIG_FILE).exists():
         segmenter = load_model(arguments.model).segmenter
     else:
-        segmenter = TinySegmenter().eval()
-        load_tiny(segmenter, arguments.model / WEIGHTS)
+        file = arguments.model / WEIGHTS
+        mixer = any(name.startswith("prompt_mixer.") for name in read_state_dict(file))
+        segmenter = TinySegmenter(mixer=mixer).eval()
+        load_tiny(segmenter, file)
     result = score(segmenter, PascalVOC(arguments.data_root), arguments.fold, image_size=320)
     print(json.dumps(result, indent=2))
 

@@ -124,7 +124,7 @@ def toy_recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "optim": optim,
     }
     promptable = {"stage": "segmenter", **weights, "options": segmenter, "masks": 2, "optim": optim}
-    for name, values in (("tiny-frozen", head), ("tiny-segmenter", promptable)):
+    for name, values in (("tiny-frozen", head), ("tiny-frozen-segmenter", promptable)):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
     stage = {name: t.contiguous() for name, t in TinySegmenter(**segmenter).state_dict().items()}
     for excluded in ("02", "13"):

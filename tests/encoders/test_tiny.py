@@ -57,6 +57,21 @@ def test_points_move_the_mask_and_padding_does_not_move_with_place(segmenter):
     torch.testing.assert_close(padding[0], padding[1])
 
 
+def test_without_a_mixer_a_box_is_its_corners_alone():
+    torch.manual_seed(0)
+    plain = TinySegmenter(width=16, image_size=64, decoder_width=16, mixer=False).eval()
+    assert not any(name.startswith("prompt_mixer") for name in plain.state_dict())
+    boxes = torch.tensor([[0.1, 0.2, 0.6, 0.9], [0.3, 0.3, 0.5, 0.4]])
+    tokens, painted = plain.embed_prompts(boxes=boxes)
+    assert tokens.shape == (2, 2, 16)
+    assert painted is None
+    embedding = plain.encode(torch.rand(2, 3, 64, 64))
+    other = plain.embed_prompts(boxes=boxes.flip(0))[0]
+    assert not torch.allclose(
+        plain.decode(embedding, tokens).logits, plain.decode(embedding, other).logits
+    )
+
+
 def test_painted_boxes_cover_what_a_fine_raster_does():
     """Against ten times as many cells, each inside or outside, averaged."""
     boxes = torch.tensor([[0.13, 0.27, 0.58, 0.95], [0.0, 0.0, 1.0, 1.0], [0.4, 0.4, 0.41, 0.6]])

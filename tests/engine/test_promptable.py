@@ -5,12 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from fcp.encoders.tiny import TinySegmenter
-from fcp.engine import promptable
 from fcp.engine.promptable import (
     PromptableStage,
     candidate_losses,
     draw_error_points,
-    reference_tokens,
     repeat_embedding,
 )
 from fcp.structures import Embedding
@@ -60,58 +58,7 @@ def test_repeat_keeps_pictures_together():
     assert repeat_embedding(embedding, 3).image.flatten().tolist() == [0, 0, 0, 1, 1, 1]
 
 
-def test_references_say_what_a_region_looks_like(monkeypatch):
-    torch.manual_seed(0)
-    inside, outside = torch.randn(2, 8), torch.randn(8)
-    targets = torch.zeros(2, 12, 12)
-    targets[0, :6], targets[1, :, 9:] = 1, 1
-    cells = targets[:, None, ::3, ::3]
-    image = cells * inside[:, :, None, None] + (1 - cells) * outside[:, None, None]
-    monkeypatch.setattr(promptable, "_LARGEST_LEAK", 0.0)
-    pure = F.layer_norm(inside, (8,))[:, None].expand(-1, 10, -1)
-    torch.testing.assert_close(reference_tokens(image, targets), pure)
-    monkeypatch.setattr(promptable, "_LARGEST_LEAK", 1.0)
-    leaking = reference_tokens(image, targets)
-    assert not leaking.allclose(pure, atol=1e-2)
-    assert leaking[0].std(0).max() > 1e-3  # each token is another mixture
-
-
-def test_of_corners_the_decoder_gets_the_tokens_alone(monkeypatch):
-    model = TinySegmenter(width=16, image_size=64, decoder_width=16)
-    stage, shown = PromptableStage(model, batches=None), []
-    decode = model.decode_candidates
-    monkeypatch.setattr(
-        model,
-        "decode_candidates",
-        lambda embedding, tokens, dense, **rest: (
-            shown.append((tokens, dense)) or decode(embedding, tokens, dense, **rest)
-        ),
-    )
-    for kind in ("box", "corners"):
-        stage.losses(a_batch(kind, correct=False))
-    (box, painted), (corners, nothing) = shown
-    assert painted is not None
-    assert nothing is None
-    assert torch.equal(box, corners)
-
-
-def a_batch(kind, *, correct):
-    torch.manual_seed(0)
-    targets = (torch.rand(4, 32, 32) > 0.5).float()
-    return {
-        "images": torch.rand(2, 3, 64, 64),
-        "targets": targets,
-        "valid": torch.ones_like(targets),
-        "kind": kind,
-        "correct": correct,
-        "points": torch.rand(4, 5, 2),
-        "point_labels": torch.ones(4, 5),
-        "boxes": torch.rand(4, 4),
-        "coarse": torch.randn(4, 1, 8, 8),
-    }
-
-
-@pytest.mark.parametrize("kind", ["point", "box+mask", "reference"])
+@pytest.mark.parametrize("kind", ["point", "box+mask"])
 def test_a_step_moves_what_learns_and_no_statistics(kind):
     torch.manual_seed(0)
     model = TinySegmenter(width=16, image_size=64, decoder_width=16).train()
@@ -119,7 +66,18 @@ def test_a_step_moves_what_learns_and_no_statistics(kind):
     fresh, trunk = stage.fresh_and_pretrained()
     assert len(fresh) + len(trunk) == sum(p.requires_grad for p in model.parameters())
     statistics = {n: b.clone() for n, b in model.named_buffers() if "running" in n}
-    batch = a_batch(kind, correct=kind == "point")
+    targets = (torch.rand(4, 32, 32) > 0.5).float()
+    batch = {
+        "images": torch.rand(2, 3, 64, 64),
+        "targets": targets,
+        "valid": torch.ones_like(targets),
+        "kind": kind,
+        "correct": kind == "point",
+        "points": torch.rand(4, 5, 2),
+        "point_labels": torch.ones(4, 5),
+        "boxes": torch.rand(4, 4),
+        "coarse": torch.randn(4, 1, 8, 8),
+    }
     optimizer = torch.optim.AdamW(fresh + trunk, lr=3e-3)
     totals = []
     for _ in range(12):

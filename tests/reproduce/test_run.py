@@ -165,7 +165,9 @@ def test_a_missing_promptable_stage_is_trained_without_both_folds(
     )
     place = Workplace(mini_voc, tmp_path, toy_recipes, settings=("backbone_weights=here", "seed=4"))
     promptable_stage(3, place, report=quiet)
-    assert calls == [("tiny-segmenter.yaml", ("backbone_weights=here", "exclude_folds=[1, 3]"))]
+    assert calls == [
+        ("tiny-frozen-segmenter.yaml", ("backbone_weights=here", "exclude_folds=[1, 3]"))
+    ]
 
 
 def test_the_models_hold_the_promptable_stage(made, toy_recipes):

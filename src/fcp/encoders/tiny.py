@@ -44,10 +44,17 @@ class TinySegmenter(PromptableSegmenter):
         width: C, channels of the embedding and of a prompt token.
         image_size: side in px that pictures are brought to; the grid is an eighth of it.
         decoder_width: hidden units of the decoder's feed-forward layers.
+        mixer: let cells look around once the dense prompt is in, and paint boxes as one; False is
+            SAM's architecture, which points and boxes steer through their tokens alone.
     """
 
     def __init__(
-        self, *, width: int = 128, image_size: int = 320, decoder_width: int = 512
+        self,
+        *,
+        width: int = 128,
+        image_size: int = 320,
+        decoder_width: int = 512,
+        mixer: bool = True,
     ) -> None:
         super().__init__()
         self.width = width
@@ -56,7 +63,7 @@ class TinySegmenter(PromptableSegmenter):
         self.prompt_encoder = Sam2PromptEncoder(
             Sam2PromptEncoderConfig(hidden_size=width, image_size=image_size, patch_size=STRIDE)
         )
-        self.prompt_mixer = PromptMixer(width)
+        self.prompt_mixer = PromptMixer(width) if mixer else nn.Identity()
         self.mask_decoder = _mask_decoder(width, decoder_width)
 
     def encode(self, images: Tensor) -> Embedding:
@@ -107,7 +114,11 @@ class TinySegmenter(PromptableSegmenter):
         point_labels: Tensor | None = None,
         boxes: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Turn points and boxes into tokens (a box: its corners, labels 2 and 3), paint boxes."""
+        """Turn points and boxes into tokens (a box: its corners, labels 2 and 3).
+
+        With the mixer, a box is painted as well. A decoder that gets its boxes painted need not
+        read tokens, and learns not to.
+        """
         coordinates, labels = [], []
         if boxes is not None:
             coordinates.append(boxes.reshape(-1, 2, 2))
@@ -124,7 +135,9 @@ class TinySegmenter(PromptableSegmenter):
         # Half precision would move a corner by a pixel.
         with torch.autocast(pixels.device.type, enabled=False):
             tokens = self.prompt_encoder._embed_points(pixels[:, None], kinds, pad=False)[:, 0]
-        return tokens, None if boxes is None else paint_boxes(boxes, self._mask_side)
+        if boxes is None or not isinstance(self.prompt_mixer, PromptMixer):
+            return tokens, None
+        return tokens, paint_boxes(boxes, self._mask_side)
 
     @property
     def _mask_side(self) -> int:
@@ -234,14 +247,21 @@ def paint_boxes(boxes: Tensor, side: int) -> Tensor:
 
 
 def build_tiny(
-    weights: str | None, *, width: int = 128, image_size: int = 320, decoder_width: int = 512
+    weights: str | None,
+    *,
+    width: int = 128,
+    image_size: int = 320,
+    decoder_width: int = 512,
+    mixer: bool = True,
 ) -> TinySegmenter:
     """Build a ``TinySegmenter``; ``weights`` is a safetensors file of its own state, or None.
 
     Raises:
         FcpError: the file does not hold this architecture.
     """
-    segmenter = TinySegmenter(width=width, image_size=image_size, decoder_width=decoder_width)
+    segmenter = TinySegmenter(
+        width=width, image_size=image_size, decoder_width=decoder_width, mixer=mixer
+    )
     if weights is not None:
         load_tiny(segmenter, Path(weights))
     return segmenter

@@ -13,10 +13,6 @@ from fcp.encoders.tiny import TinySegmenter
 from fcp.engine.region_batches import RegionBatches
 from fcp.structures import Embedding
 
-_REFERENCE_TOKENS = 10
-_REFERENCE_SPREAD = 2.0  # deviation of the logarithm of a cell's weight
-_LARGEST_LEAK = 0.05  # weight of a cell outside the region
-
 
 class PromptableStage:
     """Losses of a class-agnostic step.
@@ -47,29 +43,21 @@ class PromptableStage:
         targets, valid = batch["targets"], batch["valid"]
         embedding = self.model.encode(batch["images"])
         embedding = repeat_embedding(embedding, len(targets) // len(batch["images"]))
-        prompts, dense = self._prompts(batch, embedding.image)
+        kind = batch["kind"]
+        prompts, painted = self.model.embed_prompts(
+            points=batch["points"],
+            point_labels=batch["point_labels"],
+            boxes=batch["boxes"] if "box" in kind else None,
+        )
+        dense = batch["coarse"] if "mask" in kind else painted
         logits, iou = self.model.decode_candidates(
-            embedding, prompts, dense, multimask=batch["kind"] == "point"
+            embedding, prompts, dense, multimask=kind == "point"
         )
         terms, best = candidate_losses(logits.float(), iou.float(), targets, valid)
         if batch["correct"]:
             second = self._correct(embedding, prompts, best.detach(), targets, valid)
             terms = {name: (value + second[name]) / 2 for name, value in terms.items()}
         return {**terms, "total": sum(terms.values(), torch.zeros(()))}
-
-    def _prompts(self, batch: Mapping[str, Any], image: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return a batch's tokens and, where its kind has one, its dense prompt."""
-        kind = batch["kind"]
-        if kind == "reference":
-            return reference_tokens(image, batch["targets"]), None
-        tokens, painted = self.model.embed_prompts(
-            points=batch["points"],
-            point_labels=batch["point_labels"],
-            boxes=batch["boxes"] if kind in ("box", "corners", "box+mask") else None,
-        )
-        if kind == "corners":
-            return tokens, None
-        return tokens, batch["coarse"] if "mask" in kind else painted
 
     def _correct(
         self, embedding: Embedding, prompts: Tensor, logits: Tensor, targets: Tensor, valid: Tensor
@@ -81,28 +69,6 @@ class PromptableStage:
             embedding, torch.cat([prompts, more], 1), logits[:, None], multimask=False
         )
         return candidate_losses(again.float(), iou.float(), targets, valid)[0]
-
-
-def reference_tokens(image: Tensor, targets: Tensor) -> Tensor:
-    """Draw tokens that say what each region looks like: means of the embedding over its cells.
-
-    Each token weighs the cells anew, and of each region a little of what lies around it leaks in,
-    as it does into attention. Layer-normed, as the head's prompts are.
-
-    Args:
-        image: (n, C, h, w) embedding.
-        targets: (n, H, W) 0 or 1.
-
-    Returns:
-        (n, tokens, C).
-    """
-    height, width = image.shape[-2:]
-    inside = F.adaptive_avg_pool2d(targets[:, None], (height, width)).flatten(2)  # (n, 1, L)
-    leak = _LARGEST_LEAK * torch.rand(len(targets), 1, 1, device=targets.device)
-    cells = (inside + leak * (1 - inside)).expand(-1, _REFERENCE_TOKENS, -1)
-    weights = cells * torch.randn_like(cells).mul(_REFERENCE_SPREAD).exp()
-    weights = weights / weights.sum(2, keepdim=True)
-    return F.layer_norm(weights @ image.flatten(2).mT.float(), image.shape[1:2])
 
 
 def freeze_batch_norm(model: nn.Module) -> None:

@@ -18,11 +18,9 @@ from fcp.data.region_store import RegionPicture
 from fcp.data.regions import IGNORE, draw_label_regions, draw_tree_regions, tight_box
 from fcp.engine.share import Share
 
-# A "box" is also painted as a dense prompt, of "corners" the decoder gets the tokens alone; a
-# "reference" is tokens that say what the region looks like, as the FCP head's prompts do.
-PromptKind = Literal["point", "points", "box", "corners", "mask", "box+mask", "reference"]
+PromptKind = Literal["point", "points", "box", "mask", "box+mask"]
 # Shares of the steps; coarse masks are what the attention-based pseudo mask will look like.
-_KIND_SHARES = (0.05, 0.10, 0.10, 0.15, 0.15, 0.05, 0.40)
+_KIND_SHARES = (0.10, 0.10, 0.33, 0.35, 0.12)
 _CORRECTION_SHARE = 0.2  # of the steps get a second round with points where the first one erred
 _LABEL_SHARE = 0.7  # of the regions, those that people drew; the rest come from the hierarchy
 _LEAST_AREA = 0.003  # of the crop, that a region shows

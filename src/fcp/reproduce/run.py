@@ -217,7 +217,7 @@ def promptable_stage(fold: int, place: Workplace, *, report: Report) -> Path:
     report(f"{name}: training")
     out = place.out / name
     train(
-        place.recipes / "tiny-segmenter.yaml",
+        place.recipes / "tiny-frozen-segmenter.yaml",
         overrides=(*settings, f"exclude_folds={list(excluded)}"),
         data_root=place.data_root,
         out=out,
