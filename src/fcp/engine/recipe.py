@@ -92,7 +92,7 @@ class SegmenterRecipe:
     optim: OptimConfig
     backbone_weights: str = "google/mobilenet_v2_1.0_224"
     start: str | None = None
-    options: dict[str, int] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     exclude_folds: list[int] = field(default_factory=list)
     masks: int = 4
     seed: int = 0
