@@ -93,10 +93,20 @@ class FeatureIndex:
         Raises:
             FcpError: its file cannot be read.
         """
-        content = sha256_of(picture.data.image_path(picture.id))
-        backbone = self.store.find(self.key("backbone", picture, content))
-        segmenter = self.store.find(self.key("segmenter", picture, content))
-        return Seen(picture, content, backbone, segmenter)
+        seen = self.unread(picture)
+        return replace(
+            seen,
+            backbone=self.store.find(self.key("backbone", picture, seen.content)),
+            segmenter=self.store.find(self.key("segmenter", picture, seen.content)),
+        )
+
+    def unread(self, picture: Picture) -> Seen:
+        """Name a query picture's content without reading what there is of it.
+
+        Raises:
+            FcpError: its file cannot be read.
+        """
+        return Seen(picture, sha256_of(picture.data.image_path(picture.id)), None, None)
 
     def look_at_example(self, example: Example) -> SeenExample:
         """Return what there is of an example, without what only a query needs.
@@ -172,11 +182,11 @@ class FrozenEncoders:
 
     def embed(self, picture: Picture) -> Embedding:
         """Return the embedding of a picture, B = 1."""
-        return self._embeddings([self._index.look(picture)])
+        return self._embeddings([self._index.unread(picture)])
 
     def features(self, picture: Picture) -> BackboneFeatures:
         """Return the backbone's features of a picture, B = 1."""
-        return self._features([self._index.look(picture)])
+        return self._features([self._index.unread(picture)])
 
     def example(self, example: Example) -> tuple[BackboneFeatures, Tensor]:
         """Return the backbone's features of an example under its mask, and the mask (1, S, S)."""

@@ -229,14 +229,14 @@ def _find_pictures(source: Source) -> tuple[list[Mapping[str, Any]], list[str]]:
     """Return the images of a JSON whose pictures are there, and a line for each other one."""
     images = sorted(source.content["images"], key=lambda image: str(image["file_name"]))
     # Folders are listed: to ask for 120,000 files one by one takes minutes on a network's disk.
-    folders = {(source.images / image["file_name"]).parent for image in images}
-    files = {path for folder in folders for path in folder.glob("*")}
-    wanted = [image for image in images if source.images / image["file_name"] in files]
-    absent = [image for image in images if source.images / image["file_name"] not in files]
+    paths = [source.images / image["file_name"] for image in images]
+    files = {path for folder in {path.parent for path in paths} for path in folder.glob("*")}
+    wanted = [image for image, path in zip(images, paths, strict=True) if path in files]
+    absent = [f"{path}: no such picture" for path in paths if path not in files]
     if absent and not wanted:
         none = f"none of the {len(absent)} pictures of {source.file} is there"
         raise FcpError(f"{source.images}: {none}; give their folder as --images")
-    return wanted, [f"{source.images / image['file_name']}: no such picture" for image in absent]
+    return wanted, absent
 
 
 def _prepare(database: sqlite3.Connection, source: Source, root: Path) -> dict[int, int]:
