@@ -29,12 +29,19 @@ def test_every_training_has_a_file_name_of_its_own(target, scale):
     assert all(not set(experiment.name) & set(' /\\:*?"<>|') for experiment in wanted)
 
 
-def test_main_comparison_has_all_folds_two_seeds_and_both_shots():
+def test_main_comparison_has_all_folds_three_seeds_and_both_shots():
     wanted = experiments("table1", SCALES["tiny"])
     assert {(e.row, e.fold, e.seed) for e in wanted} == {
-        (row, fold, seed) for row in ("FCP", "VRP-SAM") for fold in range(4) for seed in (0, 1)
+        (row, fold, seed) for row in ("FCP", "VRP-SAM") for fold in range(4) for seed in range(3)
     }
     assert {e.shots for e in wanted} == {(1, 5)}
+
+
+@pytest.mark.parametrize("target", ["table1", "table2"])
+def test_seeds_can_be_more_or_fewer(target):
+    plain, asked = (experiments(target, SCALES["tiny"], (1,), seeds) for seeds in (None, 2))
+    assert {e.seed for e in asked} == {0, 1}
+    assert {e.row for e in asked} == {e.row for e in plain}
 
 
 def test_paper_scale_has_the_settings_of_the_paper():

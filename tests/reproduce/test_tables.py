@@ -106,6 +106,26 @@ def test_a_model_does_not_differ_from_itself():
     assert (row["mean"], row["95 %"]) == ("+0.0", "+0.0 … +0.0")
 
 
+def test_other_training_seeds_move_a_difference_as_a_linear_model_says():
+    fcp = [result("FCP", fold, seed, hit=60 + seed) for fold in (1, 3) for seed in range(3)]
+    vrp = [result("VRP-SAM", fold, seed, hit=58) for fold in (1, 3) for seed in range(3)]
+    gaps = np.array([naive_miou([o]) - naive_miou([t]) for o, t in zip(fcp, vrp, strict=True)])
+    # The same by least squares: one indicator a fold, the mean as a contrast of both.
+    design = np.kron(np.eye(2), np.ones((3, 1)))
+    fit, residual, *_ = np.linalg.lstsq(design, gaps)
+    contrast = np.full(2, 0.5)
+    error = np.sqrt(residual[0] / 4 * contrast @ np.linalg.inv(design.T @ design) @ contrast)
+    expected = contrast @ fit + 2.776445 * error * np.array([-1, 1])  # t(0.975), 4 degrees
+    (note,) = [note for note in table1([*vrp, *fcp]).notes if "other seeds" in note]
+    assert note.startswith("pascal5i-tiny, FCP − VRP-SAM, 1-shot: ")
+    assert bounds(note.split(":")[1])[:2] == pytest.approx(expected, abs=0.051)
+
+
+def test_one_training_seed_says_nothing_of_others():
+    notes = table1([result("VRP-SAM"), result("FCP")]).notes
+    assert not any("other seeds" in note for note in notes)
+
+
 def test_a_missing_fold_is_left_out_of_means_and_told():
     fcp = [result("FCP", 1, shots=5), missing("FCP", 0)]
     vrp = [result("VRP-SAM", 1, shots=5, hit=50), missing("VRP-SAM", 0)]
@@ -158,7 +178,10 @@ def test_ablations_stand_against_fcp(make, rows, paper):
             assert low <= value <= high
     for start, (value, gap) in paper.items():
         (line,) = [line for line in table.rows if line[0].startswith(start)]
-        assert line[-2:] == (value, gap)
+        named = dict(zip(table.header, line, strict=True))
+        assert (named["paper, all folds"], named["paper, against FCP"]) == (value, gap)
+        beside = float(named["ours − paper"])
+        assert beside == pytest.approx(float(named["mean"]) - float(value), abs=0.101)
 
 
 def test_table3_has_all_masks_and_what_attention_gains():

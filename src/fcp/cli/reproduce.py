@@ -24,6 +24,10 @@ ScaleOption = Annotated[
 FoldsOption = Annotated[
     str | None, typer.Option(help="Only these folds of it.", metavar="FOLD[,FOLD…]")
 ]
+SeedsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Trainings of each row, seeds 0, 1, …; otherwise as the scale says."),
+]
 PromptableOption = Annotated[
     Path | None,
     typer.Option(
@@ -43,6 +47,7 @@ def reproduce(
     settings: SettingsArgument = None,
     scale: ScaleOption = "tiny",
     fold: FoldsOption = None,
+    seeds: SeedsOption = None,
     promptable: PromptableOption = None,
     episodes: Annotated[int, typer.Option(min=1, help="Of each evaluation.")] = 1000,
     feature_cache_gib: FeatureCacheSizeOption = 20.0,
@@ -79,7 +84,7 @@ def reproduce(
         cache_bytes=int(feature_cache_gib * 2**30),
         device=str(find_device(device)),
     )
-    files = make(target, SCALES[scale], place, report=typer.echo, folds=_parse(fold))
+    files = make(target, SCALES[scale], place, report=typer.echo, folds=_parse(fold), seeds=seeds)
     for file in files:
         typer.echo(str(file))
 

@@ -77,7 +77,7 @@ class Scale:
 SCALES: Mapping[str, Scale] = {
     "tiny": Scale(
         (Setting("pascal5i-tiny", "tiny-frozen", "pascal5i", "pascal5i-resnet50"),),
-        main_seeds=2,
+        main_seeds=3,
         seeds=1,
         ablation_folds=(1, 3),
     ),
@@ -119,7 +119,10 @@ class Experiment:
 
 
 def experiments(
-    target: Target, scale: Scale, folds: tuple[int, ...] | None = None
+    target: Target,
+    scale: Scale,
+    folds: tuple[int, ...] | None = None,
+    seeds: int | None = None,
 ) -> list[Experiment]:
     """List what a table or figure needs, in the order in which it is run.
 
@@ -127,6 +130,7 @@ def experiments(
         target: table or figure.
         scale: its size.
         folds: to restrict it to; None for all that it is made of.
+        seeds: of the trainings, at least 1: 0 … seeds - 1; None for as many as the scale has.
 
     Raises:
         FcpError: one of these folds is no part of it.
@@ -135,12 +139,12 @@ def experiments(
     rows: tuple[str, ...] = ("FCP",)
     settings: tuple[Setting, ...] = (first,)
     shots: tuple[int, ...] = (1,)
-    seeds = scale.seeds
+    of_scale = scale.seeds
     of_target = scale.ablation_folds
     match target:
         case "table1":
             rows, settings, shots = ("VRP-SAM", "FCP"), scale.settings, (1, 5)
-            seeds, of_target = scale.main_seeds, (0, 1, 2, 3)
+            of_scale, of_target = scale.main_seeds, (0, 1, 2, 3)
         case "table2":
             rows = TABLE2_ROWS
         case "table3":
@@ -158,7 +162,7 @@ def experiments(
     return [
         Experiment(setting, row, fold, seed, shots)
         for setting in settings
-        for seed in range(seeds)
+        for seed in range(of_scale if seeds is None else seeds)
         for fold in chosen
         for row in rows
     ]

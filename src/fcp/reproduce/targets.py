@@ -53,6 +53,7 @@ def reproduce(
     *,
     report: Report,
     folds: tuple[int, ...] | None = None,
+    seeds: int | None = None,
 ) -> list[Path]:
     """Run what a table or figure needs and write it to ``place.out``.
 
@@ -62,6 +63,7 @@ def reproduce(
         place: where.
         report: called with each line worth showing.
         folds: to restrict it to; None for all that it is made of.
+        seeds: of the trainings, how many; None for as many as the scale has.
 
     Returns:
         The files written.
@@ -69,7 +71,7 @@ def reproduce(
     Raises:
         FcpError: no such fold in it, missing data or weights, or a result of other settings.
     """
-    wanted = experiments(target, scale, folds)
+    wanted = experiments(target, scale, folds, seeds)
     place.out.mkdir(parents=True, exist_ok=True)
     if target in _TABLES:
         results = collect(wanted, place, report=report)
