@@ -28,7 +28,7 @@ LAYERS = (
     ("engine",),
     ("evaluation", "segmenter", "visualize"),
     ("frozen",),
-    ("checkpoint",),
+    ("checkpoint", "prediction"),
     ("model", "losses"),
     ("head",),
     ("matching", "prototypes", "encoders", "data", "fusion"),

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fcp.data.folder import SupportPair
-    from fcp.segmenter import FewShotSegmenter, Prediction
+    from fcp.prediction import Prediction
+    from fcp.segmenter import FewShotSegmenter
 
 
 @dataclass(frozen=True)
