@@ -6,9 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fcp import prediction
 from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
-from fcp.prediction import Maps, _expected_iou, predict_classes
+from fcp.prediction import Answer, Maps, predict_classes
+
+
+def compete(classes, size, against=None):
+    return predict_classes(Answer(classes, against), size)
 
 
 def maps(seed=0, side=6, logits=None):
@@ -19,15 +24,15 @@ def maps(seed=0, side=6, logits=None):
 
 @given(
     seeds=st.lists(st.integers(0, 99), min_size=1, max_size=4),
-    against=st.lists(st.integers(100, 199), max_size=2),
+    against=st.none() | st.integers(100, 199),
     size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
 )
 def test_each_pixel_goes_to_the_highest_log_odds_above_zero(seeds, against, size):
     entrants = {f"class {i}": maps(seed) for i, seed in enumerate(seeds)}
-    rivals = [maps(seed).logits for seed in against]
-    found = predict_classes(entrants, size, rivals)
+    rival = None if against is None else maps(against)
+    found = compete(entrants, size, rival)
     large = [logits_to_size(one.logits, size) for one in entrants.values()]
-    refused = [logits_to_size(one, size) for one in rivals]
+    refused = [] if rival is None else [logits_to_size(rival.logits, size)]
     for y in range(size[0]):
         for x in range(size[1]):
             best, label = 0.0, 0
@@ -43,13 +48,13 @@ def test_each_pixel_goes_to_the_highest_log_odds_above_zero(seeds, against, size
 
 
 def test_more_than_255_classes_have_labels_of_16_bits():
-    few = predict_classes({str(i): maps(i) for i in range(255)}, (4, 4))
-    many = predict_classes({str(i): maps(i) for i in range(256)}, (4, 4))
+    few = compete({str(i): maps(i) for i in range(255)}, (4, 4))
+    many = compete({str(i): maps(i) for i in range(256)}, (4, 4))
     assert (few.labels.dtype, many.labels.dtype) == (np.uint8, np.uint16)
 
 
 def test_a_prediction_of_one_class_speaks_for_it():
-    found = predict_classes({"cat": maps()}, (9, 5))
+    found = compete({"cat": maps()}, (9, 5))
     (cat,) = found.classes.values()
     assert found.score == cat.score
     for name in ("mask", "logits", "pseudo_mask", "conventional_mask"):
@@ -58,7 +63,7 @@ def test_a_prediction_of_one_class_speaks_for_it():
 
 
 def test_a_prediction_of_two_asks_which_is_meant():
-    found = predict_classes({"cat": maps(0), "dog": maps(1)}, (9, 5))
+    found = compete({"cat": maps(0), "dog": maps(1)}, (9, 5))
     assert found.mask.shape == (9, 5)
     for name in ("score", "logits", "pseudo_mask", "conventional_mask"):
         with pytest.raises(FcpError, match=r"take \.classes\[name\], one of: cat, dog"):
@@ -67,14 +72,26 @@ def test_a_prediction_of_two_asks_which_is_meant():
 
 def test_what_a_class_loses_to_another_lowers_its_score():
     sure = torch.full((4, 4), 5.0)
-    alone = predict_classes({"cat": maps(logits=sure)}, (4, 4))
+    alone = compete({"cat": maps(logits=sure)}, (4, 4))
     half = torch.cat([torch.full((2, 4), 9.0), torch.full((2, 4), -9.0)])
-    both = predict_classes({"cat": maps(logits=sure), "dog": maps(logits=half)}, (4, 4))
+    both = compete({"cat": maps(logits=sure), "dog": maps(logits=half)}, (4, 4))
     assert both.classes["cat"].score == pytest.approx(alone.score / 2, abs=0.01)
 
 
 def test_score_is_the_iou_that_the_probabilities_expect():
-    mask = torch.tensor([[True, True], [False, False]])
-    probability = torch.tensor([[1.0, 0.5], [0.25, 0.0]])
-    assert _expected_iou(mask, probability) == pytest.approx(1.5 / 2.25)
-    assert _expected_iou(torch.zeros(2, 2, dtype=torch.bool), probability) == 0
+    odds = torch.tensor([[9.0, 3.0], [1 / 3, 1e-6]])  # p: 0.9, 0.75, 0.25, 0
+    found = compete({"cat": maps(logits=odds.log())}, (2, 2))
+    assert found.mask.tolist() == [[True, True], [False, False]]
+    assert found.score == pytest.approx(1.65 / 2.25, abs=1e-5)
+    nothing = compete({"cat": maps(logits=torch.full((2, 2), -1.0))}, (2, 2))
+    assert nothing.score == 0
+
+
+def test_a_photo_done_in_many_bands_gives_what_one_gives(monkeypatch):
+    entrants = {"cat": maps(0), "dog": maps(1)}
+    whole = compete(entrants, (31, 17), maps(2))
+    monkeypatch.setattr(prediction, "VALUES_AT_ONCE", 2 * 17 * 3)
+    banded = compete(entrants, (31, 17), maps(2))
+    assert np.array_equal(whole.labels, banded.labels)
+    for name in entrants:
+        assert whole.classes[name].score == pytest.approx(banded.classes[name].score)

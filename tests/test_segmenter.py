@@ -129,7 +129,9 @@ def test_several_classes_compete_with_the_log_odds_that_each_has_alone(loaded):
     together = loaded.fit(three_classes()).predict_batch(photos)
     for index, found in enumerate(together):
         assert list(found.classes) == ["a", "b", "c"]
-        expected = np.stack([np.zeros(found.labels.shape), *(alone[n][index].logits for n in alone)])
+        expected = np.stack(
+            [np.zeros(found.labels.shape), *(alone[n][index].logits for n in alone)]
+        )
         assert (found.labels == expected.argmax(0)).all()
         for label, (name, one) in enumerate(found.classes.items(), start=1):
             assert np.allclose(one.logits, alone[name][index].logits, atol=1e-4)
@@ -184,6 +186,26 @@ def test_negative_examples_take_pixels_and_are_not_told(loaded):
 def test_classes_that_cannot_be_learnt_are_refused(loaded, examples, negatives, message):
     with pytest.raises(FcpError, match=message):
         loaded.fit(examples, negatives=negatives)
+
+
+def test_a_tile_of_the_photos_size_is_the_photo(segmenter):
+    square = photo(90, 90, 7)
+    assert same(segmenter.predict(square, tile=90), segmenter.predict(square))
+
+
+def test_tiles_are_asked_one_by_one_and_answer_at_the_photos_size(segmenter, monkeypatch):
+    asked = []
+    encode = segmenter.model.segmenter.encode
+
+    def counted(images):
+        asked.append(len(images))
+        return encode(images)
+
+    monkeypatch.setattr(segmenter.model.segmenter, "encode", counted)
+    found = segmenter.predict(photo(150, 260, 7), tile=100)
+    assert len(asked) >= 6
+    assert found.mask.shape == found.logits.shape == found.pseudo_mask.shape == (150, 260)
+    assert (found.mask == (found.logits > 0)).all()
 
 
 def test_fit_replaces_and_an_earlier_support_can_be_set_again(loaded):

@@ -6,7 +6,7 @@ classes on a large photo, that is the difference between megabytes and gigabytes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,18 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fcp.data.transforms import logits_to_size
+from fcp.data.transforms import rows_to_size
 from fcp.errors import FcpError
 
 ONLY_CLASS = "thing"  # its name where examples come without one
+# Of enlarged log-odds: 16 MB, so that memory does not grow with photos and classes.
+VALUES_AT_ONCE = 1 << 22
+TINY = 1e-9  # px; a class that is nowhere likely scores 0 and not 0 / 0
 
 
 @dataclass(frozen=True)
 class Maps:
-    """What the model made of one class in one photo, on the square that it sees.
+    """What the model made of one class in one photo, at the size that it sees.
 
     Attributes:
-        logits: (S, S) log-odds of foreground.
+        logits: (S, S) log-odds of foreground; (H', W') of a photo that was cut into tiles.
         pseudo_mask: (h, w) in 0 … 1, mean over the examples.
         conventional_mask: (h, w) likewise.
     """
@@ -36,20 +39,46 @@ class Maps:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What the model made of all classes in one photo, before they compete.
+
+    Attributes:
+        classes: name → its maps, in the order of labels; at least one.
+        against: of what is none of the classes, or None; it takes pixels and is not told.
+    """
+
+    classes: Mapping[str, Maps]
+    against: Maps | None = None
+
+    @property
+    def entrants(self) -> tuple[Maps, ...]:
+        """All that compete, classes first."""
+        last = () if self.against is None else (self.against,)
+        return (*self.classes.values(), *last)
+
+
+@dataclass(frozen=True)
 class ClassPrediction:
     """One class in one photo of H×W px.
 
     Attributes:
-        mask: (H, W) bool: its pixels of the label map.
+        labels: (H, W) the photo's label map.
+        label: the value of this class in it.
         score: 0 … 1, the IoU with the truth that the map of probabilities p itself expects of the
             mask M: Σ M·p / Σ max(M, p). Near 1 for a sharp mask, 0 for an empty one. It says how
             sure the model is, not whether it is right.
-        maps: what they come from.
+        maps: what the model made of the class.
     """
 
-    mask: np.ndarray
+    labels: np.ndarray
+    label: int
     score: float
     maps: Maps
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool: the pixels that the class has won."""
+        return self.labels == self.label
 
     @cached_property
     def logits(self) -> np.ndarray:
@@ -70,8 +99,8 @@ class ClassPrediction:
         return self._enlarged(self.maps.conventional_mask)
 
     def _enlarged(self, square: Tensor) -> np.ndarray:
-        height, width = self.mask.shape
-        return logits_to_size(square, (height, width)).numpy()
+        height, width = self.labels.shape
+        return rows_to_size(square, (height, width), 0, height).numpy()
 
 
 @dataclass(frozen=True)
@@ -121,44 +150,54 @@ class Prediction:
         return next(iter(self.classes.values()))
 
 
-def predict_classes(
-    maps: Mapping[str, Maps], size: tuple[int, int], against: Sequence[Tensor] = ()
-) -> Prediction:
+def predict_classes(answer: Answer, size: tuple[int, int]) -> Prediction:
     """Let classes compete for the pixels of a photo: the highest log-odds wins, if above 0.
 
     Args:
-        maps: name → what the model made of it; at least one.
+        answer: of the model.
         size: (H, W) of the photo.
-        against: (S, S) log-odds of what is none of the classes; it takes pixels and is not told.
 
     Returns:
         Masks that share no pixel. Of equals the first class wins.
     """
+    maps, entrants = answer.classes, answer.entrants
+    height, width = size
     labels = np.zeros(size, dtype=np.uint8 if len(maps) <= 255 else np.uint16)
-    best = torch.zeros(size)
-    entrants = [(index + 1, one.logits) for index, one in enumerate(maps.values())]
-    for label, square in [*entrants, *((0, square) for square in against)]:
-        logits = logits_to_size(square, size)
-        labels[(logits > best).numpy()] = label
-        torch.maximum(best, logits, out=best)
+    rows = max(1, VALUES_AT_ONCE // (width * len(entrants)))
+    overlaps = torch.zeros(2, len(maps), dtype=torch.float64)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        logits = torch.stack([rows_to_size(one.logits, size, top, bottom) for one in entrants])
+        won = _winners(logits, classes=len(maps))
+        labels[top:bottom] = won.numpy()
+        overlaps += _overlaps(won, logits[: len(maps)].sigmoid())
+    scores = overlaps[0] / overlaps[1].clamp(min=TINY)
     return Prediction(
         labels=labels,
         classes={
-            name: _class_prediction(labels == index + 1, one)
+            name: ClassPrediction(labels, index + 1, float(scores[index]), one)
             for index, (name, one) in enumerate(maps.items())
         },
     )
 
 
-def _class_prediction(mask: np.ndarray, maps: Maps) -> ClassPrediction:
-    probability = logits_to_size(maps.logits, (mask.shape[0], mask.shape[1])).sigmoid()
-    return ClassPrediction(mask, _expected_iou(torch.from_numpy(mask), probability), maps)
+def _winners(logits: Tensor, classes: int) -> Tensor:
+    """Return the label of each pixel (n, W) from log-odds (entrants, n, W), classes first."""
+    best, entrant = logits.max(dim=0)
+    return torch.where((best > 0) & (entrant < classes), entrant + 1, 0)
 
 
-def _expected_iou(mask: Tensor, probability: Tensor) -> float:
-    """Return Σ M·p / Σ max(M, p) in 0 … 1 for a mask and a map (H, W)."""
-    if not mask.any():
-        return 0.0
-    inside = probability[mask].sum(dtype=torch.float64)
-    union = torch.where(mask, 1.0, probability).sum(dtype=torch.float64)
-    return float(inside / union)
+def _overlaps(won: Tensor, probability: Tensor) -> Tensor:
+    """Sum Σ M·p and Σ max(M, p) of each class, M being its pixels.
+
+    Args:
+        won: (n, W) labels.
+        probability: (C, n, W).
+
+    Returns:
+        (2, C) float64.
+    """
+    labels = torch.arange(1, len(probability) + 1)[:, None, None]
+    masks = won == labels
+    parts = (torch.where(masks, probability, 0), torch.where(masks, 1, probability))
+    return torch.stack([part.sum(dim=(1, 2), dtype=torch.float64) for part in parts])

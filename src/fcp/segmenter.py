@@ -17,16 +17,18 @@ from typing import Any, Self
 import numpy as np
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
+from torch import Tensor
 
 from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_model, save_model
 from fcp.data.images import ImageLike, read_image
 from fcp.data.prompts import Annotation, read_support
-from fcp.data.transforms import support_to_square, to_square
+from fcp.data.transforms import support_to_square, to_canvas, to_square
 from fcp.errors import FcpError
 from fcp.fusion import check_fusion
 from fcp.model import FCP
-from fcp.prediction import ONLY_CLASS, Maps, Prediction, predict_classes
+from fcp.prediction import ONLY_CLASS, Answer, Maps, Prediction, predict_classes
 from fcp.structures import Output, SupportSet
+from fcp.tiling import blend_answers, plan_windows
 
 SHIPPED = ("tiny",)
 DEFAULT_FUSION = "pooled"  # better than the paper's mean and cheaper (docs/fusion.md)
@@ -124,9 +126,7 @@ class FewShotSegmenter(
         return cls(load_model(folder), device=device, card=text, fusion=fusion)
 
     @torch.inference_mode()
-    def fit(
-        self, examples: Examples | Mapping[str, Examples], *, negatives: Examples = ()
-    ) -> Self:
+    def fit(self, examples: Examples | Mapping[str, Examples], *, negatives: Examples = ()) -> Self:
         """Encode the examples, once for all photos to come; replaces those given before.
 
         Args:
@@ -163,13 +163,19 @@ class FewShotSegmenter(
             images[None].to(self.device), masks[None].to(self.device)
         )  # (1, K, 3, S, S) and (1, K, S, S)
 
-    def predict(self, image: ImageLike) -> Prediction:
+    def predict(self, image: ImageLike, *, tile: int | None = None) -> Prediction:
         """Segment one photo.
 
+        Args:
+            image: the photo.
+            tile: side in px of the overlapping tiles to cut it into, for things that are small in
+                it; None looks at the whole photo at once.
+
         Raises:
-            FcpError: called before ``fit``, or the photo cannot be read.
+            FcpError: called before ``fit``, an unreadable photo, or a ``tile`` that is too small
+                for it.
         """
-        return self.predict_batch([image])[0]
+        return self.predict_batch([image])[0] if tile is None else self._predict_tiles(image, tile)
 
     def predict_batch(self, images: Iterable[ImageLike], batch_size: int = 8) -> list[Prediction]:
         """Segment photos of any sizes, ``batch_size`` at a time; the same results as one by one.
@@ -186,28 +192,54 @@ class FewShotSegmenter(
             for prediction in self._predict_together(waiting[start : start + batch_size])
         ]
 
-    @torch.inference_mode()
     def _predict_together(self, images: list[ImageLike]) -> list[Prediction]:
+        pictures = [read_image(image) for image in images]
+        side = self.model.config.image_size
+        answers = self._ask(torch.stack([to_square(picture, side) for picture in pictures]))
+        return [
+            predict_classes(answer, (picture.shape[0], picture.shape[1]))
+            for answer, picture in zip(answers, pictures, strict=True)
+        ]
+
+    def _predict_tiles(self, image: ImageLike, tile: int) -> Prediction:
+        picture = read_image(image)
+        size, side = (picture.shape[0], picture.shape[1]), self.model.config.image_size
+        plan = plan_windows(size, tile, square=side, stride=self._stride())
+        canvas = to_canvas(picture, plan.canvas)
+        answers = [
+            self._ask(canvas[None, :, top : top + side, left : left + side].float() / 255)[0]
+            for top, left in plan.corners
+        ]
+        return predict_classes(blend_answers(answers, plan, square=side), size)
+
+    @torch.inference_mode()
+    def _ask(self, squares: Tensor) -> list[Answer]:
+        """Look for all classes in photos (B, 3, S, S), each encoded once; an answer for each."""
+        support = self._fitted()
+        query = self.model.encode_query(squares.to(self.device))
+        found = {
+            name: _maps_of_photos(self.model.match(examples, query))
+            for name, examples in support.classes.items()
+        }
+        negatives = support.negatives
+        against = _maps_of_photos(self.model.match(negatives, query)) if negatives else None
+        return [
+            Answer(
+                {name: of_photos[index] for name, of_photos in found.items()},
+                against[index] if against else None,
+            )
+            for index in range(len(squares))
+        ]
+
+    def _fitted(self) -> Support:
         if self.support is None:
             raise FcpError("predict: no examples yet; call fit([(picture, mask), …]) first")
-        pictures = [read_image(image) for image in images]
-        size = self.model.config.image_size
-        squares = torch.stack([to_square(picture, size) for picture in pictures])  # (B, 3, S, S)
-        query = self.model.encode_query(squares.to(self.device))  # once for all classes
-        found = {
-            name: _maps_of_photos(self.model.match(support, query))
-            for name, support in self.support.classes.items()
-        }
-        against = self.support.negatives
-        refused = [] if against is None else _maps_of_photos(self.model.match(against, query))
-        return [
-            predict_classes(
-                {name: of_photos[index] for name, of_photos in found.items()},
-                (picture.shape[0], picture.shape[1]),
-                against=[one.logits for one in refused[index : index + 1]],
-            )
-            for index, picture in enumerate(pictures)
-        ]
+        return self.support
+
+    def _stride(self) -> int:
+        """Px of the square for one cell of the model's grid."""
+        examples = next(iter(self._fitted().classes.values()))
+        return self.model.config.image_size // examples.grid_mask.shape[-1]
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_model(self.model, save_directory)
