@@ -33,15 +33,13 @@ def test_each_pixel_goes_to_the_highest_log_odds_above_zero(seeds, against, size
     found = compete(entrants, size, rival)
     large = [logits_to_size(one.logits, size) for one in entrants.values()]
     refused = [] if rival is None else [logits_to_size(rival.logits, size)]
-    for y in range(size[0]):
-        for x in range(size[1]):
-            best, label = 0.0, 0
-            for number, one in enumerate(large, start=1):
-                if one[y, x] > best:
-                    best, label = one[y, x], number
-            if any(one[y, x] > best for one in refused):
-                label = 0
-            assert found.labels[y, x] == label
+    for y, x in np.ndindex(size):
+        best, label = 0.0, 0
+        for number, one in enumerate(large, start=1):
+            if one[y, x] > best:
+                best, label = one[y, x], number
+        taken = any(one[y, x] > best for one in refused)
+        assert found.labels[y, x] == (0 if taken else label)
     masks = [one.mask for one in found.classes.values()]
     assert sum(mask.astype(int) for mask in masks).max() <= 1
     assert (found.mask == np.any(masks, axis=0)).all()

@@ -67,21 +67,26 @@ def test_no_photos_give_no_answers(segmenter):
     assert segmenter.predict_batch([]) == []
 
 
-def test_one_example_and_twenty_photos_take_21_encoder_calls(loaded, monkeypatch):
-    calls = Counter()
-    for part in ("backbone", "segmenter"):
+@pytest.fixture
+def encoded(loaded, monkeypatch):
+    """How many pictures each encoder has seen since the test began."""
+    seen = Counter()
+    for part, name in (("backbone", "forward"), ("segmenter", "encode")):
         encoder = getattr(loaded.model, part)
-        name = "forward" if part == "backbone" else "encode"
         original = getattr(encoder, name)
 
         def counted(images, *rest, part=part, original=original):
-            calls[part] += len(images)
+            seen[part] += len(images)
             return original(images, *rest)
 
         monkeypatch.setattr(encoder, name, counted)
+    return seen
+
+
+def test_one_example_and_twenty_photos_take_21_encoder_calls(loaded, encoded):
     loaded.fit([(photo(), square_mask())])
     loaded.predict_batch([photo(seed=seed) for seed in range(20)], batch_size=8)
-    assert calls == {"backbone": 21, "segmenter": 21}
+    assert encoded == {"backbone": 21, "segmenter": 21}
 
 
 def test_examples_are_pooled_unless_another_fusion_is_asked(model_folder):
@@ -138,22 +143,11 @@ def test_several_classes_compete_with_the_log_odds_that_each_has_alone(loaded):
             assert (one.mask == (found.labels == label)).all()
 
 
-def test_a_photo_is_encoded_once_for_all_classes(loaded, monkeypatch):
-    seen = Counter()
-    for part in ("backbone", "segmenter"):
-        encoder = getattr(loaded.model, part)
-        name = "forward" if part == "backbone" else "encode"
-        original = getattr(encoder, name)
-
-        def counted(images, *rest, part=part, original=original):
-            seen[part] += len(images)
-            return original(images, *rest)
-
-        monkeypatch.setattr(encoder, name, counted)
+def test_a_photo_is_encoded_once_for_all_classes(loaded, encoded):
     loaded.fit(three_classes())
-    seen.clear()
+    encoded.clear()
     loaded.predict_batch([photo(), photo(seed=1)])
-    assert seen == {"backbone": 2, "segmenter": 2}
+    assert encoded == {"backbone": 2, "segmenter": 2}
 
 
 def test_negative_examples_take_pixels_and_are_not_told(loaded):
@@ -193,17 +187,9 @@ def test_a_tile_of_the_photos_size_is_the_photo(segmenter):
     assert same(segmenter.predict(square, tile=90), segmenter.predict(square))
 
 
-def test_tiles_are_asked_one_by_one_and_answer_at_the_photos_size(segmenter, monkeypatch):
-    asked = []
-    encode = segmenter.model.segmenter.encode
-
-    def counted(images):
-        asked.append(len(images))
-        return encode(images)
-
-    monkeypatch.setattr(segmenter.model.segmenter, "encode", counted)
+def test_tiles_answer_at_the_photos_size(segmenter, encoded):
     found = segmenter.predict(photo(150, 260, 7), tile=100)
-    assert len(asked) >= 6
+    assert encoded["segmenter"] >= 6
     assert found.mask.shape == found.logits.shape == found.pseudo_mask.shape == (150, 260)
     assert (found.mask == (found.logits > 0)).all()
 
