@@ -25,7 +25,7 @@ LAYERS = (
     ("cli",),
     ("__init__",),
     ("reproduce",),
-    ("engine",),
+    ("engine", "report"),
     ("evaluation", "segmenter", "visualize", "instances"),
     ("frozen", "tiling"),
     ("checkpoint", "prediction"),

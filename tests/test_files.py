@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fcp.errors import FcpError
-from fcp.files import sha256_of, write_atomically
+from fcp.files import open_atomically, sha256_of, write_atomically
 
 
 def test_content_hash_and_no_leftovers(tmp_path):
@@ -28,6 +28,20 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(FcpError, match=r"a\.bin: cannot be written \(No space left on device\)"):
         write_atomically(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_exception_on_the_way_keeps_the_old_file(tmp_path):
+    def write_half() -> None:
+        with open_atomically(file) as stream:
+            stream.write(b"ne")
+            raise KeyboardInterrupt
+
+    file = tmp_path / "a.bin"
+    write_atomically(file, b"old")
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
 
