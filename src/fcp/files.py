@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from fcp.errors import FcpError
 
@@ -16,13 +19,24 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         FcpError: the folder is missing or not writable, or the disk is full; nothing is left.
     """
+    with open_atomically(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Do what ``write_atomically`` does, piece by piece; an exception inside leaves nothing.
+
+    Raises:
+        FcpError: as there.
+    """
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise FcpError(f"{path}: cannot be written ({error.strerror})") from error
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
         # mkstemp makes files that only their owner may read; results are for everyone.
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
