@@ -72,7 +72,7 @@ def join_polygons(polygons: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def fill_polygons(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> RunLengths:
-    """Paint the union of polygons; ``check_points`` first what comes from a file.
+    """Paint the union of polygons; ``read_points`` checks what comes from a file.
 
     Args:
         polygons: at least one (P, 2) with P ≥ 3.
@@ -82,17 +82,29 @@ def fill_polygons(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> RunL
     return union(rle_tools.frPyObjects(flat, *size))
 
 
-def check_points(points: np.ndarray, size: tuple[int, int], where: str) -> None:
-    """Refuse coordinates that no annotation tool writes; a little outside the picture is usual.
+def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray:
+    """Check coordinates that come from a file; a little outside the picture is usual.
 
     Args:
-        points: (P, 2) of x and y in px.
+        values: x and y in px, as pairs or flat.
         size: (H, W) of the picture.
         where: what to call the shape in an error.
 
+    Returns:
+        (P, 2) float64.
+
     Raises:
-        FcpError: a point that is no number, or further outside than the picture is wide or high.
+        FcpError: no list of points, a point that is no number, or one further outside than the
+            picture is wide or high (pycocotools would crash the process on it).
     """
+    try:
+        points = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        points = np.zeros(())
+    if points.ndim == 1 and len(points) % 2 == 0:
+        points = points.reshape(-1, 2)
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
+        raise FcpError(f"{where}: expected a list of x and y in px")
     far = np.array([size[1], size[0]])
     good = (np.isfinite(points) & (points >= -far) & (points <= 2 * far)).all(axis=1)
     if not good.all():
@@ -101,6 +113,7 @@ def check_points(points: np.ndarray, size: tuple[int, int], where: str) -> None:
             f"{where}: the point ({x:g}, {y:g}) lies far outside the picture "
             f"({size[1]}×{size[0]} px); are these its annotations?"
         )
+    return points
 
 
 def _shapely() -> ModuleType:
