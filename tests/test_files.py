@@ -32,17 +32,14 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_an_exception_on_the_way_keeps_the_old_file(tmp_path):
-    def write_half() -> None:
-        with open_atomically(file) as stream:
-            stream.write(b"ne")
-            raise KeyboardInterrupt
-
+def test_what_fails_between_two_pieces_leaves_the_old_file(tmp_path):
     file = tmp_path / "a.bin"
-    write_atomically(file, b"old")
-    with pytest.raises(KeyboardInterrupt):
-        write_half()
-    assert file.read_bytes() == b"old"
+    with open_atomically(file) as stream:
+        stream.write(b"old, ")
+        stream.write(b"in pieces")
+    with pytest.raises(TypeError), open_atomically(file) as stream:
+        stream.writelines([b"new", "no bytes"])
+    assert file.read_bytes() == b"old, in pieces"
     assert list(tmp_path.iterdir()) == [file]
 
 

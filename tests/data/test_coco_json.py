@@ -6,11 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as rle_tools
 from pycocotools.coco import COCO
 
-from fcp.data.coco_json import read_instances
+from fcp.data.coco_json import read_instances, unpack_counts
 from fcp.data.folder import read_support_folder
 from fcp.data.prompts import read_support
 from fcp.errors import FcpError
@@ -137,12 +139,30 @@ def test_other_json_files_are_refused(json_file, changes, reason):
 
 
 @pytest.mark.parametrize(
-    "shape", [[], [[1, 2, 3]], {"size": [9, 9], "counts": [81]}, {"counts": 5, "size": [30, 40]}, 4]
+    "shape",
+    [
+        [],
+        [[1, 2, 3]],
+        {"size": [9, 9], "counts": [81]},
+        {"counts": 5, "size": [30, 40]},
+        4,
+        *(
+            {"size": [30, 40], "counts": counts}
+            for counts in ([3, 4], [-3, 1203], [], "34", "", "no runs", "0" * 20 + "o", "é", "~")
+        ),
+    ],
 )
 def test_bad_shapes_name_their_annotation(json_file, shape):
     file = write_json(json_file.parent, annotations=[annotation(77, 7, 1, shape)])
     with pytest.raises(FcpError, match=r"instances\.json: annotation 77:"):
         read_instances(file, "cat")
+
+
+@given(st.lists(st.integers(0, 2**27), min_size=1, max_size=12))
+def test_run_lengths_are_unpacked_as_the_api_packs_them(counts):
+    packed = rle_tools.frPyObjects({"size": [1, 1], "counts": counts}, 1, 1)["counts"]
+    assert unpack_counts(packed).tolist() == counts
+    assert unpack_counts(packed.decode()).tolist() == counts
 
 
 def test_real_coco_agrees_with_the_api(data_root):

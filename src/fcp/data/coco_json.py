@@ -100,14 +100,45 @@ def run_lengths(annotation: Mapping[str, Any], size: tuple[int, int], file: Path
             runs = rle_tools.frPyObjects(shape, *size)
         else:
             runs = shape
-        if not isinstance(shape, list):
-            rle_tools.decode(runs)  # finds run lengths that do not add up
         painted = tuple(runs["size"])
+        # pycocotools paints missing pixels as chance has it, and never ends when it joins them.
+        if not isinstance(shape, list) and unpack_counts(runs["counts"]).sum() != np.prod(painted):
+            raise ValueError("run lengths that do not add up")
     except Exception as error:  # pycocotools raises nothing finer on an odd shape
         raise FcpError(f"{file}: annotation {annotation.get('id')}: bad segmentation") from error
     if painted != size:
         raise FcpError(f"{file}: annotation {annotation.get('id')}: not of its picture's size")
     return runs
+
+
+def unpack_counts(packed: str | bytes) -> np.ndarray:
+    """Unpack compressed run lengths, as the API's rleFrString does.
+
+    A character holds five bits of a number (lowest first) and says whether it goes on; the third
+    number and all after it are differences to the one but one before.
+
+    Returns:
+        (R,) int64, background and foreground in turn.
+
+    Raises:
+        ValueError: no such text, or a negative length.
+    """
+    text = packed.encode("ascii") if isinstance(packed, str) else packed
+    characters = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    last = np.flatnonzero(characters < 32)
+    digits = np.diff(last, prepend=-1)
+    if not len(text) or not (0 <= characters).all() or not (characters < 64).all():
+        raise ValueError("not the text of run lengths")
+    if last[-1:] != len(text) - 1 or digits.max() > 7:  # seven hold the API's 32 bits
+        raise ValueError("a number without end")
+    place = np.arange(len(text)) - np.repeat(last - digits + 1, digits)
+    counts = np.add.reduceat((characters & 31) << 5 * place, last - digits + 1)
+    counts -= (characters[last] >> 4) << 5 * digits  # the last character's fifth bit is the sign
+    for start in (1, 2):
+        counts[start::2] = counts[start::2].cumsum()
+    if (counts < 0).any():
+        raise ValueError("a negative length")
+    return counts
 
 
 def _find_picture(file: Path, name: str) -> Path:

@@ -52,14 +52,14 @@ def read_support_folder(folder: Path, class_name: str | None = None) -> list[Sup
     if class_name is not None:
         raise FcpError(f"{folder}: the class {class_name!r} needs a COCO JSON, and there is none")
     if _has_two_folders(folder):
-        masks = {path.stem: path for path in _files(folder / "masks") if _is_mask_file(path)}
-        return _pair(_pictures(folder / "images"), masks, folder)
+        masks = {path.stem: path for path in files_in(folder / "masks") if _is_mask_file(path)}
+        return _pair(pictures_in(folder / "images"), masks, folder)
     masks = {
         path.stem.removesuffix(MASK_SUFFIX): path
-        for path in _files(folder)
+        for path in files_in(folder)
         if _is_mask_file(path) and path.stem.endswith(MASK_SUFFIX)
     }
-    pictures = [path for path in _pictures(folder) if not path.stem.endswith(MASK_SUFFIX)]
+    pictures = [path for path in pictures_in(folder) if not path.stem.endswith(MASK_SUFFIX)]
     return _pair(pictures, masks, folder)
 
 
@@ -76,8 +76,8 @@ def pair_whole_folder(folder: Path) -> list[tuple[Path, Path]]:
     for name in ("images", "masks"):
         if not (folder / name).is_dir():
             raise FcpError(f"{folder}: no folder {name}/ in it; expected images/ and masks/")
-    pictures = _pictures(folder / "images")
-    masks = {path.stem: path for path in _files(folder / "masks") if _is_mask_file(path)}
+    pictures = pictures_in(folder / "images")
+    masks = {path.stem: path for path in files_in(folder / "masks") if _is_mask_file(path)}
     lonely = [path.name for path in pictures if path.stem not in masks]
     if lonely:
         more = " …" if len(lonely) > 3 else ""
@@ -100,7 +100,7 @@ def list_pictures(paths: Iterable[Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for path in paths:
-        inside = _pictures(path) if path.is_dir() else [path]
+        inside = pictures_in(path) if path.is_dir() else [path]
         if not inside:
             known = ", ".join(sorted(PICTURE_SUFFIXES))
             raise FcpError(f"{path}: no picture in this folder (known: {known})")
@@ -142,9 +142,9 @@ def _find_json(folder: Path) -> Path | None:
             return folder
         raise FcpError(f"{folder}: expected a folder of examples or a COCO JSON")
     has_masks = any(
-        _is_mask_file(path) and path.stem.endswith(MASK_SUFFIX) for path in _files(folder)
+        _is_mask_file(path) and path.stem.endswith(MASK_SUFFIX) for path in files_in(folder)
     )
-    found = [path for path in _files(folder) if path.suffix.lower() == ".json"]
+    found = [path for path in files_in(folder) if path.suffix.lower() == ".json"]
     if has_masks or _has_two_folders(folder) or not found:
         return None
     if len(found) > 1:
@@ -175,8 +175,9 @@ def _has_two_folders(folder: Path) -> bool:
     return (folder / "images").is_dir() and (folder / "masks").is_dir()
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return [path for path in _files(folder) if path.suffix.lower() in PICTURE_SUFFIXES]
+def pictures_in(folder: Path) -> list[Path]:
+    """List the visible pictures of a folder in natural order; see ``files_in``."""
+    return [path for path in files_in(folder) if path.suffix.lower() in PICTURE_SUFFIXES]
 
 
 def _is_mask_file(path: Path) -> bool:
@@ -184,18 +185,22 @@ def _is_mask_file(path: Path) -> bool:
     return path.suffix.lower() == ".png"
 
 
-def _files(folder: Path) -> list[Path]:
-    """List the visible files of a folder in natural order."""
+def files_in(folder: Path) -> list[Path]:
+    """List the visible files of a folder in natural order (img2 before img10).
+
+    Raises:
+        FcpError: the folder cannot be read.
+    """
     try:
         inside = [path for path in folder.iterdir() if path.is_file()]
     except OSError as error:
         raise FcpError(f"{folder}: cannot be read ({error.strerror})") from error
     visible = [path for path in inside if not path.name.startswith(".")]
-    return sorted(visible, key=lambda path: (_natural(path.name), path.name))
+    return sorted(visible, key=lambda path: (natural(path.name), path.name))
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Split a name so that numbers in it compare as numbers: (0, text) and (number, "")."""
+def natural(name: str) -> list[tuple[int, str]]:
+    """Return a key to sort by: numbers in a name compare as numbers, (0, text) and (number, "")."""
     return [
         (int(part), "") if part.isdecimal() else (0, part.casefold())
         for part in re.split(r"(\d+)", name)
