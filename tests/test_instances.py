@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcp.instances import split_objects
+from fcp.instances import connected_pieces, split_objects
 from fcp.prediction import Answer, Maps, predict_classes
 
 
@@ -39,15 +39,21 @@ def test_objects_are_the_connected_pieces_of_a_cell_or_more(seed, share):
     found = class_found(np.where(mask, 1 + generator.random(mask.shape), -1))
     objects = split_objects(found)
     expected = {frozenset(piece) for piece in flood(mask) if len(piece) >= 16 * 12 / 16}
-    seen = {frozenset(map(tuple, np.argwhere(one.full_mask((16, 12))).tolist())) for one in objects}
+    seen = {
+        frozenset(map(tuple, np.argwhere(one.piece.full_mask((16, 12))).tolist()))
+        for one in objects
+    }
     assert seen == {frozenset(map(tuple, np.array(list(p)).tolist())) for p in expected}
     for one in objects:
-        x0, y0, x1, y1 = one.box
-        assert one.mask.shape == (y1 - y0, x1 - x0)
-        assert one.mask.any(0).all() or one.mask.any(1).any()
-        inside = torch.tensor(found.logits[one.full_mask((16, 12))]).sigmoid()
+        for axis in (0, 1):  # the box is tight
+            edges = one.piece.mask.any(axis)
+            assert edges[0]
+            assert edges[-1]
+        inside = torch.tensor(found.logits[one.piece.full_mask((16, 12))]).sigmoid()
         assert one.score == pytest.approx(float(inside.mean()), abs=1e-6)
-    assert [one.score for one in objects] == sorted((one.score for one in objects), reverse=True)
+    assert [one.piece.box for one in objects] == [
+        piece.box for piece in connected_pieces(mask) if piece.mask.sum() >= 16 * 12 / 16
+    ]
 
 
 def test_an_empty_mask_has_no_object():

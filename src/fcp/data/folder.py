@@ -1,56 +1,36 @@
 """A person's own folders: examples with their masks, pictures to segment, names for the results.
 
-Three ways to lay out examples: ``cat1.jpg`` beside ``cat1_mask.png``; ``images/cat1.jpg`` and
-``masks/cat1.png``; or a COCO instances JSON with its pictures.
+Two ways to lay out masks: ``cat1.jpg`` beside ``cat1_mask.png``; ``images/cat1.jpg`` and
+``masks/cat1.png``. What other tools write is read by ``fcp.formats``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from fcp.data.coco_json import read_instances
 from fcp.data.images import PICTURE_SUFFIXES
 from fcp.errors import FcpError
 
 MASK_SUFFIX = "_mask"
 
 
-@dataclass(frozen=True)
-class SupportPair:
-    """An example: a picture's file, and its mask as a file or as an array (H, W) of bool."""
-
-    image: Path
-    mask: Path | np.ndarray
-
-
-def read_support_folder(folder: Path, class_name: str | None = None) -> list[SupportPair]:
-    """Find the examples in a folder (or in a COCO JSON); pictures without a mask are left out.
+def read_support_folder(folder: Path) -> list[tuple[Path, Path]]:
+    """Find the examples in a folder; pictures without a mask are left out.
 
     Files are only paired here; ``fcp.data.prompts.read_support`` reads and checks each pair.
 
     Args:
-        folder: folder laid out in one of the three ways, or the JSON itself.
-        class_name: category of the COCO JSON; None where it has only one.
+        folder: with ``cat1.jpg`` beside ``cat1_mask.png``, or ``images/cat1.jpg`` and
+            ``masks/cat1.png``.
 
     Returns:
-        At least one pair, in natural order of names (COCO: in the JSON's order).
+        At least one (picture, mask), in natural order of names.
 
     Raises:
-        FcpError: missing, no pairs, a mask without its picture, two pictures for one mask, or a
-            class that is unknown, not stated, or stated where there is no JSON.
+        FcpError: missing, no pairs, a mask without its picture, or two pictures for one mask.
     """
-    if not folder.exists():
-        raise FcpError(f"{folder}: no such folder; check the path")
-    instances = _find_json(folder)
-    if instances is not None:
-        return [SupportPair(*item) for item in read_instances(instances, class_name).items()]
-    if class_name is not None:
-        raise FcpError(f"{folder}: the class {class_name!r} needs a COCO JSON, and there is none")
     if _has_two_folders(folder):
         masks = {path.stem: path for path in files_in(folder / "masks") if _is_mask_file(path)}
         return _pair(pictures_in(folder / "images"), masks, folder)
@@ -82,8 +62,7 @@ def pair_whole_folder(folder: Path) -> list[tuple[Path, Path]]:
     if lonely:
         more = " …" if len(lonely) > 3 else ""
         raise FcpError(f"{folder}: no mask (PNG) for the picture {', '.join(lonely[:3])}{more}")
-    images = {pair.mask: pair.image for pair in _pair(pictures, masks, folder)}
-    return [(images[mask], mask) for mask in masks.values()]
+    return _pair(pictures, masks, folder)
 
 
 def list_pictures(paths: Iterable[Path]) -> list[Path]:
@@ -135,25 +114,7 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
     return [names[index] for index in range(len(paths))]
 
 
-def _find_json(folder: Path) -> Path | None:
-    """Return the COCO JSON that is meant, or None where the folder holds mask files instead."""
-    if folder.is_file():
-        if folder.suffix.lower() == ".json":
-            return folder
-        raise FcpError(f"{folder}: expected a folder of examples or a COCO JSON")
-    has_masks = any(
-        _is_mask_file(path) and path.stem.endswith(MASK_SUFFIX) for path in files_in(folder)
-    )
-    found = [path for path in files_in(folder) if path.suffix.lower() == ".json"]
-    if has_masks or _has_two_folders(folder) or not found:
-        return None
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise FcpError(f"{folder}: several JSON files ({names}); give the path of the one meant")
-    return found[0]
-
-
-def _pair(pictures: list[Path], masks: dict[str, Path], folder: Path) -> list[SupportPair]:
+def _pair(pictures: list[Path], masks: dict[str, Path], folder: Path) -> list[tuple[Path, Path]]:
     by_stem: dict[str, Path] = {}
     for picture in pictures:
         first = by_stem.setdefault(picture.stem, picture)
@@ -165,10 +126,10 @@ def _pair(pictures: list[Path], masks: dict[str, Path], folder: Path) -> list[Su
         raise FcpError(f"{folder}: no picture for the mask {', '.join(lonely[:3])}{more}")
     if not masks:
         raise FcpError(
-            f"{folder}: no example found; expected NAME.jpg with NAME{MASK_SUFFIX}.png, "
-            "images/NAME.jpg with masks/NAME.png, or a COCO JSON"
+            f"{folder}: no example found; expected NAME.jpg with NAME{MASK_SUFFIX}.png, or "
+            "images/NAME.jpg with masks/NAME.png"
         )
-    return [SupportPair(by_stem[stem], mask) for stem, mask in masks.items()]
+    return [(by_stem[stem], mask) for stem, mask in masks.items()]
 
 
 def _has_two_folders(folder: Path) -> bool:

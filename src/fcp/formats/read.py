@@ -11,7 +11,6 @@ from fcp.formats.coco import read_coco
 from fcp.formats.examples import Example
 from fcp.formats.label_maps import find_label_maps, read_label_maps
 from fcp.formats.labelme import read_labelme
-from fcp.formats.run_lengths import to_runs
 from fcp.formats.yolo import read_yolo, yolo_labels
 
 ExamplesByClass = dict[str, list[Example]]
@@ -28,11 +27,12 @@ def read_examples(path: Path, class_name: str | None = None) -> ExamplesByClass:
 
     Args:
         path: a folder, a JSON of COCO or LabelMe, or a data set's YAML of YOLO.
-        class_name: the one class to read; None for all.
+        class_name: the one class to read, or the name of the class of a layout that has no name
+            for it; None for all.
 
     Returns:
-        Class → examples, at least one, in an order that the files alone decide. Where the layout
-        has no name for its class, its folder's is taken.
+        Class → examples, at least one, in an order that the files alone decide. Where neither the
+        layout nor the caller has a name for the class, its folder's is taken.
 
     Raises:
         FcpError: nothing known is there, a file that cannot be read, or an unknown class.
@@ -40,7 +40,7 @@ def read_examples(path: Path, class_name: str | None = None) -> ExamplesByClass:
     if not path.exists():
         raise FcpError(f"{path}: no such file or folder; check the path")
     if path.is_dir():
-        examples = _read_one_layout(path) or read_class_folders(path)
+        examples = _read_one_layout(path, class_name) or read_class_folders(path)
     else:
         examples = _read_file(path)
     if not examples:
@@ -59,8 +59,7 @@ def read_masks(folder: Path) -> list[Example]:
     Raises:
         FcpError: see ``fcp.data.folder.read_support_folder``.
     """
-    pairs = [(pair.image, pair.mask) for pair in read_support_folder(folder)]
-    return [Example(im, mask if isinstance(mask, Path) else to_runs(mask)) for im, mask in pairs]
+    return [Example(picture, mask) for picture, mask in read_support_folder(folder)]
 
 
 def read_class_folders(folder: Path) -> ExamplesByClass:
@@ -91,14 +90,19 @@ def _of_its_name(folder: Path, classes: ExamplesByClass) -> list[Example]:
     return classes.get(folder.name) or next(iter(classes.values()))
 
 
-def _read_one_layout(folder: Path) -> ExamplesByClass:
-    """Read a folder of any layout but class folders; no class where it is of none."""
+def _read_one_layout(folder: Path, class_name: str | None = None) -> ExamplesByClass:
+    """Read a folder of any layout but class folders; no class where it is of none.
+
+    Args:
+        folder: to read.
+        class_name: of masks, which have no name; None for the folder's.
+    """
     if yolo_labels(folder):
         return read_yolo(folder)
     if find_label_maps(folder):
         return read_label_maps(folder)
     if _has_masks(folder):
-        return {folder.resolve().name: read_masks(folder)}
+        return {class_name or folder.resolve().name: read_masks(folder)}
     for place in (folder, folder / "annotations"):
         inside = files_in(place) if place.is_dir() else []
         files = [path for path in inside if path.suffix.lower() == ".json"]
