@@ -118,18 +118,8 @@ def segment(
       fcp segment --support coco.json --class zebra --query photos --out found --resume
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
-    from fcp.data.folder import list_pictures, unique_stems
-    from fcp.formats.read import read_examples
-
-    task = Task(
-        classes=read_examples(support, class_name),
-        negatives=_flat(read_examples(negative)) if negative is not None else [],
-        fusion=fusion,
-        tile=tile,
-        instances=instances,
-    )
-    pictures = list_pictures([*query, *(more or [])])
-    jobs = [Job(*item) for item in zip(pictures, unique_stems(pictures), strict=True)]
+    task = _read_task(support, negative, class_name, fusion=fusion, tile=tile, instances=instances)
+    jobs = _list_jobs([*query, *(more or [])])
     _prepare_folders(out)
     with ExitStack() as stack:
         writers = [stack.enter_context(writer) for writer in _writers(formats, out, task)]
@@ -149,6 +139,30 @@ def segment(
     _report(len(jobs), len(waiting), results)
 
 
+def _read_task(
+    support: Path,
+    negative: Path | None,
+    class_name: str | None,
+    *,
+    fusion: str,
+    tile: int | None,
+    instances: bool,
+) -> Task:
+    from fcp.formats.read import read_examples
+
+    classes = read_examples(support, class_name)
+    against = read_examples(negative) if negative is not None else {}
+    negatives = [example for examples in against.values() for example in examples]
+    return Task(classes, negatives, fusion, tile, instances)
+
+
+def _list_jobs(paths: Sequence[Path]) -> list[Job]:
+    from fcp.data.folder import list_pictures, unique_stems
+
+    pictures = list_pictures(paths)
+    return [Job(*item) for item in zip(pictures, unique_stems(pictures), strict=True)]
+
+
 @contextmanager
 def _resumable() -> Iterator[None]:
     try:
@@ -156,10 +170,6 @@ def _resumable() -> Iterator[None]:
     except FcpError as error:
         remedy = "what is finished is kept: put that right and go on with --resume"
         raise FcpError(f"{error}; {remedy}") from error
-
-
-def _flat(classes: Mapping[str, Sequence[Example]]) -> list[Example]:
-    return [example for examples in classes.values() for example in examples]
 
 
 def _writers(formats: Sequence[FormatName] | None, out: Path, task: Task) -> list[Writer]:
@@ -223,10 +233,13 @@ def _fingerprint(model_folder: Path, task: Task) -> str:
 
 def _hash_of(part: Path | np.ndarray | Points) -> bytes:
     """Return what tells a picture, a mask or points from any other."""
+    from fcp.data.prompts import Points
+
     if isinstance(part, Path):
         return sha256_of(part).encode()
-    pixels = getattr(part, "tobytes", None)
-    return repr(part).encode() if pixels is None else repr(part.shape).encode() + pixels()
+    if isinstance(part, Points):
+        return repr(part).encode()
+    return repr(part.shape).encode() + part.tobytes()
 
 
 def _left_to_do(jobs: Sequence[Job], results: Results) -> list[Job]:
