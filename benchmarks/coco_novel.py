@@ -20,9 +20,8 @@ import numpy as np
 import torch
 
 from fcp import FewShotSegmenter
-from fcp.config import load_json
-from fcp.data.coco_json import paint_class
 from fcp.evaluation.metrics import ScoreBoard, count_pixels
+from fcp.formats.coco import read_coco
 
 # VOC's classes by COCO's names.
 VOC = frozenset(
@@ -36,13 +35,11 @@ def novel_pictures(root: Path) -> dict[str, list[tuple[Path, np.ndarray]]]:
     """Return, for each novel category with at least two pictures, the pictures and its masks."""
     found: dict[str, list[tuple[Path, np.ndarray]]] = {}
     for file in sorted((root / "COCO" / "annotations").glob("instances_*.json")):
-        content = load_json(file)
-        used = {annotation["category_id"] for annotation in content["annotations"]}
-        names = {c["name"] for c in content["categories"] if c["id"] in used} - VOC
-        for name in sorted(names):
-            masks = paint_class(content, file, name)
-            kept = [(path, mask) for path, mask in masks.items() if mask.mean() >= LEAST_AREA]
-            found.setdefault(name, []).extend(kept)
+        for name, examples in read_coco(file).items():
+            masks = [(example.picture, example.annotation) for example in examples]
+            kept = [(path, mask) for path, mask in masks if mask.mean() >= LEAST_AREA]
+            if name not in VOC:
+                found.setdefault(name, []).extend(kept)
     return {name: pictures for name, pictures in sorted(found.items()) if len(pictures) > 1}
 
 

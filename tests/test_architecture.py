@@ -25,12 +25,13 @@ LAYERS = (
     ("cli",),
     ("__init__",),
     ("reproduce",),
-    ("engine",),
-    ("evaluation", "segmenter", "visualize"),
-    ("frozen",),
-    ("checkpoint",),
+    ("engine", "report"),
+    ("evaluation", "segmenter", "visualize", "instances"),
+    ("frozen", "tiling"),
+    ("checkpoint", "prediction"),
     ("model", "losses"),
     ("head",),
+    ("formats",),
     ("matching", "prototypes", "encoders", "data", "fusion"),
     ("layers",),
     ("structures",),
@@ -131,6 +132,12 @@ def config_needs_no_torch(source: Source) -> Iterator[str]:
     if source.module in BELOW_TORCH:
         heavy = {"torch", "numpy", "scipy", "safetensors", "huggingface_hub"}
         yield from (name for name in source.imports() if name.split(".")[0] in heavy)
+
+
+def formats_need_no_torch(source: Source) -> Iterator[str]:
+    """A wrong annotation file is told at once, not after the seconds that torch takes to load."""
+    if source.module.startswith("fcp.formats"):
+        yield from (name for name in source.imports() if name.split(".")[0] == "torch")
 
 
 def device_follows_the_data(source: Source) -> Iterator[str]:
@@ -240,6 +247,7 @@ IN_THE_PACKAGE: tuple[Rule, ...] = (
     imports_go_downward,
     libraries_stay_behind_their_fence,
     config_needs_no_torch,
+    formats_need_no_torch,
     only_the_command_line_prints,
     paths_come_from_the_caller,
     public_things_are_documented,
@@ -254,6 +262,12 @@ SNIPPETS: tuple[tuple[Rule, str, str, str], ...] = (
         "from fcp.encoders import sam",
         "import fcp.data.images",
     ),
+    (
+        imports_go_downward,
+        "fcp.data.folder",
+        "import fcp.formats.yolo",
+        "from fcp.data import images",
+    ),
     (imports_go_downward, "fcp.matching", "from fcp import encoders", "from fcp import layers"),
     (imports_go_downward, "fcp.segmenter", "from fcp import FCP", "from fcp.model import FCP"),
     (imports_go_downward, "fcp.cli.main", "from . import train", "from fcp import FCP"),
@@ -265,6 +279,7 @@ SNIPPETS: tuple[tuple[Rule, str, str, str], ...] = (
         "accelerate = 1",
     ),
     (config_needs_no_torch, "fcp.config", "import torch.nn", "import yaml"),
+    (formats_need_no_torch, "fcp.formats.yolo", "def f():\n    import torch", "import numpy"),
     (device_follows_the_data, "fcp.model", "mask.cuda()", "mask.to(image.device)"),
     (only_the_command_line_prints, "fcp.model", "print(1)", "report(1)"),
     (nothing_runs_text_as_code, "fcp.data.lists", "eval('1')", "model.eval()"),

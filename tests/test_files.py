@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fcp.errors import FcpError
-from fcp.files import sha256_of, write_atomically
+from fcp.files import open_atomically, sha256_of, write_atomically
 
 
 def test_content_hash_and_no_leftovers(tmp_path):
@@ -29,6 +29,17 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(FcpError, match=r"a\.bin: cannot be written \(No space left on device\)"):
         write_atomically(file, b"new")
     assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_fails_between_two_pieces_leaves_the_old_file(tmp_path):
+    file = tmp_path / "a.bin"
+    with open_atomically(file) as stream:
+        stream.write(b"old, ")
+        stream.write(b"in pieces")
+    with pytest.raises(TypeError), open_atomically(file) as stream:
+        stream.writelines([b"new", "no bytes"])
+    assert file.read_bytes() == b"old, in pieces"
     assert list(tmp_path.iterdir()) == [file]
 
 

@@ -67,21 +67,26 @@ def test_no_photos_give_no_answers(segmenter):
     assert segmenter.predict_batch([]) == []
 
 
-def test_one_example_and_twenty_photos_take_21_encoder_calls(loaded, monkeypatch):
-    calls = Counter()
-    for part in ("backbone", "segmenter"):
+@pytest.fixture
+def encoded(loaded, monkeypatch):
+    """How many pictures each encoder has seen since the test began."""
+    seen = Counter()
+    for part, name in (("backbone", "forward"), ("segmenter", "encode")):
         encoder = getattr(loaded.model, part)
-        name = "forward" if part == "backbone" else "encode"
         original = getattr(encoder, name)
 
         def counted(images, *rest, part=part, original=original):
-            calls[part] += len(images)
+            seen[part] += len(images)
             return original(images, *rest)
 
         monkeypatch.setattr(encoder, name, counted)
+    return seen
+
+
+def test_one_example_and_twenty_photos_take_21_encoder_calls(loaded, encoded):
     loaded.fit([(photo(), square_mask())])
     loaded.predict_batch([photo(seed=seed) for seed in range(20)], batch_size=8)
-    assert calls == {"backbone": 21, "segmenter": 21}
+    assert encoded == {"backbone": 21, "segmenter": 21}
 
 
 def test_examples_are_pooled_unless_another_fusion_is_asked(model_folder):
@@ -104,6 +109,89 @@ def test_order_of_examples_does_not_matter(loaded):
     examples = [(photo(seed=5), square_mask()), (photo(90, 40, 6), square_mask(90, 40))]
     first = loaded.fit(examples).predict(photo(seed=7))
     assert same(first, loaded.fit(examples[::-1]).predict(photo(seed=7)))
+
+
+def three_classes():
+    return {
+        "a": [(photo(seed=1), square_mask())],
+        "b": [(photo(seed=2), ~square_mask()), (photo(seed=3), square_mask())],
+        "c": [(photo(40, 30, 4), square_mask(40, 30))],
+    }
+
+
+def test_one_class_answers_like_examples_without_a_name(loaded):
+    examples = [(photo(), square_mask())]
+    named = loaded.fit({"cat": examples}).predict(photo(seed=9))
+    assert list(named.classes) == ["cat"]
+    assert same(named, loaded.fit(examples).predict(photo(seed=9)), 0)
+
+
+def test_several_classes_compete_with_the_log_odds_that_each_has_alone(loaded):
+    photos = [photo(50, 60, 8), photo(31, 77, 9)]
+    alone = {
+        name: loaded.fit(pairs).predict_batch(photos) for name, pairs in three_classes().items()
+    }
+    together = loaded.fit(three_classes()).predict_batch(photos)
+    for index, found in enumerate(together):
+        assert list(found.classes) == ["a", "b", "c"]
+        expected = np.stack(
+            [np.zeros(found.labels.shape), *(alone[n][index].logits for n in alone)]
+        )
+        assert (found.labels == expected.argmax(0)).all()
+        for label, (name, one) in enumerate(found.classes.items(), start=1):
+            assert np.allclose(one.logits, alone[name][index].logits, atol=1e-4)
+            assert (one.mask == (found.labels == label)).all()
+
+
+def test_a_photo_is_encoded_once_for_all_classes(loaded, encoded):
+    loaded.fit(three_classes())
+    encoded.clear()
+    loaded.predict_batch([photo(), photo(seed=1)])
+    assert encoded == {"backbone": 2, "segmenter": 2}
+
+
+def test_negative_examples_take_pixels_and_are_not_told(loaded):
+    wanted, other = [(photo(seed=1), square_mask())], [(photo(seed=2), square_mask())]
+    plain = loaded.fit({"cat": wanted}).predict(photo(seed=9))
+    rival = loaded.fit({"dog": other}).predict(photo(seed=9))
+    found = loaded.fit({"cat": wanted}, negatives=other).predict(photo(seed=9))
+    assert list(found.classes) == ["cat"]
+    assert (found.mask == (plain.mask & (plain.logits >= rival.logits))).all()
+
+
+@pytest.mark.parametrize(
+    ("examples", "negatives", "message"),
+    [
+        ({}, [], "expected at least one class, got none"),
+        ({"cat": []}, [], "at least one .* pair of 'cat', got none$"),
+        ({"cat": []}, [(photo(), square_mask())], "of 'cat', got none; negative examples alone"),
+        (
+            {"cat": [(photo(), square_mask())], "dog": [(photo(), square_mask())]},
+            [],
+            "'cat' and 'dog' mark the same pixels of the same picture",
+        ),
+        (
+            {"cat": [(photo(), square_mask())]},
+            [(photo(), square_mask())],
+            "'cat' and 'the negative examples' mark the same pixels",
+        ),
+    ],
+)
+def test_classes_that_cannot_be_learnt_are_refused(loaded, examples, negatives, message):
+    with pytest.raises(FcpError, match=message):
+        loaded.fit(examples, negatives=negatives)
+
+
+def test_a_tile_of_the_photos_size_is_the_photo(segmenter):
+    square = photo(90, 90, 7)
+    assert same(segmenter.predict(square, tile=90), segmenter.predict(square))
+
+
+def test_tiles_answer_at_the_photos_size(segmenter, encoded):
+    found = segmenter.predict(photo(150, 260, 7), tile=100)
+    assert encoded["segmenter"] >= 6
+    assert found.mask.shape == found.logits.shape == found.pseudo_mask.shape == (150, 260)
+    assert (found.mask == (found.logits > 0)).all()
 
 
 def test_fit_replaces_and_an_earlier_support_can_be_set_again(loaded):
@@ -157,14 +245,6 @@ def test_a_thing_of_one_pixel_in_a_large_example_still_counts(loaded):
     mask[333, 777] = True  # nearest neighbour at 64 px misses it
     found = loaded.fit([(photo(700, 1000), mask)]).predict(photo())
     assert np.isfinite(found.logits).all()
-
-
-def test_score_is_the_iou_that_the_probabilities_expect():
-    mask = torch.tensor([[True, True], [False, False]])
-    probability = torch.tensor([[1.0, 0.5], [0.25, 0.0]])
-    assert fcp.segmenter._expected_iou(mask, probability) == pytest.approx(1.5 / 2.25)
-    assert fcp.segmenter._expected_iou(torch.zeros(2, 2, dtype=torch.bool), probability) == 0
-    assert fcp.segmenter._expected_iou(mask, mask.float()) == 1
 
 
 def test_predict_before_fit_says_so(model_folder):

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from fcp.visualize import contact_sheet, encode, heatmap, overlay, thumbnail
+from fcp.visualize import (
+    PALETTE,
+    class_colours,
+    contact_sheet,
+    encode,
+    heatmap,
+    overlay,
+    overlay_labels,
+    thumbnail,
+)
 
 GREY = np.full((12, 16, 3), 100, dtype=np.uint8)
 
@@ -48,6 +57,80 @@ def test_overlay_refuses_a_mask_of_another_size():
         overlay(GREY, np.zeros((3, 3), bool))
 
 
+def test_labels_are_overlays_one_after_the_other():
+    labels = box().astype(np.uint8)
+    labels[:, 8:] *= 3
+    colours = [(200, 0, 0), (9, 9, 9), (0, 0, 200)]
+    before = GREY.copy()
+    result = overlay_labels(GREY, labels, colours, alpha=0.5, outline=1)
+    first = overlay(GREY, labels == 1, colour=colours[0], alpha=0.5, outline=1)
+    assert (GREY == before).all()
+    assert (result == overlay(first, labels == 3, colour=colours[2], alpha=0.5, outline=1)).all()
+    assert (overlay_labels(GREY, np.zeros_like(labels), colours) == GREY).all()
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_label_without_colour_is_refused(label):
+    with pytest.raises(ValueError, match=f"label {label} has none of 1 colours"):
+        overlay_labels(GREY, box() * label, [(1, 2, 3)])
+
+
+def test_classes_take_their_colours_in_order_and_start_again():
+    names = [f"class {n}" for n in range(len(PALETTE) + 1)]
+    colours = class_colours(names)
+    assert tuple(colours.values()) == (*PALETTE, PALETTE[0])
+    assert list(colours) == names
+
+
+# Machado, Oliveira & Fernandes 2009, severity 1: linear RGB as seen without one kind of cone.
+SIGHTS = {
+    "normal": np.eye(3),
+    "red-blind": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "green-blind": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "blue-blind": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+def oklab(linear):
+    """Colours in linear RGB → OKLab (Ottosson 2020), where distances are as they look."""
+    cones = linear @ np.transpose(
+        [
+            [0.4122214708, 0.5363325363, 0.0514459929],
+            [0.2119034982, 0.6806995451, 0.1073969566],
+            [0.0883024619, 0.2817188376, 0.6299787005],
+        ]
+    )
+    return np.cbrt(cones) @ np.transpose(
+        [
+            [0.2104542553, 0.7936177850, -0.0040720468],
+            [1.9779984951, -2.4285922050, 0.4505937099],
+            [0.0259040371, 0.7827717662, -0.8086757660],
+        ]
+    )
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+@pytest.mark.parametrize(("count", "least"), [(7, 0.09), (len(PALETTE), 0.05)])
+def test_colours_of_classes_differ_for_everyone(sight, count, least):
+    shares = np.array(PALETTE[:count]) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    seen = oklab(np.clip(linear @ np.transpose(SIGHTS[sight]), 0, 1))
+    distances = np.linalg.norm(seen[:, None] - seen[None], axis=2)
+    assert distances[~np.eye(count, dtype=bool)].min() > least
+
+
 @given(st.lists(st.floats(-1, 2), min_size=2, max_size=9).map(sorted))
 def test_heat_grows_brighter_with_the_value(values):
     colours = heatmap(np.array([values]))[0].astype(float)
@@ -72,6 +155,11 @@ def test_jpeg_is_close_to_what_was_given():
     image = Image.open(io.BytesIO(encode(GREY, "jpeg")))
     assert image.format == "JPEG"
     assert np.abs(np.asarray(image).astype(int) - 100).max() <= 2
+
+
+def test_a_lower_quality_makes_a_smaller_jpeg():
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    assert len(encode(noise, "jpeg", quality=50)) < len(encode(noise, "jpeg"))
 
 
 def test_thumbnail_keeps_the_aspect_and_never_enlarges():

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from fcp.errors import FcpError
     from fcp.head import run_head
     from fcp.model import FCP
-    from fcp.segmenter import FewShotSegmenter, Prediction
+    from fcp.prediction import ClassPrediction, Prediction
+    from fcp.segmenter import FewShotSegmenter
 
     __version__: str
 
@@ -24,6 +25,7 @@ __all__ = [
     "FCP",
     "BackboneConfig",
     "Box",
+    "ClassPrediction",
     "FcpError",
     "FewShotSegmenter",
     "HeadConfig",
@@ -40,12 +42,13 @@ _HOMES = {
     "FCP": "fcp.model",
     "BackboneConfig": "fcp.config",
     "Box": "fcp.data.prompts",
+    "ClassPrediction": "fcp.prediction",
     "FcpError": "fcp.errors",
     "FewShotSegmenter": "fcp.segmenter",
     "HeadConfig": "fcp.config",
     "ModelConfig": "fcp.config",
     "Points": "fcp.data.prompts",
-    "Prediction": "fcp.segmenter",
+    "Prediction": "fcp.prediction",
     "Scribble": "fcp.data.prompts",
     "SegmenterConfig": "fcp.config",
     "run_head": "fcp.head",

@@ -6,8 +6,9 @@ every answer is brought back from logits, so that nothing here depends on a phot
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,16 +18,17 @@ import numpy as np
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
 from torch import Tensor
-from torch.nn import functional
 
 from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_model, save_model
 from fcp.data.images import ImageLike, read_image
 from fcp.data.prompts import Annotation, read_support
-from fcp.data.transforms import logits_to_size, mask_to_square, to_square
+from fcp.data.transforms import support_to_square, to_canvas, to_square
 from fcp.errors import FcpError
 from fcp.fusion import check_fusion
 from fcp.model import FCP
+from fcp.prediction import ONLY_CLASS, Answer, Maps, Prediction, predict_classes
 from fcp.structures import Output, SupportSet
+from fcp.tiling import blend_answers, plan_windows
 
 SHIPPED = ("tiny",)
 DEFAULT_FUSION = "pooled"  # better than the paper's mean and cheaper (docs/fusion.md)
@@ -35,26 +37,20 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, CARD]
 
 
+Examples = Iterable[tuple[ImageLike, Annotation]]
+
+
 @dataclass(frozen=True)
-class Prediction:
-    """What the examples' thing looks like in one photo of H×W px.
+class Support:
+    """Encoded examples, made once for any number of photos.
 
     Attributes:
-        mask: (H, W) bool: where ``logits`` > 0.
-        score: 0 … 1, the IoU with the truth that the map of probabilities p itself expects of the
-            mask M: Σ M·p / Σ max(M, p). Near 1 for a sharp mask, 0 for an empty one. It says how
-            sure the model is, not whether it is right.
-        logits: (H, W) float32, log-odds of foreground, of all examples together.
-        pseudo_mask: (H, W) float32 in 0 … 1: the last attention-based map (Eq. 8), averaged over
-            the examples; the conventional one for a model that makes none.
-        conventional_mask: (H, W) float32 in 0 … 1: the similarity map (Eq. 5), averaged likewise.
+        classes: name → its examples, at least one class.
+        negatives: examples of what is none of the classes, or None.
     """
 
-    mask: np.ndarray
-    score: float
-    logits: np.ndarray
-    pseudo_mask: np.ndarray
-    conventional_mask: np.ndarray
+    classes: Mapping[str, SupportSet]
+    negatives: SupportSet | None = None
 
 
 class FewShotSegmenter(
@@ -64,7 +60,7 @@ class FewShotSegmenter(
     tags=["few-shot-segmentation"],
     paper_url="https://arxiv.org/abs/2501.00752",
 ):
-    """Finds in any photo the thing that a few examples show.
+    """Finds in any photo what a few examples show: one thing, or several that compete.
 
     ``save_pretrained(folder)`` and ``push_to_hub(id)`` follow the hub's conventions; the examples
     are not saved.
@@ -74,6 +70,10 @@ class FewShotSegmenter(
         >>> segmenter.fit([("cat.jpg", "cat_mask.png")])  # doctest: +SKIP
         >>> segmenter.predict("another_cat.jpg").mask.shape  # doctest: +SKIP
         (480, 640)
+        >>> cats, dogs = [("cat.jpg", "cat_mask.png")], [("dog.jpg", "dog_mask.png")]
+        >>> segmenter.fit({"cat": cats, "dog": dogs})  # doctest: +SKIP
+        >>> segmenter.predict("both.jpg").classes["dog"].score  # doctest: +SKIP
+        0.91
 
     Attributes:
         model: the model, in evaluation mode on ``device``.
@@ -93,7 +93,7 @@ class FewShotSegmenter(
         self.device = find_device(device)
         self.model = model.to(self.device).eval()
         self.model.fusion = check_fusion(fusion)
-        self.support: SupportSet | None = None
+        self.support: Support | None = None
         self.card = card
 
     @classmethod
@@ -126,36 +126,56 @@ class FewShotSegmenter(
         return cls(load_model(folder), device=device, card=text, fusion=fusion)
 
     @torch.inference_mode()
-    def fit(self, examples: Iterable[tuple[ImageLike, Annotation]]) -> Self:
+    def fit(self, examples: Examples | Mapping[str, Examples], *, negatives: Examples = ()) -> Self:
         """Encode the examples, once for all photos to come; replaces those given before.
 
         Args:
-            examples: (picture, annotation) pairs. Pictures and masks are paths, Pillow pictures
-                or arrays (see ``fcp.data.images``); an annotation may also be a ``Box``,
-                ``Points`` or ``Scribble`` of ``fcp.data.prompts``.
+            examples: (picture, annotation) pairs of one thing, or name → pairs of several.
+                Pictures and masks are paths, Pillow pictures or arrays (see ``fcp.data.images``);
+                an annotation may also be a ``Box``, ``Points`` or ``Scribble`` of
+                ``fcp.data.prompts``.
+            negatives: pairs that show what is none of them, but might be taken for one.
 
         Raises:
-            FcpError: no example, an unreadable one, or one whose mask is empty or does not fit.
+            FcpError: no example of a class, an unreadable one, one whose mask is empty or does not
+                fit, or two classes with the same pixels of the same picture.
         """
-        size = self.model.config.image_size
-        squares = [
-            (to_square(picture, size), _square_mask(mask, size))
-            for picture, mask in (read_support(*example) for example in examples)
-        ]
-        if not squares:
-            raise FcpError("examples: expected at least one (picture, annotation) pair, got none")
-        images = torch.stack([image for image, _ in squares])[None]  # (1, K, 3, S, S)
-        masks = torch.stack([mask for _, mask in squares])[None]  # (1, K, S, S)
-        self.support = self.model.encode_support(images.to(self.device), masks.to(self.device))
+        named = examples if isinstance(examples, Mapping) else {ONLY_CLASS: examples}
+        if not named:
+            raise FcpError("examples: expected at least one class, got none")
+        read = {name: [read_support(*pair) for pair in pairs] for name, pairs in named.items()}
+        against = [read_support(*pair) for pair in negatives]
+        for name, pairs in read.items():
+            _refuse_no_example(name, pairs, has_negatives=bool(against))
+        _refuse_same_pixels({**read, "the negative examples": against})
+        self.support = Support(
+            classes={name: self._encode(pairs) for name, pairs in read.items()},
+            negatives=self._encode(against) if against else None,
+        )
         return self
 
-    def predict(self, image: ImageLike) -> Prediction:
+    def _encode(self, examples: Sequence[tuple[np.ndarray, np.ndarray]]) -> SupportSet:
+        """Encode pictures (H, W, 3) with their masks (H, W) as one class."""
+        size = self.model.config.image_size
+        images = torch.stack([to_square(image, size) for image, _ in examples])
+        masks = torch.stack([support_to_square(mask, size) for _, mask in examples])
+        return self.model.encode_support(
+            images[None].to(self.device), masks[None].to(self.device)
+        )  # (1, K, 3, S, S) and (1, K, S, S)
+
+    def predict(self, image: ImageLike, *, tile: int | None = None) -> Prediction:
         """Segment one photo.
 
+        Args:
+            image: the photo.
+            tile: side in px of the overlapping tiles to cut it into, for things that are small in
+                it; None looks at the whole photo at once.
+
         Raises:
-            FcpError: called before ``fit``, or the photo cannot be read.
+            FcpError: called before ``fit``, an unreadable photo, or a ``tile`` that is too small
+                for it.
         """
-        return self.predict_batch([image])[0]
+        return self.predict_batch([image])[0] if tile is None else self._predict_tiles(image, tile)
 
     def predict_batch(self, images: Iterable[ImageLike], batch_size: int = 8) -> list[Prediction]:
         """Segment photos of any sizes, ``batch_size`` at a time; the same results as one by one.
@@ -172,17 +192,54 @@ class FewShotSegmenter(
             for prediction in self._predict_together(waiting[start : start + batch_size])
         ]
 
-    @torch.inference_mode()
     def _predict_together(self, images: list[ImageLike]) -> list[Prediction]:
+        pictures = [read_image(image) for image in images]
+        side = self.model.config.image_size
+        answers = self._ask(torch.stack([to_square(picture, side) for picture in pictures]))
+        return [
+            predict_classes(answer, (picture.shape[0], picture.shape[1]))
+            for answer, picture in zip(answers, pictures, strict=True)
+        ]
+
+    def _predict_tiles(self, image: ImageLike, tile: int) -> Prediction:
+        picture = read_image(image)
+        size, side = (picture.shape[0], picture.shape[1]), self.model.config.image_size
+        plan = plan_windows(size, tile, square=side, stride=self._stride())
+        canvas = to_canvas(picture, plan.canvas)
+        answers = [
+            self._ask(canvas[None, :, top : top + side, left : left + side].float() / 255)[0]
+            for top, left in plan.corners
+        ]
+        return predict_classes(blend_answers(answers, plan, square=side), size)
+
+    @torch.inference_mode()
+    def _ask(self, squares: Tensor) -> list[Answer]:
+        """Look for all classes in photos (B, 3, S, S), each encoded once; an answer for each."""
+        support = self._fitted()
+        query = self.model.encode_query(squares.to(self.device))
+        found = {
+            name: _maps_of_photos(self.model.match(examples, query))
+            for name, examples in support.classes.items()
+        }
+        negatives = support.negatives
+        against = _maps_of_photos(self.model.match(negatives, query)) if negatives else None
+        return [
+            Answer(
+                {name: of_photos[index] for name, of_photos in found.items()},
+                against[index] if against else None,
+            )
+            for index in range(len(squares))
+        ]
+
+    def _fitted(self) -> Support:
         if self.support is None:
             raise FcpError("predict: no examples yet; call fit([(picture, mask), …]) first")
-        pictures = [read_image(image) for image in images]
-        size = self.model.config.image_size
-        squares = torch.stack([to_square(picture, size) for picture in pictures])  # (B, 3, S, S)
-        query = self.model.encode_query(squares.to(self.device))
-        output = self.model.match(self.support, query)
-        sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
-        return [_at_own_size(output, index, own) for index, own in enumerate(sizes)]
+        return self.support
+
+    def _stride(self) -> int:
+        """Px of the square for one cell of the model's grid."""
+        examples = next(iter(self._fitted().classes.values()))
+        return self.model.config.image_size // examples.grid_mask.shape[-1]
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_model(self.model, save_directory)
@@ -239,33 +296,30 @@ def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  
         raise FcpError(f"{model}: neither a folder nor found on the hub ({reason})") from error
 
 
-def _square_mask(mask: np.ndarray, size: int) -> Tensor:
-    """Bring a mask (H, W) to the square (S, S); a thing too small to survive keeps any overlap."""
-    square = mask_to_square(mask, size)
-    if square.any():
-        return square
-    full = torch.as_tensor(mask, dtype=torch.float32)[None, None]
-    return functional.adaptive_max_pool2d(full, size)[0, 0]
+def _maps_of_photos(output: Output) -> list[Maps]:
+    """Take what is kept of an answer, for each photo of its batch."""
+    kept = (output.mask_logits, output.pseudo_mask, output.conventional_mask.mean(dim=1))
+    return [Maps(*maps) for maps in zip(*(one.float().cpu() for one in kept), strict=True)]
 
 
-def _at_own_size(output: Output, index: int, size: tuple[int, int]) -> Prediction:
-    """Bring answer ``index`` of a batch to its photo's size (H, W)."""
-    logits = logits_to_size(output.mask_logits[index].float(), size).cpu()
-    conventional = output.conventional_mask[index].mean(dim=0)  # (K, h, w) → (h, w)
-    mask = logits > 0
-    return Prediction(
-        mask=mask.numpy(),
-        score=_expected_iou(mask, logits.sigmoid()),
-        logits=logits.numpy(),
-        pseudo_mask=logits_to_size(output.pseudo_mask[index].float(), size).cpu().numpy(),
-        conventional_mask=logits_to_size(conventional.float(), size).cpu().numpy(),
-    )
+def _refuse_no_example(name: str, pairs: Sequence[object], *, has_negatives: bool) -> None:
+    if not pairs:
+        alone = "; negative examples alone do not say what to find" if has_negatives else ""
+        of = "" if name == ONLY_CLASS else f" of {name!r}"
+        raise FcpError(
+            f"examples: expected at least one (picture, annotation) pair{of}, got none{alone}"
+        )
 
 
-def _expected_iou(mask: Tensor, probability: Tensor) -> float:
-    """Return Σ M·p / Σ max(M, p) in 0 … 1 for a mask and a map (H, W)."""
-    if not mask.any():
-        return 0.0
-    inside = probability[mask].sum(dtype=torch.float64)
-    union = torch.where(mask, 1.0, probability).sum(dtype=torch.float64)
-    return float(inside / union)
+def _refuse_same_pixels(read: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]]) -> None:
+    """Raise where two classes mark the same pixels of the same picture."""
+    owners: dict[bytes, str] = {}
+    for name, pairs in read.items():
+        for image, mask in pairs:
+            digest = hashlib.sha256(image.tobytes() + mask.tobytes()).digest()
+            owner = owners.setdefault(digest, name)
+            if owner != name:
+                raise FcpError(
+                    f"examples: {owner!r} and {name!r} mark the same pixels of the same picture; "
+                    "leave it out of one of them"
+                )

@@ -1,9 +1,10 @@
-"""Masks and maps as pictures: overlays, heat maps, and the bytes of a PNG or JPEG."""
+"""Masks and maps as pictures: overlays, colours, heat maps, and the bytes of a PNG or JPEG."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,32 @@ from PIL import Image, ImageDraw, ImageFont
 Colour = tuple[int, int, int]
 
 RED: Colour = (230, 40, 60)
+
+# One colour per class, in the order of the classes. Seven chosen by hand; each next is the colour
+# farthest (OKLab) from those before it, in normal sight and as red-, green- and blue-blind people
+# see it, so that a few classes differ strongly and twenty still differ.
+PALETTE: tuple[Colour, ...] = (
+    RED,
+    (30, 110, 240),
+    (250, 200, 40),
+    (0, 200, 160),
+    (120, 30, 150),
+    (140, 220, 255),
+    (255, 140, 30),
+    (150, 110, 150),
+    (150, 0, 0),
+    (180, 150, 250),
+    (30, 20, 220),
+    (180, 250, 170),
+    (180, 0, 100),
+    (0, 130, 0),
+    (160, 70, 180),
+    (100, 160, 190),
+    (20, 100, 120),
+    (200, 140, 100),
+    (130, 130, 220),
+    (180, 210, 130),
+)
 
 # Dark blue, violet, red, orange, pale yellow at 0, ¼, ½, ¾, 1; brightness rises throughout.
 _HEAT = np.array([(13, 8, 60), (110, 20, 120), (200, 50, 80), (245, 140, 30), (250, 250, 170)])
@@ -45,6 +72,40 @@ def overlay(
     result[mask] = np.rint(image[mask] * np.float32(1 - alpha) + tint).astype(np.uint8)
     result[mask & ~_eroded(mask, width)] = colour
     return result
+
+
+def overlay_labels(
+    image: np.ndarray,
+    labels: np.ndarray,
+    colours: Sequence[Colour],
+    *,
+    alpha: float = 0.45,
+    outline: int | None = None,
+) -> np.ndarray:
+    """Tint each class of a label map in its colour and draw the outlines.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) ints: 0 for background, k for the class of ``colours[k - 1]``.
+        colours: of the classes, RGB 0 … 255.
+        alpha: share of the colour in the tint, 0 … 1.
+        outline: width of the lines in px, see ``overlay``.
+
+    Returns:
+        (H, W, 3) uint8, a new array.
+    """
+    result = image.copy()
+    for label in np.unique(labels[labels != 0]):
+        if not 0 < label <= len(colours):
+            raise ValueError(f"overlay_labels: label {label} has none of {len(colours)} colours")
+        mask, colour = labels == label, colours[label - 1]
+        result = overlay(result, mask, colour=colour, alpha=alpha, outline=outline)
+    return result
+
+
+def class_colours(names: Iterable[str]) -> dict[str, Colour]:
+    """Give each class its colour by its place; after the last colour the first comes again."""
+    return dict(zip(names, itertools.cycle(PALETTE)))
 
 
 def heatmap(
@@ -105,16 +166,17 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
-def encode(image: np.ndarray, kind: Literal["png", "jpeg"]) -> bytes:
+def encode(image: np.ndarray, kind: Literal["png", "jpeg"], *, quality: int = 90) -> bytes:
     """Return a picture as the bytes of a file.
 
     Args:
         image: (H, W, 3) uint8 RGB, (H, W) uint8 grey, or (H, W) bool, written as 0 and 255.
         kind: of file.
+        quality: of a JPEG, 1 … 95; a PNG loses nothing.
     """
     pixels = image.astype(np.uint8) * 255 if image.dtype == bool else image
     stream = io.BytesIO()
-    options = {"quality": 90} if kind == "jpeg" else {}
+    options = {"quality": quality} if kind == "jpeg" else {}
     Image.fromarray(pixels).save(stream, format=kind, **options)
     return stream.getvalue()
 

@@ -87,7 +87,7 @@ def test_bad_input_is_one_line_on_standard_error(tmp_path):
     assert failed.exit_code == 1
     assert failed.stdout == ""
     assert failed.stderr.count("\n") == 1
-    assert "gone: no such folder" in failed.stderr
+    assert "gone: no such file or folder" in failed.stderr
 
 
 @pytest.mark.parametrize("first", [True, False])

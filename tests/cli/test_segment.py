@@ -19,6 +19,8 @@ import fcp.files
 from fcp.cli.main import app
 from fcp.segmenter import FewShotSegmenter
 
+WHOLE = ("report.html", "results.json")
+
 
 def picture(path, height=40, width=50, seed=0):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -66,7 +68,7 @@ def files_in(folder):
 
 def expected_files(names):
     masks = [f"masks/{name}.png" for name in names]
-    return sorted([*masks, *(f"overlays/{name}.jpg" for name in names), "results.json"])
+    return sorted([*masks, *(f"overlays/{name}.jpg" for name in names), *WHOLE])
 
 
 def count_predictions(monkeypatch):
@@ -96,9 +98,11 @@ def test_writes_masks_overlays_and_results(run, tmp_path, model_folder, examples
         overlay = Image.open(tmp_path / "out" / "overlays" / f"p{index}.jpg")
         assert overlay.size == (60, 30 + 7 * index)
         record = records(tmp_path)[f"p{index}.jpg"]
-        assert record["score"] == pytest.approx(found.score, abs=1e-3)
-        assert record["area"] == pytest.approx(found.mask.mean(), abs=1e-6)
-        assert record["area_px"] == found.mask.sum()
+        (of_class,) = record["classes"].values()
+        assert of_class["score"] == pytest.approx(found.score, abs=1e-3)
+        assert of_class["area"] == pytest.approx(found.mask.mean(), abs=1e-6)
+        assert of_class["area_px"] == found.mask.sum()
+        assert of_class["objects"] is None
         assert record["seconds"] > 0
         assert record["error"] is None
 
@@ -108,7 +112,7 @@ def test_batches_give_the_same_files(run, tmp_path):
     single = {name: (tmp_path / "out" / name).read_bytes() for name in expected_files(["p0", "p3"])}
     run("--batch-size", 3)
     for name, content in single.items():
-        assert name == "results.json" or (tmp_path / "out" / name).read_bytes() == content
+        assert name in WHOLE or (tmp_path / "out" / name).read_bytes() == content
 
 
 def test_query_takes_files_as_a_shell_expands_them(run, tmp_path, photos):
@@ -122,7 +126,7 @@ def test_same_stems_do_not_overwrite_each_other(run, tmp_path, photos):
     picture(tmp_path / "other" / "p0.jpg", 15, 25)
     done = run(query=(photos, tmp_path / "other"))
     assert done.exit_code == 0, done.output
-    assert len(files_in(tmp_path / "out")) == 2 * 6 + 1
+    assert len(files_in(tmp_path / "out")) == 2 * 6 + len(WHOLE)
     content = json.loads((tmp_path / "out" / "results.json").read_text())["results"]
     sizes = {r["file"]: Image.open(tmp_path / "out" / r["mask"]).size for r in content}
     assert all(Image.open(file).size == size for file, size in sizes.items())
@@ -139,7 +143,7 @@ def test_unreadable_photos_are_reported_and_the_rest_goes_on(run, tmp_path, phot
     for name in ("empty.jpg", "text.png", "cut.jpg", "missing.jpg"):
         assert name in found[name]["error"]
         assert found[name]["error"] in done.stderr
-        assert found[name]["mask"] is found[name]["score"] is found[name]["area"] is None
+        assert (found[name]["mask"], found[name]["classes"]) == (None, {})
     assert files_in(tmp_path / "out") == expected_files(["p0", "p1", "p2", "p3"])
     assert "8 photos, 4 failed" in done.stdout
 
@@ -202,7 +206,7 @@ def test_resume_never_takes_a_namesakes_result(run, tmp_path, photos, monkeypatc
     assert Image.open(tmp_path / "out" / "masks" / "p0.png").size == (60, 30)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "fcp-results-1", "results": [1]}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "fcp-results-2", "results": [1]}'])
 def test_resume_on_a_strange_results_file_is_refused(run, tmp_path, content):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.json").write_text(content)
@@ -275,7 +279,8 @@ def test_ctrl_c_keeps_what_is_done(run, tmp_path, monkeypatch):
     assert "interrupted" in done.stderr
     assert "Traceback" not in done.output
     assert list(records(tmp_path)) == ["p0.jpg", "p1.jpg"]
-    assert files_in(tmp_path / "out") == expected_files(["p0", "p1"])
+    whole = expected_files(["p0", "p1"])
+    assert files_in(tmp_path / "out") == [name for name in whole if name != "report.html"]
     segmented = count_predictions(monkeypatch)
     assert run("--resume").exit_code == 0
     assert len(segmented) == 2

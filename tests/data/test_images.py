@@ -1,10 +1,20 @@
 """Every kind of picture becomes RGB, every kind of damage one line that names the file."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from fcp.data.images import read_image, read_labels, read_mask, read_size
+from fcp.data.images import (
+    label_png,
+    picture_of,
+    read_image,
+    read_labels,
+    read_mask,
+    read_size,
+    voc_palette,
+)
 from fcp.errors import FcpError
 
 RED = (255, 0, 0)
@@ -188,3 +198,31 @@ def test_labels_are_ids_not_colours(tmp_path):
     Image.new("RGB", (4, 3)).save(tmp_path / "rgb.png")
     with pytest.raises(FcpError, match=r"rgb\.png: expected a palette or grey PNG"):
         read_labels(tmp_path / "rgb.png")
+
+
+def test_palette_is_vocs():
+    colours = voc_palette().tolist()
+    assert colours[:4] == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    assert colours[15] == [192, 128, 128]  # person
+    assert colours[255] == [224, 224, 192]
+
+
+@pytest.mark.parametrize(("kind", "highest"), [(np.uint8, 255), (np.uint16, 60000)])
+def test_labels_survive_their_png(tmp_path, kind, highest):
+    labels = np.array([[0, 1, 2], [highest, 0, 7]], kind)
+    (tmp_path / "labels.png").write_bytes(label_png(labels))
+    found = read_labels(tmp_path / "labels.png")
+    assert found.dtype == kind
+    assert (found == labels).all()
+
+
+def test_a_picture_inside_another_file_is_named_by_it(gradient):
+    stream = io.BytesIO()
+    Image.fromarray(gradient).save(stream, "PNG")
+    content = stream.getvalue()
+    assert (read_image(picture_of(content, "a.json")) == gradient).all()
+    for damaged in (b"", b"no picture"):
+        with pytest.raises(FcpError, match=r"a\.json: imageData: not a picture"):
+            picture_of(damaged, "a.json: imageData")
+    with pytest.raises(FcpError, match=r"a\.json: damaged or truncated"):
+        read_image(picture_of(content[:-40], "a.json"))

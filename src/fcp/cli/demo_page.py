@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from fcp.segmenter import Prediction
+    from fcp.prediction import Prediction
 
 COLUMNS = ("example", "photo", "similarity", "attention", "result")
 THUMBNAIL = 480

@@ -11,7 +11,7 @@ import json
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,11 +19,41 @@ from fcp.config import load_json
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 
-FORMAT = "fcp-results-1"
+FORMAT = "fcp-results-2"
 FILE_NAME = "results.json"
 SAVE_EVERY_SECONDS = 2.0
 # What write_atomically leaves beside a result when the process is killed outright.
-_LEFTOVER = re.compile(r"\..+\.(png|jpg|json)\.\w{8}")
+_LEFTOVER = re.compile(r"\..+\.(png|jpg|json|html|txt|xml|yaml)\.\w{8}")
+
+
+@dataclass(frozen=True)
+class ObjectResult:
+    """One object of a class.
+
+    Attributes:
+        box: [x0, y0, x1, y1] px, ends exclusive.
+        score: 0 … 1, see ``Instance.score``.
+    """
+
+    box: list[int]
+    score: float
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """What was found of one class in a picture.
+
+    Attributes:
+        score: 0 … 1, see ``ClassPrediction.score``.
+        area: share of the picture that the class covers, 0 … 1.
+        area_px: the same in px.
+        objects: its pieces in their order; None where they were not asked for.
+    """
+
+    score: float
+    area: float
+    area_px: int
+    objects: list[ObjectResult] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,9 +66,7 @@ class PictureResult:
         seconds: wall-clock time to read, segment and write it (its share of a batch's time).
         mask: the mask's file, relative to the output folder.
         overlay: the overlay's file, likewise.
-        score: 0 … 1, see ``Prediction.score``.
-        area: share of the picture that the mask covers, 0 … 1.
-        area_px: the same in px.
+        classes: name → what was found.
         error: what went wrong, or None.
     """
 
@@ -47,9 +75,7 @@ class PictureResult:
     seconds: float
     mask: str | None = None
     overlay: str | None = None
-    score: float | None = None
-    area: float | None = None
-    area_px: int | None = None
+    classes: dict[str, ClassResult] = field(default_factory=dict)
     error: str | None = None
 
 
@@ -91,8 +117,8 @@ class Results:
         try:
             if content["format"] != FORMAT:
                 raise ValueError(content["format"])
-            records = [PictureResult(**record) for record in content["results"]]
-        except (KeyError, TypeError, ValueError) as error:
+            records = [_read_record(record) for record in content["results"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             remedy = "choose another --out, or leave out --resume"
             raise FcpError(f"{self.path}: not a file of fcp segment; {remedy}") from error
         if content.get("fingerprint") != self.fingerprint:
@@ -134,6 +160,16 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.iterdir():
         if _LEFTOVER.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+def _read_record(content: dict[str, Any]) -> PictureResult:
+    classes = {name: _read_class(**found) for name, found in content["classes"].items()}
+    return PictureResult(**{**content, "classes": classes})
+
+
+def _read_class(*, objects: list[dict[str, Any]] | None, **found: Any) -> ClassResult:  # noqa: ANN401
+    pieces = None if objects is None else [ObjectResult(**piece) for piece in objects]
+    return ClassResult(**found, objects=pieces)
 
 
 def _is_complete(record: PictureResult, folder: Path) -> bool:

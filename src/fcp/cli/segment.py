@@ -1,51 +1,52 @@
-"""``fcp segment``: a folder of examples, a folder of photos → masks, overlays and a report."""
+"""``fcp segment``: examples of one class or several, photos → masks, a page, tools' files."""
 
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fcp.cli.options import DeviceOption, FusionOption, ModelOption
-from fcp.cli.progress import progress_bar
-from fcp.cli.results import PictureResult, Results, remove_leftovers
+from fcp.cli.results import Results, remove_leftovers
+from fcp.cli.segment_photos import Job, Task, photo_hash, run
 from fcp.errors import FcpError
+from fcp.files import sha256_of, write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
-    from rich.console import Console
 
-    from fcp.data.folder import SupportPair
-    from fcp.segmenter import FewShotSegmenter, Prediction
+    from fcp.data.images import ImageLike
+    from fcp.data.prompts import Annotation, Points
+    from fcp.formats.examples import Example
+    from fcp.formats.writer import Writer
+    from fcp.segmenter import FewShotSegmenter
+
+CLASS_FILE = "classes.txt"
+_FOLDERS = ("masks", "overlays", "labels", "labelme", "yolo", "yolo/labels")
 
 
-@dataclass(frozen=True)
-class Job:
-    """A picture to segment, and the name of its results without suffix."""
+class FormatName(StrEnum):
+    """Keys of ``formats.FORMATS``, which would take half a second to import for ``--help``."""
 
-    picture: Path
-    name: str
-
-    @property
-    def mask(self) -> str:
-        """File of the mask, relative to the output folder."""
-        return f"masks/{self.name}.png"
-
-    @property
-    def overlay(self) -> str:
-        """File of the overlay, relative to the output folder."""
-        return f"overlays/{self.name}.jpg"
+    PNG = "png"
+    COCO = "coco"
+    YOLO = "yolo"
+    LABELME = "labelme"
+    LABEL_STUDIO = "label-studio"
+    CVAT = "cvat"
 
 
 SupportOption = Annotated[
     Path,
     typer.Option(
-        help="Examples: NAME.jpg with NAME_mask.png, or images/ and masks/, or a COCO JSON.",
+        help="Examples: a folder of pictures and masks, one such folder a class, or the files of "
+        "COCO, LabelMe or YOLO.",
         metavar="DIR",
     ),
 ]
@@ -55,10 +56,30 @@ QueryOption = Annotated[
 # A shell turns `--query *.jpg` into one value and many arguments.
 MoreArgument = Annotated[list[Path] | None, typer.Argument(metavar="FILE", hidden=True)]
 OutOption = Annotated[
-    Path, typer.Option(help="Where masks/, overlays/ and results.json go.", metavar="DIR")
+    Path, typer.Option(help="Where masks/, results.json, report.html … go.", metavar="DIR")
+]
+NegativeOption = Annotated[
+    Path | None,
+    typer.Option(help="Examples of what is none of the classes, laid out alike.", metavar="DIR"),
 ]
 ClassOption = Annotated[
-    str | None, typer.Option("--class", help="Category of the COCO JSON.", metavar="NAME")
+    str | None,
+    typer.Option("--class", help="Look for this class alone; or the examples' name."),
+]
+FormatOption = Annotated[
+    list[FormatName] | None,
+    typer.Option("--format", help="Files for other tools too; may be repeated (docs/formats.md)."),
+]
+TileOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Cut photos into overlapping tiles of this side, for small things.",
+        metavar="PX",
+    ),
+]
+InstancesOption = Annotated[
+    bool, typer.Option("--instances", help="Split each class into its objects.")
 ]
 BatchOption = Annotated[int, typer.Option(min=1, help="Photos at a time; more helps on a GPU.")]
 ResumeOption = Annotated[
@@ -72,71 +93,153 @@ def segment(
     query: QueryOption,
     more: MoreArgument = None,
     out: OutOption,
+    negative: NegativeOption = None,
+    class_name: ClassOption = None,
+    formats: FormatOption = None,
     model: ModelOption = "tiny",
     device: DeviceOption = "auto",
     fusion: FusionOption = "pooled",
-    class_name: ClassOption = None,
+    tile: TileOption = None,
+    instances: InstancesOption = False,
     batch_size: BatchOption = 1,
     resume: ResumeOption = False,
 ) -> None:
     """Segment photos by the examples in a folder.
 
-    Writes masks/STEM.png (0 or 255, at the photo's own size), overlays/STEM.jpg and results.json
-    (file, score, area, seconds, error). A photo that cannot be read is reported and the rest goes
-    on; the exit status is 1 then.
+    Writes masks/STEM.png at the photo's own size (0 or 255; of several classes a label map, whose
+    values masks/classes.txt names), overlays/STEM.jpg, results.json (for each photo and class:
+    score, area; seconds, error) and report.html, which shows it all. A photo that cannot be read is
+    reported and the rest goes on; the exit status is 1 then.
 
     \b
     Examples:
       fcp segment --support examples --query photos --out found
       fcp segment --support examples --query a.jpg b.png --out found --device cuda
       fcp segment --support coco.json --class zebra --query photos --out found --resume
+      fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
-    from fcp.data.folder import list_pictures, read_support_folder, unique_stems
-
-    examples = read_support_folder(support, class_name)
-    pictures = list_pictures([*query, *(more or [])])
-    jobs = [Job(*item) for item in zip(pictures, unique_stems(pictures), strict=True)]
+    task = _read_task(support, negative, class_name, fusion=fusion, tile=tile, instances=instances)
+    jobs = _list_jobs([*query, *(more or [])])
     _prepare_folders(out)
-    # Here and not above: torch takes seconds to load, and a wrong path is told before that.
-    from fcp.segmenter import FewShotSegmenter, find_model
+    with ExitStack() as stack:
+        writers = [stack.enter_context(writer) for writer in _writers(formats, out, task)]
+        # Here and not above: torch takes seconds to load, and wrong paths are told before that.
+        from fcp.segmenter import FewShotSegmenter, find_model
 
-    fingerprint = _fingerprint(find_model(model), examples, fusion)
-    results = Results(out, model=model, fingerprint=fingerprint)
-    waiting = _left_to_do(jobs, results) if resume else jobs
-    results.save()
-    if waiting:
-        segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
-        segmenter.fit([(example.image, example.mask) for example in examples])
-        _run(segmenter, waiting, results, batch_size)
+        results = Results(out, model=model, fingerprint=_fingerprint(find_model(model), task))
+        waiting = _left_to_do(jobs, results) if resume else jobs
+        results.save()
+        if waiting:
+            segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
+            _fit(segmenter, task)
+        with _resumable():
+            if waiting:
+                run(segmenter, task, waiting, results, batch_size)
+            _export(jobs, results, task, writers)
     _report(len(jobs), len(waiting), results)
+
+
+def _read_task(
+    support: Path,
+    negative: Path | None,
+    class_name: str | None,
+    *,
+    fusion: str,
+    tile: int | None,
+    instances: bool,
+) -> Task:
+    from fcp.formats.read import read_examples
+
+    classes = read_examples(support, class_name)
+    against = read_examples(negative) if negative is not None else {}
+    negatives = [example for examples in against.values() for example in examples]
+    return Task(classes, negatives, fusion, tile, instances)
+
+
+def _list_jobs(paths: Sequence[Path]) -> list[Job]:
+    from fcp.data.folder import list_pictures, unique_stems
+
+    pictures = list_pictures(paths)
+    return [Job(*item) for item in zip(pictures, unique_stems(pictures), strict=True)]
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except FcpError as error:
+        remedy = "what is finished is kept: put that right and go on with --resume"
+        raise FcpError(f"{error}; {remedy}") from error
+
+
+def _writers(formats: Sequence[FormatName] | None, out: Path, task: Task) -> list[Writer]:
+    """Open the writers of other tools' files, and name the values of label maps."""
+    from fcp.formats import FORMATS
+    from fcp.formats.text import class_lines
+
+    if len(task.names) > 1:
+        file = out / "masks" / CLASS_FILE
+        write_atomically(file, class_lines(["background", *task.names], file))
+    return [FORMATS[name](out, task.names) for name in dict.fromkeys(formats or [])]
+
+
+def _fit(segmenter: FewShotSegmenter, task: Task) -> None:
+    segmenter.fit(
+        {name: _pairs(examples) for name, examples in task.classes.items()},
+        negatives=_pairs(task.negatives),
+    )
+
+
+def _pairs(examples: Sequence[Example]) -> list[tuple[ImageLike, Annotation]]:
+    return [(example.picture, example.annotation) for example in examples]
+
+
+def _export(jobs: Sequence[Job], results: Results, task: Task, writers: Sequence[Writer]) -> None:
+    from fcp.cli.export import export
+
+    examples = ", ".join(f"{len(of_class)} of {name}" for name, of_class in task.classes.items())
+    now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
+    facts = {"model": results.model, "examples": examples, "date": now}
+    records = [results.pictures[str(job.picture)] for job in jobs]
+    export(records, results.path.parent, task.names, writers=writers, facts=facts)
 
 
 def _prepare_folders(out: Path) -> None:
     try:
-        for folder in (out / "masks", out / "overlays"):
-            folder.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(folder)
-        remove_leftovers(out)
+        for name in ("masks", "overlays"):
+            (out / name).mkdir(parents=True, exist_ok=True)
+        for folder in (out, *(out / name for name in _FOLDERS)):
+            if folder.is_dir():
+                remove_leftovers(folder)
     except OSError as error:
         message = f"{out}: cannot be written ({error.strerror}); choose another --out"
         raise FcpError(message) from error
 
 
-def _fingerprint(model_folder: Path, examples: Sequence[SupportPair], fusion: str) -> str:
-    """Hash what decides the results: the model's files, the examples and their fusion."""
+def _fingerprint(model_folder: Path, task: Task) -> str:
+    """Hash what decides the results: the model's files, the examples and how they are used."""
     from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE
-    from fcp.files import sha256_of
 
-    digest = hashlib.sha256(fusion.encode())
+    how = (task.names, task.fusion, task.tile, task.instances)
+    digest = hashlib.sha256(repr(how).encode())
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         digest.update(sha256_of(model_folder / name).encode())
-    for example in examples:
-        digest.update(sha256_of(example.image).encode())
-        if isinstance(example.mask, Path):
-            digest.update(sha256_of(example.mask).encode())
-        else:
-            digest.update(example.mask.tobytes())
+    for name, examples in (*task.classes.items(), ("", task.negatives)):
+        digest.update(name.encode())
+        for example in examples:
+            digest.update(_hash_of(example.picture) + _hash_of(example.annotation))
     return digest.hexdigest()
+
+
+def _hash_of(part: Path | np.ndarray | Points) -> bytes:
+    """Return what tells a picture, a mask or points from any other."""
+    from fcp.data.prompts import Points
+
+    if isinstance(part, Path):
+        return sha256_of(part).encode()
+    if isinstance(part, Points):
+        return repr(part).encode()
+    return repr(part.shape).encode() + part.tobytes()
 
 
 def _left_to_do(jobs: Sequence[Job], results: Results) -> list[Job]:
@@ -144,102 +247,18 @@ def _left_to_do(jobs: Sequence[Job], results: Results) -> list[Job]:
     earlier = results.read_earlier()
     if earlier is None:
         typer.echo(
-            "the model, the examples or their fusion have changed: all photos are done again",
+            "the model, the examples or their use have changed: all photos are done again",
             err=True,
         )
         return list(jobs)
     waiting = []
     for job in jobs:
         record = earlier.get(str(job.picture))
-        if record is None or record.mask != job.mask or record.sha256 != _hash(job.picture):
+        if record is None or record.mask != job.mask or record.sha256 != photo_hash(job.picture):
             waiting.append(job)
         else:
             results.pictures[record.file] = record
     return waiting
-
-
-def _run(
-    segmenter: FewShotSegmenter, jobs: Sequence[Job], results: Results, batch_size: int
-) -> None:
-    """Segment all jobs. However it ends, the records of what was done are saved."""
-    try:
-        with progress_bar("photo") as bar, results:
-            task = bar.add_task("segmenting", total=len(jobs))
-            for start in range(0, len(jobs), batch_size):
-                batch = jobs[start : start + batch_size]
-                records = _segment_together(segmenter, batch, results.path.parent)
-                results.add(records)
-                _show_errors(bar.console, records)
-                bar.advance(task, len(batch))
-    except FcpError as error:
-        remedy = "what is finished is kept: put that right and go on with --resume"
-        raise FcpError(f"{error}; {remedy}") from error
-
-
-def _segment_together(
-    segmenter: FewShotSegmenter, jobs: Sequence[Job], out: Path
-) -> list[PictureResult]:
-    """Read, segment and write a batch; a photo that cannot be read fails alone."""
-    from fcp.data.images import read_image
-
-    started = time.perf_counter()
-    photos: dict[Job, np.ndarray] = {}
-    errors: dict[Job, str] = {}
-    for job in jobs:
-        try:
-            photos[job] = read_image(job.picture)
-        except FcpError as error:
-            errors[job] = str(error)
-    predictions = segmenter.predict_batch(photos.values(), batch_size=len(jobs))
-    found = dict(zip(photos, predictions, strict=True))
-    for job, prediction in found.items():
-        _write(job, photos[job], prediction, out)
-    seconds = round((time.perf_counter() - started) / len(jobs), 3)
-    return [
-        _success(job, found[job], seconds) if job in found else _failure(job, errors[job], seconds)
-        for job in jobs
-    ]
-
-
-def _write(job: Job, photo: np.ndarray, prediction: Prediction, out: Path) -> None:
-    from fcp.files import write_atomically
-    from fcp.visualize import encode, overlay
-
-    write_atomically(out / job.mask, encode(prediction.mask, "png"))
-    write_atomically(out / job.overlay, encode(overlay(photo, prediction.mask), "jpeg"))
-
-
-def _show_errors(console: Console, records: Sequence[PictureResult]) -> None:
-    for error in filter(None, (record.error for record in records)):
-        console.print(error, style="red", markup=False, soft_wrap=True)
-
-
-def _success(job: Job, found: Prediction, seconds: float) -> PictureResult:
-    return PictureResult(
-        file=str(job.picture),
-        sha256=_hash(job.picture),
-        seconds=seconds,
-        mask=job.mask,
-        overlay=job.overlay,
-        score=round(found.score, 4),
-        area=round(float(found.mask.mean()), 6),
-        area_px=int(found.mask.sum()),
-    )
-
-
-def _failure(job: Job, error: str, seconds: float) -> PictureResult:
-    return PictureResult(
-        file=str(job.picture), sha256=_hash(job.picture), seconds=seconds, error=error
-    )
-
-
-def _hash(picture: Path) -> str | None:
-    from fcp.files import sha256_of
-
-    try:
-        return sha256_of(picture)
-    except FcpError:
-        return None
 
 
 def _report(pictures: int, attempted: int, results: Results) -> None:

@@ -13,12 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from scipy.io import loadmat
 
 from fcp.data.archives import Built, Member, Progress, has_size, require_space, store, walk
 from fcp.data.folds import ALL_PASCAL_IDS
-from fcp.data.images import read_size
+from fcp.data.images import label_png, read_size
 from fcp.data.pascal import IGNORE, POOL_FILE
 from fcp.errors import FcpError
 
@@ -106,25 +105,6 @@ def read_sbd_mask(content: bytes) -> np.ndarray:
     if labels.ndim != 2 or not np.isin(labels, (0, *ALL_PASCAL_IDS, IGNORE)).all():
         raise FcpError("expected class ids 0 … 20 as a matrix")
     return labels.astype(np.uint8)
-
-
-def label_png(labels: np.ndarray) -> bytes:
-    """Encode a label mask (H, W) uint8 as a PNG with VOC's colours, whose indices are the ids."""
-    picture = Image.fromarray(labels)
-    picture.putpalette(voc_palette().reshape(-1).tolist())
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()
-
-
-def voc_palette() -> np.ndarray:
-    """Return VOC's colour of each label, (256, 3) uint8: the label's bits, three by three."""
-    labels = np.arange(256)
-    colours = np.zeros((256, 3), np.int64)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] += (labels >> (3 * bit + channel) & 1) << (7 - bit)
-    return colours.astype(np.uint8)
 
 
 def _voc_members(voc: Path) -> Iterator[Member]:

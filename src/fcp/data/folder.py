@@ -1,65 +1,45 @@
 """A person's own folders: examples with their masks, pictures to segment, names for the results.
 
-Three ways to lay out examples: ``cat1.jpg`` beside ``cat1_mask.png``; ``images/cat1.jpg`` and
-``masks/cat1.png``; or a COCO instances JSON with its pictures.
+Two ways to lay out masks: ``cat1.jpg`` beside ``cat1_mask.png``; ``images/cat1.jpg`` and
+``masks/cat1.png``. What other tools write is read by ``fcp.formats``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from fcp.data.coco_json import read_instances
 from fcp.data.images import PICTURE_SUFFIXES
 from fcp.errors import FcpError
 
 MASK_SUFFIX = "_mask"
 
 
-@dataclass(frozen=True)
-class SupportPair:
-    """An example: a picture's file, and its mask as a file or as an array (H, W) of bool."""
-
-    image: Path
-    mask: Path | np.ndarray
-
-
-def read_support_folder(folder: Path, class_name: str | None = None) -> list[SupportPair]:
-    """Find the examples in a folder (or in a COCO JSON); pictures without a mask are left out.
+def read_support_folder(folder: Path) -> list[tuple[Path, Path]]:
+    """Find the examples in a folder; pictures without a mask are left out.
 
     Files are only paired here; ``fcp.data.prompts.read_support`` reads and checks each pair.
 
     Args:
-        folder: folder laid out in one of the three ways, or the JSON itself.
-        class_name: category of the COCO JSON; None where it has only one.
+        folder: with ``cat1.jpg`` beside ``cat1_mask.png``, or ``images/cat1.jpg`` and
+            ``masks/cat1.png``.
 
     Returns:
-        At least one pair, in natural order of names (COCO: in the JSON's order).
+        At least one (picture, mask), in natural order of names.
 
     Raises:
-        FcpError: missing, no pairs, a mask without its picture, two pictures for one mask, or a
-            class that is unknown, not stated, or stated where there is no JSON.
+        FcpError: missing, no pairs, a mask without its picture, or two pictures for one mask.
     """
-    if not folder.exists():
-        raise FcpError(f"{folder}: no such folder; check the path")
-    instances = _find_json(folder)
-    if instances is not None:
-        return [SupportPair(*item) for item in read_instances(instances, class_name).items()]
-    if class_name is not None:
-        raise FcpError(f"{folder}: the class {class_name!r} needs a COCO JSON, and there is none")
     if _has_two_folders(folder):
-        masks = {path.stem: path for path in _files(folder / "masks") if _is_mask_file(path)}
-        return _pair(_pictures(folder / "images"), masks, folder)
+        masks = {path.stem: path for path in files_in(folder / "masks") if _is_mask_file(path)}
+        return _pair(pictures_in(folder / "images"), masks, folder)
     masks = {
         path.stem.removesuffix(MASK_SUFFIX): path
-        for path in _files(folder)
+        for path in files_in(folder)
         if _is_mask_file(path) and path.stem.endswith(MASK_SUFFIX)
     }
-    pictures = [path for path in _pictures(folder) if not path.stem.endswith(MASK_SUFFIX)]
+    pictures = [path for path in pictures_in(folder) if not path.stem.endswith(MASK_SUFFIX)]
     return _pair(pictures, masks, folder)
 
 
@@ -76,14 +56,13 @@ def pair_whole_folder(folder: Path) -> list[tuple[Path, Path]]:
     for name in ("images", "masks"):
         if not (folder / name).is_dir():
             raise FcpError(f"{folder}: no folder {name}/ in it; expected images/ and masks/")
-    pictures = _pictures(folder / "images")
-    masks = {path.stem: path for path in _files(folder / "masks") if _is_mask_file(path)}
+    pictures = pictures_in(folder / "images")
+    masks = {path.stem: path for path in files_in(folder / "masks") if _is_mask_file(path)}
     lonely = [path.name for path in pictures if path.stem not in masks]
     if lonely:
         more = " …" if len(lonely) > 3 else ""
         raise FcpError(f"{folder}: no mask (PNG) for the picture {', '.join(lonely[:3])}{more}")
-    images = {pair.mask: pair.image for pair in _pair(pictures, masks, folder)}
-    return [(images[mask], mask) for mask in masks.values()]
+    return _pair(pictures, masks, folder)
 
 
 def list_pictures(paths: Iterable[Path]) -> list[Path]:
@@ -100,7 +79,7 @@ def list_pictures(paths: Iterable[Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for path in paths:
-        inside = _pictures(path) if path.is_dir() else [path]
+        inside = pictures_in(path) if path.is_dir() else [path]
         if not inside:
             known = ", ".join(sorted(PICTURE_SUFFIXES))
             raise FcpError(f"{path}: no picture in this folder (known: {known})")
@@ -135,25 +114,7 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
     return [names[index] for index in range(len(paths))]
 
 
-def _find_json(folder: Path) -> Path | None:
-    """Return the COCO JSON that is meant, or None where the folder holds mask files instead."""
-    if folder.is_file():
-        if folder.suffix.lower() == ".json":
-            return folder
-        raise FcpError(f"{folder}: expected a folder of examples or a COCO JSON")
-    has_masks = any(
-        _is_mask_file(path) and path.stem.endswith(MASK_SUFFIX) for path in _files(folder)
-    )
-    found = [path for path in _files(folder) if path.suffix.lower() == ".json"]
-    if has_masks or _has_two_folders(folder) or not found:
-        return None
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise FcpError(f"{folder}: several JSON files ({names}); give the path of the one meant")
-    return found[0]
-
-
-def _pair(pictures: list[Path], masks: dict[str, Path], folder: Path) -> list[SupportPair]:
+def _pair(pictures: list[Path], masks: dict[str, Path], folder: Path) -> list[tuple[Path, Path]]:
     by_stem: dict[str, Path] = {}
     for picture in pictures:
         first = by_stem.setdefault(picture.stem, picture)
@@ -165,18 +126,19 @@ def _pair(pictures: list[Path], masks: dict[str, Path], folder: Path) -> list[Su
         raise FcpError(f"{folder}: no picture for the mask {', '.join(lonely[:3])}{more}")
     if not masks:
         raise FcpError(
-            f"{folder}: no example found; expected NAME.jpg with NAME{MASK_SUFFIX}.png, "
-            "images/NAME.jpg with masks/NAME.png, or a COCO JSON"
+            f"{folder}: no example found; expected NAME.jpg with NAME{MASK_SUFFIX}.png, or "
+            "images/NAME.jpg with masks/NAME.png"
         )
-    return [SupportPair(by_stem[stem], mask) for stem, mask in masks.items()]
+    return [(by_stem[stem], mask) for stem, mask in masks.items()]
 
 
 def _has_two_folders(folder: Path) -> bool:
     return (folder / "images").is_dir() and (folder / "masks").is_dir()
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return [path for path in _files(folder) if path.suffix.lower() in PICTURE_SUFFIXES]
+def pictures_in(folder: Path) -> list[Path]:
+    """List the visible pictures of a folder in natural order; see ``files_in``."""
+    return [path for path in files_in(folder) if path.suffix.lower() in PICTURE_SUFFIXES]
 
 
 def _is_mask_file(path: Path) -> bool:
@@ -184,18 +146,22 @@ def _is_mask_file(path: Path) -> bool:
     return path.suffix.lower() == ".png"
 
 
-def _files(folder: Path) -> list[Path]:
-    """List the visible files of a folder in natural order."""
+def files_in(folder: Path) -> list[Path]:
+    """List the visible files of a folder in natural order (img2 before img10).
+
+    Raises:
+        FcpError: the folder cannot be read.
+    """
     try:
         inside = [path for path in folder.iterdir() if path.is_file()]
     except OSError as error:
         raise FcpError(f"{folder}: cannot be read ({error.strerror})") from error
     visible = [path for path in inside if not path.name.startswith(".")]
-    return sorted(visible, key=lambda path: (_natural(path.name), path.name))
+    return sorted(visible, key=lambda path: (natural(path.name), path.name))
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Split a name so that numbers in it compare as numbers: (0, text) and (number, "")."""
+def natural(name: str) -> list[tuple[int, str]]:
+    """Return a key to sort by: numbers in a name compare as numbers, (0, text) and (number, "")."""
     return [
         (int(part), "") if part.isdecimal() else (0, part.casefold())
         for part in re.split(r"(\d+)", name)

@@ -7,6 +7,7 @@ limit on the number of pixels stays in force and no Pillow setting is changed.
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -85,15 +86,39 @@ def read_labels(path: Path) -> np.ndarray:
     """Read a label mask: palette indices or grey values are the labels.
 
     Returns:
-        (H, W) uint8, read-only.
+        (H, W) uint8, or uint16 where the PNG has 16 bits; read-only.
 
     Raises:
         FcpError: unreadable, or a colour picture instead of label ids.
     """
     picture = _open(path, str(path))
-    if picture.mode not in {"P", "L"}:
+    if picture.mode not in {"P", "L", "I;16"}:
         raise FcpError(f"{path}: expected a palette or grey PNG of label ids, got {picture.mode}")
     return np.asarray(picture)
+
+
+def label_png(labels: np.ndarray) -> bytes:
+    """Encode a label mask as a PNG that ``read_labels`` reads.
+
+    Args:
+        labels: (H, W) uint8, which takes VOC's colours, or uint16, which becomes grey.
+    """
+    picture = Image.fromarray(labels)
+    if labels.dtype == np.uint8:
+        picture.putpalette(voc_palette().reshape(-1).tolist())
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def voc_palette() -> np.ndarray:
+    """Return VOC's colour of each label, (256, 3) uint8: the label's bits, three by three."""
+    labels = np.arange(256)
+    colours = np.zeros((256, 3), np.int64)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] += (labels >> (3 * bit + channel) & 1) << (7 - bit)
+    return colours.astype(np.uint8)
 
 
 def require_same_size(mask: Path, got: tuple[int, ...], picture: Path) -> None:
@@ -122,6 +147,22 @@ def read_size(path: Path) -> tuple[int, int]:
         width, height = picture.size
         turned = picture.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
     return (width, height) if turned else (height, width)
+
+
+def picture_of(content: bytes, name: str) -> Image.Image:
+    """Open a picture that lies inside another file, for ``read_image`` or ``read_mask``.
+
+    Args:
+        content: of a picture's file.
+        name: what to call it in an error.
+
+    Raises:
+        FcpError: empty, or no picture; what is damaged further in is told when it is read.
+    """
+    with _clear_errors(name):
+        picture = Image.open(io.BytesIO(content))
+    picture.filename = name  # name_of asks for it
+    return picture
 
 
 def name_of(image: object) -> str:

@@ -24,9 +24,21 @@ def to_square(image: np.ndarray, size: int) -> Tensor:
     Returns:
         (3, S, S) float32 RGB in 0 … 1.
     """
+    return to_canvas(image, (size, size)).float() / 255
+
+
+def to_canvas(image: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """Resize a picture, bilinear with antialiasing.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        size: (H', W').
+
+    Returns:
+        (3, H', W') uint8 RGB.
+    """
     pixels = torch.tensor(image).permute(2, 0, 1)[None]  # (1, 3, H, W) uint8, channels last
-    square = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-    return square[0].float() / 255
+    return functional.interpolate(pixels, size, mode="bilinear", antialias=True)[0]
 
 
 def mask_to_square(mask: np.ndarray, size: int) -> Tensor:
@@ -68,3 +80,24 @@ def logits_to_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(
         logits[None, None].float(), size, mode="bilinear", align_corners=False
     )[0, 0]
+
+
+def rows_to_size(values: Tensor, size: tuple[int, int], top: int, bottom: int) -> Tensor:
+    """Give rows ``top`` to ``bottom`` (exclusive) of ``logits_to_size``, without the others.
+
+    Args:
+        values: (H', W') float.
+        size: (H, W).
+        top: first row wanted, 0 … H - 1.
+        bottom: end of the rows wanted, at most H.
+
+    Returns:
+        (bottom - top, W).
+    """
+    height, width = size
+    wanted = torch.arange(top, bottom, device=values.device)
+    places = ((wanted + 0.5) * len(values) / height - 0.5).clamp(min=0)
+    above = places.long().clamp(max=len(values) - 1)
+    below = (above + 1).clamp(max=len(values) - 1)
+    rows = torch.lerp(values[above], values[below], (places - above)[:, None])
+    return functional.interpolate(rows[None], width, mode="linear", align_corners=False)[0]

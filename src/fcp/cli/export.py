@@ -1,0 +1,120 @@
+"""What a run of ``fcp segment`` found → files for other tools, and the page that shows it.
+
+Both are made from the masks and records on disk, after the last photo, so that an interrupted run
+that was resumed gives the same as one that was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fcp.cli.results import ClassResult, PictureResult
+from fcp.data.images import read_image, read_labels
+from fcp.errors import FcpError
+from fcp.formats.records import LabelledObject, LabelledPicture
+from fcp.formats.writer import Writer
+from fcp.instances import connected_pieces
+from fcp.report.entries import ReportClass, ReportPicture
+from fcp.report.page import write_report
+from fcp.report.thumbnails import class_thumbnail
+from fcp.visualize import class_colours
+
+REPORT_FILE = "report.html"
+
+
+def export(
+    records: Sequence[PictureResult],
+    out: Path,
+    class_names: Sequence[str],
+    *,
+    writers: Sequence[Writer],
+    facts: Mapping[str, str],
+) -> Path:
+    """Give every picture to the writers and to the report, one at a time.
+
+    Args:
+        records: of the run.
+        out: its folder.
+        class_names: in the order of their labels.
+        writers: of other tools' files; the caller closes them.
+        facts: what the report says of the run.
+
+    Returns:
+        The report.
+
+    Raises:
+        FcpError: a file that cannot be written.
+    """
+    colours = class_colours(class_names)
+    page = out / REPORT_FILE
+    shown = _given_away(records, out, class_names, writers)
+    title = f"{', '.join(class_names)} in {len(records)} photos"
+    write_report(page, shown, title=title, facts=facts, colours=colours)
+    return page
+
+
+def _given_away(
+    records: Sequence[PictureResult], out: Path, names: Sequence[str], writers: Sequence[Writer]
+) -> Iterator[ReportPicture]:
+    """Yield each picture for the report, after the writers have taken it."""
+    colours = list(class_colours(names).values())
+    for record in records:
+        labels, error = _read_back(record, out, several=len(names) > 1)
+        if labels is None:
+            yield ReportPicture(record.file, None, (), record.seconds, error)
+            continue
+        picture = _labelled(record, labels, names)
+        for writer in writers:
+            writer.add(picture)
+        yield ReportPicture(
+            file=record.file,
+            thumbnail=class_thumbnail(read_image(Path(record.file)), labels, colours),
+            classes=tuple(_shown(name, record.classes[name]) for name in names),
+            seconds=record.seconds,
+            error=None,
+            size=picture.size,
+        )
+
+
+def _read_back(
+    record: PictureResult, out: Path, *, several: bool
+) -> tuple[np.ndarray | None, str | None]:
+    """Return the label map (H, W) of a record, or why there is none."""
+    if record.mask is None:
+        return None, record.error
+    try:
+        labels = read_labels(out / record.mask)
+    except FcpError as error:  # somebody took it away; the other pictures are worth showing
+        return None, str(error)
+    return labels if several else (labels > 0).astype(np.uint8), None
+
+
+def _labelled(record: PictureResult, labels: np.ndarray, names: Sequence[str]) -> LabelledPicture:
+    objects = [
+        found
+        for label, name in enumerate(names, start=1)
+        for found in _objects(name, labels == label, record.classes[name])
+    ]
+    name = Path(record.mask or record.file).stem
+    height, width = labels.shape
+    return LabelledPicture(Path(record.file), name, (height, width), tuple(objects))
+
+
+def _objects(name: str, mask: np.ndarray, found: ClassResult) -> Iterator[LabelledObject]:
+    """Yield the objects of a class: its pieces where they were asked for, else its whole mask."""
+    if found.objects is None:
+        yield LabelledObject(name, mask, found.score)
+        return
+    recorded = iter(found.objects)
+    wanted = next(recorded, None)
+    for piece in connected_pieces(mask):
+        if wanted is not None and list(piece.box) == wanted.box:  # the others were too small
+            yield LabelledObject(name, piece.full_mask(mask.shape), wanted.score)
+            wanted = next(recorded, None)
+
+
+def _shown(name: str, found: ClassResult) -> ReportClass:
+    return ReportClass(name, found.score, None, here=found.area_px > 0, area=found.area)

@@ -1,0 +1,25 @@
+"""What people's annotation tools write, as examples; what is found, as files that they read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fcp.formats.coco import CocoWriter
+from fcp.formats.cvat import CvatWriter
+from fcp.formats.label_maps import LabelMapWriter
+from fcp.formats.label_studio import LabelStudioWriter
+from fcp.formats.labelme import LabelMeWriter
+from fcp.formats.writer import Writer
+from fcp.formats.yolo import YoloWriter
+
+__all__ = ["FORMATS"]
+
+# Name → writer, built with the output folder and the class names; see ``fcp.formats.writer``.
+FORMATS: Mapping[str, type[Writer]] = {
+    "png": LabelMapWriter,
+    "coco": CocoWriter,
+    "yolo": YoloWriter,
+    "labelme": LabelMeWriter,
+    "label-studio": LabelStudioWriter,
+    "cvat": CvatWriter,
+}

@@ -1,0 +1,226 @@
+"""Masks ↔ polygons, in coordinates of pixel edges: pixel (r, c) covers [c, c + 1] × [r, r + 1].
+
+A polygon is an array (P, 2) of x and y in px, not closed. It is filled by the even-odd rule: a
+pixel belongs to it where its centre lies inside. The COCO API does that exactly for polygons along
+pixel edges; a slanted edge it rounds to a fifth of a pixel. Holes, which most formats cannot say,
+are joined to the outer ring by a bridge that is walked twice, so that it has no area.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+
+import numpy as np
+from pycocotools import mask as rle_tools
+
+from fcp.errors import FcpError
+from fcp.formats.run_lengths import RunLengths, overlap, to_runs, union
+
+# In px. Below the pixel's size, simplifying along pixel edges would keep most of the steps.
+ALONG_EDGES = (8.0, 5.6, 4.0, 2.8, 2.0, 1.4)
+WITHOUT_STEPS = (1.0, 0.7, 0.5, 0.35)
+MAX_ERROR = 0.01  # of each part's area, and of the whole mask's IoU
+
+
+def mask_polygons(mask: np.ndarray) -> list[np.ndarray]:
+    """Outline a mask with few corners.
+
+    Each part gives up as many corners as leave its area within 1 % (and no edge moves by more than
+    8 px), and all parts together as many as leave the IoU with the mask at 0.99; parts that would
+    lose more keep their exact pixel edges.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        For each part (pixels that meet at a corner alone are two parts) a polygon (P, 2), with its
+        holes joined; none for an empty mask.
+
+    Raises:
+        FcpError: shapely is not installed.
+    """
+    if not mask.any():
+        return []
+    runs = to_runs(mask)
+    size = (mask.shape[0], mask.shape[1])
+    for parts in _ever_finer(_exact_parts(mask)):
+        polygons = [_keyhole(part) for part in parts]
+        if overlap(fill_polygons(polygons, size), runs) >= 1 - MAX_ERROR:
+            break
+    return polygons  # the last try is the mask itself
+
+
+def join_polygons(polygons: Sequence[np.ndarray]) -> np.ndarray:
+    """Join the parts of one object into one polygon of the same area, for formats with one each.
+
+    The way from part to part is walked twice, forth and back.
+
+    Args:
+        polygons: at least one (P, 2).
+
+    Returns:
+        (P, 2).
+    """
+    ordered = sorted(polygons, key=lambda polygon: tuple(polygon.min(axis=0)))
+    loops = [_closed_at(ordered[0], 0)]
+    for polygon in ordered[1:]:
+        station = loops[-1][0]
+        loops.append(_closed_at(polygon, int(np.argmin(((polygon - station) ** 2).sum(axis=1)))))
+    way_back = [loop[:1] for loop in reversed(loops[:-1])]
+    return _without_repeats(np.concatenate([*loops, *way_back]))
+
+
+def fill_polygons(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> RunLengths:
+    """Paint the union of polygons; ``read_points`` checks what comes from a file.
+
+    Args:
+        polygons: at least one (P, 2) with P ≥ 3.
+        size: (H, W).
+    """
+    flat = [polygon.reshape(-1).tolist() for polygon in polygons]
+    return union(rle_tools.frPyObjects(flat, *size))
+
+
+def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray:
+    """Check coordinates that come from a file; a little outside the picture is usual.
+
+    Args:
+        values: x and y in px, as pairs or flat.
+        size: (H, W) of the picture.
+        where: what to call the shape in an error.
+
+    Returns:
+        (P, 2) float64.
+
+    Raises:
+        FcpError: no list of points, a point that is no number, or one further outside than the
+            picture is wide or high (pycocotools would crash the process on it).
+    """
+    try:
+        points = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        points = np.zeros(())
+    if points.ndim == 1 and len(points) % 2 == 0:
+        points = points.reshape(-1, 2)
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
+        raise FcpError(f"{where}: expected a list of x and y in px")
+    far = np.array([size[1], size[0]])
+    good = (np.isfinite(points) & (points >= -far) & (points <= 2 * far)).all(axis=1)
+    if not good.all():
+        x, y = points[~good][0]
+        raise FcpError(
+            f"{where}: the point ({x:g}, {y:g}) lies far outside the picture "
+            f"({size[1]}×{size[0]} px); are these its annotations?"
+        )
+    return points
+
+
+def _shapely() -> ModuleType:
+    # Only two of the formats need it: who reads masks does not load it.
+    try:
+        import shapely
+    except ImportError as error:
+        raise FcpError(f"polygons need shapely ({error}); pip install 'shapely>=2.1'") from error
+    return shapely
+
+
+def _ever_finer(parts: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the parts simplified by each tolerance, or the next finer that keeps a part's area.
+
+    The fine tolerances start from outlines without the pixels' steps.
+    """
+    shapely = _shapely()
+    smooth = _cut_corners(parts)
+    tries = [shapely.simplify(parts, tolerance) for tolerance in ALONG_EDGES]
+    tries += [shapely.simplify(smooth, tolerance) for tolerance in WITHOUT_STEPS]
+    levels = np.stack([*tries, parts])
+    areas = shapely.area(levels)
+    keeps = shapely.is_valid(levels) & (abs(areas - areas[-1]) <= MAX_ERROR * areas[-1])
+    for coarsest in range(len(levels)):
+        level = coarsest + keeps[coarsest:].argmax(axis=0)
+        yield levels[level, np.arange(len(parts))]
+
+
+def _cut_corners(parts: np.ndarray) -> np.ndarray:
+    """Move outlines from the pixels' corners to the middles of their edges; no centre is passed."""
+    shapely = _shapely()
+    steps = shapely.segmentize(parts, 1)
+    points = shapely.get_coordinates(steps)
+    counts = shapely.get_num_coordinates(shapely.get_rings(steps))
+    last = np.cumsum(counts) - 1
+    following = np.arange(1, len(points) + 1)
+    following[last] = last - counts + 2  # a ring's last point is its first
+    middles: np.ndarray = shapely.set_coordinates(steps, (points + points[following]) / 2)
+    return middles
+
+
+def _exact_parts(mask: np.ndarray) -> np.ndarray:
+    """Outline the parts of a mask along its pixel edges: (N,) of shapely's polygons."""
+    shapely = _shapely()
+    faces = shapely.get_parts(shapely.polygonize(shapely.linestrings(_edges(mask))))
+    # Holes are faces too: which ones are foreground tells the pixel in their topmost left corner.
+    points, face = shapely.get_coordinates(faces, return_index=True)
+    order = np.lexsort((points[:, 0], points[:, 1], face))
+    corners = points[order][np.unique(face, return_index=True)[1]].astype(int)
+    parts: np.ndarray = shapely.orient_polygons(faces[mask[corners[:, 1], corners[:, 0]]])
+    return parts
+
+
+def _edges(mask: np.ndarray) -> np.ndarray:
+    """Return the straight edges between fore- and background, cut at corners: (E, 2, 2) of x, y."""
+    padded = np.pad(mask, 1)
+    across = padded[1:, 1:-1] != padded[:-1, 1:-1]  # (H + 1, W): edge from (c, r) to (c + 1, r)
+    down = padded[1:-1, 1:] != padded[1:-1, :-1]  # (H, W + 1): edge from (c, r) to (c, r + 1)
+    corner = _touched(across, axis=1) & _touched(down, axis=0)
+    y, left = np.nonzero(across & corner[:, :-1])
+    _, right = np.nonzero(across & corner[:, 1:])
+    x, top = np.nonzero((down & corner[:-1]).T)
+    _, bottom = np.nonzero((down & corner[1:]).T)
+    starts = np.concatenate([np.stack([left, y], axis=1), np.stack([x, top], axis=1)])
+    ends = np.concatenate([np.stack([right + 1, y], axis=1), np.stack([x, bottom + 1], axis=1)])
+    return np.stack([starts, ends], axis=1).astype(float)
+
+
+def _touched(edges: np.ndarray, axis: int) -> np.ndarray:
+    """Mark the grid's points (H + 1, W + 1) at which an edge along this axis starts or ends."""
+    first = [(0, 0), (0, 0)]
+    last = [(0, 0), (0, 0)]
+    first[axis], last[axis] = (1, 0), (0, 1)
+    return np.pad(edges, first) | np.pad(edges, last)
+
+
+def _keyhole(part: object) -> np.ndarray:
+    """Join the holes of one of shapely's polygons to its outer ring: (P, 2).
+
+    Each hole is reached from the left of its leftmost corner, from the outer ring or from a hole
+    further left, so that no bridge leaves the foreground.
+    """
+    shapely = _shapely()
+    ring, *holes = [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(part)]
+    for hole in sorted(holes, key=lambda hole: float(hole[:, 0].min())):
+        loop = _closed_at(hole, int(hole[:, 0].argmin()))
+        index, anchor = _first_to_the_left(ring, loop[0])
+        ring = np.concatenate([ring[: index + 1], [anchor], loop, [anchor], ring[index + 1 :]])
+    return _without_repeats(ring)
+
+
+def _first_to_the_left(ring: np.ndarray, point: np.ndarray) -> tuple[int, np.ndarray]:
+    """Go left from a point to the first edge of a ring around it: the edge's index, where it is."""
+    ends = np.roll(ring, -1, axis=0)
+    (x0, y0), (x1, y1), (x, y) = ring.T, ends.T, point
+    height = np.where(y0 == y1, 1, y1 - y0)  # of a level edge: its neighbours are met instead
+    met = np.where(y == y1, x1, x0 + (y - y0) / height * (x1 - x0))  # a corner is met exactly
+    crosses = (y0 != y1) & (np.minimum(y0, y1) <= y) & (y <= np.maximum(y0, y1)) & (met <= x)
+    index = int(np.where(crosses, met, -np.inf).argmax())
+    return index, np.array([met[index], y])
+
+
+def _closed_at(ring: np.ndarray, index: int) -> np.ndarray:
+    """Walk a ring (P, 2) once around from one of its corners: (P + 1, 2)."""
+    return np.concatenate([ring[index:], ring[: index + 1]])
+
+
+def _without_repeats(ring: np.ndarray) -> np.ndarray:
+    """Leave out corners that equal the one before."""
+    return ring[(ring != np.roll(ring, 1, axis=0)).any(axis=1)]

@@ -1,0 +1,59 @@
+"""What was found in a picture, as the writers take it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledObject:
+    """A thing that was found; several may be of one class and may overlap.
+
+    Attributes:
+        class_name: not empty.
+        mask: (H, W) bool; an empty one is written nowhere.
+        score: 0 … 1, or None where there is none.
+    """
+
+    class_name: str
+    mask: np.ndarray
+    score: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no format can say."""
+        if not self.class_name:
+            raise ValueError("LabelledObject: the class has no name")
+        if self.mask.ndim != 2 or self.mask.dtype != bool:
+            raise ValueError(f"LabelledObject: {self.mask.dtype} {self.mask.shape} is no mask")
+        if self.score is not None and not isfinite(self.score):
+            raise ValueError(f"LabelledObject: the score {self.score} is no number")
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledPicture:
+    """A picture with all that was found in it, which may be nothing.
+
+    Attributes:
+        file: the picture.
+        name: of the files that speak of it, without suffix; no other picture has it
+            (``fcp.data.folder.unique_stems``).
+        size: (H, W) px of the upright picture.
+        objects: of the same size.
+    """
+
+    file: Path
+    name: str
+    size: tuple[int, int]
+    objects: tuple[LabelledObject, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse masks of another picture and names that are no file's."""
+        if not self.name or Path(self.name).name != self.name:
+            raise ValueError(f"LabelledPicture: {self.name!r} is no name for a file")
+        sizes = {found.mask.shape for found in self.objects}
+        if not sizes <= {self.size}:
+            raise ValueError(f"LabelledPicture: masks of {sizes} in a picture of {self.size}")

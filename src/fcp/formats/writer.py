@@ -1,0 +1,166 @@
+"""What every format's writer is: pictures go in one by one, files come out whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from fcp.errors import FcpError
+from fcp.files import open_atomically
+from fcp.formats.places import plain
+from fcp.formats.records import LabelledObject, LabelledPicture
+
+
+class Writer(ABC):
+    """Writes what was found, picture by picture, in memory that does not grow with their number.
+
+    As a context it closes itself at the end; where an exception passes, files that speak of one
+    picture stay, each whole, and files that speak of all are not written.
+
+    Args:
+        out: output folder; made where it is missing.
+        class_names: all classes, in the order of their ids.
+
+    Raises:
+        FcpError: a class name that the format cannot say, or a folder that cannot be written.
+        ValueError: a class that is named twice.
+    """
+
+    def __init__(self, out: Path, class_names: Sequence[str]) -> None:
+        self.out = out
+        self.class_ids = {name: index for index, name in enumerate(class_names)}
+        if len(self.class_ids) < len(class_names):
+            raise ValueError(f"a class is named twice: {class_names}")
+        for name in class_names:
+            _require_text(name)
+        make_folder(out)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.close()
+
+    def add(self, picture: LabelledPicture) -> None:
+        """Take in one picture.
+
+        Raises:
+            FcpError: a file cannot be written.
+            ValueError: an object of a class that was not announced.
+        """
+        unknown = {found.class_name for found in picture.objects} - set(self.class_ids)
+        if unknown:
+            raise ValueError(f"{picture.file}: unannounced classes {unknown}")
+        there = tuple(found for found in picture.objects if found.mask.any())
+        self._add(replace(picture, objects=there))
+
+    @abstractmethod
+    def _add(self, picture: LabelledPicture) -> None:
+        """Take in a picture whose objects are all of known classes and not empty."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Write what speaks of all pictures; the last call.
+
+        Raises:
+            FcpError: a file cannot be written.
+        """
+
+
+class OneFileWriter(Writer):
+    """A writer of one file that speaks of all pictures: they wait on disk, in a nameless file.
+
+    Pictures are named by their path from the innermost folder that holds all of them, which is
+    known at the end only: with one folder of photos, by their file names.
+    """
+
+    file_name: ClassVar[str]
+
+    def __init__(self, out: Path, class_names: Sequence[str]) -> None:
+        super().__init__(out, class_names)
+        self.path = out / self.file_name
+        self._folders: set[Path] = set()
+        self._count = 0
+        try:
+            # Closed and gone with the writer, however it ends: nobody else knows of it.
+            self._waiting = tempfile.TemporaryFile("w+", dir=out, encoding="utf-8")
+        except OSError as error:
+            raise FcpError(f"{out}: cannot be written ({error.strerror})") from error
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            super().__exit__(kind)
+        finally:
+            self._waiting.close()
+
+    def close(self) -> None:
+        """Write the file, once; see ``Writer``."""
+        if self._waiting.closed:
+            return
+        with self._waiting, open_atomically(self.path) as file:
+            for piece in self._pieces():
+                file.write(piece.encode())
+
+    def _add(self, picture: LabelledPicture) -> None:
+        file = plain(picture.file)
+        record = {
+            "file": str(file),
+            "size": picture.size,
+            "objects": [
+                {"class": found.class_name, "score": found.score, **self._pack(found)}
+                for found in picture.objects
+            ],
+        }
+        try:
+            self._waiting.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise FcpError(f"{self.path}: cannot be written ({error.strerror})") from error
+        self._folders.add(file.parent)
+        self._count += 1
+
+    def _root(self) -> Path:
+        """Return the innermost folder that holds all pictures so far, absolute."""
+        return Path(os.path.commonpath(self._folders)) if self._folders else plain(self.out)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Go through all pictures again: ``name``, ``size`` and ``objects`` of each."""
+        root = self._root()
+        self._waiting.seek(0)
+        for line in self._waiting:
+            record = json.loads(line)
+            yield {**record, "name": Path(record["file"]).relative_to(root).as_posix()}
+
+    @abstractmethod
+    def _pack(self, found: LabelledObject) -> dict[str, Any]:
+        """Return an object's mask in the form of the format, as plain values."""
+
+    @abstractmethod
+    def _pieces(self) -> Iterator[str]:
+        """Yield the file's text, going through ``_records`` as often as it needs."""
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        FcpError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FcpError(f"{folder}: cannot be written ({error.strerror})") from error
+
+
+def _require_text(class_name: str) -> None:
+    # A folder's name may hold bytes that are no text, which Python keeps as lone surrogates.
+    try:
+        class_name.encode()
+    except UnicodeEncodeError as error:
+        raise FcpError(f"the class name {class_name!r} is no text; rename the class") from error

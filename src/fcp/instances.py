@@ -1,0 +1,75 @@
+"""A class's mask → its objects: pieces that do not touch, each with a box and a score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from fcp.prediction import ClassPrediction
+
+Box = tuple[int, int, int, int]
+_TOUCHING = np.ones((3, 3), dtype=bool)  # corners too
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A connected part of a mask.
+
+    Attributes:
+        box: (x0, y0, x1, y1) px of the photo, ends exclusive.
+        mask: (y1 - y0, x1 - x0) bool, within the box.
+    """
+
+    box: Box
+    mask: np.ndarray
+
+    def full_mask(self, size: tuple[int, int]) -> np.ndarray:
+        """Return the mask (H, W) bool in a photo of this size."""
+        x0, y0, x1, y1 = self.box
+        full = np.zeros(size, dtype=bool)
+        full[y0:y1, x0:x1] = self.mask
+        return full
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One object of a class.
+
+    Attributes:
+        piece: where it is.
+        score: 0 … 1, mean probability of its pixels.
+    """
+
+    piece: Piece
+    score: float
+
+
+def connected_pieces(mask: np.ndarray) -> Iterator[Piece]:
+    """Yield the connected pieces of a mask (H, W) bool, by their first pixels, row by row."""
+    pieces, _ = ndimage.label(mask, structure=_TOUCHING)
+    for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
+        box = (columns.start, rows.start, columns.stop, rows.stop)
+        yield Piece(box, pieces[rows, columns] == number)
+
+
+def split_objects(found: ClassPrediction) -> list[Instance]:
+    """Split what was found of a class into its connected pieces, in their order.
+
+    Two objects that touch are one piece. A piece smaller than one cell of the model's grid is left
+    out: the model cannot have seen it.
+    """
+    least = found.labels.size / found.maps.pseudo_mask.numel()
+    return [
+        Instance(piece, _mean_probability(found.logits, piece))
+        for piece in connected_pieces(found.mask)
+        if piece.mask.sum() >= least
+    ]
+
+
+def _mean_probability(logits: np.ndarray, piece: Piece) -> float:
+    x0, y0, x1, y1 = piece.box
+    inside = logits[y0:y1, x0:x1][piece.mask].astype(np.float64)
+    return float((1 / (1 + np.exp(-inside))).mean())

@@ -1,0 +1,203 @@
+"""What the segmenter answers: one label map a photo, in which classes compete, and why.
+
+Maps are kept at the size that the model made them and enlarged when they are asked for: of twenty
+classes on a large photo, that is the difference between megabytes and gigabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fcp.data.transforms import rows_to_size
+from fcp.errors import FcpError
+
+ONLY_CLASS = "thing"  # its name where examples come without one
+# Of enlarged log-odds: 16 MB, so that memory does not grow with photos and classes.
+VALUES_AT_ONCE = 1 << 22
+TINY = 1e-9  # px; a class that is nowhere likely scores 0 and not 0 / 0
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What the model made of one class in one photo, at the size that it sees.
+
+    Attributes:
+        logits: (S, S) log-odds of foreground; (H', W') of a photo that was cut into tiles.
+        pseudo_mask: (h, w) in 0 … 1, mean over the examples.
+        conventional_mask: (h, w) likewise.
+    """
+
+    logits: Tensor
+    pseudo_mask: Tensor
+    conventional_mask: Tensor
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model made of all classes in one photo, before they compete.
+
+    Attributes:
+        classes: name → its maps, in the order of labels; at least one.
+        against: of what is none of the classes, or None; it takes pixels and is not told.
+    """
+
+    classes: Mapping[str, Maps]
+    against: Maps | None = None
+
+    @property
+    def entrants(self) -> tuple[Maps, ...]:
+        """All that compete, classes first."""
+        last = () if self.against is None else (self.against,)
+        return (*self.classes.values(), *last)
+
+
+@dataclass(frozen=True)
+class ClassPrediction:
+    """One class in one photo of H×W px.
+
+    Attributes:
+        labels: (H, W) the photo's label map.
+        label: the value of this class in it.
+        score: 0 … 1, the IoU with the truth that the map of probabilities p itself expects of the
+            mask M: Σ M·p / Σ max(M, p). Near 1 for a sharp mask, 0 for an empty one. It says how
+            sure the model is, not whether it is right.
+        maps: what the model made of the class.
+    """
+
+    labels: np.ndarray
+    label: int
+    score: float
+    maps: Maps
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool: the pixels that the class has won."""
+        return self.labels == self.label
+
+    @cached_property
+    def logits(self) -> np.ndarray:
+        """(H, W) float32, log-odds of foreground, of all examples together."""
+        return self._enlarged(self.maps.logits)
+
+    @cached_property
+    def pseudo_mask(self) -> np.ndarray:
+        """(H, W) float32 in 0 … 1: the last attention-based map (Eq. 8), mean over the examples.
+
+        The conventional one for a model that makes none.
+        """
+        return self._enlarged(self.maps.pseudo_mask)
+
+    @cached_property
+    def conventional_mask(self) -> np.ndarray:
+        """(H, W) float32 in 0 … 1: the similarity map (Eq. 5), mean over the examples."""
+        return self._enlarged(self.maps.conventional_mask)
+
+    def _enlarged(self, square: Tensor) -> np.ndarray:
+        height, width = self.labels.shape
+        return rows_to_size(square, (height, width), 0, height).numpy()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the examples' classes look like in one photo of H×W px.
+
+    Of one class alone, ``score``, ``logits``, ``pseudo_mask`` and ``conventional_mask`` are its.
+
+    Attributes:
+        labels: (H, W) uint8, or uint16 of more than 255 classes: 0 is none of them, i + 1 the i-th.
+        classes: name → what was found of it, in the order of ``fit``.
+    """
+
+    labels: np.ndarray
+    classes: Mapping[str, ClassPrediction]
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool: any of the classes."""
+        return self.labels > 0
+
+    @property
+    def score(self) -> float:
+        """See ``ClassPrediction.score``."""
+        return self._only.score
+
+    @property
+    def logits(self) -> np.ndarray:
+        """See ``ClassPrediction.logits``."""
+        return self._only.logits
+
+    @property
+    def pseudo_mask(self) -> np.ndarray:
+        """See ``ClassPrediction.pseudo_mask``."""
+        return self._only.pseudo_mask
+
+    @property
+    def conventional_mask(self) -> np.ndarray:
+        """See ``ClassPrediction.conventional_mask``."""
+        return self._only.conventional_mask
+
+    @property
+    def _only(self) -> ClassPrediction:
+        if len(self.classes) > 1:
+            names = ", ".join(self.classes)
+            raise FcpError(f"prediction: has several classes; take .classes[name], one of: {names}")
+        return next(iter(self.classes.values()))
+
+
+def predict_classes(answer: Answer, size: tuple[int, int]) -> Prediction:
+    """Let classes compete for the pixels of a photo: the highest log-odds wins, if above 0.
+
+    Args:
+        answer: of the model.
+        size: (H, W) of the photo.
+
+    Returns:
+        Masks that share no pixel. Of equals the first class wins.
+    """
+    maps, entrants = answer.classes, answer.entrants
+    height, width = size
+    labels = np.zeros(size, dtype=np.uint8 if len(maps) <= 255 else np.uint16)
+    rows = max(1, VALUES_AT_ONCE // (width * len(entrants)))
+    overlaps = torch.zeros(2, len(maps), dtype=torch.float64)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        logits = torch.stack([rows_to_size(one.logits, size, top, bottom) for one in entrants])
+        won = _winners(logits, classes=len(maps))
+        labels[top:bottom] = won.numpy()
+        overlaps += _overlaps(won, logits[: len(maps)].sigmoid())
+    scores = overlaps[0] / overlaps[1].clamp(min=TINY)
+    return Prediction(
+        labels=labels,
+        classes={
+            name: ClassPrediction(labels, index + 1, float(scores[index]), one)
+            for index, (name, one) in enumerate(maps.items())
+        },
+    )
+
+
+def _winners(logits: Tensor, classes: int) -> Tensor:
+    """Return the label of each pixel (n, W) from log-odds (entrants, n, W), classes first."""
+    best, entrant = logits.max(dim=0)
+    return torch.where((best > 0) & (entrant < classes), entrant + 1, 0)
+
+
+def _overlaps(won: Tensor, probability: Tensor) -> Tensor:
+    """Sum Σ M·p and Σ max(M, p) of each class, M being its pixels.
+
+    Args:
+        won: (n, W) labels.
+        probability: (C, n, W).
+
+    Returns:
+        (2, C) float64.
+    """
+    labels = torch.arange(1, len(probability) + 1)[:, None, None]
+    masks = won == labels
+    parts = (torch.where(masks, probability, 0), torch.where(masks, 1, probability))
+    return torch.stack([part.sum(dim=(1, 2), dtype=torch.float64) for part in parts])

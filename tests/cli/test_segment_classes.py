@@ -1,0 +1,207 @@
+"""`fcp segment` with several classes, negatives, objects, tiles, and files for other tools."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+from typer.testing import CliRunner
+
+from fcp.cli.main import app
+from fcp.cli.segment import FormatName
+from fcp.formats import FORMATS
+from fcp.formats.read import read_examples
+from fcp.segmenter import FewShotSegmenter
+
+
+def save_picture(path, height=40, width=50, seed=0):
+    """Write a smooth picture: noise would break a mask into specks."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(coarse).resize((width, height)).save(path)
+
+
+@pytest.fixture
+def examples(tmp_path):
+    """Two classes, a folder each."""
+    for index, name in enumerate(("cat", "dog")):
+        folder = tmp_path / "examples" / name
+        save_picture(folder / "a.png", seed=100 + index)
+        mask = np.zeros((40, 50), dtype=bool)
+        mask[5 + 10 * index : 30, 10:30] = True
+        Image.fromarray(mask).save(folder / "a_mask.png")
+    return tmp_path / "examples"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for index in range(3):
+        save_picture(tmp_path / "photos" / f"p{index}.png", 30 + 7 * index, 60, seed=index)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def run(model_folder, examples, photos, tmp_path):
+    """Return a function that runs the command with the usual folders."""
+
+    def run(*more, support=examples):
+        fixed = ["--support", support, "--query", photos, "--out", tmp_path / "out"]
+        arguments = ["segment", *fixed, "--model", model_folder, "--device", "cpu", *more]
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+@pytest.fixture
+def segmenter(model_folder, examples):
+    def pairs(name):
+        return [(examples / name / "a.png", examples / name / "a_mask.png")]
+
+    loaded = FewShotSegmenter.from_pretrained(model_folder, device="cpu")
+    return loaded.fit({name: pairs(name) for name in ("cat", "dog")})
+
+
+def records(out):
+    content = json.loads((out / "results.json").read_text())
+    return {Path(record["file"]).name: record for record in content["results"]}
+
+
+def test_the_command_knows_every_format():
+    assert list(FormatName) == list(FORMATS)
+
+
+def test_several_classes_make_one_label_map(run, segmenter, photos, tmp_path):
+    done = run()
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out/masks/classes.txt").read_text().split() == ["background", "cat", "dog"]
+    for name, record in records(tmp_path / "out").items():
+        found = segmenter.predict(photos / name)
+        labels = np.asarray(Image.open(tmp_path / "out" / record["mask"]))
+        np.testing.assert_array_equal(labels, found.labels)
+        for of_class, one in found.classes.items():
+            assert record["classes"][of_class]["score"] == pytest.approx(one.score, abs=1e-3)
+            assert record["classes"][of_class]["area_px"] == one.mask.sum()
+    report = (tmp_path / "out/report.html").read_text()
+    assert all(name in report for name in ("cat", "dog", "p0.png"))
+
+
+def test_one_of_the_classes_can_be_chosen(run, tmp_path):
+    assert run("--class", "dog").exit_code == 0
+    assert all(list(r["classes"]) == ["dog"] for r in records(tmp_path / "out").values())
+    unknown = run("--class", "yak")
+    assert (unknown.exit_code, "it has: cat, dog" in unknown.stderr) == (1, True)
+
+
+def test_masks_without_a_name_take_the_one_that_is_given(run, examples, tmp_path):
+    assert run("--class", "wild boar", support=examples / "cat").exit_code == 0
+    assert list(records(tmp_path / "out")["p0.png"]["classes"]) == ["wild boar"]
+
+
+def test_negative_examples_are_looked_for_and_not_told(run, segmenter, examples, photos, tmp_path):
+    done = run("--negative", examples / "dog", support=examples / "cat")
+    assert done.exit_code == 0, done.output
+    for name, record in records(tmp_path / "out").items():
+        mask = np.asarray(Image.open(tmp_path / "out" / record["mask"])) > 0
+        np.testing.assert_array_equal(mask, segmenter.predict(photos / name).labels == 1)
+
+
+def test_files_for_other_tools_say_what_the_masks_say(run, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    formats = [part for name in FORMATS for part in ("--format", name)]
+    done = run(*formats)
+    assert done.exit_code == 0, done.output
+    api = COCO(out / "coco.json")
+    capsys.readouterr()
+    assert [image["file_name"] for image in api.imgs.values()] == ["p0.png", "p1.png", "p2.png"]
+    for image in api.imgs.values():
+        labels = np.asarray(Image.open(out / "masks" / image["file_name"]))
+        painted = np.zeros_like(labels)
+        for annotation in api.imgToAnns[image["id"]]:
+            painted[api.annToMask(annotation) == 1] = annotation["category_id"]
+        np.testing.assert_array_equal(painted, labels)
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(out / "labels" / image["file_name"])), labels
+        )
+    for name in ("cvat.xml", "label-studio.json", "yolo/labels/p2.txt", "labelme/p1.json"):
+        assert (out / name).is_file(), name
+
+
+def test_objects_are_recorded_and_written_one_by_one(run, tmp_path):
+    done = run("--instances", "--format", "coco")
+    assert done.exit_code == 0, done.output
+    written = json.loads((tmp_path / "out/coco.json").read_text())
+    objects = 0
+    for image in written["images"]:
+        found = records(tmp_path / "out")[image["file_name"]]["classes"]
+        recorded = [
+            (number, one)
+            for number, name in ((1, "cat"), (2, "dog"))
+            for one in found[name]["objects"]
+        ]
+        of_image = [one for one in written["annotations"] if one["image_id"] == image["id"]]
+        for annotation, (category, one) in zip(of_image, recorded, strict=True):
+            x0, y0, x1, y1 = one["box"]
+            assert annotation["category_id"] == category
+            assert annotation["bbox"] == [x0, y0, x1 - x0, y1 - y0]
+            assert annotation["score"] == one["score"] >= 0.5
+        objects += len(recorded)
+    assert objects > 3
+
+
+def test_what_was_written_is_read_as_examples(run, photos, tmp_path):
+    run("--format", "coco")
+    (tmp_path / "out/coco.json").rename(photos / "coco.json")
+    read = read_examples(photos)
+    covered = [
+        name
+        for name in ("cat", "dog")
+        if any(record["classes"][name]["area_px"] for record in records(tmp_path / "out").values())
+    ]
+    assert sorted(read) == covered
+
+
+def test_resume_writes_formats_that_were_not_asked_before(run, tmp_path, monkeypatch):
+    assert run("--format", "coco").exit_code == 0
+    whole = (tmp_path / "out/coco.json").read_bytes()
+    (tmp_path / "out/coco.json").unlink()
+    monkeypatch.setattr(FewShotSegmenter, "from_pretrained", None)
+    done = run("--resume", "--format", "coco", "--format", "png")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out/coco.json").read_bytes() == whole
+    assert (tmp_path / "out/labels/p0.png").is_file()
+
+
+@pytest.mark.parametrize("more", [("--tile", 30), ("--instances",), ("--class", "cat")])
+def test_resume_with_another_question_does_all_again(run, more):
+    run()
+    assert "have changed" in run("--resume", *more).stderr
+
+
+def test_tiles_are_used_and_a_photo_for_which_they_are_too_small_fails_alone(
+    run, segmenter, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("fcp.tiling.MOST_PIXELS", 20_000)
+    done = run("--tile", 20)
+    found = records(tmp_path / "out")
+    assert (done.exit_code, found["p0.png"]["error"]) == (1, None)
+    assert found["p2.png"]["error"].startswith("tile: 20 px are too few")
+    labels = np.asarray(Image.open(tmp_path / "out/masks/p0.png"))
+    np.testing.assert_array_equal(labels, segmenter.predict(photos / "p0.png", tile=20).labels)
+
+
+def test_a_mask_that_went_away_is_told_in_the_report(run, tmp_path, monkeypatch):
+    from fcp.cli import segment
+
+    export = segment._export
+
+    def taken(jobs, results, task, writers):
+        (tmp_path / "out/masks/p1.png").unlink()
+        export(jobs, results, task, writers)
+
+    monkeypatch.setattr(segment, "_export", taken)
+    assert run("--format", "coco").exit_code == 0
+    images = json.loads((tmp_path / "out/coco.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == ["p0.png", "p2.png"]
+    assert "p1.png: " in (tmp_path / "out/report.html").read_text()

@@ -1,0 +1,102 @@
+"""Windows cover the canvas and overlap; what agrees is blended without a trace."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fcp.errors import FcpError
+from fcp.prediction import Answer, Maps
+from fcp.tiling import MOST_PIXELS, blend, blend_answers, plan_windows
+
+SQUARE, STRIDE = 32, 8
+
+
+@given(
+    size=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    tile=st.integers(8, 300),
+)
+def test_windows_cover_all_and_overlap_by_a_quarter(size, tile):
+    plan = plan_windows(size, tile, square=SQUARE, stride=STRIDE)
+    covered = np.zeros(plan.canvas, dtype=int)
+    for top, left in plan.corners:
+        assert top % STRIDE == left % STRIDE == 0
+        window = covered[top : top + SQUARE, left : left + SQUARE]
+        assert window.shape == (SQUARE, SQUARE)
+        window += 1
+    assert covered.min() >= 1
+    for axis in (0, 1):
+        starts = sorted({corner[axis] for corner in plan.corners})
+        assert all(after - start <= SQUARE * 3 // 4 for start, after in pairwise(starts))
+        exact = max(SQUARE, size[axis] * SQUARE / tile)
+        assert abs(plan.canvas[axis] - exact) <= STRIDE / 2
+
+
+def test_a_tile_as_large_as_the_photo_is_one_window():
+    plan = plan_windows((100, 100), 100, square=SQUARE, stride=STRIDE)
+    assert (plan.canvas, plan.corners) == ((SQUARE, SQUARE), ((0, 0),))
+
+
+@given(shrink=st.sampled_from([1, STRIDE]), seed=st.integers(0, 9))
+def test_windows_of_one_map_give_the_map_back(shrink, seed):
+    plan = plan_windows((130, 70), 40, square=SQUARE, stride=STRIDE)
+    height, width = (length // shrink for length in plan.canvas)
+    whole = torch.randn(height, width, generator=torch.Generator().manual_seed(seed))
+    side = SQUARE // shrink
+    parts = [
+        whole[top // shrink : top // shrink + side, left // shrink : left // shrink + side]
+        for top, left in plan.corners
+    ]
+    assert torch.allclose(blend(parts, plan, shrink=shrink), whole, atol=1e-5)
+
+
+def test_between_two_windows_the_answer_changes_little_by_little():
+    plan = plan_windows((32, 56), 32, square=SQUARE, stride=STRIDE)
+    assert plan.corners == ((0, 0), (0, 24))
+    row = blend([torch.zeros(32, 32), torch.ones(32, 32)], plan, shrink=1)[16]
+    assert (row[:24] == 0).all()
+    assert (row[32:] == 1).all()
+    steps = row[23:33].diff()
+    assert (steps > 0).all()
+    assert steps.max() < 0.25
+
+
+def test_all_maps_of_all_classes_are_blended():
+    plan = plan_windows((32, 56), 32, square=SQUARE, stride=STRIDE)
+    made = [
+        Answer(
+            {
+                n: Maps(torch.full((32, 32), v), *torch.full((2, 4, 4), v / 2))
+                for n, v in of.items()
+            },
+            Maps(torch.zeros(32, 32), *torch.zeros(2, 4, 4)),
+        )
+        for of in ({"cat": 1.0, "dog": 2.0}, {"cat": 1.0, "dog": 2.0})
+    ]
+    found = blend_answers(made, plan, square=SQUARE)
+    for name, value in {"cat": 1.0, "dog": 2.0}.items():
+        maps = found.classes[name]
+        assert torch.allclose(maps.logits, torch.full((32, 56), value))
+        for kind in (maps.pseudo_mask, maps.conventional_mask):
+            assert torch.allclose(kind, torch.full((4, 7), value / 2))
+    assert found.against.logits.abs().max() == 0
+
+
+@pytest.mark.parametrize("tile", [0, -5])
+def test_a_tile_needs_a_pixel(tile):
+    with pytest.raises(FcpError, match=f"tile: expected at least 1 px, got {tile}"):
+        plan_windows((10, 10), tile, square=SQUARE, stride=STRIDE)
+
+
+def test_a_tile_that_makes_too_much_is_refused_with_one_that_does_not():
+    size = (10_000, 10_000)
+    with pytest.raises(
+        FcpError, match=r"tile: 20 px are too few .* choose (\d+) or more"
+    ) as caught:
+        plan_windows(size, 20, square=SQUARE, stride=STRIDE)
+    least = int(str(caught.value).split("choose ")[1].split()[0])
+    plan = plan_windows(size, least + 1, square=SQUARE, stride=STRIDE)
+    assert plan.canvas[0] * plan.canvas[1] <= MOST_PIXELS
