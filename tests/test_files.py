@@ -1,12 +1,13 @@
-"""A file is whole or absent."""
+"""A file is whole or absent; a spool gives back what it got and leaves nothing."""
 
 import hashlib
+import io
 from pathlib import Path
 
 import pytest
 
 from fcp.errors import FcpError
-from fcp.files import open_atomically, sha256_of, write_atomically
+from fcp.files import Spool, open_atomically, sha256_of, write_atomically
 
 
 def test_content_hash_and_no_leftovers(tmp_path):
@@ -48,3 +49,36 @@ def test_missing_files_and_folders_are_named(tmp_path):
         sha256_of(tmp_path / "gone.bin")
     with pytest.raises(FcpError, match=r"b\.bin: cannot be written"):
         write_atomically(tmp_path / "gone/b.bin", b"")
+
+
+def test_everything_comes_back_and_nothing_is_left(tmp_path):
+    out = io.BytesIO()
+    with Spool(tmp_path / "r.html") as spool:
+        for part in (b"a", b"", b"b" * 100_000):
+            spool.write(part)
+        spool.copy_to(out)
+        spool.write(b"\nc\n")
+        assert [line[-2:] for line in spool] == [b"b\n", b"c\n"]
+        next(iter(spool))  # who stops early may begin again
+        assert len(list(spool)) == 2
+        assert not spool.closed
+    assert spool.closed
+    assert out.getvalue() == b"a" + b"b" * 100_000
+    assert not list(tmp_path.iterdir())
+
+
+class FullDisk(io.BytesIO):
+    """Fails at each write and again when closed, as a buffered file on a full disk does."""
+
+    def write(self, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    def close(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_told_for_the_file_to_come(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: FullDisk())
+    with pytest.raises(FcpError, match=r"r\.html: cannot be written \(No space left on device\)"):
+        with Spool(tmp_path / "r.html") as spool:
+            spool.write(b"a")

@@ -1,14 +1,15 @@
-"""Files that are whole or absent, and their hashes. Standard library only."""
+"""Files that are whole or absent, what waits for them, and their hashes. Standard library only."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from fcp.errors import FcpError
 
@@ -46,6 +47,67 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     with open_atomically(path) as file:
         file.write(content)
+
+
+class Spool:
+    """Bytes for a file to come, kept on the disk beside it, so that memory does not grow.
+
+    It has no name, so that it is gone however the program ends; a context closes it.
+
+    Args:
+        path: of the file to come; an error names it.
+
+    Raises:
+        FcpError: the folder is missing or not writable, or the disk is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._errors():
+            self._file = tempfile.TemporaryFile(dir=path.parent)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Go through all lines, from the first."""
+        with self._errors():
+            self._file.seek(0)
+            # Not `yield from`, which would close the file where somebody stops before the end.
+            for line in self._file:  # noqa: UP028
+                yield line
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is gone."""
+        return self._file.closed
+
+    def close(self) -> None:
+        """Let it go; may be called again."""
+        # On a full disk closing fails as the last write did; what it holds is not wanted any more.
+        with suppress(OSError):
+            self._file.close()
+
+    def write(self, content: bytes) -> None:
+        """Add to the end."""
+        with self._errors():
+            self._file.write(content)
+
+    def copy_to(self, file: BinaryIO) -> None:
+        """Copy everything to another file."""
+        with self._errors():
+            self._file.seek(0)
+            shutil.copyfileobj(self._file, file)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FcpError(f"{self.path}: cannot be written ({error.strerror})") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fcp.data.images import empty_labels
 from fcp.data.transforms import rows_to_size
 from fcp.errors import FcpError
 
@@ -162,7 +163,7 @@ def predict_classes(answer: Answer, size: tuple[int, int]) -> Prediction:
     """
     maps, entrants = answer.classes, answer.entrants
     height, width = size
-    labels = np.zeros(size, dtype=np.uint8 if len(maps) <= 255 else np.uint16)
+    labels = empty_labels(size, len(maps))
     rows = max(1, VALUES_AT_ONCE // (width * len(entrants)))
     overlaps = torch.zeros(2, len(maps), dtype=torch.float64)
     for top in range(0, height, rows):

@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -95,8 +96,8 @@ def test_a_full_disk_is_told(tmp_path, found, classes, name, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: SimpleNamespace(write=full))
     writer = FORMATS[name](tmp_path, classes)
-    monkeypatch.setattr(json, "dumps", full)  # where the picture is put on disk
     with pytest.raises(FcpError, match=rf"{writer.file_name}: cannot be written \(No space left"):
         writer.add(found[0])
     monkeypatch.setattr(tempfile, "TemporaryFile", full)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fcp.cli.episodes import require_fold
-from fcp.cli.options import BenchmarkOption, DataRootOption, PoolOption
+from fcp.cli.options import BenchmarkOption, DataRootOption, PoolOption, require_fold
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
 

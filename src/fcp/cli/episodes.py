@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from fcp.cli.options import BenchmarkOption, DataRootOption, PoolOption, SamplerOption
-from fcp.errors import FcpError
-
-if TYPE_CHECKING:
-    from fcp.data.dataset import FewShotDataset
+from fcp.cli.options import (
+    BenchmarkOption,
+    DataRootOption,
+    PoolOption,
+    SamplerOption,
+    require_fold,
+)
 
 
 def episodes(
@@ -58,14 +60,3 @@ def episodes(
     digest = save_episodes(out, drawn)
     typer.echo(f"{len(drawn)} episodes, {describe_sampler(lists, sampler)}: {out}")
     typer.echo(f"sha256 {digest}")
-
-
-def require_fold(data: FewShotDataset, fold: int | None) -> None:
-    """Ask for a fold where the benchmark has them.
-
-    Raises:
-        FcpError: none is given; the message names them.
-    """
-    if fold is None and data.folds != (None,):
-        folds = ", ".join(map(str, data.folds))
-        raise FcpError(f"--fold: {data.title} has folds; say which one: {folds}")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress, TaskID
 
-from fcp.cli.episodes import require_fold
 from fcp.cli.options import (
     BenchmarkOption,
     DataRootOption,
@@ -24,6 +23,7 @@ from fcp.cli.options import (
     PoolOption,
     SamplerName,
     open_store,
+    require_fold,
 )
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError

@@ -20,7 +20,7 @@ from fcp.instances import connected_pieces
 from fcp.report.entries import ReportClass, ReportPicture
 from fcp.report.page import write_report
 from fcp.report.thumbnails import class_thumbnail
-from fcp.visualize import class_colours
+from fcp.visualize import Colour, class_colours
 
 REPORT_FILE = "report.html"
 
@@ -32,7 +32,7 @@ def export(
     *,
     writers: Sequence[Writer],
     facts: Mapping[str, str],
-) -> Path:
+) -> None:
     """Give every picture to the writers and to the report, one at a time.
 
     Args:
@@ -42,25 +42,23 @@ def export(
         writers: of other tools' files; the caller closes them.
         facts: what the report says of the run.
 
-    Returns:
-        The report.
-
     Raises:
         FcpError: a file that cannot be written.
     """
     colours = class_colours(class_names)
-    page = out / REPORT_FILE
-    shown = _given_away(records, out, class_names, writers)
+    shown = _given_away(records, out, colours, writers)
     title = f"{', '.join(class_names)} in {len(records)} photos"
-    write_report(page, shown, title=title, facts=facts, colours=colours)
-    return page
+    write_report(out / REPORT_FILE, shown, title=title, facts=facts, colours=colours)
 
 
 def _given_away(
-    records: Sequence[PictureResult], out: Path, names: Sequence[str], writers: Sequence[Writer]
+    records: Sequence[PictureResult],
+    out: Path,
+    colours: Mapping[str, Colour],
+    writers: Sequence[Writer],
 ) -> Iterator[ReportPicture]:
     """Yield each picture for the report, after the writers have taken it."""
-    colours = list(class_colours(names).values())
+    names = list(colours)
     for record in records:
         labels, error = _read_back(record, out, several=len(names) > 1)
         if labels is None:
@@ -71,7 +69,9 @@ def _given_away(
             writer.add(picture)
         yield ReportPicture(
             file=record.file,
-            thumbnail=class_thumbnail(read_image(Path(record.file)), labels, colours),
+            thumbnail=class_thumbnail(
+                read_image(Path(record.file)), labels, list(colours.values())
+            ),
             classes=tuple(_shown(name, record.classes[name]) for name in names),
             seconds=record.seconds,
             error=None,

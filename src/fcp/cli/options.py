@@ -1,4 +1,4 @@
-"""Options that several commands share, and the words for them."""
+"""Options that several commands share, the words for them, and what is asked of their values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from fcp.errors import FcpError
+
 if TYPE_CHECKING:
+    from fcp.data.dataset import FewShotDataset
     from fcp.encoders.cache import FeatureCache
 
 ModelOption = Annotated[
@@ -71,3 +74,14 @@ def open_store(folder: Path | None, gigabytes: float) -> FeatureCache | None:
     from fcp.encoders.cache import FeatureCache
 
     return FeatureCache(folder, int(gigabytes * 2**30))
+
+
+def require_fold(data: FewShotDataset, fold: int | None) -> None:
+    """Ask for a fold where the benchmark has them.
+
+    Raises:
+        FcpError: none is given; the message names them.
+    """
+    if fold is None and data.folds != (None,):
+        folds = ", ".join(map(str, data.folds))
+        raise FcpError(f"--fold: {data.title} has folds; say which one: {folds}")

@@ -16,7 +16,7 @@ from fcp.cli.options import DeviceOption, FusionOption, ModelOption
 from fcp.cli.results import Results, remove_leftovers
 from fcp.cli.segment_photos import Job, Task, photo_hash, run
 from fcp.errors import FcpError
-from fcp.files import sha256_of, write_atomically
+from fcp.files import sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from fcp.formats.writer import Writer
     from fcp.segmenter import FewShotSegmenter
 
-CLASS_FILE = "classes.txt"
 _FOLDERS = ("masks", "overlays", "labels", "labelme", "yolo", "yolo/labels")
 
 
@@ -175,11 +174,10 @@ def _resumable() -> Iterator[None]:
 def _writers(formats: Sequence[FormatName] | None, out: Path, task: Task) -> list[Writer]:
     """Open the writers of other tools' files, and name the values of label maps."""
     from fcp.formats import FORMATS
-    from fcp.formats.text import class_lines
+    from fcp.formats.label_maps import write_class_list
 
     if len(task.names) > 1:
-        file = out / "masks" / CLASS_FILE
-        write_atomically(file, class_lines(["background", *task.names], file))
+        write_class_list(out / "masks", task.names)
     return [FORMATS[name](out, task.names) for name in dict.fromkeys(formats or [])]
 
 

@@ -97,6 +97,11 @@ def read_labels(path: Path) -> np.ndarray:
     return np.asarray(picture)
 
 
+def empty_labels(size: tuple[int, int], classes: int) -> np.ndarray:
+    """Return a label mask (H, W) of background: uint8, or uint16 for more than 255 classes."""
+    return np.zeros(size, dtype=np.uint8 if classes <= 255 else np.uint16)
+
+
 def label_png(labels: np.ndarray) -> bytes:
     """Encode a label mask as a PNG that ``read_labels`` reads.
 

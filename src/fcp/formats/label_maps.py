@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from fcp.data.folder import files_in
-from fcp.data.images import label_png, read_labels, require_same_size
+from fcp.data.images import empty_labels, label_png, read_labels, require_same_size
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 from fcp.formats.examples import DrawnPicture, Example, examples_by_class
 from fcp.formats.places import pair_by_stem
 from fcp.formats.records import LabelledPicture
 from fcp.formats.run_lengths import to_runs
-from fcp.formats.text import class_lines, find_class_file, read_lines
+from fcp.formats.text import CLASS_FILES, class_lines, find_class_file, read_lines
 from fcp.formats.writer import Writer, make_folder
 
 IGNORE = 255
@@ -64,6 +64,16 @@ def find_label_maps(folder: Path) -> tuple[list[Path], Path] | None:
     return None
 
 
+def write_class_list(folder: Path, class_names: Sequence[str]) -> None:
+    """Write ``classes.txt``, which names the values of the label maps in a folder.
+
+    Raises:
+        FcpError: a name that a line cannot hold, or the file cannot be written.
+    """
+    file = folder / CLASS_FILES[0]
+    write_atomically(file, class_lines([BACKGROUND, *class_names], file))
+
+
 class LabelMapWriter(Writer):
     """Writes ``labels/NAME.png`` (VOC's colours; 16-bit grey above 255 classes) and its classes.
 
@@ -76,15 +86,13 @@ class LabelMapWriter(Writer):
         self.folder = out / "labels"
         make_folder(self.folder)
         # Before any map: a list of classes always goes with what is there.
-        file = self.folder / "classes.txt"
-        write_atomically(file, class_lines([BACKGROUND, *class_names], file))
+        write_class_list(self.folder, class_names)
 
     def close(self) -> None:
         """Nothing speaks of all pictures but the list of classes, which is there already."""
 
     def _add(self, picture: LabelledPicture) -> None:
-        kind = np.uint8 if len(self.class_ids) <= 255 else np.uint16
-        labels = np.zeros(picture.size, kind)
+        labels = empty_labels(picture.size, len(self.class_ids))
         for found in sorted(picture.objects, key=lambda found: -_or_lowest(found.score)):
             labels[found.mask & (labels == 0)] = self.class_ids[found.class_name] + 1
         write_atomically(self.folder / f"{picture.name}.png", label_png(labels))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from fcp.errors import FcpError
-from fcp.files import open_atomically
+from fcp.files import Spool, open_atomically
 from fcp.formats.places import plain
 from fcp.formats.records import LabelledObject, LabelledPicture
 
@@ -88,11 +87,7 @@ class OneFileWriter(Writer):
         self.path = out / self.file_name
         self._folders: set[Path] = set()
         self._count = 0
-        try:
-            # Closed and gone with the writer, however it ends: nobody else knows of it.
-            self._waiting = tempfile.TemporaryFile("w+", dir=out, encoding="utf-8")
-        except OSError as error:
-            raise FcpError(f"{out}: cannot be written ({error.strerror})") from error
+        self._waiting = Spool(self.path)
 
     def __exit__(self, kind: object, *_: object) -> None:
         try:
@@ -118,10 +113,7 @@ class OneFileWriter(Writer):
                 for found in picture.objects
             ],
         }
-        try:
-            self._waiting.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise FcpError(f"{self.path}: cannot be written ({error.strerror})") from error
+        self._waiting.write(json.dumps(record).encode() + b"\n")
         self._folders.add(file.parent)
         self._count += 1
 
@@ -132,7 +124,6 @@ class OneFileWriter(Writer):
     def _records(self) -> Iterator[dict[str, Any]]:
         """Go through all pictures again: ``name``, ``size`` and ``objects`` of each."""
         root = self._root()
-        self._waiting.seek(0)
         for line in self._waiting:
             record = json.loads(line)
             yield {**record, "name": Path(record["file"]).relative_to(root).as_posix()}

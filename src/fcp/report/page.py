@@ -21,9 +21,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fcp.files import open_atomically
+from fcp.files import Spool, open_atomically
 from fcp.report.entries import ReportClass, ReportPicture
-from fcp.report.spool import Spool
 from fcp.visualize import Colour
 
 
