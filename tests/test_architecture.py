@@ -23,8 +23,9 @@ PACKAGE = ROOT / "src" / "fcp"
 LAYERS = (
     ("__main__",),
     ("cli",),
+    ("app", "label_studio"),
     ("__init__",),
-    ("reproduce",),
+    ("reproduce", "labelling"),
     ("engine", "report"),
     ("evaluation", "segmenter", "visualize", "instances"),
     ("frozen", "tiling"),

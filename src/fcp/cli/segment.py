@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fcp.cli.options import DeviceOption, FusionOption, ModelOption
-from fcp.cli.results import Results, remove_leftovers
-from fcp.cli.segment_photos import Job, Task, photo_hash, run
+from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
 from fcp.files import sha256_of
+from fcp.labelling.photos import Job, Task, photo_hash, segment_photos
+from fcp.labelling.results import Results, remove_leftovers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,7 +134,7 @@ def segment(
             _fit(segmenter, task)
         with _resumable():
             if waiting:
-                run(segmenter, task, waiting, results, batch_size)
+                _run(segmenter, task, waiting, results, batch_size)
             _export(jobs, results, task, writers)
     _report(len(jobs), len(waiting), results)
 
@@ -192,8 +193,19 @@ def _pairs(examples: Sequence[Example]) -> list[tuple[ImageLike, Annotation]]:
     return [(example.picture, example.annotation) for example in examples]
 
 
+def _run(
+    segmenter: FewShotSegmenter, task: Task, jobs: Sequence[Job], results: Results, batch_size: int
+) -> None:
+    with progress_bar("photo") as bar:
+        task_of_bar = bar.add_task("segmenting", total=len(jobs))
+        for records in segment_photos(segmenter, task, jobs, results, batch_size):
+            for error in filter(None, (record.error for record in records)):
+                bar.console.print(error, style="red", markup=False, soft_wrap=True)
+            bar.advance(task_of_bar, len(records))
+
+
 def _export(jobs: Sequence[Job], results: Results, task: Task, writers: Sequence[Writer]) -> None:
-    from fcp.cli.export import export
+    from fcp.labelling.export import export
 
     examples = ", ".join(f"{len(of_class)} of {name}" for name, of_class in task.classes.items())
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")

@@ -1,21 +1,22 @@
-"""Photos → masks, overlays and records: what ``fcp segment`` does to each batch."""
+"""Photos → masks, overlays and records, batch by batch.
+
+torch is imported inside the functions, so that commands can be asked for help at once.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from fcp.cli.progress import progress_bar
-from fcp.cli.results import ClassResult, ObjectResult, PictureResult, Results
 from fcp.errors import FcpError
 from fcp.files import sha256_of, write_atomically
+from fcp.labelling.results import ClassResult, ObjectResult, PictureResult, Results
 
 if TYPE_CHECKING:
     import numpy as np
-    from rich.console import Console
 
     from fcp.formats.examples import Example
     from fcp.prediction import ClassPrediction, Prediction
@@ -66,13 +67,13 @@ class Task:
         return list(self.classes)
 
 
-def run(
+def segment_photos(
     segmenter: FewShotSegmenter,
     task: Task,
     jobs: Sequence[Job],
     results: Results,
     batch_size: int,
-) -> None:
+) -> Iterator[list[PictureResult]]:
     """Segment all jobs; however it ends, the records of what was done are saved.
 
     Args:
@@ -82,17 +83,18 @@ def run(
         results: take the records, and say where the files go.
         batch_size: photos at a time.
 
+    Yields:
+        The records of each batch once they are written; who stops asking ends the run.
+
     Raises:
         FcpError: a file that cannot be written.
     """
-    with progress_bar("photo") as bar, results:
-        task_of_bar = bar.add_task("segmenting", total=len(jobs))
+    with results:
         for start in range(0, len(jobs), batch_size):
             batch = jobs[start : start + batch_size]
             records = _segment_together(segmenter, task, batch, results.path.parent)
             results.add(records)
-            _show_errors(bar.console, records)
-            bar.advance(task_of_bar, len(batch))
+            yield records
 
 
 def _segment_together(
@@ -141,11 +143,6 @@ def _write(job: Job, photo: np.ndarray, prediction: Prediction, out: Path) -> No
     shown = overlay_labels(photo, prediction.labels, colours)
     write_atomically(out / job.mask, mask)
     write_atomically(out / job.overlay, encode(shown, "jpeg"))
-
-
-def _show_errors(console: Console, records: Sequence[PictureResult]) -> None:
-    for error in filter(None, (record.error for record in records)):
-        console.print(error, style="red", markup=False, soft_wrap=True)
 
 
 def _success(job: Job, found: Prediction, task: Task, seconds: float) -> PictureResult:

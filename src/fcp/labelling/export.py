@@ -1,4 +1,4 @@
-"""What a run of ``fcp segment`` found → files for other tools, and the page that shows it.
+"""What a run over photos found → files for other tools, and the page that shows it.
 
 Both are made from the masks and records on disk, after the last photo, so that an interrupted run
 that was resumed gives the same as one that was not.
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fcp.cli.results import ClassResult, PictureResult
 from fcp.data.images import read_image, read_labels
 from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.writer import Writer
 from fcp.instances import connected_pieces
+from fcp.labelling.results import ClassResult, PictureResult
 from fcp.report.entries import ReportClass, ReportPicture
 from fcp.report.page import write_report
 from fcp.report.thumbnails import class_thumbnail

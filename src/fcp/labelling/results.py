@@ -1,4 +1,4 @@
-"""``results.json`` of ``fcp segment``: what was done, by which model and examples; resumable.
+"""``results.json``: what was done, by which model and examples; resumable.
 
 The file is always whole. A picture is skipped on ``--resume`` only if it, its result's name, the
 model and the examples are those recorded, and both result files are there. The file is rewritten

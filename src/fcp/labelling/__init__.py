@@ -1,0 +1,1 @@
+"""A folder of photos labelled from examples: photos → masks, records, files for other tools."""
