@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from fcp.checkpoint import WEIGHTS_FILE
-from fcp.segmenter import FewShotSegmenter, find_model
+from fcp.loading import find_model
+from fcp.segmenter import FewShotSegmenter
 
 _WIDTH, _HEIGHT = 500, 375
 

@@ -16,7 +16,8 @@ from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
 from fcp.data.prompts import Box, Points, Scribble
 from fcp.errors import FcpError
-from fcp.segmenter import FewShotSegmenter, find_device, find_model
+from fcp.loading import find_device, find_model
+from fcp.segmenter import FewShotSegmenter
 
 
 def photo(height=70, width=100, seed=0):
@@ -182,13 +183,17 @@ def test_classes_that_cannot_be_learnt_are_refused(loaded, examples, negatives, 
         loaded.fit(examples, negatives=negatives)
 
 
-def test_a_tile_of_the_photos_size_is_the_photo(segmenter):
+def test_a_tile_of_the_photos_size_is_the_photo(loaded):
     square = photo(90, 90, 7)
-    assert same(segmenter.predict(square, tile=90), segmenter.predict(square))
+    examples = [(photo(90, 90, 1), square_mask(90, 90))]
+    whole = loaded.fit(examples).predict(square)
+    assert same(loaded.fit(examples, tile=90).predict(square), whole)
 
 
-def test_tiles_answer_at_the_photos_size(segmenter, encoded):
-    found = segmenter.predict(photo(150, 260, 7), tile=100)
+def test_tiles_answer_at_the_photos_size(loaded, encoded):
+    loaded.fit([(photo(), square_mask())], tile=100)
+    encoded.clear()
+    found = loaded.predict(photo(150, 260, 7))
     assert encoded["segmenter"] >= 6
     assert found.mask.shape == found.logits.shape == found.pseudo_mask.shape == (150, 260)
     assert (found.mask == (found.logits > 0)).all()

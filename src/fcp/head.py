@@ -54,7 +54,7 @@ class FCPHead(nn.Module):
         self.config = config
         C, N = config.width, config.tokens
         levels = config.contrast_levels
-        self.contrast = Contrast(levels, mid_channels) if levels else None
+        self.levels = Contrast(levels or [mid_channels], mid_channels)
         raw = {"F": (mid_channels, config.feature_dropout), "G": (C, 0.0)}
         self.features = nn.ModuleDict(
             {
@@ -122,7 +122,7 @@ class FCPHead(nn.Module):
         if isinstance(self.matching, PixelMatching):  # VRP-SAM's tokens read the whole picture
             cells = torch.arange(inside_grid.shape[1], device=cells.device).expand(len(high), -1)
             inside, excluded = inside_grid, None
-        contrast_means, contrast = self._contrast_support(raw, inside_grid, cells)
+        level_means, contrast = self._contrast_support(raw, inside_grid, cells)
         guided, means = self._guide_support(raw, cells, inside, contrast)
         keys, last = guided[self._key_name].mT, guided[self._value_name].mT  # (S, n, C)
         position = sine_position(self.config.width, grid, keys.device).flatten(1).mT  # (L, C)
@@ -136,7 +136,7 @@ class FCPHead(nn.Module):
             grid_mask=grid_mask.unflatten(0, (B, K)),
             cells=cells.unflatten(0, split),
             attention=attention.unflatten(0, split),
-            contrast_means=None if contrast_means is None else contrast_means.unflatten(0, split),
+            level_means=None if level_means is None else level_means.unflatten(0, split),
         )
 
     def prepare_query(self, features: BackboneFeatures, embedding: Embedding) -> QueryFeatures:
@@ -148,7 +148,7 @@ class FCPHead(nn.Module):
             high=high,
             grid=grid,
             embedding=embedding,
-            contrast_units=self._contrast_units(raw),
+            level_units=self._level_units(raw),
         )
 
     def forward(
@@ -189,6 +189,11 @@ class FCPHead(nn.Module):
         return _head_output(prompts, prior, found, support, query.grid, with_maps=with_maps)
 
     @property
+    def _uses_levels(self) -> bool:
+        """Training without contrast has no use for the levels of F; presence is judged after it."""
+        return bool(self.config.contrast_levels) or not self.training
+
+    @property
     def _key_name(self) -> str:
         """The feature that tokens are compared with, at all steps."""
         return "G" if "G" in self.features else "F"
@@ -212,25 +217,28 @@ class FCPHead(nn.Module):
             )
         return guided, means
 
-    def _contrast_units(self, raw: dict[str, Tensor]) -> Tensor | None:
-        return None if self.contrast is None else self.contrast.units(raw["F"])
+    def _level_units(self, raw: dict[str, Tensor]) -> Tensor | None:
+        """Return F's cells (S, Cm, L) by level, for the contrast or to judge presence by."""
+        return self.levels.units(raw["F"]) if self._uses_levels else None
 
     def _contrast_support(
         self, raw: dict[str, Tensor], inside: Tensor, cells: Tensor
     ) -> tuple[Tensor | None, Tensor | None]:
         """Return the means (S, 2, Cm) and the contrast (S, 2·levels, n) of the listed cells."""
-        units = self._contrast_units(raw)
-        if self.contrast is None or units is None:
+        units = self._level_units(raw)
+        if units is None:
             return None, None
-        means = self.contrast.means(units, inside)
-        return means, self.contrast.maps(means, take_cells(units, cells))
+        means = self.levels.means(units, inside)
+        if not self.config.contrast_levels:
+            return means, None
+        return means, self.levels.maps(means, take_cells(units, cells))
 
     def _contrast_query(self, support: SupportSet, query: QueryFeatures) -> Tensor | None:
         """Contrast the query's cells with each shot: (B, K, 2·levels, L)."""
-        means, units = support.contrast_means, query.contrast_units
-        if self.contrast is None or means is None or units is None:
+        means, units = support.level_means, query.level_units
+        if not self.config.contrast_levels or means is None or units is None:
             return None
-        return self.contrast.maps(means, units[:, None])
+        return self.levels.maps(means, units[:, None])
 
     def _guide_query(
         self,
@@ -251,12 +259,12 @@ class FCPHead(nn.Module):
     ) -> tuple[dict[str, Tensor], Tensor, tuple[int, int]]:
         """Bring the features in use, and the stage-4 map, to the grid of the keys, as (S, ·, L).
 
-        F is in use where the head gathers it or contrasts it.
+        F is in use where the head gathers it, or looks at its levels.
         """
         raw = {"F": features.mid, "G": embedding.image}
         height, width = raw[self._key_name].shape[-2:]
         grid = (height, width)
-        names = {*self.features} if self.contrast is None else {*self.features, "F"}
+        names = {*self.features, "F"} if self._uses_levels else {*self.features}
         used = {name: _resize(raw[name], grid).flatten(2) for name in names}
         return used, _resize(features.high, grid).flatten(2), grid
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from fcp.data.images import empty_labels
 from fcp.data.transforms import rows_to_size
 from fcp.errors import FcpError
+from fcp.presence import Look
 
 ONLY_CLASS = "thing"  # its name where examples come without one
 # Of enlarged log-odds: 16 MB, so that memory does not grow with photos and classes.
@@ -32,11 +33,13 @@ class Maps:
         logits: (S, S) log-odds of foreground; (H', W') of a photo that was cut into tiles.
         pseudo_mask: (h, w) in 0 … 1, mean over the examples.
         conventional_mask: (h, w) likewise.
+        look: what was under its mask, by which presence is judged; None where it is not.
     """
 
     logits: Tensor
     pseudo_mask: Tensor
     conventional_mask: Tensor
+    look: Look | None = None
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,20 @@ class ClassPrediction:
             mask M: Σ M·p / Σ max(M, p). Near 1 for a sharp mask, 0 for an empty one. It says how
             sure the model is, not whether it is right.
         maps: what the model made of the class.
+        presence: 0 … 1, how likely it is that the class is in the photo at all, if half of all
+            photos show it; None of a model without ``presence.json``.
     """
 
     labels: np.ndarray
     label: int
     score: float
     maps: Maps
+    presence: float | None = None
+
+    @cached_property
+    def here(self) -> bool:
+        """Whether any pixel is of the class: it was judged present, and won some."""
+        return bool(self.mask.any())
 
     @property
     def mask(self) -> np.ndarray:
@@ -108,7 +119,8 @@ class ClassPrediction:
 class Prediction:
     """What the examples' classes look like in one photo of H×W px.
 
-    Of one class alone, ``score``, ``logits``, ``pseudo_mask`` and ``conventional_mask`` are its.
+    Of one class alone, ``score``, ``presence``, ``here``, ``logits``, ``pseudo_mask`` and
+    ``conventional_mask`` are its.
 
     Attributes:
         labels: (H, W) uint8, or uint16 of more than 255 classes: 0 is none of them, i + 1 the i-th.
@@ -127,6 +139,16 @@ class Prediction:
     def score(self) -> float:
         """See ``ClassPrediction.score``."""
         return self._only.score
+
+    @property
+    def presence(self) -> float | None:
+        """See ``ClassPrediction.presence``."""
+        return self._only.presence
+
+    @property
+    def here(self) -> bool:
+        """See ``ClassPrediction.here``."""
+        return self._only.here
 
     @property
     def logits(self) -> np.ndarray:
@@ -151,12 +173,19 @@ class Prediction:
         return next(iter(self.classes.values()))
 
 
-def predict_classes(answer: Answer, size: tuple[int, int]) -> Prediction:
+def predict_classes(
+    answer: Answer,
+    size: tuple[int, int],
+    presence: Mapping[str, float] | None = None,
+    threshold: float = 0.0,
+) -> Prediction:
     """Let classes compete for the pixels of a photo: the highest log-odds wins, if above 0.
 
     Args:
         answer: of the model.
         size: (H, W) of the photo.
+        presence: name → probability, 0 … 1, that the class is there; None where it is not judged.
+        threshold: classes with less do not compete.
 
     Returns:
         Masks that share no pixel. Of equals the first class wins.
@@ -166,25 +195,32 @@ def predict_classes(answer: Answer, size: tuple[int, int]) -> Prediction:
     labels = empty_labels(size, len(maps))
     rows = max(1, VALUES_AT_ONCE // (width * len(entrants)))
     overlaps = torch.zeros(2, len(maps), dtype=torch.float64)
+    likely = presence or {}
+    absent = torch.tensor([likely.get(name, 1.0) < threshold for name in maps])
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         logits = torch.stack([rows_to_size(one.logits, size, top, bottom) for one in entrants])
-        won = _winners(logits, classes=len(maps))
+        won = _winners(logits, absent)
         labels[top:bottom] = won.numpy()
         overlaps += _overlaps(won, logits[: len(maps)].sigmoid())
     scores = overlaps[0] / overlaps[1].clamp(min=TINY)
     return Prediction(
         labels=labels,
         classes={
-            name: ClassPrediction(labels, index + 1, float(scores[index]), one)
+            name: ClassPrediction(labels, index + 1, float(scores[index]), one, likely.get(name))
             for index, (name, one) in enumerate(maps.items())
         },
     )
 
 
-def _winners(logits: Tensor, classes: int) -> Tensor:
-    """Return the label of each pixel (n, W) from log-odds (entrants, n, W), classes first."""
-    best, entrant = logits.max(dim=0)
+def _winners(logits: Tensor, absent: Tensor) -> Tensor:
+    """Return the label of each pixel (n, W) from log-odds (entrants, n, W), classes first.
+
+    Classes that are ``absent`` (C,) do not take part.
+    """
+    classes = len(absent)
+    barred = torch.cat([absent, absent.new_zeros(len(logits) - classes)])
+    best, entrant = logits.masked_fill(barred[:, None, None], -torch.inf).max(dim=0)
     return torch.where((best > 0) & (entrant < classes), entrant + 1, 0)
 
 

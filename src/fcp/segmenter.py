@@ -7,34 +7,38 @@ every answer is brought back from logits, so that nothing here depends on a phot
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub import ModelHubMixin
 from torch import Tensor
 
-from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_model, save_model
+from fcp.checkpoint import load_model, save_model
 from fcp.data.images import ImageLike, read_image
 from fcp.data.prompts import Annotation, read_support
 from fcp.data.transforms import support_to_square, to_canvas, to_square
 from fcp.errors import FcpError
 from fcp.fusion import check_fusion
+from fcp.leave_one_out import ExampleQuality, judge_examples, leave_one_out
+from fcp.loading import CARD, find_device, find_model
 from fcp.model import FCP
 from fcp.prediction import ONLY_CLASS, Answer, Maps, Prediction, predict_classes
-from fcp.structures import Output, SupportSet
-from fcp.tiling import blend_answers, plan_windows
+from fcp.presence import Presence, load_presence, look_at
+from fcp.structures import QueryFeatures, SupportSet
+from fcp.tiling import (
+    Marked,
+    blend_answers,
+    choose_tile,
+    cut_to_tile,
+    least_tile,
+    plan_windows,
+)
 
-SHIPPED = ("tiny",)
 DEFAULT_FUSION = "pooled"  # better than the paper's mean and cheaper (docs/fusion.md)
-CARD = "README.md"
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-_HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, CARD]
 
 
 Examples = Iterable[tuple[ImageLike, Annotation]]
@@ -47,10 +51,15 @@ class Support:
     Attributes:
         classes: name → its examples, at least one class.
         negatives: examples of what is none of the classes, or None.
+        tile: side in px of the tiles that photos are cut into; None for the whole photo.
+        tile_was_chosen: by the rule, and not by the user: larger tiles will do where a photo has
+            too many.
     """
 
     classes: Mapping[str, SupportSet]
     negatives: SupportSet | None = None
+    tile: int | None = None
+    tile_was_chosen: bool = False
 
 
 class FewShotSegmenter(
@@ -80,6 +89,7 @@ class FewShotSegmenter(
         device: where it runs.
         support: the encoded examples, or None before ``fit``; may be kept and set again later.
         card: text of the model card that came with the weights, or None.
+        presence: judges whether a class is in a photo at all, or None.
     """
 
     def __init__(
@@ -89,12 +99,14 @@ class FewShotSegmenter(
         device: str = "auto",
         card: str | None = None,
         fusion: str = DEFAULT_FUSION,
+        presence: Presence | None = None,
     ) -> None:
         self.device = find_device(device)
         self.model = model.to(self.device).eval()
         self.model.fusion = check_fusion(fusion)
         self.support: Support | None = None
         self.card = card
+        self.presence = presence
 
     @classmethod
     def from_pretrained(
@@ -123,10 +135,18 @@ class FewShotSegmenter(
         folder = find_model(pretrained_model_name_or_path, **hub_options)
         card = folder / CARD
         text = card.read_text(encoding="utf-8") if card.is_file() else None
-        return cls(load_model(folder), device=device, card=text, fusion=fusion)
+        presence = load_presence(folder)
+        model = load_model(folder)
+        return cls(model, device=device, card=text, fusion=fusion, presence=presence)
 
     @torch.inference_mode()
-    def fit(self, examples: Examples | Mapping[str, Examples], *, negatives: Examples = ()) -> Self:
+    def fit(
+        self,
+        examples: Examples | Mapping[str, Examples],
+        *,
+        negatives: Examples = (),
+        tile: int | Literal["auto"] | None = None,
+    ) -> Self:
         """Encode the examples, once for all photos to come; replaces those given before.
 
         Args:
@@ -135,100 +155,171 @@ class FewShotSegmenter(
                 an annotation may also be a ``Box``, ``Points`` or ``Scribble`` of
                 ``fcp.data.prompts``.
             negatives: pairs that show what is none of them, but might be taken for one.
+            tile: for things that are small in large photos: side in px of the overlapping tiles
+                that photos are cut into, each looked at by itself, and of the windows around the
+                things that are taken of the examples. None looks at whole pictures; "auto" chooses
+                by the size of the things in the examples (``tiling.choose_tile``).
 
         Raises:
             FcpError: no example of a class, an unreadable one, one whose mask is empty or does not
-                fit, or two classes with the same pixels of the same picture.
+                fit, two classes with the same pixels of the same picture, or a ``tile`` under 1.
         """
-        named = examples if isinstance(examples, Mapping) else {ONLY_CLASS: examples}
-        if not named:
-            raise FcpError("examples: expected at least one class, got none")
-        read = {name: [read_support(*pair) for pair in pairs] for name, pairs in named.items()}
+        read = _read(examples)
         against = [read_support(*pair) for pair in negatives]
         for name, pairs in read.items():
             _refuse_no_example(name, pairs, has_negatives=bool(against))
         _refuse_same_pixels({**read, "the negative examples": against})
+        side = _check_tile(choose_tile(read) if tile == "auto" else tile)
         self.support = Support(
-            classes={name: self._encode(pairs) for name, pairs in read.items()},
-            negatives=self._encode(against) if against else None,
+            classes={name: self._encode(pairs, side) for name, pairs in read.items()},
+            negatives=self._encode(against, side) if against else None,
+            tile=side,
+            tile_was_chosen=tile == "auto",
         )
         return self
 
-    def _encode(self, examples: Sequence[tuple[np.ndarray, np.ndarray]]) -> SupportSet:
+    def check_examples(
+        self, examples: Examples | Mapping[str, Examples]
+    ) -> dict[str, list[ExampleQuality]]:
+        """Look for each example by means of the others of its class; ``fit`` need not be called.
+
+        Args:
+            examples: as for ``fit``.
+
+        Returns:
+            Class → its examples' quality, in their order; nothing of a class with one example.
+
+        Raises:
+            FcpError: an example as in ``fit``.
+        """
+        return {
+            name: judge_examples(leave_one_out(self.model, *self._squares(pairs)))
+            for name, pairs in _read(examples).items()
+            if len(pairs) > 1
+        }
+
+    def _encode(self, examples: Sequence[Marked], tile: int | None) -> SupportSet:
         """Encode pictures (H, W, 3) with their masks (H, W) as one class."""
+        if tile is not None:
+            examples = [cut_to_tile(*example, tile) for example in examples]
+        images, masks = self._squares(examples)
+        return self.model.encode_support(images[None], masks[None])
+
+    def _squares(self, examples: Sequence[Marked]) -> tuple[Tensor, Tensor]:
+        """Squash K examples: pictures (K, 3, S, S), masks (K, S, S)."""
         size = self.model.config.image_size
         images = torch.stack([to_square(image, size) for image, _ in examples])
         masks = torch.stack([support_to_square(mask, size) for _, mask in examples])
-        return self.model.encode_support(
-            images[None].to(self.device), masks[None].to(self.device)
-        )  # (1, K, 3, S, S) and (1, K, S, S)
+        return images.to(self.device), masks.to(self.device)
 
-    def predict(self, image: ImageLike, *, tile: int | None = None) -> Prediction:
+    def predict(self, image: ImageLike, *, threshold: float | None = None) -> Prediction:
         """Segment one photo.
 
         Args:
             image: the photo.
-            tile: side in px of the overlapping tiles to cut it into, for things that are small in
-                it; None looks at the whole photo at once.
+            threshold: a class whose ``presence`` is under it gets no pixel; None takes the model's
+                own, 0 always answers.
 
         Raises:
-            FcpError: called before ``fit``, an unreadable photo, or a ``tile`` that is too small
-                for it.
+            FcpError: called before ``fit``, an unreadable photo, a ``tile`` of ``fit`` that is too
+                small for it, or a threshold that is not in 0 … 1 or that nothing can be held to.
         """
-        return self.predict_batch([image])[0] if tile is None else self._predict_tiles(image, tile)
+        return self.predict_batch([image], threshold=threshold)[0]
 
-    def predict_batch(self, images: Iterable[ImageLike], batch_size: int = 8) -> list[Prediction]:
+    def predict_batch(
+        self, images: Iterable[ImageLike], batch_size: int = 8, *, threshold: float | None = None
+    ) -> list[Prediction]:
         """Segment photos of any sizes, ``batch_size`` at a time; the same results as one by one.
 
         Raises:
-            FcpError: called before ``fit``, a ``batch_size`` under 1, or an unreadable photo.
+            FcpError: called before ``fit``, a ``batch_size`` under 1, or as ``predict``.
         """
         if batch_size < 1:
             raise FcpError(f"batch_size: expected at least 1, got {batch_size}")
+        least = self._check_threshold(threshold)
         waiting = list(images)
         return [
             prediction
             for start in range(0, len(waiting), batch_size)
-            for prediction in self._predict_together(waiting[start : start + batch_size])
+            for prediction in self._predict_together(waiting[start : start + batch_size], least)
         ]
 
-    def _predict_together(self, images: list[ImageLike]) -> list[Prediction]:
+    def _check_threshold(self, threshold: float | None) -> float:
+        if threshold is None:
+            return 0.0 if self.presence is None else self.presence.threshold
+        if not 0 <= threshold <= 1:
+            raise FcpError(f"threshold: expected a probability, 0 … 1, got {threshold}")
+        if threshold > 0 and self.presence is None:
+            raise FcpError(
+                "threshold: this model cannot judge presence; teach it with `fcp calibrate`"
+            )
+        return threshold
+
+    def _predict_together(self, images: list[ImageLike], threshold: float) -> list[Prediction]:
         pictures = [read_image(image) for image in images]
-        side = self.model.config.image_size
-        answers = self._ask(torch.stack([to_square(picture, side) for picture in pictures]))
+        if self._fitted().tile is None:
+            side = self.model.config.image_size
+            answers = self._ask(torch.stack([to_square(picture, side) for picture in pictures]))
+        else:
+            answers = [self._ask_tiles(picture) for picture in pictures]
         return [
-            predict_classes(answer, (picture.shape[0], picture.shape[1]))
+            predict_classes(
+                answer, (picture.shape[0], picture.shape[1]), self._judge(answer), threshold
+            )
             for answer, picture in zip(answers, pictures, strict=True)
         ]
 
-    def _predict_tiles(self, image: ImageLike, tile: int) -> Prediction:
-        picture = read_image(image)
+    def _judge(self, answer: Answer) -> dict[str, float] | None:
+        """Return how likely each class is in the photo."""
+        if self.presence is None:
+            return None
+        return {
+            name: self.presence.judge(self._fitted().classes[name], maps.look)
+            for name, maps in answer.classes.items()
+            if maps.look is not None
+        }
+
+    def _ask_tiles(self, picture: np.ndarray) -> Answer:
         size, side = (picture.shape[0], picture.shape[1]), self.model.config.image_size
+        support = self._fitted()
+        least = least_tile(size, side) if support.tile_was_chosen else 1
+        tile = max(support.tile or 1, least)
         plan = plan_windows(size, tile, square=side, stride=self._stride())
         canvas = to_canvas(picture, plan.canvas)
         answers = [
             self._ask(canvas[None, :, top : top + side, left : left + side].float() / 255)[0]
             for top, left in plan.corners
         ]
-        return predict_classes(blend_answers(answers, plan, square=side), size)
+        return blend_answers(answers, plan, square=side)
 
     @torch.inference_mode()
     def _ask(self, squares: Tensor) -> list[Answer]:
         """Look for all classes in photos (B, 3, S, S), each encoded once; an answer for each."""
         support = self._fitted()
         query = self.model.encode_query(squares.to(self.device))
-        found = {
-            name: _maps_of_photos(self.model.match(examples, query))
-            for name, examples in support.classes.items()
-        }
-        negatives = support.negatives
-        against = _maps_of_photos(self.model.match(negatives, query)) if negatives else None
+        found = {name: self._match(one, query) for name, one in support.classes.items()}
+        against = self._match(support.negatives, query) if support.negatives else None
         return [
             Answer(
                 {name: of_photos[index] for name, of_photos in found.items()},
                 against[index] if against else None,
             )
             for index in range(len(squares))
+        ]
+
+    def _match(self, support: SupportSet, query: QueryFeatures) -> list[Maps]:
+        """Look for one class in B photos, and take what is kept of the answer for each."""
+        output = self.model.match(support, query)
+        conventional = output.conventional_mask.mean(dim=1)
+        looks = look_at(query, output.mask_logits) if self.presence else None
+        return [
+            Maps(
+                output.mask_logits[index].float().cpu(),
+                output.pseudo_mask[index].float().cpu(),
+                conventional[index].float().cpu(),
+                looks[index] if looks else None,
+            )
+            for index in range(len(conventional))
         ]
 
     def _fitted(self) -> Support:
@@ -243,63 +334,18 @@ class FewShotSegmenter(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_model(self.model, save_directory)
+        if self.presence is not None:
+            self.presence.save(save_directory)
         if self.card is not None and not (save_directory / CARD).exists():
             (save_directory / CARD).write_text(self.card, encoding="utf-8")
 
 
-def find_device(name: str) -> torch.device:
-    """Turn a device's name into a device that works here; ``"auto"`` takes the fastest there is.
-
-    Raises:
-        FcpError: an unknown name, or a device that this machine lacks.
-    """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        return torch.device(next(kind for kind, here in available.items() if here))
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise FcpError(f"device: expected auto, cpu, cuda or mps, got {name!r}") from error
-    if not available.get(device.type, False):
-        raise FcpError(f"device: {name} is not available here; use auto or cpu")
-    return device
-
-
-def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  (as the hub's)
-    """Find the folder with a model's ``config.json`` and ``model.safetensors``.
-
-    Args:
-        model: a shipped model's name (text only), a folder, or a hub id, tried in this order.
-        **hub_options: of ``huggingface_hub.snapshot_download``.
-
-    Raises:
-        FcpError: nothing goes by this name, or the hub cannot give it.
-    """
-    if model in SHIPPED:
-        folder = Path(str(files("fcp") / "models" / str(model)))
-        if not folder.is_dir():
-            raise FcpError(f"{model}: its weights are not in this installation; reinstall fcp")
-        return folder
-    if Path(model).is_dir():
-        return Path(model)
-    if isinstance(model, Path) or not _HUB_ID.fullmatch(model):
-        known = f"{', '.join(SHIPPED)}, a folder, or a hub id owner/name"
-        raise FcpError(f"{model}: no such model folder; expected {known}")
-    try:
-        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, **hub_options))
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise FcpError(f"{model}: neither a folder nor found on the hub ({reason})") from error
-
-
-def _maps_of_photos(output: Output) -> list[Maps]:
-    """Take what is kept of an answer, for each photo of its batch."""
-    kept = (output.mask_logits, output.pseudo_mask, output.conventional_mask.mean(dim=1))
-    return [Maps(*maps) for maps in zip(*(one.float().cpu() for one in kept), strict=True)]
+def _read(examples: Examples | Mapping[str, Examples]) -> dict[str, list[Marked]]:
+    """Read the examples of each class."""
+    named = examples if isinstance(examples, Mapping) else {ONLY_CLASS: examples}
+    if not named:
+        raise FcpError("examples: expected at least one class, got none")
+    return {name: [read_support(*pair) for pair in pairs] for name, pairs in named.items()}
 
 
 def _refuse_no_example(name: str, pairs: Sequence[object], *, has_negatives: bool) -> None:
@@ -311,7 +357,13 @@ def _refuse_no_example(name: str, pairs: Sequence[object], *, has_negatives: boo
         )
 
 
-def _refuse_same_pixels(read: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]]) -> None:
+def _check_tile(tile: int | None) -> int | None:
+    if tile is not None and tile < 1:
+        raise FcpError(f"tile: expected at least 1 px, got {tile}")
+    return tile
+
+
+def _refuse_same_pixels(read: Mapping[str, Sequence[Marked]]) -> None:
     """Raise where two classes mark the same pixels of the same picture."""
     owners: dict[bytes, str] = {}
     for name, pairs in read.items():

@@ -79,8 +79,8 @@ class SupportSet:
         grid_mask: (B, K, h, w) boolean, the masks on the grid.
         cells: (B, K, m) the grid cells that tokens could read, as indices into h·w.
         attention: (B, K, T, N, m) what they read there.
-        contrast_means: (B, K, 2, Cm) mean foreground and background at each level of the backbone;
-            None where the head asks for no contrast.
+        level_means: (B, K, 2, Cm) mean foreground and background at each level of the backbone;
+            None in training, unless the head asks for contrast.
     """
 
     prototypes: tuple[Tensor, ...]
@@ -89,7 +89,7 @@ class SupportSet:
     grid_mask: Tensor
     cells: Tensor
     attention: Tensor
-    contrast_means: Tensor | None
+    level_means: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -101,15 +101,15 @@ class QueryFeatures:
         high: (B, Ch, L) stage-4 cells.
         grid: (h, w).
         embedding: for the mask decoder.
-        contrast_units: (B, Cm, L) mid-level cells, each level's part of length 1; None where the
-            head asks for no contrast.
+        level_units: (B, Cm, L) mid-level cells, each level's part of length 1; None in training,
+            unless the head asks for contrast.
     """
 
     shares: dict[str, Tensor]
     high: Tensor
     grid: tuple[int, int]
     embedding: Embedding
-    contrast_units: Tensor | None
+    level_units: Tensor | None
 
 
 @dataclass(frozen=True)

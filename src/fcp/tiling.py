@@ -1,23 +1,31 @@
 """Large photos with small things: overlapping windows over the photo, their answers blended.
 
 The photo is resized so that a tile has the side S of the square that the model sees; what is asked
-and blended from there on is that canvas, not the photo.
+and blended from there on is that canvas, not the photo. Examples are cut to one tile around the
+thing, so that it has the same size in both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fcp.errors import FcpError
+from fcp.instances import connected_pieces
 from fcp.prediction import Answer, Maps
+from fcp.presence import join_looks
 
 OVERLAP = 0.25  # of a window's side, at least
 MOST_PIXELS = 1 << 25  # of a canvas: 128 MB of log-odds for each class
+THING_SHARE = 0.25  # of a tile's side, that a thing takes where the side is chosen here
+WORTH_CUTTING = 0.5  # of a picture's longer side; larger tiles show hardly more than the whole
+
+Marked = tuple[np.ndarray, np.ndarray]  # a picture (H, W, 3) and its mask (H, W)
 
 
 @dataclass(frozen=True)
@@ -54,14 +62,63 @@ def plan_windows(size: tuple[int, int], tile: int, *, square: int, stride: int) 
     steps = [max(0, round((side * square / tile - square) / stride)) for side in size]
     height, width = (square + stride * count for count in steps)
     if height * width > MOST_PIXELS:
-        least = ceil(square * (size[0] * size[1] / MOST_PIXELS) ** 0.5)
         raise FcpError(
             f"tile: {tile} px are too few for a photo of {size[1]}×{size[0]} px; "
-            f"choose {least} or more"
+            f"choose {least_tile(size, square)} or more"
         )
     tops, lefts = (_starts(count, square // stride) for count in steps)
     corners = tuple((stride * top, stride * left) for top in tops for left in lefts)
     return Plan((height, width), corners)
+
+
+def least_tile(size: tuple[int, int], square: int) -> int:
+    """Return the smallest tile, px, that ``plan_windows`` takes for a photo of this size (H, W)."""
+    # A cell more than exact: the canvas is rounded to the grid.
+    return ceil(square * (size[0] * size[1] / MOST_PIXELS) ** 0.5 * 1.01)
+
+
+def choose_tile(classes: Mapping[str, Sequence[Marked]]) -> int | None:
+    """Choose a tile by the size of the things in the examples; photos should have their scale.
+
+    The rule: a thing's side is the root of the area of a connected piece, and of pieces and
+    examples the median counts, each pixel once, so that specks do not. It should be a quarter of
+    the tile's. The class of the largest things decides. Where such a tile is longer than half of
+    an example's longer side, the photos are looked at as a whole.
+
+    Args:
+        classes: name → its examples.
+
+    Returns:
+        The side in px, or None for the whole photo.
+    """
+    tile = round(max(_thing_side(examples) for examples in classes.values()) / THING_SHARE)
+    shortest = min(max(mask.shape) for examples in classes.values() for _, mask in examples)
+    return tile if tile < WORTH_CUTTING * shortest else None
+
+
+def _thing_side(examples: Sequence[Marked]) -> float:
+    """Return the median side in px of the things in the examples of a class."""
+    areas = np.sort([int(p.mask.sum()) for _, mask in examples for p in connected_pieces(mask)])
+    middle = np.searchsorted(areas.cumsum(), areas.sum() / 2)
+    return float(areas[middle]) ** 0.5
+
+
+def cut_to_tile(image: np.ndarray, mask: np.ndarray, tile: int) -> Marked:
+    """Cut an example to a tile around its largest piece, within the picture.
+
+    Returns:
+        Picture and mask, ``tile`` px a side or as long as the picture is.
+    """
+    largest = max(connected_pieces(mask), key=lambda piece: int(piece.mask.sum()))
+    x0, y0, x1, y1 = largest.box
+    rows = _around((y0 + y1) // 2, tile, mask.shape[0])
+    columns = _around((x0 + x1) // 2, tile, mask.shape[1])
+    return image[rows, columns], mask[rows, columns]
+
+
+def _around(centre: int, length: int, end: int) -> slice:
+    start = max(0, min(centre - length // 2, end - length))
+    return slice(start, start + length)
 
 
 def _starts(free: int, window: int) -> list[int]:
@@ -109,5 +166,14 @@ def blend_answers(answers: Sequence[Answer], plan: Plan, *, square: int) -> Answ
 
 
 def _blend_maps(maps: Sequence[Maps], plan: Plan, square: int) -> Maps:
-    kinds = zip(*(vars(one).values() for one in maps), strict=True)
-    return Maps(*(blend(kind, plan, shrink=square // len(kind[0])) for kind in kinds))
+    looks = [one.look for one in maps if one.look is not None]
+    return Maps(
+        blend([one.logits for one in maps], plan, shrink=1),
+        _blend_grids([one.pseudo_mask for one in maps], plan, square),
+        _blend_grids([one.conventional_mask for one in maps], plan, square),
+        join_looks(looks) if looks else None,
+    )
+
+
+def _blend_grids(grids: Sequence[Tensor], plan: Plan, square: int) -> Tensor:
+    return blend(grids, plan, shrink=square // len(grids[0]))

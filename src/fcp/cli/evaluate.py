@@ -258,7 +258,7 @@ def _make_cards(
     from fcp.data.lists import val_lists
     from fcp.evaluation.report import make_card
     from fcp.files import sha256_of
-    from fcp.segmenter import find_model
+    from fcp.loading import find_model
 
     return {
         run: make_card(

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import fcp
+from fcp.cli.calibrate import calibrate
 from fcp.cli.checkpoint import import_checkpoint
 from fcp.cli.data import app as data
 from fcp.cli.demo import demo
@@ -66,6 +67,7 @@ app.command()(evaluate)
 app.command()(reproduce)
 app.command()(episodes)
 app.add_typer(data)
+app.command()(calibrate)
 app.command()(import_checkpoint)
 
 

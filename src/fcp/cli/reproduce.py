@@ -70,9 +70,9 @@ def reproduce(
             f"reproduce: needs {error.name}; pip install 'fcp[reproduce,train]'"
         ) from error
     from fcp.cli.train import find_recipe
+    from fcp.loading import find_device
     from fcp.reproduce.plan import SCALES
     from fcp.reproduce.run import Workplace
-    from fcp.segmenter import find_device
 
     place = Workplace(
         data_root=data_root,

@@ -16,7 +16,7 @@ from fcp.cli.options import DeviceOption, FusionOption, ModelOption
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
 from fcp.files import sha256_of
-from fcp.labelling.photos import Job, Task, photo_hash, segment_photos
+from fcp.labelling.photos import Job, Task, Tile, photo_hash, segment_photos
 from fcp.labelling.results import Results, remove_leftovers
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ FormatOption = Annotated[
     typer.Option("--format", help="Files for other tools too; may be repeated (docs/formats.md)."),
 ]
 TileOption = Annotated[
-    int | None,
+    str,
     typer.Option(
-        min=1,
-        help="Cut photos into overlapping tiles of this side, for small things.",
-        metavar="PX",
+        help="Cut photos into overlapping tiles of this side, for small things; auto chooses by "
+        "the size of the things in the examples.",
+        metavar="PX|auto|off",
     ),
 ]
 InstancesOption = Annotated[
@@ -99,7 +99,7 @@ def segment(
     model: ModelOption = "tiny",
     device: DeviceOption = "auto",
     fusion: FusionOption = "pooled",
-    tile: TileOption = None,
+    tile: TileOption = "auto",
     instances: InstancesOption = False,
     batch_size: BatchOption = 1,
     resume: ResumeOption = False,
@@ -118,13 +118,15 @@ def segment(
       fcp segment --support coco.json --class zebra --query photos --out found --resume
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
-    task = _read_task(support, negative, class_name, fusion=fusion, tile=tile, instances=instances)
+    side = _read_tile(tile)
+    task = _read_task(support, negative, class_name, fusion=fusion, tile=side, instances=instances)
     jobs = _list_jobs([*query, *(more or [])])
     _prepare_folders(out)
     with ExitStack() as stack:
         writers = [stack.enter_context(writer) for writer in _writers(formats, out, task)]
         # Here and not above: torch takes seconds to load, and wrong paths are told before that.
-        from fcp.segmenter import FewShotSegmenter, find_model
+        from fcp.loading import find_model
+        from fcp.segmenter import FewShotSegmenter
 
         results = Results(out, model=model, fingerprint=_fingerprint(find_model(model), task))
         waiting = _left_to_do(jobs, results) if resume else jobs
@@ -139,13 +141,26 @@ def segment(
     _report(len(jobs), len(waiting), results)
 
 
+def _read_tile(text: str) -> Tile:
+    """Read ``--tile``: a number of px, "auto", or "off" for whole photos.
+
+    Raises:
+        FcpError: none of these.
+    """
+    if text in ("auto", "off"):
+        return "auto" if text == "auto" else None
+    if not text.isdecimal() or int(text) < 1:
+        raise FcpError(f"--tile: expected a side in px, auto or off, got {text!r}")
+    return int(text)
+
+
 def _read_task(
     support: Path,
     negative: Path | None,
     class_name: str | None,
     *,
     fusion: str,
-    tile: int | None,
+    tile: Tile,
     instances: bool,
 ) -> Task:
     from fcp.formats.read import read_examples
@@ -186,6 +201,7 @@ def _fit(segmenter: FewShotSegmenter, task: Task) -> None:
     segmenter.fit(
         {name: _pairs(examples) for name, examples in task.classes.items()},
         negatives=_pairs(task.negatives),
+        tile=task.tile,
     )
 
 

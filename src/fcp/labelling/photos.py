@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from fcp.errors import FcpError
 from fcp.files import sha256_of, write_atomically
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fcp.segmenter import FewShotSegmenter
 
 T = TypeVar("T")
+Tile = int | Literal["auto"] | None
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,14 @@ class Task:
         classes: name → examples.
         negatives: examples of none of them.
         fusion: of several examples of a class.
-        tile: see ``FewShotSegmenter.predict``.
+        tile: see ``FewShotSegmenter.fit``.
         instances: whether a class is split into its objects.
     """
 
     classes: Mapping[str, Sequence[Example]]
     negatives: Sequence[Example]
     fusion: str
-    tile: int | None
+    tile: Tile
     instances: bool
 
     @property
@@ -109,7 +110,7 @@ def _segment_together(
         predictions = segmenter.predict_batch(photos.values(), batch_size=len(jobs))
         found = dict(zip(photos, predictions, strict=True))
     else:
-        found, too_small = _each(photos, lambda job: segmenter.predict(photos[job], tile=task.tile))
+        found, too_small = _each(photos, lambda job: segmenter.predict(photos[job]))
         errors |= too_small
     for job, prediction in found.items():
         _write(job, photos[job], prediction, out)

@@ -26,6 +26,11 @@ def mask_to_grid(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     return torch.where(vanished[:, None, None], touched, nearest)
 
 
+def mask_to_share(masks: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Bring maps (B, H, W) to the grid by area, as cells in reading order: (B, L)."""
+    return F.adaptive_avg_pool2d(masks[:, None], grid).flatten(1)
+
+
 def foreground_cells(mask: Tensor) -> tuple[Tensor, Tensor]:
     """List the foreground cells of each picture, padded to the longest list of the batch.
 

@@ -1,0 +1,95 @@
+"""Pairs of examples and a picture, half of which shows the class: what presence is judged on.
+
+A picture shows a class if the class covers the data set's ``min_pixels``, and does not if no pixel
+is of it; what lies between is not drawn. An absent class's picture is any other of the pool, so
+that a horse is asked for in pictures of cows.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from fcp.data.dataset import FewShotDataset
+from fcp.errors import FcpError
+
+SETS_OF_EXAMPLES = 16  # of a class, at most; so that each is encoded once and judged many times
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A question: is the class of these examples in this picture?
+
+    Attributes:
+        class_id: of the data set.
+        examples: ids of the pictures that show it, without the query.
+        query: id of the picture.
+        present: the answer.
+    """
+
+    class_id: int
+    examples: tuple[str, ...]
+    query: str
+    present: bool
+
+
+def draw_pairs(
+    data: FewShotDataset,
+    classes: Collection[int],
+    *,
+    without: Collection[int] = (),
+    per_class: int,
+    shots: Sequence[int],
+    seed: int,
+) -> list[Pair]:
+    """Draw as many pairs of each class, half of them present, from the val pictures.
+
+    Args:
+        data: the data set.
+        classes: whose presence is asked.
+        without: classes; pictures that show any of them are not used at all.
+        per_class: pairs of each class.
+        shots: how many examples, in turn; fewer where a class has fewer pictures.
+        seed: of the draw.
+
+    Returns:
+        Pairs sorted by query. A class with fewer than two pictures is left out.
+
+    Raises:
+        FcpError: no class has two pictures.
+    """
+    banned = set(without)
+    pool = {name: areas for name, areas in data.areas("val").items() if not banned & set(areas)}
+    pairs = [
+        pair
+        for class_id in sorted(classes)
+        for pair in _of_class(class_id, pool, data.min_pixels, per_class, shots, seed)
+    ]
+    if not pairs:
+        raise FcpError(f"{data.title}: no class has two val pictures to ask about presence")
+    return sorted(pairs, key=lambda pair: (pair.query, pair.class_id, pair.examples))
+
+
+def _of_class(
+    class_id: int,
+    pool: Mapping[str, Mapping[int, int]],
+    min_pixels: int,
+    per_class: int,
+    shots: Sequence[int],
+    seed: int,
+) -> Iterator[Pair]:
+    shown = [name for name, areas in pool.items() if areas.get(class_id, 0) >= min_pixels]
+    absent = [name for name, areas in pool.items() if class_id not in areas]
+    if len(shown) < 2 or not absent:
+        return
+    draw = random.Random(f"{seed}-{class_id}")  # noqa: S311  (not for secrets)
+    sets = [
+        tuple(draw.sample(shown, min(shots[number % len(shots)], len(shown) - 1)))
+        for number in range(SETS_OF_EXAMPLES)
+    ]
+    for number in range(per_class):
+        examples = sets[number // 2 % len(sets)]
+        present = number % 2 == 0
+        others = [name for name in (shown if present else absent) if name not in examples]
+        yield Pair(class_id, examples, draw.choice(others), present)

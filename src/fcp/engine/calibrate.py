@@ -1,0 +1,161 @@
+"""How likely is it that a class is in a picture? Fitted on classes of training, on val pictures.
+
+Val pictures were not trained on, and those that show a novel class are left out, so that nothing of
+the novel classes is known here either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from fcp.data.dataset import Example, FewShotDataset, Picture
+from fcp.data.presence_pairs import Pair, draw_pairs
+from fcp.errors import FcpError
+from fcp.model import FCP
+from fcp.presence import Look, Presence, features, look_at, look_of_examples
+from fcp.structures import QueryFeatures, SupportSet
+
+RECALL = 0.95  # of the default threshold
+INVERSE_PENALTY = 0.1  # scikit-learn's C, on standardised features
+CLASSES_APART = 5  # folds of the cross-validation that the threshold is taken from
+PAIRS_OF_CLASS = 200
+SHOTS = (1, 1, 2, 3, 5)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the model saw of a pair.
+
+    Attributes:
+        pair: the question.
+        support: its examples.
+        look: of the query, under the mask that was found.
+        has_mask: whether any pixel was found.
+    """
+
+    pair: Pair
+    support: SupportSet
+    look: Look
+    has_mask: bool
+
+
+def see_pairs(model: FCP, data: FewShotDataset, pairs: Sequence[Pair]) -> Iterator[Seen]:
+    """Look for the examples' class in the query of each pair; pairs come sorted by query.
+
+    Args:
+        model: in evaluation mode; several examples are fused as it is set to.
+        data: whose ids the pairs hold.
+        pairs: of ``draw_pairs``.
+    """
+    size, device = model.config.image_size, next(model.parameters()).device
+
+    @cache
+    def support(examples: tuple[str, ...], class_id: int) -> SupportSet:
+        shown = [Example(data, name, size, class_id) for name in examples]
+        images = torch.stack([one.image() for one in shown])[None].to(device)
+        return model.encode_support(images, torch.stack([e.mask() for e in shown])[None].to(device))
+
+    @lru_cache(maxsize=1)
+    def query(name: str) -> QueryFeatures:
+        return model.encode_query(Picture(data, name, size).image()[None].to(device))
+
+    for pair in pairs:
+        with torch.inference_mode():
+            examples, picture = support(pair.examples, pair.class_id), query(pair.query)
+            logits = model.match(examples, picture).mask_logits
+            yield Seen(pair, examples, look_at(picture, logits)[0], bool((logits > 0).any()))
+
+
+def calibrate(
+    model: FCP,
+    data: FewShotDataset,
+    fold: int | None,
+    *,
+    per_class: int = PAIRS_OF_CLASS,
+    seed: int = 0,
+) -> Presence:
+    """Fit a model's sense of presence on the fold's training classes.
+
+    Args:
+        model: in evaluation mode.
+        data: it was trained on.
+        fold: whose novel classes are never seen; None where all classes were trained on.
+        per_class: pairs of each class.
+        seed: of the pairs.
+
+    Returns:
+        With the threshold that finds 95 % of what is present, in classes left out of its fit.
+
+    Raises:
+        FcpError: fewer classes with pictures than are needed to leave some out.
+    """
+    pairs = draw_pairs(
+        data,
+        data.base(fold),
+        without=data.novel(fold),
+        per_class=per_class,
+        shots=SHOTS,
+        seed=seed,
+    )
+    seen = list(see_pairs(model, data, pairs))
+    looks = torch.stack([one.look.means for one in seen])
+    examples = torch.stack([look_of_examples(one.support) for one in seen])
+    centres = torch.stack([looks[:, 0].mean(0), examples[:, 0].mean(0)])
+    mid = model.head.levels.levels
+    levels = (*mid, looks.shape[2] - sum(mid))
+    read = torch.stack(
+        [
+            features(look, example, levels=levels, centres=centres, shots=len(one.pair.examples))
+            for look, example, one in zip(looks, examples, seen, strict=True)
+        ]
+    )
+    return _fit(read, seen, levels=levels, centres=centres, seed=seed)
+
+
+def _fit(
+    read: Tensor, seen: Sequence[Seen], *, levels: tuple[int, ...], centres: Tensor, seed: int
+) -> Presence:
+    inputs, present = read.double().numpy(), np.array([one.pair.present for one in seen])
+    classes = np.array([one.pair.class_id for one in seen])
+    if len(set(classes)) < CLASSES_APART:
+        raise FcpError(
+            f"presence: {len(set(classes))} classes have pictures; at least {CLASSES_APART} are "
+            "needed, some of which are left out in turn"
+        )
+    model = _regression()
+    apart = GroupKFold(CLASSES_APART)
+    guesses = cross_val_predict(
+        model, inputs, present, groups=classes, cv=apart, method="predict_proba"
+    )[:, 1]
+    threshold = float(np.quantile(guesses[present], 1 - RECALL))
+    scaler, regression = model.fit(inputs, present).named_steps.values()
+    weights = regression.coef_[0] / scaler.scale_
+    return Presence(
+        levels=levels,
+        centres=centres,
+        weights=torch.tensor(weights).float(),
+        bias=float(regression.intercept_[0] - weights @ scaler.mean_),
+        threshold=round(threshold, 4),
+        facts={
+            "pairs": len(seen),
+            "classes": len(set(classes)),
+            "pictures": len({one.pair.query for one in seen}),
+            "seed": seed,
+            "recall": round(float((guesses[present] >= threshold).mean()), 4),
+            "false_alarms": round(float((guesses[~present] >= threshold).mean()), 4),
+        },
+    )
+
+
+def _regression() -> Pipeline:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=3000))

@@ -1,0 +1,69 @@
+"""Where a model lies and where it runs: names that people use → folders and devices."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+
+from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+from fcp.errors import FcpError
+from fcp.presence import FILE_NAME as PRESENCE_FILE
+
+SHIPPED = ("tiny",)
+CARD = "README.md"
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE, CARD]
+
+
+def find_device(name: str) -> torch.device:
+    """Turn a device's name into a device that works here; ``"auto"`` takes the fastest there is.
+
+    Raises:
+        FcpError: an unknown name, or a device that this machine lacks.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, here in available.items() if here))
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise FcpError(f"device: expected auto, cpu, cuda or mps, got {name!r}") from error
+    if not available.get(device.type, False):
+        raise FcpError(f"device: {name} is not available here; use auto or cpu")
+    return device
+
+
+def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  (as the hub's)
+    """Find the folder with a model's ``config.json`` and ``model.safetensors``.
+
+    Args:
+        model: a shipped model's name (text only), a folder, or a hub id, tried in this order.
+        **hub_options: of ``huggingface_hub.snapshot_download``.
+
+    Raises:
+        FcpError: nothing goes by this name, or the hub cannot give it.
+    """
+    if model in SHIPPED:
+        folder = Path(str(files("fcp") / "models" / str(model)))
+        if not folder.is_dir():
+            raise FcpError(f"{model}: its weights are not in this installation; reinstall fcp")
+        return folder
+    if Path(model).is_dir():
+        return Path(model)
+    if isinstance(model, Path) or not _HUB_ID.fullmatch(model):
+        known = f"{', '.join(SHIPPED)}, a folder, or a hub id owner/name"
+        raise FcpError(f"{model}: no such model folder; expected {known}")
+    try:
+        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, **hub_options))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise FcpError(f"{model}: neither a folder nor found on the hub ({reason})") from error
