@@ -315,7 +315,7 @@ def test_hub_id_is_fetched_and_loaded(model_folder, monkeypatch):
         asked[repo_id] = options
         return str(model_folder)
 
-    monkeypatch.setattr(fcp.segmenter, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(fcp.loading, "snapshot_download", snapshot_download)
     FewShotSegmenter.from_pretrained("someone/mine", revision="v1", device="cpu")
     assert asked["someone/mine"]["revision"] == "v1"
     assert "model.safetensors" in asked["someone/mine"]["allow_patterns"]
@@ -325,7 +325,7 @@ def test_hub_that_cannot_be_reached_is_one_line(monkeypatch):
     def refuse(*_, **__):
         raise LocalEntryNotFoundError("offline,\nand nothing in the cache")
 
-    monkeypatch.setattr(fcp.segmenter, "snapshot_download", refuse)
+    monkeypatch.setattr(fcp.loading, "snapshot_download", refuse)
     with pytest.raises(FcpError, match=r"someone/mine.*offline, and nothing"):
         find_model("someone/mine")
 

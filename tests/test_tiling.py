@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from fcp.errors import FcpError
 from fcp.prediction import Answer, Maps
-from fcp.tiling import MOST_PIXELS, blend, blend_answers, plan_windows
+from fcp.tiling import (
+    MOST_PIXELS,
+    blend,
+    blend_answers,
+    choose_tile,
+    cut_to_tile,
+    least_tile,
+    plan_windows,
+)
 
 SQUARE, STRIDE = 32, 8
 
@@ -100,3 +108,48 @@ def test_a_tile_that_makes_too_much_is_refused_with_one_that_does_not():
     least = int(str(caught.value).split("choose ")[1].split()[0])
     plan = plan_windows(size, least + 1, square=SQUARE, stride=STRIDE)
     assert plan.canvas[0] * plan.canvas[1] <= MOST_PIXELS
+
+
+def marked(things, size=(400, 600)):
+    """A grey picture with square things: (top, left, side)."""
+    mask = np.zeros(size, dtype=bool)
+    for top, left, side in things:
+        mask[top : top + side, left : left + side] = True
+    return np.full((*size, 3), 128, dtype=np.uint8), mask
+
+
+def test_a_small_thing_chooses_a_tile_four_times_its_side():
+    assert choose_tile({"bolt": [marked([(10, 10, 30)])]}) == 120
+
+
+def test_large_things_are_looked_at_whole():
+    assert choose_tile({"car": [marked([(10, 10, 200)])]}) is None
+
+
+def test_the_class_of_the_largest_things_decides():
+    small, middle = marked([(10, 10, 20)]), marked([(10, 10, 40)])
+    assert choose_tile({"nut": [small], "bolt": [middle]}) == 160
+    assert choose_tile({"nut": [small], "car": [marked([(0, 0, 300)])]}) is None
+
+
+def test_specks_do_not_decide():
+    specks = [(300, left, 2) for left in range(0, 600, 5)]
+    assert choose_tile({"bolt": [marked([(10, 10, 30), *specks])]}) == 120
+
+
+@given(
+    top=st.integers(0, 380),
+    left=st.integers(0, 580),
+    side=st.integers(1, 20),
+    tile=st.integers(20, 900),
+)
+def test_an_example_is_cut_around_its_thing(top, left, side, tile):
+    image, mask = marked([(top, left, side)])
+    cut_image, cut_mask = cut_to_tile(image, mask, tile)
+    assert cut_image.shape[:2] == cut_mask.shape == (min(tile, 400), min(tile, 600))
+    assert cut_mask.sum() == mask.sum()
+
+
+@given(height=st.integers(1, 60_000), width=st.integers(1, 60_000))
+def test_the_least_tile_is_one_that_is_taken(height, width):
+    plan_windows((height, width), least_tile((height, width), 320), square=320, stride=16)

@@ -17,7 +17,7 @@ from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
 from fcp.files import sha256_of
 from fcp.labelling.photos import Job, Task, Tile, photo_hash, segment_photos
-from fcp.labelling.results import Results, remove_leftovers
+from fcp.labelling.results import ExampleResult, Results, remove_leftovers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,6 +81,16 @@ TileOption = Annotated[
 InstancesOption = Annotated[
     bool, typer.Option("--instances", help="Split each class into its objects.")
 ]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Draw nothing of a class that is less likely than this to be in the photo; 0 always "
+        "draws. Without it the model's own threshold holds (docs/presence.md).",
+        metavar="P",
+    ),
+]
 BatchOption = Annotated[int, typer.Option(min=1, help="Photos at a time; more helps on a GPU.")]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Skip what an earlier run has finished.")
@@ -101,6 +111,7 @@ def segment(
     fusion: FusionOption = "pooled",
     tile: TileOption = "auto",
     instances: InstancesOption = False,
+    threshold: ThresholdOption = None,
     batch_size: BatchOption = 1,
     resume: ResumeOption = False,
 ) -> None:
@@ -108,8 +119,9 @@ def segment(
 
     Writes masks/STEM.png at the photo's own size (0 or 255; of several classes a label map, whose
     values masks/classes.txt names), overlays/STEM.jpg, results.json (for each photo and class:
-    score, area; seconds, error) and report.html, which shows it all. A photo that cannot be read is
-    reported and the rest goes on; the exit status is 1 then.
+    score, presence, area; seconds, error) and report.html, which shows it all. A photo that cannot
+    be read is reported and the rest goes on; the exit status is 1 then. Examples that are badly
+    found from the others of their class are named.
 
     \b
     Examples:
@@ -119,7 +131,8 @@ def segment(
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
     side = _read_tile(tile)
-    task = _read_task(support, negative, class_name, fusion=fusion, tile=side, instances=instances)
+    classes, negatives = _read_all_examples(support, negative, class_name)
+    task = Task(classes, negatives, fusion, side, instances, threshold)
     jobs = _list_jobs([*query, *(more or [])])
     _prepare_folders(out)
     with ExitStack() as stack:
@@ -134,6 +147,7 @@ def segment(
         if waiting:
             segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
             _fit(segmenter, task)
+            results.examples = _check_examples(segmenter, task)
         with _resumable():
             if waiting:
                 _run(segmenter, task, waiting, results, batch_size)
@@ -154,21 +168,14 @@ def _read_tile(text: str) -> Tile:
     return int(text)
 
 
-def _read_task(
-    support: Path,
-    negative: Path | None,
-    class_name: str | None,
-    *,
-    fusion: str,
-    tile: Tile,
-    instances: bool,
-) -> Task:
+def _read_all_examples(
+    support: Path, negative: Path | None, class_name: str | None
+) -> tuple[dict[str, list[Example]], list[Example]]:
     from fcp.formats.read import read_examples
 
     classes = read_examples(support, class_name)
     against = read_examples(negative) if negative is not None else {}
-    negatives = [example for examples in against.values() for example in examples]
-    return Task(classes, negatives, fusion, tile, instances)
+    return classes, [example for examples in against.values() for example in examples]
 
 
 def _list_jobs(paths: Sequence[Path]) -> list[Job]:
@@ -203,6 +210,27 @@ def _fit(segmenter: FewShotSegmenter, task: Task) -> None:
         negatives=_pairs(task.negatives),
         tile=task.tile,
     )
+
+
+def _check_examples(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[ExampleResult]]:
+    """Judge each example by the others of its class, and warn of the odd ones."""
+    judged = segmenter.check_examples({n: _pairs(shown) for n, shown in task.classes.items()})
+    found = {
+        name: [
+            ExampleResult(str(example.picture), round(quality.iou, 4), quality.is_odd)
+            for example, quality in zip(task.classes[name], qualities, strict=True)
+        ]
+        for name, qualities in judged.items()
+    }
+    for name, examples in found.items():
+        for odd in (example for example in examples if example.is_odd):
+            typer.secho(
+                f"{odd.file}: the other examples of {name} find its mask with an IoU of "
+                f"{odd.iou:.2f} only; is it right, and the same kind of thing?",
+                fg="yellow",
+                err=True,
+            )
+    return found
 
 
 def _pairs(examples: Sequence[Example]) -> list[tuple[ImageLike, Annotation]]:
@@ -245,11 +273,13 @@ def _prepare_folders(out: Path) -> None:
 def _fingerprint(model_folder: Path, task: Task) -> str:
     """Hash what decides the results: the model's files, the examples and how they are used."""
     from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+    from fcp.presence import FILE_NAME as PRESENCE_FILE
 
-    how = (task.names, task.fusion, task.tile, task.instances)
+    how = (task.names, task.fusion, task.tile, task.instances, task.threshold)
     digest = hashlib.sha256(repr(how).encode())
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        digest.update(sha256_of(model_folder / name).encode())
+    for file in (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE):
+        if (model_folder / file).is_file():  # not every model can judge presence
+            digest.update(sha256_of(model_folder / file).encode())
     for name, examples in (*task.classes.items(), ("", task.negatives)):
         digest.update(name.encode())
         for example in examples:

@@ -117,4 +117,4 @@ def _objects(name: str, mask: np.ndarray, found: ClassResult) -> Iterator[Labell
 
 
 def _shown(name: str, found: ClassResult) -> ReportClass:
-    return ReportClass(name, found.score, None, here=found.area_px > 0, area=found.area)
+    return ReportClass(name, found.score, found.presence, here=found.here, area=found.area)

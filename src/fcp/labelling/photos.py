@@ -54,6 +54,7 @@ class Task:
         fusion: of several examples of a class.
         tile: see ``FewShotSegmenter.fit``.
         instances: whether a class is split into its objects.
+        threshold: see ``FewShotSegmenter.predict``.
     """
 
     classes: Mapping[str, Sequence[Example]]
@@ -61,6 +62,7 @@ class Task:
     fusion: str
     tile: Tile
     instances: bool
+    threshold: float | None = None
 
     @property
     def names(self) -> list[str]:
@@ -107,10 +109,14 @@ def _segment_together(
     started = time.perf_counter()
     photos, errors = _each(jobs, lambda job: read_image(job.picture))
     if task.tile is None:
-        predictions = segmenter.predict_batch(photos.values(), batch_size=len(jobs))
+        predictions = segmenter.predict_batch(
+            photos.values(), batch_size=len(jobs), threshold=task.threshold
+        )
         found = dict(zip(photos, predictions, strict=True))
     else:
-        found, too_small = _each(photos, lambda job: segmenter.predict(photos[job]))
+        found, too_small = _each(
+            photos, lambda job: segmenter.predict(photos[job], threshold=task.threshold)
+        )
         errors |= too_small
     for job, prediction in found.items():
         _write(job, photos[job], prediction, out)
@@ -172,6 +178,7 @@ def _class_result(found: ClassPrediction, *, instances: bool) -> ClassResult:
         score=round(found.score, 4),
         area=round(float(mask.mean()), 6),
         area_px=int(mask.sum()),
+        presence=None if found.presence is None else round(found.presence, 4),
         objects=objects if instances else None,
     )
 

@@ -19,7 +19,7 @@ from fcp.config import load_json
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 
-FORMAT = "fcp-results-2"
+FORMAT = "fcp-results-3"
 FILE_NAME = "results.json"
 SAVE_EVERY_SECONDS = 2.0
 # What write_atomically leaves beside a result when the process is killed outright.
@@ -47,13 +47,35 @@ class ClassResult:
         score: 0 … 1, see ``ClassPrediction.score``.
         area: share of the picture that the class covers, 0 … 1.
         area_px: the same in px.
+        presence: 0 … 1, see ``ClassPrediction.presence``; None where it is not judged.
         objects: its pieces in their order; None where they were not asked for.
     """
 
     score: float
     area: float
     area_px: int
+    presence: float | None = None
     objects: list[ObjectResult] | None = None
+
+    @property
+    def here(self) -> bool:
+        """Whether any pixel is of the class."""
+        return self.area_px > 0
+
+
+@dataclass(frozen=True)
+class ExampleResult:
+    """How an example fits the others of its class.
+
+    Attributes:
+        file: its picture.
+        iou: 0 … 1, see ``ExampleQuality.iou``.
+        is_odd: whether it is worth a second look.
+    """
+
+    file: str
+    iou: float
+    is_odd: bool
 
 
 @dataclass(frozen=True)
@@ -93,6 +115,7 @@ class Results:
         self.model = model
         self.fingerprint = fingerprint
         self.pictures: dict[str, PictureResult] = {}
+        self.examples: dict[str, list[ExampleResult]] = {}
         self._saved = 0.0
 
     def __enter__(self) -> Self:
@@ -118,11 +141,16 @@ class Results:
             if content["format"] != FORMAT:
                 raise ValueError(content["format"])
             records = [_read_record(record) for record in content["results"]]
+            examples = {
+                name: [ExampleResult(**one) for one in shown]
+                for name, shown in content["examples"].items()
+            }
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             remedy = "choose another --out, or leave out --resume"
             raise FcpError(f"{self.path}: not a file of fcp segment; {remedy}") from error
         if content.get("fingerprint") != self.fingerprint:
             return None
+        self.examples = examples
         folder = self.path.parent
         return {record.file: record for record in records if _is_complete(record, folder)}
 
@@ -151,6 +179,9 @@ class Results:
             "format": FORMAT,
             "model": self.model,
             "fingerprint": self.fingerprint,
+            "examples": {
+                name: [asdict(one) for one in shown] for name, shown in self.examples.items()
+            },
             "results": records,
         }
 

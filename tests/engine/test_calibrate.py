@@ -1,0 +1,95 @@
+"""Presence is fitted on training classes alone, and its rates are those of classes left out."""
+
+import numpy as np
+import pytest
+import torch
+
+from fcp.data.pascal import PascalVOC
+from fcp.data.presence_pairs import Pair, draw_pairs
+from fcp.engine import calibrate as module
+from fcp.engine.calibrate import Seen, calibrate, see_pairs
+from fcp.errors import FcpError
+from fcp.presence import Look, look_of_examples
+from fcp.segmenter import FewShotSegmenter
+
+
+@pytest.fixture(scope="module")
+def model(model_folder):
+    return FewShotSegmenter.from_pretrained(model_folder, device="cpu").model
+
+
+@pytest.fixture(scope="module")
+def data(mini_voc):
+    return PascalVOC(mini_voc)
+
+
+def test_a_pair_is_seen_as_the_segmenter_sees_it(model, data):
+    pairs = draw_pairs(data, (1, 6), per_class=4, shots=(2,), seed=0)
+    segmenter = FewShotSegmenter(model, device="cpu")
+    for seen in see_pairs(model, data, pairs):
+        examples = [
+            (data.image(name), data.class_mask(name, seen.pair.class_id))
+            for name in seen.pair.examples
+        ]
+        segmenter.fit(examples)
+        torch.testing.assert_close(
+            look_of_examples(seen.support), look_of_examples(segmenter.support.classes["thing"])
+        )
+        assert seen.has_mask == segmenter.predict(data.image(seen.pair.query)).here
+
+
+def test_novel_classes_and_their_pictures_are_never_seen(model, data, monkeypatch):
+    asked = []
+
+    def watched(model, data, pairs):
+        asked.extend(pairs)
+        return see_pairs(model, data, pairs)
+
+    monkeypatch.setattr(module, "see_pairs", watched)
+    presence = calibrate(model, data, 3, per_class=4)
+    shown = {c for p in asked for name in (p.query, *p.examples) for c in data.pixels(name)}
+    assert asked
+    assert not set(data.novel(3)) & shown
+    assert presence.facts["pairs"] == len(asked)
+    assert presence.facts["classes"] == len({pair.class_id for pair in asked})
+
+
+def test_one_class_is_not_enough(model, data, monkeypatch):
+    monkeypatch.setattr(PascalVOC, "base", lambda self, fold: (1,))
+    with pytest.raises(FcpError, match="1 classes have pictures; at least 5 are needed"):
+        calibrate(model, data, 3, per_class=4)
+
+
+def seen_with(signal, noise, seed=0, classes=10, per_class=40):
+    """Make up what was seen: one feature tells present from absent, as clearly as ``signal``."""
+    rng = np.random.default_rng(seed)
+    present = np.tile([True, False], classes * per_class // 2)
+    read = torch.tensor(rng.normal(size=(len(present), 5)) * noise)
+    read[:, 2] += torch.tensor(np.where(present, signal, 0))
+    look = Look(torch.zeros(2, 2), torch.zeros(2))
+    seen = [
+        Seen(Pair(number // per_class, ("a",), f"{number}", bool(p)), None, look, True)
+        for number, p in enumerate(present)
+    ]
+    return read.float(), seen, present
+
+
+def test_the_threshold_finds_95_percent_and_the_rates_are_counted_there():
+    read, seen, present = seen_with(signal=2.0, noise=1.0)
+    fitted = module._fit(read, seen, levels=(2,), centres=torch.zeros(2, 2), seed=0)
+    guesses = torch.sigmoid(read @ fitted.weights + fitted.bias).numpy()
+    assert fitted.facts["recall"] == pytest.approx(0.95, abs=0.01)
+    assert (guesses[present] >= fitted.threshold).mean() == pytest.approx(0.95, abs=0.02)
+    assert (guesses[~present] >= fitted.threshold).mean() == pytest.approx(
+        fitted.facts["false_alarms"], abs=0.03
+    )
+    assert int(fitted.weights.abs().argmax()) == 2
+
+
+def test_probabilities_are_calibrated():
+    read, seen, present = seen_with(signal=1.0, noise=1.0, classes=50)
+    fitted = module._fit(read, seen, levels=(2,), centres=torch.zeros(2, 2), seed=0)
+    guesses = torch.sigmoid(read @ fitted.weights + fitted.bias).numpy()
+    for low in (0.2, 0.4, 0.6):
+        chosen = (guesses >= low) & (guesses < low + 0.2)
+        assert guesses[chosen].mean() == pytest.approx(present[chosen].mean(), abs=0.06)

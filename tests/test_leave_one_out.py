@@ -1,0 +1,86 @@
+"""Leave-one-out: the same as asking the segmenter by hand; who is odd, and who is only hard."""
+
+import numpy as np
+import pytest
+import torch
+
+from fcp import leave_one_out as module
+from fcp.errors import FcpError
+from fcp.leave_one_out import judge_examples, leave_one_out
+from fcp.segmenter import FewShotSegmenter
+
+
+@pytest.fixture(scope="module")
+def segmenter(model_folder):
+    return FewShotSegmenter.from_pretrained(model_folder, device="cpu")
+
+
+def example(seed, size=64):
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((size, size), dtype=bool)
+    top, left = rng.integers(0, size // 2, 2)
+    mask[top : top + size // 2, left : left + size // 2] = True
+    return rng.integers(0, 256, (size, size, 3), dtype=np.uint8), mask
+
+
+def iou_by_hand(segmenter, examples, index):
+    image, mask = examples[index]
+    others = [one for number, one in enumerate(examples) if number != index]
+    found = segmenter.fit(others).predict(image).mask
+    return (found & mask).sum() / (found | mask).sum()
+
+
+def test_each_example_is_asked_for_by_the_others(segmenter):
+    examples = [example(seed) for seed in range(4)]
+    quality = segmenter.check_examples(examples)["thing"]
+    for index, one in enumerate(quality):
+        assert one.iou == pytest.approx(iou_by_hand(segmenter, examples, index), abs=0.01)
+
+
+def test_the_fitted_examples_stay(segmenter):
+    segmenter.fit([example(0)])
+    kept = segmenter.support
+    segmenter.check_examples([example(1), example(2)])
+    assert segmenter.support is kept
+
+
+def test_many_examples_are_judged_in_groups(segmenter, monkeypatch):
+    groups = []
+
+    def watched(model, images, masks):
+        groups.append(len(images))
+        return [0.5] * len(images)
+
+    monkeypatch.setattr(module, "_of_group", watched)
+    count = 3 * module.MOST_TOGETHER + 1
+    found = leave_one_out(segmenter.model, torch.zeros(count, 3, 1, 1), torch.zeros(count, 1, 1))
+    assert len(found) == sum(groups) == count
+    assert max(groups) <= module.MOST_TOGETHER
+    assert min(groups) >= 2
+
+
+def test_a_class_with_one_example_says_nothing(segmenter):
+    asked = {"one": [example(0)], "two": [example(1), example(2)]}
+    assert list(segmenter.check_examples(asked)) == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("ious", "odd"),
+    [
+        ([0.8, 0.7, 0.1], [2]),
+        ([0.8, 0.7, 0.3], []),
+        ([0.2, 0.2, 0.15], []),  # all are hard to find
+        ([0.1, 0.1], [0, 1]),
+        ([0.1, 0.6], []),
+        ([0.9, 0.8, 0.0, 0.02, 0.85], [2, 3]),
+    ],
+)
+def test_odd_examples(ious, odd):
+    judged = judge_examples(ious)
+    assert [one.iou for one in judged] == ious
+    assert [index for index, one in enumerate(judged) if one.is_odd] == odd
+
+
+def test_an_unreadable_example_is_named(segmenter, tmp_path):
+    with pytest.raises(FcpError, match=r"nowhere\.png"):
+        segmenter.check_examples([(tmp_path / "nowhere.png", example(0)[1]), example(1)])
