@@ -73,8 +73,9 @@ def plan_windows(size: tuple[int, int], tile: int, *, square: int, stride: int) 
 
 def least_tile(size: tuple[int, int], square: int) -> int:
     """Return the smallest tile, px, that ``plan_windows`` takes for a photo of this size (H, W)."""
-    # A cell more than exact: the canvas is rounded to the grid.
-    return ceil(square * (size[0] * size[1] / MOST_PIXELS) ** 0.5 * 1.01)
+    by_area = square * (size[0] * size[1] / MOST_PIXELS) ** 0.5
+    by_length = max(size) * square**2 / MOST_PIXELS  # of a strip that is thinner than a tile
+    return ceil(1.01 * max(by_area, by_length))  # the canvas is rounded to the grid
 
 
 def choose_tile(classes: Mapping[str, Sequence[Marked]]) -> int | None:

@@ -1,10 +1,12 @@
 """`fcp segment` with several classes, negatives, objects, tiles, and files for other tools."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
@@ -13,6 +15,7 @@ from fcp.cli.main import app
 from fcp.cli.segment import FormatName
 from fcp.formats import FORMATS
 from fcp.formats.read import read_examples
+from fcp.leave_one_out import ExampleQuality
 from fcp.segmenter import FewShotSegmenter
 
 
@@ -54,13 +57,14 @@ def run(model_folder, examples, photos, tmp_path):
     return run
 
 
+def pairs_of(examples):
+    return {n: [(examples / n / "a.png", examples / n / "a_mask.png")] for n in ("cat", "dog")}
+
+
 @pytest.fixture
 def segmenter(model_folder, examples):
-    def pairs(name):
-        return [(examples / name / "a.png", examples / name / "a_mask.png")]
-
     loaded = FewShotSegmenter.from_pretrained(model_folder, device="cpu")
-    return loaded.fit({name: pairs(name) for name in ("cat", "dog")})
+    return loaded.fit(pairs_of(examples))
 
 
 def records(out):
@@ -180,7 +184,7 @@ def test_resume_with_another_question_does_all_again(run, more):
 
 
 def test_tiles_are_used_and_a_photo_for_which_they_are_too_small_fails_alone(
-    run, segmenter, photos, tmp_path, monkeypatch
+    run, segmenter, examples, photos, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("fcp.tiling.MOST_PIXELS", 20_000)
     done = run("--tile", 20)
@@ -188,7 +192,82 @@ def test_tiles_are_used_and_a_photo_for_which_they_are_too_small_fails_alone(
     assert (done.exit_code, found["p0.png"]["error"]) == (1, None)
     assert found["p2.png"]["error"].startswith("tile: 20 px are too few")
     labels = np.asarray(Image.open(tmp_path / "out/masks/p0.png"))
-    np.testing.assert_array_equal(labels, segmenter.predict(photos / "p0.png", tile=20).labels)
+    segmenter.fit(pairs_of(examples), tile=20)
+    np.testing.assert_array_equal(labels, segmenter.predict(photos / "p0.png").labels)
+
+
+@pytest.mark.parametrize("tile", ["0", "-3", "big", "1.5"])
+def test_a_tile_is_px_auto_or_off(run, tile):
+    done = run(f"--tile={tile}")
+    assert (done.exit_code, "expected a side in px, auto or off" in done.stderr) == (1, True)
+
+
+def test_small_things_choose_their_tiles_unless_told_not_to(run, examples, tmp_path, monkeypatch):
+    chosen = []
+    fit = FewShotSegmenter.fit
+
+    def watched(self, *given, **more):
+        fit(self, *given, **more)
+        chosen.append(self.support.tile)
+
+    monkeypatch.setattr(FewShotSegmenter, "fit", watched)
+    for name in ("cat", "dog"):
+        mask = np.zeros((40, 50), dtype=bool)
+        mask[10:14, 10:14] = True
+        Image.fromarray(mask).save(examples / name / "a_mask.png")
+    assert run().exit_code == 0
+    assert run("--tile", "off").exit_code == 0
+    assert chosen == [16, None]
+
+
+def test_a_class_that_is_not_there_gets_no_mask(run, model_folder, tmp_path, monkeypatch):
+    from fcp.presence import Presence, load_presence
+
+    folder = tmp_path / "judging"
+    shutil.copytree(model_folder, folder)
+    never = Presence((32, 96, 160, 320, 320), torch.zeros(2, 928), torch.zeros(41), -2.0, 0.3, {})
+    never.save(folder)
+    assert load_presence(folder) is not None
+    done = run("--model", folder)
+    assert done.exit_code == 0, done.output
+    for record in records(tmp_path / "out").values():
+        for found in record["classes"].values():
+            assert (found["area_px"], found["score"]) == (0, 0)
+            assert found["presence"] == pytest.approx(0.1192, abs=1e-4)
+    assert "not here" in (tmp_path / "out/report.html").read_text()
+    assert "have changed" in run("--model", folder, "--threshold", 0.1, "--resume").stderr
+    assert any(
+        found["area_px"]
+        for r in records(tmp_path / "out").values()
+        for found in r["classes"].values()
+    )
+
+
+def test_a_threshold_needs_a_model_that_can_judge(run):
+    done = run("--threshold", 0.5)
+    assert (done.exit_code, "cannot judge presence" in done.stderr) == (1, True)
+
+
+def test_odd_examples_are_named_and_recorded(run, examples, tmp_path, monkeypatch):
+    save_picture(examples / "cat" / "b.png", seed=7)
+    mask = np.zeros((40, 50), dtype=bool)
+    mask[30:, 40:] = True
+    Image.fromarray(mask).save(examples / "cat" / "b_mask.png")
+    monkeypatch.setattr("fcp.segmenter.leave_one_out", lambda *_: [0.7, 0.01])
+    monkeypatch.setattr(
+        "fcp.segmenter.judge_examples",
+        lambda ious: [ExampleQuality(iou, iou < 0.25) for iou in ious],
+    )
+    done = run()
+    assert done.exit_code == 0, done.output
+    warning = f"{examples / 'cat' / 'b.png'}: the other examples of cat find its mask with an IoU"
+    assert warning in " ".join(done.stderr.split())
+    kept = json.loads((tmp_path / "out/results.json").read_text())["examples"]
+    assert [(one["iou"], one["is_odd"]) for one in kept["cat"]] == [(0.7, False), (0.01, True)]
+    assert "dog" not in kept  # one example has no others
+    again = run("--resume")
+    assert again.exit_code == 0
+    assert json.loads((tmp_path / "out/results.json").read_text())["examples"] == kept
 
 
 def test_a_mask_that_went_away_is_told_in_the_report(run, tmp_path, monkeypatch):
