@@ -38,6 +38,7 @@ CELL = (375, 500)  # px of a mosaic's cell
 SMALL = 0.02  # of a picture
 SPOILS = ("none", "another class", "inverted", "shifted")
 CLASSES = 20
+EXAMPLES = 5
 RUNS = 5
 
 
@@ -158,7 +159,7 @@ def odd(segmenter: FewShotSegmenter, novel: Novel, count: int) -> dict[str, obje
     called: dict[str, list[tuple[bool, int]]] = {spoil: [] for spoil in SPOILS}
     for number in range(count):
         spoil, class_id = SPOILS[number % len(SPOILS)], novel.draw.choice(novel.classes)
-        names = novel.draw.sample(novel.pictures(class_id), 5)
+        names = novel.draw.sample(novel.pictures(class_id), EXAMPLES)
         examples = [novel.read(name, class_id) for name in names]
         examples[0] = _spoil(novel, spoil, examples[0], class_id)
         quality = segmenter.check_examples(examples)["thing"]
@@ -167,7 +168,9 @@ def odd(segmenter: FewShotSegmenter, novel: Novel, count: int) -> dict[str, obje
         spoil: {
             "sets": len(found),
             "the spoilt one is called odd": round(100 * float(np.mean([o for o, _ in found])), 1),
-            "a good one is called odd": round(100 * float(np.mean([n / 4 for _, n in found])), 1),
+            "a good one is called odd": round(
+                100 * float(np.mean([n / (EXAMPLES - 1) for _, n in found])), 1
+            ),
         }
         for spoil, found in called.items()
     }
@@ -188,10 +191,9 @@ def _spoil(novel: Novel, how: str, example: Marked, class_id: int) -> Marked:
 def classes(segmenter: FewShotSegmenter, novel: Novel, count: int) -> dict[str, object]:
     """Time twenty classes at once, and one class twenty times; the median of five."""
     del count
-    named = {}
-    for class_id in (novel.classes * CLASSES)[:CLASSES]:
-        example = novel.read(novel.draw.choice(novel.pictures(class_id)), class_id)
-        named[f"{len(named)}"] = [example]
+    shown = [(name, class_id) for class_id in novel.classes for name in novel.pictures(class_id)]
+    chosen = novel.draw.sample(shown, CLASSES)
+    named = {f"{number}": [novel.read(*one)] for number, one in enumerate(chosen)}
     photo, _ = novel.read(novel.pictures(novel.classes[0])[0], novel.classes[0])
     segmenter.fit(named)
     together = _seconds(lambda: segmenter.predict(photo, threshold=0))

@@ -14,23 +14,68 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from coco_novel import VOC
 from sklearn.metrics import roc_auc_score
 
 from fcp import FewShotSegmenter
 from fcp.data.benchmarks import open_benchmark
-from fcp.data.dataset import FewShotDataset
+from fcp.data.dataset import FewShotDataset, Split
+from fcp.data.images import read_image
 from fcp.data.presence_pairs import Pair, draw_pairs
 from fcp.engine.calibrate import Seen, see_pairs
 from fcp.errors import FcpError
+from fcp.formats.coco import read_coco
 from fcp.presence import Presence
 
 RECALL = 0.95
 RESAMPLES = 1000
 BINS = 10
+
+
+class CocoPictures:
+    """A sample of COCO in its own layout, as a data set whose val pictures are all of its pictures.
+
+    Args:
+        root: holds ``annotations/instances_*.json`` and the pictures.
+    """
+
+    title = "COCO's categories that VOC lacks"
+    min_pixels = 2 * 32 * 32
+
+    def __init__(self, root: Path) -> None:
+        self._masks: dict[str, dict[int, np.ndarray]] = {}
+        numbers: dict[str, int] = {}
+        for file in sorted((root / "annotations").glob("instances_*.json")):
+            for name, examples in read_coco(file).items():
+                number = numbers.setdefault(name, len(numbers) + 1)
+                for example in examples:
+                    self._masks.setdefault(str(example.picture), {})[number] = example.annotation
+        self.classes = {number: name for name, number in numbers.items()}
+
+    def novel(self, fold: int | None) -> tuple[int, ...]:
+        """Return the categories that are none of VOC's, whatever the fold."""
+        del fold
+        return tuple(number for number, name in self.classes.items() if name not in VOC)
+
+    def areas(self, split: Split) -> dict[str, dict[int, int]]:
+        """Count the pixels of each category in each picture."""
+        del split
+        return {
+            picture: {number: int(mask.sum()) for number, mask in masks.items()}
+            for picture, masks in self._masks.items()
+        }
+
+    def image(self, picture: str) -> np.ndarray:
+        """Read a picture."""
+        return read_image(Path(picture))
+
+    def class_mask(self, picture: str, class_id: int) -> np.ndarray:
+        """Return the mask of a category."""
+        return self._masks[picture][class_id]
 
 
 def measure(truth: np.ndarray, probability: np.ndarray, threshold: float) -> dict[str, float]:
@@ -72,7 +117,7 @@ def interval(pairs: Sequence[Pair], truth: np.ndarray, probability: np.ndarray) 
     return [round(float(value), 3) for value in np.percentile(drawn, [2.5, 97.5])]
 
 
-def report(seen: Sequence[Seen], presence: Presence, data: FewShotDataset) -> dict[str, object]:
+def report(seen: Sequence[Seen], presence: Presence, names: Mapping[int, str]) -> dict[str, object]:
     """Judge all pairs; what has no mask cannot be a false mask and counts as judged absent."""
     pairs = [one.pair for one in seen]
     truth = np.array([pair.present for pair in pairs])
@@ -86,9 +131,7 @@ def report(seen: Sequence[Seen], presence: Presence, data: FewShotDataset) -> di
         **measure(truth, probability, presence.threshold),
         "auroc_interval": interval(pairs, truth, probability),
         "auroc_by_class": {
-            data.classes[c]: round(
-                float(roc_auc_score(truth[classes == c], probability[classes == c])), 3
-            )
+            names[c]: round(float(roc_auc_score(truth[classes == c], probability[classes == c])), 3)
             for c in np.unique(classes)
         },
     }
@@ -100,6 +143,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="tiny, a model folder, or a hub id")
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--fold", type=int, help="whose novel classes are asked about")
+    parser.add_argument("--coco", action="store_true", help="COCO's other categories instead")
     parser.add_argument("--shots", type=int, default=1)
     parser.add_argument("--per-class", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
@@ -108,7 +152,11 @@ def main() -> None:
     segmenter = FewShotSegmenter.from_pretrained(arguments.model, device=arguments.device)
     if segmenter.presence is None:
         raise FcpError(f"{arguments.model}: has no presence.json; make it with `fcp calibrate`")
-    data = open_benchmark("pascal5i", arguments.data_root)
+    data: FewShotDataset | CocoPictures = (
+        CocoPictures(arguments.data_root / "COCO")
+        if arguments.coco
+        else open_benchmark("pascal5i", arguments.data_root)
+    )
     pairs = draw_pairs(
         data,
         data.novel(arguments.fold),
@@ -117,7 +165,7 @@ def main() -> None:
         seed=arguments.seed,
     )
     seen = list(see_pairs(segmenter.model, data, pairs))
-    print(json.dumps(report(seen, segmenter.presence, data), indent=2))
+    print(json.dumps(report(seen, segmenter.presence, data.classes), indent=2))
 
 
 if __name__ == "__main__":

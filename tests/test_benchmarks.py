@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import random
 import re
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from fcp.encoders.tiny import paint_boxes
 from fcp.engine.recipe import load_recipe
 from fcp.evaluation.evaluate import Example, Picture
 from fcp.head import FCPHead
+from fcp.segmenter import FewShotSegmenter
 from fcp.structures import Decoded, Embedding
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -28,6 +30,8 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 @pytest.fixture
 def load(monkeypatch):
     """Return a function: benchmark's name → its module."""
+
+    monkeypatch.syspath_prepend(FOLDER)  # some share code, as scripts of one folder do
 
     def load_module(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
@@ -262,3 +266,87 @@ def test_a_recipes_line_is_the_dry_runs_report(load):
     )
     expected = "| x | 1.23 M | 641.1 M | 1 | 94 | 5.0 GiB |"
     assert load("recipes").summary("x", text) == expected
+
+
+def test_presence_is_scored_as_by_hand(load):
+    benchmark = load("presence")
+    truth = np.array([True] * 20 + [False] * 10)
+    probability = np.concatenate([np.linspace(0.05, 1.0, 20), np.linspace(0.0, 0.45, 10)])
+    scores = benchmark.measure(truth, probability, threshold=0.3)
+    pairs = [(a > b) + 0.5 * (a == b) for a in probability[:20] for b in probability[20:]]
+    assert scores["auroc"] == pytest.approx(np.mean(pairs), abs=1e-4)
+    assert scores["recall_at_threshold"] == 75.0  # 0.30 … 1.00
+    assert scores["false_per_100_at_threshold"] == 40.0  # 0.30 … 0.45
+    strict = np.sort(probability[:20])[1] - 0.0025  # 19 of 20 are above
+    assert scores["false_per_100_at_95_recall"] == 100 * (probability[20:] >= strict).mean()
+
+
+def test_probabilities_that_come_true_have_no_calibration_error(load):
+    benchmark = load("presence")
+    probability = np.repeat([0.25, 0.75], 40)
+    truth = np.tile([True, False, False, False], 20)
+    truth[40:] = np.tile([True, True, True, False], 10)
+    assert benchmark.calibration_error(truth, probability) == pytest.approx(0)
+    assert benchmark.calibration_error(~truth, probability) == pytest.approx(0.5)
+
+
+def test_coco_pictures_are_a_data_set_of_what_voc_lacks(load, data_root):
+    pictures = load("presence").CocoPictures(data_root / "COCO")
+    novel = pictures.novel(None)
+    assert not {"dog", "person"} & {pictures.classes[number] for number in novel}
+    name, areas = next((n, a) for n, a in pictures.areas("val").items() if set(a) & set(novel))
+    number = next(iter(set(areas) & set(novel)))
+    mask = pictures.class_mask(name, number)
+    assert mask.shape == pictures.image(name).shape[:2]
+    assert mask.sum() == areas[number]
+
+
+@pytest.fixture
+def novel(load, mini_voc):
+    return load("labelling").Novel(PascalVOC(mini_voc), (6, 7), random.Random(0))
+
+
+def test_pooled_iou_is_of_all_pictures_together(load):
+    pooled = load("labelling").Pooled()
+    left, right = np.array([[1, 1, 0, 0]], dtype=bool), np.array([[0, 1, 1, 0]], dtype=bool)
+    pooled.add(left, right)
+    pooled.add(left, left)
+    assert pooled.iou == 60.0  # 3 of 5
+
+
+def test_a_mosaic_shows_the_thing_in_one_cell(load, novel):
+    benchmark = load("labelling")
+    (image, mask), _ = next(benchmark._mosaics(novel, 6, 1))
+    height, width = benchmark.CELL
+    assert image.shape[:2] == mask.shape == (4 * height, 4 * width)
+    cells = mask.reshape(4, height, 4, width).sum(axis=(1, 3)) > 0
+    assert cells.sum() == 1
+
+
+def test_a_spoilt_example_is_spoilt(load, novel):
+    benchmark = load("labelling")
+    example = novel.read(novel.pictures(6)[0], 6)
+    assert (benchmark._spoil(novel, "inverted", example, 6)[1] == ~example[1]).all()
+    assert benchmark._spoil(novel, "none", example, 6) is example
+    shifted = benchmark._spoil(novel, "shifted", example, 6)[1]
+    assert shifted.sum() == example[1].sum()
+    assert (shifted != example[1]).any()
+    other = benchmark._spoil(novel, "another class", example, 6)
+    assert (other[0] != example[0]).any()
+
+
+@pytest.mark.parametrize("measure", ["negatives", "odd", "classes"])
+def test_the_measures_run(load, novel, measure, model_folder, monkeypatch):
+    benchmark = load("labelling")
+    monkeypatch.setattr(benchmark, "EXAMPLES", 3)
+    monkeypatch.setattr(benchmark, "CLASSES", 4)
+    segmenter = FewShotSegmenter.from_pretrained(model_folder, device="cpu")
+    found = benchmark.MEASURES[measure](segmenter, novel, 4)
+    if measure == "odd":
+        assert {spoil: row["sets"] for spoil, row in found.items()} == dict.fromkeys(
+            benchmark.SPOILS, 1
+        )
+    elif measure == "classes":
+        assert found["times cheaper"] > 1
+    else:
+        assert len(found["iou without, with"]) == 2
