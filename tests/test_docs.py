@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,10 +84,10 @@ def test_commands_are_found_and_can_fail(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_trainings_have_settings_that_recipes_know(page: Path) -> None:
     shipped = {path.stem for path in find_recipe("tiny").parent.glob("*.yaml")}
-    for words in commands(page):
-        if words[0] == "train" and words[1].removesuffix(".yaml") in shipped:
-            settings = tuple(word for word in words[2:] if re.match(r"\w[\w.]*=", word))
-            load_recipe(find_recipe(words[1]), settings)
+    for command, name, *rest in (words for words in commands(page) if len(words) > 1):
+        if command == "train" and name.removesuffix(".yaml") in shipped:
+            settings = tuple(word for word in rest if re.match(r"\w[\w.]*=", word))
+            load_recipe(find_recipe(name), settings)
 
 
 def test_site_builds_without_any_warning(tmp_path: Path) -> None:
@@ -103,8 +101,9 @@ def test_site_builds_without_any_warning(tmp_path: Path) -> None:
     assert {"index.html", "api.html", "repository/CONTRIBUTING.md.html"} <= pages
     for path in pages:  # nothing is loaded from elsewhere
         html = (tmp_path / path).read_text("utf-8")
-        loaded = re.findall(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=\"?(\w+://[^\" >]+)", html)
-        assert loaded == [], path
+        assert re.findall(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=.?\w+://", html) == [], (
+            path
+        )
     api = (tmp_path / "api.html").read_text("utf-8")
     assert 'id="fcp.segmenter.FewShotSegmenter.predict"' in api
 
@@ -135,11 +134,9 @@ def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), *sys.path[:0]]))
-    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    done = client.NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()
+    place = {"metadata": {"path": str(tmp_path)}}
+    done = client.NotebookClient(notebook, timeout=300, resources=place).execute()
     assert all(cell.execution_count for cell in done.cells if cell.cell_type == "code")
     assert (tmp_path / "found/coco.json").is_file()
