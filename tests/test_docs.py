@@ -90,6 +90,7 @@ def test_trainings_have_settings_that_recipes_know(page: Path) -> None:
             load_recipe(find_recipe(name), settings)
 
 
+@pytest.mark.timeout(300)
 def test_site_builds_without_any_warning(tmp_path: Path) -> None:
     pytest.importorskip("material", reason="needs fcp[docs]")
     from mkdocs.commands.build import build
@@ -109,6 +110,8 @@ def test_site_builds_without_any_warning(tmp_path: Path) -> None:
 
 
 @needs_photos
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_first_page_leads_to_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (DOCS / "start.md").read_text("utf-8")
     make_folders, *rest = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
