@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -20,7 +21,7 @@ from fcp.engine.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
 NOTEBOOK = DOCS / "first_result.ipynb"
 GAP = "…"  # stands for what a message fills in
 
@@ -55,7 +56,7 @@ def commands(page: Path) -> Iterator[list[str]]:
         yield shlex.split("".join(line).translate(str.maketrans("", "", "[]|")), comments=True)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_have_the_options_that_pages_give_them(page: Path) -> None:
     for words in commands(page):
         known = {"--help", "--debug", "--version"}
@@ -65,12 +66,12 @@ def test_commands_have_the_options_that_pages_give_them(page: Path) -> None:
                 break
             inside = getattr(command, "commands", {})
             if inside and word != GAP:
-                assert word in inside, f"{page.name}: fcp {' '.join(words)}"
+                assert word in inside, f"{page}: fcp {' '.join(words)}"
                 command = inside[word]
         known |= {name for parameter in command.params for name in parameter.opts}
         given = {word.split("=")[0] for word in words if re.match(r"--\w", word)}
         if GAP not in words[:2]:
-            assert given <= known, f"{page.name}: fcp {' '.join(words)}"
+            assert given <= known, f"{page}: fcp {' '.join(words)}"
 
 
 def test_commands_are_found_and_can_fail(tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_commands_are_found_and_can_fail(tmp_path: Path) -> None:
         test_commands_have_the_options_that_pages_give_them(page)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_trainings_have_settings_that_recipes_know(page: Path) -> None:
     shipped = {path.stem for path in find_recipe("tiny").parent.glob("*.yaml")}
     for command, name, *rest in (words for words in commands(page) if len(words) > 1):
@@ -112,15 +113,21 @@ def test_site_builds_without_any_warning(tmp_path: Path) -> None:
 @needs_photos
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_first_page_leads_to_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_page_leads_to_a_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = (DOCS / "start.md").read_text("utf-8")
     make_folders, *rest = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    exec(make_folders, {})
+    (tmp_path / "first.py").write_text(make_folders)
+    runpy.run_path("first.py")
     command = next(words for words in commands(DOCS / "start.md") if words[0] == "segment")
     assert CliRunner().invoke(app, command).exit_code == 0
     assert (tmp_path / "found/masks/camera.png").is_file()
-    exec("".join(rest), {})
+    capsys.readouterr()
+    (tmp_path / "second.py").write_text("".join(rest))
+    runpy.run_path("second.py")
+    assert f"# {capsys.readouterr().out.strip()}\n" in text
 
 
 def test_notebook_is_kept_without_outputs() -> None:
