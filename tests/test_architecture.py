@@ -329,7 +329,7 @@ def test_package_keeps(rule: Rule) -> None:
     assert found == [], "\n".join(found)
 
 
-@pytest.mark.parametrize("folder", ["tests", "benchmarks"])
+@pytest.mark.parametrize("folder", ["tests", "benchmarks", "docs"])
 @pytest.mark.parametrize("rule", EVERYWHERE, ids=lambda rule: rule.__name__)
 def test_other_code_keeps(rule: Rule, folder: str) -> None:
     found = violations(rule, read(ROOT / folder, folder))

@@ -74,7 +74,7 @@ class FewShotSegmenter(
     ``save_pretrained(folder)`` and ``push_to_hub(id)`` follow the hub's conventions; the examples
     are not saved.
 
-    Example:
+    Examples:
         >>> segmenter = FewShotSegmenter.from_pretrained("tiny")  # doctest: +SKIP
         >>> segmenter.fit([("cat.jpg", "cat_mask.png")])  # doctest: +SKIP
         >>> segmenter.predict("another_cat.jpg").mask.shape  # doctest: +SKIP

@@ -130,18 +130,16 @@ def segment(
       fcp segment --support coco.json --class zebra --query photos --out found --resume
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
-    side = _read_tile(tile)
-    classes, negatives = _read_all_examples(support, negative, class_name)
-    task = Task(classes, negatives, fusion, side, instances, threshold)
+    examples = _read_all_examples(support, negative, class_name)
+    task = Task(*examples, fusion, _read_tile(tile), instances, threshold)
     jobs = _list_jobs([*query, *(more or [])])
     _prepare_folders(out)
     with ExitStack() as stack:
         writers = [stack.enter_context(writer) for writer in _writers(formats, out, task)]
         # Here and not above: torch takes seconds to load, and wrong paths are told before that.
-        from fcp.loading import find_model
         from fcp.segmenter import FewShotSegmenter
 
-        results = Results(out, model=model, fingerprint=_fingerprint(find_model(model), task))
+        results = Results(out, model=model, fingerprint=_fingerprint(model, task))
         waiting = _left_to_do(jobs, results) if resume else jobs
         results.save()
         if waiting:
@@ -270,13 +268,15 @@ def _prepare_folders(out: Path) -> None:
         raise FcpError(message) from error
 
 
-def _fingerprint(model_folder: Path, task: Task) -> str:
+def _fingerprint(model: str, task: Task) -> str:
     """Hash what decides the results: the model's files, the examples and how they are used."""
     from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+    from fcp.loading import find_model
     from fcp.presence import FILE_NAME as PRESENCE_FILE
 
     how = (task.names, task.fusion, task.tile, task.instances, task.threshold)
     digest = hashlib.sha256(repr(how).encode())
+    model_folder = find_model(model)
     for file in (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE):
         if (model_folder / file).is_file():  # not every model can judge presence
             digest.update(sha256_of(model_folder / file).encode())
