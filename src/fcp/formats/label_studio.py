@@ -71,7 +71,7 @@ def read_brush_runs(rle: object, size: tuple[int, int], where: str) -> np.ndarra
         FcpError: no such bytes, damaged ones, or those of a picture of another size.
     """
     try:
-        packed = np.frombuffer(bytes(rle), np.uint8)  # type: ignore[call-overload]
+        packed = np.frombuffer(bytes(rle if isinstance(rle, list) else []), np.uint8)
     except (TypeError, ValueError) as error:
         raise FcpError(f"{where}: not the run lengths of a brush stroke ({error})") from error
     bits = _Bits(packed)

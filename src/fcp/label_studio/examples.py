@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fcp.data.images import picture_of, read_image
+import numpy as np
+
+from fcp.data.images import ImageLike, picture_of, read_image
 from fcp.data.prompts import Points, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats.examples import DrawnPicture, examples_by_class
-from fcp.formats.run_lengths import RunLengths, to_runs
+from fcp.formats.run_lengths import RunLengths, to_mask, to_runs
 from fcp.label_studio.labelling import Labelling
 from fcp.label_studio.regions import Region, Size, labels_of, read_region
 
@@ -95,6 +97,18 @@ class Taken:
         """What it has in common with the candidate that it was."""
         return (self.label, self.origin)
 
+    @property
+    def image(self) -> ImageLike:
+        """The picture, as the segmenter reads it."""
+        if isinstance(self.picture, Path):
+            return self.picture
+        return picture_of(self.picture, f"task {self.origin.task}: its picture")
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool, unpacked at each access."""
+        return to_mask(self.runs)
+
 
 def candidates_of(task: Mapping[str, Any], labelling: Labelling) -> Iterator[Candidate]:
     """Yield what a task shows of each label, by its one annotation that counts.
@@ -166,6 +180,8 @@ def _first(
             _refuse_same(taken, others)
         except FcpError as error:
             _log.warning("left out as an example: %s", error)
+        except Exception:  # one odd annotation must not lose the others
+            _log.exception("task %d: left out as an example", candidate.origin.task)
         else:
             found.append(taken)
     return found

@@ -102,14 +102,14 @@ def _rectangle(value: Region, size: Size, where: str) -> Drawn:
     if not value.get("rotation"):
         return Box(x, y, x + width, y + height)
     corners = np.array([(0, 0), (width, 0), (width, height), (0, height)])
-    return fill_polygons([_turned(corners, value, where) + (x, y)], size)
+    return fill_polygons([_turned(corners, value, where) + np.array([x, y])], size)
 
 
 def _ellipse(value: Region, size: Size, where: str) -> Drawn:
     x, y, across, down = _numbers(value, ("x", "y", "radiusX", "radiusY"), size, where)
     angles = np.linspace(0, 2 * pi, CORNERS_OF_ELLIPSE, endpoint=False)
     around = np.stack([across * np.cos(angles), down * np.sin(angles)], axis=1)
-    return fill_polygons([_turned(around, value, where) + (x, y)], size)
+    return fill_polygons([_turned(around, value, where) + np.array([x, y])], size)
 
 
 def _key_point(value: Region, size: Size, where: str) -> Drawn:
