@@ -168,14 +168,12 @@ def make_app(backend: Backend) -> Starlette:
     async def versions(_: Request) -> JSONResponse:
         return JSONResponse({"versions": backend.versions()})
 
+    posts = {"setup": service.setup, "predict": service.predict, "webhook": service.webhook}
+    gets = {"": health, "health": health, "versions": versions}
     return Starlette(
         routes=[
-            Route("/", health),
-            Route("/health", health),
-            Route("/versions", versions),
-            Route("/setup", _answers(service.setup), methods=["POST"]),
-            Route("/predict", _answers(service.predict), methods=["POST"]),
-            Route("/webhook", _answers(service.webhook), methods=["POST"]),
+            *(Route(f"/{name}", endpoint) for name, endpoint in gets.items()),
+            *(Route(f"/{name}", _answers(do), methods=["POST"]) for name, do in posts.items()),
         ]
     )
 
