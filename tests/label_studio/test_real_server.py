@@ -269,7 +269,6 @@ def check_hints(studio, model, ids, photos):
         content = {"task": ids[name], "context": {"result": [hint]}}
         found = studio("POST", f"/api/ml/{model}/interactive-annotating", json=content)
         score = iou(painted(found["data"], photos[name], label), photos[name].mask)
-        print(name, label, round(float(score), 3))
         assert score > 0.5
 
 

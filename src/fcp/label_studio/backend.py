@@ -18,8 +18,9 @@ from fcp.data.images import picture_of, read_image
 from fcp.errors import FcpError
 from fcp.label_studio.client import LabelStudio
 from fcp.label_studio.examples import MOST_EXACT, Candidate, Taken, candidates_of, choose
+from fcp.label_studio.hints import find_hinted, read_hint
 from fcp.label_studio.labelling import Labelling, read_labelling
-from fcp.label_studio.predictions import answer, find_hinted, prediction_of, read_hint
+from fcp.label_studio.predictions import answer, prediction_of
 from fcp.label_studio.regions import write_regions
 from fcp.label_studio.store import ExampleStore, examples_hash
 from fcp.segmenter import FewShotSegmenter, Support
@@ -181,21 +182,21 @@ class Backend:
             FcpError: a configuration that cannot be used.
         """
         labelling = read_labelling(config)
-        version = self.fitted(project).version
+        fitted = self.fitted(project)
         try:
-            return self._answer_hint(labelling, task, context, version)
+            return self._answer_hint(labelling, task, context, fitted)
         except FcpError as error:
             _log.warning("task %s: %s", task.get("id"), error)
         except Exception:  # whatever it is, the annotator goes on by hand
             _log.exception("task %s: failed", task.get("id"))
-        return answer([], 0.0, version)
+        return answer([], 0.0, fitted.version)
 
     def _answer_hint(
         self,
         labelling: Labelling,
         task: Mapping[str, Any],
         context: Mapping[str, Any],
-        version: str,
+        fitted: Fitted,
     ) -> dict[str, Any]:
         picture = self._picture(task, labelling)
         hint = read_hint(context, (picture.shape[0], picture.shape[1]))
@@ -203,9 +204,9 @@ class Backend:
         if control is None:
             raise FcpError(f"smart tool: no tag draws the label {hint.label!r}")
         with self._asking:
-            mask = find_hinted(self._segmenter, picture, hint)
+            mask = find_hinted(self._segmenter, picture, hint, fitted.support)
         regions = write_regions(mask, hint.label, control, labelling.picture, HINTED)
-        return answer(list(regions), HINTED, version)
+        return answer(list(regions), HINTED, fitted.version)
 
     def _predict_one(
         self, task: Mapping[str, Any], labelling: Labelling, fitted: Fitted

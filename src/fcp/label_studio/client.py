@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from http.client import HTTPException, HTTPMessage
 from typing import IO, Any
 from urllib.error import HTTPError
-from urllib.parse import SplitResult, unquote_to_bytes, urlencode, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urlencode, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 from fcp.errors import FcpError
@@ -105,13 +105,13 @@ class LabelStudio:
         """
         if url[:5].lower() == "data:":
             return _data_of(url)
-        target = urljoin(f"{self.url}/", url)
+        target = _joined(f"{self.url}/", url)
         for _ in range(REDIRECTS):
             self._require_allowed(target)
             content, elsewhere = self._fetch(target, MAX_PICTURE)
             if elsewhere is None:
                 return content
-            target = urljoin(target, elsewhere)
+            target = _joined(target, elsewhere)
         raise FcpError(f"{_short(url)}: it is moved again and again; give the picture's own URL")
 
     def _json(self, url: str) -> dict[str, Any]:
@@ -195,11 +195,20 @@ class _NoRedirect(HTTPRedirectHandler):
         return None
 
 
+def _joined(base: str, url: str) -> str:
+    """Make a URL absolute; blanks and letters beyond ASCII, which people type, are quoted."""
+    try:
+        return quote(urljoin(base, url), safe="!#$%&'()*+,/:;=?@[]~", errors="replace")
+    except ValueError as error:
+        raise FcpError(f"{_short(url)}: no URL ({error})") from error
+
+
 def _split(url: str) -> SplitResult:
     """Take a URL of HTTP apart; no other scheme goes further than this."""
     try:
         parts = urlsplit(url)
-        good = parts.scheme in _PORTS and parts.hostname and (parts.port or 1) and "@" not in url
+        good = parts.scheme in _PORTS and parts.hostname and (parts.port or 1)
+        good = good and "@" not in parts.netloc
     except ValueError:
         good = False
     if not good:

@@ -31,7 +31,7 @@ def labels_of(region: Region) -> list[str]:
     """Return the labels of a region; none for one of another kind, such as a choice."""
     value, kind = region.get("value"), region.get("type")
     labels = value.get(kind) if isinstance(value, Mapping) and isinstance(kind, str) else None
-    listed = labels if kind in _READERS and isinstance(labels, list) else []
+    listed = labels if isinstance(labels, list) and kind in _READERS else []
     return [label for label in listed if isinstance(label, str) and label.strip()]
 
 
