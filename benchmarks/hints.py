@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from fcp.data.pascal import IGNORE, PascalVOC
 from fcp.data.prompts import Box, annotation_mask
 from fcp.data.regions import tight_box
 from fcp.label_studio.hints import Hint, find_hinted
-from fcp.segmenter import FewShotSegmenter
+from fcp.segmenter import FewShotSegmenter, Support
 
 
 def largest_piece(mask: np.ndarray) -> np.ndarray:
@@ -52,27 +53,38 @@ def hints_of(thing: np.ndarray, points: list[tuple[float, float]]) -> dict[str, 
     }
 
 
+def targets(data: PascalVOC, fold: int) -> Iterator[tuple[str, str, int]]:
+    """Yield each (val picture, the next one of its class, novel class) that counts."""
+    for class_id, pictures in val_lists(data, fold).members.items():
+        for index, picture in enumerate(pictures):
+            yield picture, pictures[(index + 1) % len(pictures)], class_id
+
+
+def masks_of(
+    segmenter: FewShotSegmenter, photo: np.ndarray, hints: dict[str, Hint], support: Support | None
+) -> dict[str, np.ndarray]:
+    """Return name → what a hint finds, and of points also with an example."""
+    masks = {"filled box": annotation_mask(hints["box"].boxes[0], photo.shape[:2])}
+    for name, hint in hints.items():
+        masks[name] = find_hinted(segmenter, photo, hint, None)
+        if hint.points:
+            masks[f"{name}, 1 example"] = find_hinted(segmenter, photo, hint, support)
+    return masks
+
+
 def score(segmenter: FewShotSegmenter, data: PascalVOC, fold: int) -> dict[str, float]:
     """Score each hint, in percent."""
     found: dict[str, list[float]] = defaultdict(list)
     generator = np.random.default_rng(0)
-    for class_id, pictures in val_lists(data, fold).members.items():
-        for index, picture in enumerate(pictures):
-            labels, photo = data.labels(picture), np.asarray(data.image(picture))
-            thing, valid = largest_piece(labels == class_id), labels != IGNORE
-            other = pictures[(index + 1) % len(pictures)]
-            example = (np.asarray(data.image(other)), data.labels(other) == class_id)
-            support = segmenter.fit({"thing": [example]}).support
-            hints = hints_of(thing, inner_points(thing, generator))
-            masks = {"filled box": annotation_mask(hints["box"].boxes[0], thing.shape)}
-            for name, hint in hints.items():
-                masks[name] = find_hinted(segmenter, photo, hint, None)
-                if hint.points:
-                    with_example = find_hinted(segmenter, photo, hint, support)
-                    masks[f"{name}, 1 example"] = with_example
-            for name, mask in masks.items():
-                shared, either = mask & thing & valid, (mask | thing) & valid
-                found[name].append(shared.sum() / either.sum())
+    for picture, other, class_id in targets(data, fold):
+        labels, photo = data.labels(picture), np.asarray(data.image(picture))
+        thing, valid = largest_piece(labels == class_id), labels != IGNORE
+        example = (np.asarray(data.image(other)), data.labels(other) == class_id)
+        support = segmenter.fit({"thing": [example]}).support
+        hints = hints_of(thing, inner_points(thing, generator))
+        for name, mask in masks_of(segmenter, photo, hints, support).items():
+            shared, either = mask & thing & valid, (mask | thing) & valid
+            found[name].append(shared.sum() / either.sum())
     return {name: round(100 * float(np.mean(ious)), 1) for name, ious in found.items()}
 
 

@@ -173,8 +173,19 @@ def test_other_webhooks_are_ignored(client, backend):
 def test_fit_that_fails_is_told(client, backend, caplog):
     backend.error = FcpError("Label Studio is away")
     content = {"action": "START_TRAINING", "project": {"id": 7}}
+    answer = client.post("/webhook", json=content)
+    assert (answer.status_code, answer.json()) == (400, {"error": "Label Studio is away"})
+    client.post("/webhook", json={**content, "action": "ANNOTATION_CREATED"})
+    assert "its annotations cannot be read: Label Studio is away" in caplog.text
+
+
+def test_fit_that_takes_long(client, backend, monkeypatch):
+    monkeypatch.setattr(server, "TRAINING_WAITS", 0.05)
+    gate = threading.Event()
+    backend.fit = lambda project: gate.wait(20)
+    content = {"action": "START_TRAINING", "project": {"id": 7}}
     assert client.post("/webhook", json=content).json() == {"status": "running"}
-    assert "Label Studio is away" in caplog.text
+    gate.set()
 
 
 @pytest.mark.parametrize(

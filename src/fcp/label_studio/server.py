@@ -10,7 +10,7 @@ import json
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as TookTooLong
 from typing import Any
 
@@ -67,7 +67,7 @@ class Service:
         self._backend.check(str(content.get("schema", "")))
         self._backend.studio.adopt_key(content.get("access_token"))
         if self._backend.studio.has_key:
-            self._wait(self._refresh(project), SETUP_WAITS)
+            wait([self._refresh(project)], SETUP_WAITS)
         return {"model_version": self._backend.fitted(project).version}
 
     def predict(self, content: Content) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Service:
         """Note that annotations have changed; "Start training" is waited for.
 
         Raises:
-            FcpError: no project in the request.
+            FcpError: no project in the request, or a fit that was waited for has failed.
         """
         action = content.get("action")
         if action != TRAINING and action not in CHANGES:
@@ -104,8 +104,9 @@ class Service:
             fit = self._fits.submit(self._take_payload, project, content)
         if action != TRAINING:
             return {"status": "taken in"}
-        fitted = self._wait(fit, TRAINING_WAITS)
-        if fitted is None:
+        try:
+            fitted = fit.result(timeout=TRAINING_WAITS)
+        except TookTooLong:
             return {"status": "running"}
         return {"status": "done", "model_version": fitted.version, "examples": fitted.tasks()}
 
@@ -146,16 +147,6 @@ class Service:
             _log.warning("project %d: %s needs --api-key", project, content.get("action"))
             return self._backend.fitted(project)
         return self._backend.fit_tasks(project, str(config), tasks)
-
-    @staticmethod
-    def _wait(fit: Future[Fitted], seconds: float) -> Fitted | None:
-        """Wait for a fit; None where it takes longer, or has failed and said so."""
-        try:
-            return fit.result(timeout=seconds)
-        except TookTooLong:
-            return None
-        except Exception:  # told by the fit itself
-            return None
 
 
 def make_app(backend: Backend) -> Starlette:
