@@ -20,7 +20,7 @@ from fcp.formats.polygons import mask_polygons
 
 httpx = pytest.importorskip("httpx2")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 CONFIG = """
@@ -64,7 +64,7 @@ def running(command, log, env=None):
                 process.wait()
 
 
-def wait_for(what, process, log, seconds=240):
+def wait_for(what, process, log, seconds=600):
     """Ask until there is an answer."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
