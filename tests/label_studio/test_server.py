@@ -25,7 +25,7 @@ class Recorded:
     def __init__(self):
         self.calls = []
         self.studio = SimpleNamespace(has_key=True, adopt_key=lambda key: self.note("key", key))
-        self.version = "fcp-1"
+        self.now = "fcp-1"
         self.error = None
 
     def note(self, *call):
@@ -37,14 +37,17 @@ class Recorded:
         self.note("check", config)
 
     def versions(self):
-        return [self.version]
+        return [self.now]
+
+    def version(self, project):
+        return self.now
 
     def fitted(self, project):
-        return Fitted((), self.version, None)
+        return Fitted((), self.now, None)
 
     def fit(self, project):
         self.note("fit", project)
-        self.version = "fcp-2"
+        self.now = "fcp-2"
         return self.fitted(project)
 
     def fit_tasks(self, project, config, tasks):
@@ -57,11 +60,11 @@ class Recorded:
 
     def predict(self, project, config, tasks):
         self.note("predict", project, config, tasks)
-        return [{"result": [], "score": 0.5, "model_version": self.version}, []]
+        return [{"result": [], "score": 0.5, "model_version": self.now}, []]
 
     def answer_hint(self, project, config, task, context):
         self.note("hint", project, config, task, context)
-        return {"result": [], "score": 0.5, "model_version": self.version}
+        return {"result": [], "score": 0.5, "model_version": self.now}
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from fcp.segmenter import FewShotSegmenter, Support
 
 MAX_TASKS = 200  # annotated ones, the latest changed, that are looked at for examples
 KEEP = 5  # examples of a label
-PATIENCE = 10  # seconds that a prediction waits for examples that are being read
+PATIENCE = 30  # seconds that a prediction waits for examples that are being read
 HINTED = 0.5  # score of what a smart tool finds: the annotator looks at it anyway
 _log = logging.getLogger(__name__)
 
@@ -97,6 +97,11 @@ class Backend:
             return self._current(project)
         finally:
             self._fitting.release()
+
+    def version(self, project: int) -> str:
+        """Return which version answers now; never waits for the model, as Label Studio does not."""
+        fitted = self._fitted.get(project)
+        return fitted.version if fitted else self._version(self._store.load(project))
 
     def check(self, config: str) -> None:
         """Refuse a labelling configuration that cannot be used.
@@ -272,7 +277,7 @@ class Backend:
         return self._fitted[project]
 
     def _encode(self, examples: Sequence[Taken]) -> Fitted:
-        version = f"fcp-{examples_hash(examples, self._fingerprint)[:12]}"
+        version = self._version(examples)
         if not examples:
             return Fitted((), version, None)
         by_label: dict[str, list[Any]] = {}
@@ -280,6 +285,9 @@ class Backend:
             by_label.setdefault(one.label, []).append((one.image, one.mask))
         with self._asking:
             return Fitted(examples, version, self._segmenter.fit(by_label).support)
+
+    def _version(self, examples: Sequence[Taken]) -> str:
+        return f"fcp-{examples_hash(examples, self._fingerprint)[:12]}"
 
 
 def _candidates(task: Mapping[str, Any], labelling: Labelling) -> list[Candidate]:

@@ -32,7 +32,7 @@ except ImportError as missing:
 
 MAX_BODY = 512 << 20  # bytes; a hundred tasks with brush strokes
 # Seconds. Label Studio waits 3 for /setup, 1 for a webhook and 100 for "Start training".
-SETUP_WAITS, TRAINING_WAITS = 2, 60
+SETUP_WAITS, TRAINING_WAITS = 1.5, 60
 CHANGES = {
     "ANNOTATION_CREATED",
     "ANNOTATIONS_CREATED",
@@ -68,7 +68,7 @@ class Service:
         self._backend.studio.adopt_key(content.get("access_token"))
         if self._backend.studio.has_key:
             wait([self._refresh(project)], SETUP_WAITS)
-        return {"model_version": self._backend.fitted(project).version}
+        return {"model_version": self._backend.version(project)}
 
     def predict(self, content: Content) -> dict[str, Any]:
         """Predict tasks, or answer a smart tool.
