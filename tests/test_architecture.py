@@ -50,6 +50,8 @@ FENCES = {
     "PIL": ("fcp.data", "fcp.segmenter", "fcp.visualize", "fcp.cli.demo"),
     "typer": ("fcp.cli",),
     "rich": ("fcp.cli",),
+    "starlette": ("fcp.label_studio",),
+    "uvicorn": ("fcp.label_studio",),
 }
 BELOW_TORCH = ("fcp.config", "fcp.errors")
 

@@ -16,6 +16,7 @@ from PIL import Image
 from fcp.config import HeadConfig
 from fcp.data.folds import novel_classes
 from fcp.data.pascal import PascalVOC
+from fcp.data.prompts import annotation_mask
 from fcp.encoders.mobilenet import build_mobilenet_v2
 from fcp.encoders.tiny import paint_boxes
 from fcp.engine.recipe import load_recipe
@@ -79,6 +80,23 @@ def test_a_segmenter_that_fills_the_box_scores_as_the_filled_box(mini_voc, load)
     assert {scores[name]["miou"] for name in ("corners alone", "zeros")} == {0}
     names = {"aeroplane", "bicycle"}
     assert set(scores["filled box"]["class_iou"]) == names
+
+
+def test_hints_that_are_the_thing_score_full(mini_voc, load, model_folder, monkeypatch):
+    benchmark, data = load("hints"), PascalVOC(mini_voc)
+
+    def answer(segmenter, picture, hint, support):
+        assert (support is None) or set(support.classes) == {"thing"}
+        if not hint.boxes:
+            return np.zeros(picture.shape[:2], bool)
+        return annotation_mask(hint.boxes[0], picture.shape[:2])
+
+    monkeypatch.setattr(benchmark, "find_hinted", answer)
+    segmenter = FewShotSegmenter.from_pretrained(model_folder, device="cpu")
+    scores = benchmark.score(segmenter, data, 0)
+    assert scores["box"] == scores["filled box"] > 50
+    assert {score for name, score in scores.items() if "point" in name} == {0}
+    assert len(scores) == 6
 
 
 @pytest.fixture

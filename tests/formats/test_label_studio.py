@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from fcp.errors import FcpError
 from fcp.formats import FORMATS
-from fcp.formats.label_studio import brush_runs
+from fcp.formats.label_studio import brush_runs, read_brush_runs
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 30), st.integers(1, 30)))
 
@@ -48,6 +49,53 @@ def decode(content):
 def test_strokes_survive(mask):
     values = decode(brush_runs(mask)).reshape(*mask.shape, 4)
     assert (values == 255 * mask[..., None]).all()
+
+
+@given(MASKS)
+def test_strokes_are_read_again(mask):
+    assert (read_brush_runs(brush_runs(mask), mask.shape, "stroke") == mask).all()
+
+
+def literal(values):
+    """Pack numbers one after another, as the editor does where none is repeated."""
+    bits = f"{len(values):032b}{7:05b}{2:04b}{3:04b}{7:04b}{15:04b}"
+    for start in range(0, len(values), 8):
+        piece = values[start : start + 8]
+        bits += f"000{len(piece) - 1:03b}" + "".join(f"{value:08b}" for value in piece)
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)]
+
+
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(4))))
+def test_colours_with_soft_edges(colours):
+    packed = literal(colours.ravel().tolist())
+    assert (decode(packed) == colours.ravel()).all()
+    mask = read_brush_runs(packed, colours.shape[:2], "stroke")
+    assert (mask == (colours[..., 3] >= 128)).all()
+
+
+GOOD = brush_runs(np.ones((3, 4), bool))
+
+
+@pytest.mark.parametrize(
+    ("rle", "message"),
+    [
+        (None, "damaged"),
+        ("AAAA", "damaged"),
+        ([], "damaged"),
+        (1 << 40, "damaged"),
+        ([300], "not the run lengths"),
+        ([0.5], "not the run lengths"),
+        (GOOD[:-1], "end too early"),
+        (GOOD[:4], "end too early"),
+        (brush_runs(np.ones((5, 5), bool)), "25 px, but it has 4×3 px"),
+        ([*GOOD[:4], 0xFF, *GOOD[5:]], "8 bits"),
+        ([*GOOD[:6], 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], "beyond the picture"),
+    ],
+)
+def test_broken_strokes(rle, message):
+    with pytest.raises(FcpError, match=message):
+        read_brush_runs(rle, (3, 4), "task 3")
 
 
 @pytest.mark.parametrize("pixels", [1, 2, 3, 4, 5, 63, 64, 65, 16384, 16385, 40000])

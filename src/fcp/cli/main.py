@@ -17,6 +17,7 @@ from fcp.cli.data import app as data
 from fcp.cli.demo import demo
 from fcp.cli.episodes import episodes
 from fcp.cli.evaluate import evaluate
+from fcp.cli.label_studio import label_studio
 from fcp.cli.reproduce import reproduce
 from fcp.cli.segment import segment
 from fcp.cli.train import train
@@ -69,6 +70,7 @@ app.command()(episodes)
 app.add_typer(data)
 app.command()(calibrate)
 app.command()(import_checkpoint)
+app.command()(label_studio)
 
 
 def _show_version(asked: bool) -> None:

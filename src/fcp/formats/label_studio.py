@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject
 from fcp.formats.run_lengths import row_runs
 from fcp.formats.writer import OneFileWriter
@@ -22,6 +23,7 @@ from fcp.formats.writer import OneFileWriter
 FROM_NAME, TO_NAME = "tag", "image"
 MODEL_VERSION = "fcp"
 LENGTH_BITS = (3, 4, 8, 16)  # a run takes the first of these that can hold its length
+OPAQUE = 128  # from this alpha on a pixel counts as brushed: soft edges are halved
 
 
 class LabelStudioWriter(OneFileWriter):
@@ -52,6 +54,79 @@ def brush_runs(mask: np.ndarray) -> list[int]:
     text = "".join(bits)
     whole = -len(text) % 8
     return list(int(text + "0" * whole, 2).to_bytes((len(text) + whole) // 8, "big"))
+
+
+def read_brush_runs(rle: object, size: tuple[int, int], where: str) -> np.ndarray:
+    """Decode the bytes of a brush stroke, ours or the editor's; the inverse of ``brush_runs``.
+
+    Args:
+        rle: as it stands in the annotation.
+        size: (H, W) px of the picture that was brushed.
+        where: what to call the stroke in an error.
+
+    Returns:
+        (H, W) bool, where the stroke is opaque.
+
+    Raises:
+        FcpError: no such bytes, damaged ones, or those of a picture of another size.
+    """
+    try:
+        packed = np.frombuffer(bytes(rle if isinstance(rle, list) else []), np.uint8)
+    except (TypeError, ValueError) as error:
+        raise FcpError(f"{where}: not the run lengths of a brush stroke ({error})") from error
+    bits = _Bits(packed)
+    try:
+        count = bits.number(32)
+        if count != 4 * size[0] * size[1]:
+            raise FcpError(
+                f"{where}: brushed on a picture of {count // 4:,} px, but it has "
+                f"{size[1]}×{size[0]} px; was the picture replaced?"
+            )
+        values = _values(bits, count)
+    except ValueError as error:
+        raise FcpError(f"{where}: damaged run lengths of a brush stroke ({error})") from error
+    opaque: np.ndarray = values.reshape(*size, 4)[..., 3] >= OPAQUE
+    return opaque
+
+
+class _Bits:
+    """Reads numbers from bytes, the highest bit first."""
+
+    def __init__(self, packed: np.ndarray) -> None:
+        self._bits = np.unpackbits(packed)
+        self._text = (self._bits + ord("0")).tobytes()
+        self._at = 0
+
+    def number(self, size: int) -> int:
+        return int(self._text[self._take(size) : self._at], 2)
+
+    def eights(self, count: int) -> np.ndarray:
+        """Read so many bytes, which need not start where one of the stream does."""
+        start = self._take(8 * count)
+        return np.packbits(self._bits[start : self._at])
+
+    def _take(self, size: int) -> int:
+        start, self._at = self._at, self._at + size
+        if self._at > len(self._bits):
+            raise ValueError("they end too early")
+        return start
+
+
+def _values(bits: _Bits, count: int) -> np.ndarray:
+    """Decode so many numbers: runs of one, or as many as they are one after another."""
+    if bits.number(5) != 8 - 1:
+        raise ValueError("expected numbers of 8 bits")
+    sizes = [bits.number(4) + 1 for _ in LENGTH_BITS]
+    values = np.zeros(count, np.uint8)
+    start = 0
+    while start < count:
+        is_run = bits.number(1)
+        stop = start + 1 + bits.number(sizes[bits.number(2)])
+        if stop > count:
+            raise ValueError("a run goes beyond the picture")
+        values[start:stop] = bits.number(8) if is_run else bits.eights(stop - start)
+        start = stop
+    return values
 
 
 def _runs(length: int, value: int) -> Iterator[str]:

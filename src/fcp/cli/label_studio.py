@@ -1,0 +1,94 @@
+"""``fcp label-studio``: the ML backend that Label Studio asks for pre-annotations."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fcp.cli.options import DeviceOption, FusionOption, ModelOption
+
+if TYPE_CHECKING:
+    from fcp.segmenter import FewShotSegmenter
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+UrlOption = Annotated[
+    str,
+    typer.Option(
+        "--label-studio-url",
+        help="Where Label Studio runs.",
+        envvar="LABEL_STUDIO_URL",
+        metavar="URL",
+    ),
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        help="An access token of Label Studio's; better in the environment than here.",
+        envvar="LABEL_STUDIO_API_KEY",
+        metavar="KEY",
+    ),
+]
+FolderOption = Annotated[Path, typer.Option(help="Where the examples are kept.", metavar="DIR")]
+ExamplesOption = Annotated[int, typer.Option(min=1, help="Examples to keep of each label.")]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Fetch pictures from this host too; may be repeated.", metavar="HOST[:PORT]"),
+]
+HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
+
+
+def label_studio(
+    *,
+    url: UrlOption = "http://localhost:8080",
+    api_key: KeyOption = None,
+    folder: FolderOption = Path("label-studio-examples"),
+    model: ModelOption = "tiny",
+    device: DeviceOption = "auto",
+    fusion: FusionOption = "pooled",
+    examples: ExamplesOption = 5,
+    allow_host: AllowOption = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 9090,
+) -> None:
+    """Pre-annotate in Label Studio: annotate a few tasks, the others are predicted.
+
+    Connect it in the project's settings under Model (docs/label-studio.md). The annotations made so
+    far are the examples, the best few of each label: ground truth first, then masks and polygons,
+    boxes, points; late ones before early ones. There is no training.
+
+    \b
+    Examples:
+      fcp label-studio
+      LABEL_STUDIO_API_KEY=… fcp label-studio --label-studio-url http://localhost:8081
+    """  # noqa: D301  (\b keeps the lines)
+    # Here and not above: torch takes seconds to load, and help answers at once.
+    from fcp.label_studio.backend import Backend
+    from fcp.label_studio.client import LabelStudio
+    from fcp.label_studio.server import serve
+    from fcp.label_studio.store import ExampleStore
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    studio = LabelStudio(url, api_key, allow_host or [])
+    store = ExampleStore(folder)
+    segmenter, fingerprint = _load(model, device, fusion)
+    backend = Backend(segmenter, studio, store, fingerprint=fingerprint, keep=examples)
+    if host not in _LOCAL:
+        typer.echo(f"{host}: anybody who reaches this address can use it", err=True)
+    serve(backend, host, port, lambda where: typer.echo(f"{where} waits for Label Studio at {url}"))
+
+
+def _load(model: str, device: str, fusion: str) -> tuple[FewShotSegmenter, str]:
+    """Load the model, and hash what of it decides the results."""
+    from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+    from fcp.files import sha256_of
+    from fcp.segmenter import FewShotSegmenter, find_model
+
+    place = find_model(model)
+    hashes = [sha256_of(place / name) for name in (CONFIG_FILE, WEIGHTS_FILE)]
+    segmenter = FewShotSegmenter.from_pretrained(place, device=device, fusion=fusion)
+    return segmenter, " ".join([*hashes, fusion])

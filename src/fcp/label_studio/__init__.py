@@ -1,0 +1,1 @@
+"""Label Studio's ML backend: annotations made so far are the examples, the rest is predicted."""

@@ -1,0 +1,249 @@
+"""Which annotations of a project become the examples: a few of each label, the best first."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fcp.data.images import ImageLike, picture_of, read_image
+from fcp.data.prompts import Points, annotation_mask
+from fcp.errors import FcpError
+from fcp.formats.examples import DrawnPicture, examples_by_class
+from fcp.formats.run_lengths import RunLengths, to_mask, to_runs
+from fcp.label_studio.labelling import Labelling
+from fcp.label_studio.regions import Region, Size, labels_of, read_region
+
+# How exactly a kind of region says where the thing is.
+EXACT = {
+    "brushlabels": 2,
+    "polygonlabels": 2,
+    "ellipselabels": 2,
+    "rectanglelabels": 1,
+    "keypointlabels": 0,
+}
+MOST_EXACT = max(EXACT.values())
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an example comes from, and what it is preferred by.
+
+    Attributes:
+        task: its number.
+        annotation: its number.
+        updated: when the annotation was changed last, as Label Studio writes it.
+        picture: hash of the picture's URL.
+        ground_truth: whether somebody marked the annotation as such.
+        exact: 2 for areas, 1 for boxes, 0 for points.
+    """
+
+    task: int
+    annotation: int
+    updated: str
+    picture: str
+    ground_truth: bool
+    exact: int
+
+    @property
+    def preference(self) -> tuple[bool, int, str, int]:
+        """The higher, the better: ground truth, then exact ones, then late ones."""
+        return (self.ground_truth, self.exact, self.updated, self.annotation)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """An annotated picture that shows a label, not yet fetched.
+
+    Attributes:
+        label: that it shows.
+        url: of the picture, as the task has it.
+        regions: with that label.
+        origin: of it.
+    """
+
+    label: str
+    url: str
+    regions: Sequence[Region]
+    origin: Origin
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """An example that was taken.
+
+    Attributes:
+        label: that it shows.
+        picture: the picture's file, as bytes or where they lie.
+        size: (H, W) px.
+        runs: its mask.
+        origin: of it.
+    """
+
+    label: str
+    picture: bytes | Path
+    size: Size
+    runs: RunLengths
+    origin: Origin
+
+    @property
+    def key(self) -> tuple[str, Origin]:
+        """What it has in common with the candidate that it was."""
+        return (self.label, self.origin)
+
+    @property
+    def image(self) -> ImageLike:
+        """The picture, as the segmenter reads it."""
+        if isinstance(self.picture, Path):
+            return self.picture
+        return picture_of(self.picture, f"task {self.origin.task}: its picture")
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool, unpacked at each access."""
+        return to_mask(self.runs)
+
+
+def candidates_of(task: Mapping[str, Any], labelling: Labelling) -> Iterator[Candidate]:
+    """Yield what a task shows of each label, by its one annotation that counts.
+
+    That is the one marked as ground truth, or else the latest; skipped tasks do not count.
+
+    Raises:
+        FcpError: a task without picture.
+    """
+    annotation = max(_annotations(task), key=_age, default=None)
+    if annotation is None:
+        return
+    by_label: dict[str, list[Region]] = {}
+    for region in annotation["result"]:
+        if not isinstance(region, Mapping) or region.get("to_name") != labelling.picture:
+            continue
+        for label in labels_of(region):
+            by_label.setdefault(label, []).append(region)
+    for label, regions in by_label.items():
+        if label not in labelling.labels:
+            where = f"task {task.get('id')}"
+            _log.warning("%s: the label %r is not of the configuration; left out", where, label)
+            continue
+        url = labelling.picture_of(task)
+        yield Candidate(label, url, regions, _origin(task, annotation, url, regions))
+
+
+def choose(
+    candidates: Iterable[Candidate],
+    known: Iterable[Taken],
+    count: int,
+    fetch: Callable[[str], bytes],
+) -> list[Taken]:
+    """Take the best candidates of each label; one that cannot be read makes room for the next.
+
+    Args:
+        candidates: of all labels.
+        known: examples taken before: those that have not changed are not fetched again.
+        count: of examples to take of each label.
+        fetch: gets a picture by its URL.
+
+    Returns:
+        By label, the best first.
+    """
+    by_label: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        by_label.setdefault(candidate.label, []).append(candidate)
+    before = {example.key: example for example in known}
+    chosen: list[Taken] = []
+    for of_label in by_label.values():
+        ranked = sorted(of_label, key=lambda one: one.origin.preference, reverse=True)
+        chosen += _first(ranked, count, before, fetch, chosen)
+    return chosen
+
+
+def _first(
+    ranked: Iterable[Candidate],
+    count: int,
+    before: Mapping[tuple[str, Origin], Taken],
+    fetch: Callable[[str], bytes],
+    others: Sequence[Taken],
+) -> list[Taken]:
+    found: list[Taken] = []
+    for candidate in ranked:
+        if len(found) == count:
+            break
+        try:
+            taken = before.get((candidate.label, candidate.origin)) or _take(candidate, fetch)
+            _refuse_same(taken, others)
+        except FcpError as error:
+            _log.warning("left out as an example: %s", error)
+        except Exception:  # one odd annotation must not lose the others
+            _log.exception("task %d: left out as an example", candidate.origin.task)
+        else:
+            found.append(taken)
+    return found
+
+
+def _take(candidate: Candidate, fetch: Callable[[str], bytes]) -> Taken:
+    """Fetch a candidate's picture and paint its mask."""
+    where = f"task {candidate.origin.task}"
+    content = fetch(candidate.url)
+    pixels = read_image(picture_of(content, f"{where}: its picture"))
+    size = (pixels.shape[0], pixels.shape[1])
+    drawn = [
+        (candidate.label, read_region(region, size, f"{where}: region {region.get('id')}"))
+        for region in candidate.regions
+    ]
+    joined = examples_by_class([DrawnPicture(Path(), size, Path(where), drawn)])
+    shape = joined[candidate.label][0].drawn
+    if isinstance(shape, Points):
+        shape = to_runs(annotation_mask(shape, size, where))
+    assert isinstance(shape, Mapping)  # noqa: S101  (what is drawn is no file)
+    return Taken(candidate.label, content, size, shape, candidate.origin)
+
+
+def _refuse_same(taken: Taken, others: Iterable[Taken]) -> None:
+    """Raise where another label marks the same pixels: the two could not be told apart."""
+    for other in others:
+        same_picture = other.origin.picture == taken.origin.picture
+        if same_picture and other.runs["counts"] == taken.runs["counts"]:
+            raise FcpError(
+                f"task {taken.origin.task}: {other.label!r} and {taken.label!r} mark the same "
+                "pixels; the first counts"
+            )
+
+
+def _annotations(task: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for annotation in task.get("annotations") or []:
+        if isinstance(annotation, Mapping) and isinstance(annotation.get("result"), list):
+            if not annotation.get("was_cancelled"):
+                yield annotation
+
+
+def _age(annotation: Mapping[str, Any]) -> tuple[bool, str, int]:
+    return (
+        bool(annotation.get("ground_truth")),
+        str(annotation.get("updated_at") or ""),
+        _whole(annotation.get("id")),
+    )
+
+
+def _origin(
+    task: Mapping[str, Any], annotation: Mapping[str, Any], url: str, regions: Iterable[Region]
+) -> Origin:
+    ground_truth, updated, number = _age(annotation)
+    return Origin(
+        task=_whole(task.get("id")),
+        annotation=number,
+        updated=updated,
+        picture=hashlib.sha256(url.encode("utf-8", "replace")).hexdigest(),
+        ground_truth=ground_truth,
+        exact=max(EXACT[region["type"]] for region in regions),
+    )
+
+
+def _whole(number: object) -> int:
+    return number if isinstance(number, int) else 0

@@ -1,0 +1,136 @@
+"""Smart tools: a box or points on the very picture → the thing that they mark.
+
+Both prompt the model's promptable segmenter. But a point on something that the project's examples
+find takes that, whole: `tiny` is much better at examples than at points (docs/label-studio.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from fcp.data.prompts import Annotation, Box, Points, annotation_mask
+from fcp.data.transforms import logits_to_size, to_square
+from fcp.errors import FcpError
+from fcp.formats.run_lengths import to_mask
+from fcp.label_studio.regions import Size, labels_of, read_region
+from fcp.segmenter import FewShotSegmenter, Support
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What an annotator has marked on the picture to segment, in px.
+
+    Attributes:
+        label: of the thing.
+        boxes: around it.
+        points: on it.
+        against: points that are not on it.
+    """
+
+    label: str
+    boxes: tuple[Box, ...] = ()
+    points: tuple[Point, ...] = ()
+    against: tuple[Point, ...] = ()
+
+
+def read_hint(context: Mapping[str, Any], size: Size) -> Hint:
+    """Read what a smart tool sends: regions on the picture, the last of the label that is meant.
+
+    Raises:
+        FcpError: nothing is marked, or a damaged region.
+    """
+    regions = context.get("result")
+    listed = [one for one in regions or [] if isinstance(one, Mapping)]
+    marked = [(label, region) for region in listed for label in labels_of(region)]
+    if not marked:
+        raise FcpError("smart tool: expected a labelled box or point, got none")
+    label = marked[-1][0]
+    boxes: list[Box] = []
+    points: list[Point] = []
+    against: list[Point] = []
+    for region in (region for other, region in marked if other == label):
+        drawn = read_region(region, size, "smart tool")
+        if isinstance(drawn, Points):
+            (points if region.get("is_positive", True) else against).extend(drawn.points)
+        else:
+            area = to_mask(drawn) if isinstance(drawn, Mapping) else drawn
+            boxes.append(_around(area, size))
+    if not boxes and not points:
+        raise FcpError("smart tool: only what is not meant is marked; mark the thing first")
+    return Hint(label, tuple(boxes), tuple(points), tuple(against))
+
+
+def find_hinted(
+    segmenter: FewShotSegmenter, picture: np.ndarray, hint: Hint, support: Support | None
+) -> np.ndarray:
+    """Segment the thing that a hint marks.
+
+    Args:
+        segmenter: to ask.
+        picture: (H, W, 3) uint8.
+        hint: on it.
+        support: the project's examples, or None.
+
+    Returns:
+        (H, W) bool.
+    """
+    if hint.boxes:
+        masks = [_prompted(segmenter, picture, hint, box) for box in hint.boxes]
+        joined: np.ndarray = np.logical_or.reduce(masks, axis=0)
+        return joined
+    if support is not None and hint.label in support.classes and not hint.against:
+        segmenter.support = support
+        met = _pieces_at(segmenter.predict(picture).classes[hint.label].mask, hint.points)
+        if met.any():
+            return met
+    return _prompted(segmenter, picture, hint, None)
+
+
+@torch.inference_mode()
+def _prompted(
+    segmenter: FewShotSegmenter, picture: np.ndarray, hint: Hint, box: Box | None
+) -> np.ndarray:
+    """Ask the promptable segmenter for what is in a box, or at the points without one."""
+    model, device = segmenter.model, segmenter.device
+    size = (picture.shape[0], picture.shape[1])
+    scale = torch.tensor([size[1], size[0]], dtype=torch.float32)
+    given: dict[str, torch.Tensor] = {}
+    if box is not None:
+        given["boxes"] = (torch.tensor([[box.x0, box.y0, box.x1, box.y1]]) / scale.repeat(2)).to(
+            device
+        )
+    points = (*hint.points, *hint.against)
+    if points:
+        on_it = [1] * len(hint.points) + [0] * len(hint.against)
+        given["points"] = (torch.tensor([points]) / scale).to(device)
+        given["point_labels"] = torch.tensor([on_it], device=device)
+    square = to_square(picture, model.config.image_size)[None].to(device)
+    prompts = model.segmenter.embed_prompts(**given)
+    logits = model.segmenter.decode(model.segmenter.encode(square), *prompts).logits
+    mask: np.ndarray = (logits_to_size(logits[0].float().cpu(), size) > 0).numpy()
+    return mask if box is None else mask & annotation_mask(box, size)
+
+
+def _pieces_at(mask: np.ndarray, points: Sequence[Point]) -> np.ndarray:
+    """Keep the connected pieces of a mask that a point lies on."""
+    pieces, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    met = {int(pieces[int(y), int(x)]) for x, y in points} - {0}
+    kept: np.ndarray = np.isin(pieces, list(met))
+    return kept
+
+
+def _around(area: Annotation, size: Size) -> Box:
+    """Return the box around what is drawn, cut to the picture."""
+    mask = annotation_mask(area, size, "smart tool")
+    rows, columns = np.nonzero(mask)
+    if len(rows) == 0:
+        raise FcpError("smart tool: what is drawn covers no pixel of the picture")
+    return Box(int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)

@@ -1,0 +1,48 @@
+"""What the segmenter found → Label Studio's predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fcp.instances import split_objects
+from fcp.label_studio.labelling import Control, Labelling
+from fcp.label_studio.regions import Region, write_regions
+from fcp.prediction import ClassPrediction, Prediction
+
+
+def score_of(found: ClassPrediction) -> float:
+    """Return how likely a class is there: its calibrated probability where the model has one."""
+    presence = getattr(found, "presence", None)
+    return float(found.score if presence is None else presence)
+
+
+def prediction_of(found: Prediction, labelling: Labelling, version: str) -> dict[str, Any]:
+    """Write what was found as Label Studio's prediction; its score is the mean of its classes'."""
+    regions: list[dict[str, Any]] = []
+    scores: list[float] = []
+    for label, one in found.classes.items():
+        control = labelling.control_of(label)
+        mask = _drawable(one, control) if control is not None else None
+        if control is None or mask is None or not mask.any():
+            continue
+        scores.append(round(score_of(one), 4))
+        regions += write_regions(mask, label, control, labelling.picture, scores[-1])
+    return answer(regions, sum(scores) / len(scores) if scores else 0.0, version)
+
+
+def answer(regions: Sequence[Region], score: float, version: str) -> dict[str, Any]:
+    """Return a prediction as Label Studio takes it."""
+    return {"result": list(regions), "score": round(score, 4), "model_version": version}
+
+
+def _drawable(found: ClassPrediction, control: Control) -> np.ndarray:
+    """Return the mask, without the specks that would each be a shape of its own."""
+    if control.kind == "brushlabels":
+        return found.mask
+    pieces = split_objects(found)
+    masks = [one.piece.full_mask((found.labels.shape[0], found.labels.shape[1])) for one in pieces]
+    joined: np.ndarray = np.logical_or.reduce(masks, axis=0) if masks else found.mask & False
+    return joined

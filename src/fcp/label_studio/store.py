@@ -1,0 +1,153 @@
+"""The examples of each project on the disk, so that a restart forgets nothing.
+
+``project-7/`` holds ``coco.json`` and ``pictures/``. It is COCO, with the origin of each example
+beside it, so that ``fcp segment --support project-7/coco.json`` takes the same examples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as rle_tools
+
+from fcp.config import load_json
+from fcp.data.coco_json import run_lengths
+from fcp.data.images import picture_of
+from fcp.errors import FcpError
+from fcp.files import write_atomically
+from fcp.formats.writer import make_folder
+from fcp.label_studio.examples import Origin, Taken
+
+FILE = "coco.json"
+_log = logging.getLogger(__name__)
+
+
+class ExampleStore:
+    """A folder with the examples of each project.
+
+    Args:
+        folder: made where it is missing.
+
+    Raises:
+        FcpError: it cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        make_folder(folder)
+
+    def place(self, project: int) -> Path:
+        """Return the folder of a project."""
+        return self.folder / f"project-{project}"
+
+    def load(self, project: int) -> list[Taken]:
+        """Return a project's examples, in the order that they were saved in.
+
+        Damaged ones are told in the log, and none is returned: annotations can be read again.
+        """
+        file = self.place(project) / FILE
+        if not file.is_file():
+            return []
+        try:
+            return _read(load_json(file), file)
+        except (FcpError, KeyError, TypeError, ValueError, AttributeError) as error:
+            _log.warning("%s: cannot be used (%s); the annotations are read anew", file, error)
+            return []
+
+    def save(self, project: int, examples: Sequence[Taken]) -> list[Taken]:
+        """Replace a project's examples; whoever reads meanwhile sees the old ones or the new.
+
+        Returns:
+            The examples with their pictures on the disk.
+
+        Raises:
+            FcpError: a file cannot be written; the old ones stay.
+        """
+        pictures = self.place(project) / "pictures"
+        make_folder(pictures)
+        saved = [dataclasses.replace(one, picture=_keep(one, pictures)) for one in examples]
+        write_atomically(self.place(project) / FILE, _coco(saved).encode())
+        used = {one.picture for one in saved}
+        for path in pictures.iterdir():
+            if path not in used and path.is_file():
+                path.unlink(missing_ok=True)
+        return saved
+
+
+def examples_hash(examples: Iterable[Taken], salt: str) -> str:
+    """Hash what predictions depend on: labels, pictures and masks, and whatever is in ``salt``."""
+    digest = hashlib.sha256(salt.encode())
+    for one in examples:
+        content = one.picture if isinstance(one.picture, bytes) else one.picture.read_bytes()
+        parts = (one.label.encode(), hashlib.sha256(content).digest(), one.runs["counts"])
+        for part in parts:
+            digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+def _keep(example: Taken, pictures: Path) -> Path:
+    """Write a picture under the name that its content gives it."""
+    if isinstance(example.picture, Path):
+        return example.picture
+    kind = (picture_of(example.picture, "the picture").format or "png").lower()
+    suffix = {"jpeg": "jpg", "tiff": "tif", "mpo": "jpg"}.get(kind, kind)
+    path = pictures / f"{hashlib.sha256(example.picture).hexdigest()[:32]}.{suffix}"
+    if not path.is_file():
+        write_atomically(path, example.picture)
+    return path
+
+
+def _coco(examples: Sequence[Taken]) -> str:
+    names = list(dict.fromkeys(one.label for one in examples))
+    files = list(dict.fromkeys((_name(one), one.size) for one in examples))
+    content = {
+        "info": {"description": "examples that fcp label-studio has taken"},
+        "categories": [{"id": index + 1, "name": name} for index, name in enumerate(names)],
+        "images": [
+            {"id": index + 1, "file_name": name, "height": height, "width": width}
+            for index, (name, (height, width)) in enumerate(files)
+        ],
+        "annotations": [
+            {
+                "id": index + 1,
+                "image_id": files.index((_name(one), one.size)) + 1,
+                "category_id": names.index(one.label) + 1,
+                "segmentation": {"size": one.size, "counts": one.runs["counts"].decode("ascii")},
+                "area": int(rle_tools.area(one.runs)),
+                "bbox": rle_tools.toBbox(one.runs).tolist(),
+                "iscrowd": 0,
+                "label_studio": dataclasses.asdict(one.origin),
+            }
+            for index, one in enumerate(examples)
+        ],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _name(example: Taken) -> str:
+    assert isinstance(example.picture, Path)  # noqa: S101  (saved before)
+    return f"pictures/{example.picture.name}"
+
+
+def _read(content: Mapping[str, Any], file: Path) -> list[Taken]:
+    names = {item["id"]: str(item["name"]) for item in content["categories"]}
+    images = {item["id"]: item for item in content["images"]}
+    examples = []
+    for item in content["annotations"]:
+        image = images[item["image_id"]]
+        size = (int(image["height"]), int(image["width"]))
+        picture = file.parent / "pictures" / Path(image["file_name"]).name
+        if not picture.is_file():
+            raise FcpError(f"{picture}: is missing")
+        runs = run_lengths(item, size, file)
+        counts = runs["counts"].encode("ascii") if isinstance(runs["counts"], str) else b""
+        packed = {"size": list(size), "counts": counts or runs["counts"]}
+        origin = Origin(**item["label_studio"])
+        examples.append(Taken(names[item["category_id"]], picture, size, packed, origin))
+    return examples
