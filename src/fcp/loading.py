@@ -12,6 +12,7 @@ from huggingface_hub import snapshot_download
 
 from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from fcp.errors import FcpError
+from fcp.files import sha256_of
 from fcp.presence import FILE_NAME as PRESENCE_FILE
 
 SHIPPED = ("tiny",)
@@ -67,3 +68,16 @@ def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise FcpError(f"{model}: neither a folder nor found on the hub ({reason})") from error
+
+
+def model_fingerprint(folder: Path) -> str:
+    """Hash the files of a model folder that decide its results.
+
+    Raises:
+        FcpError: one of them cannot be read.
+    """
+    files = [folder / name for name in (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE)]
+    # Not every model can judge presence.
+    return " ".join(
+        sha256_of(file) for file in files if file.name != PRESENCE_FILE or file.exists()
+    )

@@ -84,11 +84,9 @@ def label_studio(
 
 def _load(model: str, device: str, fusion: str) -> tuple[FewShotSegmenter, str]:
     """Load the model, and hash what of it decides the results."""
-    from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE
-    from fcp.files import sha256_of
-    from fcp.segmenter import FewShotSegmenter, find_model
+    from fcp.loading import find_model, model_fingerprint
+    from fcp.segmenter import FewShotSegmenter
 
     place = find_model(model)
-    hashes = [sha256_of(place / name) for name in (CONFIG_FILE, WEIGHTS_FILE)]
     segmenter = FewShotSegmenter.from_pretrained(place, device=device, fusion=fusion)
-    return segmenter, " ".join([*hashes, fusion])
+    return segmenter, f"{model_fingerprint(place)} {fusion}"

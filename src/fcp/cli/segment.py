@@ -270,16 +270,10 @@ def _prepare_folders(out: Path) -> None:
 
 def _fingerprint(model: str, task: Task) -> str:
     """Hash what decides the results: the model's files, the examples and how they are used."""
-    from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE
-    from fcp.loading import find_model
-    from fcp.presence import FILE_NAME as PRESENCE_FILE
+    from fcp.loading import find_model, model_fingerprint
 
     how = (task.names, task.fusion, task.tile, task.instances, task.threshold)
-    digest = hashlib.sha256(repr(how).encode())
-    model_folder = find_model(model)
-    for file in (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE):
-        if (model_folder / file).is_file():  # not every model can judge presence
-            digest.update(sha256_of(model_folder / file).encode())
+    digest = hashlib.sha256(f"{how!r} {model_fingerprint(find_model(model))}".encode())
     for name, examples in (*task.classes.items(), ("", task.negatives)):
         digest.update(name.encode())
         for example in examples:

@@ -88,7 +88,9 @@ def find_hinted(
         return joined
     if support is not None and hint.label in support.classes and not hint.against:
         segmenter.support = support
-        met = _pieces_at(segmenter.predict(picture).classes[hint.label].mask, hint.points)
+        met = _pieces_at(
+            segmenter.predict(picture, threshold=0).classes[hint.label].mask, hint.points
+        )
         if met.any():
             return met
     return _prompted(segmenter, picture, hint, None)

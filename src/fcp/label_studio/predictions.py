@@ -15,8 +15,7 @@ from fcp.prediction import ClassPrediction, Prediction
 
 def score_of(found: ClassPrediction) -> float:
     """Return how likely a class is there: its calibrated probability where the model has one."""
-    presence = getattr(found, "presence", None)
-    return float(found.score if presence is None else presence)
+    return found.score if found.presence is None else found.presence
 
 
 def prediction_of(found: Prediction, labelling: Labelling, version: str) -> dict[str, Any]:
