@@ -48,6 +48,7 @@ FENCES = {
     "matplotlib": ("fcp.reproduce",),
     "PIL": ("fcp.data", "fcp.segmenter", "fcp.visualize", "fcp.cli.demo"),
     "typer": ("fcp.cli",),
+    "gradio": ("fcp.app",),
     "rich": ("fcp.cli",),
 }
 BELOW_TORCH = ("fcp.config", "fcp.errors")
