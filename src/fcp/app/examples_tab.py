@@ -10,6 +10,7 @@ import numpy as np
 
 from fcp.app.download import upload_types
 from fcp.app.marks import KINDS, PAINT_ALPHA, Marked, clean_class_name, drawn_on
+from fcp.app.parts import PRIVATE, filled, grid, heading
 from fcp.app.sessions import OnEasel, Session
 from fcp.app.small import LONGEST, keep_small
 from fcp.app.visits import Visits, tell_refused
@@ -42,26 +43,17 @@ class ExamplesTab:
         self._wire()
 
     def _lay_out_pictures(self) -> None:
+        heading("Pictures that show the thing", "Load one or a few, then mark the thing in each.")
         self.upload = gr.File(
-            label="Pictures that show the thing",
+            show_label=False,
             file_count="multiple",
             file_types=upload_types(archives=True),
-            height=110,
+            height=130,
             elem_id="example-upload",
         )
-        self.waiting = gr.Gallery(
-            label="Choose one to mark",
-            columns=6,
-            height=150,
-            allow_preview=False,
-            object_fit="cover",
-            interactive=False,
-            buttons=[],
-            visible=False,
-            elem_id="waiting",
-        )
+        self.waiting = grid("waiting", "small", fit="cover")
         self.editor = gr.ImageEditor(
-            label="Mark the thing with the brush",
+            show_label=False,
             type="numpy",
             image_mode="RGBA",
             format="png",
@@ -71,7 +63,7 @@ class ExamplesTab:
             brush=gr.Brush(colors=[(_css(RED), PAINT_ALPHA)], color_mode="fixed"),
             canvas_size=(EASEL, EASEL),
             buttons=[],
-            height=520,
+            height=480,
             visible=False,
             elem_id="easel",
         )
@@ -85,31 +77,22 @@ class ExamplesTab:
             label="This is NOT it (shows what might be taken for it)", elem_id="negative"
         )
         self.add = gr.Button("Add as example", variant="primary", elem_id="add-example")
-        self.examples = gr.Gallery(
-            label="Examples so far",
-            columns=3,
-            height=260,
-            allow_preview=False,
-            object_fit="contain",
-            interactive=False,
-            buttons=[],
-            elem_id="examples",
-        )
-        with gr.Row():
+        self.examples = grid("examples", "middle")
+        with gr.Row(visible=False) as self.about_examples:
             self.remove = gr.Button("Remove chosen", size="sm", interactive=False, min_width=100)
             self.clear = gr.Button("Remove all", size="sm", min_width=100)
+        self.forth = gr.Button("Next: photos to look through", elem_id="to-photos")
 
     def _wire(self) -> None:
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         easel = [self.waiting, self.editor]
-        listed = [self.examples, self.remove]
-        self.upload.upload(self.take_pictures, self.upload, [self.upload, *easel], **private)
-        self.waiting.select(self.choose_picture, None, self.editor, **private)
+        listed = [self.examples, self.remove, self.about_examples]
+        self.upload.upload(self.take_pictures, self.upload, [self.upload, *easel], **PRIVATE)
+        self.waiting.select(self.choose_picture, None, self.editor, **PRIVATE)
         inputs = [self.editor, self.class_name, self.kind, self.negative]
-        self.add.click(self.add_example, inputs, [*listed, *easel, self.negative], **private)
-        self.examples.select(self.choose_example, None, self.remove, **private)
-        self.remove.click(self.remove_example, None, listed, **private)
-        self.clear.click(self.remove_all, None, listed, **private)
+        self.add.click(self.add_example, inputs, [*listed, *easel, self.negative], **PRIVATE)
+        self.examples.select(self.choose_example, None, self.remove, **PRIVATE)
+        self.remove.click(self.remove_example, None, listed, **PRIVATE)
+        self.clear.click(self.remove_all, None, listed, **PRIVATE)
 
     def take_pictures(self, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
         """Take uploads in, and put the first of them on the easel."""
@@ -142,9 +125,9 @@ class ExamplesTab:
                 raise FcpError("load a picture that shows the thing, then mark it")
             name = None if negative else clean_class_name(class_name or "")
             drawn = drawn_on((drawing or {}).get("layers") or [], kind, easel.size)
-            number = session.number()
+            number = max((one.number for one in session.marked), default=0) + 1
             example = Example(easel.picture, drawn)
-            shown = session.folder / "examples" / f"example{number}.small"
+            shown = session.folder / f"marked{session.number()}.jpg"
             marked = Marked(number, name, kind, example, shown)
             session.marked.append(marked)
             _draw_small(session, marked)
@@ -226,7 +209,7 @@ def _waiting(session: Session) -> Any:  # noqa: ANN401
         if not file.exists():
             keep_small(picture, file, LONGEST // 2)
         small.append((str(file), picture.name))
-    return gr.update(value=small, visible=len(small) > 1)
+    return filled(small if len(small) > 1 else [])
 
 
 def _draw_small(session: Session, marked: Marked) -> None:
@@ -241,7 +224,7 @@ def _draw_small(session: Session, marked: Marked) -> None:
 
 def _listed(session: Session) -> tuple[Any, ...]:
     shown = [(str(one.shown), f"{one.number} · {one.caption}") for one in session.marked]
-    return gr.update(value=shown, selected_index=None), gr.update(interactive=False)
+    return filled(shown), gr.update(interactive=False), gr.update(visible=bool(shown))
 
 
 def _css(colour: tuple[int, int, int]) -> str:

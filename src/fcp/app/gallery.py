@@ -43,9 +43,9 @@ class Shown:
         """What is said under it."""
         name = Path(self.record.file).name
         if not self.here:
-            return f"{name} · not here ({self.strength:.2f})"
+            return f"not here ({self.strength:.2f}) · {name}"
         found = [f"{one} {strength(self.record.classes[one]):.2f}" for one in self.here]
-        return f"{name} · {', '.join(found)}"
+        return f"{', '.join(found)} · {name}"
 
 
 def arrange(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from html import escape
 
 import gradio as gr
 
 from fcp.app.examples_tab import ExamplesTab
+from fcp.app.parts import PRIVATE
 from fcp.app.photos_tab import PhotosTab
 from fcp.app.results_tab import ResultsTab
 from fcp.app.runs import Engine
@@ -14,23 +15,6 @@ from fcp.app.sessions import SessionStore
 from fcp.app.visits import Visits
 
 TITLE = "fcp: show it once, find it everywhere"
-# The system's own fonts: nothing is fetched from anywhere.
-FONTS = ["system-ui", "sans-serif"]
-MONO = ["ui-monospace", "monospace"]
-CSS = """
-.gradio-container {max-width: 1200px !important; margin: 0 auto !important}
-#intro p {margin: 0 0 .25rem; font-size: 1.05rem}
-#progress progress {accent-color: var(--primary-600); height: 1.1rem}
-#facts table {width: 100%; border-collapse: collapse}
-#facts th, #facts td {text-align: left; padding: .25rem .5rem .25rem 0}
-#results .grid-container, #reasons .grid-container {grid-auto-rows: auto}
-@media (max-width: 640px) {
-  .gradio-container {padding: 8px !important}
-  #results .grid-container {grid-template-columns: repeat(2, minmax(0, 1fr)) !important}
-  #examples .grid-container {grid-template-columns: repeat(2, minmax(0, 1fr)) !important}
-  #waiting .grid-container {grid-template-columns: repeat(4, minmax(0, 1fr)) !important}
-}
-"""
 
 
 def build_page(engine: Engine, store: SessionStore) -> gr.Blocks:
@@ -42,7 +26,7 @@ def build_page(engine: Engine, store: SessionStore) -> gr.Blocks:
     """
     visits = Visits(store)
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
-        gr.HTML(f"<h1>fcp</h1><p>{_intro(engine)}</p>", elem_id="intro")
+        gr.HTML(f"<h1>fcp</h1><p>{escape(_intro(engine))}</p>", elem_id="intro")
         with gr.Tabs(selected="examples") as tabs:
             with gr.Tab("1 · Examples", id="examples"):
                 examples = ExamplesTab(visits)
@@ -51,38 +35,34 @@ def build_page(engine: Engine, store: SessionStore) -> gr.Blocks:
             with gr.Tab("3 · Results", id="results"):
                 results = ResultsTab(visits)
         _join(tabs, examples, photos, results)
+        page.load(visits.arrive, None, None, **PRIVATE)
         page.unload(visits.leave)
     # A run of one visitor does not keep the others waiting: they take turns photo by photo.
     page.queue(default_concurrency_limit=None)
     return page
 
 
-def look() -> dict[str, Any]:
-    """Return what ``launch`` is told of the page's looks."""
-    return {"theme": gr.themes.Soft(font=FONTS, font_mono=MONO), "css": CSS}
-
-
 def _join(tabs: gr.Tabs, examples: ExamplesTab, photos: PhotosTab, results: ResultsTab) -> None:
     """Wire what goes from one step to another."""
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    examples.forth.click(lambda: gr.update(selected="photos"), None, tabs, **PRIVATE)
     photos.run.click(
         photos.start,
         [photos.instances, photos.tile],
         [photos.progress, photos.run, photos.cancel],
-        **private,
-    ).success(results.show_run, None, results.fresh, **private).success(
-        lambda: gr.update(selected="results"), None, tabs, **private
+        **PRIVATE,
+    ).success(results.show_run, None, results.fresh, **PRIVATE).success(
+        lambda: gr.update(selected="results"), None, tabs, **PRIVATE
     )
-    results.correct.click(lambda: gr.update(selected="examples"), None, tabs, **private).then(
+    results.correct.click(lambda: gr.update(selected="examples"), None, tabs, **PRIVATE).then(
         results.put_for_correction,
         results.which,
         [examples.editor, examples.class_name, examples.kind],
-        **private,
+        **PRIVATE,
     )
 
 
 def _intro(engine: Engine) -> str:
     return (
-        "Mark a thing in one or a few pictures; all your other photos are searched for it. "
-        f"Everything stays on the machine that runs this page (model on {engine.device})."
+        "Mark a thing in one or a few pictures, and find it in all your other photos. "
+        f"Nothing leaves the machine that runs this page ({engine.name}, {engine.device})."
     )

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from fcp.app.download import upload_types
+from fcp.app.parts import PRIVATE, filled, grid, heading
 from fcp.app.runs import Engine, Run
 from fcp.app.sessions import Session
 from fcp.app.small import LONGEST, keep_small
@@ -30,8 +31,9 @@ class PhotosTab:
     def __init__(self, visits: Visits, engine: Engine) -> None:
         self.visits = visits
         self.engine = engine
+        heading("Photos to look through", "Drop photos, or a .zip of them; or choose a folder.")
         self.upload = gr.File(
-            label="Photos to look through: drop them here, or a .zip",
+            show_label=False,
             file_count="multiple",
             file_types=upload_types(archives=True),
             height=130,
@@ -39,20 +41,15 @@ class PhotosTab:
         )
         with gr.Row():
             self.folder = gr.UploadButton(
-                "A whole folder", file_count="directory", size="sm", elem_id="folder-upload"
+                "A whole folder",
+                file_count="directory",
+                size="sm",
+                min_width=120,
+                elem_id="folder-upload",
             )
-            self.clear = gr.Button("Remove all photos", size="sm")
+            self.clear = gr.Button("Remove all photos", size="sm", min_width=120)
         self.count = gr.HTML(_count(0), elem_id="photo-count")
-        self.preview = gr.Gallery(
-            show_label=False,
-            columns=6,
-            height=220,
-            allow_preview=False,
-            object_fit="cover",
-            interactive=False,
-            buttons=[],
-            visible=False,
-        )
+        self.preview = grid("preview", "small", fit="cover")
         with gr.Accordion("More", open=False):
             self.instances = gr.Checkbox(label="Tell the objects of a class apart")
             self.tile = gr.Number(
@@ -69,12 +66,11 @@ class PhotosTab:
         self._wire()
 
     def _wire(self) -> None:
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         listed = [self.count, self.preview]
-        self.upload.upload(self.take_photos, self.upload, [self.upload, *listed], **private)
-        self.folder.upload(self.take_photos, self.folder, [self.folder, *listed], **private)
-        self.clear.click(self.remove_all, None, listed, **private)
-        self.cancel.click(self.stop, None, self.cancel, **private)
+        self.upload.upload(self.take_photos, self.upload, [self.upload, *listed], **PRIVATE)
+        self.folder.upload(self.take_photos, self.folder, [self.folder, *listed], **PRIVATE)
+        self.clear.click(self.remove_all, None, listed, **PRIVATE)
+        self.cancel.click(self.stop, None, self.cancel, **PRIVATE)
 
     def take_photos(self, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
         """Take uploads in."""
@@ -129,8 +125,7 @@ def _listed(session: Session) -> tuple[Any, ...]:
             small.append(str(file if file.exists() else keep_small(photo, file, LONGEST // 2)))
         except FcpError:  # its header was sound; the run says what is wrong
             continue
-    shown = gr.update(value=small, visible=bool(small))
-    return _count(len(session.photos)), shown
+    return _count(len(session.photos)), filled(small)
 
 
 def _count(photos: int) -> str:

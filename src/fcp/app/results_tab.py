@@ -13,6 +13,7 @@ from fcp.app import why
 from fcp.app.download import TITLES, make_download
 from fcp.app.examples_tab import put_on_easel
 from fcp.app.gallery import PAGE, Shown, arrange, facts, pages, pictures_of, summary, view
+from fcp.app.parts import PRIVATE, filled, grid, heading
 from fcp.app.presence import first_threshold, strength
 from fcp.app.runs import Run
 from fcp.app.sessions import Session
@@ -39,37 +40,28 @@ class ResultsTab:
                 1,
                 value=0,
                 step=0.01,
-                label="Not here below",
-                info="Photos whose score is lower count as without the thing.",
+                label="Threshold",
+                info="Photos with a lower score are “not here”, and are left out of the download.",
                 elem_id="threshold",
             )
             self.wanted = gr.Dropdown(
                 [("all classes", ALL)], value=ALL, label="Class", visible=False, elem_id="wanted"
             )
-        self.gallery = gr.Gallery(
-            label="Photos, the surest first",
-            columns=4,
-            height="auto",
-            allow_preview=False,
-            object_fit="contain",
-            interactive=False,
-            buttons=[],
-            elem_id="results",
-        )
+        self.gallery = grid("results", "large")
         with gr.Row():
             self.back = gr.Button("Back", size="sm", visible=False, min_width=80)
             self.forth = gr.Button("More photos", size="sm", visible=False, min_width=80)
         with gr.Column(visible=False, elem_id="detail") as self.detail:
             self._lay_out_detail()
-        with gr.Group():
-            self._lay_out_download()
+        heading("Take it away")
+        self._lay_out_download()
         self._wire()
 
     def _lay_out_detail(self) -> None:
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320):
                 self.picture = gr.Image(
-                    label="Photo", interactive=False, buttons=["fullscreen"], elem_id="picture"
+                    show_label=False, interactive=False, buttons=["fullscreen"], elem_id="picture"
                 )
             with gr.Column(scale=2, min_width=280):
                 self.facts = gr.HTML(elem_id="facts")
@@ -77,16 +69,7 @@ class ResultsTab:
                 self.correct = gr.Button("Correct it and use it as an example", elem_id="correct")
                 self.why = gr.Button("Why?", elem_id="why")
         self.reason = gr.HTML(elem_id="reason")
-        self.reasons = gr.Gallery(
-            show_label=False,
-            columns=2,
-            height="auto",
-            object_fit="contain",
-            interactive=False,
-            buttons=["fullscreen"],
-            visible=False,
-            elem_id="reasons",
-        )
+        self.reasons = grid("reasons", "pairs", preview=True)
 
     def _lay_out_download(self) -> None:
         with gr.Row(equal_height=True):
@@ -103,7 +86,6 @@ class ResultsTab:
         )
 
     def _wire(self) -> None:
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         cut = [self.threshold, self.wanted]
         gr.on(
             [self.threshold.input, self.wanted.input],
@@ -111,11 +93,11 @@ class ResultsTab:
             cut,
             self.listed,
             trigger_mode="always_last",
-            **private,
+            **PRIVATE,
         )
-        self.back.click(self.turn_back, cut, self.listed, **private)
-        self.forth.click(self.turn_forth, cut, self.listed, **private)
-        self.gallery.select(self.look_at, cut, self.looked_at, **private)
+        self.back.click(self.turn_back, cut, self.listed, **PRIVATE)
+        self.forth.click(self.turn_forth, cut, self.listed, **PRIVATE)
+        self.gallery.select(self.look_at, cut, self.looked_at, **PRIVATE)
         self.why.click(
             self.explain, self.which, [self.reason, self.reasons], api_visibility="private"
         )
@@ -185,8 +167,8 @@ class ResultsTab:
             one = _chosen(session, run, threshold, wanted)
             names = sorted(one.record.classes, key=lambda n: -strength(one.record.classes[n]))
             which = gr.update(choices=names, value=names[0], visible=len(names) > 1)
-            nothing = gr.update(value=[], visible=False)
-            return gr.update(visible=True), str(view(run, one)), _table(one), which, "", nothing
+            drawn = str(view(run, one))
+            return gr.update(visible=True), drawn, _table(one), which, "", filled([])
 
     def explain(self, name: str, request: gr.Request) -> tuple[Any, ...]:
         """Show why the chosen photo got its answer."""
@@ -195,7 +177,7 @@ class ResultsTab:
             photo = Path(_chosen(session, run, 0.0, ALL).record.file)
             reason = why.explain(run, session.marked, photo, name)
             drawn = why.pictures(reason, run, run.folder / f"why{session.number()}")
-            return f"<p>{escape(reason.sentence)}</p>", gr.update(value=drawn, visible=True)
+            return f"<p>{escape(reason.sentence)}</p>", filled(drawn)
 
     def put_for_correction(self, name: str, request: gr.Request) -> tuple[Any, ...]:
         """Put the chosen photo on the easel, painted as it was found.
@@ -239,7 +221,7 @@ def _listed(session: Session, run: Run, threshold: float, wanted: str) -> tuple[
     session.shown = [one.stem for one in here]
     return (
         _summary(session, run, shown, first),
-        gr.update(value=pictures_of(run, here), selected_index=None),
+        filled(pictures_of(run, here)),
         gr.update(visible=session.page > 0),
         gr.update(visible=session.page < pages(len(shown)) - 1),
         gr.update(visible=False),

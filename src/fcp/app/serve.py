@@ -58,7 +58,8 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="fcp-app-", ignore_cleanup_errors=True) as folder:
         root = Path(folder).resolve()
         with _surroundings(root):
-            from fcp.app.page import build_page, look
+            from fcp.app.page import build_page
+            from fcp.app.parts import look
             from fcp.app.runs import Engine
             from fcp.app.sessions import SessionStore
 

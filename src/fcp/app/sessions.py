@@ -19,7 +19,6 @@ from fcp.app.uploads import Intake
 from fcp.errors import FcpError
 
 IDLE_SECONDS = 6 * 3600.0
-LONE_UPLOAD_SECONDS = 3600.0  # an upload whose page was closed before it was taken in
 PREFIX = "visitor-"
 
 
@@ -181,8 +180,10 @@ class SessionStore:
         """End a visit; unknown ones are ended already."""
         with self._lock:
             session = self._sessions.pop(key, None)
-        if session is not None:
-            session.close()
+            if session is not None:
+                session.close()
+            if not self._sessions:
+                self._sweep_uploads(0)
 
     def close_all(self) -> None:
         """End all visits."""
@@ -196,9 +197,21 @@ class SessionStore:
             if not session.busy and now - session.last_used > IDLE_SECONDS:
                 del self._sessions[key]
                 session.close()
-        for folder in self.root.iterdir():
-            if not folder.name.startswith(PREFIX) and _age(folder) > LONE_UPLOAD_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+        self._sweep_uploads(IDLE_SECONDS)
+
+    def _sweep_uploads(self, age: float) -> None:
+        """Remove what Gradio keeps beside the visitors' folders, from this age on.
+
+        What was uploaded and drawn lies there under the hash of its content, and may be of several
+        visitors: it is whose nobody can say, so it goes when it is old or when nobody is left.
+        """
+        for path in self.root.iterdir():
+            if path.name.startswith(PREFIX) or _age(path) < age:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _age(path: Path) -> float:

@@ -43,6 +43,11 @@ class Visits:
             text = str(error).replace(folder_of, "")
             raise gr.Error(escape(text), title="Not yet", print_exception=False) from error
 
+    def arrive(self, request: gr.Request) -> None:
+        """Begin a visit when the page is there, so that no upload of its is taken for forgotten."""
+        with self.visit(request):
+            pass
+
     def leave(self, request: gr.Request) -> None:
         """End a visit: the tab was closed or the page loaded again."""
         self.store.close(_key(request))
