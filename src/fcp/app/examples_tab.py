@@ -208,7 +208,7 @@ def _waiting(session: Session) -> Any:  # noqa: ANN401
         file = session.folder / f"waiting-{picture.stem}.jpg"
         if not file.exists():
             keep_small(picture, file, LONGEST // 2)
-        small.append((str(file), picture.name))
+        small.append(str(file))
     return filled(small if len(small) > 1 else [])
 
 

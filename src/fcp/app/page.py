@@ -64,5 +64,6 @@ def _join(tabs: gr.Tabs, examples: ExamplesTab, photos: PhotosTab, results: Resu
 def _intro(engine: Engine) -> str:
     return (
         "Mark a thing in one or a few pictures, and find it in all your other photos. "
-        f"Nothing leaves the machine that runs this page ({engine.name}, {engine.device})."
+        f"What you upload is removed when you close this tab. Model: {engine.name}, "
+        f"on {engine.device}."
     )

@@ -21,7 +21,7 @@ CSS = """
 .heading h2 {font-size: 1rem; font-weight: 600; margin: .25rem 0 0}
 .heading p {margin: 0; color: var(--body-text-color-subdued)}
 #progress progress {accent-color: var(--primary-600); height: 1.1rem}
-#facts table {width: 100%; border-collapse: collapse}
+#facts table {width: 100%; border-collapse: collapse; border: 0}
 #facts th, #facts td {text-align: left; padding: .25rem .5rem .25rem 0; border: 0}
 .grid .grid-wrap {max-height: none; min-height: 0; height: auto; overflow: visible}
 .grid .grid-container {grid-template-rows: none; grid-auto-rows: auto;
@@ -31,11 +31,12 @@ CSS = """
 .grid.small {--cell: 100px}
 .grid.middle {--cell: 140px}
 .grid.large {--cell: 230px}
-.grid.pairs .grid-container {grid-template-columns: repeat(2, minmax(0, 1fr)) !important}
+.grid.pairs .grid-container {grid-template-columns: repeat(4, minmax(0, 1fr)) !important}
 @media (max-width: 640px) {
   .gradio-container {padding: 8px !important}
   .grid.large {--cell: 140px}
   .grid.small {--cell: 72px}
+  .grid.pairs .grid-container {grid-template-columns: repeat(2, minmax(0, 1fr)) !important}
 }
 """
 

@@ -77,6 +77,7 @@ class ResultsTab:
                 [(title, kind) for kind, title in TITLES.items()],
                 value="png",
                 label="Download as",
+                min_width=220,
                 elem_id="kind-of-download",
             )
             self.with_photos = gr.Checkbox(label="with the photos", elem_id="with-photos")
@@ -97,9 +98,13 @@ class ResultsTab:
         )
         self.back.click(self.turn_back, cut, self.listed, **PRIVATE)
         self.forth.click(self.turn_forth, cut, self.listed, **PRIVATE)
-        self.gallery.select(self.look_at, cut, self.looked_at, **PRIVATE)
+        self.gallery.select(self.look_at, cut, self.looked_at, scroll_to_output=True, **PRIVATE)
         self.why.click(
-            self.explain, self.which, [self.reason, self.reasons], api_visibility="private"
+            self.explain,
+            self.which,
+            [self.reason, self.reasons],
+            scroll_to_output=True,
+            api_visibility="private",
         )
         self.make.click(
             self.make_file,

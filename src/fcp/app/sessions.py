@@ -19,6 +19,7 @@ from fcp.app.uploads import Intake
 from fcp.errors import FcpError
 
 IDLE_SECONDS = 6 * 3600.0
+LEAST_TILE = 200  # px; other visitors wait while a photo is gone through
 PREFIX = "visitor-"
 
 
@@ -106,11 +107,13 @@ class Session:
         """Begin a run over all photos; the one before is forgotten, with its files.
 
         Raises:
-            FcpError: one is going on, or there are no photos or no examples.
+            FcpError: one is going on, the tiles are too small, or photos or examples are missing.
         """
         if self.run is not None and not self.run.finished.is_set():
             raise FcpError("a run is going on; wait for it or cancel it")
         classes, against = by_class(self.marked)
+        if tile is not None and tile < LEAST_TILE:
+            raise FcpError(f"tiles of {tile} px are too many; take {LEAST_TILE} px or more, or 0")
         if not self.photos:
             raise FcpError("there are no photos yet; add some, a folder or a .zip")
         if self.run is not None:
@@ -147,11 +150,12 @@ class SessionStore:
     """All visitors, by what their page is known by.
 
     Args:
-        root: folder for everything; uploads that are not taken in yet lie there too.
+        root: folder for everything, made where it is missing; uploads that are not taken in yet lie there too.
         limits: of each visitor.
     """
 
     def __init__(self, root: Path, limits: Limits) -> None:
+        root.mkdir(parents=True, exist_ok=True)
         self.root = root
         self.limits = limits
         self._sessions: dict[str, Session] = {}
@@ -172,7 +176,7 @@ class SessionStore:
                 raise FcpError("too many visitors at a time; try again later")
             # The key comes from a browser and is no name for a folder; nobody can guess this one.
             folder = self.root / f"{PREFIX}{secrets.token_urlsafe(16)}"
-            folder.mkdir(parents=True)
+            folder.mkdir()
             self._sessions[key] = Session(folder, self.limits)
             return self._sessions[key]
 

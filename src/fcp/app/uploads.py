@@ -170,10 +170,10 @@ def safe_name(name: str) -> str:
         name: with a suffix of ``PICTURE_SUFFIXES``, in any case.
     """
     last = PurePosixPath(PureWindowsPath(unicodedata.normalize("NFC", name)).name)
-    stem = _ODD.sub("_", last.stem).replace(".", "_").strip(" _-") or "picture"
+    stem = _ODD.sub("_", last.stem).replace(".", "_").lstrip(" _-")
     while len(stem.encode()) > LONGEST_STEM:
         stem = stem[:-1]
-    return stem + last.suffix.lower()
+    return (stem.rstrip(" _-") or "picture") + last.suffix.lower()
 
 
 def _without_folder(error: FcpError, path: Path) -> str:

@@ -103,7 +103,7 @@ def pictures(reason: Reason, run: Run, folder: Path) -> list[tuple[str, str]]:
     """Draw a reason: what was found and the maps behind it, then each example and its answer.
 
     Returns:
-        (file, caption) of each; two make a row.
+        (file, caption) of each, in pairs.
     """
     colour = class_colours(run.task.names)[reason.name]
     photo, found = reason.photo, reason.found
