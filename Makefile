@@ -16,7 +16,7 @@ help:
 
 $(READY): constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,reproduce,train,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[app,demo,reproduce,train,dev]'
 	@touch $@
 
 demo: $(READY)

@@ -281,9 +281,7 @@ def test_reason_asks_each_example_alone(session, engine):
     agreements = [one.agreement for one in reason.alone]
     assert agreements == sorted(agreements, reverse=True)
     segmenter = engine.segmenter()
-    pairs = {
-        one.number: (one.example.picture, one.example.annotation) for one in session.marked
-    }
+    pairs = {one.number: (one.example.picture, one.example.annotation) for one in session.marked}
     for one in reason.alone:
         segmenter.fit({"cat": [pairs[one.marked.number]], "dog": [pairs[2], pairs[4]]})
         assert (segmenter.predict(photo).classes["cat"].mask == one.found.mask).all()

@@ -176,9 +176,9 @@ def put_on_easel(session: Session, picture: Path, mask: np.ndarray | None = None
     """
     file = session.folder / f"easel{session.number()}.jpg"
     keep_small(picture, file, EASEL)
+    height, width = read_size(file)
     layers = []
     if mask is not None:
-        height, width = read_size(file)
         small = thumbnail(mask[..., None].repeat(3, axis=-1).astype(np.uint8) * 255, EASEL)
         paint = np.zeros((height, width, 4), np.uint8)
         paint[small[..., 0] > 127] = (*RED, round(255 * PAINT_ALPHA))
@@ -187,7 +187,8 @@ def put_on_easel(session: Session, picture: Path, mask: np.ndarray | None = None
         layers = [str(layer)]
     session.easel = OnEasel(picture, read_size(picture))
     value = {"background": str(file), "layers": layers, "composite": None}
-    return gr.update(value=value, visible=True)
+    # A canvas of another size than the picture's puts the layers of a new editor off their place.
+    return gr.update(value=value, canvas_size=(width, height), visible=True)
 
 
 def _clear(session: Session) -> Any:  # noqa: ANN401

@@ -21,8 +21,9 @@ CSS = """
 .heading h2 {font-size: 1rem; font-weight: 600; margin: .25rem 0 0}
 .heading p {margin: 0; color: var(--body-text-color-subdued)}
 #progress progress {accent-color: var(--primary-600); height: 1.1rem}
-#facts table {width: 100%; border-collapse: collapse; border: 0}
-#facts th, #facts td {text-align: left; padding: .25rem .5rem .25rem 0; border: 0}
+#facts table {width: 100%; border-collapse: collapse; border: 0 !important}
+#facts tr, #facts thead, #facts tbody {border: 0 !important}
+#facts th, #facts td {border: 0 !important; text-align: left; padding: .25rem .5rem .25rem 0}
 .grid .grid-wrap {max-height: none; min-height: 0; height: auto; overflow: visible}
 .grid .grid-container {grid-template-rows: none; grid-auto-rows: auto;
   grid-template-columns: repeat(auto-fill, minmax(var(--cell), 1fr)) !important}

@@ -150,7 +150,7 @@ class SessionStore:
     """All visitors, by what their page is known by.
 
     Args:
-        root: folder for everything, made where it is missing; uploads that are not taken in yet lie there too.
+        root: folder for everything, made where it is missing; what Gradio keeps lies there too.
         limits: of each visitor.
     """
 
