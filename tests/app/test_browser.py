@@ -85,11 +85,13 @@ def visit(browser, served) -> Iterator[Callable]:
     assert [url for url in asked if not url.startswith(allowed)] == []
 
 
-def shoot(page, name: str) -> None:
-    """Take a picture for the documentation, where that was asked for."""
+def shoot(page, name: str, part: str | None = None) -> None:
+    """Take a picture of the page or a part for the documentation, where that was asked for."""
     if SCREENSHOTS:
-        page.wait_for_timeout(800)
-        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=True)
+        page.wait_for_timeout(1500)
+        taken = page.locator(part).screenshot() if part else page.screenshot(full_page=True)
+        few = Image.open(io.BytesIO(taken)).convert("RGB").quantize(128)
+        few.save(Path(SCREENSHOTS) / f"{name}.png", optimize=True)
 
 
 def load_examples(page, *files: Path) -> None:
@@ -213,7 +215,6 @@ def correct_and_explain(page, demo_photos, demo_files) -> None:
     page.mouse.move(*place(420, 560), steps=4)
     page.mouse.up()
     page.wait_for_timeout(300)
-    shoot(page, "correct")
     add_example(page, "person")
     photo, truth = demo_photos["grace_hopper"]
     assert iou(tinted(page, photo), shrunk(truth)) > 0.7
@@ -226,7 +227,7 @@ def correct_and_explain(page, demo_photos, demo_files) -> None:
     page.locator("#reasons img").nth(7).wait_for()
     assert "Of 2 examples of person, " in page.locator("#reason").inner_text()
     assert "drove it most" in page.locator("#reason").inner_text()
-    shoot(page, "why")
+    shoot(page, "why", "#detail")
 
 
 def tinted(page, photo: np.ndarray) -> np.ndarray:
@@ -245,7 +246,6 @@ def shrunk(mask: np.ndarray) -> np.ndarray:
 def test_by_finger_on_a_phone(visit, demo_photos, demo_files):
     page = visit(NARROW, has_touch=True)
     load_examples(page, demo_files["astronaut"])
-    shoot(page, "phone-examples")
     place = on_easel(page, (512, 512))
     for x, y in ((230, 110), (180, 330), (300, 420)):
         page.touchscreen.tap(*place(x, y))
@@ -260,7 +260,7 @@ def test_by_finger_on_a_phone(visit, demo_photos, demo_files):
     page.locator("#why").click()
     page.locator("#reasons img").nth(5).wait_for()
     assert overflow(page) == 0
-    shoot(page, "phone-results")
+    shoot(page, "phone")
 
 
 def overflow(page) -> int:
