@@ -49,6 +49,7 @@ FENCES = {
     "matplotlib": ("fcp.reproduce",),
     "PIL": ("fcp.data", "fcp.segmenter", "fcp.visualize", "fcp.cli.demo"),
     "typer": ("fcp.cli",),
+    "gradio": ("fcp.app",),
     "rich": ("fcp.cli",),
     "starlette": ("fcp.label_studio",),
     "uvicorn": ("fcp.label_studio",),

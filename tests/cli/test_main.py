@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 import fcp
 from fcp.cli.main import app
 
-COMMANDS = ["segment", "demo", "train", "evaluate", "episodes", "import-checkpoint"]
+COMMANDS = ["segment", "app", "demo", "train", "evaluate", "episodes", "import-checkpoint"]
 DATA_COMMANDS = ["pascal", "coco", "fss1000", "check", "lists"]
-HEAVY = "{'torch', 'transformers', 'numpy', 'PIL', 'huggingface_hub'}"
+HEAVY = "{'torch', 'transformers', 'numpy', 'PIL', 'huggingface_hub', 'gradio'}"
 
 
 def run(*arguments):

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 import fcp
 from fcp.cli.calibrate import calibrate
+from fcp.cli.app import app as page
 from fcp.cli.checkpoint import import_checkpoint
 from fcp.cli.data import app as data
 from fcp.cli.demo import demo
@@ -63,6 +64,7 @@ app = typer.Typer(
 )
 app.command()(segment)
 app.command()(demo)
+app.command("app")(page)
 app.command()(train)
 app.command()(evaluate)
 app.command()(reproduce)

@@ -60,11 +60,11 @@ def _given_away(
     """Yield each picture for the report, after the writers have taken it."""
     names = list(colours)
     for record in records:
-        labels, error = _read_back(record, out, several=len(names) > 1)
+        labels, error = read_back(record, out, several=len(names) > 1)
         if labels is None:
             yield ReportPicture(record.file, None, (), record.seconds, error)
             continue
-        picture = _labelled(record, labels, names)
+        picture = labelled(record, labels, names)
         for writer in writers:
             writer.add(picture)
         yield ReportPicture(
@@ -79,10 +79,19 @@ def _given_away(
         )
 
 
-def _read_back(
+def read_back(
     record: PictureResult, out: Path, *, several: bool
 ) -> tuple[np.ndarray | None, str | None]:
-    """Return the label map (H, W) of a record, or why there is none."""
+    """Read the label map of a record.
+
+    Args:
+        record: of the run.
+        out: its folder.
+        several: whether the run has several classes; the map of one is written as 0 and 255.
+
+    Returns:
+        (H, W) labels, or None and why there are none.
+    """
     if record.mask is None:
         return None, record.error
     try:
@@ -92,10 +101,18 @@ def _read_back(
     return labels if several else (labels > 0).astype(np.uint8), None
 
 
-def _labelled(record: PictureResult, labels: np.ndarray, names: Sequence[str]) -> LabelledPicture:
+def labelled(record: PictureResult, labels: np.ndarray, names: Sequence[str]) -> LabelledPicture:
+    """Tell a picture's objects as the writers take them.
+
+    Args:
+        record: of the picture; a class that it leaves out is not told.
+        labels: (H, W), its label map.
+        names: the classes, in the order of their labels.
+    """
     objects = [
         found
         for label, name in enumerate(names, start=1)
+        if name in record.classes
         for found in _objects(name, labels == label, record.classes[name])
     ]
     name = Path(record.mask or record.file).stem

@@ -6,7 +6,7 @@ torch is imported inside the functions, so that commands can be asked for help a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -76,7 +76,7 @@ def segment_photos(
     jobs: Sequence[Job],
     results: Results,
     batch_size: int,
-) -> Iterator[list[PictureResult]]:
+) -> Generator[list[PictureResult], None, None]:
     """Segment all jobs; however it ends, the records of what was done are saved.
 
     Args:

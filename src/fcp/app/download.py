@@ -1,0 +1,91 @@
+"""What a run found → a zip in the format of a tool, without what the slider has cut off."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fcp.app.presence import is_here
+from fcp.app.runs import Run
+from fcp.data.images import PICTURE_SUFFIXES
+from fcp.errors import FcpError
+from fcp.formats import FORMATS
+from fcp.labelling.export import labelled, read_back
+from fcp.labelling.results import PictureResult, Results
+
+# Key of FORMATS → the words on the page.
+TITLES: Mapping[str, str] = {
+    "png": "PNG label maps",
+    "coco": "COCO",
+    "yolo": "YOLO-seg",
+    "labelme": "LabelMe",
+    "label-studio": "Label Studio",
+    "cvat": "CVAT",
+}
+_PICTURES = {"yolo": "yolo/images"}  # where tools look for the pictures; else in photos/
+
+
+def make_download(
+    run: Run, kind: str, threshold: float, folder: Path, *, photos: bool = False
+) -> Path:
+    """Write the zip: the format's files, ``results.json`` and, where wanted, the photos.
+
+    Args:
+        run: which is finished.
+        kind: key of ``FORMATS``.
+        threshold: classes below it are left out, and pictures with none above it.
+        folder: for the zip and what goes into it; made here, must be new.
+        photos: whether the pictures go into it.
+
+    Raises:
+        FcpError: nothing is above the threshold, or a file cannot be written.
+    """
+    kept = [cut for record in run.records() if (cut := _cut(record, threshold)) is not None]
+    if not kept:
+        raise FcpError("nothing to download: no class is above the slider in any photo")
+    inside = folder / "inside"
+    (inside / "photos").mkdir(parents=True)
+    _write(run, kept, kind, inside)
+    name = f"fcp-{kind}.zip"
+    with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(inside.rglob("*")):
+            if path.is_file():
+                archive.write(path, path.relative_to(inside).as_posix())
+        for record in kept if photos else []:
+            picture = Path(record.file)
+            place = f"{_PICTURES.get(kind, 'photos')}/{picture.name}"
+            archive.write(picture, place, compress_type=zipfile.ZIP_STORED)
+    return folder / name
+
+
+def _cut(record: PictureResult, threshold: float) -> PictureResult | None:
+    """Leave the classes that count as there; None where none does."""
+    here = {name: found for name, found in record.classes.items() if is_here(found, threshold)}
+    return replace(record, classes=here) if record.error is None and here else None
+
+
+def _write(run: Run, kept: list[PictureResult], kind: str, inside: Path) -> None:
+    names = run.task.names
+    results = Results(inside, model=run.engine.name, fingerprint="")
+    with results, FORMATS[kind](inside, names) as writer:
+        for record in kept:
+            labels, _ = read_back(record, run.folder, several=len(names) > 1)
+            if labels is None:
+                continue
+            # As it will lie in the zip, so that files name it by a path that holds there too.
+            file = inside / "photos" / Path(record.file).name
+            picture = labelled(record, labels, names)
+            writer.add(replace(picture, file=file))
+            results.add([_told(record)])
+
+
+def _told(record: PictureResult) -> PictureResult:
+    """Leave out what means nothing outside the server."""
+    return replace(record, file=Path(record.file).name, mask=None, overlay=None)
+
+
+def upload_types(*, archives: bool) -> list[str]:
+    """Return the suffixes that a field for files offers."""
+    return sorted(PICTURE_SUFFIXES) + ([".zip"] if archives else [])

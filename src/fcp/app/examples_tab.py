@@ -1,0 +1,232 @@
+"""First step: pictures of the thing, and where it is in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from fcp.app.download import upload_types
+from fcp.app.marks import KINDS, PAINT_ALPHA, Marked, clean_class_name, drawn_on
+from fcp.app.parts import PRIVATE, filled, grid, heading
+from fcp.app.sessions import OnEasel, Session
+from fcp.app.small import LONGEST, keep_small
+from fcp.app.visits import Visits, tell_refused
+from fcp.data.images import read_image, read_size
+from fcp.data.prompts import annotation_mask
+from fcp.errors import FcpError
+from fcp.files import write_atomically
+from fcp.formats.examples import Example
+from fcp.visualize import RED, class_colours, encode, overlay, thumbnail
+
+EASEL = 1024  # px of the longer side of the picture that is drawn on
+GREY = (120, 120, 120)
+KIND_CHOICES = [(words, key) for key, words in KINDS.items()]
+
+
+class ExamplesTab:
+    """Its components and what they do.
+
+    Args:
+        visits: the visitors.
+    """
+
+    def __init__(self, visits: Visits) -> None:
+        self.visits = visits
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=320):
+                self._lay_out_pictures()
+            with gr.Column(scale=2, min_width=300):
+                self._lay_out_examples()
+        self._wire()
+
+    def _lay_out_pictures(self) -> None:
+        heading("Pictures that show the thing", "Load one or a few, then mark the thing in each.")
+        self.upload = gr.File(
+            show_label=False,
+            file_count="multiple",
+            file_types=upload_types(archives=True),
+            height=130,
+            elem_id="example-upload",
+        )
+        self.waiting = grid("waiting", "small", fit="cover")
+        self.editor = gr.ImageEditor(
+            show_label=False,
+            type="numpy",
+            image_mode="RGBA",
+            format="png",
+            sources=(),
+            transforms=(),
+            layers=False,
+            brush=gr.Brush(colors=[(_css(RED), PAINT_ALPHA)], color_mode="fixed"),
+            canvas_size=(EASEL, EASEL),
+            buttons=[],
+            height=480,
+            visible=False,
+            elem_id="easel",
+        )
+
+    def _lay_out_examples(self) -> None:
+        self.class_name = gr.Textbox(
+            label="What is it?", placeholder="cat", max_lines=1, elem_id="class-name"
+        )
+        self.kind = gr.Radio(KIND_CHOICES, value="paint", label="How you mark it", elem_id="kind")
+        self.negative = gr.Checkbox(
+            label="This is NOT it (shows what might be taken for it)", elem_id="negative"
+        )
+        self.add = gr.Button("Add as example", variant="primary", elem_id="add-example")
+        self.examples = grid("examples", "middle")
+        with gr.Row(visible=False) as self.about_examples:
+            self.remove = gr.Button("Remove chosen", size="sm", interactive=False, min_width=100)
+            self.clear = gr.Button("Remove all", size="sm", min_width=100)
+        self.forth = gr.Button("Next: photos to look through", elem_id="to-photos")
+
+    def _wire(self) -> None:
+        easel = [self.waiting, self.editor]
+        listed = [self.examples, self.remove, self.about_examples]
+        self.upload.upload(self.take_pictures, self.upload, [self.upload, *easel], **PRIVATE)
+        self.waiting.select(self.choose_picture, None, self.editor, **PRIVATE)
+        inputs = [self.editor, self.class_name, self.kind, self.negative]
+        self.add.click(self.add_example, inputs, [*listed, *easel, self.negative], **PRIVATE)
+        self.examples.select(self.choose_example, None, self.remove, **PRIVATE)
+        self.remove.click(self.remove_example, None, listed, **PRIVATE)
+        self.clear.click(self.remove_all, None, listed, **PRIVATE)
+
+    def take_pictures(self, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
+        """Take uploads in, and put the first of them on the easel."""
+        with self.visits.visit(request) as session:
+            taken = session.examples_in.take(map(Path, files or []))
+            tell_refused(taken.refused)
+            session.to_mark += taken.pictures
+            shown = put_on_easel(session, taken.pictures[0]) if taken.pictures else gr.skip()
+            return None, _waiting(session), shown
+
+    def choose_picture(self, event: gr.SelectData, request: gr.Request) -> Any:  # noqa: ANN401
+        """Put the picture that was clicked on the easel."""
+        with self.visits.visit(request) as session:
+            if not 0 <= int(event.index) < len(session.to_mark):
+                raise FcpError("this picture is gone; load it again")
+            return put_on_easel(session, session.to_mark[int(event.index)])
+
+    def add_example(
+        self,
+        drawing: dict[str, Any] | None,
+        class_name: str,
+        kind: str,
+        negative: bool,
+        request: gr.Request,
+    ) -> tuple[Any, ...]:
+        """Make an example of what was drawn; the next picture comes onto the easel."""
+        with self.visits.visit(request) as session:
+            easel = session.easel
+            if easel is None:
+                raise FcpError("load a picture that shows the thing, then mark it")
+            name = None if negative else clean_class_name(class_name or "")
+            drawn = drawn_on((drawing or {}).get("layers") or [], kind, easel.size)
+            number = max((one.number for one in session.marked), default=0) + 1
+            example = Example(easel.picture, drawn)
+            shown = session.folder / f"marked{session.number()}.jpg"
+            marked = Marked(number, name, kind, example, shown)
+            session.marked.append(marked)
+            _draw_small(session, marked)
+            session.chosen_example = None
+            following = _next_picture(session, easel)
+            editor = put_on_easel(session, following) if following else _clear(session)
+            return *_listed(session), _waiting(session), editor, False
+
+    def choose_example(self, event: gr.SelectData, request: gr.Request) -> Any:  # noqa: ANN401
+        """Remember which example was clicked."""
+        with self.visits.visit(request) as session:
+            session.chosen_example = int(event.index)
+            return gr.update(interactive=True)
+
+    def remove_example(self, request: gr.Request) -> tuple[Any, ...]:
+        """Take the chosen example away."""
+        with self.visits.visit(request) as session:
+            index = session.chosen_example
+            if index is None or index >= len(session.marked):
+                raise FcpError("click an example first")
+            del session.marked[index]
+            session.chosen_example = None
+            return _listed(session)
+
+    def remove_all(self, request: gr.Request) -> tuple[Any, ...]:
+        """Take all examples away."""
+        with self.visits.visit(request) as session:
+            session.marked.clear()
+            session.chosen_example = None
+            return _listed(session)
+
+
+def put_on_easel(session: Session, picture: Path, mask: np.ndarray | None = None) -> Any:  # noqa: ANN401
+    """Show a picture for drawing.
+
+    Args:
+        session: of the visitor.
+        picture: its file.
+        mask: (H, W) bool that is painted already, or None.
+
+    Returns:
+        An update of the editor.
+
+    Raises:
+        FcpError: the picture cannot be read.
+    """
+    file = session.folder / f"easel{session.number()}.jpg"
+    keep_small(picture, file, EASEL)
+    height, width = read_size(file)
+    layers = []
+    if mask is not None:
+        small = thumbnail(mask[..., None].repeat(3, axis=-1).astype(np.uint8) * 255, EASEL)
+        paint = np.zeros((height, width, 4), np.uint8)
+        paint[small[..., 0] > 127] = (*RED, round(255 * PAINT_ALPHA))
+        layer = file.with_suffix(".png")
+        write_atomically(layer, encode(paint, "png"))
+        layers = [str(layer)]
+    session.easel = OnEasel(picture, read_size(picture))
+    value = {"background": str(file), "layers": layers, "composite": None}
+    # A canvas of another size than the picture's puts the layers of a new editor off their place.
+    return gr.update(value=value, canvas_size=(width, height), visible=True)
+
+
+def _clear(session: Session) -> Any:  # noqa: ANN401
+    session.easel = None
+    return gr.update(value=None, visible=False)
+
+
+def _next_picture(session: Session, easel: OnEasel) -> Path | None:
+    """Return the next picture that has no example yet; a photo that was corrected has none."""
+    done = {one.example.picture for one in session.marked}
+    return next((p for p in session.to_mark if p not in done and p != easel.picture), None)
+
+
+def _waiting(session: Session) -> Any:  # noqa: ANN401
+    """Show the pictures that can be marked, once there are several."""
+    small = []
+    for picture in session.to_mark:
+        file = session.folder / f"waiting-{picture.stem}.jpg"
+        if not file.exists():
+            keep_small(picture, file, LONGEST // 2)
+        small.append(str(file))
+    return filled(small if len(small) > 1 else [])
+
+
+def _draw_small(session: Session, marked: Marked) -> None:
+    """Draw an example with its mark in the colour of its class."""
+    pixels = read_image(marked.example.picture)
+    mask = annotation_mask(marked.example.annotation, (pixels.shape[0], pixels.shape[1]))
+    names = dict.fromkeys(one.class_name for one in session.marked if one.class_name)
+    colour = class_colours(names).get(marked.class_name or "", GREY)
+    drawn = thumbnail(overlay(pixels, mask, colour=colour), LONGEST)
+    write_atomically(marked.shown, encode(drawn, "jpeg", quality=85))
+
+
+def _listed(session: Session) -> tuple[Any, ...]:
+    shown = [(str(one.shown), f"{one.number} · {one.caption}") for one in session.marked]
+    return filled(shown), gr.update(interactive=False), gr.update(visible=bool(shown))
+
+
+def _css(colour: tuple[int, int, int]) -> str:
+    return f"rgb({colour[0]}, {colour[1]}, {colour[2]})"

@@ -1,0 +1,131 @@
+"""What a run found → pictures in order: found ones by how sure the model is, then the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fcp.app.presence import is_here, presence_of, strength
+from fcp.app.runs import Run
+from fcp.app.small import VIEW, only
+from fcp.data.images import read_image
+from fcp.errors import FcpError
+from fcp.files import write_atomically
+from fcp.labelling.export import read_back
+from fcp.labelling.results import PictureResult
+from fcp.visualize import class_colours, encode, overlay_labels, thumbnail
+
+PAGE = 60
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A photo in the gallery.
+
+    Attributes:
+        record: of the run.
+        here: the classes that count as there.
+        strength: of the strongest class that was asked for, there or not.
+    """
+
+    record: PictureResult
+    here: tuple[str, ...]
+    strength: float
+
+    @property
+    def stem(self) -> str:
+        """What it is known by."""
+        return Path(self.record.file).stem
+
+    @property
+    def caption(self) -> str:
+        """What is said under it."""
+        name = Path(self.record.file).name
+        if not self.here:
+            return f"not here ({self.strength:.2f}) · {name}"
+        found = [f"{one} {strength(self.record.classes[one]):.2f}" for one in self.here]
+        return f"{', '.join(found)} · {name}"
+
+
+def arrange(
+    records: Sequence[PictureResult], threshold: float, wanted: str | None = None
+) -> list[Shown]:
+    """Sort the photos of a run; those that failed are left out.
+
+    Args:
+        records: of the run.
+        threshold: classes below it are not there.
+        wanted: the one class that counts, or None for all.
+
+    Returns:
+        Photos with a class that is there by falling strength, then the others likewise; of equals
+        the earlier first.
+    """
+    shown = []
+    for record in records:
+        if record.error is None:
+            of_interest = {n: c for n, c in record.classes.items() if wanted in (None, n)}
+            here = tuple(name for name, c in of_interest.items() if is_here(c, threshold))
+            best = max((strength(c) for c in of_interest.values()), default=0.0)
+            shown.append(Shown(record, here, best))
+    return sorted(shown, key=lambda one: (not one.here, -one.strength))
+
+
+def pages(count: int) -> int:
+    """Return how many pages a number of photos fills, at least one."""
+    return max(1, -(-count // PAGE))
+
+
+def pictures_of(run: Run, shown: Sequence[Shown]) -> list[tuple[str, str]]:
+    """Draw photos for the gallery: (file, caption) of each."""
+    names, colours = run.task.names, list(class_colours(run.task.names).values())
+    return [
+        (
+            str(run.small.drawn(one.stem, [names.index(n) + 1 for n in one.here], colours)),
+            one.caption,
+        )
+        for one in shown
+    ]
+
+
+def summary(run: Run, shown: Sequence[Shown]) -> str:
+    """Say how many photos there are of each kind."""
+    found = sum(bool(one.here) for one in shown)
+    failed = run.results.failed()
+    parts = [f"{found} found", f"{len(shown) - found} not here"]
+    parts += [f"{failed} could not be read"] if failed else []
+    waiting = len(run.jobs) - run.done
+    parts += [f"{waiting} not done (cancelled)"] if waiting else []
+    return ", ".join(parts)
+
+
+def view(run: Run, one: Shown) -> Path:
+    """Draw a photo to look at alone, larger; returns its file.
+
+    Raises:
+        FcpError: its photo or mask is gone.
+    """
+    names = run.task.names
+    labels, error = read_back(one.record, run.folder, several=len(names) > 1)
+    if labels is None:
+        raise FcpError(error or "its mask is gone; run the photos again")
+    here = [names.index(name) + 1 for name in one.here]
+    photo = read_image(Path(one.record.file))
+    colours = list(class_colours(names).values())
+    drawn = thumbnail(overlay_labels(photo, only(labels, here), colours), VIEW)
+    file = run.folder / "small" / f"{one.stem}-{'-'.join(map(str, here))}-view.jpg"
+    write_atomically(file, encode(drawn, "jpeg", quality=88))
+    return file
+
+
+def facts(record: PictureResult, here: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """Say what was found of each class: name, presence or "–", score, area or "not here"."""
+    rows = []
+    for name, found in record.classes.items():
+        presence = presence_of(found)
+        area = f"{100 * found.area:.1f} %" if name in here else "not here"
+        rows.append(
+            (name, "–" if presence is None else f"{presence:.2f}", f"{found.score:.2f}", area)
+        )
+    return rows

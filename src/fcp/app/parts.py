@@ -1,0 +1,88 @@
+"""Parts that all steps of the page are made of, and what the page looks like."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import gradio as gr
+
+# The system's own fonts: nothing is fetched from anywhere.
+FONTS = ["system-ui", "sans-serif"]
+MONO = ["ui-monospace", "monospace"]
+# What every handler is told: no address for programs, and no veil over what it changes.
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+# Galleries take as many columns as fit, and scroll with the page instead of in a window of their
+# own; captions stand in full.
+CSS = """
+.gradio-container {max-width: 1200px !important; margin: 0 auto !important}
+#intro h1 {margin: 0}
+#intro p {margin: .25rem 0 0}
+.heading h2 {font-size: 1rem; font-weight: 600; margin: .25rem 0 0}
+.heading p {margin: 0; color: var(--body-text-color-subdued)}
+#progress progress {accent-color: var(--primary-600); height: 1.1rem}
+#facts table {width: 100%; border-collapse: collapse; border: 0 !important}
+#facts tr, #facts thead, #facts tbody {border: 0 !important}
+#facts th, #facts td {border: 0 !important; text-align: left; padding: .25rem .5rem .25rem 0}
+.grid .grid-wrap {max-height: none; min-height: 0; height: auto; overflow: visible}
+.grid .grid-container {grid-template-rows: none; grid-auto-rows: auto;
+  grid-template-columns: repeat(auto-fill, minmax(var(--cell), 1fr)) !important}
+.grid .caption-label {font-size: .8rem; white-space: normal; overflow-wrap: anywhere;
+  max-width: calc(100% - 2 * var(--block-label-margin))}
+.grid.small {--cell: 100px}
+.grid.middle {--cell: 140px}
+.grid.large {--cell: 230px}
+.grid.pairs .grid-container {grid-template-columns: repeat(4, minmax(0, 1fr)) !important}
+@media (max-width: 640px) {
+  .gradio-container {padding: 8px !important}
+  .grid.large {--cell: 140px}
+  .grid.small {--cell: 72px}
+  .grid.pairs .grid-container {grid-template-columns: repeat(2, minmax(0, 1fr)) !important}
+}
+"""
+
+
+def look() -> dict[str, Any]:
+    """Return what ``launch`` is told of the page's looks."""
+    return {"theme": gr.themes.Soft(font=FONTS, font_mono=MONO), "css": CSS}
+
+
+def heading(title: str, text: str = "") -> None:
+    """Put a heading, and a line that says more."""
+    more = f"<p>{text}</p>" if text else ""
+    gr.HTML(f"<h2>{title}</h2>{more}", elem_classes="heading")
+
+
+def grid(
+    elem_id: str,
+    size: Literal["small", "middle", "large", "pairs"],
+    *,
+    fit: Literal["contain", "cover"] = "contain",
+    preview: bool = False,
+) -> gr.Gallery:
+    """Put a gallery, which is hidden until it has pictures; see ``filled``.
+
+    Args:
+        elem_id: its name on the page.
+        size: of its pictures.
+        fit: whether they are shown whole or fill their squares.
+        preview: whether a click enlarges one.
+    """
+    return gr.Gallery(
+        show_label=False,
+        columns=2 if size == "pairs" else 4,
+        fit_columns=False,
+        height="auto",
+        allow_preview=preview,
+        object_fit=fit,
+        interactive=False,
+        buttons=["fullscreen"] if preview else [],
+        visible=False,
+        elem_id=elem_id,
+        elem_classes=["grid", size],
+    )
+
+
+def filled(pictures: list[tuple[str, str]] | list[str]) -> Any:  # noqa: ANN401  (an update)
+    """Update a gallery: show these, with none of them chosen."""
+    return gr.update(value=pictures, visible=bool(pictures), selected_index=None)

@@ -1,0 +1,152 @@
+"""Second step: the photos to look through, and the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from fcp.app.download import upload_types
+from fcp.app.parts import PRIVATE, filled, grid, heading
+from fcp.app.runs import Engine, Run
+from fcp.app.sessions import Session
+from fcp.app.small import LONGEST, keep_small
+from fcp.app.visits import Visits, tell_refused
+from fcp.errors import FcpError
+
+POLL_SECONDS = 0.3
+PREVIEWED = 12  # photos that are shown before the run
+
+
+class PhotosTab:
+    """Its components and what they do.
+
+    Args:
+        visits: the visitors.
+        engine: the model.
+    """
+
+    def __init__(self, visits: Visits, engine: Engine) -> None:
+        self.visits = visits
+        self.engine = engine
+        heading("Photos to look through", "Drop photos, or a .zip of them; or choose a folder.")
+        self.upload = gr.File(
+            show_label=False,
+            file_count="multiple",
+            file_types=upload_types(archives=True),
+            height=130,
+            elem_id="photo-upload",
+        )
+        with gr.Row():
+            self.folder = gr.UploadButton(
+                "A whole folder",
+                file_count="directory",
+                size="sm",
+                min_width=120,
+                elem_id="folder-upload",
+            )
+            self.clear = gr.Button("Remove all photos", size="sm", min_width=120)
+        self.count = gr.HTML(_count(0), elem_id="photo-count")
+        self.preview = grid("preview", "small", fit="cover")
+        with gr.Accordion("More", open=False):
+            self.instances = gr.Checkbox(label="Tell the objects of a class apart")
+            self.tile = gr.Number(
+                label="Small things in large photos: cut them into tiles of this many px "
+                "(0: look at the whole photo)",
+                value=0,
+                minimum=0,
+                precision=0,
+            )
+        with gr.Row():
+            self.run = gr.Button("Find it in all photos", variant="primary", elem_id="run")
+            self.cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id="cancel")
+        self.progress = gr.HTML(elem_id="progress")
+        self._wire()
+
+    def _wire(self) -> None:
+        listed = [self.count, self.preview]
+        self.upload.upload(self.take_photos, self.upload, [self.upload, *listed], **PRIVATE)
+        self.folder.upload(self.take_photos, self.folder, [self.folder, *listed], **PRIVATE)
+        self.clear.click(self.remove_all, None, listed, **PRIVATE)
+        self.cancel.click(self.stop, None, self.cancel, **PRIVATE)
+
+    def take_photos(self, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
+        """Take uploads in."""
+        with self.visits.visit(request) as session:
+            taken = session.photos_in.take(map(Path, files or []))
+            tell_refused(taken.refused)
+            session.photos += taken.pictures
+            return None, *_listed(session)
+
+    def remove_all(self, request: gr.Request) -> tuple[Any, ...]:
+        """Take all photos away, but for those that became examples."""
+        with self.visits.visit(request) as session:
+            if session.run is not None and not session.run.finished.is_set():
+                raise FcpError("a run is going on; wait for it or cancel it")
+            kept = {one.example.picture for one in session.marked}
+            for photo in session.photos:
+                if photo not in kept:
+                    session.photos_in.forget(photo)
+            session.photos = []
+            return _listed(session)
+
+    def start(self, instances: bool, tile: float, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """Run, telling how far it is; ends when the run does, however that is.
+
+        Yields:
+            Updates of the progress, and of the buttons to run and to cancel.
+        """
+        with self.visits.visit(request) as session:
+            run = session.start_run(self.engine, tile=int(tile or 0) or None, instances=instances)
+        while not run.finished.wait(POLL_SECONDS):
+            waiting = gr.update(interactive=not run.stopped)
+            yield _progress(run), gr.update(interactive=False), waiting
+        if run.error is not None:
+            text = session.without_folder(FcpError(run.error))
+            yield "", gr.update(interactive=True), gr.update(interactive=False)
+            raise gr.Error(text, title="The run ended", print_exception=False)
+        yield _progress(run), gr.update(interactive=True), gr.update(interactive=False)
+
+    def stop(self, request: gr.Request) -> Any:  # noqa: ANN401
+        """Cancel the run; what is done stays."""
+        with self.visits.visit(request) as session:
+            if session.run is not None:
+                session.run.stop()
+            return gr.update(interactive=False)
+
+
+def _listed(session: Session) -> tuple[Any, ...]:
+    small = []
+    for photo in session.photos[:PREVIEWED]:
+        file = session.folder / f"preview-{photo.stem}.jpg"
+        try:
+            small.append(str(file if file.exists() else keep_small(photo, file, LONGEST // 2)))
+        except FcpError:  # its header was sound; the run says what is wrong
+            continue
+    return _count(len(session.photos)), filled(small)
+
+
+def _count(photos: int) -> str:
+    return f"<p>{photos} {'photo' if photos == 1 else 'photos'}</p>"
+
+
+def _progress(run: Run) -> str:
+    """Say how far a run is, as a bar and in words."""
+    done, total = run.done, len(run.jobs)
+    left = run.seconds_left()
+    words = f"{done} of {total} photos"
+    if run.finished.is_set():
+        words += ": cancelled" if run.stopped else ": done"
+    elif run.stopped:
+        words += ", ending …"
+    elif left is not None:
+        words += f", about {_duration(left)} left"
+    bar = f'<progress value="{done}" max="{total}" style="width: 100%"></progress>'
+    return f'<div role="status">{bar}<p>{words}</p></div>'
+
+
+def _duration(seconds: float) -> str:
+    whole = max(1, round(seconds))
+    return f"{whole} s" if whole < 90 else f"{round(whole / 60)} min"

@@ -1,0 +1,261 @@
+"""Third step: look at what was found, cut it, correct it, ask why, take it away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from fcp.app import why
+from fcp.app.download import TITLES, make_download
+from fcp.app.examples_tab import put_on_easel
+from fcp.app.gallery import PAGE, Shown, arrange, facts, pages, pictures_of, summary, view
+from fcp.app.parts import PRIVATE, filled, grid, heading
+from fcp.app.presence import first_threshold, strength
+from fcp.app.runs import Run
+from fcp.app.sessions import Session
+from fcp.app.visits import Visits
+from fcp.errors import FcpError
+from fcp.labelling.export import read_back
+
+ALL = ""  # value of the choice of no class in particular
+
+
+class ResultsTab:
+    """Its components and what they do.
+
+    Args:
+        visits: the visitors.
+    """
+
+    def __init__(self, visits: Visits) -> None:
+        self.visits = visits
+        self.summary = gr.HTML("<p>No results yet.</p>", elem_id="summary")
+        with gr.Row():
+            self.threshold = gr.Slider(
+                0,
+                1,
+                value=0,
+                step=0.01,
+                label="Threshold",
+                info="Photos with a lower score are “not here”, and are left out of the download.",
+                elem_id="threshold",
+            )
+            self.wanted = gr.Dropdown(
+                [("all classes", ALL)], value=ALL, label="Class", visible=False, elem_id="wanted"
+            )
+        self.gallery = grid("results", "large")
+        with gr.Row():
+            self.back = gr.Button("Back", size="sm", visible=False, min_width=80)
+            self.forth = gr.Button("More photos", size="sm", visible=False, min_width=80)
+        with gr.Column(visible=False, elem_id="detail") as self.detail:
+            self._lay_out_detail()
+        heading("Take it away")
+        self._lay_out_download()
+        self._wire()
+
+    def _lay_out_detail(self) -> None:
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=320):
+                self.picture = gr.Image(
+                    show_label=False, interactive=False, buttons=["fullscreen"], elem_id="picture"
+                )
+            with gr.Column(scale=2, min_width=280):
+                self.facts = gr.HTML(elem_id="facts")
+                self.which = gr.Dropdown(label="Class", visible=False, elem_id="which")
+                self.correct = gr.Button("Correct it and use it as an example", elem_id="correct")
+                self.why = gr.Button("Why?", elem_id="why")
+        self.reason = gr.HTML(elem_id="reason")
+        self.reasons = grid("reasons", "pairs", preview=True)
+
+    def _lay_out_download(self) -> None:
+        with gr.Row(equal_height=True):
+            self.kind = gr.Dropdown(
+                [(title, kind) for kind, title in TITLES.items()],
+                value="png",
+                label="Download as",
+                min_width=220,
+                elem_id="kind-of-download",
+            )
+            self.with_photos = gr.Checkbox(label="with the photos", elem_id="with-photos")
+        self.make = gr.Button("Make the download", elem_id="make-download")
+        self.download = gr.DownloadButton(
+            "Download", visible=False, variant="primary", elem_id="download"
+        )
+
+    def _wire(self) -> None:
+        cut = [self.threshold, self.wanted]
+        gr.on(
+            [self.threshold.input, self.wanted.input],
+            self.redraw,
+            cut,
+            self.listed,
+            trigger_mode="always_last",
+            **PRIVATE,
+        )
+        self.back.click(self.turn_back, cut, self.listed, **PRIVATE)
+        self.forth.click(self.turn_forth, cut, self.listed, **PRIVATE)
+        self.gallery.select(self.look_at, cut, self.looked_at, scroll_to_output=True, **PRIVATE)
+        self.why.click(
+            self.explain,
+            self.which,
+            [self.reason, self.reasons],
+            scroll_to_output=True,
+            api_visibility="private",
+        )
+        self.make.click(
+            self.make_file,
+            [self.kind, self.with_photos, self.threshold],
+            self.download,
+            api_visibility="private",
+        )
+
+    @property
+    def listed(self) -> list[Any]:
+        """What changes with the order of photos."""
+        return [self.summary, self.gallery, self.back, self.forth, self.detail, self.download]
+
+    @property
+    def looked_at(self) -> list[Any]:
+        """What changes with the photo that is looked at."""
+        return [self.detail, self.picture, self.facts, self.which, self.reason, self.reasons]
+
+    @property
+    def fresh(self) -> list[Any]:
+        """What changes with a new run."""
+        return [self.threshold, self.wanted, *self.listed]
+
+    def show_run(self, request: gr.Request) -> tuple[Any, ...]:
+        """Show the results of a run that has just ended."""
+        with self.visits.visit(request) as session:
+            run = session.finished_run()
+            found = [found for record in run.records() for found in record.classes.values()]
+            threshold = first_threshold(found)
+            names = run.task.names
+            choices = [("all classes", ALL), *((name, name) for name in names)]
+            wanted = gr.update(choices=choices, value=ALL, visible=len(names) > 1)
+            session.page = 0
+            return threshold, wanted, *_listed(session, run, threshold, ALL)
+
+    def redraw(self, threshold: float, wanted: str, request: gr.Request) -> tuple[Any, ...]:
+        """Sort and cut anew."""
+        return self._turn(0, threshold, wanted, request)
+
+    def turn_back(self, threshold: float, wanted: str, request: gr.Request) -> tuple[Any, ...]:
+        """Show the photos before these."""
+        return self._turn(-1, threshold, wanted, request)
+
+    def turn_forth(self, threshold: float, wanted: str, request: gr.Request) -> tuple[Any, ...]:
+        """Show the photos after these."""
+        return self._turn(1, threshold, wanted, request)
+
+    def _turn(
+        self, step: int, threshold: float, wanted: str, request: gr.Request
+    ) -> tuple[Any, ...]:
+        with self.visits.visit(request) as session:
+            session.page = session.page + step if step else 0
+            return _listed(session, session.finished_run(), threshold, wanted)
+
+    def look_at(
+        self, threshold: float, wanted: str, event: gr.SelectData, request: gr.Request
+    ) -> tuple[Any, ...]:
+        """Show the photo that was clicked, larger."""
+        with self.visits.visit(request) as session:
+            run = session.finished_run()
+            index = int(event.index)
+            if not 0 <= index < len(session.shown):
+                raise FcpError("this photo is gone; run the photos again")
+            session.chosen = session.shown[index]
+            one = _chosen(session, run, threshold, wanted)
+            names = sorted(one.record.classes, key=lambda n: -strength(one.record.classes[n]))
+            which = gr.update(choices=names, value=names[0], visible=len(names) > 1)
+            drawn = str(view(run, one))
+            return gr.update(visible=True), drawn, _table(one), which, "", filled([])
+
+    def explain(self, name: str, request: gr.Request) -> tuple[Any, ...]:
+        """Show why the chosen photo got its answer."""
+        with self.visits.visit(request) as session:
+            run = session.finished_run()
+            photo = Path(_chosen(session, run, 0.0, ALL).record.file)
+            reason = why.explain(run, session.marked, photo, name)
+            drawn = why.pictures(reason, run, run.folder / f"why{session.number()}")
+            return f"<p>{escape(reason.sentence)}</p>", filled(drawn)
+
+    def put_for_correction(self, name: str, request: gr.Request) -> tuple[Any, ...]:
+        """Put the chosen photo on the easel, painted as it was found.
+
+        Returns:
+            Updates of the editor, the class's name and the way of marking.
+        """
+        with self.visits.visit(request) as session:
+            run = session.finished_run()
+            record = _chosen(session, run, 0.0, ALL).record
+            names = run.task.names
+            labels, error = read_back(record, run.folder, several=len(names) > 1)
+            if labels is None:
+                raise FcpError(error or "its mask is gone; run the photos again")
+            mask = labels == names.index(name) + 1
+            return put_on_easel(session, Path(record.file), mask), name, "paint"
+
+    def make_file(
+        self,
+        kind: str,
+        photos: bool,
+        threshold: float,
+        request: gr.Request,
+    ) -> Any:  # noqa: ANN401
+        """Write the download."""
+        with self.visits.visit(request) as session:
+            run = session.finished_run()
+            if kind not in TITLES:
+                raise FcpError(f"unknown format; known: {', '.join(TITLES.values())}")
+            folder = run.folder / f"download{session.number()}"
+            file = make_download(run, kind, threshold, folder, photos=photos)
+            label = f"Download {file.name} ({max(1, file.stat().st_size // 1000):,} kB)"
+            return gr.update(value=str(file), label=label, visible=True)
+
+
+def _listed(session: Session, run: Run, threshold: float, wanted: str) -> tuple[Any, ...]:
+    shown = arrange(run.records(), threshold, wanted or None)
+    session.page = min(max(session.page, 0), pages(len(shown)) - 1)
+    first = session.page * PAGE
+    here = shown[first : first + PAGE]
+    session.shown = [one.stem for one in here]
+    return (
+        _summary(session, run, shown, first),
+        filled(pictures_of(run, here)),
+        gr.update(visible=session.page > 0),
+        gr.update(visible=session.page < pages(len(shown)) - 1),
+        gr.update(visible=False),
+        gr.update(visible=False),
+    )
+
+
+def _summary(session: Session, run: Run, shown: Sequence[Shown], first: int) -> str:
+    text = summary(run, shown)
+    if len(shown) > PAGE:
+        text += f" · photos {first + 1} to {min(first + PAGE, len(shown))} are shown"
+    failed = [record.error for record in run.records() if record.error is not None]
+    told = "".join(f"<li>{escape(session.without_folder(FcpError(e)))}</li>" for e in failed[:20])
+    return f"<p><b>{text}</b></p>" + (f"<ul>{told}</ul>" if told else "")
+
+
+def _chosen(session: Session, run: Run, threshold: float, wanted: str) -> Shown:
+    everything = arrange(run.records(), threshold, wanted or None)
+    found = next((one for one in everything if one.stem == session.chosen), None)
+    if found is None:
+        raise FcpError("click a photo first")
+    return found
+
+
+def _table(one: Shown) -> str:
+    head = "".join(f"<th>{text}</th>" for text in ("class", "presence", "score", "area"))
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>"
+        for row in facts(one.record, one.here)
+    )
+    name = escape(Path(one.record.file).name)
+    return f"<h3>{name}</h3><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

@@ -1,0 +1,101 @@
+"""The server: where its files lie, what it refuses, and its end."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fcp.app.limits import Limits
+
+
+@dataclass(frozen=True)
+class Served:
+    """A page that runs.
+
+    Attributes:
+        url: where it is.
+        share_url: where it is for everyone, if that was asked for.
+        root: folder of all its files.
+    """
+
+    url: str
+    share_url: str | None
+    root: Path
+
+
+@contextmanager
+def serve(
+    model: str,
+    *,
+    device: str = "auto",
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    share: bool = False,
+    limits: Limits | None = None,
+) -> Iterator[Served]:
+    """Serve the page inside the context; all its files go at the end.
+
+    Args:
+        model: as ``FewShotSegmenter.from_pretrained`` takes it.
+        device: likewise.
+        host: address to listen at; 127.0.0.1 is this machine alone.
+        port: to listen at.
+        share: whether Gradio gives it a public address.
+        limits: of each visitor.
+
+    Yields:
+        Where it is.
+
+    Raises:
+        FcpError: no such model or device.
+        OSError: the port is taken.
+    """
+    most = limits or Limits()
+    with tempfile.TemporaryDirectory(prefix="fcp-app-", ignore_cleanup_errors=True) as folder:
+        root = Path(folder).resolve()
+        with _surroundings(root):
+            from fcp.app.page import build_page
+            from fcp.app.parts import look
+            from fcp.app.runs import Engine
+            from fcp.app.sessions import SessionStore
+
+            store = SessionStore(root, most)
+            page = build_page(Engine(model, device), store)
+            _, url, share_url = page.launch(
+                server_name=host,
+                server_port=port,
+                share=share,
+                max_file_size=most.total_bytes,
+                prevent_thread_lock=True,
+                quiet=True,
+                ssr_mode=False,
+                run_history=False,
+                enable_monitoring=False,
+                footer_links=[],
+                **look(),
+            )
+            try:
+                yield Served(url, share_url, root)
+            finally:
+                page.close(verbose=False)
+                store.close_all()
+
+
+@contextmanager
+def _surroundings(root: Path) -> Iterator[None]:
+    """Set what Gradio reads from the environment: its files go to our folder, and nothing home."""
+    wanted = {"GRADIO_TEMP_DIR": str(root), "GRADIO_ANALYTICS_ENABLED": "False"}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

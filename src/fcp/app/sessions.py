@@ -1,0 +1,222 @@
+"""What belongs to one visitor, and where it lies: a folder of its own that goes when they go."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fcp.app.limits import Budget, Limits
+from fcp.app.marks import Marked, by_class
+from fcp.app.runs import Engine, Run, make_task
+from fcp.app.uploads import Intake
+from fcp.errors import FcpError
+
+IDLE_SECONDS = 6 * 3600.0
+LEAST_TILE = 200  # px; other visitors wait while a photo is gone through
+PREFIX = "visitor-"
+
+
+@dataclass(frozen=True)
+class OnEasel:
+    """The picture that is being marked.
+
+    Attributes:
+        picture: its file.
+        size: (H, W) px.
+    """
+
+    picture: Path
+    size: tuple[int, int]
+
+
+class Session:
+    """One visitor's pictures, examples and last run.
+
+    Args:
+        folder: which exists and is this visitor's alone.
+        limits: of what they may bring.
+    """
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        budget = Budget(limits)
+        self.folder = folder
+        self.examples_in = Intake(folder / "examples", budget)
+        self.photos_in = Intake(folder / "photos", budget)
+        self.to_mark: list[Path] = []
+        self.photos: list[Path] = []
+        self.easel: OnEasel | None = None
+        self.marked: list[Marked] = []
+        self.chosen_example: int | None = None
+        self.run: Run | None = None
+        self.shown: list[str] = []  # stems in the gallery's order
+        self.page = 0
+        self.chosen: str | None = None  # the stem of the photo that is looked at
+        self.last_used = time.monotonic()
+        self._numbers = 0
+        self._lock = threading.Lock()
+        self._workers = 0
+        self._closed = False
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """Hold the folder: it goes only when nobody works in it.
+
+        Raises:
+            FcpError: the visitor has gone.
+        """
+        with self._lock:
+            if self._closed:
+                raise FcpError("this visit has ended; load the page again")
+            self._workers += 1
+        self.last_used = time.monotonic()
+        try:
+            yield
+        finally:
+            self.last_used = time.monotonic()
+            self._leave()
+
+    def close(self) -> None:
+        """End: a run stops, and the folder goes, at once or when the last work in it is done."""
+        with self._lock:
+            self._closed = True
+            idle = self._workers == 0
+        if self.run is not None:
+            self.run.stop()
+        if idle:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody works in it."""
+        return self._workers > 0
+
+    def number(self) -> int:
+        """Return a number that this visit has not used yet."""
+        with self._lock:
+            self._numbers += 1
+            return self._numbers
+
+    def start_run(self, engine: Engine, *, tile: int | None, instances: bool) -> Run:
+        """Begin a run over all photos; the one before is forgotten, with its files.
+
+        Raises:
+            FcpError: one is going on, the tiles are too small, or photos or examples are missing.
+        """
+        if self.run is not None and not self.run.finished.is_set():
+            raise FcpError("a run is going on; wait for it or cancel it")
+        classes, against = by_class(self.marked)
+        if tile is not None and tile < LEAST_TILE:
+            raise FcpError(f"tiles of {tile} px are too many; take {LEAST_TILE} px or more, or 0")
+        if not self.photos:
+            raise FcpError("there are no photos yet; add some, a folder or a .zip")
+        if self.run is not None:
+            shutil.rmtree(self.run.folder, ignore_errors=True)
+        task = make_task(classes, against, tile=tile, instances=instances)
+        self.run = Run(engine, task, self.photos, self.folder / f"run{self.number()}")
+        self.shown, self.page, self.chosen = [], 0, None
+        self.run.start(self.work)
+        return self.run
+
+    def finished_run(self) -> Run:
+        """Return the last run.
+
+        Raises:
+            FcpError: there is none, or it goes on.
+        """
+        if self.run is None or not self.run.finished.is_set():
+            raise FcpError("there are no results yet; run the photos first")
+        return self.run
+
+    def without_folder(self, error: Exception) -> str:
+        """Say an error without the server's folders, which tell a visitor nothing."""
+        return re.sub(rf"{re.escape(str(self.folder))}/([\w-]+/)*", "", str(error))
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._workers -= 1
+            last = self._closed and self._workers == 0
+        if last:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class SessionStore:
+    """All visitors, by what their page is known by.
+
+    Args:
+        root: folder for everything, made where it is missing; what Gradio keeps lies there too.
+        limits: of each visitor.
+    """
+
+    def __init__(self, root: Path, limits: Limits) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.root = root
+        self.limits = limits
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Session:
+        """Return a visitor's session, new at the first call.
+
+        Raises:
+            FcpError: too many visitors.
+        """
+        with self._lock:
+            known = self._sessions.get(key)
+            if known is not None:
+                return known
+            self._sweep()
+            if len(self._sessions) >= self.limits.sessions:
+                raise FcpError("too many visitors at a time; try again later")
+            # The key comes from a browser and is no name for a folder; nobody can guess this one.
+            folder = self.root / f"{PREFIX}{secrets.token_urlsafe(16)}"
+            folder.mkdir()
+            self._sessions[key] = Session(folder, self.limits)
+            return self._sessions[key]
+
+    def close(self, key: str) -> None:
+        """End a visit; unknown ones are ended already."""
+        with self._lock:
+            session = self._sessions.pop(key, None)
+            if session is not None:
+                session.close()
+            if not self._sessions:
+                self._sweep_uploads(0)
+
+    def close_all(self) -> None:
+        """End all visits."""
+        for key in list(self._sessions):
+            self.close(key)
+
+    def _sweep(self) -> None:
+        """Remove visits whose end was never heard of, and uploads that nobody took in."""
+        now = time.monotonic()
+        for key, session in list(self._sessions.items()):
+            if not session.busy and now - session.last_used > IDLE_SECONDS:
+                del self._sessions[key]
+                session.close()
+        self._sweep_uploads(IDLE_SECONDS)
+
+    def _sweep_uploads(self, age: float) -> None:
+        """Remove what Gradio keeps beside the visitors' folders, from this age on.
+
+        What was uploaded and drawn lies there under the hash of its content, and may be of several
+        visitors: it is whose nobody can say, so it goes when it is old or when nobody is left.
+        """
+        for path in self.root.iterdir():
+            if path.name.startswith(PREFIX) or _age(path) < age:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime if path.exists() else 0.0

@@ -1,0 +1,74 @@
+"""Small copies of photos and their label maps, so that a slider can redraw hundreds of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fcp.app.marks import resized
+from fcp.data.images import label_png, read_image, read_labels
+from fcp.files import write_atomically
+from fcp.labelling.export import read_back
+from fcp.labelling.results import PictureResult
+from fcp.visualize import Colour, encode, overlay_labels, thumbnail
+
+LONGEST = 384
+VIEW = 1280  # px of a photo that is looked at alone
+_PALE = 0.35  # share of itself that a photo keeps where nothing is found
+
+
+class Smaller:
+    """Keeps small copies in a folder, and draws them.
+
+    Args:
+        folder: which exists.
+        classes: how many there are.
+    """
+
+    def __init__(self, folder: Path, classes: int) -> None:
+        self.folder = folder
+        self.classes = classes
+
+    def keep(self, record: PictureResult, run: Path) -> None:
+        """Make the small copies of a photo that is done; a failed one has none."""
+        labels, _ = read_back(record, run, several=self.classes > 1)
+        if labels is None:
+            return
+        picture = Path(record.file)
+        small = thumbnail(read_image(picture), LONGEST)
+        write_atomically(self.folder / f"{picture.stem}.jpg", encode(small, "jpeg", quality=80))
+        little = resized(labels, (small.shape[0], small.shape[1]))
+        write_atomically(self.folder / f"{picture.stem}.png", label_png(little))
+
+    def drawn(self, stem: str, here: Collection[int], colours: Sequence[Colour]) -> Path:
+        """Return the file of a small picture with these labels on it, made once; pale with none."""
+        file = self.folder / f"{stem}-{'-'.join(map(str, sorted(here)))}-shown.jpg"
+        if not file.exists():
+            photo = read_image(self.folder / f"{stem}.jpg")
+            labels = read_labels(self.folder / f"{stem}.png")
+            drawn = overlay_labels(photo, only(labels, here), colours) if here else pale(photo)
+            write_atomically(file, encode(drawn, "jpeg", quality=80))
+        return file
+
+
+def only(labels: np.ndarray, wanted: Collection[int]) -> np.ndarray:
+    """Take all other labels off a label map (H, W)."""
+    return np.where(np.isin(labels, list(wanted)), labels, 0).astype(labels.dtype)
+
+
+def pale(photo: np.ndarray) -> np.ndarray:
+    """Make a photo (H, W, 3) grey and light: nothing here."""
+    grey = photo.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
+    return np.rint(255 - (255 - grey) * _PALE).astype(np.uint8)
+
+
+def keep_small(picture: Path, file: Path, longest: int) -> Path:
+    """Write a small copy of a picture as JPEG; returns ``file``.
+
+    Raises:
+        FcpError: the picture cannot be read, or the file not be written.
+    """
+    write_atomically(file, encode(thumbnail(read_image(picture), longest), "jpeg", quality=88))
+    return file

@@ -1,0 +1,181 @@
+"""Uploaded files → checked pictures in one folder, under names of our own making.
+
+No name is trusted, neither an upload's nor one in an archive: of each only the letters of its last
+part are kept. An archive is measured before it is unpacked, and refused whole where a name in it
+would leave its folder. A picture's header alone is read here.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import unicodedata
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from fcp.app.limits import Budget
+from fcp.data.archives import Member, walk
+from fcp.data.images import PICTURE_SUFFIXES, read_size
+from fcp.errors import FcpError
+from fcp.files import write_atomically
+
+ARCHIVE_SUFFIX = ".zip"
+MOST_MEMBERS = 100_000  # of an archive, whatever they are
+LONGEST_STEM = 120  # bytes; disks allow 255 for a name, and results get longer ones
+_ODD = re.compile(r"[^\w .()+=@-]")
+
+
+@dataclass
+class Taken:
+    """What came of an upload.
+
+    Attributes:
+        pictures: that are kept, in order.
+        refused: a line for each file that is not.
+    """
+
+    pictures: list[Path] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+class Intake:
+    """Takes uploads into one folder; no two of its pictures have the same stem.
+
+    Args:
+        folder: where they go; made where it is missing.
+        budget: of the visitor.
+    """
+
+    def __init__(self, folder: Path, budget: Budget) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.budget = budget
+        self._stems: set[str] = set()
+
+    def take(self, uploads: Iterable[Path]) -> Taken:
+        """Take pictures and zip archives of them; each is moved or removed.
+
+        Returns:
+            What is kept, and why the rest is not.
+        """
+        taken = Taken()
+        for upload in uploads:
+            if upload.name.startswith("."):  # what systems leave in folders
+                upload.unlink(missing_ok=True)
+                continue
+            try:
+                taken.pictures += self._take(upload, taken.refused)
+            except FcpError as error:
+                taken.refused.append(_without_folder(error, upload))
+            finally:
+                upload.unlink(missing_ok=True)
+        return taken
+
+    def _take(self, upload: Path, refused: list[str]) -> list[Path]:
+        if not upload.is_file():
+            raise FcpError(f"{upload}: has not arrived whole; upload it again")
+        if upload.suffix.lower() != ARCHIVE_SUFFIX:
+            return [self._keep(upload.name, upload.stat().st_size, upload)]
+        if upload.stat().st_size == 0:
+            raise FcpError(f"{upload}: the file is empty; upload it again")
+        return self._unpack(upload, refused)
+
+    def _unpack(self, archive: Path, refused: list[str]) -> list[Path]:
+        """Take the pictures of an archive: all that can be kept, or none of a bad one."""
+        kept: list[Path] = []
+        try:
+            for member in self._pictures_in(archive):
+                try:
+                    kept.append(self._keep(member.path.name, member.size, member))
+                except _BadPictureError as error:
+                    refused.append(str(error))
+        except FcpError:
+            for picture in kept:
+                self.forget(picture)
+            raise
+        if not kept:
+            raise FcpError(f"{archive}: no picture in it that can be read")
+        return kept
+
+    def _pictures_in(self, archive: Path) -> Iterator[Member]:
+        if not zipfile.is_zipfile(archive):
+            raise FcpError(f"{archive}: no whole zip archive; make it again")
+        for count, member in enumerate(walk(archive)):
+            if count >= MOST_MEMBERS:
+                raise FcpError(f"{archive}: more than {MOST_MEMBERS:,} files in it")
+            unsafe = PureWindowsPath(str(member.path))  # walk has seen to the other system's names
+            if unsafe.drive or unsafe.root or ".." in unsafe.parts:
+                raise FcpError(f"{archive}: unsafe name {str(member.path)!r} in it")
+            if member.path.suffix.lower() in PICTURE_SUFFIXES:
+                yield member
+
+    def _keep(self, name: str, size: int, source: Path | Member) -> Path:
+        """Put a picture in its place, checked."""
+        if PurePosixPath(name).suffix.lower() not in PICTURE_SUFFIXES:
+            raise _BadPictureError(f"{name}: not a picture that can be read (or a .zip of them)")
+        if size == 0:
+            raise _BadPictureError(f"{name}: the file is empty; copy it again")
+        self.budget.spend(name, size)
+        path = self.folder / self._free_name(name)
+        try:
+            _put(source, path)
+            self.budget.check_size(name, read_size(path))
+        except FcpError as error:
+            self.forget(path, size)
+            raise _BadPictureError(_without_folder(error, path)) from error
+        return path
+
+    def forget(self, picture: Path, size: int | None = None) -> None:
+        """Remove a picture and uncount it.
+
+        Args:
+            picture: of this folder.
+            size: bytes that were counted; None for those on the disk.
+        """
+        self.budget.give_back(picture.stat().st_size if size is None else size)
+        picture.unlink(missing_ok=True)
+        self._stems.discard(picture.stem.casefold())
+
+    def _free_name(self, name: str) -> str:
+        """Return a safe name whose stem is new here, and reserve it."""
+        safe = PurePosixPath(safe_name(name))
+        stem, number = safe.stem, 1
+        while stem.casefold() in self._stems:
+            number += 1
+            stem = f"{safe.stem}_{number}"
+        self._stems.add(stem.casefold())
+        return f"{stem}{safe.suffix}"
+
+
+class _BadPictureError(FcpError):
+    """One picture is refused; the others of its archive go on."""
+
+
+def _put(source: Path | Member, path: Path) -> None:
+    if isinstance(source, Member):
+        write_atomically(path, source.read())
+        return
+    try:
+        shutil.move(source, path)
+    except OSError as error:
+        raise FcpError(f"{path}: cannot be kept ({error.strerror})") from error
+
+
+def safe_name(name: str) -> str:
+    """Make a name for a file out of any text: letters, digits, a few signs and its own suffix.
+
+    Args:
+        name: with a suffix of ``PICTURE_SUFFIXES``, in any case.
+    """
+    last = PurePosixPath(PureWindowsPath(unicodedata.normalize("NFC", name)).name)
+    stem = _ODD.sub("_", last.stem).replace(".", "_").lstrip(" _-")
+    while len(stem.encode()) > LONGEST_STEM:
+        stem = stem[:-1]
+    return (stem.rstrip(" _-") or "picture") + last.suffix.lower()
+
+
+def _without_folder(error: FcpError, path: Path) -> str:
+    """Say an error without the folder, which is the server's and tells the visitor nothing."""
+    return str(error).replace(str(path), path.name)

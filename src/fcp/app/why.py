@@ -1,0 +1,139 @@
+"""Why a photo got its answer: what the model attended to, and what each example alone would say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fcp.app.marks import Marked
+from fcp.app.presence import always_answer
+from fcp.app.runs import Run, fit
+from fcp.app.small import VIEW
+from fcp.data.images import read_image
+from fcp.data.prompts import annotation_mask
+from fcp.errors import FcpError
+from fcp.files import write_atomically
+from fcp.prediction import ClassPrediction
+from fcp.visualize import class_colours, encode, heatmap, overlay, thumbnail
+
+
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """What one example says without the others.
+
+    Attributes:
+        marked: the example.
+        found: its answer for the photo.
+        agreement: IoU, 0 … 1, of its mask and the mask of all examples together.
+    """
+
+    marked: Marked
+    found: ClassPrediction
+    agreement: float
+
+
+@dataclass(frozen=True, eq=False)
+class Reason:
+    """Why a class was found, or not, where it was.
+
+    Attributes:
+        name: of the class.
+        photo: (H, W, 3).
+        found: the answer of all examples.
+        alone: that of each example, the one that agrees most first.
+    """
+
+    name: str
+    photo: np.ndarray
+    found: ClassPrediction
+    alone: tuple[Alone, ...]
+
+    @property
+    def sentence(self) -> str:
+        """Say which example drove it."""
+        if len(self.alone) == 1:
+            return f"The only example of {self.name} is {_title(self.alone[0])}."
+        best = self.alone[0]
+        return (
+            f"Of {len(self.alone)} examples of {self.name}, {_title(best)} drove it most: alone it "
+            f"gives a mask of IoU {best.agreement:.2f} with the one of all together."
+        )
+
+
+def explain(run: Run, marked: Sequence[Marked], photo: Path, name: str) -> Reason:
+    """Ask each example of a class alone about a photo; other classes compete as they did.
+
+    Args:
+        run: which has its examples encoded.
+        marked: examples, of this class or any; those that were not in the run are left out.
+        photo: to ask about.
+        name: of the class.
+
+    Raises:
+        FcpError: no such class in the run, or a picture is gone.
+    """
+    support = run.segmenter.support
+    if support is None or name not in support.classes:
+        raise FcpError(f"the last run did not look for {name!r}; run the photos again")
+    used = [one for one in marked if one.example in run.task.classes[name]]
+    pixels = read_image(photo)
+    with run.engine.lock:
+        found = always_answer(run.segmenter, pixels).classes[name]
+    single, alone = run.engine.segmenter(), []
+    for one in used:
+        with run.engine.lock:
+            fit(single, {name: [one.example]})
+            encoded = single.support.classes[name] if single.support else support.classes[name]
+            single.support = replace(support, classes={**support.classes, name: encoded})
+            answer = always_answer(single, pixels).classes[name]
+        alone.append(Alone(one, answer, iou(answer.mask, found.mask)))
+    return Reason(name, pixels, found, tuple(sorted(alone, key=lambda one: -one.agreement)))
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the IoU of two masks (H, W), 0 … 1; of two empty ones it is 1."""
+    union = (one | other).sum()
+    return float((one & other).sum() / union) if union else 1.0
+
+
+def pictures(reason: Reason, run: Run, folder: Path) -> list[tuple[str, str]]:
+    """Draw a reason: what was found and the maps behind it, then each example and its answer.
+
+    Returns:
+        (file, caption) of each, in pairs.
+    """
+    colour = class_colours(run.task.names)[reason.name]
+    photo, found = reason.photo, reason.found
+    drawn = [
+        (overlay(photo, found.mask, colour=colour), f"found, score {found.score:.2f}"),
+        (photo, "the photo"),
+        (heatmap(found.pseudo_mask, photo), "attention: foreground by the prototypes (Eq. 8)"),
+        (heatmap(found.conventional_mask, photo), "similarity to the examples' features (Eq. 5)"),
+    ]
+    for one in reason.alone:
+        picture = read_image(one.marked.example.picture)
+        size = (picture.shape[0], picture.shape[1])
+        mask = annotation_mask(one.marked.example.annotation, size)
+        drawn += [
+            (overlay(picture, mask, colour=colour), f"example: {_title(one)}"),
+            (
+                overlay(photo, one.found.mask, colour=colour),
+                f"found by it alone, IoU {one.agreement:.2f} with all",
+            ),
+        ]
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_saved(pixels, folder / f"{n}.jpg", text) for n, (pixels, text) in enumerate(drawn)]
+
+
+def _saved(pixels: np.ndarray, file: Path, caption: str) -> tuple[str, str]:
+    write_atomically(file, encode(thumbnail(pixels, VIEW // 2), "jpeg", quality=85))
+    return str(file), caption
+
+
+def _title(one: Alone) -> str:
+    picture = one.marked.example.picture
+    name = picture.name if isinstance(picture, Path) else "a picture"
+    return f"{name} (no. {one.marked.number})"

@@ -1,0 +1,57 @@
+"""``fcp app``: the page in the browser."""
+
+from __future__ import annotations
+
+import threading
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from fcp.cli.options import DeviceOption, ModelOption
+from fcp.errors import FcpError
+
+
+def app(
+    *,
+    model: ModelOption = "tiny",
+    device: DeviceOption = "auto",
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 127.0.0.1 is this machine alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 7860,
+    share: Annotated[
+        bool, typer.Option("--share", help="Let Gradio give the page a public address.")
+    ] = False,
+    max_upload_mb: Annotated[
+        int, typer.Option(min=1, help="Most that one visitor may upload, unpacked.", metavar="N")
+    ] = 2000,
+) -> None:
+    """Open a page in the browser: mark a thing in a few pictures, find it in all others.
+
+    The page is for this machine alone unless --host or --share say otherwise. What is uploaded is
+    kept in a temporary folder and removed when the tab is closed, and all of it when the command
+    ends (Ctrl-C).
+
+    \b
+    Examples:
+      fcp app
+      fcp app --model runs/tiny --port 8000
+    """  # noqa: D301  (\b keeps the lines)
+    if find_spec("gradio") is None:
+        raise FcpError("the page needs gradio; pip install 'fcp[app]'")
+    from fcp.app.limits import Limits
+    from fcp.app.serve import serve
+
+    limits = Limits(total_bytes=max_upload_mb * 10**6)
+    with serve(model, device=device, host=host, port=port, share=share, limits=limits) as served:
+        typer.echo(f"open {served.share_url or served.url} (Ctrl-C ends it)")
+        _wait()
+
+
+def _wait() -> None:
+    """Sleep until Ctrl-C, which is the ordinary end of a page."""
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        typer.echo("ended; all uploads are removed", err=True)

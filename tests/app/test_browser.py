@@ -1,0 +1,357 @@
+"""The page in a real Chromium: marked by mouse and finger, run, cut, corrected, taken away.
+
+With FCP_SCREENSHOTS=DIR the pictures of docs/app.md are made on the way.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcp.app.limits import Limits
+from fcp.app.serve import Served, serve
+from fcp.app.small import LONGEST
+from fcp.formats.polygons import mask_polygons
+from fcp.visualize import encode, thumbnail
+
+CHROMIUM = shutil.which("chromium")
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH"),
+    pytest.mark.timeout(400),  # a page that draws by CPU alone is slow on a busy machine
+]
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
+SCREENSHOTS = os.environ.get("FCP_SCREENSHOTS")
+PATIENCE = 30_000  # ms; machines may be busy
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    limits = Limits(total_bytes=20_000_000)
+    with serve("tiny", device="cpu", port=port, limits=limits) as served:
+        yield served
+    assert not served.root.exists()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, served) -> Iterator[Callable]:
+    """Return a function: what the screen is like → the page, in a visit of its own.
+
+    At the end no script may have failed, and nothing have been asked of any other server.
+    """
+    trouble: list[str] = []
+    asked: list[str] = []
+
+    def visit_page(viewport=WIDE, **screen):
+        page = browser.new_page(viewport=viewport, **screen)
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(served.url)
+        page.locator("#example-upload input[type=file]").wait_for(state="attached")
+        return page
+
+    yield visit_page
+    for context in browser.contexts:
+        context.close()
+    assert trouble == []
+    allowed = (served.url, "data:", "blob:")
+    assert [url for url in asked if not url.startswith(allowed)] == []
+
+
+def shoot(page, name: str, part: str | None = None) -> None:
+    """Take a picture of the page or a part for the documentation, where that was asked for."""
+    if SCREENSHOTS:
+        page.wait_for_timeout(1500)
+        taken = page.locator(part).screenshot() if part else page.screenshot(full_page=True)
+        few = Image.open(io.BytesIO(taken)).convert("RGB").quantize(128)
+        few.save(Path(SCREENSHOTS) / f"{name}.png", optimize=True)
+
+
+def load_examples(page, *files: Path) -> None:
+    page.locator("#example-upload input[type=file]").set_input_files(files)
+    page.locator("#easel canvas").first.wait_for()
+    page.wait_for_timeout(1500)  # the canvas fits the picture into itself, with no sign of the end
+
+
+def load_photos(page, *files: Path, expected: int) -> None:
+    page.get_by_role("tab", name="2 · Photos").click()
+    page.locator("#photo-upload input[type=file]").set_input_files(files)
+    noun = "photo" if expected == 1 else "photos"
+    page.locator("#photo-count").get_by_text(f"{expected} {noun}", exact=True).wait_for()
+
+
+def on_easel(page, size: tuple[int, int]) -> Callable[[float, float], tuple[float, float]]:
+    """Return a function: x, y in px of the picture → of the page."""
+    height, width = size
+    easel = page.locator("#easel")
+    easel.scroll_into_view_if_needed()
+    box = easel.locator("canvas").first.bounding_box()
+    zoom = float(re.search(r"(\d+)%", easel.inner_text())[1]) / 100
+    left = box["x"] + box["width"] / 2 - width * zoom / 2
+    top = box["y"] + box["height"] / 2 - height * zoom / 2
+    return lambda x, y: (left + x * zoom, top + y * zoom)
+
+
+def draw_around(page, mask: np.ndarray) -> None:
+    """Draw along the outline of a mask's largest part, with the mouse; a little inside of it."""
+    place = on_easel(page, mask.shape)
+    outline = max(mask_polygons(mask), key=len)
+    middle, inner = outline.mean(axis=0), 10
+    direction = middle - outline
+    inside = outline + direction / np.linalg.norm(direction, axis=1, keepdims=True) * inner
+    page.mouse.move(*place(*inside[0]))
+    page.mouse.down()
+    for x, y in [*inside[1:], inside[0]]:
+        page.mouse.move(*place(x, y))
+    page.mouse.up()
+    page.wait_for_timeout(300)
+
+
+def add_example(page, name: str, kind: str = "") -> None:
+    if kind:
+        page.locator("#kind").get_by_text(kind).click()
+    before = page.locator("#examples img").count()
+    page.locator("#class-name").locator("input, textarea").first.fill(name)
+    page.locator("#add-example").click()
+    page.locator("#examples img").nth(before).wait_for()
+
+
+def run(page) -> None:
+    page.locator("#run").click()
+    page.locator("#results img").first.wait_for()
+
+
+def captions(page) -> list[str]:
+    return page.locator("#results .caption-label").all_text_contents()
+
+
+def download(page, title: str) -> zipfile.ZipFile:
+    page.locator("#kind-of-download input").click()
+    page.get_by_role("option", name=title, exact=True).click()
+    page.locator("#make-download").click()
+    page.locator("#download").wait_for()
+    with page.expect_download() as waiting:
+        page.locator("#download").click()
+    return zipfile.ZipFile(io.BytesIO(Path(waiting.value.path()).read_bytes()))
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+def test_drawn_run_cut_explained_corrected_and_downloaded(visit, demo_photos, demo_files):
+    page = visit()
+    load_examples(page, demo_files["astronaut"])
+    draw_around(page, demo_photos["astronaut"][1])
+    page.locator("#class-name").locator("input, textarea").first.fill("person")
+    page.locator("#kind").get_by_text("Draw around it").click()
+    shoot(page, "examples")
+    add_example(page, "person")
+    others = ["grace_hopper", "camera", "coffee", "coins", "motorcycle_left", "chelsea"]
+    load_photos(page, *(demo_files[name] for name in others), expected=6)
+    run(page)
+    page.locator("#summary").get_by_text("6 found, 0 not here").wait_for()
+    scores = [float(re.search(r"person ([\d.]+)", text)[1]) for text in captions(page)]
+    assert scores == sorted(scores, reverse=True)
+
+    maps = download(page, "PNG label maps")
+    labels = np.asarray(Image.open(io.BytesIO(maps.read("labels/grace_hopper.png"))))
+    assert iou(labels > 0, demo_photos["grace_hopper"][1]) > 0.7
+    assert maps.read("labels/classes.txt").decode().split() == ["background", "person"]
+
+    cut(page, scores[2])
+    page.locator("#summary").get_by_text("3 found, 3 not here").wait_for()
+    shoot(page, "results")
+    coco = json.loads(download(page, "COCO").read("coco.json"))
+    assert len(coco["images"]) == 3
+
+    correct_and_explain(page, demo_photos, demo_files)
+
+
+def cut(page, threshold: float) -> None:
+    number = page.locator("#threshold input[type=number]")
+    number.fill(str(threshold))
+    number.press("Enter")
+
+
+def correct_and_explain(page, demo_photos, demo_files) -> None:
+    """Repaint the admiral, run again with both examples, and ask why."""
+    page.locator("#results button", has=page.get_by_text("grace_hopper")).click()
+    page.locator("#picture img").wait_for()
+    page.locator("#correct").click()
+    page.locator("#easel canvas").first.wait_for()
+    page.wait_for_timeout(2500)
+    assert page.locator("#class-name").locator("input, textarea").first.input_value() == "person"
+    place = on_easel(page, demo_photos["grace_hopper"][0].shape[:2])
+    page.mouse.move(*place(250, 560))
+    page.mouse.down()
+    page.mouse.move(*place(420, 560), steps=4)
+    page.mouse.up()
+    page.wait_for_timeout(300)
+    add_example(page, "person")
+    photo, truth = demo_photos["grace_hopper"]
+    assert iou(tinted(page, photo), shrunk(truth)) > 0.7
+    page.get_by_role("tab", name="2 · Photos").click()
+    page.locator("#run").click()
+    page.get_by_role("tab", name="3 · Results", selected=True).wait_for()
+    page.locator("#results button", has=page.get_by_text("camera")).click()
+    page.locator("#picture img").wait_for()
+    page.locator("#why").click()
+    page.locator("#reasons img").nth(7).wait_for()
+    assert "Of 2 examples of person, " in page.locator("#reason").inner_text()
+    assert "drove it most" in page.locator("#reason").inner_text()
+    shoot(page, "why", "#detail")
+
+
+def tinted(page, photo: np.ndarray) -> np.ndarray:
+    """Return where the last example's small picture differs from the photo: what is marked."""
+    source = page.locator("#examples img").last.get_attribute("src")
+    seen = np.asarray(Image.open(io.BytesIO(page.request.get(source).body())).convert("RGB"))
+    return np.abs(seen.astype(int) - thumbnail(photo, LONGEST)).max(axis=-1) > 40
+
+
+def shrunk(mask: np.ndarray) -> np.ndarray:
+    return (
+        thumbnail(mask[..., None].repeat(3, axis=-1).astype(np.uint8) * 255, LONGEST)[..., 0] > 99
+    )
+
+
+def test_by_finger_on_a_phone(visit, demo_photos, demo_files):
+    page = visit(NARROW, has_touch=True)
+    load_examples(page, demo_files["astronaut"])
+    place = on_easel(page, (512, 512))
+    for x, y in ((230, 110), (180, 330), (300, 420)):
+        page.touchscreen.tap(*place(x, y))
+        page.wait_for_timeout(200)
+    add_example(page, "person", "Click: dab on it")
+    assert overflow(page) == 0
+    load_photos(page, demo_files["grace_hopper"], demo_files["camera"], expected=2)
+    assert overflow(page) == 0
+    run(page)
+    page.locator("#results button").first.click()
+    page.locator("#picture img").wait_for()
+    page.locator("#why").click()
+    page.locator("#reasons img").nth(5).wait_for()
+    assert overflow(page) == 0
+    shoot(page, "phone")
+
+
+def overflow(page) -> int:
+    """Return by how many px the page is wider than the screen."""
+    return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+
+
+def test_bad_input_is_told_and_the_page_goes_on(visit, demo_files, tmp_path, served, picture):
+    (tmp_path / "empty.png").touch()
+    Image.new("1", (60_000, 1)).save(tmp_path / "long.png")
+    for name, members in {
+        "escape.zip": {"../../escape.png": picture()},
+        "bomb.zip": {"bomb.png": bytes(30_000_000)},
+    }.items():
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            for member, content in members.items():
+                archive.writestr(member, content)
+    page = visit()
+    page.get_by_role("tab", name="2 · Photos").click()
+    page.locator("#run").click()
+    page.get_by_text("there is no example yet").wait_for()
+    load_photos(page, *sorted(tmp_path.iterdir()), demo_files["coins"], expected=1)
+    toast = page.locator(".toast-wrap").inner_text()
+    for told in (
+        "empty.png: the file is empty",
+        "long.png: is 60,000×1 px",
+        "escape.zip: unsafe name",
+        "bomb.png: more than 20 MB in all, unpacked",
+    ):
+        assert told in toast
+    assert str(served.root) not in toast
+    assert not list(served.root.parent.glob("escape*"))
+
+    page.get_by_role("tab", name="1 · Examples").click()
+    page.locator("#add-example").click()
+    page.get_by_text("load a picture that shows the thing").wait_for()
+    load_examples(page, demo_files["coffee"])
+    page.locator("#class-name").locator("input, textarea").first.fill("cup")
+    page.locator("#add-example").click()
+    page.get_by_text("nothing is marked yet").wait_for()
+    place = on_easel(page, (400, 600))
+    page.mouse.click(*place(300, 200))
+    page.locator("#negative input").check()
+    add_example(page, "")
+    page.get_by_role("tab", name="2 · Photos").click()
+    page.locator("#run").click()
+    page.get_by_text("which does not say what to find").wait_for()
+
+
+@pytest.fixture
+def many(tmp_path) -> list[Path]:
+    """Return so many photos that they take a while."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    files = [tmp_path / f"{number}.png" for number in range(80)]
+    for file in files:
+        file.write_bytes(encode(noise, "png"))
+    return files
+
+
+def prepared(page, demo_files, photos: list[Path]) -> None:
+    """Go as far as to the button that runs."""
+    load_examples(page, demo_files["astronaut"])
+    page.mouse.click(*on_easel(page, (512, 512))(230, 110))
+    add_example(page, "face", "Click: dab on it")
+    load_photos(page, *photos, expected=len(photos))
+
+
+def test_cancelled_run_shows_what_is_done(visit, demo_files, many):
+    page = visit()
+    prepared(page, demo_files, many)
+    page.locator("#run").click()
+    page.locator("#progress").get_by_text(re.compile(r"^[1-9]\d* of 80 photos")).wait_for()
+    page.locator("#cancel").click()
+    page.locator("#results img").first.wait_for()
+    text = page.locator("#summary").inner_text()
+    assert int(re.search(r"(\d+) not done \(cancelled\)", text)[1]) > 0
+
+
+def test_closed_tab_ends_its_run_and_no_other(visit, served, demo_files, many):
+    stays, goes = visit(), visit()
+    prepared(goes, demo_files, many)
+    prepared(stays, demo_files, [demo_files["camera"], demo_files["coins"]])
+    folders = [path for path in served.root.glob("visitor-*") if any(path.glob("photos/0.png"))]
+    assert len(folders) == 1
+    goes.locator("#run").click()
+    goes.locator("#progress").get_by_text(re.compile(r"^[1-9]\d* of 80 photos")).wait_for()
+    goes.close()
+    run(stays)
+    assert len(captions(stays)) == 2
+    deadline = time.monotonic() + 20
+    while folders[0].exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not folders[0].exists()
+    assert list(served.root.glob("visitor-*"))

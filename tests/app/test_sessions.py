@@ -1,0 +1,110 @@
+"""Visitors are apart, and nothing of theirs outlives them."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from fcp.app.limits import Limits
+from fcp.app.sessions import IDLE_SECONDS, PREFIX, SessionStore
+from fcp.errors import FcpError
+
+
+@pytest.fixture
+def store(tmp_path) -> SessionStore:
+    return SessionStore(tmp_path, Limits(sessions=3))
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_each_visitor_has_a_folder_that_the_key_does_not_name(store, tmp_path):
+    keys = ["a", "../../evil", ""]
+    sessions = [store.get(key) for key in keys]
+    assert [store.get(key) for key in keys] == sessions
+    folders = {session.folder for session in sessions}
+    assert len(folders) == 3
+    assert all(f.parent == tmp_path and f.name.startswith(PREFIX) for f in folders)
+    assert names(tmp_path) == {folder.name for folder in folders}
+
+
+def test_too_many_visitors_are_told(store):
+    for key in "abc":
+        store.get(key)
+    with pytest.raises(FcpError, match="too many visitors"):
+        store.get("d")
+    store.close("a")
+    store.get("d")
+
+
+def test_folder_goes_at_the_end_of_the_visit(store, tmp_path):
+    stays, goes = store.get("stays"), store.get("goes")
+    store.close("goes")
+    store.close("unknown")
+    assert not goes.folder.exists()
+    assert stays.folder.exists()
+    assert store.get("goes").folder != goes.folder
+    store.close_all()
+    assert names(tmp_path) == set()
+
+
+def test_folder_outlives_the_work_in_it_and_no_longer(store):
+    session = store.get("a")
+    with session.work():
+        with session.work():
+            store.close("a")
+            assert session.folder.exists()
+        assert session.folder.exists()
+    assert not session.folder.exists()
+    with pytest.raises(FcpError, match="visit has ended"), session.work():
+        pass
+
+
+def test_uploads_beside_the_folders_go_with_the_last_visitor(store, tmp_path):
+    store.get("a"), store.get("b")
+    (tmp_path / "0123abcd").mkdir()
+    (tmp_path / "0123abcd" / "cat.jpg").touch()
+    (tmp_path / "tmp_upload").touch()
+    store.close("a")
+    assert {"0123abcd", "tmp_upload"} <= names(tmp_path)
+    store.close("b")
+    assert names(tmp_path) == set()
+
+
+def test_visits_whose_end_was_never_heard_of_are_swept(store):
+    idle, busy = store.get("idle"), store.get("busy")
+    with busy.work():
+        for session in (idle, busy):
+            session.last_used -= 2 * IDLE_SECONDS
+        store.get("new")
+        assert not idle.folder.exists()
+        assert busy.folder.exists()
+
+
+def test_numbers_never_repeat(store):
+    session, seen = store.get("a"), []
+    threads = [
+        threading.Thread(target=lambda: seen.extend(session.number() for _ in range(50)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == list(range(1, 201))
+
+
+def test_errors_are_told_without_the_server_s_folders(store):
+    session = store.get("a")
+    error = FcpError(f"{session.folder}/photos/cat.jpg: damaged; {session.folder}/run1/x/y.png")
+    assert session.without_folder(error) == "cat.jpg: damaged; y.png"
+
+
+def test_a_run_needs_photos_and_examples(store):
+    with pytest.raises(FcpError, match="no example yet"):
+        store.get("a").start_run(None, tile=None, instances=False)
+    with pytest.raises(FcpError, match="no results yet"):
+        store.get("a").finished_run()

@@ -1,0 +1,229 @@
+"""Whatever is uploaded: checked pictures in one folder, or a line that says why not."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from fcp.app.limits import Budget, Limits
+from fcp.app.uploads import Intake, safe_name
+from fcp.errors import FcpError
+
+
+@pytest.fixture
+def uploads(tmp_path):
+    """Return a function: name and bytes → an uploaded file."""
+    (tmp_path / "uploads").mkdir()
+
+    def put(name: str, content: bytes) -> Path:
+        path = tmp_path / "uploads" / name
+        path.write_bytes(content)
+        return path
+
+    return put
+
+
+@pytest.fixture
+def intake(tmp_path):
+    """Return a function: limits → an intake, whose folder is the only thing that may change."""
+    made = []
+
+    def make(**limits) -> Intake:
+        made.append(Intake(tmp_path / "kept", Budget(Limits(**limits))))
+        return made[-1]
+
+    yield make
+    inside = {path.name for path in tmp_path.iterdir()}
+    assert inside <= {"uploads", "kept"}, inside
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def kept(intake: Intake) -> list[str]:
+    return sorted(path.name for path in intake.folder.iterdir())
+
+
+def test_pictures_are_moved_and_get_names_of_their_own(uploads, intake, picture):
+    taker = intake()
+    content = picture()
+    first = taker.take([uploads("Cat One.PNG", content), uploads("dog.png", content)])
+    again = taker.take([uploads("cat one.jpg", content)])  # a PNG inside, which is fine
+    assert [p.name for p in first.pictures + again.pictures] == [
+        "Cat One.png",
+        "dog.png",
+        "cat one_2.jpg",
+    ]
+    assert first.refused == again.refused == []
+    assert first.pictures[0].read_bytes() == content
+    assert list((intake().folder.parent / "uploads").iterdir()) == []
+    assert (taker.budget.pictures, taker.budget.used) == (3, 3 * len(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.png", b"", "a.png: the file is empty"),
+        ("a.zip", b"", "a.zip: the file is empty"),
+        ("a.png", b"no picture", "not a picture that can be read"),
+        ("a.txt", b"text", "a.txt: not a picture that can be read"),
+        ("a.zip", b"PK nothing", "a.zip: no whole zip archive"),
+    ],
+)
+def test_one_bad_file_is_told_and_the_others_stay(uploads, intake, picture, name, content, reason):
+    taker = intake()
+    taken = taker.take([uploads(name, content), uploads("good.png", picture())])
+    assert [p.name for p in taken.pictures] == kept(taker) == ["good.png"]
+    assert len(taken.refused) == 1
+    assert reason in taken.refused[0]
+    assert "/" not in taken.refused[0]
+    assert taker.budget.pictures == 1
+
+
+def test_what_has_not_arrived_is_told(tmp_path, intake):
+    assert "upload it again" in intake().take([tmp_path / "uploads" / "gone.png"]).refused[0]
+
+
+def test_side_of_60000_px_and_too_many_pixels(uploads, intake):
+    taker = intake(pixels=10_000)
+    for name, size in (("long.png", (60_000, 1)), ("large.png", (200, 100))):
+        stream = io.BytesIO()
+        Image.new("1", size).save(stream, "PNG")
+        uploads(name, stream.getvalue())
+    folder = intake().folder.parent / "uploads"
+    taken = taker.take([folder / "long.png", folder / "large.png"])
+    assert taken.pictures == []
+    assert "60,000×1 px; the longer side is limited to 20,000 px" in taken.refused[0]
+    assert "200×100 px; a picture is limited to 0 million pixels" in taken.refused[1]
+    assert kept(taker) == []
+
+
+def test_decompression_bomb_of_60000_by_60000_px(uploads, intake):
+    # A true header over almost nothing: it is never decoded.
+    stream = io.BytesIO()
+    Image.new("1", (8, 8)).save(stream, "PNG")
+    content = bytearray(stream.getvalue())
+    content[16:24] = struct.pack(">II", 60_000, 60_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    taken = intake().take([uploads("bomb.png", bytes(content))])
+    assert taken.pictures == []
+    assert "bomb.png: more pixels than the safe limit" in taken.refused[0]
+
+
+def test_zip_gives_its_pictures_and_skips_the_rest(uploads, intake, picture):
+    members = {
+        "trip/a.png": picture(),
+        "trip/b/a.png": picture(seed=1),
+        "trip/notes.txt": b"text",
+        "__MACOSX/trip/a.png": b"junk",
+        "trip/broken.png": b"broken",
+    }
+    taker = intake()
+    taken = taker.take([uploads("trip.zip", zipped(members))])
+    assert [p.name for p in taken.pictures] == kept(taker) == ["a.png", "a_2.png"]
+    assert len(taken.refused) == 1
+    assert taken.refused[0].startswith("broken.png: not a picture")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil.png",
+        "a/../../evil.png",
+        "a\\..\\..\\evil.png",
+        "C:\\evil.png",
+        "\\\\host\\evil.png",
+    ],
+)
+def test_archive_whose_names_leave_it_is_refused_whole(uploads, intake, picture, name):
+    taker = intake()
+    content = zipped({"good.png": picture(), name: picture(seed=1)})
+    taken = taker.take([uploads("trip.zip", content)])
+    assert taken.pictures == []
+    assert "unsafe name" in taken.refused[0]
+    assert kept(taker) == []
+    assert (taker.budget.used, taker.budget.pictures) == (0, 0)
+
+
+def test_zip_bomb_is_measured_before_it_is_unpacked(uploads, intake, picture):
+    members = {"good.png": picture(), "bomb.png": bytes(50_000_000)}
+    content = zipped(members)
+    assert len(content) < 100_000
+    taker = intake(total_bytes=1_000_000)
+    taken = taker.take([uploads("trip.zip", content)])
+    assert taken.pictures == []
+    assert "bomb.png: more than 1 MB in all, unpacked" in taken.refused[0]
+    assert "--max-upload-mb" in taken.refused[0]
+    assert kept(taker) == []
+    assert taker.budget.used == 0
+
+
+def test_zip_that_lies_about_its_sizes_is_refused(uploads, intake, picture):
+    content = zipped({"a.png": bytes(5_000_000)})
+    true, false = (5_000_000).to_bytes(4, "little"), (1_000).to_bytes(4, "little")
+    taker = intake(total_bytes=1_000_000)
+    taken = taker.take([uploads("a.zip", content.replace(true, false))])
+    assert taken.pictures == []
+    assert kept(taker) == []
+
+
+def test_tar_in_a_zip_s_clothes_is_refused(uploads, intake, picture):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        info = tarfile.TarInfo("a.png")
+        info.size = len(picture())
+        archive.addfile(info, io.BytesIO(picture()))
+    taken = intake().take([uploads("a.zip", stream.getvalue())])
+    assert "no whole zip archive" in taken.refused[0]
+
+
+def test_zip_without_pictures_says_so(uploads, intake):
+    taken = intake().take([uploads("a.zip", zipped({"a.txt": b"text"}))])
+    assert taken.refused == ["a.zip: no picture in it that can be read"]
+
+
+def test_number_of_pictures_is_limited(uploads, intake, picture):
+    taker = intake(pictures=2)
+    taken = taker.take([uploads(f"{n}.png", picture()) for n in range(3)])
+    assert len(taken.pictures) == 2
+    assert taken.refused == ["2.png: more than 2 pictures; bring them in parts"]
+    taker.forget(taken.pictures[0])
+    assert len(taker.take([uploads("3.png", picture())]).pictures) == 1
+
+
+def test_what_systems_leave_in_folders_is_skipped(uploads, intake):
+    assert intake().take([uploads(".DS_Store", b"x")]).refused == []
+
+
+@given(st.text(max_size=300), st.sampled_from([".jpg", ".PNG", ".tiff"]))
+def test_no_name_leaves_its_folder(text, suffix):
+    name = safe_name(text + suffix)
+    assert PurePosixPath(name).name == PureWindowsPath(name).name == name
+    assert len(name.encode()) < 200
+    assert not name.startswith(".")
+    assert name.isprintable()
+    assert not set(name) & set('/\\:*?"<>|\0')
+    assert safe_name(name) == name
+
+
+def test_budget_says_what_is_too_much():
+    budget = Budget(Limits(total_bytes=10))
+    budget.spend("a.png", 10)
+    with pytest.raises(FcpError, match=r"b\.png: more than 0 MB in all"):
+        budget.spend("b.png", 1)
+    budget.give_back(10)
+    budget.spend("b.png", 1)

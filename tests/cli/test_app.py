@@ -1,0 +1,86 @@
+"""`fcp app`: what it passes on, and what it says; the page itself is tested in tests/app."""
+
+from __future__ import annotations
+
+import os
+import socket
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import fcp.cli.app
+from fcp.cli.main import app
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["app", *map(str, arguments)])
+
+
+def test_without_gradio_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(fcp.cli.app, "find_spec", lambda name: None)
+    done = run()
+    assert done.exit_code == 1
+    assert "pip install 'fcp[app]'" in done.stderr
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """Note what the server is told, and let nobody wait."""
+    pytest.importorskip("gradio", reason="needs gradio; pip install 'fcp[app]'")
+    import fcp.app.serve as server
+
+    told = {}
+
+    @contextmanager
+    def serve(model, **options):
+        told.update(model=model, **options)
+        yield server.Served("http://127.0.0.1:1/", None, Path())
+
+    monkeypatch.setattr(server, "serve", serve)
+    monkeypatch.setattr(fcp.cli.app, "_wait", lambda: None)
+    return told
+
+
+def test_it_is_for_this_machine_alone_unless_it_is_told_otherwise(served):
+    done = run()
+    assert done.exit_code == 0, done.output
+    assert "open http://127.0.0.1:1/" in done.stdout
+    assert (served["model"], served["host"], served["port"]) == ("tiny", "127.0.0.1", 7860)
+    assert served["share"] is False
+    assert served["limits"].total_bytes == 2_000_000_000
+
+
+def test_options_are_passed_on(served):
+    run("--model", "m", "--host", "0.0.0.0", "--port", 99, "--share", "--max-upload-mb", 3)
+    assert (served["model"], served["host"], served["port"]) == ("m", "0.0.0.0", 99)
+    assert served["share"] is True
+    assert served["limits"].total_bytes == 3_000_000
+
+
+def test_it_serves_and_leaves_nothing_behind(monkeypatch, model_folder):
+    pytest.importorskip("gradio", reason="needs gradio; pip install 'fcp[app]'")
+    from fcp.app.serve import serve
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "before")
+    with serve(str(model_folder), device="cpu", port=port) as page:
+        with urllib.request.urlopen(page.url) as answer:
+            text = answer.read().decode()
+        assert "fcp" in text
+        assert page.share_url is None
+        assert "fonts.googleapis" not in text
+        assert page.root.is_dir()
+    assert not page.root.exists()
+    assert os.environ["GRADIO_TEMP_DIR"] == "before"
+
+
+def test_unknown_model_is_one_line(tmp_path):
+    pytest.importorskip("gradio", reason="needs gradio; pip install 'fcp[app]'")
+    done = run("--model", tmp_path / "nothing")
+    assert done.exit_code == 1
+    assert "no such model folder" in done.stderr
