@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcp.app.presence import is_here, presence_of, strength
+from fcp.app.presence import is_here, strength
 from fcp.app.runs import Run
 from fcp.app.small import VIEW, only
 from fcp.data.images import read_image
@@ -123,7 +123,7 @@ def facts(record: PictureResult, here: Sequence[str]) -> list[tuple[str, str, st
     """Say what was found of each class: name, presence or "–", score, area or "not here"."""
     rows = []
     for name, found in record.classes.items():
-        presence = presence_of(found)
+        presence = found.presence
         area = f"{100 * found.area:.1f} %" if name in here else "not here"
         rows.append(
             (name, "–" if presence is None else f"{presence:.2f}", f"{found.score:.2f}", area)

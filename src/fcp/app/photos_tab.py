@@ -54,7 +54,7 @@ class PhotosTab:
             self.instances = gr.Checkbox(label="Tell the objects of a class apart")
             self.tile = gr.Number(
                 label="Small things in large photos: cut them into tiles of this many px "
-                "(0: look at the whole photo)",
+                "(0: as small as the things in the examples ask for)",
                 value=0,
                 minimum=0,
                 precision=0,
@@ -99,7 +99,7 @@ class PhotosTab:
             Updates of the progress, and of the buttons to run and to cancel.
         """
         with self.visits.visit(request) as session:
-            run = session.start_run(self.engine, tile=int(tile or 0) or None, instances=instances)
+            run = session.start_run(self.engine, tile=int(tile or 0) or "auto", instances=instances)
         while not run.finished.wait(POLL_SECONDS):
             waiting = gr.update(interactive=not run.stopped)
             yield _progress(run), gr.update(interactive=False), waiting

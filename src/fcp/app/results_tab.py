@@ -132,8 +132,7 @@ class ResultsTab:
         """Show the results of a run that has just ended."""
         with self.visits.visit(request) as session:
             run = session.finished_run()
-            found = [found for record in run.records() for found in record.classes.values()]
-            threshold = first_threshold(found)
+            threshold = first_threshold(run.segmenter.presence)
             names = run.task.names
             choices = [("all classes", ALL), *((name, name) for name in names)]
             wanted = gr.update(choices=choices, value=ALL, visible=len(names) > 1)

@@ -13,11 +13,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from fcp.app.small import Smaller
-from fcp.data.images import ImageLike
-from fcp.data.prompts import Annotation
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
-from fcp.labelling.photos import Job, Task, segment_photos
+from fcp.labelling.photos import Job, Task, Tile, fit_task, segment_photos
 from fcp.labelling.results import PictureResult, Results
 from fcp.segmenter import DEFAULT_FUSION, FewShotSegmenter
 
@@ -46,7 +44,8 @@ class Engine:
 
     def segmenter(self) -> FewShotSegmenter:
         """Return a segmenter on the shared model that has no examples yet."""
-        return FewShotSegmenter(self._first.model, device=self.device)
+        first = self._first
+        return FewShotSegmenter(first.model, device=self.device, presence=first.presence)
 
 
 class Run:
@@ -122,7 +121,7 @@ class Run:
 
     def _segment(self) -> None:
         with self.engine.lock:
-            fit(self.segmenter, self.task.classes, self.task.negatives)
+            fit_task(self.segmenter, self.task)
         batches = segment_photos(
             self.segmenter, self.task, self.jobs, self.results, self.engine.batch
         )
@@ -136,27 +135,12 @@ class Run:
         batches.close()
 
 
-def fit(
-    segmenter: FewShotSegmenter,
-    classes: Mapping[str, Sequence[Example]],
-    negatives: Sequence[Example] = (),
-) -> None:
-    """Encode examples; see ``FewShotSegmenter.fit``."""
-    segmenter.fit(
-        {name: _pairs(examples) for name, examples in classes.items()}, negatives=_pairs(negatives)
-    )
-
-
 def make_task(
     classes: Mapping[str, Sequence[Example]],
     negatives: Sequence[Example],
     *,
-    tile: int | None,
+    tile: Tile,
     instances: bool,
 ) -> Task:
     """Say what is looked for; every class gets an answer everywhere, and the slider decides."""
-    return Task(classes, negatives, DEFAULT_FUSION, tile, instances)
-
-
-def _pairs(examples: Sequence[Example]) -> list[tuple[ImageLike, Annotation]]:
-    return [(example.picture, example.annotation) for example in examples]
+    return Task(classes, negatives, DEFAULT_FUSION, tile, instances, threshold=0)

@@ -17,6 +17,7 @@ from fcp.app.marks import Marked, by_class
 from fcp.app.runs import Engine, Run, make_task
 from fcp.app.uploads import Intake
 from fcp.errors import FcpError
+from fcp.labelling.photos import Tile
 
 IDLE_SECONDS = 6 * 3600.0
 LEAST_TILE = 200  # px; other visitors wait while a photo is gone through
@@ -103,7 +104,7 @@ class Session:
             self._numbers += 1
             return self._numbers
 
-    def start_run(self, engine: Engine, *, tile: int | None, instances: bool) -> Run:
+    def start_run(self, engine: Engine, *, tile: Tile, instances: bool) -> Run:
         """Begin a run over all photos; the one before is forgotten, with its files.
 
         Raises:
@@ -112,7 +113,7 @@ class Session:
         if self.run is not None and not self.run.finished.is_set():
             raise FcpError("a run is going on; wait for it or cancel it")
         classes, against = by_class(self.marked)
-        if tile is not None and tile < LEAST_TILE:
+        if isinstance(tile, int) and tile < LEAST_TILE:
             raise FcpError(f"tiles of {tile} px are too many; take {LEAST_TILE} px or more, or 0")
         if not self.photos:
             raise FcpError("there are no photos yet; add some, a folder or a .zip")

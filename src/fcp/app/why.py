@@ -10,12 +10,13 @@ import numpy as np
 
 from fcp.app.marks import Marked
 from fcp.app.presence import always_answer
-from fcp.app.runs import Run, fit
+from fcp.app.runs import Run
 from fcp.app.small import VIEW
 from fcp.data.images import read_image
 from fcp.data.prompts import annotation_mask
 from fcp.errors import FcpError
 from fcp.files import write_atomically
+from fcp.labelling.photos import pairs_of
 from fcp.prediction import ClassPrediction
 from fcp.visualize import class_colours, encode, heatmap, overlay, thumbnail
 
@@ -85,7 +86,7 @@ def explain(run: Run, marked: Sequence[Marked], photo: Path, name: str) -> Reaso
     single, alone = run.engine.segmenter(), []
     for one in used:
         with run.engine.lock:
-            fit(single, {name: [one.example]})
+            single.fit({name: pairs_of([one.example])}, tile=support.tile)
             encoded = single.support.classes[name] if single.support else support.classes[name]
             single.support = replace(support, classes={**support.classes, name: encoded})
             answer = always_answer(single, pixels).classes[name]

@@ -11,8 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 import fcp
-from fcp.cli.calibrate import calibrate
 from fcp.cli.app import app as page
+from fcp.cli.calibrate import calibrate
 from fcp.cli.checkpoint import import_checkpoint
 from fcp.cli.data import app as data
 from fcp.cli.demo import demo

@@ -16,14 +16,21 @@ from fcp.cli.options import DeviceOption, FusionOption, ModelOption
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
 from fcp.files import sha256_of
-from fcp.labelling.photos import Job, Task, Tile, photo_hash, segment_photos
+from fcp.labelling.photos import (
+    Job,
+    Task,
+    Tile,
+    fit_task,
+    pairs_of,
+    photo_hash,
+    segment_photos,
+)
 from fcp.labelling.results import ExampleResult, Results, remove_leftovers
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from fcp.data.images import ImageLike
-    from fcp.data.prompts import Annotation, Points
+    from fcp.data.prompts import Points
     from fcp.formats.examples import Example
     from fcp.formats.writer import Writer
     from fcp.segmenter import FewShotSegmenter
@@ -144,7 +151,7 @@ def segment(
         results.save()
         if waiting:
             segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
-            _fit(segmenter, task)
+            fit_task(segmenter, task)
             results.examples = _check_examples(segmenter, task)
         with _resumable():
             if waiting:
@@ -202,17 +209,9 @@ def _writers(formats: Sequence[FormatName] | None, out: Path, task: Task) -> lis
     return [FORMATS[name](out, task.names) for name in dict.fromkeys(formats or [])]
 
 
-def _fit(segmenter: FewShotSegmenter, task: Task) -> None:
-    segmenter.fit(
-        {name: _pairs(examples) for name, examples in task.classes.items()},
-        negatives=_pairs(task.negatives),
-        tile=task.tile,
-    )
-
-
 def _check_examples(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[ExampleResult]]:
     """Judge each example by the others of its class, and warn of the odd ones."""
-    judged = segmenter.check_examples({n: _pairs(shown) for n, shown in task.classes.items()})
+    judged = segmenter.check_examples({n: pairs_of(shown) for n, shown in task.classes.items()})
     found = {
         name: [
             ExampleResult(str(example.picture), round(quality.iou, 4), quality.is_odd)
@@ -229,10 +228,6 @@ def _check_examples(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[E
                 err=True,
             )
     return found
-
-
-def _pairs(examples: Sequence[Example]) -> list[tuple[ImageLike, Annotation]]:
-    return [(example.picture, example.annotation) for example in examples]
 
 
 def _run(

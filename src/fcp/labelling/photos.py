@@ -18,6 +18,8 @@ from fcp.labelling.results import ClassResult, ObjectResult, PictureResult, Resu
 if TYPE_CHECKING:
     import numpy as np
 
+    from fcp.data.images import ImageLike
+    from fcp.data.prompts import Annotation
     from fcp.formats.examples import Example
     from fcp.prediction import ClassPrediction, Prediction
     from fcp.segmenter import FewShotSegmenter
@@ -68,6 +70,20 @@ class Task:
     def names(self) -> list[str]:
         """The classes, in the order of their labels."""
         return list(self.classes)
+
+
+def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
+    """Encode a task's examples; see ``FewShotSegmenter.fit``."""
+    segmenter.fit(
+        {name: pairs_of(examples) for name, examples in task.classes.items()},
+        negatives=pairs_of(task.negatives),
+        tile=task.tile,
+    )
+
+
+def pairs_of(examples: Sequence[Example]) -> list[tuple[ImageLike, Annotation]]:
+    """Return examples as the segmenter takes them."""
+    return [(example.picture, example.annotation) for example in examples]
 
 
 def segment_photos(
