@@ -19,7 +19,7 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -104,16 +104,23 @@ def tiles(segmenter: FewShotSegmenter, novel: Novel, count: int) -> dict[str, ob
     """Compare whole photos with chosen tiles, ``count`` queries a class."""
     found = {}
     for kind, pairs in (("mosaics", _mosaics), ("small things", _small_things)):
-        rows = {}
-        for class_id in novel.classes:
-            scores: dict[str | None, Pooled] = {None: Pooled(), "auto": Pooled()}
-            for example, (photo, truth) in pairs(novel, class_id, count):
-                for tile, pooled in scores.items():
-                    segmenter.fit([example], tile=tile)
-                    pooled.add(segmenter.predict(photo, threshold=0).mask, truth)
-            rows[novel.data.classes[class_id]] = tuple(one.iou for one in scores.values())
+        rows = {
+            novel.data.classes[class_id]: _whole_and_tiles(segmenter, pairs(novel, class_id, count))
+            for class_id in novel.classes
+        }
         found[kind] = {"iou whole, tiles": rows, "mean": _means(rows.values())}
     return found
+
+
+def _whole_and_tiles(
+    segmenter: FewShotSegmenter, pairs: Iterable[tuple[Marked, Marked]]
+) -> tuple[float, float]:
+    whole, cut = Pooled(), Pooled()
+    for example, (photo, truth) in pairs:
+        for tile, pooled in ((None, whole), ("auto", cut)):
+            segmenter.fit([example], tile=tile)
+            pooled.add(segmenter.predict(photo, threshold=0).mask, truth)
+    return whole.iou, cut.iou
 
 
 def _mosaics(novel: Novel, class_id: int, count: int) -> Iterator[tuple[Marked, Marked]]:
@@ -127,7 +134,7 @@ def _mosaics(novel: Novel, class_id: int, count: int) -> Iterator[tuple[Marked, 
         )
 
 
-def _mosaic(novel: Novel, name: str, class_id: int, others: Sequence[str]) -> Marked:
+def _mosaic(novel: Novel, name: str, class_id: int, others: list[str]) -> Marked:
     height, width = CELL
     place = novel.draw.randrange(MOSAIC**2)
     image = np.zeros((MOSAIC * height, MOSAIC * width, 3), dtype=np.uint8)
@@ -212,7 +219,7 @@ def _seconds(call: Callable[[], object]) -> float:
     return round(median(times), 4)
 
 
-def _means(rows: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+def _means(rows: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
     return tuple(round(float(np.mean(column)), 1) for column in zip(*rows, strict=True))
 
 
