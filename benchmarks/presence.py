@@ -128,6 +128,9 @@ def report(seen: Sequence[Seen], presence: Presence, names: Mapping[int, str]) -
         "pairs": len(pairs),
         "pictures": len({pair.query for pair in pairs}),
         "threshold": presence.threshold,
+        "false_per_100_without_it": round(
+            100 * float(np.mean([one.has_mask for one in seen if not one.pair.present])), 1
+        ),
         **measure(truth, probability, presence.threshold),
         "auroc_interval": interval(pairs, truth, probability),
         "auroc_by_class": {
