@@ -41,7 +41,8 @@ class ResultsTab:
                 value=0,
                 step=0.01,
                 label="Threshold",
-                info="Photos with a lower score are “not here”, and are left out of the download.",
+                info="Of the probability that the thing is there (or of the score, where the model "
+                "cannot tell). Photos below are “not here”, and are left out of the download.",
                 elem_id="threshold",
             )
             self.wanted = gr.Dropdown(
