@@ -155,7 +155,8 @@ def test_coco_asks_for_each_picture_with_the_next_as_example(mini_coco, load):
             self.example = examples[0]
             return self
 
-        def predict(self, query):
+        def predict(self, query, threshold):
+            assert threshold == 0  # a mask is drawn, whatever the presence
             asked.append((self.example[0], query))
             return SimpleNamespace(mask=self.example[1])
 

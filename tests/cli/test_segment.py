@@ -77,10 +77,10 @@ def count_predictions(monkeypatch):
     segmented = []
     original = FewShotSegmenter.predict_batch
 
-    def counted(self, images, batch_size):
+    def counted(self, images, **how):
         images = list(images)
         segmented.extend(images)
-        return original(self, images, batch_size)
+        return original(self, images, **how)
 
     monkeypatch.setattr(FewShotSegmenter, "predict_batch", counted)
     return segmented
@@ -268,11 +268,11 @@ def test_ctrl_c_keeps_what_is_done(run, tmp_path, monkeypatch):
     original = FewShotSegmenter.predict_batch
     calls = []
 
-    def interrupted(self, images, batch_size):
+    def interrupted(self, images, **how):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return original(self, images, batch_size)
+        return original(self, images, **how)
 
     monkeypatch.setattr(FewShotSegmenter, "predict_batch", interrupted)
     done = run()
