@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from fcp import leave_one_out as module
+from fcp.data.transforms import to_square
 from fcp.errors import FcpError
-from fcp.leave_one_out import judge_examples, leave_one_out
+from fcp.leave_one_out import Found, judge_examples, leave_one_out
+from fcp.presence import Presence, look_at
 from fcp.segmenter import FewShotSegmenter
 
 
@@ -47,9 +49,9 @@ def test_the_fitted_examples_stay(segmenter):
 def test_many_examples_are_judged_in_groups(segmenter, monkeypatch):
     groups = []
 
-    def watched(model, images, masks):
+    def watched(model, images, masks, judge):
         groups.append(len(images))
-        return [0.5] * len(images)
+        return [Found(0.5, None)] * len(images)
 
     monkeypatch.setattr(module, "_of_group", watched)
     count = 3 * module.MOST_TOGETHER + 1
@@ -69,16 +71,38 @@ def test_a_class_with_one_example_says_nothing(segmenter):
     [
         ([0.8, 0.7, 0.1], [2]),
         ([0.8, 0.7, 0.3], []),
-        ([0.2, 0.2, 0.15], []),  # all are hard to find
-        ([0.1, 0.1], [0, 1]),
-        ([0.1, 0.6], []),
+        ([0.2, 0.2, 0.01], []),  # all are hard to find
+        ([0.1, 0.1], []),
+        ([0.9, 0.05], [1]),
         ([0.9, 0.8, 0.0, 0.02, 0.85], [2, 3]),
     ],
 )
-def test_odd_examples(ious, odd):
-    judged = judge_examples(ious)
+def test_examples_that_the_others_do_not_find_are_odd(ious, odd):
+    judged = judge_examples([Found(iou, None) for iou in ious])
     assert [one.iou for one in judged] == ious
     assert [index for index, one in enumerate(judged) if one.is_odd] == odd
+
+
+def test_what_is_hardly_the_same_kind_of_thing_is_odd():
+    judged = judge_examples([Found(0.8, 0.9), Found(0.7, 0.01), Found(0.1, 0.9)])
+    assert [one.is_odd for one in judged] == [False, True, True]
+
+
+def test_the_mask_itself_is_what_is_judged(segmenter, monkeypatch):
+    levels = (*segmenter.model.head.levels.levels, segmenter.model.backbone.high_channels)
+    weights = torch.zeros(8 * len(levels) + 1)
+    weights[0] = 1.0  # inside with the foreground, first level
+    judge = Presence(levels, torch.zeros(2, sum(levels)), weights, 0.0, 0.5, {})
+    examples = [example(seed) for seed in range(3)]
+    monkeypatch.setattr(segmenter, "presence", judge)
+    quality = segmenter.check_examples(examples)["thing"]
+    for index, one in enumerate(quality):
+        others = [shown for number, shown in enumerate(examples) if number != index]
+        support = segmenter.fit(others).support.classes["thing"]
+        query = segmenter.model.encode_query(to_square(examples[index][0], 64)[None])
+        mask = torch.tensor(examples[index][1])
+        look = look_at(query, torch.where(mask, 99.0, -99.0)[None])[0]
+        assert one.presence == pytest.approx(judge.judge(support, look), abs=1e-4)
 
 
 def test_an_unreadable_example_is_named(segmenter, tmp_path):

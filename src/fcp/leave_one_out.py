@@ -6,7 +6,7 @@ found badly from them, and is of little use for finding them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -16,92 +16,113 @@ import torch
 from torch import Tensor
 
 from fcp.model import FCP
-from fcp.structures import BackboneFeatures, Embedding, QueryFeatures
+from fcp.presence import Presence, look_at
+from fcp.structures import BackboneFeatures, Embedding, SupportSet
 
 LOW_IOU = 0.25
 LOW_SHARE = 0.5
+USUAL_IOU = 0.4
+UNLIKELY = 0.05
+CERTAIN = 20.0
 MOST_TOGETHER = 9  # examples at a time, so that neither memory nor time grows with their square
 
 
 @dataclass(frozen=True)
-class ExampleQuality:
-    """How well an example fits the others of its class.
+class Found:
+    """How the others of its class see an example.
 
     Attributes:
-        iou: 0 … 1, of its mask with the one that the others find in its picture.
-        is_odd: whether it is worth a second look, see ``judge_examples``.
+        iou: 0 … 1, of its mask with the one that they find in its picture.
+        presence: 0 … 1, how likely what its own mask shows is the same kind of thing; None of a
+            model that cannot judge that.
     """
 
     iou: float
+    presence: float | None
+
+
+@dataclass(frozen=True)
+class ExampleQuality(Found):
+    """The same, and what is to be thought of it.
+
+    Attributes:
+        is_odd: whether it is worth a second look, see ``judge_examples``.
+    """
+
     is_odd: bool
 
 
-def judge_examples(ious: Sequence[float]) -> list[ExampleQuality]:
+def judge_examples(found: Sequence[Found]) -> list[ExampleQuality]:
     """Say which of the examples of a class (at least two) are odd.
 
-    An example is odd if its IoU is under 0.25, and under half of the median of the class: among
-    examples that are all hard to find, none stands out. Of two examples that do not find each
-    other, both are odd, since nothing tells which of them is wrong.
+    An example is odd if it is badly found where the others are found well: its IoU is under 0.25
+    and under half of the median of the class, which is 0.4 or more. Among examples that are all
+    hard to find, none stands out. It is odd, too, if what it marks is hardly the same kind of
+    thing (a presence under 0.05). The figures are chosen on fold 3 (docs/presence.md).
     """
-    if len(ious) == 2:
-        return [ExampleQuality(iou, max(ious) < LOW_IOU) for iou in ious]
-    usual = median(ious)
-    return [ExampleQuality(iou, iou < min(LOW_IOU, LOW_SHARE * usual)) for iou in ious]
+    usual = median(one.iou for one in found)
+    low = min(LOW_IOU, LOW_SHARE * usual) if usual >= USUAL_IOU else 0.0
+    return [
+        ExampleQuality(
+            one.iou,
+            one.presence,
+            is_odd=one.iou < low or (one.presence is not None and one.presence < UNLIKELY),
+        )
+        for one in found
+    ]
 
 
 @torch.inference_mode()
-def leave_one_out(model: FCP, images: Tensor, masks: Tensor) -> list[float]:
+def leave_one_out(
+    model: FCP, images: Tensor, masks: Tensor, judge: Presence | None = None
+) -> list[Found]:
     """Find each example by the others of its class, or by those of its group of at most nine.
 
     Args:
         model: in evaluation mode.
         images: (K, 3, S, S) RGB in 0 … 1, K ≥ 2, on the model's device.
         masks: (K, S, S), 0 or 1.
+        judge: of presence, if the model has one.
 
     Returns:
-        K times the IoU, 0 … 1, of its mask with the one that was found.
+        K answers.
     """
     groups = ceil(len(images) / MOST_TOGETHER)
     ends = [round(len(images) * number / groups) for number in range(groups + 1)]
     return [
-        iou
+        found
         for start, end in pairwise(ends)
-        for iou in _of_group(model, images[start:end], masks[start:end])
+        for found in _of_group(model, images[start:end], masks[start:end], judge)
     ]
 
 
-def _of_group(model: FCP, images: Tensor, masks: Tensor) -> list[float]:
+def _of_group(model: FCP, images: Tensor, masks: Tensor, judge: Presence | None) -> Iterator[Found]:
     supports, queries = [], []
     for image, mask in zip(images, masks, strict=True):
         embedding = model.segmenter.encode(image[None])
         supports.append((model.backbone(image[None], mask[None, None]), embedding))
         queries.append(model.prepare_query(model.backbone(image[None]), embedding))
-    return [
-        _iou_from_others(
-            model,
-            [support for other, support in enumerate(supports) if other != index],
-            torch.stack([mask for other, mask in enumerate(masks) if other != index]),
-            query,
-            masks[index],
+    for index, query in enumerate(queries):
+        rest = [number for number in range(len(masks)) if number != index]
+        others = _join(model, [supports[number] for number in rest], masks[rest])
+        found = model.match(others, query).mask_logits[0] > 0
+        marked = masks[index] > 0
+        # A mask as log-odds of certainty, so that it is looked at as if it had been found.
+        look = look_at(query, torch.where(marked, CERTAIN, -CERTAIN)[None])[0]
+        yield Found(
+            float((found & marked).sum() / (found | marked).sum()),
+            judge.judge(others, look) if judge else None,
         )
-        for index, query in enumerate(queries)
-    ]
 
 
-def _iou_from_others(
-    model: FCP,
-    others: Sequence[tuple[BackboneFeatures, Embedding]],
-    other_masks: Tensor,
-    query: QueryFeatures,
-    truth: Tensor,
-) -> float:
+def _join(
+    model: FCP, seen: Sequence[tuple[BackboneFeatures, Embedding]], masks: Tensor
+) -> SupportSet:
+    """Make one class of examples that were encoded one by one."""
     features = BackboneFeatures(
-        mid=torch.cat([seen.mid for seen, _ in others]),
-        high=torch.cat([seen.high for seen, _ in others]),
+        mid=torch.cat([features.mid for features, _ in seen]),
+        high=torch.cat([features.high for features, _ in seen]),
     )
     # Prompts are made from the embedding alone; finer maps serve the query's decoder.
-    embedding = Embedding(torch.cat([seen.image for _, seen in others]))
-    support = model.prepare_support(features, embedding, other_masks[None])
-    found = model.match(support, query).mask_logits[0] > 0
-    inside = truth > 0
-    return float((found & inside).sum() / (found | inside).sum())
+    embedding = Embedding(torch.cat([embedding.image for _, embedding in seen]))
+    return model.prepare_support(features, embedding, masks[None])

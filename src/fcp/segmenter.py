@@ -193,7 +193,7 @@ class FewShotSegmenter(
             FcpError: an example as in ``fit``.
         """
         return {
-            name: judge_examples(leave_one_out(self.model, *self._squares(pairs)))
+            name: judge_examples(leave_one_out(self.model, *self._squares(pairs), self.presence))
             for name, pairs in _read(examples).items()
             if len(pairs) > 1
         }

@@ -15,7 +15,7 @@ from fcp.cli.main import app
 from fcp.cli.segment import FormatName
 from fcp.formats import FORMATS
 from fcp.formats.read import read_examples
-from fcp.leave_one_out import ExampleQuality
+from fcp.leave_one_out import Found
 from fcp.segmenter import FewShotSegmenter
 
 
@@ -253,17 +253,20 @@ def test_odd_examples_are_named_and_recorded(run, examples, tmp_path, monkeypatc
     mask = np.zeros((40, 50), dtype=bool)
     mask[30:, 40:] = True
     Image.fromarray(mask).save(examples / "cat" / "b_mask.png")
-    monkeypatch.setattr("fcp.segmenter.leave_one_out", lambda *_: [0.7, 0.01])
     monkeypatch.setattr(
-        "fcp.segmenter.judge_examples",
-        lambda ious: [ExampleQuality(iou, iou < 0.25) for iou in ious],
+        "fcp.segmenter.leave_one_out", lambda *_: [Found(0.9, 0.8), Found(0.01, None)]
     )
     done = run()
     assert done.exit_code == 0, done.output
-    warning = f"{examples / 'cat' / 'b.png'}: the other examples of cat find its mask with an IoU"
-    assert warning in " ".join(done.stderr.split())
+    warned = " ".join(done.stderr.split())
+    assert f"{examples / 'cat' / 'b.png'}: is its mask right" in warned
+    assert "find it with an IoU of 0.01" in warned
+    assert "a.png: is its mask right" not in warned
     kept = json.loads((tmp_path / "out/results.json").read_text())["examples"]
-    assert [(one["iou"], one["is_odd"]) for one in kept["cat"]] == [(0.7, False), (0.01, True)]
+    assert [(one["iou"], one["presence"], one["is_odd"]) for one in kept["cat"]] == [
+        (0.9, 0.8, False),
+        (0.01, None, True),
+    ]
     assert "dog" not in kept  # one example has no others
     again = run("--resume")
     assert again.exit_code == 0

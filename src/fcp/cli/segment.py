@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fcp.data.prompts import Points
     from fcp.formats.examples import Example
     from fcp.formats.writer import Writer
+    from fcp.leave_one_out import ExampleQuality
     from fcp.segmenter import FewShotSegmenter
 
 _FOLDERS = ("masks", "overlays", "labels", "labelme", "yolo", "yolo/labels")
@@ -214,19 +215,14 @@ def _check_examples(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[E
     judged = segmenter.check_examples({n: pairs_of(shown) for n, shown in task.classes.items()})
     found = {
         name: [
-            ExampleResult(str(example.picture), round(quality.iou, 4), quality.is_odd)
-            for example, quality in zip(task.classes[name], qualities, strict=True)
+            ExampleResult(str(example.picture), *_rounded(one), is_odd=one.is_odd)
+            for example, one in zip(task.classes[name], qualities, strict=True)
         ]
         for name, qualities in judged.items()
     }
     for name, examples in found.items():
         for odd in (example for example in examples if example.is_odd):
-            typer.secho(
-                f"{odd.file}: the other examples of {name} find its mask with an IoU of "
-                f"{odd.iou:.2f} only; is it right, and the same kind of thing?",
-                fg="yellow",
-                err=True,
-            )
+            typer.secho(_warning(name, odd), fg="yellow", err=True)
     return found
 
 
@@ -239,6 +235,19 @@ def _run(
             for error in filter(None, (record.error for record in records)):
                 bar.console.print(error, style="red", markup=False, soft_wrap=True)
             bar.advance(task_of_bar, len(records))
+
+
+def _rounded(quality: ExampleQuality) -> tuple[float, float | None]:
+    presence = quality.presence
+    return round(quality.iou, 4), None if presence is None else round(presence, 4)
+
+
+def _warning(name: str, odd: ExampleResult) -> str:
+    likely = f", and take it for {name} at {odd.presence:.0%}" if odd.presence is not None else ""
+    return (
+        f"{odd.file}: is its mask right, and the same kind of thing? The other examples of {name} "
+        f"find it with an IoU of {odd.iou:.2f}{likely}"
+    )
 
 
 def _export(jobs: Sequence[Job], results: Results, task: Task, writers: Sequence[Writer]) -> None:

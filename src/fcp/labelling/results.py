@@ -69,12 +69,14 @@ class ExampleResult:
 
     Attributes:
         file: its picture.
-        iou: 0 … 1, see ``ExampleQuality.iou``.
+        iou: 0 … 1, see ``ExampleQuality``.
+        presence: 0 … 1, likewise; None where it is not judged.
         is_odd: whether it is worth a second look.
     """
 
     file: str
     iou: float
+    presence: float | None
     is_odd: bool
 
 
