@@ -45,6 +45,26 @@ def test_each_pixel_goes_to_the_highest_log_odds_above_zero(seeds, against, size
     assert (found.mask == np.any(masks, axis=0)).all()
 
 
+@given(
+    presence=st.lists(st.sampled_from([0.0, 0.01, 0.3, 0.5, 0.8, 1.0]), min_size=3, max_size=3),
+    threshold=st.sampled_from([0.0, 0.3, 0.6]),
+)
+def test_what_is_likelier_to_be_there_has_the_better_claim(presence, threshold):
+    entrants = {f"class {i}": maps(i) for i in range(2)}
+    found = predict_classes(Answer(entrants, maps(2), presence), (7, 5), threshold)
+    large = [logits_to_size(maps(i).logits, (7, 5)) for i in range(3)]
+    for y, x in np.ndindex(7, 5):
+        best, label = -np.inf, 0
+        for number in range(3):
+            sure = min(max(presence[number], 1e-4), 1 - 1e-4)
+            claim = float(large[number][y, x]) + 2 * np.log(sure / (1 - sure))
+            barred = number < 2 and presence[number] < threshold
+            if large[number][y, x] > 0 and not barred and claim > best + 1e-5:
+                best, label = claim, 0 if number == 2 else number + 1
+        assert found.labels[y, x] == label
+    assert [one.presence for one in found.classes.values()] == presence[:2]
+
+
 def test_more_than_255_classes_have_labels_of_16_bits():
     few = compete({str(i): maps(i) for i in range(255)}, (4, 4))
     many = compete({str(i): maps(i) for i in range(256)}, (4, 4))

@@ -22,7 +22,7 @@ from fcp.structures import BackboneFeatures, Embedding, SupportSet
 LOW_IOU = 0.25
 LOW_SHARE = 0.5
 USUAL_IOU = 0.4
-UNLIKELY = 0.05
+UNLIKELY = 0.1
 CERTAIN = 20.0
 MOST_TOGETHER = 9  # examples at a time, so that neither memory nor time grows with their square
 
@@ -58,7 +58,7 @@ def judge_examples(found: Sequence[Found]) -> list[ExampleQuality]:
     An example is odd if it is badly found where the others are found well: its IoU is under 0.25
     and under half of the median of the class, which is 0.4 or more. Among examples that are all
     hard to find, none stands out. It is odd, too, if what it marks is hardly the same kind of
-    thing (a presence under 0.05). The figures are chosen on fold 3 (docs/presence.md).
+    thing (a presence under 0.1). The figures are chosen on fold 3 (docs/presence.md).
     """
     usual = median(one.iou for one in found)
     low = min(LOW_IOU, LOW_SHARE * usual) if usual >= USUAL_IOU else 0.0

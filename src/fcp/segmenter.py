@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -60,6 +60,12 @@ class Support:
     negatives: SupportSet | None = None
     tile: int | None = None
     tile_was_chosen: bool = False
+
+    @property
+    def entrants(self) -> tuple[SupportSet, ...]:
+        """All that compete, classes first, as in ``Answer``."""
+        last = () if self.negatives is None else (self.negatives,)
+        return (*self.classes.values(), *last)
 
 
 class FewShotSegmenter(
@@ -263,21 +269,20 @@ class FewShotSegmenter(
         else:
             answers = [self._ask_tiles(picture) for picture in pictures]
         return [
-            predict_classes(
-                answer, (picture.shape[0], picture.shape[1]), self._judge(answer), threshold
-            )
+            predict_classes(self._judge(answer), (picture.shape[0], picture.shape[1]), threshold)
             for answer, picture in zip(answers, pictures, strict=True)
         ]
 
-    def _judge(self, answer: Answer) -> dict[str, float] | None:
-        """Return how likely each class is in the photo."""
+    def _judge(self, answer: Answer) -> Answer:
+        """Add how likely each class is in the photo, if the model can judge that."""
         if self.presence is None:
-            return None
-        return {
-            name: self.presence.judge(self._fitted().classes[name], maps.look)
-            for name, maps in answer.classes.items()
+            return answer
+        judged = [
+            self.presence.judge(support, maps.look)
+            for support, maps in zip(self._fitted().entrants, answer.entrants, strict=True)
             if maps.look is not None
-        }
+        ]
+        return replace(answer, presence=judged)
 
     def _ask_tiles(self, picture: np.ndarray) -> Answer:
         size, side = (picture.shape[0], picture.shape[1]), self.model.config.image_size
