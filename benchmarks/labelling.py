@@ -107,6 +107,7 @@ def tiles(segmenter: FewShotSegmenter, novel: Novel, count: int) -> dict[str, ob
         rows = {
             novel.data.classes[class_id]: _whole_and_tiles(segmenter, pairs(novel, class_id, count))
             for class_id in novel.classes
+            if kind == "mosaics" or len(_small_examples(novel, class_id)) > 1
         }
         found[kind] = {"iou whole, tiles": rows, "mean": _means(rows.values())}
     return found
@@ -150,15 +151,16 @@ def _mosaic(novel: Novel, name: str, class_id: int, others: list[str]) -> Marked
 
 def _small_things(novel: Novel, class_id: int, count: int) -> Iterator[tuple[Marked, Marked]]:
     """Yield examples and queries in which the thing covers little."""
-    read = [
-        novel.read(name, class_id)
-        for name in novel.data.areas("val")
-        if class_id in novel.data.areas("val")[name]
-    ]
-    small = [one for one in read if 0.002 < one[1].mean() < SMALL]
-    for _ in range(count if len(small) > 1 else 0):
+    small = _small_examples(novel, class_id)
+    for _ in range(count):
         example, query = novel.draw.sample(small, 2)
         yield example, query
+
+
+def _small_examples(novel: Novel, class_id: int) -> list[Marked]:
+    shown = [name for name, areas in novel.data.areas("val").items() if class_id in areas]
+    read = [novel.read(name, class_id) for name in shown]
+    return [one for one in read if 0.002 < one[1].mean() < SMALL]
 
 
 def odd(segmenter: FewShotSegmenter, novel: Novel, count: int) -> dict[str, object]:

@@ -121,7 +121,12 @@ def report(seen: Sequence[Seen], presence: Presence, names: Mapping[int, str]) -
     """Judge all pairs; what has no mask cannot be a false mask and counts as judged absent."""
     pairs = [one.pair for one in seen]
     truth = np.array([pair.present for pair in pairs])
-    judged = [presence.judge(one.support, one.look) if one.has_mask else 0.0 for one in seen]
+    judged = [
+        presence.judge_looks(one.look, one.examples, len(one.pair.examples))
+        if one.has_mask
+        else 0.0
+        for one in seen
+    ]
     probability = np.array(judged)
     classes = np.array([pair.class_id for pair in pairs])
     return {

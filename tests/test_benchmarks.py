@@ -366,6 +366,6 @@ def test_the_measures_run(load, novel, measure, model_folder, monkeypatch):
             benchmark.SPOILS, 1
         )
     elif measure == "classes":
-        assert found["times cheaper"] > 1
+        assert min(found.values()) > 0
     else:
         assert len(found["iou without, with"]) == 2

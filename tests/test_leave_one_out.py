@@ -61,6 +61,25 @@ def test_many_examples_are_judged_in_groups(segmenter, monkeypatch):
     assert min(groups) >= 2
 
 
+def test_small_things_are_judged_in_their_tiles(segmenter, monkeypatch):
+    seen = []
+
+    def watched(model, images, masks, judge):
+        seen.append(masks.mean(dim=(1, 2)))
+        return [Found(0.5, None)] * len(images)
+
+    monkeypatch.setattr("fcp.segmenter.leave_one_out", watched)
+    examples = []
+    for seed in range(2):
+        image, mask = example(seed, size=256)
+        small = np.zeros_like(mask)
+        small[100:110, 100:110] = True
+        examples.append((image, small))
+    segmenter.check_examples(examples, tile=40)
+    segmenter.check_examples(examples, tile="auto")
+    assert all((share > 0.04).all() for share in seen)
+
+
 def test_a_class_with_one_example_says_nothing(segmenter):
     asked = {"one": [example(0)], "two": [example(1), example(2)]}
     assert list(segmenter.check_examples(asked)) == ["two"]

@@ -142,7 +142,7 @@ def test_a_background_that_is_not_known_stays_out():
 def test_the_file_gives_the_same_judge_back(tmp_path):
     kept = presence(weights=torch.linspace(-1, 1, 17), bias=0.25, threshold=0.3)
     kept.save(tmp_path)
-    again = load_presence(tmp_path)
+    again = load_presence(tmp_path, LEVELS[:-1])
     assert (again.levels, again.bias, again.threshold, again.facts) == (
         LEVELS,
         0.25,
@@ -153,16 +153,18 @@ def test_the_file_gives_the_same_judge_back(tmp_path):
 
 
 def test_a_model_without_the_file_has_no_judge(tmp_path):
-    assert load_presence(tmp_path) is None
+    assert load_presence(tmp_path, LEVELS[:-1]) is None
 
 
-@pytest.mark.parametrize("change", [{"format": "fcp-presence-9"}, {"weights": "x"}, {"levels": 3}])
+@pytest.mark.parametrize(
+    "change", [{"format": "fcp-presence-9"}, {"weights": "x"}, {"levels": 3}, {"levels": [4, 2]}]
+)
 def test_a_damaged_file_is_named(tmp_path, change):
     presence().save(tmp_path)
     content = json.loads((tmp_path / FILE_NAME).read_text())
     (tmp_path / FILE_NAME).write_text(json.dumps(content | change))
-    with pytest.raises(FcpError, match=rf"{FILE_NAME}: damaged; .*fcp calibrate"):
-        load_presence(tmp_path)
+    with pytest.raises(FcpError, match=rf"{FILE_NAME}: damaged, .*fcp calibrate"):
+        load_presence(tmp_path, LEVELS[:-1])
 
 
 @pytest.fixture
@@ -225,18 +227,31 @@ def test_a_model_that_cannot_judge_says_so(loaded):
         loaded.predict(photo(), threshold=0.5)
 
 
-def test_presence_of_a_photo_in_tiles_is_of_all_tiles(judging):
+def test_presence_of_a_photo_in_tiles_is_of_all_tiles(judging, monkeypatch):
+    parts, judged = [], []
+
+    def watched(query, logits):
+        parts.extend(look_at(query, logits))
+        return parts[-len(logits) :]
+
+    monkeypatch.setattr("fcp.segmenter.look_at", watched)
+    monkeypatch.setattr(Presence, "judge", lambda self, support, look: judged.append(look) or 0.5)
     judging.fit([(photo(1), mask())], tile=40)
-    judging.presence = replace(
-        judging.presence, weights=0.1 * torch.ones_like(judging.presence.weights)
-    )
-    assert 0 < judging.predict(photo(3)).presence < 1
+    judging.predict(photo(3))
+    assert len(parts) > 1
+    torch.testing.assert_close(judged[0].sums, join_looks(parts).sums)
 
 
 def test_the_judge_is_saved_with_the_model(judging, tmp_path):
     judging.save_pretrained(tmp_path)
     again = FewShotSegmenter.from_pretrained(tmp_path, device="cpu")
     assert again.presence.levels == judging.presence.levels
+
+
+def test_new_weights_in_a_folder_leave_no_judge_of_older_ones(loaded, judging, tmp_path):
+    judging.save_pretrained(tmp_path)
+    FewShotSegmenter(loaded.model, device="cpu").save_pretrained(tmp_path)
+    assert not (tmp_path / FILE_NAME).exists()
 
 
 def test_a_model_in_training_cannot_judge(loaded):

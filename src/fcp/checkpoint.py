@@ -31,6 +31,7 @@ from fcp.errors import FcpError
 from fcp.files import write_atomically
 from fcp.head import FCPHead
 from fcp.model import FCP
+from fcp.presence import FILE_NAME as PRESENCE_FILE
 
 FORMAT = "fcp-1"
 CONFIG_FILE = "config.json"
@@ -61,7 +62,7 @@ def save_model(model: FCP, folder: Path, *, dtype: torch.dtype | None = None) ->
 
     Args:
         model: to save.
-        folder: made if missing; an older model in it is replaced.
+        folder: made if missing; an older model in it is replaced, with its ``presence.json``.
         dtype: of floating tensors on disk; a tensor with values outside its range stays as it is.
 
     Raises:
@@ -143,6 +144,8 @@ def _write_folder(
         raise FcpError(f"{folder}: cannot be made ({error.strerror}); choose another") from error
     tensors = {name: _on_disk(tensor, dtype) for name, tensor in state.items()}
     settings = {"format": FORMAT, **to_dict(config)}
+    # What was fitted to older weights says nothing of these.
+    (folder / PRESENCE_FILE).unlink(missing_ok=True)
     write_atomically(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
     write_atomically(folder / CONFIG_FILE, (json.dumps(settings, indent=2) + "\n").encode())
 

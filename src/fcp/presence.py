@@ -133,13 +133,11 @@ class Presence:
 
         It takes it for granted that half of the pictures show it.
         """
-        seen = features(
-            look.means,
-            look_of_examples(support),
-            levels=self.levels,
-            centres=self.centres,
-            shots=support.grid_mask.shape[1],
-        )
+        return self.judge_looks(look, look_of_examples(support), support.grid_mask.shape[1])
+
+    def judge_looks(self, look: Look, examples: Tensor, shots: int) -> float:
+        """Do the same from what K = ``shots`` examples look like, (2, D)."""
+        seen = features(look.means, examples, levels=self.levels, centres=self.centres, shots=shots)
         return float(torch.sigmoid(seen @ self.weights + self.bias))
 
     def save(self, folder: Path) -> None:
@@ -182,11 +180,15 @@ def features(
     return torch.cat([compare(look, examples, levels), centred, count])
 
 
-def load_presence(folder: Path) -> Presence | None:
+def load_presence(folder: Path, levels: Sequence[int]) -> Presence | None:
     """Read a model folder's ``presence.json``; None where it has none.
 
+    Args:
+        folder: of the model.
+        levels: channels of its backbone's levels, without stage 4.
+
     Raises:
-        FcpError: damaged, or of another format.
+        FcpError: damaged, of another format, or of another model.
     """
     path = folder / FILE_NAME
     if not path.is_file():
@@ -195,6 +197,8 @@ def load_presence(folder: Path) -> Presence | None:
     try:
         if content["format"] != FORMAT:
             raise ValueError(content["format"])
+        if content["levels"][:-1] != list(levels):
+            raise ValueError(content["levels"])
         return Presence(
             levels=tuple(content["levels"]),
             centres=torch.tensor([content["query_centre"], content["example_centre"]]),
@@ -204,7 +208,9 @@ def load_presence(folder: Path) -> Presence | None:
             facts=content["facts"],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise FcpError(f"{path}: damaged; make it again with `fcp calibrate`") from error
+        raise FcpError(
+            f"{path}: damaged, or of another model; make it again with `fcp calibrate`"
+        ) from error
 
 
 def _require(levels: Tensor | None) -> Tensor:

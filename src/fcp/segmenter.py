@@ -141,8 +141,8 @@ class FewShotSegmenter(
         folder = find_model(pretrained_model_name_or_path, **hub_options)
         card = folder / CARD
         text = card.read_text(encoding="utf-8") if card.is_file() else None
-        presence = load_presence(folder)
         model = load_model(folder)
+        presence = load_presence(folder, model.head.levels.levels)
         return cls(model, device=device, card=text, fusion=fusion, presence=presence)
 
     @torch.inference_mode()
@@ -185,12 +185,16 @@ class FewShotSegmenter(
         return self
 
     def check_examples(
-        self, examples: Examples | Mapping[str, Examples]
+        self,
+        examples: Examples | Mapping[str, Examples],
+        *,
+        tile: int | Literal["auto"] | None = None,
     ) -> dict[str, list[ExampleQuality]]:
         """Look for each example by means of the others of its class; ``fit`` need not be called.
 
         Args:
             examples: as for ``fit``.
+            tile: as for ``fit``.
 
         Returns:
             Class → its examples' quality, in their order; nothing of a class with one example.
@@ -198,21 +202,25 @@ class FewShotSegmenter(
         Raises:
             FcpError: an example as in ``fit``.
         """
+        read = _read(examples)
+        side = _check_tile(choose_tile(read) if tile == "auto" else tile)
         return {
-            name: judge_examples(leave_one_out(self.model, *self._squares(pairs), self.presence))
-            for name, pairs in _read(examples).items()
+            name: judge_examples(
+                leave_one_out(self.model, *self._squares(pairs, side), self.presence)
+            )
+            for name, pairs in read.items()
             if len(pairs) > 1
         }
 
     def _encode(self, examples: Sequence[Marked], tile: int | None) -> SupportSet:
         """Encode pictures (H, W, 3) with their masks (H, W) as one class."""
-        if tile is not None:
-            examples = [cut_to_tile(*example, tile) for example in examples]
-        images, masks = self._squares(examples)
+        images, masks = self._squares(examples, tile)
         return self.model.encode_support(images[None], masks[None])
 
-    def _squares(self, examples: Sequence[Marked]) -> tuple[Tensor, Tensor]:
-        """Squash K examples: pictures (K, 3, S, S), masks (K, S, S)."""
+    def _squares(self, examples: Sequence[Marked], tile: int | None) -> tuple[Tensor, Tensor]:
+        """Squash K examples, or the tiles around their things: (K, 3, S, S), masks (K, S, S)."""
+        if tile is not None:
+            examples = [cut_to_tile(*example, tile) for example in examples]
         size = self.model.config.image_size
         images = torch.stack([to_square(image, size) for image, _ in examples])
         masks = torch.stack([support_to_square(mask, size) for _, mask in examples])
@@ -242,7 +250,7 @@ class FewShotSegmenter(
         """
         if batch_size < 1:
             raise FcpError(f"batch_size: expected at least 1, got {batch_size}")
-        least = self._check_threshold(threshold)
+        least = self.check_threshold(threshold)
         waiting = list(images)
         return [
             prediction
@@ -250,7 +258,12 @@ class FewShotSegmenter(
             for prediction in self._predict_together(waiting[start : start + batch_size], least)
         ]
 
-    def _check_threshold(self, threshold: float | None) -> float:
+    def check_threshold(self, threshold: float | None) -> float:
+        """Return the threshold that ``predict`` takes for this one.
+
+        Raises:
+            FcpError: it is not in 0 … 1, or over 0 and the model cannot judge presence.
+        """
         if threshold is None:
             return 0.0 if self.presence is None else self.presence.threshold
         if not 0 <= threshold <= 1:

@@ -220,14 +220,27 @@ def test_small_things_choose_their_tiles_unless_told_not_to(run, examples, tmp_p
     assert chosen == [16, None]
 
 
+def test_whole_photos_go_in_batches(run, monkeypatch):
+    sizes = []
+    predict = FewShotSegmenter.predict_batch
+
+    def counted(self, images, **how):
+        images = list(images)
+        sizes.append(len(images))
+        return predict(self, images, **how)
+
+    monkeypatch.setattr(FewShotSegmenter, "predict_batch", counted)
+    assert run("--batch-size", 3).exit_code == 0
+    assert sizes == [3]
+
+
 def test_a_class_that_is_not_there_gets_no_mask(run, model_folder, tmp_path, monkeypatch):
-    from fcp.presence import Presence, load_presence
+    from fcp.presence import Presence
 
     folder = tmp_path / "judging"
     shutil.copytree(model_folder, folder)
     never = Presence((32, 96, 160, 320, 320), torch.zeros(2, 928), torch.zeros(41), -2.0, 0.3, {})
     never.save(folder)
-    assert load_presence(folder) is not None
     done = run("--model", folder)
     assert done.exit_code == 0, done.output
     for record in records(tmp_path / "out").values():

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from fcp.data.class_folders import ClassFolders
 from fcp.data.pascal import PascalVOC
 from fcp.data.presence_pairs import Pair, draw_pairs
 from fcp.engine import calibrate as module
@@ -33,7 +35,7 @@ def test_a_pair_is_seen_as_the_segmenter_sees_it(model, data):
         ]
         segmenter.fit(examples)
         torch.testing.assert_close(
-            look_of_examples(seen.support), look_of_examples(segmenter.support.classes["thing"])
+            seen.examples, look_of_examples(segmenter.support.classes["thing"])
         )
         assert seen.has_mask == segmenter.predict(data.image(seen.pair.query)).here
 
@@ -55,9 +57,23 @@ def test_novel_classes_and_their_pictures_are_never_seen(model, data, monkeypatc
 
 
 def test_one_class_is_not_enough(model, data, monkeypatch):
-    monkeypatch.setattr(PascalVOC, "base", lambda self, fold: (1,))
+    monkeypatch.setattr(PascalVOC, "holdout", lambda self, fold: (1,))
     with pytest.raises(FcpError, match="1 classes have pictures; at least 5 are needed"):
         calibrate(model, data, 3, per_class=4)
+
+
+def test_a_folder_of_ones_own_is_asked_about_all_its_classes(model, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "abcdef":
+        for number in range(3):
+            for kind in ("images", "masks"):
+                (tmp_path / name / kind).mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / "images" / f"{number}.png")
+            mask = np.zeros((40, 40), dtype=np.uint8)
+            mask[5:25, 5:25] = 255
+            Image.fromarray(mask).save(tmp_path / name / "masks" / f"{number}.png")
+    assert calibrate(model, ClassFolders(tmp_path), None, per_class=4).facts["classes"] == 6
 
 
 def seen_with(signal, noise, seed=0, classes=10, per_class=40):

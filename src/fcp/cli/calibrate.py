@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fcp.cli.options import BenchmarkOption, DataRootOption, DeviceOption, require_fold
+from fcp.errors import FcpError
 
 
 def calibrate(
@@ -40,7 +41,12 @@ def calibrate(
     data = open_benchmark(benchmark, data_root)
     if not all_classes:
         require_fold(data, fold)
-    from fcp.engine.calibrate import calibrate as fit
+    elif fold is not None:
+        raise FcpError("--all-classes: the model has no novel classes then; leave out --fold")
+    try:
+        from fcp.engine.calibrate import calibrate as fit
+    except ModuleNotFoundError as error:
+        raise FcpError(f"calibrate: needs {error.name}; pip install 'fcp[train]'") from error
     from fcp.segmenter import FewShotSegmenter
 
     segmenter = FewShotSegmenter.from_pretrained(model, device=device)

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from fcp.data.prompts import Points
     from fcp.formats.examples import Example
     from fcp.formats.writer import Writer
-    from fcp.leave_one_out import ExampleQuality
     from fcp.segmenter import FewShotSegmenter
 
 _FOLDERS = ("masks", "overlays", "labels", "labelme", "yolo", "yolo/labels")
@@ -212,10 +211,14 @@ def _writers(formats: Sequence[FormatName] | None, out: Path, task: Task) -> lis
 
 def _check_examples(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[ExampleResult]]:
     """Judge each example by the others of its class, and warn of the odd ones."""
-    judged = segmenter.check_examples({n: pairs_of(shown) for n, shown in task.classes.items()})
+    judged = segmenter.check_examples(
+        {n: pairs_of(shown) for n, shown in task.classes.items()}, tile=task.tile
+    )
     found = {
         name: [
-            ExampleResult(str(example.picture), *_rounded(one), is_odd=one.is_odd)
+            ExampleResult(
+                str(example.picture), round(one.iou, 4), one.is_odd, _rounded(one.presence)
+            )
             for example, one in zip(task.classes[name], qualities, strict=True)
         ]
         for name, qualities in judged.items()
@@ -237,9 +240,8 @@ def _run(
             bar.advance(task_of_bar, len(records))
 
 
-def _rounded(quality: ExampleQuality) -> tuple[float, float | None]:
-    presence = quality.presence
-    return round(quality.iou, 4), None if presence is None else round(presence, 4)
+def _rounded(presence: float | None) -> float | None:
+    return None if presence is None else round(presence, 4)
 
 
 def _warning(name: str, odd: ExampleResult) -> str:

@@ -29,6 +29,7 @@ RECALL = 0.95  # of the default threshold
 INVERSE_PENALTY = 0.1  # scikit-learn's C, on standardised features
 CLASSES_APART = 5  # folds of the cross-validation that the threshold is taken from
 PAIRS_OF_CLASS = 200
+SUPPORTS_KEPT = 512  # encoded examples; the tiny model has at most 320, a few MB each
 SHOTS = (1, 1, 2, 3, 5)
 
 
@@ -38,13 +39,13 @@ class Seen:
 
     Attributes:
         pair: the question.
-        support: its examples.
+        examples: (2, D) what its examples look like.
         look: of the query, under the mask that was found.
         has_mask: whether any pixel was found.
     """
 
     pair: Pair
-    support: SupportSet
+    examples: Tensor
     look: Look
     has_mask: bool
 
@@ -60,6 +61,10 @@ def see_pairs(model: FCP, data: FewShotDataset, pairs: Sequence[Pair]) -> Iterat
     size, device = model.config.image_size, next(model.parameters()).device
 
     @cache
+    def look(examples: tuple[str, ...], class_id: int) -> Tensor:
+        return look_of_examples(support(examples, class_id))
+
+    @lru_cache(maxsize=SUPPORTS_KEPT)
     def support(examples: tuple[str, ...], class_id: int) -> SupportSet:
         shown = [Example(data, name, size, class_id) for name in examples]
         images = torch.stack([one.image() for one in shown])[None].to(device)
@@ -73,7 +78,12 @@ def see_pairs(model: FCP, data: FewShotDataset, pairs: Sequence[Pair]) -> Iterat
         with torch.inference_mode():
             examples, picture = support(pair.examples, pair.class_id), query(pair.query)
             logits = model.match(examples, picture).mask_logits
-            yield Seen(pair, examples, look_at(picture, logits)[0], bool((logits > 0).any()))
+            yield Seen(
+                pair,
+                look(pair.examples, pair.class_id),
+                look_at(picture, logits)[0],
+                bool((logits > 0).any()),
+            )
 
 
 def calibrate(
@@ -99,17 +109,19 @@ def calibrate(
     Raises:
         FcpError: fewer classes with pictures than are needed to leave some out.
     """
+    known = data.holdout(fold)  # of a folder of one's own: all of them
     pairs = draw_pairs(
         data,
-        data.base(fold),
-        without=data.novel(fold),
+        known,
+        without=set(data.novel(fold)) - set(known),
         per_class=per_class,
         shots=SHOTS,
         seed=seed,
     )
+    _refuse_few_classes(len({pair.class_id for pair in pairs}))
     seen = list(see_pairs(model, data, pairs))
     looks = torch.stack([one.look.means for one in seen])
-    examples = torch.stack([look_of_examples(one.support) for one in seen])
+    examples = torch.stack([one.examples for one in seen])
     centres = torch.stack([looks[:, 0].mean(0), examples[:, 0].mean(0)])
     mid = model.head.levels.levels
     levels = (*mid, looks.shape[2] - sum(mid))
@@ -127,11 +139,6 @@ def _fit(
 ) -> Presence:
     inputs, present = read.double().numpy(), np.array([one.pair.present for one in seen])
     classes = np.array([one.pair.class_id for one in seen])
-    if len(set(classes)) < CLASSES_APART:
-        raise FcpError(
-            f"presence: {len(set(classes))} classes have pictures; at least {CLASSES_APART} are "
-            "needed, some of which are left out in turn"
-        )
     model = _regression()
     apart = GroupKFold(CLASSES_APART)
     guesses = cross_val_predict(
@@ -155,6 +162,14 @@ def _fit(
             "false_alarms": round(float((guesses[~present] >= threshold).mean()), 4),
         },
     )
+
+
+def _refuse_few_classes(count: int) -> None:
+    if count < CLASSES_APART:
+        raise FcpError(
+            f"presence: {count} classes have pictures; at least {CLASSES_APART} are needed, some "
+            "of which are left out in turn"
+        )
 
 
 def _regression() -> Pipeline:

@@ -73,7 +73,12 @@ class Task:
 
 
 def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
-    """Encode a task's examples; see ``FewShotSegmenter.fit``."""
+    """Encode a task's examples; see ``FewShotSegmenter.fit``.
+
+    Raises:
+        FcpError: as there, or a threshold that the model cannot hold.
+    """
+    segmenter.check_threshold(task.threshold)
     segmenter.fit(
         {name: pairs_of(examples) for name, examples in task.classes.items()},
         negatives=pairs_of(task.negatives),
@@ -124,7 +129,7 @@ def _segment_together(
 
     started = time.perf_counter()
     photos, errors = _each(jobs, lambda job: read_image(job.picture))
-    if task.tile is None:
+    if segmenter.support is not None and segmenter.support.tile is None:
         predictions = segmenter.predict_batch(
             photos.values(), batch_size=len(jobs), threshold=task.threshold
         )

@@ -70,14 +70,14 @@ class ExampleResult:
     Attributes:
         file: its picture.
         iou: 0 … 1, see ``ExampleQuality``.
-        presence: 0 … 1, likewise; None where it is not judged.
         is_odd: whether it is worth a second look.
+        presence: 0 … 1, likewise; None where it is not judged.
     """
 
     file: str
     iou: float
-    presence: float | None
     is_odd: bool
+    presence: float | None = None
 
 
 @dataclass(frozen=True)
