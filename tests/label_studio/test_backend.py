@@ -124,6 +124,29 @@ def test_examples_are_limited(make, annotated, photos, fake_studio):
     assert make(keep=1).fit(7).tasks() == {"person": [2], "cat": [3]}
 
 
+def test_older_ground_truth_goes_before_what_is_new(make, annotated, photos, monkeypatch):
+    config = CONFIG.replace('<Label value="cat"/>', "").replace('<Label value="fish"/>', "")
+    config = config.replace('<RectangleLabels name="box" toName="image"></RectangleLabels>', "")
+    annotate(annotated, photos, "grace_hopper", "person")
+    new, old = annotated["grace_hopper"], annotated["astronaut"]
+    old["annotations"][0]["ground_truth"] = True
+    backend, read = make(keep=1), []
+
+    def tasks(_):
+        for task in (new, old, new):
+            read.append(task["id"])
+            yield task
+
+    monkeypatch.setattr(backend.studio, "annotated_tasks", tasks)
+    assert backend.fit(7, config).tasks() == {"person": [1]}
+    assert read == [2, 1]  # no older one could be better
+    old["annotations"][0]["ground_truth"] = False
+    monkeypatch.setattr(backends, "MAX_TASKS", 2)
+    read.clear()
+    assert backend.fit(7, config).tasks() == {"person": [2]}
+    assert read == [2, 1]
+
+
 def test_no_example_yet(make, annotated, caplog):
     backend = make()
     with caplog.at_level(logging.WARNING):

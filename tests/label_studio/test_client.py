@@ -115,17 +115,49 @@ def test_personal_token_is_exchanged(fake_studio):
     refresh, *rest = fake_studio.asked
     assert refresh == ("/api/token/refresh/", None)
     assert rest == [("/data/a.png", "Bearer short")] * 2
-    # Its time is over: what is asked next takes a fresh one.
-    fake_studio.put("/data/a.png", b"", 401)
-    with pytest.raises(FcpError, match="401"):
-        studio.picture("/data/a.png")
-    fake_studio.put("/api/token/refresh/", {"access": "fresh"})
-    fake_studio.put("/data/a.png", b"picture")
-    studio.picture("/data/a.png")
-    assert fake_studio.asked[-1] == ("/data/a.png", "Bearer fresh")
     fake_studio.put("/api/token/refresh/", {"detail": "no"}, 401)
     with pytest.raises(FcpError, match="does not take the API key"):
         LabelStudio(fake_studio.url, "a.b.c").picture("/data/a.png")
+
+
+def test_access_token_whose_time_is_over_is_renewed_at_once(fake_studio, monkeypatch):
+    """What is asked first after its few minutes is not lost; what stays refused is no loop."""
+    found = fake_studio.find
+    good = {"Bearer first"}
+
+    def find(path):
+        wrong = path == "/data/a.png" and fake_studio.asked[-1][1] not in good
+        return (401, {}, b"") if wrong else found(path)
+
+    monkeypatch.setattr(fake_studio, "find", find)
+    fake_studio.put("/data/a.png", b"picture")
+    fake_studio.put("/api/token/refresh/", {"access": "first"})
+    studio = LabelStudio(fake_studio.url, "a.b.c")
+    studio.picture("/data/a.png")
+    good = {"Bearer second"}
+    fake_studio.put("/api/token/refresh/", {"access": "second"})
+    fake_studio.asked.clear()
+    assert studio.picture("/data/a.png") == b"picture"
+    assert studio.picture("/data/a.png") == b"picture"
+    refresh = ("/api/token/refresh/", None)
+    first, second = (("/data/a.png", f"Bearer {name}") for name in ("first", "second"))
+    assert fake_studio.asked == [first, refresh, second, second]
+
+    good = set()
+    fake_studio.asked.clear()
+    with pytest.raises(FcpError, match=r"401.*--api-key"):
+        studio.picture("/data/a.png")
+    assert fake_studio.asked == [second, refresh, second]
+    fake_studio.put("/api/token/refresh/", {"detail": "no"}, 401)
+    with pytest.raises(FcpError, match="does not take the API key"):
+        studio.picture("/data/a.png")
+
+
+def test_refused_legacy_token_is_not_tried_again(fake_studio):
+    fake_studio.put("/data/a.png", b"", 403)
+    with pytest.raises(FcpError, match=r"403.*--api-key"):
+        LabelStudio(fake_studio.url, "abc").picture("/data/a.png")
+    assert fake_studio.asked == [("/data/a.png", "Token abc")]
 
 
 def test_given_key_goes_before_the_handed_out(fake_studio):

@@ -30,7 +30,7 @@ class Recorded:
 
     def note(self, *call):
         self.calls.append(call)
-        if self.error and call[0] in {"check", "predict", "fit"}:
+        if self.error and call[0] in {"check", "predict", "fit", "fit_tasks", "forget"}:
             raise self.error
 
     def check(self, config):
@@ -180,6 +180,27 @@ def test_fit_that_fails_is_told(client, backend, caplog):
     assert (answer.status_code, answer.json()) == (400, {"error": "Label Studio is away"})
     client.post("/webhook", json={**content, "action": "ANNOTATION_CREATED"})
     assert "its annotations cannot be read: Label Studio is away" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (FcpError("no tag draws"), "its annotations cannot be read: no tag draws"),
+        (ValueError("odd"), "ValueError: odd"),
+    ],
+)
+def test_failure_without_a_key_is_in_the_log(client, backend, caplog, error, message):
+    backend.studio.has_key = False
+    backend.error = error
+    project = {"id": 7, "label_config": CONFIG}
+    made = {"action": "ANNOTATION_CREATED", "task": {"id": 1}, "annotation": {"task": 1}}
+    gone = {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 5}]}
+    for content in (made, gone):
+        answer = client.post("/webhook", json={**content, "project": project})
+        assert answer.json() == {"status": "taken in"}
+    client.post("/webhook", json={"action": "START_TRAINING", "project": project})  # waits
+    assert caplog.text.count(message) == 2
+    assert caplog.text.count("project 7: its annotations cannot be read") == 2
 
 
 def test_fit_that_takes_long(client, backend, monkeypatch):

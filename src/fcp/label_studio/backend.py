@@ -234,13 +234,17 @@ class Backend:
         return read_image(picture_of(content, "its picture"))
 
     def _annotated(self, project: int, labelling: Labelling) -> list[Candidate]:
-        """Look at annotated tasks, the latest first, until each label has enough exact ones."""
+        """Look at annotated tasks, the latest first, until no older one can be preferred.
+
+        That is when each label has enough exact ones that are ground truth.
+        """
         found: list[Candidate] = []
         missing = dict.fromkeys(labelling.labels, self._keep)
         for task in islice(self.studio.annotated_tasks(project), MAX_TASKS):
             for one in _candidates(task, labelling):
                 found.append(one)
-                missing[one.label] -= one.origin.exact == MOST_EXACT
+                best = one.origin.ground_truth and one.origin.exact == MOST_EXACT
+                missing[one.label] -= best
             if max(missing.values()) <= 0:
                 break
         return found

@@ -27,6 +27,7 @@ PAGE = 25  # tasks; brush strokes of a large picture are a megabyte
 # As for a review: otherwise a project that shows predictions at once would have Label Studio ask us
 # for them before it answers, while we wait for its answer.
 _WHAT = {"fields": "all", "resolve_uri": "false", "review": "true"}
+_MOVED, _DENIED = {301, 302, 303, 307, 308}, {401, 403}
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -130,15 +131,24 @@ class LabelStudio:
         """Get a URL: its content, or where it has moved to."""
         headers = self._authorization() if _origin(_split(url)) == self._origin else {}
         try:
+            return self._get(url, headers, limit)
+        except HTTPError as error:
+            if error.code not in _DENIED or not self._drop_access(headers):
+                raise _told(url, error) from error
+            error.close()
+        try:  # the access token's time may have been over: once more, with a fresh one
+            return self._get(url, self._authorization(), limit)
+        except HTTPError as error:
+            raise _told(url, error) from error
+
+    def _get(self, url: str, headers: dict[str, str], limit: int) -> tuple[bytes, str | None]:
+        try:
             return self._open(Request(url, headers=headers), limit), None  # noqa: S310  (_split)
         except HTTPError as error:
             elsewhere = error.headers.get("Location")
-            if error.code in {301, 302, 303, 307, 308} and elsewhere:
+            if error.code in _MOVED and elsewhere:
                 return b"", elsewhere
-            if error.code in {401, 403}:
-                self._access = None  # its time may be over: the next try asks for another
-            hint = "; is the API key right (--api-key)?" if error.code in {401, 403} else ""
-            raise FcpError(f"{_short(url)}: answers {error.code} {error.reason}{hint}") from error
+            raise
 
     def _open(self, request: Request, limit: int) -> bytes:
         where = _short(request.full_url)
@@ -165,6 +175,19 @@ class LabelStudio:
             if self._access is None:
                 self._access = self._exchange(key)
             return {"Authorization": f"Bearer {self._access}"}
+
+    def _drop_access(self, headers: Mapping[str, str]) -> bool:
+        """Forget the access token that was refused; False where none was used.
+
+        One that another thread has got meanwhile stays.
+        """
+        used = headers.get("Authorization", "")
+        if not used.startswith("Bearer "):
+            return False
+        with self._lock:
+            if used == f"Bearer {self._access}":
+                self._access = None
+        return True
 
     def _exchange(self, refresh: str) -> str:
         body = json.dumps({"refresh": refresh}).encode()
@@ -218,6 +241,11 @@ def _split(url: str) -> SplitResult:
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS[parts.scheme]
+
+
+def _told(url: str, error: HTTPError) -> FcpError:
+    hint = "; is the API key right (--api-key)?" if error.code in _DENIED else ""
+    return FcpError(f"{_short(url)}: answers {error.code} {error.reason}{hint}")
 
 
 def _data_of(uri: str) -> bytes:

@@ -101,7 +101,7 @@ class Service:
         if self._backend.studio.has_key:
             fit = self._refresh(project)
         else:
-            fit = self._fits.submit(self._take_payload, project, content)
+            fit = self._fits.submit(_told, self._take_payload, project, content)
         if action != TRAINING:
             return {"status": "taken in"}
         try:
@@ -114,19 +114,9 @@ class Service:
         """Read all annotations again; what waits for its turn is not asked for twice."""
         waiting = self._waiting.get(project)
         if waiting is None or waiting.running() or waiting.done():
-            waiting = self._fits.submit(self._fit, project)
+            waiting = self._fits.submit(_told, self._backend.fit, project)
             self._waiting[project] = waiting
         return waiting
-
-    def _fit(self, project: int) -> Fitted:
-        try:
-            return self._backend.fit(project)
-        except FcpError as error:
-            _log.warning("project %d: its annotations cannot be read: %s", project, error)
-            raise
-        except Exception:
-            _log.exception("project %d: its annotations cannot be read", project)
-            raise
 
     def _take_payload(self, project: int, content: Content) -> Fitted:
         """Take in what the webhook itself brings, for want of a key to Label Studio's API."""
@@ -147,6 +137,18 @@ class Service:
             _log.warning("project %d: %s needs --api-key", project, content.get("action"))
             return self._backend.fitted(project)
         return self._backend.fit_tasks(project, str(config), tasks)
+
+
+def _told(fit: Callable[..., Fitted], project: int, *more: Content) -> Fitted:
+    """Fit; the log tells a failure, as nobody may look into the future that it ends in."""
+    try:
+        return fit(project, *more)
+    except FcpError as error:
+        _log.warning("project %d: its annotations cannot be read: %s", project, error)
+        raise
+    except Exception:
+        _log.exception("project %d: its annotations cannot be read", project)
+        raise
 
 
 def make_app(backend: Backend) -> Starlette:
