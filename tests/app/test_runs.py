@@ -15,49 +15,14 @@ from fcp.app import why
 from fcp.app.download import TITLES, make_download
 from fcp.app.gallery import PAGE, arrange, facts, pages, pictures_of, summary, view
 from fcp.app.limits import Limits
-from fcp.app.marks import Marked
-from fcp.app.runs import Engine, Run, make_task
+from fcp.app.runs import Run, make_task
 from fcp.app.sessions import SessionStore
 from fcp.app.small import only, pale
 from fcp.data.images import read_image, read_labels
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
-from fcp.formats.examples import Example
 from fcp.formats.read import read_examples
-from fcp.formats.run_lengths import to_runs
 from fcp.labelling.results import ClassResult, PictureResult
-
-
-@pytest.fixture(scope="module")
-def engine(model_folder) -> Engine:
-    return Engine(str(model_folder), "cpu")
-
-
-@pytest.fixture
-def session(tmp_path, picture):
-    """A visitor with two classes of two examples each, and three photos, one of them damaged."""
-    session = SessionStore(tmp_path / "root", Limits()).get("a")
-    for seed, name in enumerate(["cat", "dog", "cat", "dog"]):
-        add(session, name, picture(40, 60, seed))
-    for name, content in {
-        "one": picture(40, 60, 10),
-        "two": picture(60, 40, 11),
-        "bad": picture(50, 50, 12)[:2000],
-    }.items():
-        session.photos.append(session.photos_in.folder / f"{name}.png")
-        session.photos[-1].write_bytes(content)
-    return session
-
-
-def add(session, name: str | None, content: bytes, mask=None) -> None:
-    number = len(session.marked) + 1
-    path = session.examples_in.folder / f"{number}.png"
-    path.write_bytes(content)
-    if mask is None:
-        mask = np.zeros((40, 60), bool)
-        mask[5:30, 5 * number : 5 * number + 25] = True
-    example = Example(path, to_runs(mask))
-    session.marked.append(Marked(number, name, "paint", example, path))
 
 
 def finished(session, engine, **options) -> Run:
@@ -96,7 +61,7 @@ def test_run_says_the_same_as_the_segmenter_alone(session, engine):
             assert record.classes[name].score == pytest.approx(found.score, abs=1e-4)
 
 
-def test_two_visitors_take_turns_and_do_not_mix(session, engine, tmp_path, picture):
+def test_two_visitors_take_turns_and_do_not_mix(session, engine, add, tmp_path, picture):
     other = SessionStore(tmp_path / "other", Limits()).get("b")
     add(other, "bird", picture(40, 60, 20))
     other.photos = [other.photos_in.folder / "one.png"]
@@ -148,7 +113,7 @@ def test_end_of_the_visit_stops_its_run_and_takes_its_folder(session, engine, pi
     assert not session.folder.exists()
 
 
-def test_classes_with_the_same_pixels_are_told(session, engine, picture):
+def test_classes_with_the_same_pixels_are_told(session, engine, add, picture):
     mask = np.zeros((40, 60), bool)
     mask[5:9, 5:9] = True
     for name in ("fox", "wolf"):
@@ -271,6 +236,21 @@ def test_download_leaves_out_what_is_below_the_slider(session, engine, tmp_path)
     ]
     with pytest.raises(FcpError, match="nothing to download"):
         make_download(run, "png", 2.0, tmp_path / "nothing")
+
+
+def test_photos_that_were_removed_are_told(session, engine, tmp_path):
+    run = finished(session, engine)
+    session.remove_photos()
+    with pytest.raises(FcpError, match=r"one.png: was removed, .* or load and run them again"):
+        make_download(run, "coco", 0.0, tmp_path / "with", photos=True)
+    assert make_download(run, "coco", 0.0, tmp_path / "without").is_file()
+
+
+def test_file_that_cannot_be_written_is_told(session, engine, tmp_path):
+    run = finished(session, engine)
+    (tmp_path / "file").touch()
+    with pytest.raises(FcpError, match="the download cannot be written"):
+        make_download(run, "png", 0.0, tmp_path / "file" / "download")
 
 
 def test_reason_asks_each_example_alone(session, engine):

@@ -129,8 +129,8 @@ class ExamplesTab:
             example = Example(easel.picture, drawn)
             shown = session.folder / f"marked{session.number()}.jpg"
             marked = Marked(number, name, kind, example, shown)
+            _draw_small(session, marked)  # it may fail, and then there is no example
             session.marked.append(marked)
-            _draw_small(session, marked)
             session.chosen_example = None
             following = _next_picture(session, easel)
             editor = put_on_easel(session, following) if following else _clear(session)
@@ -217,7 +217,8 @@ def _draw_small(session: Session, marked: Marked) -> None:
     """Draw an example with its mark in the colour of its class."""
     pixels = read_image(marked.example.picture)
     mask = annotation_mask(marked.example.annotation, (pixels.shape[0], pixels.shape[1]))
-    names = dict.fromkeys(one.class_name for one in session.marked if one.class_name)
+    everything = [*session.marked, marked]
+    names = dict.fromkeys(one.class_name for one in everything if one.class_name)
     colour = class_colours(names).get(marked.class_name or "", GREY)
     drawn = thumbnail(overlay(pixels, mask, colour=colour), LONGEST)
     write_atomically(marked.shown, encode(drawn, "jpeg", quality=85))

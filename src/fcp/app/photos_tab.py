@@ -81,15 +81,9 @@ class PhotosTab:
             return None, *_listed(session)
 
     def remove_all(self, request: gr.Request) -> tuple[Any, ...]:
-        """Take all photos away, but for those that became examples."""
+        """Take all photos away, but for those that are examples or may become one."""
         with self.visits.visit(request) as session:
-            if session.run is not None and not session.run.finished.is_set():
-                raise FcpError("a run is going on; wait for it or cancel it")
-            kept = {one.example.picture for one in session.marked}
-            for photo in session.photos:
-                if photo not in kept:
-                    session.photos_in.forget(photo)
-            session.photos = []
+            session.remove_photos()
             return _listed(session)
 
     def start(self, instances: bool, tile: float, request: gr.Request) -> Iterator[tuple[Any, ...]]:

@@ -104,14 +104,27 @@ class Session:
             self._numbers += 1
             return self._numbers
 
+    def remove_photos(self) -> None:
+        """Take all photos away, but for those that became examples and the one on the easel.
+
+        Raises:
+            FcpError: a run goes through them.
+        """
+        self._check_no_run()
+        kept = {one.example.picture for one in self.marked}
+        kept |= {self.easel.picture} if self.easel is not None else set()
+        for photo in self.photos:
+            if photo not in kept:
+                self.photos_in.forget(photo)
+        self.photos = []
+
     def start_run(self, engine: Engine, *, tile: Tile, instances: bool) -> Run:
         """Begin a run over all photos; the one before is forgotten, with its files.
 
         Raises:
             FcpError: one is going on, the tiles are too small, or photos or examples are missing.
         """
-        if self.run is not None and not self.run.finished.is_set():
-            raise FcpError("a run is going on; wait for it or cancel it")
+        self._check_no_run()
         classes, against = by_class(self.marked)
         if isinstance(tile, int) and tile < LEAST_TILE:
             raise FcpError(f"tiles of {tile} px are too many; take {LEAST_TILE} px or more, or 0")
@@ -138,6 +151,10 @@ class Session:
     def without_folder(self, error: Exception) -> str:
         """Say an error without the server's folders, which tell a visitor nothing."""
         return re.sub(rf"{re.escape(str(self.folder))}/([\w-]+/)*", "", str(error))
+
+    def _check_no_run(self) -> None:
+        if self.run is not None and not self.run.finished.is_set():
+            raise FcpError("a run is going on; wait for it or cancel it")
 
     def _leave(self) -> None:
         with self._lock:
