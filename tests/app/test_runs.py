@@ -256,7 +256,7 @@ def test_file_that_cannot_be_written_is_told(session, engine, tmp_path):
 def test_reason_asks_each_example_alone(session, engine):
     run = finished(session, engine)
     photo = session.photos[0]
-    reason = why.explain(run, session.marked, photo, "cat")
+    reason = why.explain(run, photo, "cat")
     assert {one.marked.number for one in reason.alone} == {1, 3}
     agreements = [one.agreement for one in reason.alone]
     assert agreements == sorted(agreements, reverse=True)
@@ -269,10 +269,19 @@ def test_reason_asks_each_example_alone(session, engine):
     assert len(drawn) == 4 + 2 * 2
     assert all(Path(file).is_file() for file, _ in drawn)
     assert "Of 2 examples of cat, " in reason.sentence
-    del session.marked[0]
-    assert "only example of cat" in why.explain(run, session.marked, photo, "cat").sentence
     with pytest.raises(FcpError, match="did not look for 'bird'"):
-        why.explain(run, session.marked, photo, "bird")
+        why.explain(run, photo, "bird")
+
+
+def test_reason_is_of_the_run_whatever_became_of_its_examples(session, engine, add, picture):
+    del session.marked[3]
+    run = finished(session, engine)
+    session.marked.clear()
+    add(session, "cat", picture(40, 60, 7))
+    reason = why.explain(run, session.photos[0], "cat")
+    assert {one.marked.number for one in reason.alone} == {1, 3}
+    assert "Of 2 examples of cat, " in reason.sentence
+    assert "only example of dog" in why.explain(run, session.photos[0], "dog").sentence
 
 
 def test_iou():

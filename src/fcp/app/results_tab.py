@@ -180,7 +180,7 @@ class ResultsTab:
         with self.visits.visit(request) as session:
             run = session.finished_run()
             photo = Path(_chosen(session, run, 0.0, ALL).record.file)
-            reason = why.explain(run, session.marked, photo, name)
+            reason = why.explain(run, photo, name)
             drawn = why.pictures(reason, run, run.folder / f"why{session.number()}")
             return f"<p>{escape(reason.sentence)}</p>", filled(drawn)
 

@@ -133,7 +133,8 @@ class Session:
         if self.run is not None:
             shutil.rmtree(self.run.folder, ignore_errors=True)
         task = make_task(classes, against, tile=tile, instances=instances)
-        self.run = Run(engine, task, self.photos, self.folder / f"run{self.number()}")
+        folder = self.folder / f"run{self.number()}"
+        self.run = Run(engine, task, self.photos, folder, marked=self.marked)
         self.shown, self.page, self.chosen = [], 0, None
         self.run.start(self.work)
         return self.run
