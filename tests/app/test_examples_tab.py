@@ -27,7 +27,7 @@ def test_photo_on_the_easel_outlives_the_removal_of_all(tab, session, asking, dr
     photo = session.photos[0]
     put_on_easel(session, photo)
     session.remove_photos()
-    assert [path.name for path in session.photos_in.folder.iterdir()] == ["one.png"]
+    assert [path.name for path in photo.parent.iterdir()] == ["one.png"]
     tab.add_example(drawing, "cat", "paint", False, asking)
     assert session.marked[-1].example.picture == photo
     assert session.marked[-1].shown.is_file()

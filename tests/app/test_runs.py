@@ -17,8 +17,8 @@ from fcp.app.gallery import PAGE, arrange, facts, pages, pictures_of, summary, v
 from fcp.app.limits import Limits
 from fcp.app.runs import Run, make_task
 from fcp.app.sessions import SessionStore
-from fcp.app.small import only, pale
-from fcp.data.images import read_image, read_labels
+from fcp.app.small import Smaller, only, pale
+from fcp.data.images import label_png, read_image, read_labels
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
 from fcp.formats.read import read_examples
@@ -173,6 +173,23 @@ def test_pictures_follow_the_slider(session, engine):
     assert pictures_of(run, arrange(run.records(), 2.0)) == absent
     seen = read_image(view(run, arrange(run.records(), 0)[0]))
     assert seen.shape in {(40, 60, 3), (60, 40, 3)}
+
+
+def test_drawings_of_photos_with_alike_names_are_apart(tmp_path, picture):
+    (tmp_path / "small").mkdir()
+    smaller, colours = Smaller(tmp_path / "small", 2), [(255, 0, 0), (0, 255, 0)]
+    stems = ["a", "a-1", "a-1-2", "a-1-shown", "a-shown"]
+    for seed, stem in enumerate(stems):
+        (smaller.folder / f"{stem}.jpg").write_bytes(picture(8, 8, seed))
+        (smaller.folder / f"{stem}.png").write_bytes(label_png(np.ones((8, 8), np.uint8)))
+    copies = {path: path.read_bytes() for path in smaller.folder.iterdir()}
+    drawn = {
+        smaller.drawn(stem, here, colours) for stem in stems for here in ([], [1], [2], [1, 2])
+    }
+    views = {smaller.place("view", stem, here) for stem in stems for here in ([], [1], [1, 2])}
+    assert len(drawn) == 4 * len(stems)
+    assert len(drawn | views | set(copies)) == (4 + 3 + 2) * len(stems)
+    assert {path: path.read_bytes() for path in copies} == copies
 
 
 def test_only_and_pale():

@@ -114,12 +114,18 @@ class PhotosTab:
 def _listed(session: Session) -> tuple[Any, ...]:
     small = []
     for photo in session.photos[:PREVIEWED]:
-        file = session.folder / f"preview-{photo.stem}.jpg"
         try:
-            small.append(str(file if file.exists() else keep_small(photo, file, LONGEST // 2)))
+            small.append(str(_preview(session, photo)))
         except FcpError:  # its header was sound; the run says what is wrong
             continue
     return _count(len(session.photos)), filled(small)
+
+
+def _preview(session: Session, photo: Path) -> Path:
+    if photo not in session.previews:
+        file = session.folder / f"preview{session.number()}.jpg"
+        session.previews[photo] = keep_small(photo, file, LONGEST // 2)
+    return session.previews[photo]
 
 
 def _count(photos: int) -> str:

@@ -52,6 +52,7 @@ class Session:
         self.photos_in = Intake(folder / "photos", budget)
         self.to_mark: list[Path] = []
         self.photos: list[Path] = []
+        self.previews: dict[Path, Path] = {}  # photo → a small copy of it
         self.easel: OnEasel | None = None
         self.marked: list[Marked] = []
         self.chosen_example: int | None = None
@@ -116,7 +117,12 @@ class Session:
         for photo in self.photos:
             if photo not in kept:
                 self.photos_in.forget(photo)
-        self.photos = []
+        for preview in self.previews.values():
+            preview.unlink(missing_ok=True)
+        self.photos, self.previews = [], {}
+        # What comes next gets other paths under the same names: a run, its examples and browsers
+        # still know the old ones.
+        self.photos_in = Intake(self.folder / f"photos{self.number()}", self.photos_in.budget)
 
     def start_run(self, engine: Engine, *, tile: Tile, instances: bool) -> Run:
         """Begin a run over all photos; the one before is forgotten, with its files.
