@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 import pytest
 
 from fcp.app.photos_tab import PhotosTab
@@ -27,3 +28,14 @@ def test_other_photo_of_the_same_name_has_its_own_preview(tab, session, asking, 
         assert [read_size(seen[-1]), session.photos[0].name] == [size, "cat.png"]
     assert [file.exists() for file in seen] == [False, True]
     assert seen[0] != seen[1]  # a browser may keep what it had from an address
+
+
+def test_names_in_the_error_of_a_run_are_no_markup(tab, session, asking, add, picture):
+    mask = np.zeros((40, 60), bool)
+    mask[5:9, 5:9] = True
+    for name in ("<b>fox</b>", "wolf"):
+        add(session, name, picture(40, 60, 30), mask)
+    with pytest.raises(gr.Error) as told:
+        list(tab.start(False, 0, asking))
+    assert "&lt;b&gt;fox&lt;/b&gt;" in told.value.message
+    assert "<" not in told.value.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ class PhotosTab:
         if run.error is not None:
             text = session.without_folder(FcpError(run.error))
             yield "", gr.update(interactive=True), gr.update(interactive=False)
-            raise gr.Error(text, title="The run ended", print_exception=False)
+            raise gr.Error(escape(text), title="The run ended", print_exception=False)
         yield _progress(run), gr.update(interactive=True), gr.update(interactive=False)
 
     def stop(self, request: gr.Request) -> Any:  # noqa: ANN401
