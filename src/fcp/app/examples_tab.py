@@ -96,7 +96,7 @@ class ExamplesTab:
 
     def take_pictures(self, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
         """Take uploads in, and put the first of them on the easel."""
-        with self.visits.visit(request) as session:
+        with self.visits.visit(request, alone=True) as session:
             taken = session.examples_in.take(map(Path, files or []))
             tell_refused(taken.refused)
             session.to_mark += taken.pictures
@@ -119,7 +119,7 @@ class ExamplesTab:
         request: gr.Request,
     ) -> tuple[Any, ...]:
         """Make an example of what was drawn; the next picture comes onto the easel."""
-        with self.visits.visit(request) as session:
+        with self.visits.visit(request, alone=True) as session:
             easel = session.easel
             if easel is None:
                 raise FcpError("load a picture that shows the thing, then mark it")
@@ -144,7 +144,7 @@ class ExamplesTab:
 
     def remove_example(self, request: gr.Request) -> tuple[Any, ...]:
         """Take the chosen example away."""
-        with self.visits.visit(request) as session:
+        with self.visits.visit(request, alone=True) as session:
             index = session.chosen_example
             if index is None or index >= len(session.marked):
                 raise FcpError("click an example first")
@@ -154,7 +154,7 @@ class ExamplesTab:
 
     def remove_all(self, request: gr.Request) -> tuple[Any, ...]:
         """Take all examples away."""
-        with self.visits.visit(request) as session:
+        with self.visits.visit(request, alone=True) as session:
             session.marked.clear()
             session.chosen_example = None
             return _listed(session)

@@ -75,7 +75,7 @@ class PhotosTab:
 
     def take_photos(self, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
         """Take uploads in."""
-        with self.visits.visit(request) as session:
+        with self.visits.visit(request, alone=True) as session:
             taken = session.photos_in.take(map(Path, files or []))
             tell_refused(taken.refused)
             session.photos += taken.pictures
@@ -83,7 +83,7 @@ class PhotosTab:
 
     def remove_all(self, request: gr.Request) -> tuple[Any, ...]:
         """Take all photos away, but for those that are examples or may become one."""
-        with self.visits.visit(request) as session:
+        with self.visits.visit(request, alone=True) as session:
             session.remove_photos()
             return _listed(session)
 

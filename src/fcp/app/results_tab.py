@@ -190,7 +190,7 @@ class ResultsTab:
         Returns:
             Updates of the editor, the class's name and the way of marking.
         """
-        with self.visits.visit(request) as session:
+        with self.visits.visit(request, alone=True) as session:
             run = session.finished_run()
             record = _chosen(session, run, 0.0, ALL).record
             names = run.task.names

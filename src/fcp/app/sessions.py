@@ -43,11 +43,16 @@ class Session:
     Args:
         folder: which exists and is this visitor's alone.
         limits: of what they may bring.
+
+    Attributes:
+        alone: is held by what looks at the lists or the run and then changes them; handlers of one
+            visitor run at the same time.
     """
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         budget = Budget(limits)
         self.folder = folder
+        self.alone = threading.RLock()
         self.examples_in = Intake(folder / "examples", budget)
         self.photos_in = Intake(folder / "photos", budget)
         self.to_mark: list[Path] = []
@@ -111,18 +116,19 @@ class Session:
         Raises:
             FcpError: a run goes through them.
         """
-        self._check_no_run()
-        kept = {one.example.picture for one in self.marked}
-        kept |= {self.easel.picture} if self.easel is not None else set()
-        for photo in self.photos:
-            if photo not in kept:
-                self.photos_in.forget(photo)
-        for preview in self.previews.values():
-            preview.unlink(missing_ok=True)
-        self.photos, self.previews = [], {}
-        # What comes next gets other paths under the same names: a run, its examples and browsers
-        # still know the old ones.
-        self.photos_in = Intake(self.folder / f"photos{self.number()}", self.photos_in.budget)
+        with self.alone:
+            self._check_no_run()
+            kept = {one.example.picture for one in self.marked}
+            kept |= {self.easel.picture} if self.easel is not None else set()
+            for photo in self.photos:
+                if photo not in kept:
+                    self.photos_in.forget(photo)
+            for preview in self.previews.values():
+                preview.unlink(missing_ok=True)
+            self.photos, self.previews = [], {}
+            # What comes next gets other paths under the same names: a run and its examples still
+            # know the old ones.
+            self.photos_in = Intake(self.folder / f"photos{self.number()}", self.photos_in.budget)
 
     def start_run(self, engine: Engine, *, tile: Tile, instances: bool) -> Run:
         """Begin a run over all photos; the one before is forgotten, with its files.
@@ -130,20 +136,23 @@ class Session:
         Raises:
             FcpError: one is going on, the tiles are too small, or photos or examples are missing.
         """
-        self._check_no_run()
-        classes, against = by_class(self.marked)
-        if isinstance(tile, int) and tile < LEAST_TILE:
-            raise FcpError(f"tiles of {tile} px are too many; take {LEAST_TILE} px or more, or 0")
-        if not self.photos:
-            raise FcpError("there are no photos yet; add some, a folder or a .zip")
-        if self.run is not None:
-            shutil.rmtree(self.run.folder, ignore_errors=True)
-        task = make_task(classes, against, tile=tile, instances=instances)
-        folder = self.folder / f"run{self.number()}"
-        self.run = Run(engine, task, self.photos, folder, marked=self.marked)
-        self.shown, self.page, self.chosen = [], 0, None
-        self.run.start(self.work)
-        return self.run
+        with self.alone:
+            self._check_no_run()
+            classes, against = by_class(self.marked)
+            if isinstance(tile, int) and tile < LEAST_TILE:
+                raise FcpError(
+                    f"tiles of {tile} px are too many; take {LEAST_TILE} px or more, or 0"
+                )
+            if not self.photos:
+                raise FcpError("there are no photos yet; add some, a folder or a .zip")
+            if self.run is not None:
+                shutil.rmtree(self.run.folder, ignore_errors=True)
+            task = make_task(classes, against, tile=tile, instances=instances)
+            folder = self.folder / f"run{self.number()}"
+            self.run = Run(engine, task, self.photos, folder, marked=self.marked)
+            self.shown, self.page, self.chosen = [], 0, None
+            self.run.start(self.work)
+            return self.run
 
     def finished_run(self) -> Run:
         """Return the last run.
