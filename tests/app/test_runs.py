@@ -261,6 +261,19 @@ def test_photos_that_were_removed_are_told(session, engine, tmp_path):
     with pytest.raises(FcpError, match=r"one.png: was removed, .* or load and run them again"):
         make_download(run, "coco", 0.0, tmp_path / "with", photos=True)
     assert make_download(run, "coco", 0.0, tmp_path / "without").is_file()
+    assert [path.name for path in (tmp_path / "without").iterdir()] == ["fcp-coco.zip"]
+
+
+def test_download_that_fails_leaves_nothing(session, engine, tmp_path, monkeypatch):
+    run = finished(session, engine)
+
+    def full(*_args: object, **_options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "write", full)
+    with pytest.raises(FcpError, match=r"cannot be written \(No space left on device\)"):
+        make_download(run, "png", 0.0, tmp_path / "download", photos=True)
+    assert not (tmp_path / "download").exists()
 
 
 def test_file_that_cannot_be_written_is_told(session, engine, tmp_path):

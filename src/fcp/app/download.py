@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -39,8 +40,12 @@ def make_download(
         folder: for the zip and what goes into it; made here, must be new.
         photos: whether the pictures go into it.
 
+    Returns:
+        The zip, which is all that stays in the folder.
+
     Raises:
-        FcpError: nothing is above the threshold, or a file cannot be written.
+        FcpError: nothing is above the threshold, a photo was removed, or a file cannot be
+            written; the folder is gone then.
     """
     kept = [cut for record in run.records() if (cut := _cut(record, threshold)) is not None]
     if not kept:
@@ -56,8 +61,12 @@ def make_download(
         (inside / "photos").mkdir(parents=True)
         _write(run, kept, kind, inside)
         _pack(inside, file, {r.file: _PICTURES.get(kind, "photos") for r in kept if photos})
-    except OSError as error:
+    except (FcpError, OSError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, FcpError):
+            raise
         raise FcpError(f"the download cannot be written ({error.strerror}); try again") from error
+    shutil.rmtree(inside, ignore_errors=True)
     return file
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -214,6 +215,10 @@ class ResultsTab:
                 raise FcpError(f"unknown format; known: {', '.join(TITLES.values())}")
             folder = run.folder / f"download{session.number()}"
             file = make_download(run, kind, threshold, folder, photos=photos)
+            with session.alone:
+                before, run.download = run.download, file
+            if before is not None:  # with the photos in it, it may be as large as all of them
+                shutil.rmtree(before.parent, ignore_errors=True)
             label = f"Download {file.name} ({max(1, file.stat().st_size // 1000):,} kB)"
             return gr.update(value=str(file), label=label, visible=True)
 

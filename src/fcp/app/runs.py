@@ -63,6 +63,7 @@ class Run:
         marked: these, whatever becomes of them in the visit.
         results: of the photos that are done.
         finished: is set at the end, whatever it is.
+        download: the last zip that was made of it, if any.
         error: why it ended before the last photo, or None.
     """
 
@@ -86,6 +87,7 @@ class Run:
         self.small = Smaller(folder / "small", len(task.classes))
         self.segmenter = engine.segmenter()
         self.finished = threading.Event()
+        self.download: Path | None = None
         self.error: str | None = UNEXPECTED  # until it is known better
         self._stop = threading.Event()
         self._started = time.monotonic()
