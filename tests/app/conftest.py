@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,66 @@ def picture() -> Callable[..., bytes]:
         return encode(noise, "png")
 
     return make
+
+
+@pytest.fixture(scope="module")
+def engine(model_folder) -> Any:
+    """Return a small model of random weights."""
+    from fcp.app.runs import Engine
+
+    return Engine(str(model_folder), "cpu")
+
+
+@pytest.fixture
+def visits(tmp_path) -> Any:
+    """Return the visitors, of whom there is one."""
+    from fcp.app.limits import Limits
+    from fcp.app.sessions import SessionStore
+    from fcp.app.visits import Visits
+
+    return Visits(SessionStore(tmp_path / "root", Limits()))
+
+
+@pytest.fixture
+def asking() -> Any:
+    """Return what a handler is told of who asks: the visitor of ``session``."""
+    return SimpleNamespace(session_hash="a")
+
+
+@pytest.fixture
+def add() -> Callable[..., None]:
+    """Return a function: session, class, picture of 40 × 60 px and mask → one more example."""
+    from fcp.app.marks import Marked
+    from fcp.formats.examples import Example
+    from fcp.formats.run_lengths import to_runs
+
+    def add_example(session: Any, name: str | None, content: bytes, mask: Any = None) -> None:
+        number = len(session.marked) + 1
+        path = session.examples_in.folder / f"{number}.png"
+        path.write_bytes(content)
+        if mask is None:
+            mask = np.zeros((40, 60), bool)
+            mask[5:30, 5 * number : 5 * number + 25] = True
+        example = Example(path, to_runs(mask))
+        session.marked.append(Marked(number, name, "paint", example, path))
+
+    return add_example
+
+
+@pytest.fixture
+def session(visits, add, picture) -> Any:
+    """Return a visitor: two classes of two examples each, three photos, one of them damaged."""
+    session = visits.store.get("a")
+    for seed, name in enumerate(["cat", "dog", "cat", "dog"]):
+        add(session, name, picture(40, 60, seed))
+    for name, content in {
+        "one": picture(40, 60, 10),
+        "two": picture(60, 40, 11),
+        "bad": picture(50, 50, 12)[:2000],
+    }.items():
+        session.photos.append(session.photos_in.folder / f"{name}.png")
+        session.photos[-1].write_bytes(content)
+    return session
 
 
 @pytest.fixture(scope="session")

@@ -15,49 +15,14 @@ from fcp.app import why
 from fcp.app.download import TITLES, make_download
 from fcp.app.gallery import PAGE, arrange, facts, pages, pictures_of, summary, view
 from fcp.app.limits import Limits
-from fcp.app.marks import Marked
-from fcp.app.runs import Engine, Run, make_task
+from fcp.app.runs import Run, make_task
 from fcp.app.sessions import SessionStore
-from fcp.app.small import only, pale
-from fcp.data.images import read_image, read_labels
+from fcp.app.small import Smaller, only, pale
+from fcp.data.images import label_png, read_image, read_labels
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
-from fcp.formats.examples import Example
 from fcp.formats.read import read_examples
-from fcp.formats.run_lengths import to_runs
 from fcp.labelling.results import ClassResult, PictureResult
-
-
-@pytest.fixture(scope="module")
-def engine(model_folder) -> Engine:
-    return Engine(str(model_folder), "cpu")
-
-
-@pytest.fixture
-def session(tmp_path, picture):
-    """A visitor with two classes of two examples each, and three photos, one of them damaged."""
-    session = SessionStore(tmp_path / "root", Limits()).get("a")
-    for seed, name in enumerate(["cat", "dog", "cat", "dog"]):
-        add(session, name, picture(40, 60, seed))
-    for name, content in {
-        "one": picture(40, 60, 10),
-        "two": picture(60, 40, 11),
-        "bad": picture(50, 50, 12)[:2000],
-    }.items():
-        session.photos.append(session.photos_in.folder / f"{name}.png")
-        session.photos[-1].write_bytes(content)
-    return session
-
-
-def add(session, name: str | None, content: bytes, mask=None) -> None:
-    number = len(session.marked) + 1
-    path = session.examples_in.folder / f"{number}.png"
-    path.write_bytes(content)
-    if mask is None:
-        mask = np.zeros((40, 60), bool)
-        mask[5:30, 5 * number : 5 * number + 25] = True
-    example = Example(path, to_runs(mask))
-    session.marked.append(Marked(number, name, "paint", example, path))
 
 
 def finished(session, engine, **options) -> Run:
@@ -96,7 +61,7 @@ def test_run_says_the_same_as_the_segmenter_alone(session, engine):
             assert record.classes[name].score == pytest.approx(found.score, abs=1e-4)
 
 
-def test_two_visitors_take_turns_and_do_not_mix(session, engine, tmp_path, picture):
+def test_two_visitors_take_turns_and_do_not_mix(session, engine, add, tmp_path, picture):
     other = SessionStore(tmp_path / "other", Limits()).get("b")
     add(other, "bird", picture(40, 60, 20))
     other.photos = [other.photos_in.folder / "one.png"]
@@ -148,7 +113,7 @@ def test_end_of_the_visit_stops_its_run_and_takes_its_folder(session, engine, pi
     assert not session.folder.exists()
 
 
-def test_classes_with_the_same_pixels_are_told(session, engine, picture):
+def test_classes_with_the_same_pixels_are_told(session, engine, add, picture):
     mask = np.zeros((40, 60), bool)
     mask[5:9, 5:9] = True
     for name in ("fox", "wolf"):
@@ -208,6 +173,23 @@ def test_pictures_follow_the_slider(session, engine):
     assert pictures_of(run, arrange(run.records(), 2.0)) == absent
     seen = read_image(view(run, arrange(run.records(), 0)[0]))
     assert seen.shape in {(40, 60, 3), (60, 40, 3)}
+
+
+def test_drawings_of_photos_with_alike_names_are_apart(tmp_path, picture):
+    (tmp_path / "small").mkdir()
+    smaller, colours = Smaller(tmp_path / "small", 2), [(255, 0, 0), (0, 255, 0)]
+    stems = ["a", "a-1", "a-1-2", "a-1-shown", "a-shown"]
+    for seed, stem in enumerate(stems):
+        (smaller.folder / f"{stem}.jpg").write_bytes(picture(8, 8, seed))
+        (smaller.folder / f"{stem}.png").write_bytes(label_png(np.ones((8, 8), np.uint8)))
+    copies = {path: path.read_bytes() for path in smaller.folder.iterdir()}
+    drawn = {
+        smaller.drawn(stem, here, colours) for stem in stems for here in ([], [1], [2], [1, 2])
+    }
+    views = {smaller.place("view", stem, here) for stem in stems for here in ([], [1], [1, 2])}
+    assert len(drawn) == 4 * len(stems)
+    assert len(drawn | views | set(copies)) == (4 + 3 + 2) * len(stems)
+    assert {path: path.read_bytes() for path in copies} == copies
 
 
 def test_only_and_pale():
@@ -273,10 +255,38 @@ def test_download_leaves_out_what_is_below_the_slider(session, engine, tmp_path)
         make_download(run, "png", 2.0, tmp_path / "nothing")
 
 
+def test_photos_that_were_removed_are_told(session, engine, tmp_path):
+    run = finished(session, engine)
+    session.remove_photos()
+    with pytest.raises(FcpError, match=r"one.png: was removed, .* or load and run them again"):
+        make_download(run, "coco", 0.0, tmp_path / "with", photos=True)
+    assert make_download(run, "coco", 0.0, tmp_path / "without").is_file()
+    assert [path.name for path in (tmp_path / "without").iterdir()] == ["fcp-coco.zip"]
+
+
+def test_download_that_fails_leaves_nothing(session, engine, tmp_path, monkeypatch):
+    run = finished(session, engine)
+
+    def full(*_args: object, **_options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "write", full)
+    with pytest.raises(FcpError, match=r"cannot be written \(No space left on device\)"):
+        make_download(run, "png", 0.0, tmp_path / "download", photos=True)
+    assert not (tmp_path / "download").exists()
+
+
+def test_file_that_cannot_be_written_is_told(session, engine, tmp_path):
+    run = finished(session, engine)
+    (tmp_path / "file").touch()
+    with pytest.raises(FcpError, match="the download cannot be written"):
+        make_download(run, "png", 0.0, tmp_path / "file" / "download")
+
+
 def test_reason_asks_each_example_alone(session, engine):
     run = finished(session, engine)
     photo = session.photos[0]
-    reason = why.explain(run, session.marked, photo, "cat")
+    reason = why.explain(run, photo, "cat")
     assert {one.marked.number for one in reason.alone} == {1, 3}
     agreements = [one.agreement for one in reason.alone]
     assert agreements == sorted(agreements, reverse=True)
@@ -289,10 +299,19 @@ def test_reason_asks_each_example_alone(session, engine):
     assert len(drawn) == 4 + 2 * 2
     assert all(Path(file).is_file() for file, _ in drawn)
     assert "Of 2 examples of cat, " in reason.sentence
-    del session.marked[0]
-    assert "only example of cat" in why.explain(run, session.marked, photo, "cat").sentence
     with pytest.raises(FcpError, match="did not look for 'bird'"):
-        why.explain(run, session.marked, photo, "bird")
+        why.explain(run, photo, "bird")
+
+
+def test_reason_is_of_the_run_whatever_became_of_its_examples(session, engine, add, picture):
+    del session.marked[3]
+    run = finished(session, engine)
+    session.marked.clear()
+    add(session, "cat", picture(40, 60, 7))
+    reason = why.explain(run, session.photos[0], "cat")
+    assert {one.marked.number for one in reason.alone} == {1, 3}
+    assert "Of 2 examples of cat, " in reason.sentence
+    assert "only example of dog" in why.explain(run, session.photos[0], "dog").sentence
 
 
 def test_iou():

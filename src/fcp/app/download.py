@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -39,25 +40,45 @@ def make_download(
         folder: for the zip and what goes into it; made here, must be new.
         photos: whether the pictures go into it.
 
+    Returns:
+        The zip, which is all that stays in the folder.
+
     Raises:
-        FcpError: nothing is above the threshold, or a file cannot be written.
+        FcpError: nothing is above the threshold, a photo was removed, or a file cannot be
+            written; the folder is gone then.
     """
     kept = [cut for record in run.records() if (cut := _cut(record, threshold)) is not None]
     if not kept:
         raise FcpError("nothing to download: no class is above the slider in any photo")
-    inside = folder / "inside"
-    (inside / "photos").mkdir(parents=True)
-    _write(run, kept, kind, inside)
-    name = f"fcp-{kind}.zip"
-    with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED) as archive:
+    gone = next((r.file for r in kept if photos and not Path(r.file).is_file()), None)
+    if gone is not None:
+        raise FcpError(
+            f"{gone}: was removed, so the photos cannot be in the download; make it without them, "
+            "or load and run them again"
+        )
+    inside, file = folder / "inside", folder / f"fcp-{kind}.zip"
+    try:
+        (inside / "photos").mkdir(parents=True)
+        _write(run, kept, kind, inside)
+        _pack(inside, file, {r.file: _PICTURES.get(kind, "photos") for r in kept if photos})
+    except (FcpError, OSError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, FcpError):
+            raise
+        raise FcpError(f"the download cannot be written ({error.strerror}); try again") from error
+    shutil.rmtree(inside, ignore_errors=True)
+    return file
+
+
+def _pack(inside: Path, file: Path, photos: Mapping[str, str]) -> None:
+    """Zip a folder's files, and photos: file → where it goes."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(inside.rglob("*")):
             if path.is_file():
                 archive.write(path, path.relative_to(inside).as_posix())
-        for record in kept if photos else []:
-            picture = Path(record.file)
-            place = f"{_PICTURES.get(kind, 'photos')}/{picture.name}"
-            archive.write(picture, place, compress_type=zipfile.ZIP_STORED)
-    return folder / name
+        for photo, place in photos.items():
+            to = f"{place}/{Path(photo).name}"
+            archive.write(photo, to, compress_type=zipfile.ZIP_STORED)
 
 
 def _cut(record: PictureResult, threshold: float) -> PictureResult | None:

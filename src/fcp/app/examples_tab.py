@@ -96,7 +96,7 @@ class ExamplesTab:
 
     def take_pictures(self, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
         """Take uploads in, and put the first of them on the easel."""
-        with self.visits.visit(request) as session:
+        with self.visits.visit(request, alone=True) as session:
             taken = session.examples_in.take(map(Path, files or []))
             tell_refused(taken.refused)
             session.to_mark += taken.pictures
@@ -119,7 +119,7 @@ class ExamplesTab:
         request: gr.Request,
     ) -> tuple[Any, ...]:
         """Make an example of what was drawn; the next picture comes onto the easel."""
-        with self.visits.visit(request) as session:
+        with self.visits.visit(request, alone=True) as session:
             easel = session.easel
             if easel is None:
                 raise FcpError("load a picture that shows the thing, then mark it")
@@ -129,8 +129,8 @@ class ExamplesTab:
             example = Example(easel.picture, drawn)
             shown = session.folder / f"marked{session.number()}.jpg"
             marked = Marked(number, name, kind, example, shown)
+            _draw_small(session, marked)  # it may fail, and then there is no example
             session.marked.append(marked)
-            _draw_small(session, marked)
             session.chosen_example = None
             following = _next_picture(session, easel)
             editor = put_on_easel(session, following) if following else _clear(session)
@@ -144,7 +144,7 @@ class ExamplesTab:
 
     def remove_example(self, request: gr.Request) -> tuple[Any, ...]:
         """Take the chosen example away."""
-        with self.visits.visit(request) as session:
+        with self.visits.visit(request, alone=True) as session:
             index = session.chosen_example
             if index is None or index >= len(session.marked):
                 raise FcpError("click an example first")
@@ -154,7 +154,7 @@ class ExamplesTab:
 
     def remove_all(self, request: gr.Request) -> tuple[Any, ...]:
         """Take all examples away."""
-        with self.visits.visit(request) as session:
+        with self.visits.visit(request, alone=True) as session:
             session.marked.clear()
             session.chosen_example = None
             return _listed(session)
@@ -217,7 +217,8 @@ def _draw_small(session: Session, marked: Marked) -> None:
     """Draw an example with its mark in the colour of its class."""
     pixels = read_image(marked.example.picture)
     mask = annotation_mask(marked.example.annotation, (pixels.shape[0], pixels.shape[1]))
-    names = dict.fromkeys(one.class_name for one in session.marked if one.class_name)
+    everything = [*session.marked, marked]
+    names = dict.fromkeys(one.class_name for one in everything if one.class_name)
     colour = class_colours(names).get(marked.class_name or "", GREY)
     drawn = thumbnail(overlay(pixels, mask, colour=colour), LONGEST)
     write_atomically(marked.shown, encode(drawn, "jpeg", quality=85))

@@ -114,7 +114,7 @@ def view(run: Run, one: Shown) -> Path:
     photo = read_image(Path(one.record.file))
     colours = list(class_colours(names).values())
     drawn = thumbnail(overlay_labels(photo, only(labels, here), colours), VIEW)
-    file = run.folder / "small" / f"{one.stem}-{'-'.join(map(str, here))}-view.jpg"
+    file = run.small.place("view", one.stem, here)
     write_atomically(file, encode(drawn, "jpeg", quality=88))
     return file
 

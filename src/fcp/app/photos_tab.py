@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -74,22 +75,16 @@ class PhotosTab:
 
     def take_photos(self, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
         """Take uploads in."""
-        with self.visits.visit(request) as session:
+        with self.visits.visit(request, alone=True) as session:
             taken = session.photos_in.take(map(Path, files or []))
             tell_refused(taken.refused)
             session.photos += taken.pictures
             return None, *_listed(session)
 
     def remove_all(self, request: gr.Request) -> tuple[Any, ...]:
-        """Take all photos away, but for those that became examples."""
-        with self.visits.visit(request) as session:
-            if session.run is not None and not session.run.finished.is_set():
-                raise FcpError("a run is going on; wait for it or cancel it")
-            kept = {one.example.picture for one in session.marked}
-            for photo in session.photos:
-                if photo not in kept:
-                    session.photos_in.forget(photo)
-            session.photos = []
+        """Take all photos away, but for those that are examples or may become one."""
+        with self.visits.visit(request, alone=True) as session:
+            session.remove_photos()
             return _listed(session)
 
     def start(self, instances: bool, tile: float, request: gr.Request) -> Iterator[tuple[Any, ...]]:
@@ -106,7 +101,7 @@ class PhotosTab:
         if run.error is not None:
             text = session.without_folder(FcpError(run.error))
             yield "", gr.update(interactive=True), gr.update(interactive=False)
-            raise gr.Error(text, title="The run ended", print_exception=False)
+            raise gr.Error(escape(text), title="The run ended", print_exception=False)
         yield _progress(run), gr.update(interactive=True), gr.update(interactive=False)
 
     def stop(self, request: gr.Request) -> Any:  # noqa: ANN401
@@ -120,12 +115,18 @@ class PhotosTab:
 def _listed(session: Session) -> tuple[Any, ...]:
     small = []
     for photo in session.photos[:PREVIEWED]:
-        file = session.folder / f"preview-{photo.stem}.jpg"
         try:
-            small.append(str(file if file.exists() else keep_small(photo, file, LONGEST // 2)))
+            small.append(str(_preview(session, photo)))
         except FcpError:  # its header was sound; the run says what is wrong
             continue
     return _count(len(session.photos)), filled(small)
+
+
+def _preview(session: Session, photo: Path) -> Path:
+    if photo not in session.previews:
+        file = session.folder / f"preview{session.number()}.jpg"
+        session.previews[photo] = keep_small(photo, file, LONGEST // 2)
+    return session.previews[photo]
 
 
 def _count(photos: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -180,7 +181,7 @@ class ResultsTab:
         with self.visits.visit(request) as session:
             run = session.finished_run()
             photo = Path(_chosen(session, run, 0.0, ALL).record.file)
-            reason = why.explain(run, session.marked, photo, name)
+            reason = why.explain(run, photo, name)
             drawn = why.pictures(reason, run, run.folder / f"why{session.number()}")
             return f"<p>{escape(reason.sentence)}</p>", filled(drawn)
 
@@ -190,7 +191,7 @@ class ResultsTab:
         Returns:
             Updates of the editor, the class's name and the way of marking.
         """
-        with self.visits.visit(request) as session:
+        with self.visits.visit(request, alone=True) as session:
             run = session.finished_run()
             record = _chosen(session, run, 0.0, ALL).record
             names = run.task.names
@@ -214,6 +215,10 @@ class ResultsTab:
                 raise FcpError(f"unknown format; known: {', '.join(TITLES.values())}")
             folder = run.folder / f"download{session.number()}"
             file = make_download(run, kind, threshold, folder, photos=photos)
+            with session.alone:
+                before, run.download = run.download, file
+            if before is not None:  # with the photos in it, it may be as large as all of them
+                shutil.rmtree(before.parent, ignore_errors=True)
             label = f"Download {file.name} ({max(1, file.stat().st_size // 1000):,} kB)"
             return gr.update(value=str(file), label=label, visible=True)
 

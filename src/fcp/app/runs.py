@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from fcp.app.marks import Marked
 from fcp.app.small import Smaller
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
@@ -56,24 +57,37 @@ class Run:
         task: what is looked for.
         photos: to do; their stems differ.
         folder: for the results; made here.
+        marked: the visitor's examples that the task is made of.
 
     Attributes:
+        marked: these, whatever becomes of them in the visit.
         results: of the photos that are done.
         finished: is set at the end, whatever it is.
+        download: the last zip that was made of it, if any.
         error: why it ended before the last photo, or None.
     """
 
-    def __init__(self, engine: Engine, task: Task, photos: Sequence[Path], folder: Path) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        task: Task,
+        photos: Sequence[Path],
+        folder: Path,
+        *,
+        marked: Sequence[Marked] = (),
+    ) -> None:
         for name in ("masks", "overlays", "small"):
             (folder / name).mkdir(parents=True)
         self.engine = engine
         self.task = task
+        self.marked = tuple(marked)
         self.folder = folder
         self.jobs = [Job(photo, photo.stem) for photo in photos]
         self.results = Results(folder, model=engine.name, fingerprint="")
         self.small = Smaller(folder / "small", len(task.classes))
         self.segmenter = engine.segmenter()
         self.finished = threading.Event()
+        self.download: Path | None = None
         self.error: str | None = UNEXPECTED  # until it is known better
         self._stop = threading.Event()
         self._started = time.monotonic()

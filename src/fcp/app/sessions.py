@@ -43,15 +43,21 @@ class Session:
     Args:
         folder: which exists and is this visitor's alone.
         limits: of what they may bring.
+
+    Attributes:
+        alone: is held by what looks at the lists or the run and then changes them; handlers of one
+            visitor run at the same time.
     """
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         budget = Budget(limits)
         self.folder = folder
+        self.alone = threading.RLock()
         self.examples_in = Intake(folder / "examples", budget)
         self.photos_in = Intake(folder / "photos", budget)
         self.to_mark: list[Path] = []
         self.photos: list[Path] = []
+        self.previews: dict[Path, Path] = {}  # photo → a small copy of it
         self.easel: OnEasel | None = None
         self.marked: list[Marked] = []
         self.chosen_example: int | None = None
@@ -104,26 +110,49 @@ class Session:
             self._numbers += 1
             return self._numbers
 
+    def remove_photos(self) -> None:
+        """Take all photos away, but for those that became examples and the one on the easel.
+
+        Raises:
+            FcpError: a run goes through them.
+        """
+        with self.alone:
+            self._check_no_run()
+            kept = {one.example.picture for one in self.marked}
+            kept |= {self.easel.picture} if self.easel is not None else set()
+            for photo in self.photos:
+                if photo not in kept:
+                    self.photos_in.forget(photo)
+            for preview in self.previews.values():
+                preview.unlink(missing_ok=True)
+            self.photos, self.previews = [], {}
+            # What comes next gets other paths under the same names: a run and its examples still
+            # know the old ones.
+            self.photos_in = Intake(self.folder / f"photos{self.number()}", self.photos_in.budget)
+
     def start_run(self, engine: Engine, *, tile: Tile, instances: bool) -> Run:
         """Begin a run over all photos; the one before is forgotten, with its files.
 
         Raises:
             FcpError: one is going on, the tiles are too small, or photos or examples are missing.
         """
-        if self.run is not None and not self.run.finished.is_set():
-            raise FcpError("a run is going on; wait for it or cancel it")
-        classes, against = by_class(self.marked)
-        if isinstance(tile, int) and tile < LEAST_TILE:
-            raise FcpError(f"tiles of {tile} px are too many; take {LEAST_TILE} px or more, or 0")
-        if not self.photos:
-            raise FcpError("there are no photos yet; add some, a folder or a .zip")
-        if self.run is not None:
-            shutil.rmtree(self.run.folder, ignore_errors=True)
-        task = make_task(classes, against, tile=tile, instances=instances)
-        self.run = Run(engine, task, self.photos, self.folder / f"run{self.number()}")
-        self.shown, self.page, self.chosen = [], 0, None
-        self.run.start(self.work)
-        return self.run
+        with self.alone:
+            self._check_no_run()
+            classes, against = by_class(self.marked)
+            if isinstance(tile, int) and tile < LEAST_TILE:
+                raise FcpError(
+                    f"tiles of {tile} px are too many; take {LEAST_TILE} px or more, or 0"
+                )
+            if not self.photos:
+                raise FcpError("there are no photos yet; add some, a folder or a .zip")
+            if self.run is not None:
+                shutil.rmtree(self.run.folder, ignore_errors=True)
+            task = make_task(classes, against, tile=tile, instances=instances)
+            folder = self.folder / f"run{self.number()}"
+            self.run = Run(engine, task, self.photos, folder, marked=self.marked)
+            self.shown, self.page, self.chosen = [], 0, None
+            self.run.start(self.work)
+            return self.run
 
     def finished_run(self) -> Run:
         """Return the last run.
@@ -138,6 +167,10 @@ class Session:
     def without_folder(self, error: Exception) -> str:
         """Say an error without the server's folders, which tell a visitor nothing."""
         return re.sub(rf"{re.escape(str(self.folder))}/([\w-]+/)*", "", str(error))
+
+    def _check_no_run(self) -> None:
+        if self.run is not None and not self.run.finished.is_set():
+            raise FcpError("a run is going on; wait for it or cancel it")
 
     def _leave(self) -> None:
         with self._lock:

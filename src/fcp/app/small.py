@@ -42,9 +42,18 @@ class Smaller:
         little = resized(labels, (small.shape[0], small.shape[1]))
         write_atomically(self.folder / f"{picture.stem}.png", label_png(little))
 
+    def place(self, kind: str, stem: str, here: Collection[int]) -> Path:
+        """Return the file for a drawing, in a folder for its kind and labels; makes the folder.
+
+        A photo may have any name, even that of another one's with labels added.
+        """
+        folder = self.folder / "-".join([kind, *map(str, sorted(here))])
+        folder.mkdir(exist_ok=True)
+        return folder / f"{stem}.jpg"
+
     def drawn(self, stem: str, here: Collection[int], colours: Sequence[Colour]) -> Path:
         """Return the file of a small picture with these labels on it, made once; pale with none."""
-        file = self.folder / f"{stem}-{'-'.join(map(str, sorted(here)))}-shown.jpg"
+        file = self.place("shown", stem, here)
         if not file.exists():
             photo = read_image(self.folder / f"{stem}.jpg")
             labels = read_labels(self.folder / f"{stem}.png")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from html import escape
 
 import gradio as gr
@@ -25,8 +25,13 @@ class Visits:
         self.store = store
 
     @contextmanager
-    def visit(self, request: gr.Request) -> Iterator[Session]:
+    def visit(self, request: gr.Request, *, alone: bool = False) -> Iterator[Session]:
         """Give the session of who asks, held while it is used.
+
+        Args:
+            request: of who asks.
+            alone: whether other handlers that ask for this wait; for what changes the lists of
+                pictures and examples.
 
         Raises:
             gr.Error: for whatever the visitor can put right.
@@ -34,7 +39,7 @@ class Visits:
         folder_of = str(self.store.root)
         try:
             session = self.store.get(_key(request))
-            with session.work():
+            with session.work(), session.alone if alone else nullcontext():
                 try:
                     yield session
                 except FcpError as error:

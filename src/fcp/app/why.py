@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,12 +63,11 @@ class Reason:
         )
 
 
-def explain(run: Run, marked: Sequence[Marked], photo: Path, name: str) -> Reason:
+def explain(run: Run, photo: Path, name: str) -> Reason:
     """Ask each example of a class alone about a photo; other classes compete as they did.
 
     Args:
-        run: which has its examples encoded.
-        marked: examples, of this class or any; those that were not in the run are left out.
+        run: which has its examples encoded; they are asked, though the visit has dropped some.
         photo: to ask about.
         name: of the class.
 
@@ -79,7 +77,7 @@ def explain(run: Run, marked: Sequence[Marked], photo: Path, name: str) -> Reaso
     support = run.segmenter.support
     if support is None or name not in support.classes:
         raise FcpError(f"the last run did not look for {name!r}; run the photos again")
-    used = [one for one in marked if one.example in run.task.classes[name]]
+    used = [one for one in run.marked if one.class_name == name]
     pixels = read_image(photo)
     with run.engine.lock:
         found = always_answer(run.segmenter, pixels).classes[name]

@@ -1,0 +1,42 @@
+"""What the handlers of the first step do."""
+
+from __future__ import annotations
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from fcp.app.examples_tab import ExamplesTab, put_on_easel
+
+
+@pytest.fixture
+def tab(visits) -> ExamplesTab:
+    with gr.Blocks():
+        return ExamplesTab(visits)
+
+
+@pytest.fixture
+def drawing() -> dict[str, list[np.ndarray]]:
+    """Return paint on a picture of 40 × 60 px."""
+    paint = np.zeros((40, 60, 4), np.uint8)
+    paint[5:20, 5:20] = 255
+    return {"layers": [paint]}
+
+
+def test_photo_on_the_easel_outlives_the_removal_of_all(tab, session, asking, drawing):
+    photo = session.photos[0]
+    put_on_easel(session, photo)
+    session.remove_photos()
+    assert [path.name for path in photo.parent.iterdir()] == ["one.png"]
+    tab.add_example(drawing, "cat", "paint", False, asking)
+    assert session.marked[-1].example.picture == photo
+    assert session.marked[-1].shown.is_file()
+
+
+def test_example_whose_picture_is_gone_is_none(tab, session, asking, drawing):
+    put_on_easel(session, session.photos[0])
+    session.photos[0].unlink()
+    before = list(session.marked)
+    with pytest.raises(gr.Error):
+        tab.add_example(drawing, "cat", "paint", False, asking)
+    assert session.marked == before
