@@ -10,7 +10,7 @@ without one of the second as a negative example; the queries show one of the two
 ``tiles``: the photo is a mosaic of 4×4 val pictures, in one of which the thing is, and so is the
 example's; also single pictures in which the thing covers under 2 %. ``odd``: of five examples one
 is spoilt in one of three ways, or none. ``classes``: seconds for twenty classes on one photo beside
-twenty runs of one class each. The presence threshold is off, so that each help is seen alone.
+twenty runs of one class each. The presence threshold is off but for tiles, each of which is judged.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _whole_and_tiles(
     for example, (photo, truth) in pairs:
         for tile, pooled in ((None, whole), ("auto", cut)):
             segmenter.fit([example], tile=tile)
-            pooled.add(segmenter.predict(photo, threshold=0).mask, truth)
+            pooled.add(segmenter.predict(photo).mask, truth)
     return whole.iou, cut.iou
 
 

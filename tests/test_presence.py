@@ -16,7 +16,6 @@ from fcp.presence import (
     Presence,
     compare,
     features,
-    join_looks,
     load_presence,
     look_at,
     look_of_examples,
@@ -90,17 +89,6 @@ def test_an_empty_mask_is_looked_at_where_it_is_likeliest(encoded):
     inside = look_at(query, logits)[0].means[0]
     filled = look_at(query, torch.where(logits > -2, 8.0, -20.0))[0].means[0]
     assert torch.cosine_similarity(inside, filled, dim=0) > 0.99
-
-
-def test_the_looks_of_parts_make_that_of_the_whole(encoded):
-    query, logits = encoded
-    one, other = look_at(query, logits)
-    joined = join_looks([one, other])
-    weights = torch.stack([one.cells, other.cells])[..., None]
-    means = torch.stack([one.means, other.means])
-    torch.testing.assert_close(
-        joined.means, (weights * means).sum(0) / weights.sum(0), rtol=1e-3, atol=1e-4
-    )
 
 
 def test_examples_look_like_the_mean_of_their_cells(loaded):
@@ -227,19 +215,24 @@ def test_a_model_that_cannot_judge_says_so(loaded):
         loaded.predict(photo(), threshold=0.5)
 
 
-def test_presence_of_a_photo_in_tiles_is_of_all_tiles(judging, monkeypatch):
-    parts, judged = [], []
-
-    def watched(query, logits):
-        parts.extend(look_at(query, logits))
-        return parts[-len(logits) :]
-
-    monkeypatch.setattr("fcp.segmenter.look_at", watched)
-    monkeypatch.setattr(Presence, "judge", lambda self, support, look: judged.append(look) or 0.5)
+def test_each_tile_is_judged_and_what_is_in_any_is_in_the_photo(judging, monkeypatch):
     judging.fit([(photo(1), mask())], tile=40)
-    judging.predict(photo(3))
-    assert len(parts) > 1
-    torch.testing.assert_close(judged[0].sums, join_looks(parts).sums)
+    whole = judging.predict(photo(3), threshold=0)
+    likely = []
+
+    def judge(self, support, look):
+        likely.append(0.9 if len(likely) == 1 else 0.1)  # in the second tile alone
+        return likely[-1]
+
+    monkeypatch.setattr(Presence, "judge", judge)
+    found = judging.predict(photo(3))
+    assert len(likely) > 2
+    assert found.presence == 0.9
+    assert found.here
+    assert 0 < found.mask.sum() < whole.mask.sum()
+    assert (found.logits <= whole.logits + 1e-5).all()
+    likely[:] = [0.1, 0.1]
+    assert not judging.predict(photo(3)).here
 
 
 def test_the_judge_is_saved_with_the_model(judging, tmp_path):

@@ -7,7 +7,7 @@ classes on a large photo, that is the difference between megabytes and gigabytes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,7 @@ ONLY_CLASS = "thing"  # its name where examples come without one
 # Of enlarged log-odds: 16 MB, so that memory does not grow with photos and classes.
 VALUES_AT_ONCE = 1 << 22
 CLAIM_OF_PRESENCE = 2.0  # chosen on fold 3 among 0, 0.5, 1, 2 and 4
+SURELY_NOT = -4.0  # log-odds
 SURE = 1e-4  # a presence counts as if it were no nearer to 0 or 1
 TINY = 1e-9  # px; a class that is nowhere likely scores 0 and not 0 / 0
 
@@ -42,6 +43,10 @@ class Maps:
     pseudo_mask: Tensor
     conventional_mask: Tensor
     look: Look | None = None
+
+    def without_mask(self) -> Maps:
+        """Say surely no where the answer was yes."""
+        return replace(self, logits=self.logits.clamp(max=SURELY_NOT))
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,18 @@ class Answer:
         """All that compete, classes first."""
         last = () if self.against is None else (self.against,)
         return (*self.classes.values(), *last)
+
+    def without_absent(self, threshold: float) -> Answer:
+        """Take the masks of classes away whose presence is under the threshold."""
+        if self.presence is None:
+            return self
+        return replace(
+            self,
+            classes={
+                name: one if likely >= threshold else one.without_mask()
+                for (name, one), likely in zip(self.classes.items(), self.presence, strict=False)
+            },
+        )
 
 
 @dataclass(frozen=True)

@@ -52,14 +52,6 @@ class Look:
         return self.sums / (self.cells[:, None] + EPSILON)
 
 
-def join_looks(looks: Sequence[Look]) -> Look:
-    """Make one look of those of a picture's parts."""
-    return Look(
-        torch.stack([look.sums for look in looks]).sum(0),
-        torch.stack([look.cells for look in looks]).sum(0),
-    )
-
-
 def look_at(query: QueryFeatures, mask_logits: Tensor) -> list[Look]:
     """See what is under the masks found in B pictures and what is beside them.
 

@@ -280,15 +280,15 @@ class FewShotSegmenter(
             side = self.model.config.image_size
             answers = self._ask(torch.stack([to_square(picture, side) for picture in pictures]))
         else:
-            answers = [self._ask_tiles(picture) for picture in pictures]
+            answers = [self._ask_tiles(picture, threshold) for picture in pictures]
         return [
             predict_classes(self._judge(answer), (picture.shape[0], picture.shape[1]), threshold)
             for answer, picture in zip(answers, pictures, strict=True)
         ]
 
     def _judge(self, answer: Answer) -> Answer:
-        """Add how likely each class is in the photo, if the model can judge that."""
-        if self.presence is None:
+        """Add how likely each class is in the picture, if the model can judge that."""
+        if self.presence is None or answer.presence is not None:
             return answer
         judged = [
             self.presence.judge(support, maps.look)
@@ -297,7 +297,8 @@ class FewShotSegmenter(
         ]
         return replace(answer, presence=judged)
 
-    def _ask_tiles(self, picture: np.ndarray) -> Answer:
+    def _ask_tiles(self, picture: np.ndarray, threshold: float) -> Answer:
+        """Look at each tile alone; a class that is not in a tile gets nothing of it."""
         size, side = (picture.shape[0], picture.shape[1]), self.model.config.image_size
         support = self._fitted()
         least = least_tile(size, side) if support.tile_was_chosen else 1
@@ -305,7 +306,9 @@ class FewShotSegmenter(
         plan = plan_windows(size, tile, square=side, stride=self._stride())
         canvas = to_canvas(picture, plan.canvas)
         answers = [
-            self._ask(canvas[None, :, top : top + side, left : left + side].float() / 255)[0]
+            self._judge(
+                self._ask(canvas[None, :, top : top + side, left : left + side].float() / 255)[0]
+            ).without_absent(threshold)
             for top, left in plan.corners
         ]
         return blend_answers(answers, plan, square=side)

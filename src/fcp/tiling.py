@@ -18,12 +18,11 @@ from torch import Tensor
 from fcp.errors import FcpError
 from fcp.instances import connected_pieces
 from fcp.prediction import Answer, Maps
-from fcp.presence import join_looks
 
 OVERLAP = 0.25  # of a window's side, at least
 MOST_PIXELS = 1 << 25  # of a canvas: 128 MB of log-odds for each class
 THING_SHARE = 0.25  # of a tile's side, that a thing takes where the side is chosen here
-WORTH_CUTTING = 0.5  # of a picture's longer side; larger tiles show hardly more than the whole
+WORTH_CUTTING = 1 / 3  # of a picture's longer side; larger tiles show hardly more than the whole
 
 Marked = tuple[np.ndarray, np.ndarray]  # a picture (H, W, 3) and its mask (H, W)
 
@@ -83,8 +82,8 @@ def choose_tile(classes: Mapping[str, Sequence[Marked]]) -> int | None:
 
     The rule: a thing's side is the root of the area of a connected piece, and of pieces and
     examples the median counts, each pixel once, so that specks do not. It should be a quarter of
-    the tile's. The class of the largest things decides. Where such a tile is longer than half of
-    an example's longer side, the photos are looked at as a whole.
+    the tile's. The class of the largest things decides. Where such a tile is longer than a
+    third of an example's longer side, the photos are looked at as a whole.
 
     Args:
         classes: name → its examples.
@@ -157,22 +156,23 @@ def blend(values: Sequence[Tensor], plan: Plan, *, shrink: int) -> Tensor:
 def blend_answers(answers: Sequence[Answer], plan: Plan, *, square: int) -> Answer:
     """Make one answer for the whole photo from those of its windows, S = ``square`` px wide."""
     against = [one.against for one in answers if one.against is not None]
+    judged = [one.presence for one in answers if one.presence is not None]
     return Answer(
         classes={
             name: _blend_maps([one.classes[name] for one in answers], plan, square)
             for name in answers[0].classes
         },
         against=_blend_maps(against, plan, square) if against else None,
+        # What is in any window is in the photo.
+        presence=[max(of_class) for of_class in zip(*judged, strict=True)] if judged else None,
     )
 
 
 def _blend_maps(maps: Sequence[Maps], plan: Plan, square: int) -> Maps:
-    looks = [one.look for one in maps if one.look is not None]
     return Maps(
         blend([one.logits for one in maps], plan, shrink=1),
         _blend_grids([one.pseudo_mask for one in maps], plan, square),
         _blend_grids([one.conventional_mask for one in maps], plan, square),
-        join_looks(looks) if looks else None,
     )
 
 
