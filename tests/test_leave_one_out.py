@@ -71,13 +71,13 @@ def test_small_things_are_judged_in_their_tiles(segmenter, monkeypatch):
     monkeypatch.setattr("fcp.segmenter.leave_one_out", watched)
     examples = []
     for seed in range(2):
-        image, mask = example(seed, size=256)
+        image, mask = example(seed, size=400)
         small = np.zeros_like(mask)
         small[100:110, 100:110] = True
         examples.append((image, small))
     segmenter.check_examples(examples, tile=40)
     segmenter.check_examples(examples, tile="auto")
-    assert all((share > 0.04).all() for share in seen)
+    assert all((share > 0.02).all() for share in seen)  # 10 px of 40 or of 64, not of 400
 
 
 def test_a_class_with_one_example_says_nothing(segmenter):

@@ -119,22 +119,27 @@ def marked(things, size=(400, 600)):
 
 
 def test_a_small_thing_chooses_a_tile_four_times_its_side():
-    assert choose_tile({"bolt": [marked([(10, 10, 30)])]}) == 120
+    assert choose_tile({"bolt": [marked([(10, 10, 30)])]}, square=100) == 120
 
 
 def test_large_things_are_looked_at_whole():
-    assert choose_tile({"car": [marked([(10, 10, 200)])]}) is None
+    assert choose_tile({"car": [marked([(10, 10, 200)])]}, square=100) is None
 
 
 def test_the_class_of_the_largest_things_decides():
     small, middle = marked([(10, 10, 20)]), marked([(10, 10, 40)])
-    assert choose_tile({"nut": [small], "bolt": [middle]}) == 160
-    assert choose_tile({"nut": [small], "car": [marked([(0, 0, 300)])]}) is None
+    assert choose_tile({"nut": [small], "bolt": [middle]}, square=100) == 160
+    assert choose_tile({"nut": [small], "car": [marked([(0, 0, 300)])]}, square=100) is None
+
+
+def test_a_photo_is_not_magnified():
+    assert choose_tile({"bolt": [marked([(10, 10, 10)])]}, square=150) == 150
+    assert choose_tile({"bolt": [marked([(10, 10, 10)])]}, square=320) is None
 
 
 def test_specks_do_not_decide():
     specks = [(300, left, 2) for left in range(0, 600, 5)]
-    assert choose_tile({"bolt": [marked([(10, 10, 30), *specks])]}) == 120
+    assert choose_tile({"bolt": [marked([(10, 10, 30), *specks])]}, square=100) == 120
 
 
 @given(

@@ -29,14 +29,7 @@ from fcp.model import FCP
 from fcp.prediction import ONLY_CLASS, Answer, Maps, Prediction, predict_classes
 from fcp.presence import Presence, load_presence, look_at
 from fcp.structures import QueryFeatures, SupportSet
-from fcp.tiling import (
-    Marked,
-    blend_answers,
-    choose_tile,
-    cut_to_tile,
-    least_tile,
-    plan_windows,
-)
+from fcp.tiling import Marked, blend_answers, choose_tile, cut_to_tile, least_tile, plan_windows
 
 DEFAULT_FUSION = "pooled"  # better than the paper's mean and cheaper (docs/fusion.md)
 
@@ -175,7 +168,7 @@ class FewShotSegmenter(
         for name, pairs in read.items():
             _refuse_no_example(name, pairs, has_negatives=bool(against))
         _refuse_same_pixels({**read, "the negative examples": against})
-        side = _check_tile(choose_tile(read) if tile == "auto" else tile)
+        side = self._side_of(tile, read)
         self.support = Support(
             classes={name: self._encode(pairs, side) for name, pairs in read.items()},
             negatives=self._encode(against, side) if against else None,
@@ -203,7 +196,7 @@ class FewShotSegmenter(
             FcpError: an example as in ``fit``.
         """
         read = _read(examples)
-        side = _check_tile(choose_tile(read) if tile == "auto" else tile)
+        side = self._side_of(tile, read)
         return {
             name: judge_examples(
                 leave_one_out(self.model, *self._squares(pairs, side), self.presence)
@@ -211,6 +204,15 @@ class FewShotSegmenter(
             for name, pairs in read.items()
             if len(pairs) > 1
         }
+
+    def _side_of(
+        self, tile: int | Literal["auto"] | None, read: Mapping[str, Sequence[Marked]]
+    ) -> int | None:
+        if tile == "auto":
+            return choose_tile(read, square=self.model.config.image_size)
+        if tile is not None and tile < 1:
+            raise FcpError(f"tile: expected at least 1 px, got {tile}")
+        return tile
 
     def _encode(self, examples: Sequence[Marked], tile: int | None) -> SupportSet:
         """Encode pictures (H, W, 3) with their masks (H, W) as one class."""
@@ -376,12 +378,6 @@ def _refuse_no_example(name: str, pairs: Sequence[object], *, has_negatives: boo
         raise FcpError(
             f"examples: expected at least one (picture, annotation) pair{of}, got none{alone}"
         )
-
-
-def _check_tile(tile: int | None) -> int | None:
-    if tile is not None and tile < 1:
-        raise FcpError(f"tile: expected at least 1 px, got {tile}")
-    return tile
 
 
 def _refuse_same_pixels(read: Mapping[str, Sequence[Marked]]) -> None:

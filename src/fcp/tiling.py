@@ -77,21 +77,24 @@ def least_tile(size: tuple[int, int], square: int) -> int:
     return ceil(1.01 * max(by_area, by_length))  # the canvas is rounded to the grid
 
 
-def choose_tile(classes: Mapping[str, Sequence[Marked]]) -> int | None:
+def choose_tile(classes: Mapping[str, Sequence[Marked]], *, square: int) -> int | None:
     """Choose a tile by the size of the things in the examples; photos should have their scale.
 
     The rule: a thing's side is the root of the area of a connected piece, and of pieces and
     examples the median counts, each pixel once, so that specks do not. It should be a quarter of
-    the tile's. The class of the largest things decides. Where such a tile is longer than a
+    the tile's. The class of the largest things decides. A tile is no smaller than the square that
+    the model sees: magnified, a photo shows nothing new. Where such a tile is longer than a
     third of an example's longer side, the photos are looked at as a whole.
 
     Args:
         classes: name → its examples.
+        square: S, side of the square that the model sees, px.
 
     Returns:
         The side in px, or None for the whole photo.
     """
-    tile = round(max(_thing_side(examples) for examples in classes.values()) / THING_SHARE)
+    side = max(_thing_side(examples) for examples in classes.values())
+    tile = max(square, round(side / THING_SHARE))
     shortest = min(max(mask.shape) for examples in classes.values() for _, mask in examples)
     return tile if tile < WORTH_CUTTING * shortest else None
 

@@ -37,7 +37,7 @@ pytestmark = [
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 SCREENSHOTS = os.environ.get("FCP_SCREENSHOTS")
-PATIENCE = 30_000  # ms; machines may be busy
+PATIENCE = 90_000  # ms; a busy machine is slow, and waiting costs nothing where it is not
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +177,8 @@ def test_drawn_run_cut_explained_corrected_and_downloaded(visit, demo_photos, de
     others = ["grace_hopper", "camera", "coffee", "coins", "motorcycle_left", "chelsea"]
     load_photos(page, *(demo_files[name] for name in others), expected=6)
     run(page)
+    page.locator("#summary").get_by_text("not here").wait_for()
+    cut(page, 0)
     page.locator("#summary").get_by_text("6 found, 0 not here").wait_for()
     scores = [float(re.search(r"person ([\d.]+)", text)[1]) for text in captions(page)]
     assert scores == sorted(scores, reverse=True)
@@ -186,7 +188,7 @@ def test_drawn_run_cut_explained_corrected_and_downloaded(visit, demo_photos, de
     assert iou(labels > 0, demo_photos["grace_hopper"][1]) > 0.7
     assert maps.read("labels/classes.txt").decode().split() == ["background", "person"]
 
-    cut(page, scores[2])
+    cut(page, round((scores[2] + scores[3]) / 2, 2))
     page.locator("#summary").get_by_text("3 found, 3 not here").wait_for()
     shoot(page, "results")
     coco = json.loads(download(page, "COCO").read("coco.json"))
@@ -350,7 +352,7 @@ def test_closed_tab_ends_its_run_and_no_other(visit, served, demo_files, many):
     goes.close()
     run(stays)
     assert len(captions(stays)) == 2
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while folders[0].exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not folders[0].exists()

@@ -211,13 +211,14 @@ def test_small_things_choose_their_tiles_unless_told_not_to(run, examples, tmp_p
         chosen.append(self.support.tile)
 
     monkeypatch.setattr(FewShotSegmenter, "fit", watched)
-    for name in ("cat", "dog"):
-        mask = np.zeros((40, 50), dtype=bool)
-        mask[10:14, 10:14] = True
+    for index, name in enumerate(("cat", "dog")):
+        save_picture(examples / name / "a.png", 400, 500, seed=100 + index)
+        mask = np.zeros((400, 500), dtype=bool)
+        mask[100:120, 100:120] = True
         Image.fromarray(mask).save(examples / name / "a_mask.png")
     assert run().exit_code == 0
     assert run("--tile", "off").exit_code == 0
-    assert chosen == [16, None]
+    assert chosen == [80, None]
 
 
 def test_whole_photos_go_in_batches(run, monkeypatch):
