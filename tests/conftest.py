@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
 
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+]
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
 # The same examples in every run, and no stop-watch: the suite also runs on slow, busy machines.
@@ -24,6 +33,22 @@ def data_root() -> Path:
     if not given:
         pytest.skip("needs FCP_DATA_ROOT, the folder that holds VOC2012/, COCO/ and BSDS500/")
     return Path(given)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Return a real Chromium; without one, or without Playwright, the test is skipped.
+
+    A module each: while it runs, no other test of the same thread may run an event loop.
+    """
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs chromium on the PATH")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,11 @@ import io
 import json
 import os
 import re
-import shutil
 import socket
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,14 +25,9 @@ from fcp.app.small import LONGEST
 from fcp.formats.polygons import mask_polygons
 from fcp.visualize import encode, thumbnail
 
-CHROMIUM = shutil.which("chromium")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH"),
-    pytest.mark.timeout(400),  # a page that draws by CPU alone is slow on a busy machine
-]
+# A page that draws by CPU alone is slow on a busy machine.
+pytestmark = pytest.mark.timeout(400)
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 SCREENSHOTS = os.environ.get("FCP_SCREENSHOTS")
 PATIENCE = 90_000  # ms; a busy machine is slow, and waiting costs nothing where it is not
@@ -49,14 +42,6 @@ def served() -> Iterator[Served]:
     with serve("tiny", device="cpu", port=port, limits=limits) as served:
         yield served
     assert not served.root.exists()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

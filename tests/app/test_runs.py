@@ -84,13 +84,19 @@ def test_second_run_replaces_the_first_and_not_while_it_goes_on(session, engine)
     assert not first.folder.exists()
 
 
-def test_cancelled_run_keeps_what_is_done(session, engine, picture):
+def under_way(session, engine, picture) -> Run:
+    """Start a run over so many photos that it is not done when the first of them is."""
     for n in range(30):
         session.photos.append(session.photos_in.folder / f"more{n}.png")
         session.photos[-1].write_bytes(picture(40, 60, n))
     run = session.start_run(engine, tile=None, instances=False)
     while run.done == 0:
         time.sleep(0.001)
+    return run
+
+
+def test_cancelled_run_keeps_what_is_done(session, engine, picture):
+    run = under_way(session, engine, picture)
     run.stop()
     assert run.finished.wait(60)
     assert run.error is None
@@ -101,12 +107,7 @@ def test_cancelled_run_keeps_what_is_done(session, engine, picture):
 
 
 def test_end_of_the_visit_stops_its_run_and_takes_its_folder(session, engine, picture):
-    for n in range(30):
-        session.photos.append(session.photos_in.folder / f"more{n}.png")
-        session.photos[-1].write_bytes(picture(40, 60, n))
-    run = session.start_run(engine, tile=None, instances=False)
-    while run.done == 0:
-        time.sleep(0.001)
+    run = under_way(session, engine, picture)
     session.close()
     assert run.finished.wait(60)
     assert run.done < len(run.jobs)

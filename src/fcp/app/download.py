@@ -10,7 +10,6 @@ from pathlib import Path
 
 from fcp.app.presence import is_here
 from fcp.app.runs import Run
-from fcp.data.images import PICTURE_SUFFIXES
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
 from fcp.labelling.export import labelled, read_back
@@ -105,8 +104,3 @@ def _write(run: Run, kept: list[PictureResult], kind: str, inside: Path) -> None
 def _told(record: PictureResult) -> PictureResult:
     """Leave out what means nothing outside the server."""
     return replace(record, file=Path(record.file).name, mask=None, overlay=None)
-
-
-def upload_types(*, archives: bool) -> list[str]:
-    """Return the suffixes that a field for files offers."""
-    return sorted(PICTURE_SUFFIXES) + ([".zip"] if archives else [])

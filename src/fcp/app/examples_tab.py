@@ -8,9 +8,8 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from fcp.app.download import upload_types
 from fcp.app.marks import KINDS, PAINT_ALPHA, Marked, clean_class_name, drawn_on
-from fcp.app.parts import PRIVATE, filled, grid, heading
+from fcp.app.parts import PRIVATE, filled, grid, heading, upload_box
 from fcp.app.sessions import OnEasel, Session
 from fcp.app.small import LONGEST, keep_small
 from fcp.app.visits import Visits, tell_refused
@@ -44,13 +43,7 @@ class ExamplesTab:
 
     def _lay_out_pictures(self) -> None:
         heading("Pictures that show the thing", "Load one or a few, then mark the thing in each.")
-        self.upload = gr.File(
-            show_label=False,
-            file_count="multiple",
-            file_types=upload_types(archives=True),
-            height=130,
-            elem_id="example-upload",
-        )
+        self.upload = upload_box("example-upload")
         self.waiting = grid("waiting", "small", fit="cover")
         self.editor = gr.ImageEditor(
             show_label=False,

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import gradio as gr
 
+from fcp.data.images import PICTURE_SUFFIXES
+
 # The system's own fonts: nothing is fetched from anywhere.
 FONTS = ["system-ui", "sans-serif"]
 MONO = ["ui-monospace", "monospace"]
@@ -51,6 +53,17 @@ def heading(title: str, text: str = "") -> None:
     """Put a heading, and a line that says more."""
     more = f"<p>{text}</p>" if text else ""
     gr.HTML(f"<h2>{title}</h2>{more}", elem_classes="heading")
+
+
+def upload_box(elem_id: str) -> gr.File:
+    """Put a field that takes pictures, and archives of them."""
+    return gr.File(
+        show_label=False,
+        file_count="multiple",
+        file_types=[*sorted(PICTURE_SUFFIXES), ".zip"],
+        height=130,
+        elem_id=elem_id,
+    )
 
 
 def grid(

@@ -9,8 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from fcp.app.download import upload_types
-from fcp.app.parts import PRIVATE, filled, grid, heading
+from fcp.app.parts import PRIVATE, filled, grid, heading, upload_box
 from fcp.app.runs import Engine, Run
 from fcp.app.sessions import Session
 from fcp.app.small import LONGEST, keep_small
@@ -33,13 +32,7 @@ class PhotosTab:
         self.visits = visits
         self.engine = engine
         heading("Photos to look through", "Drop photos, or a .zip of them; or choose a folder.")
-        self.upload = gr.File(
-            show_label=False,
-            file_count="multiple",
-            file_types=upload_types(archives=True),
-            height=130,
-            elem_id="photo-upload",
-        )
+        self.upload = upload_box("photo-upload")
         with gr.Row():
             self.folder = gr.UploadButton(
                 "A whole folder",
