@@ -44,6 +44,9 @@ class HeadConfig:
         contrast_levels: channels of each level of the backbone's mid-level map, whose similarity to
             the support's foreground and background guides as well (ours, for small backbones;
             empty: none, as the paper).
+        correlation: hidden channels of the correlation decoder, whose mask takes the conventional
+            mask's place and is the dense mask prompt (ours; 0: none, as the paper). The backbone
+            must give its levels.
         maps_after_dropout: build pseudo masks and losses from attention maps that have passed
             dropout (released program), or from the maps before it (default).
         attention_dropout: on the attention of the refinement steps.
@@ -61,6 +64,7 @@ class HeadConfig:
     refresh_guidance: bool = True
     mask_prompt: bool = False
     contrast_levels: list[int] = field(default_factory=list)
+    correlation: int = 0
     maps_after_dropout: bool = False
     attention_dropout: float = 0.5
     matching_dropout: float = 0.2
@@ -80,6 +84,7 @@ class HeadConfig:
         _require(self.steps >= 1, "steps", "at least 1", self.steps)
         positive = all(type(level) is int and level >= 1 for level in self.contrast_levels)
         _require(positive, "contrast_levels", "channel counts of at least 1", self.contrast_levels)
+        _require(self.correlation % 2 == 0, "correlation", "an even width", self.correlation)
         for name in ("attention_dropout", "matching_dropout", "feature_dropout"):
             _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
         if self.matching == "pixel":

@@ -19,10 +19,12 @@ class Backbone(nn.Module, abc.ABC):
     Attributes:
         mid_channels: Cm, channels of ``BackboneFeatures.mid``.
         high_channels: Ch, channels of ``BackboneFeatures.high``.
+        level_channels: channels of each of ``BackboneFeatures.levels``; empty where it gives none.
     """
 
     mid_channels: int
     high_channels: int
+    level_channels: tuple[int, ...] = ()
 
     @abc.abstractmethod
     def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:

@@ -120,12 +120,17 @@ class EfficientNetLite(Backbone):
                 stage_input = x
             x = block(x)
             if index in self.layers:
-                levels.append(to_grid(x, grid))
+                levels.append(x)
         high = x if mask is None else self._last_stages(stage_input * mask_like(mask, stage_input))
-        mid = torch.cat(levels, 1)
         if self.standardise:
-            mid = (mid - self.mid_mean.view(-1, 1, 1)) / self.mid_std.view(-1, 1, 1)
-        return BackboneFeatures(mid=mid, high=to_grid(high, grid))
+            levels = self._standardised(levels)
+        mid = torch.cat([to_grid(level, grid) for level in levels], 1)
+        return BackboneFeatures(mid=mid, high=to_grid(high, grid), levels=tuple(levels))
+
+    def _standardised(self, levels: list[Tensor]) -> list[Tensor]:
+        means = self.mid_mean.view(-1, 1, 1).split(self.level_channels)
+        stds = self.mid_std.view(-1, 1, 1).split(self.level_channels)
+        return [(x - mean) / std for x, mean, std in zip(levels, means, stds, strict=True)]
 
     def _last_stages(self, x: Tensor) -> Tensor:
         for block in self._blocks[self.masked_from :]:
