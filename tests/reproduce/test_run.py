@@ -13,7 +13,13 @@ from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
 from fcp.reproduce import run as module
 from fcp.reproduce.plan import SCALES, Experiment
-from fcp.reproduce.run import Workplace, collect, promptable_stage, training_minutes
+from fcp.reproduce.run import (
+    Workplace,
+    collect,
+    promptable_stage,
+    recipe_of,
+    training_minutes,
+)
 from fcp.reproduce.tables import table1
 
 SETTING = SCALES["tiny"].settings[0]
@@ -152,8 +158,10 @@ def test_a_promptable_stage_is_found_given_first_then_in_out(mini_voc, toy_recip
         folder = parent / f"tiny-promptable-{name}"
         folder.mkdir(parents=True)
         (folder / WEIGHTS).touch()
-    assert promptable_stage(2, place, report=quiet) == given / "tiny-promptable-02"
-    assert promptable_stage(1, place, report=quiet) == out / "tiny-promptable-13"
+    assert (
+        promptable_stage(replace(FCP, fold=2), place, report=quiet) == given / "tiny-promptable-02"
+    )
+    assert promptable_stage(FCP, place, report=quiet) == out / "tiny-promptable-13"
 
 
 def test_a_missing_promptable_stage_is_trained_without_both_folds(
@@ -163,11 +171,13 @@ def test_a_missing_promptable_stage_is_trained_without_both_folds(
     monkeypatch.setattr(
         module, "train", lambda file, **rest: calls.append((file.name, rest["overrides"]))
     )
-    place = Workplace(mini_voc, tmp_path, toy_recipes, settings=("backbone_weights=here", "seed=4"))
-    promptable_stage(3, place, report=quiet)
+    settings = ("backbone_weights=heads", "promptable.backbone_weights=here", "seed=4")
+    place = Workplace(mini_voc, tmp_path, toy_recipes, settings=settings)
+    promptable_stage(replace(FCP, fold=3), place, report=quiet)
     assert calls == [
         ("tiny-frozen-segmenter.yaml", ("backbone_weights=here", "exclude_folds=[1, 3]"))
     ]
+    assert recipe_of(FCP, place).backbone_weights == "heads"
 
 
 def test_the_models_hold_the_promptable_stage(made, toy_recipes):

@@ -72,12 +72,8 @@ class EfficientNetLite(Backbone):
         size: 0 … 4, of Lite0 … Lite4.
         layers: numbers of the blocks that make the mid-level map, in ascending order.
         output_stride: 32, 16 or 8 px; strides beyond it become dilations.
-        standardise: subtract a stored mean from each mid channel and divide by a stored deviation
-            (identity until ``set_statistics``).
+        standardise: see ``Backbone``.
     """
-
-    mid_mean: Tensor
-    mid_std: Tensor
 
     def __init__(
         self, size: int, *, layers: Sequence[int], output_stride: int, standardise: bool
@@ -89,7 +85,6 @@ class EfficientNetLite(Backbone):
         self._bn0 = _norm(STEM_CHANNELS)
         self._blocks = nn.ModuleList(InvertedResidual(shape) for shape in shapes)
         self.layers = tuple(layers)
-        self.standardise = standardise
         self.masked_from = next(
             index for index, shape in enumerate(shapes) if shape.stage == len(_STAGES) - _LAST_STAGES
         )
@@ -97,18 +92,7 @@ class EfficientNetLite(Backbone):
         self.mid_channels = sum(self.level_channels)
         self.high_channels = shapes[-1].outputs
         if standardise:
-            self.register_buffer("mid_mean", torch.zeros(self.mid_channels))
-            self.register_buffer("mid_std", torch.ones(self.mid_channels))
-
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Store what standardises the mid-level map; saved with the model.
-
-        Args:
-            mean: (Cm,) mean of each raw mid channel over pictures and cells.
-            std: (Cm,) deviation of each, all > 0.
-        """
-        self.mid_mean.copy_(mean)
-        self.mid_std.copy_(std)
+            self.keep_statistics()
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
         """Encode pictures (B, 3, H, W); see ``Backbone``. The grid is H/8 × W/8."""
@@ -122,12 +106,13 @@ class EfficientNetLite(Backbone):
             if index in self.layers:
                 levels.append(x)
         high = x if mask is None else self._last_stages(stage_input * mask_like(mask, stage_input))
-        if self.standardise:
-            levels = self._standardised(levels)
+        levels = self._standardised_levels(levels)
         mid = torch.cat([to_grid(level, grid) for level in levels], 1)
         return BackboneFeatures(mid=mid, high=to_grid(high, grid), levels=tuple(levels))
 
-    def _standardised(self, levels: list[Tensor]) -> list[Tensor]:
+    def _standardised_levels(self, levels: list[Tensor]) -> list[Tensor]:
+        if not self.standardise:
+            return levels
         means = self.mid_mean.view(-1, 1, 1).split(self.level_channels)
         stds = self.mid_std.view(-1, 1, 1).split(self.level_channels)
         return [(x - mean) / std for x, mean, std in zip(levels, means, stds, strict=True)]
@@ -258,7 +243,7 @@ def build_efficientnet_lite(
         size: 0 … 4.
         layers: blocks of the mid-level map; None for the last of each stage from stride 8 on.
         output_stride: 32, 16 or 8 px: later strides become dilations.
-        standardise: see ``EfficientNetLite``.
+        standardise: see ``Backbone``.
 
     Raises:
         FcpError: options out of range, or weights that are missing or do not fit.

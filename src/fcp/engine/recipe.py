@@ -125,8 +125,8 @@ class HeadRecipe:
         train_backbone: train the backbone too, at ``optim.pretrained_scale`` (ours; the paper
             freezes it).
         segmenter_folder: output folder of a segmenter run whose weights are taken, or None.
-        backbone_weights: MobileNetV2 that the backbone starts from when the weights are to travel
-            inside the model's folder (``model.backbone.weights`` is None).
+        backbone_weights: that the backbone starts from when its weights are to travel inside the
+            model's folder (``model.backbone.weights`` is None).
         holdout_every: steps between two scores on a hold-out of base classes, by which the model in
             ``best/`` is chosen; 0 for none.
         holdout_episodes: of each score.

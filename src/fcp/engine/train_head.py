@@ -21,7 +21,6 @@ from fcp.data.transforms import to_square
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.base import Backbone
 from fcp.encoders.cache import FeatureCache
-from fcp.encoders.mobilenet import MobileNetV2
 from fcp.encoders.tiny import TinySegmenter, load_tiny
 from fcp.engine.episode_batches import EpisodeBatches, EpisodeSource, SeenBatches
 from fcp.engine.episodic import EpisodicStage, answer_pixels, answer_seen
@@ -190,7 +189,7 @@ def _refuse_changing_features(recipe: HeadRecipe) -> None:
 
 
 def region_pictures(data_root: Path) -> list[RegionSource]:
-    """List BSDS500's pictures, for region episodes and for the statistics of a small backbone.
+    """List BSDS500's pictures, for region episodes and for the statistics of a backbone.
 
     Raises:
         FcpError: there are none.
@@ -222,27 +221,27 @@ def starting_model(recipe: HeadRecipe) -> FCP:
 
 
 def standardise(backbone: Backbone, size: int, data_root: Path) -> None:
-    """Give a small backbone, where it asks for it, the statistics of its channels.
+    """Give a backbone that standardises its mid-level map the statistics of its channels.
 
     BSDS500's pictures serve for all folds and seeds: the features are then the same and stored
     once, and no picture of a novel class plays a part.
 
     Args:
-        backbone: of any kind; one that asks for no statistics stays as it is.
+        backbone: of any kind; one that does not standardise stays as it is.
         size: side of the square that pictures are squashed to, px.
         data_root: folder that holds ``BSDS500/``.
 
     Raises:
         FcpError: BSDS500 is missing.
     """
-    if isinstance(backbone, MobileNetV2) and backbone.standardise:
+    if backbone.standardise:
         pictures = region_pictures(data_root)[:_STATISTICS_PICTURES]
         backbone.set_statistics(*mid_statistics(backbone, pictures, size))
 
 
 @torch.inference_mode()
 def mid_statistics(
-    backbone: MobileNetV2, pictures: Sequence[RegionSource], size: int
+    backbone: Backbone, pictures: Sequence[RegionSource], size: int
 ) -> tuple[Tensor, Tensor]:
     """Measure mean and deviation of each raw mid channel (Cm,) on pictures squashed to a square."""
     maps = [backbone.eval()(to_square(read_image(p.image), size)[None]).mid for p in pictures]

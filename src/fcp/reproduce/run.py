@@ -39,6 +39,7 @@ from fcp.reproduce.plan import ROWS, Experiment
 EPISODE_SEED = 0
 # Where weights come from is no part of what an experiment is.
 _PLACES = ("backbone_weights", "segmenter_folder")
+_OF_PROMPTABLE = "promptable."
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Workplace:
         recipes: folder of the recipes.
         promptable: folder of promptable stages (``tiny-promptable-02``, ``-13``) that are there
             already; None to train those that are missing, in ``out``.
-        settings: ``key=value`` for every recipe, such as where weights lie.
+        settings: ``key=value`` for every head's recipe, such as where weights lie;
+            ``promptable.key=value`` for that of the promptable stages.
         episodes: of each evaluation.
         cache_bytes: that stored features may take.
         device: where evaluations run.
@@ -184,7 +186,7 @@ def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Pat
     if (out / CONFIG_FILE).exists():  # the last file that training writes
         return out
     if recipe.segmenter_folder is not None:
-        folder = promptable_stage(experiment.fold, place, report=report)
+        folder = promptable_stage(experiment, place, report=report)
         settings = (*settings, f"segmenter_folder={json.dumps(str(folder))}")
     report(f"{experiment.name}: training")
     train(
@@ -199,25 +201,26 @@ def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Pat
     return out
 
 
-def promptable_stage(fold: int, place: Workplace, *, report: Report) -> Path:
+def promptable_stage(experiment: Experiment, place: Workplace, *, report: Report) -> Path:
     """Return the folder of a promptable stage that never saw the fold's novel classes.
 
     Folds 0 and 2 share one, and so do 1 and 3; one that is nowhere is trained (an hour on two
-    cores).
+    cores) by the recipe that stands beside the head's, RECIPE-segmenter.
 
     Raises:
         FcpError: data or starting weights are missing.
     """
-    excluded = (fold % 2, fold % 2 + 2)
+    excluded = (experiment.fold % 2, experiment.fold % 2 + 2)
     name = f"tiny-promptable-{excluded[0]}{excluded[1]}"
     for parent in (place.promptable, place.out):
         if parent is not None and (parent / name / WEIGHTS).exists():
             return parent / name
-    settings = tuple(s for s in place.settings if s.startswith("backbone_weights="))
+    given = (s for s in place.settings if s.startswith(_OF_PROMPTABLE))
+    settings = (setting.removeprefix(_OF_PROMPTABLE) for setting in given)
     report(f"{name}: training")
     out = place.out / name
     train(
-        place.recipes / "tiny-frozen-segmenter.yaml",
+        place.recipes / f"{experiment.setting.recipe}-segmenter.yaml",
         overrides=(*settings, f"exclude_folds={list(excluded)}"),
         data_root=place.data_root,
         out=out,
@@ -331,8 +334,9 @@ def _episodes_of(result: Result) -> str:
 
 
 def _overrides(experiment: Experiment, place: Workplace) -> tuple[str, ...]:
+    given = (s for s in place.settings if not s.startswith(_OF_PROMPTABLE))
     own = (f"fold={experiment.fold}", f"seed={experiment.seed}")
-    return (*place.settings, *ROWS[experiment.row], *own)
+    return (*given, *ROWS[experiment.row], *own)
 
 
 def _recipe_file(experiment: Experiment, place: Workplace) -> Path:
