@@ -160,16 +160,20 @@ class LossWeights:
         prompt: on the predicted mask (Eq. 13).
         guide: on the attention-based pseudo masks (Eq. 9).
         ortho: on the similarity of the tokens' attention maps (Eq. 14).
+        correlation: on the estimates of a head with correlation (ours).
+        presence: on its judgement whether the query shows the class (ours).
     """
 
     prompt: float = 1.0
     guide: float = 0.5
     ortho: float = 0.05
+    correlation: float = 1.0
+    presence: float = 0.3
 
     def __post_init__(self) -> None:
         """Refuse weights that would reward an error."""
         check(self)
-        for name in ("prompt", "guide", "ortho"):
+        for name in ("prompt", "guide", "ortho", "correlation", "presence"):
             _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
 
 

@@ -30,6 +30,7 @@ from fcp.engine.processes import is_main
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.tracking import Report, record_recipe
 from fcp.engine.train_segmenter import WEIGHTS
+from fcp.engine.train_stored import stored_stage
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.predictor import FCPPredictor
@@ -63,14 +64,17 @@ def train_head(
         FcpError: data or starting weights are missing, a store is given though the features
             change, or the loss is not finite.
     """
-    source = episode_source(recipe, data_root)
     model = starting_model(recipe)
     standardise(model.backbone, recipe.model.image_size, data_root)
-    if store is None:
-        stage = head_stage(recipe, model, episode_batches(recipe, source, data_root))
+    if recipe.shares:
+        stage, holdout = stored_stage(recipe, model, data_root, out, report)
     else:
-        stage = frozen_stage(recipe, model, source, store)
-    holdout = make_holdout(recipe, model, source.data, out, store)
+        source = episode_source(recipe, data_root)
+        if store is None:
+            stage = head_stage(recipe, model, episode_batches(recipe, source, data_root))
+        else:
+            stage = frozen_stage(recipe, model, source, store)
+        holdout = make_holdout(recipe, model, source.data, out, store)
     record_recipe(out, recipe)
     fit(
         stage,
