@@ -73,7 +73,7 @@ def encoded(loaded, monkeypatch):
     """How many pictures each encoder has seen since the test began."""
     seen = Counter()
     for part, name in (("backbone", "forward"), ("segmenter", "encode")):
-        encoder = getattr(loaded.model, part)
+        encoder = getattr(loaded.running, part)
         original = getattr(encoder, name)
 
         def counted(images, *rest, part=part, original=original):

@@ -24,7 +24,7 @@ from fcp.data.transforms import support_to_square, to_canvas, to_square
 from fcp.errors import FcpError
 from fcp.fusion import check_fusion
 from fcp.leave_one_out import ExampleQuality, judge_examples, leave_one_out
-from fcp.loading import CARD, find_device, find_model
+from fcp.loading import CARD, find_device, find_model, for_inference
 from fcp.model import FCP
 from fcp.prediction import ONLY_CLASS, Answer, Maps, Prediction, predict_classes
 from fcp.presence import Presence, load_presence, look_at
@@ -84,7 +84,8 @@ class FewShotSegmenter(
         0.91
 
     Attributes:
-        model: the model, in evaluation mode on ``device``.
+        model: the model, in evaluation mode on ``device``; what is saved.
+        running: what answers: the same in a faster form (``loading.for_inference``).
         device: where it runs.
         support: the encoded examples, or None before ``fit``; may be kept and set again later.
         card: text of the model card that came with the weights, or None.
@@ -103,6 +104,7 @@ class FewShotSegmenter(
         self.device = find_device(device)
         self.model = model.to(self.device).eval()
         self.model.fusion = check_fusion(fusion)
+        self.running = for_inference(self.model)
         self.support: Support | None = None
         self.card = card
         self.presence = presence
@@ -199,7 +201,7 @@ class FewShotSegmenter(
         side = self._side_of(tile, read)
         return {
             name: judge_examples(
-                leave_one_out(self.model, *self._squares(pairs, side), self.presence)
+                leave_one_out(self.running, *self._squares(pairs, side), self.presence)
             )
             for name, pairs in read.items()
             if len(pairs) > 1
@@ -217,7 +219,7 @@ class FewShotSegmenter(
     def _encode(self, examples: Sequence[Marked], tile: int | None) -> SupportSet:
         """Encode pictures (H, W, 3) with their masks (H, W) as one class."""
         images, masks = self._squares(examples, tile)
-        return self.model.encode_support(images[None], masks[None])
+        return self.running.encode_support(images[None], masks[None])
 
     def _squares(self, examples: Sequence[Marked], tile: int | None) -> tuple[Tensor, Tensor]:
         """Squash K examples, or the tiles around their things: (K, 3, S, S), masks (K, S, S)."""
@@ -319,7 +321,7 @@ class FewShotSegmenter(
     def _ask(self, squares: Tensor) -> list[Answer]:
         """Look for all classes in photos (B, 3, S, S), each encoded once; an answer for each."""
         support = self._fitted()
-        query = self.model.encode_query(squares.to(self.device))
+        query = self.running.encode_query(squares.to(self.device))
         found = {name: self._match(one, query) for name, one in support.classes.items()}
         against = self._match(support.negatives, query) if support.negatives else None
         return [
@@ -332,7 +334,7 @@ class FewShotSegmenter(
 
     def _match(self, support: SupportSet, query: QueryFeatures) -> list[Maps]:
         """Look for one class in B photos, and take what is kept of the answer for each."""
-        output = self.model.match(support, query)
+        output = self.running.match(support, query)
         conventional = output.conventional_mask.mean(dim=1)
         looks = look_at(query, output.mask_logits) if self.presence else None
         return [

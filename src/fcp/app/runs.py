@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from copy import copy
 from pathlib import Path
 
 from fcp.app.marks import Marked
@@ -45,8 +46,7 @@ class Engine:
 
     def segmenter(self) -> FewShotSegmenter:
         """Return a segmenter on the shared model that has no examples yet."""
-        first = self._first
-        return FewShotSegmenter(first.model, device=self.device, presence=first.presence)
+        return copy(self._first)
 
 
 class Run:

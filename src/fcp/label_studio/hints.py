@@ -101,7 +101,7 @@ def _prompted(
     segmenter: FewShotSegmenter, picture: np.ndarray, hint: Hint, box: Box | None
 ) -> np.ndarray:
     """Ask the promptable segmenter for what is in a box, or at the points without one."""
-    model, device = segmenter.model, segmenter.device
+    model, device = segmenter.running, segmenter.device
     size = (picture.shape[0], picture.shape[1])
     scale = torch.tensor([size[1], size[0]], dtype=torch.float32)
     given: dict[str, torch.Tensor] = {}
