@@ -1,8 +1,9 @@
-"""EfficientNet-Lite (arXiv 1905.11946, without squeeze-excite) as class-consistent backbone.
+"""EfficientNet-Lite (after arXiv 1905.11946) as class-consistent backbone.
 
-Blocks are counted as the published program counts them, 0 … 15 (Lite0) to 0 … 29 (Lite4). The strides
-at the default ``output_stride`` of 32: the first stage's block is at 2 px, then each stage's
-blocks at 4, 8, 16, 16, 32 and 32 px.
+What the Lite models leave out of EfficientNet: squeeze-excite, swish (ReLU6 takes its place), and
+the scaling of the stem and of the repeats of the first and the last stage. Blocks are counted as
+the published program counts them, 0 … 15 (Lite0) to 0 … 29 (Lite4). At the default
+``output_stride`` of 32 the blocks of the seven stages are at 2, 4, 8, 16, 16, 32 and 32 px.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+_FIRST_AT_8 = 2  # the stage that is first at 8 px
 _LAST_STAGES = 2  # that see the masked output of the stage before them
 _HEAD = ("_conv_head.", "_bn1.", "_fc.")  # of the published classifier
 
@@ -86,7 +88,9 @@ class EfficientNetLite(Backbone):
         self._blocks = nn.ModuleList(InvertedResidual(shape) for shape in shapes)
         self.layers = tuple(layers)
         self.masked_from = next(
-            index for index, shape in enumerate(shapes) if shape.stage == len(_STAGES) - _LAST_STAGES
+            index
+            for index, shape in enumerate(shapes)
+            if shape.stage == len(_STAGES) - _LAST_STAGES
         )
         self.level_channels = tuple(shapes[index].outputs for index in self.layers)
         self.mid_channels = sum(self.level_channels)
@@ -146,7 +150,6 @@ class InvertedResidual(nn.Module):
         self._bn1 = _norm(hidden)
         self._project_conv = SameConv(hidden, shape.outputs, 1)
         self._bn2 = _norm(shape.outputs)
-        # A stride that became a dilation adds nothing: the published block had no such sum.
         self.adds_input = shape.stride == 1 and shape.inputs == shape.outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -252,7 +255,8 @@ def build_efficientnet_lite(
         raise FcpError(f"output_stride: expected 8, 16 or 32, got {output_stride!r}")
     shapes = list(block_shapes(size, output_stride))
     if layers is None:
-        layers = [i for i, s in enumerate(shapes) if s.stage > 1 and s.stage != _stage(shapes, i + 1)]
+        last = {shape.stage: index for index, shape in enumerate(shapes)}
+        layers = [last[stage] for stage in range(_FIRST_AT_8, len(_STAGES))]
     if not layers or list(layers) != sorted(set(layers) & set(range(len(shapes)))):
         raise FcpError(
             f"layers: expected ascending block numbers 0 … {len(shapes) - 1}, got {layers}"
@@ -266,10 +270,6 @@ def build_efficientnet_lite(
         trunk.update({n: t for n, t in backbone.state_dict().items() if n.startswith("mid_")})
         load_strictly(backbone, trunk, weights)
     return backbone
-
-
-def _stage(shapes: Sequence[BlockShape], index: int) -> int | None:
-    return shapes[index].stage if index < len(shapes) else None
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
