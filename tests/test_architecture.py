@@ -28,6 +28,7 @@ LAYERS = (
     ("reproduce", "labelling"),
     ("engine", "report"),
     ("evaluation", "segmenter", "visualize"),
+    ("support",),
     ("appearance", "examples"),
     ("frozen", "tiling", "leave_one_out", "loading"),
     ("instances",),

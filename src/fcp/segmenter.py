@@ -7,7 +7,7 @@ every answer is brought back from logits, so that nothing here depends on a phot
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor
 
-from fcp.appearance.fitting import Appearance, fit_appearances, layers_of
+from fcp.appearance.fitting import fit_appearances, layers_of
 from fcp.checkpoint import load_model, save_model
 from fcp.data.images import ImageLike, read_image
 from fcp.data.transforms import support_to_square, to_canvas, to_square
@@ -29,41 +29,10 @@ from fcp.model import FCP
 from fcp.prediction import Answer, Maps, Prediction, predict_classes
 from fcp.presence import Presence, load_presence, look_at
 from fcp.structures import QueryFeatures, SupportSet
+from fcp.support import Support
 from fcp.tiling import Marked, blend_answers, choose_tile, cut_to_tile, least_tile, plan_windows
 
 DEFAULT_FUSION = "pooled"  # better than the paper's mean and cheaper (docs/fusion.md)
-
-
-@dataclass(frozen=True)
-class Support:
-    """Encoded examples, made once for any number of photos.
-
-    Attributes:
-        classes: name → its examples, at least one class.
-        negatives: examples of what is none of the classes, or None.
-        tile: side in px of the tiles that photos are cut into; None for the whole photo.
-        tile_was_chosen: by the rule, and not by the user: larger tiles will do where a photo has
-            too many.
-        appearances: of the entrants, in their order; None where one has none. Empty where
-            appearance is off.
-    """
-
-    classes: Mapping[str, SupportSet]
-    negatives: SupportSet | None = None
-    tile: int | None = None
-    tile_was_chosen: bool = False
-    appearances: Sequence[Appearance | None] = ()
-
-    @property
-    def entrants(self) -> tuple[SupportSet, ...]:
-        """All that compete, classes first, as in ``Answer``."""
-        last = () if self.negatives is None else (self.negatives,)
-        return (*self.classes.values(), *last)
-
-    def looked_at_as_pixels(self, entrant: int) -> bool:
-        """Whether the appearance of an entrant decides, of which presence knows nothing."""
-        own = self.appearances[entrant] if self.appearances else None
-        return own is not None and own.decision.by_appearance
 
 
 class FewShotSegmenter(
@@ -289,7 +258,7 @@ class FewShotSegmenter(
 
     def _predict_together(self, images: list[ImageLike], threshold: float) -> list[Prediction]:
         pictures = [read_image(image) for image in images]
-        if self._fitted().tile is None:
+        if self.fitted.tile is None:
             answers = self._ask(pictures)
         else:
             answers = [self._ask_tiles(picture, threshold) for picture in pictures]
@@ -302,10 +271,10 @@ class FewShotSegmenter(
         """Add how likely each class is in the picture, if the model can judge that."""
         if self.presence is None or answer.presence is not None:
             return answer
-        support = self._fitted()
+        support = self.fitted
         judged = [
             None
-            if maps.look is None or support.looked_at_as_pixels(index)
+            if maps.look is None or support.is_decided_by_appearance(index)
             else self.presence.judge(examples, maps.look)
             for index, (examples, maps) in enumerate(
                 zip(support.entrants, answer.entrants, strict=True)
@@ -316,7 +285,7 @@ class FewShotSegmenter(
     def _ask_tiles(self, picture: np.ndarray, threshold: float) -> Answer:
         """Look at each tile alone; a class that is not in a tile gets nothing of it."""
         size, side = (picture.shape[0], picture.shape[1]), self.model.config.image_size
-        support = self._fitted()
+        support = self.fitted
         least = least_tile(size, side) if support.tile_was_chosen else 1
         tile = max(support.tile or 1, least)
         plan = plan_windows(size, tile, square=side, stride=self._stride())
@@ -332,7 +301,7 @@ class FewShotSegmenter(
     @torch.inference_mode()
     def _ask(self, pictures: Sequence[np.ndarray]) -> list[Answer]:
         """Look for all classes in photos (H, W, 3), each encoded once; an answer for each."""
-        support, side = self._fitted(), self.model.config.image_size
+        support, side = self.fitted, self.model.config.image_size
         squares = torch.stack([to_square(picture, side) for picture in pictures])
         query = self.model.encode_query(squares.to(self.device))
         found = [self._match(entrant, query) for entrant in support.entrants]
@@ -347,7 +316,7 @@ class FewShotSegmenter(
         self, maps: list[Maps], picture: np.ndarray, query: QueryFeatures, index: int
     ) -> list[Maps]:
         """Let the appearances have their say on a photo, if any of them has one."""
-        appearances = self._fitted().appearances
+        appearances = self.fitted.appearances
         if not any(one is not None and one.classifier is not None for one in appearances):
             return maps
         layers = layers_of(picture, query, index, self.model.config.image_size)
@@ -372,14 +341,16 @@ class FewShotSegmenter(
             for index in range(len(conventional))
         ]
 
-    def _fitted(self) -> Support:
+    @property
+    def fitted(self) -> Support:
+        """The encoded examples; without any, an FcpError."""
         if self.support is None:
             raise FcpError("predict: no examples yet; call fit([(picture, mask), …]) first")
         return self.support
 
     def _stride(self) -> int:
         """Px of the square for one cell of the model's grid."""
-        examples = next(iter(self._fitted().classes.values()))
+        examples = next(iter(self.fitted.classes.values()))
         return self.model.config.image_size // examples.grid_mask.shape[-1]
 
     def _save_pretrained(self, save_directory: Path) -> None:

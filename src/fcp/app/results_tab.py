@@ -245,7 +245,13 @@ def _summary(session: Session, run: Run, shown: Sequence[Shown], first: int) -> 
         text += f" · photos {first + 1} to {min(first + PAGE, len(shown))} are shown"
     failed = [record.error for record in run.records() if record.error is not None]
     told = "".join(f"<li>{escape(session.without_folder(FcpError(e)))}</li>" for e in failed[:20])
-    return f"<p><b>{text}</b></p>" + (f"<ul>{told}</ul>" if told else "")
+    return f"<p><b>{text}</b></p>{_decisions(run)}" + (f"<ul>{told}</ul>" if told else "")
+
+
+def _decisions(run: Run) -> str:
+    """Say who decides about each class."""
+    decisions = run.results.appearance.items()
+    return "".join(f"<p>{escape(name)} is {escape(one.sentence)}</p>" for name, one in decisions)
 
 
 def _chosen(session: Session, run: Run, threshold: float, wanted: str) -> Shown:

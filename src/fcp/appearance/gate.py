@@ -40,6 +40,16 @@ class Decision:
         """Whether the appearance has the last word."""
         return self.share >= DECIDES
 
+    @property
+    def sentence(self) -> str:
+        """Say who decides and why."""
+        mixed, alone = (f"{100 * iou:.0f} %" for iou in (self.iou, self.network_iou))
+        if self.by_appearance:
+            return f"decided by appearance: {mixed} against {alone} on your own examples"
+        if self.share > 0:
+            return f"decided by the network, appearance helps: {mixed} on your own examples"
+        return f"decided by the network: {alone} on your own examples"
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -81,7 +91,7 @@ def decide_by_halves(halves: Sequence[Trial], known: Sequence[float]) -> Decisio
 
 
 def _decision(trials: Sequence[Trial], share: float) -> Decision:
-    return Decision(share, _mean_iou(trials, share), _mean_iou(trials, 0))
+    return Decision(share, _mean_iou(trials, share), _mean_iou(trials, 0.0))
 
 
 def _mean_iou(trials: Sequence[Trial], share: float) -> float:
