@@ -134,8 +134,10 @@ class ResultsTab:
         """Show the results of a run that has just ended."""
         with self.visits.visit(request) as session:
             run = session.finished_run()
-            threshold = first_threshold(run.segmenter.presence)
-            names = run.task.names
+            names, decisions = run.task.names, run.results.appearance
+            # Presence is not judged where the appearance decides.
+            judged = [n for n in names if n not in decisions or not decisions[n].by_appearance]
+            threshold = first_threshold(run.segmenter.presence) if judged else 0.0
             choices = [("all classes", ALL), *((name, name) for name in names)]
             wanted = gr.update(choices=choices, value=ALL, visible=len(names) > 1)
             session.page = 0

@@ -21,6 +21,7 @@ from fcp.appearance.samples import Samples
 
 CLIP = 3.0
 MOST_STEPS = 60
+CLOSE = 1e-5  # relative gain of a step, from which on the fit is done
 LEAST_DEVIATION = 1e-4  # of a feature that is nearly the same everywhere
 
 
@@ -89,6 +90,7 @@ def fit_classifier(
         return float(cost), slope.double().numpy()
 
     first = np.append((start or blank).weights.numpy(), (start or blank).bias)
-    found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": MOST_STEPS})
+    options = {"maxiter": MOST_STEPS, "ftol": CLOSE}
+    found = minimize(loss, first, jac=True, method="L-BFGS-B", options=options)
     weights = torch.from_numpy(found.x[:-1]).float()
     return Classifier(blank.mean, scale, weights, float(found.x[-1]))
