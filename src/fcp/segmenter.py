@@ -28,7 +28,7 @@ from fcp.loading import CARD, find_device, find_model
 from fcp.model import FCP
 from fcp.prediction import Answer, Maps, Prediction, predict_classes
 from fcp.presence import Presence, load_presence, look_at
-from fcp.structures import Embedding, QueryFeatures, SupportSet
+from fcp.structures import QueryFeatures, SupportSet
 from fcp.support import Support
 from fcp.tiling import Marked, blend_answers, choose_tile, cut_to_tile, least_tile, plan_windows
 
@@ -307,21 +307,19 @@ class FewShotSegmenter(
         found = [self._match(entrant, query) for entrant in support.entrants]
         answers = []
         for index, picture in enumerate(pictures):
-            maps = self._mixed(
-                [of_photos[index] for of_photos in found], picture, query.embedding, index
-            )
+            maps = self._mixed([of_photos[index] for of_photos in found], picture, query, index)
             classes = dict(zip(support.classes, maps, strict=False))
             answers.append(Answer(classes, maps[-1] if support.negatives else None))
         return answers
 
     def _mixed(
-        self, maps: list[Maps], picture: np.ndarray, embedding: Embedding, index: int
+        self, maps: list[Maps], picture: np.ndarray, query: QueryFeatures, index: int
     ) -> list[Maps]:
         """Let the appearances have their say on a photo, if any of them has one."""
         appearances = self.fitted.appearances
         if not any(one is not None and one.classifier is not None for one in appearances):
             return maps
-        layers = layers_of(picture, embedding, index, self.model.config.image_size)
+        layers = layers_of(picture, query, index, self.model.config.image_size)
         size = (picture.shape[0], picture.shape[1])
         return [
             one if own is None else replace(one, logits=own.mix(one.logits, layers, size))

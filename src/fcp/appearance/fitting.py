@@ -17,7 +17,7 @@ from fcp.appearance.samples import Samples, draw_samples
 from fcp.data.transforms import logits_to_size, support_to_square, to_square
 from fcp.leave_one_out import Seen, join, see
 from fcp.model import FCP
-from fcp.structures import Embedding
+from fcp.structures import QueryFeatures
 from fcp.tiling import Marked
 
 # Half the penalty of a squared weight, in losses of pixels: the coarser, the easier it learns the
@@ -60,18 +60,21 @@ class Appearance:
         return torch.lerp(logits_to_size(logits, kept), own, share)
 
 
-def layers_of(picture: np.ndarray, embedding: Embedding, index: int, square: int) -> list[Layer]:
+def layers_of(picture: np.ndarray, query: QueryFeatures, index: int, square: int) -> list[Layer]:
     """Return all that is known of a photo's pixels.
 
     Args:
         picture: (H, W, 3) uint8 RGB.
-        embedding: of it and others, by the promptable segmenter.
+        query: of it and others, as the model sees them.
         index: of the photo among them.
         square: S, side in px of what the model sees.
     """
-    seen = [maps[index].float().cpu() for maps in (*embedding.high_resolution, embedding.image)]
+    seen = [*query.embedding.high_resolution, query.embedding.image]
+    if query.level_units is not None:
+        seen.append(query.level_units.unflatten(2, query.grid))
     return [Layer(maps, FILTERS) for maps in filter_picture(picture)] + [
-        Layer(maps, FINE if square <= FINE_STRIDE * maps.shape[-1] else COARSE) for maps in seen
+        Layer(maps[index].float().cpu(), FINE if square <= FINE_STRIDE * maps.shape[-1] else COARSE)
+        for maps in seen
     ]
 
 
@@ -119,7 +122,7 @@ def _learn(model: FCP, picture: np.ndarray, mask: np.ndarray) -> _Learnt:
     device = next(model.parameters()).device
     square, marked = to_square(picture, side).to(device), support_to_square(mask, side).to(device)
     seen = see(model, square, marked)
-    layers = layers_of(picture, seen.embedding, 0, side)
+    layers = layers_of(picture, seen.query, 0, side)
     samples = draw_samples(layers, mask, _generator(picture))
     return _Learnt(picture, mask, seen, samples, penalties_of(layers))
 
