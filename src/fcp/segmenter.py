@@ -340,7 +340,9 @@ class FewShotSegmenter(
         """Look for one class in B photos, and take what is kept of the answer for each."""
         output = self.running.match(support, query)
         conventional = output.conventional_mask.mean(dim=1)
-        looks = look_at(query, output.mask_logits) if self.presence else None
+        looks = None
+        if self.presence:
+            looks = look_at(query, output.mask_logits, output.correlation)
         return [
             Maps(
                 output.mask_logits[index].float().cpu(),

@@ -33,7 +33,6 @@ def head_output(
         attention_masks=masks.unflatten(0, split).unflatten(3, grid),
         support_attention=support_maps(support, *split, length) if with_maps else None,
         query_attention=None if attention is None else attention.unflatten(0, split),
-        correlation=None,
     )
 
 
