@@ -17,7 +17,9 @@ from fcp.appearance.samples import Samples
 SHARES = (0.2, 0.5, 1.0)  # with several examples; the first unless another is clearly better
 CLEARLY = 0.05  # IoU
 FOUND = 0.6  # IoU from which on the network is taken to know its only example
-BETTER, MUCH = 0.1, 1.5  # IoU more, and times as much, on the other half, that the appearance needs
+BETTER = 0.1  # IoU more, on the other half of the only example, that the appearance needs
+MUCH = 1.5  # times the network's IoU, where the network knows too little to have a say
+LARGE = 0.5  # share
 A_BIT = 0.03  # IoU more, there, that both together need
 
 
@@ -37,8 +39,8 @@ class Decision:
 
     @property
     def by_appearance(self) -> bool:
-        """Whether the appearance has the last word."""
-        return self.share == 1
+        """Whether the appearance has the last word: a large share, and the network knows little."""
+        return self.share >= LARGE and self.iou >= MUCH * self.network_iou
 
     @property
     def sentence(self) -> str:
@@ -47,7 +49,7 @@ class Decision:
         if self.by_appearance:
             return f"decided by appearance: {mixed} against {alone} on your own examples"
         if self.share > 0:
-            return f"decided by the network and appearance: {mixed} on your own examples"
+            return f"decided by both: {mixed}, the network alone {alone} on your own examples"
         return f"decided by the network: {alone} on your own examples"
 
 
