@@ -1,5 +1,7 @@
 """Competition of classes against a plain loop, and what a prediction says of one class alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -96,18 +98,21 @@ def test_what_a_class_loses_to_another_lowers_its_score():
     assert both.classes["cat"].score == pytest.approx(alone.score / 2, abs=0.01)
 
 
-def test_a_class_of_unknown_presence_competes_as_if_it_were_even():
-    classes = {"cat": maps(logits=torch.full((4, 4), 1.0)), "dog": maps(logits=torch.ones(4, 4))}
+def by_appearance(logit=1.0):
+    return replace(maps(logits=torch.full((4, 4), logit)), by_appearance=True)
+
+
+def test_what_appearance_decides_competes_as_if_its_presence_were_even():
+    classes = {"cat": by_appearance(), "dog": maps(logits=torch.ones(4, 4))}
     for likely, winner in ((0.9, 2), (0.1, 1)):
-        answer = Answer(classes, None, [None, likely])
-        found = predict_classes(answer, (4, 4), threshold=0.05)
+        found = predict_classes(Answer(classes, None, [0.3, likely]), (4, 4), threshold=0.05)
         assert (found.labels == winner).all()
-        assert found.classes["cat"].presence is None
+        assert found.classes["cat"].presence == 0.3
 
 
-def test_a_class_of_unknown_presence_is_never_judged_absent():
-    classes = {"cat": maps(logits=torch.full((4, 4), 1.0)), "dog": maps(logits=torch.ones(4, 4))}
-    answer = Answer(classes, None, [None, 0.1])
+def test_what_appearance_decides_is_never_judged_absent():
+    classes = {"cat": by_appearance(), "dog": maps(logits=torch.ones(4, 4))}
+    answer = Answer(classes, None, [0.01, 0.1])
     assert (predict_classes(answer, (4, 4), threshold=1).labels == 1).all()
     kept = answer.without_absent(1).classes
     assert kept["cat"].logits.max() > 0 > kept["dog"].logits.max()

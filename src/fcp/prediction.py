@@ -25,7 +25,6 @@ VALUES_AT_ONCE = 1 << 22
 CLAIM_OF_PRESENCE = 2.0  # chosen on fold 3 among 0, 0.5, 1, 2 and 4
 SURELY_NOT = -4.0  # log-odds
 SURE = 1e-4  # a presence counts as if it were no nearer to 0 or 1
-EVEN = 0.5  # the presence of an entrant of which it is not judged
 TINY = 1e-9  # px; a class that is nowhere likely scores 0 and not 0 / 0
 
 
@@ -38,12 +37,15 @@ class Maps:
         pseudo_mask: (h, w) in 0 … 1, mean over the examples.
         conventional_mask: (h, w) likewise.
         look: what was under its mask, by which presence is judged; None where it is not.
+        by_appearance: whether the looks of single pixels had the last word, of which presence, a
+            judgement by objects, knows nothing: it has no say then.
     """
 
     logits: Tensor
     pseudo_mask: Tensor
     conventional_mask: Tensor
     look: Look | None = None
+    by_appearance: bool = False
 
     def without_mask(self) -> Maps:
         """Say surely no where the answer was yes."""
@@ -57,13 +59,13 @@ class Answer:
     Attributes:
         classes: name → its maps, in the order of labels; at least one.
         against: of what is none of the classes, or None; it takes pixels and is not told.
-        presence: 0 … 1, how likely each of the entrants is in the photo; None of one whose
-            appearance decides, and altogether where that is not judged.
+        presence: 0 … 1, how likely each of the entrants is in the photo; None where that is not
+            judged.
     """
 
     classes: Mapping[str, Maps]
     against: Maps | None = None
-    presence: Sequence[float | None] | None = None
+    presence: Sequence[float] | None = None
 
     @property
     def entrants(self) -> tuple[Maps, ...]:
@@ -78,7 +80,7 @@ class Answer:
         return replace(
             self,
             classes={
-                name: one if likely is None or likely >= threshold else one.without_mask()
+                name: one if one.by_appearance or likely >= threshold else one.without_mask()
                 for (name, one), likely in zip(self.classes.items(), self.presence, strict=False)
             },
         )
@@ -96,8 +98,8 @@ class ClassPrediction:
             sure the model is, not whether it is right.
         maps: what the model made of the class.
         presence: 0 … 1, how likely it is that the class is in the photo at all, if half of all
-            photos show it; None of a model without ``presence.json``, and where the appearance
-            decides, which presence was never fitted to.
+            photos show it; None of a model without ``presence.json``. It is told of what appearance
+            decides, too, and has no say there (docs/appearance.md).
     """
 
     labels: np.ndarray
@@ -239,12 +241,11 @@ def _claims(answer: Answer, threshold: float) -> Tensor:
     """Return what is added to each entrant's log-odds; -inf for classes that do not compete."""
     if answer.presence is None:
         return torch.zeros(len(answer.entrants))
-    known = torch.tensor([likely is not None for likely in answer.presence])
-    presence = torch.tensor([EVEN if likely is None else likely for likely in answer.presence])
+    presence = torch.tensor(answer.presence)
     claims = CLAIM_OF_PRESENCE * presence.logit(eps=SURE)
     names = len(answer.classes)
-    claims[:names].masked_fill_((known & (presence < threshold))[:names], -torch.inf)
-    return claims
+    claims[:names].masked_fill_(presence[:names] < threshold, -torch.inf)
+    return claims.masked_fill(torch.tensor([one.by_appearance for one in answer.entrants]), 0.0)
 
 
 def _winners(logits: Tensor, claims: Tensor, classes: int) -> Tensor:

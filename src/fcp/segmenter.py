@@ -16,7 +16,8 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor
 
-from fcp.appearance.fitting import fit_appearances, layers_of
+from fcp.appearance.features import Layer
+from fcp.appearance.fitting import Appearance, fit_appearances, layers_of
 from fcp.checkpoint import load_model, save_model
 from fcp.data.images import ImageLike, read_image
 from fcp.data.transforms import support_to_square, to_canvas, to_square
@@ -281,14 +282,10 @@ class FewShotSegmenter(
         """Add how likely each class is in the picture, if the model can judge that."""
         if self.presence is None or answer.presence is not None:
             return answer
-        support = self.fitted
         judged = [
-            None
-            if maps.look is None or support.is_decided_by_appearance(index)
-            else self.presence.judge(examples, maps.look)
-            for index, (examples, maps) in enumerate(
-                zip(support.entrants, answer.entrants, strict=True)
-            )
+            self.presence.judge(support, maps.look)
+            for support, maps in zip(self.fitted.entrants, answer.entrants, strict=True)
+            if maps.look is not None
         ]
         return replace(answer, presence=judged)
 
@@ -317,12 +314,14 @@ class FewShotSegmenter(
         found = [self._match(entrant, query) for entrant in support.entrants]
         answers = []
         for index, picture in enumerate(pictures):
-            maps = self._mixed([of_photos[index] for of_photos in found], picture, query, index)
+            maps = self._with_appearance(
+                [of_photos[index] for of_photos in found], picture, query, index
+            )
             classes = dict(zip(support.classes, maps, strict=False))
             answers.append(Answer(classes, maps[-1] if support.negatives else None))
         return answers
 
-    def _mixed(
+    def _with_appearance(
         self, maps: list[Maps], picture: np.ndarray, query: QueryFeatures, index: int
     ) -> list[Maps]:
         """Let the appearances have their say on a photo, if any of them has one."""
@@ -332,7 +331,7 @@ class FewShotSegmenter(
         layers = layers_of(picture, query, index, self.model.config.image_size)
         size = (picture.shape[0], picture.shape[1])
         return [
-            one if own is None else replace(one, logits=own.mix(one.logits, layers, size))
+            one if own is None else _mixed(one, own, layers, size)
             for one, own in zip(maps, appearances, strict=True)
         ]
 
@@ -366,3 +365,8 @@ class FewShotSegmenter(
             self.presence.save(save_directory)
         if self.card is not None and not (save_directory / CARD).exists():
             (save_directory / CARD).write_text(self.card, encoding="utf-8")
+
+
+def _mixed(maps: Maps, own: Appearance, layers: Sequence[Layer], size: tuple[int, int]) -> Maps:
+    logits = own.mix(maps.logits, layers, size)
+    return replace(maps, logits=logits, by_appearance=own.decision.by_appearance)

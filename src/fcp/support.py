@@ -36,11 +36,6 @@ class Support:
         last = () if self.negatives is None else (self.negatives,)
         return (*self.classes.values(), *last)
 
-    def is_decided_by_appearance(self, entrant: int) -> bool:
-        """Whether the appearance of an entrant decides, of which presence knows nothing."""
-        own = self.appearances[entrant] if self.appearances else None
-        return own is not None and own.decision.by_appearance
-
     @property
     def decisions(self) -> dict[str, Decision]:
         """Class → who decides about it, of the classes that have an appearance."""

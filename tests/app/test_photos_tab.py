@@ -52,7 +52,7 @@ def test_names_in_the_error_of_a_run_are_no_markup(tab, session, asking, add, pi
     for name in ("<b>fox</b>", "wolf"):
         add(session, name, picture(40, 60, 30), mask)
     with pytest.raises(gr.Error) as told:
-        list(tab.start(False, 0, asking))
+        list(tab.start(False, 0, True, asking))
     assert "&lt;b&gt;fox&lt;/b&gt;" in told.value.message
     assert "<" not in told.value.message
 

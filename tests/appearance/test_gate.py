@@ -11,7 +11,7 @@ ONES = torch.ones(20)
 
 
 def trial(network, appearance):
-    """Make a trial of an object of ten pixels from how many of them each of both finds."""
+    """Make a trial of an object of ten pixels from how many each finds; who finds, is surer."""
     samples = Samples(ONES[:, None], TRUTH, ONES, ONES, torch.zeros(20, 2))
     odds = [torch.where(torch.arange(20) < count, 2.0, -1.0) for count in (network, appearance)]
     return Trial(samples, *odds)
@@ -29,7 +29,7 @@ def test_iou_of_a_mixture():
 def test_several_examples(network, appearance, share):
     decided = decide_by_others([trial(network, appearance)] * 3)
     assert decided.share == share
-    assert decided.by_appearance == (share >= 0.5)
+    assert decided.by_appearance == (network == 2)
     assert decided.network_iou == pytest.approx(network / 10)
 
 
@@ -39,11 +39,20 @@ def test_several_examples(network, appearance, share):
         (2, 9, (0.3, 0.2), 1),
         (2, 9, (0.9, 0.5), 0),  # the network knows its example
         (5, 5, (0.3, 0.2), 0),  # the appearance is not better
+        (6, 8, (0.3, 0.2), 0.5),  # better, but not much
     ],
 )
 def test_one_example(network, appearance, known, share):
     decided = decide_by_halves([trial(network, appearance)] * 2, known)
     assert decided.share == share
+
+
+def test_several_examples_may_leave_it_all_to_the_appearance():
+    weak = trial(0, 9)
+    network = Trial(weak.samples, 5 * weak.network, weak.appearance)  # -5: it is sure, and wrong
+    decided = decide_by_others([network] * 2)
+    assert decided.share == 1
+    assert decided.by_appearance
 
 
 def test_sentences():

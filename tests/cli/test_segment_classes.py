@@ -242,7 +242,7 @@ def test_a_class_that_is_not_there_gets_no_mask(run, model_folder, tmp_path, mon
     shutil.copytree(model_folder, folder)
     never = Presence((32, 96, 160, 320, 320), torch.zeros(2, 928), torch.zeros(41), -2.0, 0.3, {})
     never.save(folder)
-    done = run("--model", folder)
+    done = run("--model", folder, "--appearance", "off")
     assert done.exit_code == 0, done.output
     for record in records(tmp_path / "out").values():
         for found in record["classes"].values():

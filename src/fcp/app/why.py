@@ -66,6 +66,8 @@ class Reason:
 def explain(run: Run, photo: Path, name: str) -> Reason:
     """Ask each example of a class alone about a photo; other classes compete as they did.
 
+    So does their appearance, which was learnt against all examples of this class.
+
     Args:
         run: which has its examples encoded; they are asked, though the visit has dropped some.
         photo: to ask about.

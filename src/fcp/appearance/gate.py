@@ -16,9 +16,11 @@ from fcp.appearance.samples import Samples
 
 SHARES = (0.2, 0.5, 1.0)  # with several examples; the first unless another is clearly better
 CLEARLY = 0.05  # IoU
-DECIDES = 0.5  # share from which on the appearance has the last word
 FOUND = 0.6  # IoU from which on the network is taken to know its only example
-BETTER = 0.1  # IoU that the appearance must be better by on the other half of the only example
+BETTER = 0.1  # IoU more, on the other half of the only example, that the appearance needs
+MUCH = 1.5  # times the network's IoU, where the network knows too little to have a say
+LARGE = 0.5  # share
+A_BIT = 0.03  # IoU more, there, that both together need
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Decision:
 
     @property
     def by_appearance(self) -> bool:
-        """Whether the appearance has the last word."""
-        return self.share >= DECIDES
+        """Whether the appearance has the last word: a large share, and the network knows little."""
+        return self.share >= LARGE and self.iou >= MUCH * self.network_iou
 
     @property
     def sentence(self) -> str:
@@ -47,7 +49,7 @@ class Decision:
         if self.by_appearance:
             return f"decided by appearance: {mixed} against {alone} on your own examples"
         if self.share > 0:
-            return f"decided by the network, appearance helps: {mixed} on your own examples"
+            return f"decided by both: {mixed}, the network alone {alone} on your own examples"
         return f"decided by the network: {alone} on your own examples"
 
 
@@ -85,9 +87,14 @@ def decide_by_halves(halves: Sequence[Trial], known: Sequence[float]) -> Decisio
         halves: of the example. The network has seen both, so that it is flattered.
         known: IoU of the network on the example itself, and on a changed copy of it.
     """
-    lost = sum(known) / len(known) < FOUND
-    better = _mean_iou(halves, 1) >= _mean_iou(halves, 0) + BETTER
-    return _decision(halves, 1.0 if lost and better else 0.0)
+    network, both, appearance = (_mean_iou(halves, share) for share in (0, 0.5, 1))
+    if sum(known) / len(known) >= FOUND:
+        share = 0.0
+    elif appearance >= max(network + BETTER, MUCH * network):
+        share = 1.0
+    else:
+        share = 0.5 if both >= network + A_BIT else 0.0
+    return _decision(halves, share)
 
 
 def _decision(trials: Sequence[Trial], share: float) -> Decision:

@@ -26,7 +26,7 @@ from fcp.labelling.photos import (
     photo_hash,
     segment_photos,
 )
-from fcp.labelling.results import ExampleResult, Results, remove_leftovers
+from fcp.labelling.results import DecisionResult, ExampleResult, Results, remove_leftovers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,9 +154,7 @@ def segment(
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
     examples = _read_all_examples(support, negative, class_name)
-    task = Task(
-        *examples, fusion, _read_tile(tile), instances, threshold, appearance=appearance.value
-    )
+    task = Task(*examples, fusion, _read_tile(tile), instances, threshold, appearance.value)
     jobs = _list_jobs([*query, *(more or [])])
     _prepare_folders(out)
     with ExitStack() as stack:
@@ -169,10 +167,8 @@ def segment(
         results.save()
         if waiting:
             segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
-            fit_task(segmenter, task)
+            results.appearance = _fit(segmenter, task)
             results.examples = _check_examples(segmenter, task)
-            results.appearance = decisions_of(segmenter)
-            _tell_decisions(results)
         with _resumable():
             if waiting:
                 _run(segmenter, task, waiting, results, batch_size)
@@ -249,10 +245,14 @@ def _check_examples(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[E
     return found
 
 
-def _tell_decisions(results: Results) -> None:
-    for name, decided in results.appearance.items():
+def _fit(segmenter: FewShotSegmenter, task: Task) -> dict[str, DecisionResult]:
+    """Encode the examples, and tell about which classes their appearance decides."""
+    fit_task(segmenter, task)
+    decisions = decisions_of(segmenter)
+    for name, decided in decisions.items():
         if decided.by_appearance:
             typer.echo(f"{name}: {decided.sentence}", err=True)
+    return decisions
 
 
 def _run(

@@ -15,7 +15,9 @@ from fcp.prediction import ClassPrediction, Prediction
 
 def score_of(found: ClassPrediction) -> float:
     """Return how likely a class is there: its calibrated probability where the model has one."""
-    return found.score if found.presence is None else found.presence
+    if found.presence is None or found.maps.by_appearance:
+        return found.score
+    return found.presence
 
 
 def prediction_of(found: Prediction, labelling: Labelling, version: str) -> dict[str, Any]:

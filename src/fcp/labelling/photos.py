@@ -218,9 +218,16 @@ def _class_result(found: ClassPrediction, *, instances: bool) -> ClassResult:
         score=round(found.score, 4),
         area=round(float(mask.mean()), 6),
         area_px=int(mask.sum()),
-        presence=None if found.presence is None else round(found.presence, 4),
+        presence=_told_presence(found),
         objects=objects if instances else None,
     )
+
+
+def _told_presence(found: ClassPrediction) -> float | None:
+    """Return the presence where it has a say."""
+    if found.presence is None or found.maps.by_appearance:
+        return None
+    return round(found.presence, 4)
 
 
 def _failure(job: Job, error: str, seconds: float) -> PictureResult:
