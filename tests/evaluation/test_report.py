@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fcp.data.benchmarks import BENCHMARKS
 from fcp.data.class_folders import ClassFolders
@@ -169,7 +170,9 @@ def test_the_card_says_which_tested_classes_the_training_had(
     monkeypatch.setitem(BENCHMARKS, "coco20i", FewClassesOfCoco)
     if recipe is not None:
         (folder / "recipe.json").write_text(json.dumps(recipe))
-    (folder / "one").mkdir()
+    for kind in ("images", "masks"):
+        (folder / "cat" / kind).mkdir(parents=True)
+        Image.new("L", (8, 8), 255).save(folder / "cat" / kind / "1.png")
     root = {PascalVOC: mini_voc, ClassFolders: folder}.get(data)
     opened = data() if root is None else data(root)
     assert seen_in_training(opened, fold, folder) == seen
