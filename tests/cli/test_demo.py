@@ -2,8 +2,10 @@
 
 import json
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 import fcp.cli.demo
 from fcp import FewShotSegmenter
 from fcp.cli.demo import View, _read_mask, _read_photo
+from fcp.cli.demo_page import SceneResult, _verdict
 from fcp.cli.main import app
 
 SCENES = json.loads((Path(str(files("fcp") / "demo" / "scenes.json"))).read_text("utf-8"))
@@ -36,6 +39,18 @@ def test_page_and_strip(photos, tmp_path, model_folder):
     page = (tmp_path / "deep" / "page" / "demo.html").read_text("utf-8")
     assert page.count("<section>") == len(SCENES["scenes"])
     assert "$" not in page
+    titles = [group["title"] for group in SCENES["groups"].values()]
+    rest = page
+    for key, title in zip(SCENES["groups"], titles, strict=True):
+        rest = rest.partition(f"<h2>{title}</h2>")[2]
+        of_group = re.split("<h2>", rest)[0]
+        expected = [s["title"] for s in SCENES["scenes"] if s["group"] == key]
+        assert re.findall("<h3>(.*)</h3>", of_group) == expected
+        assert expected
+    masked = [
+        s for s in SCENES["scenes"] if s["query"]["photo"] not in ("camera", "motorcycle_right")
+    ]
+    assert page.count("IoU with our mask") == len(masked)
     supports = sum(len(scene["supports"]) for scene in SCENES["scenes"])
     inlined = re.findall(r'src="data:image/jpeg;base64,', page)
     assert len(inlined) == len(re.findall("src=", page)) == supports + 4 * len(SCENES["scenes"])
@@ -51,6 +66,23 @@ def test_every_example_has_a_mask_of_its_size_that_its_view_shows(photos):
             mask = view.of(_read_mask(view.photo, photos[view.photo]))
             assert mask.shape == view.of(photos[view.photo]).shape[:2]
             assert 0.05 < mask.mean() < 0.9
+
+
+@pytest.mark.parametrize(
+    ("found", "iou", "said"),
+    [
+        (1.0, 1.0, ", 100 % IoU with our mask"),
+        (0.25, 0.25, ", 25 % IoU with our mask: <b>a failure"),
+    ],
+)
+def test_a_failure_is_called_one(found, iou, said):
+    truth = np.ones((4, 4), bool)
+    mask = np.arange(16).reshape(4, 4) < 16 * found
+    prediction = SimpleNamespace(mask=mask)
+    result = SceneResult("t", "g", "n", False, [], np.zeros((4, 4, 3)), truth, prediction, 0.1)
+    assert result.iou == iou
+    assert _verdict(result).startswith(said)
+    assert _verdict(replace(result, truth=None)) == ""
 
 
 @pytest.mark.parametrize(

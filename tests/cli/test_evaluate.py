@@ -178,6 +178,30 @@ def test_each_fold_can_have_its_model(run, model_folder, tmp_path):
     ]
 
 
+def test_a_model_that_was_trained_on_what_is_tested_is_told_loudly(run, model_folder, tmp_path):
+    shutil.copytree(model_folder, tmp_path / "m")
+    for trained, tested, told in (
+        (0, "0", []),
+        (0, "0,2", ["fold 2 is tested here (diningtable, dog, horse, motorbike, person)"]),
+        (None, "0", ["fold 0 is tested here (aeroplane, bicycle, bird, boat, bottle)"]),
+    ):
+        (tmp_path / "m" / "recipe.json").write_text(json.dumps({"fold": trained}))
+        done = run("--episodes", 1, "--model", tmp_path / "m", fold=tested)
+        assert done.exit_code == 0, done.output
+        lines = [line for line in done.stderr.splitlines() if "WARNING" in line]
+        assert len(lines) == 2 * len(told)  # before the work and after it
+        assert all(text in line for text, line in zip(2 * told, lines, strict=True))
+    card = json.loads((tmp_path / "report.json").read_text())["protocol"]
+    assert card["seen_in_training"] == "aeroplane, bicycle, bird, boat, bottle"
+
+
+def test_without_a_recipe_only_the_card_says_unknown(run, tmp_path):
+    done = run("--episodes", 1)
+    assert "WARNING" not in done.output
+    card = json.loads((tmp_path / "report.json").read_text())["protocol"]
+    assert card["seen_in_training"] == "unknown"
+
+
 def test_all_seeds_share_what_the_encoders_saw(run, monkeypatch):
     made = []
     original = FCPPredictor.__init__

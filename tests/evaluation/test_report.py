@@ -6,12 +6,31 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from fcp.data.benchmarks import BENCHMARKS
+from fcp.data.class_folders import ClassFolders
+from fcp.data.coco import Coco
+from fcp.data.folds import PASCAL_CLASSES, PASCAL_IN_COCO
+from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
 from fcp.evaluation.bootstrap import compare
 from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeId, Run
 from fcp.evaluation.evaluate import EvaluationResult
 from fcp.evaluation.report import ProtocolCard, code_version, make_card, to_json, write_report
+from fcp.evaluation.seen import seen_in_training
+
+
+class FewClassesOfCoco:
+    """Fold 0 tests the first two of three classes, fold 1 the last."""
+
+    classes = {5: "airplane", 25: "giraffe", 2: "bicycle"}  # noqa: RUF012
+
+    def novel(self, fold):
+        return () if fold is None else [(5, 25), (2,)][fold]
+
+    def base(self, fold):
+        return tuple(class_id for class_id in self.classes if class_id not in self.novel(fold))
 
 
 def card_of(data, folder, run):
@@ -119,6 +138,50 @@ def test_the_card_says_what_the_model_was_trained_on(folder, shapes, recipe, sai
     if recipe is not None:
         (folder / "recipe.json").write_text(recipe)
     assert card_of(shapes, folder, Run(3, 0)).training_lists == said
+
+
+@pytest.mark.parametrize(
+    ("data", "fold", "recipe", "seen"),
+    [
+        (PascalVOC, 1, {"fold": 1}, "none of the tested classes"),
+        (PascalVOC, 1, {"fold": None}, "bus, car, cat, chair, cow"),
+        (PascalVOC, 1, {}, "bus, car, cat, chair, cow"),
+        (PascalVOC, 2, {"fold": 1}, "diningtable, dog, horse, motorbike, person"),
+        (PascalVOC, 1, None, "unknown"),
+        (PascalVOC, 1, {"fold": 1, "benchmark": "fss1000"}, "unknown"),
+        (PascalVOC, 1, {"fold": None, "benchmark": "coco20i"}, "bus, car, cat, chair, cow"),
+        (PascalVOC, 1, {"fold": 1, "benchmark": "coco20i"}, "unknown"),
+        (
+            PascalVOC,
+            1,
+            {"fold": 1, "unfiltered": True},
+            "none of the tested classes, but pictures that show them, as background",
+        ),
+        (ClassFolders, None, {"fold": None, "benchmark": "folder"}, "unknown"),
+        (FewClassesOfCoco, 0, {"fold": 0, "benchmark": "coco20i"}, "none of the tested classes"),
+        (FewClassesOfCoco, 0, {"fold": 1, "benchmark": "coco20i"}, "airplane, giraffe"),
+        (FewClassesOfCoco, 0, {"fold": None}, "airplane"),
+        (FewClassesOfCoco, 0, {"fold": 0}, "none of the tested classes"),
+    ],
+)
+def test_the_card_says_which_tested_classes_the_training_had(
+    folder, mini_voc, monkeypatch, data, fold, recipe, seen
+):
+    monkeypatch.setitem(BENCHMARKS, "coco20i", FewClassesOfCoco)
+    if recipe is not None:
+        (folder / "recipe.json").write_text(json.dumps(recipe))
+    for kind in ("images", "masks"):
+        (folder / "cat" / kind).mkdir(parents=True)
+        Image.new("L", (8, 8), 255).save(folder / "cat" / kind / "1.png")
+    root = {PascalVOC: mini_voc, ClassFolders: folder}.get(data)
+    opened = data() if root is None else data(root)
+    assert seen_in_training(opened, fold, folder) == seen
+
+
+def test_voc_classes_have_their_names_in_coco(data_root):
+    names = set(Coco(data_root).classes.values())
+    assert {PASCAL_IN_COCO.get(name, name) for name in PASCAL_CLASSES} <= names
+    assert names.isdisjoint(PASCAL_IN_COCO)
 
 
 def test_code_version_is_stable():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fcp.cli.demo_page import SceneResult, make_page, make_strip
+from fcp.cli.demo_page import SceneResult, group_scenes, make_page, make_strip
 from fcp.cli.options import DeviceOption, ModelOption
 from fcp.cli.progress import progress_bar
 from fcp.config import load_json
@@ -53,7 +53,10 @@ def demo(
     model: ModelOption = "tiny",
     device: DeviceOption = "auto",
 ) -> None:
-    """Segment sample photos and show it all on one page.
+    """Segment sample pictures and show it all on one page.
+
+    There are kinds of objects that the model's training had, kinds that no training had, and
+    pictures that are no photos; what it finds is held against masks of ours.
 
     Writes demo.html (examples, photos, pseudo masks and results; it needs no other file) and
     demo.png (a strip of some of them), and prints where the page is.
@@ -79,9 +82,10 @@ def demo(
             _run_scene(segmenter, scene, photos)
             for scene in bar.track(content["scenes"], description="segmenting")
         ]
-    credits = [photo["credit"] for photo in content["photos"].values()]
+    credits = dict.fromkeys(photo["credit"] for photo in content["photos"].values())
     template = _resource("page.html").read_text(encoding="utf-8")
-    page = make_page(template, results, model=model, device=str(segmenter.device), credits=credits)
+    facts = {"model": model, "device": str(segmenter.device), "credits": "; ".join(credits)}
+    page = make_page(template, group_scenes(content["groups"], results), facts)
     write_atomically(out / "demo.html", page.encode())
     write_atomically(out / "demo.png", make_strip(results))
     typer.echo(f"open {(out / 'demo.html').resolve()}")
@@ -102,10 +106,12 @@ def _run_scene(
     prediction = segmenter.predict(query)
     return SceneResult(
         title=scene["title"],
+        group=scene["group"],
         note=scene["note"],
         in_strip=scene["in_strip"],
         examples=examples,
         query=query,
+        truth=_truth(question, photos[question.photo]),
         prediction=prediction,
         seconds=time.perf_counter() - started,
     )
@@ -127,6 +133,12 @@ def _read_mask(photo: str, pixels: np.ndarray) -> np.ndarray:
     from fcp.data.images import read_mask
 
     return read_mask(_resource(f"masks/{photo}.png"), (pixels.shape[0], pixels.shape[1]))
+
+
+def _truth(view: View, pixels: np.ndarray) -> np.ndarray | None:
+    """Return our mask (H, W) of what is asked for, if we drew one."""
+    drawn = _resource(f"masks/{view.photo}.png").exists()
+    return view.of(_read_mask(view.photo, pixels)) if drawn else None
 
 
 def _resource(name: str) -> Path:

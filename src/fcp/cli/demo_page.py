@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import Template
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("example", "photo", "similarity", "attention", "result")
 THUMBNAIL = 480
+FAILURE = 0.5  # IoU below which a result is called one
 
 
 @dataclass(frozen=True)
@@ -24,21 +25,33 @@ class SceneResult:
 
     Attributes:
         title: what is to be found.
+        group: key of the group of scenes that it belongs to.
         note: what the reader should know, in a sentence.
         in_strip: whether the strip shows it.
         examples: (picture (H, W, 3) uint8, mask (H, W) bool) pairs.
         query: (H, W, 3) uint8.
+        truth: (H, W) bool mask of the query drawn by us, or None.
         prediction: for the query.
         seconds: that ``predict`` took.
     """
 
     title: str
+    group: str
     note: str
     in_strip: bool
     examples: list[tuple[np.ndarray, np.ndarray]]
     query: np.ndarray
+    truth: np.ndarray | None
     prediction: Prediction
     seconds: float
+
+    @property
+    def iou(self) -> float | None:
+        """IoU of the result with our mask, 0 … 1."""
+        if self.truth is None:
+            return None
+        found = self.prediction.mask
+        return float((found & self.truth).sum() / (found | self.truth).sum())
 
     def pictures(self) -> list[list[np.ndarray]]:
         """Return what each column shows, one or more pictures (H, W, 3) uint8."""
@@ -54,20 +67,42 @@ class SceneResult:
         ]
 
 
-def make_page(
-    template: str,
-    results: Sequence[SceneResult],
-    *,
-    model: str,
-    device: str,
-    credits: Sequence[str],
-) -> str:
-    """Fill the page's template; all pictures are inside the text."""
+@dataclass(frozen=True)
+class SceneGroup:
+    """Scenes that stand together on the page.
+
+    Attributes:
+        title: what they have in common.
+        note: what the reader should know of them.
+        results: of the scenes.
+    """
+
+    title: str
+    note: str
+    results: list[SceneResult]
+
+
+def group_scenes(
+    groups: Mapping[str, Mapping[str, str]], results: Sequence[SceneResult]
+) -> list[SceneGroup]:
+    """Put scenes into their groups: key → title and note, in this order."""
+    return [
+        SceneGroup(**texts, results=[result for result in results if result.group == key])
+        for key, texts in groups.items()
+    ]
+
+
+def make_page(template: str, groups: Sequence[SceneGroup], facts: Mapping[str, str]) -> str:
+    """Fill the page's template; all pictures are inside the text.
+
+    Args:
+        template: with ``$scenes`` and the facts' names.
+        groups: of scenes.
+        facts: name → text.
+    """
+    scenes = "\n".join(part for group in groups for part in _parts(group))
     return Template(template).substitute(
-        model=html.escape(model),
-        device=html.escape(device),
-        scenes="\n".join(_section(result) for result in results),
-        credits=html.escape("; ".join(dict.fromkeys(credits))),
+        {name: html.escape(text) for name, text in facts.items()}, scenes=scenes
     )
 
 
@@ -79,11 +114,25 @@ def make_strip(results: Sequence[SceneResult]) -> bytes:
     return encode(contact_sheet(rows, COLUMNS), "png")
 
 
+def _parts(group: SceneGroup) -> list[str]:
+    title, note = html.escape(group.title), html.escape(group.note)
+    heading = f'<h2>{title}</h2>\n<p class="note">{note}</p>'
+    return [heading, *(_section(result) for result in group.results)]
+
+
+def _verdict(result: SceneResult) -> str:
+    """Say how good a result is, a failure too."""
+    if result.iou is None:
+        return ""
+    failure = "" if result.iou >= FAILURE else ": <b>a failure</b>"
+    return f", {100 * result.iou:.0f} % IoU with our mask{failure}"
+
+
 def _section(result: SceneResult) -> str:
     captions = [
         "example" if len(result.examples) == 1 else f"{len(result.examples)} examples",
         *COLUMNS[1:-1],
-        f"result: score {result.prediction.score:.2f}, {result.seconds:.2f} s",
+        f"result: score {result.prediction.score:.2f}, {result.seconds:.2f} s{_verdict(result)}",
     ]
     figures = "\n".join(
         f"<figure>{''.join(map(_image, pictures))}<figcaption>{caption}</figcaption></figure>"
@@ -91,7 +140,7 @@ def _section(result: SceneResult) -> str:
     )
     title, note = html.escape(result.title), html.escape(result.note)
     return (
-        f'<section>\n<h2>{title}</h2>\n<p class="note">{note}</p>\n'
+        f'<section>\n<h3>{title}</h3>\n<p class="note">{note}</p>\n'
         f'<div class="row">\n{figures}\n</div>\n</section>'
     )
 

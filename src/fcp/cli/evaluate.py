@@ -142,6 +142,7 @@ def evaluate(
     runs = {number: _draw(data, number, asked) for number in _parse_folds(data, fold, asked)}
     other = None if compare_with is None else _load_comparable(compare_with, data, runs)
     cards = _make_cards(data, runs, model, asked, fusion)
+    _warn_of_seen(cards)  # before hours of work
     store = open_store(feature_cache, feature_cache_gib)
     load = partial(_load_predictor, device, store, fusion)
     result = _run(data, runs, model, load)
@@ -150,6 +151,7 @@ def evaluate(
     comparison = None if other is None else compare(result.counts, other)
     write_report(out, result, cards, comparison)
     _say(result, comparison, out)
+    _warn_of_seen(cards)  # beside the number that will be copied
 
 
 def _check_places(*files: Path | None) -> None:
@@ -327,6 +329,21 @@ def _load_predictor(
 
 def _of_fold(model: str, fold: int | None) -> str:
     return model.replace("{fold}", str(fold))
+
+
+def _warn_of_seen(cards: Mapping[Run, ProtocolCard]) -> None:
+    """Say loudly which tested classes the model's training had; nothing where it had none."""
+    from fcp.evaluation.seen import NOTHING_SEEN, UNKNOWN
+
+    for fold, seen in dict.fromkeys((run.fold, c.seen_in_training) for run, c in cards.items()):
+        if seen not in (NOTHING_SEEN, UNKNOWN):
+            tested = "" if fold is None else f" of fold {fold}"
+            typer.secho("WARNING: ", fg="red", bold=True, nl=False, err=True)
+            typer.echo(
+                f"the model's training had what{tested} is tested here ({seen}): its score says "
+                "nothing about classes that it never saw",
+                err=True,
+            )
 
 
 def _say(result: EvaluationResult, comparison: Comparison | None, out: Path) -> None:

@@ -42,3 +42,8 @@ def open_benchmark(name: str, data_root: Path, *, pool: Path | None = None) -> F
     if name != "pascal5i":
         raise FcpError(f"pool: only pascal5i has a list of training pictures to choose, not {name}")
     return PascalVOC(data_root, pool)
+
+
+def name_of(data: FewShotDataset) -> str | None:
+    """Return the key of ``BENCHMARKS`` that opens such a data set; None for one of another kind."""
+    return next((name for name, kind in BENCHMARKS.items() if kind is type(data)), None)

@@ -30,6 +30,15 @@ PASCAL_CLASSES = (
     "train",
     "tvmonitor",
 )
+# Where COCO has another name for the same class.
+PASCAL_IN_COCO = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
 ALL_PASCAL_IDS = tuple(range(1, len(PASCAL_CLASSES) + 1))
 COCO_CLASS_COUNT = 80
 COCO20I_FOLDS = tuple(tuple(range(i + 1, COCO_CLASS_COUNT + 1, 4)) for i in range(4))

@@ -11,12 +11,13 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from fcp.checkpoint import RECIPE_FILE, WEIGHTS_FILE
-from fcp.config import Fusion, load_json
+from fcp.checkpoint import WEIGHTS_FILE
+from fcp.config import Fusion
 from fcp.data.dataset import FewShotDataset
 from fcp.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Comparison, miou_interval
 from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts, Run
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
+from fcp.evaluation.seen import UNKNOWN, read_recipe, seen_in_training
 from fcp.files import sha256_of, write_atomically
 from fcp.fusion import RULES
 
@@ -40,6 +41,8 @@ class ProtocolCard:
         training_lists: how the model's training pictures were chosen, not the test's: "filtered,
             fold 1 of pascal5i", "all classes of pascal5i", or "unknown" where the model's folder
             has no recipe.
+        seen_in_training: which of the tested classes the model's training had, as
+            ``seen.seen_in_training`` says it.
         code_version: package version and hash of its source.
     """
 
@@ -53,6 +56,7 @@ class ProtocolCard:
     list_rule: str
     sampler: str
     training_lists: str
+    seen_in_training: str
     code_version: str
     split: str = "val"
     resolution: str = (
@@ -103,6 +107,7 @@ def make_card(
         list_rule=FROM_FILE if run.seed is None else _list_rule(data.min_pixels),
         sampler=FROM_FILE if run.seed is None else sampler,
         training_lists=training_lists(model_folder),
+        seen_in_training=seen_in_training(data, run.fold, model_folder),
         code_version=code_version(),
         fusion_rule=f"{RULES[fusion]}, foreground at probability >= {THRESHOLD}",
     )
@@ -114,10 +119,9 @@ def training_lists(model_folder: Path) -> str:
     Raises:
         FcpError: a damaged recipe.
     """
-    file = model_folder / RECIPE_FILE
-    if not file.exists():
-        return "unknown"
-    recipe = load_json(file)
+    recipe = read_recipe(model_folder)
+    if recipe is None:
+        return UNKNOWN
     fold, benchmark = recipe.get("fold"), recipe.get("benchmark", "pascal5i")
     if fold is None:
         return f"all classes of {benchmark}"

@@ -1,0 +1,67 @@
+"""Whether a model's training had what it is tested on, as far as its recipe tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fcp.checkpoint import RECIPE_FILE
+from fcp.config import load_json
+from fcp.data.benchmarks import name_of
+from fcp.data.dataset import FewShotDataset
+from fcp.data.folds import PASCAL_CLASSES, PASCAL_IN_COCO, novel_classes
+
+NOTHING_SEEN = "none of the tested classes"
+UNKNOWN = "unknown"
+
+
+def read_recipe(model_folder: Path) -> Mapping[str, Any] | None:
+    """Read how a model was trained; None where its folder does not tell.
+
+    Raises:
+        FcpError: a damaged recipe.
+    """
+    file = model_folder / RECIPE_FILE
+    return load_json(file) if file.exists() else None
+
+
+def seen_in_training(data: FewShotDataset, fold: int | None, model_folder: Path) -> str:
+    """Say which of the classes that a fold tests the model's training had.
+
+    Args:
+        data: what is tested.
+        fold: whose novel classes; None where there are no folds.
+        model_folder: with the recipe of its training.
+
+    Returns:
+        ``NOTHING_SEEN``; or ``UNKNOWN``, without a recipe or where the classes of another data set
+        cannot be compared; or what was seen, in words.
+
+    Raises:
+        FcpError: a damaged recipe, or one of a fold that there is not.
+    """
+    recipe = read_recipe(model_folder)
+    trained = None if recipe is None else _trained_classes(recipe, data)
+    if recipe is None or trained is None:
+        return UNKNOWN
+    seen = [name for class_id in data.novel(fold) if (name := data.classes[class_id]) in trained]
+    if seen:
+        return ", ".join(seen)
+    if recipe.get("unfiltered"):
+        return f"{NOTHING_SEEN}, but pictures that show them, as background"
+    return NOTHING_SEEN
+
+
+def _trained_classes(recipe: Mapping[str, Any], data: FewShotDataset) -> set[str] | None:
+    """Return the classes of a training by the names that the tested data set has for them."""
+    trained, tested = recipe.get("benchmark", "pascal5i"), name_of(data)
+    fold = recipe.get("fold")
+    if trained == tested and tested != "folder":  # which folder it was, no recipe says
+        return {data.classes[class_id] for class_id in data.base(fold)}
+    if (trained, tested) == ("pascal5i", "coco20i"):
+        held_out = {PASCAL_CLASSES[i - 1] for i in (() if fold is None else novel_classes(fold))}
+        return {PASCAL_IN_COCO.get(name, name) for name in set(PASCAL_CLASSES) - held_out}
+    if (trained, tested, fold) == ("coco20i", "pascal5i", None):
+        return set(data.classes.values())  # COCO has them all
+    return None
