@@ -29,6 +29,7 @@ from fcp.model import FCP
 from fcp.prediction import ONLY_CLASS, Answer, Maps, Prediction, predict_classes
 from fcp.presence import Presence, load_presence, look_at
 from fcp.structures import QueryFeatures, SupportSet
+from fcp.threads import lower_threads
 from fcp.tiling import Marked, blend_answers, choose_tile, cut_to_tile, least_tile, plan_windows
 
 DEFAULT_FUSION = "pooled"  # better than the paper's mean and cheaper (docs/fusion.md)
@@ -118,7 +119,7 @@ class FewShotSegmenter(
         fusion: str = DEFAULT_FUSION,
         **hub_options: Any,  # noqa: ANN401  (as snapshot_download takes them)
     ) -> Self:
-        """Load a model.
+        """Load a model, and let torch use no more threads than cores are free (``fcp.threads``).
 
         Args:
             pretrained_model_name_or_path: ``"tiny"``, the model that ships inside; a folder that
@@ -138,6 +139,7 @@ class FewShotSegmenter(
         text = card.read_text(encoding="utf-8") if card.is_file() else None
         model = load_model(folder)
         presence = load_presence(folder, model.head.levels.levels)
+        lower_threads()
         return cls(model, device=device, card=text, fusion=fusion, presence=presence)
 
     @torch.inference_mode()

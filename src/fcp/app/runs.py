@@ -20,6 +20,7 @@ from fcp.formats.examples import Example
 from fcp.labelling.photos import Job, Task, Tile, fit_task, segment_photos
 from fcp.labelling.results import PictureResult, Results
 from fcp.segmenter import DEFAULT_FUSION, FewShotSegmenter
+from fcp.threads import set_threads
 
 BATCH_ON_GPU = 8
 UNEXPECTED = "the run failed unexpectedly; the terminal that runs the page says more"
@@ -31,10 +32,12 @@ class Engine:
     Args:
         model: as ``FewShotSegmenter.from_pretrained`` takes it.
         device: likewise.
+        threads: of the CPU; None to choose at each run (``fcp.threads``).
     """
 
-    def __init__(self, model: str, device: str) -> None:
+    def __init__(self, model: str, device: str, threads: int | None = None) -> None:
         self.name = model
+        self.threads = threads
         self.lock = threading.Lock()
         self._first = FewShotSegmenter.from_pretrained(model, device=device)
         self.batch = BATCH_ON_GPU if self._first.device.type == "cuda" else 1
@@ -134,6 +137,7 @@ class Run:
             self.finished.set()
 
     def _segment(self) -> None:
+        set_threads(self.engine.threads)  # holds for this thread, and those begun after it
         with self.engine.lock:
             fit_task(self.segmenter, self.task)
         batches = segment_photos(

@@ -32,6 +32,7 @@ def serve(
     model: str,
     *,
     device: str = "auto",
+    threads: int | None = None,
     host: str = "127.0.0.1",
     port: int = 7860,
     share: bool = False,
@@ -42,6 +43,7 @@ def serve(
     Args:
         model: as ``FewShotSegmenter.from_pretrained`` takes it.
         device: likewise.
+        threads: of the CPU; None to choose at each run.
         host: address to listen at; 127.0.0.1 is this machine alone.
         port: to listen at.
         share: whether Gradio gives it a public address.
@@ -64,7 +66,7 @@ def serve(
             from fcp.app.sessions import SessionStore
 
             store = SessionStore(root, most)
-            page = build_page(Engine(model, device), store)
+            page = build_page(Engine(model, device, threads), store)
             _, url, share_url = page.launch(
                 server_name=host,
                 server_port=port,

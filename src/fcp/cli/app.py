@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from importlib.util import find_spec
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from fcp.cli.options import DeviceOption, ModelOption
+from fcp.cli.options import DeviceOption, ModelOption, ThreadsOption
 from fcp.errors import FcpError
 
 
@@ -16,6 +16,7 @@ def app(
     *,
     model: ModelOption = "tiny",
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 127.0.0.1 is this machine alone.")
     ] = "127.0.0.1",
@@ -44,7 +45,8 @@ def app(
     from fcp.app.serve import serve
 
     limits = Limits(total_bytes=max_upload_mb * 10**6)
-    with serve(model, device=device, host=host, port=port, share=share, limits=limits) as served:
+    place: dict[str, Any] = {"host": host, "port": port, "share": share}
+    with serve(model, device=device, threads=threads, limits=limits, **place) as served:
         typer.echo(f"open {served.share_url or served.url} (Ctrl-C ends it)")
         _wait()
 

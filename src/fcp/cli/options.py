@@ -22,6 +22,15 @@ ModelOption = Annotated[
 DeviceOption = Annotated[
     str, typer.Option(help="auto takes CUDA, then MPS, then CPU.", metavar="auto|cpu|cuda|mps")
 ]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Threads of the CPU. Without it OMP_NUM_THREADS holds, or else as many as there are "
+        "cores that this process may use and others leave free.",
+        metavar="N",
+    ),
+]
 DataRootOption = Annotated[
     Path,
     typer.Option(
