@@ -7,6 +7,7 @@ import re
 import sys
 import tomllib
 from importlib import metadata
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_version_is_one() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     released = re.findall(r"^## \[(\d\S*)\]", changelog, flags=re.MULTILINE)
-    versions = {PROJECT["version"], citation["version"], metadata.version("fcp"), released[0]}
+    versions = {PROJECT["version"], citation["version"], metadata.version("fcp-seg"), released[0]}
     assert len(versions) == 1, versions
 
 
@@ -84,6 +85,33 @@ def test_python_in_the_readme_names_what_exists() -> None:
     imported = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
     names = {alias.name for node in imported for alias in node.names}
     assert names <= set(fcp.__all__)
+
+
+def test_nothing_tells_people_to_install_a_strangers_package() -> None:
+    stranger = re.compile(
+        r"(pip install|requirements?:?|needs)[^\n]*[ '\"`]fcp(\[|[ '\"`=]*$)", re.M
+    )
+    assert stranger.search("pip install 'fcp[app]'")
+    assert stranger.search("pip install fcp")
+    assert not stranger.search("pip install '.[app]' in the checkout of fcp-seg, import fcp")
+    texts = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "pyproject.toml"]
+    for folder, kind in (("src", "*.py"), ("docs", "*.md"), ("docs", "*.ipynb"), ("tests", "*.py")):
+        texts += (path for path in (ROOT / folder).rglob(kind) if path != Path(__file__))
+    told = {path.name for path in texts if stranger.search(path.read_text("utf-8"))}
+    assert told == set()
+
+
+def test_the_readme_of_an_index_points_to_nothing_that_is_not_there() -> None:
+    pytest.importorskip("hatchling", reason="needs hatchling")
+    spec = spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    build = module_from_spec(spec)
+    spec.loader.exec_module(build)
+    shown = build.for_index(README)
+    targets = re.findall(r"\]\(([^)]+)\)", shown)
+    assert targets
+    assert all(target.startswith("https://") for target in targets)
+    assert "[docs/app.md]" not in shown
+    assert "docs/app.md" in shown
 
 
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))

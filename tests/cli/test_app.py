@@ -23,13 +23,13 @@ def test_without_gradio_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(fcp.cli.app, "find_spec", lambda name: None)
     done = run()
     assert done.exit_code == 1
-    assert "pip install 'fcp[app]'" in done.stderr
+    assert "pip install '.[app]'" in done.stderr
 
 
 @pytest.fixture
 def served(monkeypatch):
     """Note what the server is told, and let nobody wait."""
-    pytest.importorskip("gradio", reason="needs gradio; pip install 'fcp[app]'")
+    pytest.importorskip("gradio", reason="needs gradio; pip install '.[app]'")
     import fcp.app.serve as server
 
     told = {}
@@ -61,7 +61,7 @@ def test_options_are_passed_on(served):
 
 
 def test_it_serves_and_leaves_nothing_behind(monkeypatch, model_folder):
-    pytest.importorskip("gradio", reason="needs gradio; pip install 'fcp[app]'")
+    pytest.importorskip("gradio", reason="needs gradio; pip install '.[app]'")
     from fcp.app.serve import serve
 
     with socket.socket() as free:
@@ -80,7 +80,7 @@ def test_it_serves_and_leaves_nothing_behind(monkeypatch, model_folder):
 
 
 def test_unknown_model_is_one_line(tmp_path):
-    pytest.importorskip("gradio", reason="needs gradio; pip install 'fcp[app]'")
+    pytest.importorskip("gradio", reason="needs gradio; pip install '.[app]'")
     done = run("--model", tmp_path / "nothing")
     assert done.exit_code == 1
     assert "no such model folder" in done.stderr

@@ -46,7 +46,9 @@ def calibrate(
     try:
         from fcp.engine.calibrate import calibrate as fit
     except ModuleNotFoundError as error:
-        raise FcpError(f"calibrate: needs {error.name}; pip install 'fcp[train]'") from error
+        raise FcpError(
+            f"calibrate: needs {error.name}; pip install '.[train]' in the checkout"
+        ) from error
     from fcp.segmenter import FewShotSegmenter
 
     segmenter = FewShotSegmenter.from_pretrained(model, device=device)

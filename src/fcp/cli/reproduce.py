@@ -69,7 +69,7 @@ def reproduce(
         from fcp.reproduce.targets import reproduce as make
     except ModuleNotFoundError as error:
         raise FcpError(
-            f"reproduce: needs {error.name}; pip install 'fcp[reproduce,train]'"
+            f"reproduce: needs {error.name}; pip install '.[reproduce,train]' in the checkout"
         ) from error
     from fcp.cli.train import find_recipe
     from fcp.loading import find_device
