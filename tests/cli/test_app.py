@@ -58,6 +58,34 @@ def test_options_are_passed_on(served):
     assert (served["model"], served["host"], served["port"]) == ("m", "0.0.0.0", 99)
     assert served["share"] is True
     assert served["limits"].total_bytes == 3_000_000
+    assert served["threads"] is None
+    run("--threads", 3)
+    assert served["threads"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ((), ""),
+        (("--host", "localhost"), ""),
+        (("--host", "0.0.0.0"), "0.0.0.0: anybody who reaches it can use the page, no password"),
+        (("--share",), "the public address: anybody who reaches it"),
+    ],
+)
+def test_a_page_for_others_is_warned_of(served, options, warned):
+    assert run(*options).stderr.startswith(warned)
+    assert bool(warned) == ("password" in run(*options).stderr)
+
+
+def test_a_port_that_is_taken_names_the_option():
+    pytest.importorskip("gradio", reason="needs gradio; pip install '.[app]'")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run("--port", taken.getsockname()[1])
+    assert done.exit_code == 1
+    assert "cannot be listened at (Address already in use); choose another --port" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_it_serves_and_leaves_nothing_behind(monkeypatch, model_folder):

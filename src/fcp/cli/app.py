@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
 
-from fcp.cli.options import DeviceOption, ModelOption, ThreadsOption
+from fcp.cli.options import LOCAL, DeviceOption, ModelOption, ThreadsOption
 from fcp.errors import FcpError
 
 
@@ -32,7 +35,7 @@ def app(
 
     The page is for this machine alone unless --host or --share say otherwise. What is uploaded is
     kept in a temporary folder and removed when the tab is closed, and all of it when the command
-    ends (Ctrl-C).
+    ends (Ctrl-C, a closed terminal, SIGTERM). What a killed page has left goes at the next start.
 
     \b
     Examples:
@@ -46,14 +49,34 @@ def app(
 
     limits = Limits(total_bytes=max_upload_mb * 10**6)
     place: dict[str, Any] = {"host": host, "port": port, "share": share}
-    with serve(model, device=device, threads=threads, limits=limits, **place) as served:
-        typer.echo(f"open {served.share_url or served.url} (Ctrl-C ends it)")
-        _wait()
+    if share or host not in LOCAL:
+        reached = "the public address" if share else host
+        typer.echo(f"{reached}: anybody who reaches it can use the page, no password", err=True)
+    try:
+        with (
+            _signals_as_ctrl_c(),
+            serve(model, device=device, threads=threads, limits=limits, **place) as served,
+        ):
+            typer.echo(f"open {served.share_url or served.url} (Ctrl-C ends it)")
+            _wait()
+    except KeyboardInterrupt:  # the ordinary end of a page
+        typer.echo("ended; all uploads are removed", err=True)
 
 
 def _wait() -> None:
-    """Sleep until Ctrl-C, which is the ordinary end of a page."""
+    threading.Event().wait()
+
+
+@contextmanager
+def _signals_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the page as Ctrl-C does, with its uploads removed."""
+    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows: no SIGHUP
+    before = {number: signal.getsignal(number) for number in numbers if number is not None}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, signal.default_int_handler)
     try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        typer.echo("ended; all uploads are removed", err=True)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

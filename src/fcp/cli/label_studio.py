@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fcp.cli.options import DeviceOption, FusionOption, ModelOption, ThreadsOption
+from fcp.cli.options import LOCAL, DeviceOption, FusionOption, ModelOption, ThreadsOption
 
 if TYPE_CHECKING:
     from fcp.segmenter import FewShotSegmenter
 
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 
 UrlOption = Annotated[
     str,
@@ -80,7 +79,7 @@ def label_studio(
     segmenter, fingerprint = _load(model, device, fusion)
     set_threads(threads)
     backend = Backend(segmenter, studio, store, fingerprint=fingerprint, keep=examples)
-    if host not in _LOCAL:
+    if host not in LOCAL:
         typer.echo(f"{host}: anybody who reaches this address can use it", err=True)
     serve(backend, host, port, lambda where: typer.echo(f"{where} waits for Label Studio at {url}"))
 
