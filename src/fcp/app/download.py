@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from fcp.app.drawn import drawn_on, names_with, put_over
+from fcp.app.marks import Marked
 from fcp.app.presence import is_here
 from fcp.app.runs import Run
 from fcp.errors import FcpError
@@ -28,7 +32,13 @@ _PICTURES = {"yolo": "yolo/images"}  # where tools look for the pictures; else i
 
 
 def make_download(
-    run: Run, kind: str, threshold: float, folder: Path, *, photos: bool = False
+    run: Run,
+    kind: str,
+    threshold: float,
+    folder: Path,
+    *,
+    photos: bool = False,
+    marked: Sequence[Marked] = (),
 ) -> Path:
     """Write the zip: the format's files, ``results.json`` and, where wanted, the photos.
 
@@ -38,6 +48,7 @@ def make_download(
         threshold: classes below it are left out, and pictures with none above it.
         folder: for the zip and what goes into it; made here, must be new.
         photos: whether the pictures go into it.
+        marked: the visitor's examples: what was drawn on a photo replaces what was found there.
 
     Returns:
         The zip, which is all that stays in the folder.
@@ -46,7 +57,8 @@ def make_download(
         FcpError: nothing is above the threshold, a photo was removed, or a file cannot be
             written; the folder is gone then.
     """
-    kept = [cut for record in run.records() if (cut := _cut(record, threshold)) is not None]
+    found = _Found(run, names_with(run, marked), marked)
+    kept = [cut for record in run.records() if (cut := _cut(found.told(record), threshold))]
     if not kept:
         raise FcpError("nothing to download: no class is above the slider in any photo")
     gone = next((r.file for r in kept if photos and not Path(r.file).is_file()), None)
@@ -58,7 +70,7 @@ def make_download(
     inside, file = folder / "inside", folder / f"fcp-{kind}.zip"
     try:
         (inside / "photos").mkdir(parents=True)
-        _write(run, kept, kind, inside)
+        _write(found, kept, kind, inside)
         _pack(inside, file, {r.file: _PICTURES.get(kind, "photos") for r in kept if photos})
     except (FcpError, OSError) as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -86,12 +98,44 @@ def _cut(record: PictureResult, threshold: float) -> PictureResult | None:
     return replace(record, classes=here) if record.error is None and here else None
 
 
-def _write(run: Run, kept: list[PictureResult], kind: str, inside: Path) -> None:
-    names = run.task.names
-    results = Results(inside, model=run.engine.name, fingerprint="")
+@dataclass(frozen=True)
+class _Found:
+    """What a run found, under what the visitor drew.
+
+    Attributes:
+        run: which is finished.
+        names: the classes, in the order of their labels.
+        marked: the visitor's examples.
+    """
+
+    run: Run
+    names: list[str]
+    marked: Sequence[Marked]
+
+    def told(self, record: PictureResult) -> PictureResult:
+        """Return a photo's record; one whose mask is gone stays as it is."""
+        drawn = drawn_on(record, self.marked)
+        labels = self._labels(record) if drawn else None
+        return record if labels is None else put_over(record, labels, self.names, drawn)[0]
+
+    def labels(self, record: PictureResult) -> np.ndarray | None:
+        """Return a photo's label map (H, W), or None where it is gone."""
+        labels = self._labels(record)
+        if labels is None:
+            return None
+        return put_over(record, labels, self.names, drawn_on(record, self.marked))[1]
+
+    def _labels(self, record: PictureResult) -> np.ndarray | None:
+        several = len(self.run.task.names) > 1
+        return read_back(record, self.run.folder, several=several)[0]
+
+
+def _write(found: _Found, kept: list[PictureResult], kind: str, inside: Path) -> None:
+    names = found.names
+    results = Results(inside, model=found.run.engine.name, fingerprint="")
     with results, FORMATS[kind](inside, names) as writer:
         for record in kept:
-            labels, _ = read_back(record, run.folder, several=len(names) > 1)
+            labels = found.labels(record)
             if labels is None:
                 continue
             # As it will lie in the zip, so that files name it by a path that holds there too.

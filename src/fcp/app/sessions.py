@@ -31,10 +31,12 @@ class OnEasel:
     Attributes:
         picture: its file.
         size: (H, W) px.
+        corrects: whether what a run has found in it is being corrected.
     """
 
     picture: Path
     size: tuple[int, int]
+    corrects: bool = False
 
 
 class Session:

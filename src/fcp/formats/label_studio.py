@@ -155,7 +155,8 @@ def _task(record: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 def _region(index: int, record: Mapping[str, Any], packed: Mapping[str, Any]) -> dict[str, Any]:
     height, width = record["size"]
-    score = {} if packed["score"] is None else {"score": packed["score"]}
+    drawn = packed["score"] is None
+    score = {"origin": "manual"} if drawn else {"origin": "prediction", "score": packed["score"]}
     return {
         "id": f"object{index + 1}",
         "type": "brushlabels",

@@ -16,7 +16,7 @@ class LabelledObject:
     Attributes:
         class_name: not empty.
         mask: (H, W) bool; an empty one is written nowhere.
-        score: 0 … 1, or None where there is none.
+        score: 0 … 1, or None where a person drew it.
     """
 
     class_name: str

@@ -123,13 +123,14 @@ def labelled(record: PictureResult, labels: np.ndarray, names: Sequence[str]) ->
 def _objects(name: str, mask: np.ndarray, found: ClassResult) -> Iterator[LabelledObject]:
     """Yield the objects of a class: its pieces where they were asked for, else its whole mask."""
     if found.objects is None:
-        yield LabelledObject(name, mask, found.score)
+        yield LabelledObject(name, mask, None if found.drawn else found.score)
         return
     recorded = iter(found.objects)
     wanted = next(recorded, None)
     for piece in connected_pieces(mask):
         if wanted is not None and list(piece.box) == wanted.box:  # the others were too small
-            yield LabelledObject(name, piece.full_mask(mask.shape), wanted.score)
+            score = None if found.drawn else wanted.score
+            yield LabelledObject(name, piece.full_mask(mask.shape), score)
             wanted = next(recorded, None)
 
 
