@@ -15,14 +15,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from fcp.app.bombs import check_zip
 from fcp.app.limits import Budget
 from fcp.data.archives import Member, walk
 from fcp.data.images import PICTURE_SUFFIXES, read_size
 from fcp.errors import FcpError
-from fcp.files import write_atomically
+from fcp.files import open_atomically
 
 ARCHIVE_SUFFIX = ".zip"
-MOST_MEMBERS = 100_000  # of an archive, whatever they are
 LONGEST_STEM = 120  # bytes; disks allow 255 for a name, and results get longer ones
 _ODD = re.compile(r"[^\w .()+=@-]")
 
@@ -102,9 +102,8 @@ class Intake:
     def _pictures_in(self, archive: Path) -> Iterator[Member]:
         if not zipfile.is_zipfile(archive):
             raise FcpError(f"{archive}: no whole zip archive; make it again")
-        for count, member in enumerate(walk(archive)):
-            if count >= MOST_MEMBERS:
-                raise FcpError(f"{archive}: more than {MOST_MEMBERS:,} files in it")
+        check_zip(archive, self.budget.limits.total_bytes - self.budget.used)
+        for member in walk(archive):
             unsafe = PureWindowsPath(str(member.path))  # walk has seen to the other system's names
             if unsafe.drive or unsafe.root or ".." in unsafe.parts:
                 raise FcpError(f"{archive}: unsafe name {str(member.path)!r} in it")
@@ -155,7 +154,9 @@ class _BadPictureError(FcpError):
 
 def _put(source: Path | Member, path: Path) -> None:
     if isinstance(source, Member):
-        write_atomically(path, source.read())
+        with open_atomically(path) as file:
+            for piece in source.pieces():
+                file.write(piece)
         return
     try:
         shutil.move(source, path)
