@@ -19,7 +19,7 @@ from PIL import Image
 
 import fcp.app.bombs
 from fcp.app.limits import Budget, Limits
-from fcp.app.uploads import Intake, safe_name
+from fcp.app.uploads import Intake, plain_path, safe_name
 from fcp.errors import FcpError
 
 
@@ -282,3 +282,30 @@ def test_budget_says_what_is_too_much():
         budget.spend("b.png", 1)
     budget.give_back(10)
     budget.spend("b.png", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept_as"),
+    [
+        ("a/b/【A】 Don't.jpg", "a/b/【A】 Don't.jpg"),
+        ("a\\b.png", "a/b.png"),
+        ("C:\\x\\b.png", "x/b.png"),
+        ("/etc/b.png", "etc/b.png"),
+        ("../../b.png", "b.png"),
+        ("a\n\0b.png", "ab.png"),
+        ("..", ""),
+    ],
+)
+def test_what_a_visitor_calls_a_file_stays_below_its_folder(name, kept_as):
+    assert plain_path(name) == kept_as
+
+
+def test_original_names_are_kept_beside_our_own(uploads, intake, picture):
+    taker = intake()
+    archive = uploads("x.zip", zipped({"trip/【B】 it's.png": picture(seed=1)}))
+    first = uploads("_A_ Don_t.png", picture())
+    taken = taker.take({first: "【A】 Don't.png", archive: "my trip.zip"})
+    names = ["【A】 Don't.png", "trip/【B】 it's.png"]
+    assert [taker.originals[path] for path in taken.pictures] == names
+    taker.forget(taken.pictures[0])
+    assert list(taker.originals.values()) == names[1:]

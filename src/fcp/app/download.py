@@ -71,7 +71,7 @@ def make_download(
     try:
         (inside / "photos").mkdir(parents=True)
         _write(found, kept, kind, inside)
-        _pack(inside, file, {r.file: _PICTURES.get(kind, "photos") for r in kept if photos})
+        _pack(inside, file, {r.file: _place(run, r, kind) for r in kept if photos})
     except (FcpError, OSError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, FcpError):
@@ -81,6 +81,14 @@ def make_download(
     return file
 
 
+def _place(run: Run, record: PictureResult, kind: str) -> str:
+    """Return a photo's place in the zip: under its own name, or that of its YOLO file."""
+    if kind in _PICTURES:
+        name = run.result_names[record.file]
+        return f"{_PICTURES[kind]}/{name}{Path(record.file).suffix}"
+    return f"photos/{run.originals[record.file]}"
+
+
 def _pack(inside: Path, file: Path, photos: Mapping[str, str]) -> None:
     """Zip a folder's files, and photos: file → where it goes."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -88,8 +96,7 @@ def _pack(inside: Path, file: Path, photos: Mapping[str, str]) -> None:
             if path.is_file():
                 archive.write(path, path.relative_to(inside).as_posix())
         for photo, place in photos.items():
-            to = f"{place}/{Path(photo).name}"
-            archive.write(photo, to, compress_type=zipfile.ZIP_STORED)
+            archive.write(photo, place, compress_type=zipfile.ZIP_STORED)
 
 
 def _cut(record: PictureResult, threshold: float) -> PictureResult | None:
@@ -139,12 +146,13 @@ def _write(found: _Found, kept: list[PictureResult], kind: str, inside: Path) ->
             if labels is None:
                 continue
             # As it will lie in the zip, so that files name it by a path that holds there too.
-            file = inside / "photos" / Path(record.file).name
+            file = inside / "photos" / found.run.originals[record.file]
             picture = labelled(record, labels, names)
-            writer.add(replace(picture, file=file))
-            results.add([_told(record)])
+            name = found.run.result_names[record.file]
+            writer.add(replace(picture, file=file, name=name))
+            results.add([_told(record, found.run)])
 
 
-def _told(record: PictureResult) -> PictureResult:
+def _told(record: PictureResult, run: Run) -> PictureResult:
     """Leave out what means nothing outside the server."""
-    return replace(record, file=Path(record.file).name, mask=None, overlay=None)
+    return replace(record, file=run.originals[record.file], mask=None, overlay=None)

@@ -9,7 +9,7 @@ import gradio as gr
 import numpy as np
 
 from fcp.app.marks import KINDS, PAINT_ALPHA, Marked, clean_class_name, drawn_on
-from fcp.app.parts import PRIVATE, filled, grid, heading, upload_box
+from fcp.app.parts import PRIVATE, filled, grid, heading, named, upload_box
 from fcp.app.sessions import OnEasel, Session
 from fcp.app.small import LONGEST, keep_small
 from fcp.app.uploads import Taken
@@ -91,7 +91,7 @@ class ExamplesTab:
     def take_pictures(self, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
         """Take uploads in, and put the first of them on the easel."""
         with self.visits.visit(request, alone=True) as session:
-            taken = session.examples_in.take(map(Path, files or []))
+            taken = session.examples_in.take(named(files))
             whole = [picture for picture in taken.pictures if _is_whole(session, picture, taken)]
             tell_refused(taken.refused)
             session.to_mark += whole

@@ -151,7 +151,14 @@ class Session:
                 shutil.rmtree(self.run.folder, ignore_errors=True)
             task = make_task(classes, against, tile=tile, instances=instances)
             folder = self.folder / f"run{self.number()}"
-            self.run = Run(engine, task, self.photos, folder, marked=self.marked)
+            self.run = Run(
+                engine,
+                task,
+                self.photos,
+                folder,
+                marked=self.marked,
+                originals=self.photos_in.originals,
+            )
             self.shown, self.page, self.chosen = [], 0, None
             self.run.start(self.work)
             return self.run
