@@ -43,7 +43,7 @@ def app(
       fcp app --model runs/tiny --port 8000
     """  # noqa: D301  (\b keeps the lines)
     if find_spec("gradio") is None:
-        raise FcpError("the page needs gradio; pip install '.[app]' in the checkout of fcp")
+        raise FcpError("the page needs gradio; pip install '.[app]' in the checkout")
     from fcp.app.limits import Limits
     from fcp.app.serve import serve
 
