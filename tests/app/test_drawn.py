@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -87,9 +88,12 @@ def test_what_is_not_it_takes_its_pixels_away():
 def test_boxes_and_clicks_are_no_masks(tmp_path):
     mask = mask_of(slice(3, 9), slice(3, 9))
     kinds = {kind: marked("cat", mask, kind=kind) for kind in ("paint", "outline", "box", "click")}
-    assert drawn_on(record(), list(kinds.values())) == [kinds["paint"], kinds["outline"]]
+    drawn = drawn_on([record()], list(kinds.values()))
+    assert drawn == {"one.png": [kinds["paint"], kinds["outline"]]}
     elsewhere = marked("cat", mask, tmp_path / "gone.png")
-    assert drawn_on(record(), [elsewhere]) == []
+    assert drawn_on([record()], [elsewhere]) == {"one.png": []}
+    nameless = replace(record(), sha256=None)
+    assert drawn_on([nameless], [elsewhere]) == {"one.png": []}
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -57,7 +57,8 @@ def make_download(
         FcpError: nothing is above the threshold, a photo was removed, or a file cannot be
             written; the folder is gone then.
     """
-    found = _Found(run, names_with(run, marked), marked)
+    drawn = drawn_on(run.records(), marked)
+    found = _Found(run, names_with(run.task.names, drawn), drawn)
     kept = [cut for record in run.records() if (cut := _cut(found.told(record), threshold))]
     if not kept:
         raise FcpError("nothing to download: no class is above the slider in any photo")
@@ -112,16 +113,16 @@ class _Found:
     Attributes:
         run: which is finished.
         names: the classes, in the order of their labels.
-        marked: the visitor's examples.
+        drawn: photo → what was drawn on it.
     """
 
     run: Run
     names: list[str]
-    marked: Sequence[Marked]
+    drawn: Mapping[str, Sequence[Marked]]
 
     def told(self, record: PictureResult) -> PictureResult:
         """Return a photo's record; one whose mask is gone stays as it is."""
-        drawn = drawn_on(record, self.marked)
+        drawn = self.drawn[record.file]
         labels = self._labels(record) if drawn else None
         return record if labels is None else put_over(record, labels, self.names, drawn)[0]
 
@@ -130,7 +131,7 @@ class _Found:
         labels = self._labels(record)
         if labels is None:
             return None
-        return put_over(record, labels, self.names, drawn_on(record, self.marked))[1]
+        return put_over(record, labels, self.names, self.drawn[record.file])[1]
 
     def _labels(self, record: PictureResult) -> np.ndarray | None:
         several = len(self.run.task.names) > 1

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from fcp.app.marks import Marked
-from fcp.app.runs import Run
 from fcp.data.prompts import annotation_mask
 from fcp.errors import FcpError
 from fcp.files import sha256_of
@@ -19,21 +18,28 @@ from fcp.labelling.results import ClassResult, ObjectResult, PictureResult
 KINDS_OF_MASKS = ("paint", "outline")  # a box says where it is, not what it covers
 
 
-def drawn_on(record: PictureResult, marked: Sequence[Marked]) -> list[Marked]:
-    """Return the masks that a visitor drew on a photo, as a correction or as an example.
+def drawn_on(records: Sequence[PictureResult], marked: Sequence[Marked]) -> dict[str, list[Marked]]:
+    """Return photo → the masks that a visitor drew on it, as a correction or as an example.
 
     Args:
-        record: of the photo.
+        records: of the photos.
         marked: the visitor's examples; a picture is known by its file or by its content.
     """
-    masks = [one for one in marked if one.kind in KINDS_OF_MASKS]
-    return [one for one in masks if _is_of(one.example.picture, record)]
+    masks = [(one, _content(one)) for one in marked if one.kind in KINDS_OF_MASKS]
+    return {
+        record.file: [
+            one
+            for one, content in masks
+            if one.example.picture == Path(record.file) or content == (record.sha256 or "")
+        ]
+        for record in records
+    }
 
 
-def names_with(run: Run, marked: Sequence[Marked]) -> list[str]:
+def names_with(names: Sequence[str], drawn: Mapping[str, Sequence[Marked]]) -> list[str]:
     """Return a run's classes, and after them those that are drawn on its photos alone."""
-    drawn = (one for record in run.records() for one in drawn_on(record, marked))
-    return list(dict.fromkeys([*run.task.names, *(n for one in drawn if (n := one.class_name))]))
+    by_hand = (one.class_name for of_photo in drawn.values() for one in of_photo)
+    return list(dict.fromkeys([*names, *(name for name in by_hand if name is not None)]))
 
 
 def put_over(
@@ -91,12 +97,9 @@ def _told(found: ClassResult, mask: np.ndarray, *, drawn: bool) -> ClassResult:
     )
 
 
-def _is_of(picture: object, record: PictureResult) -> bool:
-    if not isinstance(picture, Path):
-        return False
-    if picture == Path(record.file):
-        return True
+def _content(one: Marked) -> str | None:
+    """Hash an example's picture; None where it is gone."""
     try:
-        return record.sha256 is not None and sha256_of(picture) == record.sha256
-    except FcpError:  # its picture is gone
-        return False
+        return sha256_of(Path(str(one.example.picture)))
+    except FcpError:
+        return None

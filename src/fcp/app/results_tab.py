@@ -245,7 +245,7 @@ def _listed(session: Session, run: Run, threshold: float, wanted: str) -> tuple[
 
 def _known(session: Session, record: PictureResult, names: Sequence[str]) -> list[Marked]:
     """Return what was drawn on a photo, but for classes that its run did not look for."""
-    drawn = drawn_on(record, session.marked)
+    drawn = drawn_on([record], session.marked)[record.file]
     return [one for one in drawn if one.class_name is None or one.class_name in names]
 
 
