@@ -11,8 +11,10 @@ from safetensors.torch import load_file, save_file
 from fcp.encoders.efficientnet_lite import build_efficientnet_lite
 from fcp.errors import FcpError
 from fcp.reproduce import targets
-from fcp.reproduce.plan import SCALES
-from fcp.reproduce.run import Workplace, collect
+from fcp.reproduce.evaluations import load_evaluations
+from fcp.reproduce.plan import SCALES, experiments
+from fcp.reproduce.results import collect
+from fcp.reproduce.run import Workplace
 from fcp.reproduce.targets import protocol_note, reproduce
 
 
@@ -54,8 +56,11 @@ def alike(wanted, place, *, report):
 def test_tables_are_written_with_their_protocol(place, monkeypatch, target, rows):
     if target in ("table2", "table4"):  # one training serves all rows: the tests need not wait
         monkeypatch.setattr(targets, "collect", alike)
-    markdown, table = make(target, place)
+    markdown, table, counts = make(target, place)
     assert (markdown.name, table.name) == (f"{target}.md", f"{target}.csv")
+    wanted = experiments(target, SCALES["tiny"], folds=(1,))
+    names = {f"{one.name}-{shots}shot" for one in wanted for shots in one.shots}
+    assert set(load_evaluations(counts)) == names
     assert len(list(csv.reader(table.open(encoding="utf-8")))) == 1 + rows
     text = markdown.read_text("utf-8")
     assert "## Protocol" in text
@@ -70,7 +75,7 @@ def test_tables_are_written_with_their_protocol(place, monkeypatch, target, rows
         ("fig1", {"fig1a.png", "fig1b.png", "fig1-fcp.csv", "fig1-vrp-sam.csv"}),
         ("fig2", {"fig2.png", "fig2.csv"}),
         ("fig4", {"fig4-fold1.png"}),
-        ("fig5", {"fig5.png", "fig5.csv"}),
+        ("fig5", {"fig5.png", "fig5.csv", "fig5.npz"}),
     ],
 )
 def test_figures_are_drawn_with_their_numbers_and_protocol(place, target, names):

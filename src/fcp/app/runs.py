@@ -18,7 +18,15 @@ from fcp.app.small import Smaller
 from fcp.app.uploads import LONGEST_STEM
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
-from fcp.labelling.photos import Job, Task, Tile, fit_task, segment_photos
+from fcp.labelling.photos import (
+    Appearances,
+    Job,
+    Task,
+    Tile,
+    decisions_of,
+    fit_task,
+    segment_photos,
+)
 from fcp.labelling.results import PictureResult, Results
 from fcp.segmenter import DEFAULT_FUSION, FewShotSegmenter
 from fcp.threads import set_threads
@@ -147,6 +155,7 @@ class Run:
         set_threads(self.engine.threads)  # holds for this thread, and those begun after it
         with self.engine.lock:
             fit_task(self.segmenter, self.task)
+        self.results.appearance = decisions_of(self.segmenter)
         batches = segment_photos(
             self.segmenter, self.task, self.jobs, self.results, self.engine.batch
         )
@@ -192,6 +201,9 @@ def make_task(
     *,
     tile: Tile,
     instances: bool,
+    appearance: Appearances = "auto",
 ) -> Task:
     """Say what is looked for; every class gets an answer everywhere, and the slider decides."""
-    return Task(classes, negatives, DEFAULT_FUSION, tile, instances, threshold=0)
+    return Task(
+        classes, negatives, DEFAULT_FUSION, tile, instances, threshold=0, appearance=appearance
+    )

@@ -20,6 +20,7 @@ from fcp.labelling.photos import (
     Job,
     Task,
     Tile,
+    decisions_of,
     fit_task,
     pairs_of,
     photo_hash,
@@ -47,6 +48,13 @@ class FormatName(StrEnum):
     LABELME = "labelme"
     LABEL_STUDIO = "label-studio"
     CVAT = "cvat"
+
+
+class AppearanceName(StrEnum):
+    """Values of ``Appearances``."""
+
+    AUTO = "auto"
+    OFF = "off"
 
 
 SupportOption = Annotated[
@@ -88,6 +96,13 @@ TileOption = Annotated[
 InstancesOption = Annotated[
     bool, typer.Option("--instances", help="Split each class into its objects.")
 ]
+AppearanceOption = Annotated[
+    AppearanceName,
+    typer.Option(
+        help="Learn what the classes look like, pixel by pixel, and let that decide where the "
+        "examples say that it is better (docs/appearance.md)."
+    ),
+]
 ThresholdOption = Annotated[
     float | None,
     typer.Option(
@@ -119,6 +134,7 @@ def segment(
     fusion: FusionOption = "pooled",
     tile: TileOption = "auto",
     instances: InstancesOption = False,
+    appearance: AppearanceOption = AppearanceName.AUTO,
     threshold: ThresholdOption = None,
     batch_size: BatchOption = 1,
     resume: ResumeOption = False,
@@ -139,7 +155,9 @@ def segment(
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
     examples = _read_all_examples(support, negative, class_name)
-    task = Task(*examples, fusion, _read_tile(tile), instances, threshold)
+    task = Task(
+        *examples, fusion, _read_tile(tile), instances, threshold, appearance=appearance.value
+    )
     jobs = _list_jobs([*query, *(more or [])])
     _prepare_folders(out)
     with ExitStack() as stack:
@@ -156,6 +174,8 @@ def segment(
             set_threads(threads)
             fit_task(segmenter, task)
             results.examples = _check_examples(segmenter, task)
+            results.appearance = decisions_of(segmenter)
+            _tell_decisions(results)
         with _resumable():
             if waiting:
                 _run(segmenter, task, waiting, results, batch_size)
@@ -232,6 +252,12 @@ def _check_examples(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[E
     return found
 
 
+def _tell_decisions(results: Results) -> None:
+    for name, decided in results.appearance.items():
+        if decided.by_appearance:
+            typer.echo(f"{name}: {decided.sentence}", err=True)
+
+
 def _run(
     segmenter: FewShotSegmenter, task: Task, jobs: Sequence[Job], results: Results, batch_size: int
 ) -> None:
@@ -261,6 +287,7 @@ def _export(jobs: Sequence[Job], results: Results, task: Task, writers: Sequence
     examples = ", ".join(f"{len(of_class)} of {name}" for name, of_class in task.classes.items())
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     facts = {"model": results.model, "examples": examples, "date": now}
+    facts |= {f"{name} is": decided.sentence for name, decided in results.appearance.items()}
     records = [results.pictures[str(job.picture)] for job in jobs]
     export(records, results.path.parent, task.names, writers=writers, facts=facts)
 
@@ -281,7 +308,7 @@ def _fingerprint(model: str, task: Task) -> str:
     """Hash what decides the results: the model's files, the examples and how they are used."""
     from fcp.loading import find_model, model_fingerprint
 
-    how = (task.names, task.fusion, task.tile, task.instances, task.threshold)
+    how = (task.names, task.fusion, task.tile, task.instances, task.threshold, task.appearance)
     digest = hashlib.sha256(f"{how!r} {model_fingerprint(find_model(model))}".encode())
     for name, examples in (*task.classes.items(), ("", task.negatives)):
         digest.update(name.encode())

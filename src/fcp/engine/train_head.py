@@ -247,7 +247,17 @@ def standardise(backbone: Backbone, size: int, data_root: Path) -> None:
 def mid_statistics(
     backbone: Backbone, pictures: Sequence[RegionSource], size: int
 ) -> tuple[Tensor, Tensor]:
-    """Measure mean and deviation of each raw mid channel (Cm,) on pictures squashed to a square."""
-    maps = [backbone.eval()(to_square(read_image(p.image), size)[None]).mid for p in pictures]
-    values = torch.cat(maps).transpose(0, 1).flatten(1)  # (Cm, pictures · cells)
-    return values.mean(1), values.std(1).clamp(min=1e-6)
+    """Measure mean and deviation of each raw mid channel (Cm,) on pictures squashed to a square.
+
+    A backbone that gives its levels is measured on these, each on its own grid.
+    """
+    backbone.eval()
+    sums = squares = torch.zeros(backbone.mid_channels, dtype=torch.float64)
+    for picture in pictures:
+        features = backbone(to_square(read_image(picture.image), size)[None])
+        levels = [level[0].double().flatten(1) for level in features.levels or (features.mid,)]
+        sums = sums + torch.cat([level.mean(1) for level in levels])
+        squares = squares + torch.cat([level.square().mean(1) for level in levels])
+    mean = sums / len(pictures)
+    variance = squares / len(pictures) - mean.square()
+    return mean.float(), variance.clamp(min=1e-12).sqrt().float()

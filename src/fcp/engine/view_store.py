@@ -1,8 +1,8 @@
 """Features of a few fixed views of each training photo, on disk as 8-bit numbers.
 
-While the encoders are frozen, a photo seen anew at each step costs most of the training's time. Here
-each photo is seen a few times in all: whole, and in crops that were flipped and coloured. What the
-encoders make of these views lies in memory-mapped arrays, which any number of runs share.
+While the encoders are frozen, a photo seen anew at each step costs most of the training's time.
+Here each photo is seen a few times in all: whole, and in crops that were flipped and coloured. What
+the encoders make of these views lies in memory-mapped arrays, which any number of runs share.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fcp.config import load_json
 from fcp.data.augment import jitter_colour
 from fcp.data.dataset import FewShotDataset
 from fcp.data.transforms import mask_to_square, to_square
+from fcp.encoders.pixels import join_levels
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.files import write_atomically
@@ -131,9 +131,7 @@ def decode_backbone(
     """Turn stored arrays (S, C, h, w) back into features; stage 4 is that of the whole picture."""
     fine, coarse = (stored[name].float() * steps[name] for name in BACKBONE)
     levels = (fine, *coarse.split(list(level_channels[1:]), 1))
-    grid = fine.shape[-2:]
-    on_grid = [functional.interpolate(x, grid, mode="bilinear") for x in levels]
-    return BackboneFeatures(mid=torch.cat(on_grid, 1), high=on_grid[-1], levels=levels)
+    return BackboneFeatures(mid=join_levels(levels), high=levels[-1], levels=levels)
 
 
 def decode_embedding(stored: Mapping[str, Tensor], steps: Mapping[str, float]) -> Embedding:
@@ -152,7 +150,7 @@ def build_views(
     seed: int,
     report: Report,
 ) -> ViewStore:
-    """Encode each photo in each of its views, unless the folder holds them already.
+    """Encode each photo in each of its views; views that the folder holds already are kept.
 
     Args:
         model: whose encoders look; the backbone gives a fine level and coarse ones of one grid.
@@ -163,29 +161,18 @@ def build_views(
         report: called with each line worth showing.
 
     Raises:
-        FcpError: a photo cannot be read, or the folder holds views of other photos.
+        FcpError: a photo cannot be read.
     """
-    ids = [photo for _, photo in photos]
     if (folder / INDEX).exists():
-        store = ViewStore(folder)
-        if not set(ids) <= set(store.places):
-            raise FcpError(f"{folder}: holds views of other photos; choose another folder")
-        return store
+        return ViewStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
     size = model.config.image_size
-    shown = [see(model, to_square(d.image(p), size)) for d, p in photos[: _MEASURED]]
-    steps = {
-        name: LEVEL_STEP
-        if name in BACKBONE
-        else float(torch.stack([one[name].std() for one in shown]).mean() / STEPS_A_DEVIATION)
-        for name in shown[0]
-    }
-    shapes = {name: tuple(value.shape) for name, value in shown[0].items()}
+    shown = [see(model, to_square(data.image(p), size)) for data, p in photos[:_MEASURED]]
+    steps = {name: _step_of([one[name] for one in shown], name) for name in shown[0]}
+    shapes = {name: (len(photos), *value.shape) for name, value in shown[0].items()}
     for view in range(views):
         arrays = {
-            name: np.lib.format.open_memmap(
-                folder / f"{name}_{view}.npy", "w+", np.int8, (len(photos), *shape)
-            )
+            name: np.lib.format.open_memmap(folder / f"{name}_{view}.npy", "w+", np.int8, shape)
             for name, shape in shapes.items()
         }
         boxes = np.zeros((len(photos), 5), np.int32)
@@ -197,9 +184,17 @@ def build_views(
             if row % 500 == 0:
                 report(f"views: {row} of {len(photos)} photos in view {view + 1} of {views}")
         np.save(folder / f"boxes_{view}.npy", boxes)
+    ids = [photo for _, photo in photos]
     index = {"format": FORMAT, "photos": ids, "views": views, "steps": steps, "image_size": size}
     write_atomically(folder / INDEX, json.dumps(index).encode())
     return ViewStore(folder)
+
+
+def _step_of(maps: Sequence[Tensor], name: str) -> float:
+    """Return the step of an array's 8-bit numbers, by the deviation of some of its maps."""
+    if name in BACKBONE:
+        return LEVEL_STEP
+    return float(torch.stack([one.std() for one in maps]).mean() / STEPS_A_DEVIATION)
 
 
 def see(model: FCP, pixels: Tensor) -> dict[str, Tensor]:
@@ -224,7 +219,7 @@ def _draw(
 
 
 def draw_box(masks: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draw a crop of 40 … 95 % of the sides that shows much of some class, around one of its pixels.
+    """Draw a crop of 40 … 95 % of the sides around a pixel of some class, that shows much of it.
 
     Args:
         masks: (H, W) boolean of each class, at least one, none empty.

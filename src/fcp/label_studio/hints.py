@@ -19,7 +19,8 @@ from fcp.data.transforms import logits_to_size, to_square
 from fcp.errors import FcpError
 from fcp.formats.run_lengths import to_mask
 from fcp.label_studio.regions import Size, labels_of, read_region
-from fcp.segmenter import FewShotSegmenter, Support
+from fcp.segmenter import FewShotSegmenter
+from fcp.support import Support
 
 Point = tuple[float, float]
 

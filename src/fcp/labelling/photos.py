@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from fcp.errors import FcpError
 from fcp.files import sha256_of, write_atomically
-from fcp.labelling.results import ClassResult, ObjectResult, PictureResult, Results
+from fcp.labelling.results import ClassResult, DecisionResult, ObjectResult, PictureResult, Results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Tile = int | Literal["auto"] | None
+Appearances = Literal["auto", "off"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Task:
         tile: see ``FewShotSegmenter.fit``.
         instances: whether a class is split into its objects.
         threshold: see ``FewShotSegmenter.predict``.
+        appearance: see ``FewShotSegmenter.fit``.
     """
 
     classes: Mapping[str, Sequence[Example]]
@@ -65,6 +67,7 @@ class Task:
     tile: Tile
     instances: bool
     threshold: float | None = None
+    appearance: Appearances = "auto"
 
     @property
     def names(self) -> list[str]:
@@ -83,7 +86,23 @@ def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
         {name: pairs_of(examples) for name, examples in task.classes.items()},
         negatives=pairs_of(task.negatives),
         tile=task.tile,
+        appearance=task.appearance,
     )
+
+
+def decisions_of(segmenter: FewShotSegmenter) -> dict[str, DecisionResult]:
+    """Return who decides about each class of a fitted task, where there was a choice."""
+    decisions = {} if segmenter.support is None else segmenter.support.decisions
+    return {
+        name: DecisionResult(
+            by_appearance=one.by_appearance,
+            share=one.share,
+            iou=round(one.iou, 4),
+            network_iou=round(one.network_iou, 4),
+            sentence=one.sentence,
+        )
+        for name, one in decisions.items()
+    }
 
 
 def pairs_of(examples: Sequence[Example]) -> list[tuple[ImageLike, Annotation]]:

@@ -19,7 +19,7 @@ from fcp.config import load_json
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 
-FORMAT = "fcp-results-3"
+FORMAT = "fcp-results-4"
 FILE_NAME = "results.json"
 SAVE_EVERY_SECONDS = 2.0
 # What write_atomically leaves beside a result when the process is killed outright.
@@ -83,6 +83,25 @@ class ExampleResult:
 
 
 @dataclass(frozen=True)
+class DecisionResult:
+    """Who decides about a class, see ``fcp.appearance.gate.Decision``.
+
+    Attributes:
+        by_appearance: whether the appearance has the last word, or the network.
+        share: 0 … 1, of the appearance in the answer.
+        iou: 0 … 1, of that answer on the examples, each unseen.
+        network_iou: 0 … 1, of the network alone there.
+        sentence: the same in words.
+    """
+
+    by_appearance: bool
+    share: float
+    iou: float
+    network_iou: float
+    sentence: str
+
+
+@dataclass(frozen=True)
 class PictureResult:
     """One picture's line in the file; what failed has an error and no mask.
 
@@ -120,6 +139,7 @@ class Results:
         self.fingerprint = fingerprint
         self.pictures: dict[str, PictureResult] = {}
         self.examples: dict[str, list[ExampleResult]] = {}
+        self.appearance: dict[str, DecisionResult] = {}
         self._saved = 0.0
 
     def __enter__(self) -> Self:
@@ -149,12 +169,13 @@ class Results:
                 name: [ExampleResult(**one) for one in shown]
                 for name, shown in content["examples"].items()
             }
+            decisions = {name: DecisionResult(**one) for name, one in content["appearance"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             remedy = "choose another --out, or leave out --resume"
             raise FcpError(f"{self.path}: not a file of fcp segment; {remedy}") from error
         if content.get("fingerprint") != self.fingerprint:
             return None
-        self.examples = examples
+        self.examples, self.appearance = examples, decisions
         folder = self.path.parent
         return {record.file: record for record in records if _is_complete(record, folder)}
 
@@ -186,6 +207,7 @@ class Results:
             "examples": {
                 name: [asdict(one) for one in shown] for name, shown in self.examples.items()
             },
+            "appearance": {name: asdict(one) for name, one in self.appearance.items()},
             "results": records,
         }
 
