@@ -80,7 +80,7 @@ def test_what_is_not_it_takes_its_pixels_away():
     found = record(cat=ClassResult(0.5, 1.0, 2400, objects=[]))
     told, put = put_over(found, labels, ["cat"], [marked(None, hole)])
     assert ((put == 1) == ~hole).all()
-    assert (told.classes["cat"].score, told.classes["cat"].drawn) == (0.5, False)
+    assert (told.classes["cat"].score, told.classes["cat"].by_hand) == (0.5, False)
     assert told.classes["cat"].area_px == 2400 - 36
     assert [piece.box for piece in told.classes["cat"].objects] == [[0, 0, 60, 40]]
 
@@ -109,7 +109,7 @@ def test_a_correction_is_in_every_download(session, run, visits, asking, tmp_pat
     folder = unpacked(Path(file), tmp_path / kind)
     (told,) = json.loads((folder / "results.json").read_text())["results"]
     cat = told["classes"]["cat"]
-    assert (told["file"], cat["drawn"], cat["area_px"]) == ("one.png", True, 600)
+    assert (told["file"], cat["by_hand"], cat["area_px"]) == ("one.png", True, 600)
     if kind == "png":
         with Image.open(folder / "labels" / "one.png") as image:
             assert ((np.asarray(image) == 1) == (paint[..., 0] > 0)).all()
@@ -155,7 +155,7 @@ def test_an_example_that_is_among_the_photos_keeps_its_mask(session, engine, tmp
     with Image.open(folder / "labels" / "one.png") as image:
         assert ((np.asarray(image) == label) == mask).all()
     told = json.loads((folder / "results.json").read_text())["results"]
-    assert {one["file"]: one["classes"]["bird"]["drawn"] for one in told}["one.png"]
+    assert {one["file"]: one["classes"]["bird"]["by_hand"] for one in told}["one.png"]
 
 
 def test_a_class_that_only_a_person_named_is_in_the_download(session, run, tmp_path):

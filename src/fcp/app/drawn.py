@@ -60,7 +60,7 @@ def put_over(
         drawn: on this photo, the earlier first.
 
     Returns:
-        The record with ``drawn`` said of the classes, and the labels (H, W).
+        The record with ``by_hand`` said of the classes, and the labels (H, W).
     """
     size = (labels.shape[0], labels.shape[1])
     by_hand: dict[int, np.ndarray] = {}
@@ -93,7 +93,7 @@ def _told(found: ClassResult, mask: np.ndarray, *, drawn: bool) -> ClassResult:
         area=round(float(mask.mean()), 6),
         area_px=int(mask.sum()),
         objects=objects,
-        drawn=drawn,
+        by_hand=drawn,
     )
 
 

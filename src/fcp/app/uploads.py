@@ -68,7 +68,7 @@ class Intake:
             What is kept, and why the rest is not.
         """
         taken = Taken()
-        names = uploads if isinstance(uploads, Mapping) else {}
+        names: Mapping[Path, str] = uploads if isinstance(uploads, Mapping) else {}
         for upload in uploads:
             if upload.name.startswith("."):  # what systems leave in folders
                 upload.unlink(missing_ok=True)
