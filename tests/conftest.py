@@ -20,6 +20,9 @@ CHROMIUM_FLAGS = [
     "--disable-background-networking",
 ]
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
+# Read when torch is imported, by the commands that tests start too: the models are small, and the
+# number of threads changes the last digits.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples in every run, and no stop-watch: the suite also runs on slow, busy machines.
 settings.register_profile("fcp", deadline=None, derandomize=True)

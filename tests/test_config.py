@@ -275,7 +275,9 @@ def test_bad_override_is_refused(tmp_path: Path, override: str, message: str) ->
         (b"", "expected a|not valid JSON"),
         (b"[1, 2]", "expected a"),
         (b"{", "not valid"),
-        (b"\xff\xd8\xff\xe0", "not valid"),
+        (b"\xff\xd8\xff\xe0", "not UTF-8 text; save it as UTF-8$"),
+        ('{"ä": 1}'.encode("latin-1"), "not UTF-8 text; save it as UTF-8$"),
+        ('{"a": 1}'.encode("utf-16"), "not UTF-8 text; save it as UTF-8$"),
     ],
 )
 def test_unusable_file_is_named(tmp_path: Path, load: Any, content: bytes, message: str) -> None:
@@ -298,4 +300,6 @@ def test_yaml_makes_no_objects(tmp_path: Path) -> None:
 def test_json_object_is_read(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text('{"image_size": 320}')
+    assert load_json(path) == {"image_size": 320}
+    path.write_text('{"image_size": 320}', encoding="utf-8-sig")  # as Windows editors save it
     assert load_json(path) == {"image_size": 320}

@@ -26,7 +26,8 @@ NOTEBOOK = DOCS / "first_result.ipynb"
 GAP = "…"  # stands for what a message fills in
 
 needs_photos = pytest.mark.skipif(
-    not (find_spec("skimage") and find_spec("matplotlib")), reason="needs the photos of fcp[demo]"
+    not (find_spec("skimage") and find_spec("matplotlib")),
+    reason="needs the photos of the extra demo",
 )
 
 
@@ -93,7 +94,7 @@ def test_trainings_have_settings_that_recipes_know(page: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_site_builds_without_any_warning(tmp_path: Path) -> None:
-    pytest.importorskip("material", reason="needs fcp[docs]")
+    pytest.importorskip("material", reason="needs the extra docs")
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 

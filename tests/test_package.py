@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -52,7 +54,7 @@ def test_version_is_one() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     released = re.findall(r"^## \[(\d\S*)\]", changelog, flags=re.MULTILINE)
-    versions = {PROJECT["version"], citation["version"], metadata.version("fcp"), released[0]}
+    versions = {PROJECT["version"], citation["version"], metadata.version("fcp-seg"), released[0]}
     assert len(versions) == 1, versions
 
 
@@ -84,6 +86,31 @@ def test_python_in_the_readme_names_what_exists() -> None:
     imported = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
     names = {alias.name for node in imported for alias in node.names}
     assert names <= set(fcp.__all__)
+
+
+def test_nothing_tells_people_to_install_a_strangers_package() -> None:
+    stranger = re.compile(r"pip install (-\S+ )*['\"]?fcp(?![\w-])|(?<![\w-])fcp\[[a-z]")
+    assert all(
+        map(stranger.search, ("pip install 'fcp[app]'", "pip install -U fcp", "of fcp[app]"))
+    )
+    good = "pip install '.[app]' in the checkout, fcp-seg[app] or pip install fcp-seg; import fcp"
+    assert not stranger.search(good)
+    texts = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "pyproject.toml"]
+    for folder, kind in (("src", "*.py"), ("docs", "*.md"), ("docs", "*.ipynb"), ("tests", "*.py")):
+        texts += (path for path in (ROOT / folder).rglob(kind) if path != Path(__file__))
+    told = {path.name for path in texts if stranger.search(path.read_text("utf-8"))}
+    assert told == set()
+
+
+def test_the_readme_of_an_index_points_to_nothing_that_is_not_there(monkeypatch) -> None:
+    interface = ModuleType("hatchling.metadata.plugin.interface")  # builds alone have the real one
+    interface.MetadataHookInterface = object
+    monkeypatch.setitem(sys.modules, interface.__name__, interface)
+    for_index = runpy.run_path(str(ROOT / "hatch_build.py"))["for_index"]
+    assert for_index("![a](b.png)\n\n[c](d.md#e), [f](https://g.h)") == "c, [f](https://g.h)"
+    targets = re.findall(r"\]\(([^)]+)\)", for_index(README))
+    assert targets
+    assert all(target.startswith("https://") for target in targets)
 
 
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))

@@ -57,7 +57,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        return importlib.metadata.version("fcp")
+        return importlib.metadata.version("fcp-seg")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'fcp' has no attribute {name!r}")

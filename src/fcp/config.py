@@ -224,11 +224,11 @@ def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
         FcpError: the file is missing or no mapping, or an override is not ``key=value``.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise FcpError(f"{path}: not valid YAML (no UTF-8 text)") from error
+        raise FcpError(f"{path}: not UTF-8 text; save it as UTF-8") from error
     values = _parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise FcpError(f"{path}: expected a mapping of settings")
@@ -244,9 +244,11 @@ def load_json(path: Path) -> dict[str, Any]:
         FcpError: the file is missing, no JSON, or no object.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise FcpError(f"{path}: not UTF-8 text; save it as UTF-8") from error
     except ValueError as error:
         raise FcpError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(values, dict):

@@ -59,7 +59,7 @@ def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  
     if model in SHIPPED:
         folder = Path(str(files("fcp") / "models" / str(model)))
         if not folder.is_dir():
-            raise FcpError(f"{model}: its weights are not in this installation; reinstall fcp")
+            raise FcpError(f"{model}: its weights are not in this installation; install fcp anew")
         return folder
     if Path(model).is_dir():
         return Path(model)

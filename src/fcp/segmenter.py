@@ -31,6 +31,7 @@ from fcp.prediction import Answer, Maps, Prediction, predict_classes
 from fcp.presence import Presence, load_presence, look_at
 from fcp.structures import QueryFeatures, SupportSet
 from fcp.support import Support
+from fcp.threads import lower_threads
 from fcp.tiling import (
     STRIDE,
     Marked,
@@ -101,7 +102,7 @@ class FewShotSegmenter(
         fusion: str = DEFAULT_FUSION,
         **hub_options: Any,  # noqa: ANN401  (as snapshot_download takes them)
     ) -> Self:
-        """Load a model.
+        """Load a model, and let torch use no more threads than cores are free (``fcp.threads``).
 
         Args:
             pretrained_model_name_or_path: ``"tiny"``, the model that ships inside; a folder that
@@ -121,6 +122,7 @@ class FewShotSegmenter(
         text = card.read_text(encoding="utf-8") if card.is_file() else None
         model = load_model(folder)
         presence = load_presence(folder, model.head.levels.levels)
+        lower_threads()
         return cls(model, device=device, card=text, fusion=fusion, presence=presence)
 
     @torch.inference_mode()

@@ -12,7 +12,7 @@ import pytest
 
 from fcp.visualize import encode
 
-pytest.importorskip("gradio", reason="needs gradio; pip install 'fcp[app]'")
+pytest.importorskip("gradio", reason="needs gradio; pip install '.[app]'")
 
 
 @pytest.fixture

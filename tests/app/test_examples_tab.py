@@ -6,6 +6,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
+import fcp.app.examples_tab
 from fcp.app.examples_tab import ExamplesTab, put_on_easel
 
 
@@ -40,3 +41,19 @@ def test_example_whose_picture_is_gone_is_none(tab, session, asking, drawing):
     with pytest.raises(gr.Error):
         tab.add_example(drawing, "cat", "paint", False, asking)
     assert session.marked == before
+
+
+def test_one_damaged_picture_ends_nothing(tab, visits, asking, picture, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(fcp.app.examples_tab, "tell_refused", told.append)
+    for upload in ({"broken": -200, "good": None}, {"later": None}, {"alone": -200}):
+        files = [tmp_path / f"{name}.png" for name in upload]
+        for file, cut in zip(files, upload.values(), strict=True):
+            file.write_bytes(picture(40, 60)[:cut])
+        tab.take_pictures([str(file) for file in files], asking)
+    session = visits.store.get("a")
+    assert [path.name for path in session.to_mark] == ["good.png", "later.png"]
+    assert [len(lines) for lines in told] == [1, 0, 1]
+    assert told[0][0].startswith("broken.png: ")
+    assert session.examples_in.budget.pictures == 2
+    assert session.easel.picture.name == "later.png"

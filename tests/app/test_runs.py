@@ -256,6 +256,29 @@ def test_download_leaves_out_what_is_below_the_slider(session, engine, tmp_path)
         make_download(run, "png", 2.0, tmp_path / "nothing")
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_downloads_keep_the_visitors_names(session, engine, tmp_path, kind):
+    session.photos_in.originals.update(
+        {session.photos[0]: "trip/【A】 Don't.png", session.photos[1]: "back/【A】 Don't.png"}
+    )
+    run = finished(session, engine)
+    file = make_download(run, kind, 0.0, tmp_path / "download", photos=True)
+    with zipfile.ZipFile(file) as archive:
+        inside = set(archive.namelist())
+        told = json.loads(archive.read("results.json"))["results"]
+        text = b"".join(archive.read(n) for n in inside if n.endswith((".json", ".xml")))
+    assert [one["file"] for one in told] == ["trip/【A】 Don't.png", "back/【A】 Don't.png"]
+    if kind == "yolo":
+        stems = {Path(n).stem for n in inside if n.startswith("yolo/images/")}
+        assert stems == {"【A】 Don't", "two"}
+        assert stems == {Path(n).stem for n in inside if n.startswith("yolo/labels/")}
+    else:
+        assert {"photos/trip/【A】 Don't.png", "photos/back/【A】 Don't.png"} <= inside
+    if kind in {"coco", "cvat"}:
+        assert b"trip/" in text
+        assert b"back/" in text
+
+
 def test_photos_that_were_removed_are_told(session, engine, tmp_path):
     run = finished(session, engine)
     session.remove_photos()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import os
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -14,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import fcp.app.bombs
 from fcp.app.limits import Budget, Limits
-from fcp.app.uploads import Intake, safe_name
+from fcp.app.uploads import Intake, plain_path, safe_name
 from fcp.errors import FcpError
 
 
@@ -166,7 +170,7 @@ def test_zip_bomb_is_measured_before_it_is_unpacked(uploads, intake, picture):
     taker = intake(total_bytes=1_000_000)
     taken = taker.take([uploads("trip.zip", content)])
     assert taken.pictures == []
-    assert "bomb.png: more than 1 MB in all, unpacked" in taken.refused[0]
+    assert "trip.zip: unpacks to 50 MB, and 1 MB are left" in taken.refused[0]
     assert "--max-upload-mb" in taken.refused[0]
     assert kept(taker) == []
     assert taker.budget.used == 0
@@ -179,6 +183,57 @@ def test_zip_that_lies_about_its_sizes_is_refused(uploads, intake, picture):
     taken = taker.take([uploads("a.zip", content.replace(true, false))])
     assert taken.pictures == []
     assert kept(taker) == []
+
+
+@pytest.mark.parametrize("name", ["a.png", "notes.txt", "__MACOSX/a.png"])
+def test_zip_of_zeros_is_refused_whatever_they_are_called(uploads, intake, picture, name):
+    content = zipped({"good.png": picture(), name: bytes(20_000_000)})
+    taker = intake()
+    taken = taker.take([uploads("a.zip", content)])
+    assert taken.pictures == kept(taker) == []
+    assert f"{name!r} in it unpacks to more than 200 times its size" in taken.refused[0]
+    small = intake(total_bytes=1_000_000)
+    refused = small.take([uploads("b.zip", content)]).refused[0]
+    assert "b.zip: unpacks to 20 MB, and 1 MB are left" in refused
+
+
+def test_zip_whose_members_lie_on_one_another_is_refused(uploads, intake, picture):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a.png", picture())
+        archive.writestr("b.png", picture(seed=1))
+        for number in range(50):
+            again = copy.copy(archive.infolist()[0])
+            again.filename = f"again{number}.png"
+            archive.filelist.append(again)
+    taker = intake()
+    taken = taker.take([uploads("a.zip", stream.getvalue())])
+    assert taken.pictures == kept(taker) == []
+    assert "a.zip: files in it overlap" in taken.refused[0]
+
+
+def test_zip_with_a_list_that_fills_the_memory_is_refused(uploads, intake, picture, monkeypatch):
+    content = zipped({f"{number}.txt": b"" for number in range(100)})
+    monkeypatch.setattr(fcp.app.bombs, "MOST_MEMBERS", 99)
+    assert "more than 99 files" in intake().take([uploads("a.zip", content)]).refused[0]
+    monkeypatch.setattr(fcp.app.bombs, "MOST_MEMBERS", 100)
+    assert "no picture in it" in intake().take([uploads("a.zip", content)]).refused[0]
+    monkeypatch.setattr(fcp.app.bombs, "MOST_DIRECTORY", 99 * 46)
+    assert "files in it" in intake().take([uploads("a.zip", content)]).refused[0]
+
+
+def test_members_go_to_the_disk_in_pieces(uploads, intake):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("large.png", os.urandom(30_000_000))
+    file = uploads("a.zip", stream.getvalue())
+    del stream, archive
+    tracemalloc.start()
+    taken = intake().take([file])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8_000_000
+    assert "large.png: not a picture" in taken.refused[0]
 
 
 def test_tar_in_a_zip_s_clothes_is_refused(uploads, intake, picture):
@@ -227,3 +282,30 @@ def test_budget_says_what_is_too_much():
         budget.spend("b.png", 1)
     budget.give_back(10)
     budget.spend("b.png", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept_as"),
+    [
+        ("a/b/【A】 Don't.jpg", "a/b/【A】 Don't.jpg"),
+        ("a\\b.png", "a/b.png"),
+        ("C:\\x\\b.png", "x/b.png"),
+        ("/etc/b.png", "etc/b.png"),
+        ("../../b.png", "b.png"),
+        ("a\n\0b.png", "ab.png"),
+        ("..", ""),
+    ],
+)
+def test_what_a_visitor_calls_a_file_stays_below_its_folder(name, kept_as):
+    assert plain_path(name) == kept_as
+
+
+def test_original_names_are_kept_beside_our_own(uploads, intake, picture):
+    taker = intake()
+    archive = uploads("x.zip", zipped({"trip/【B】 it's.png": picture(seed=1)}))
+    first = uploads("_A_ Don_t.png", picture())
+    taken = taker.take({first: "【A】 Don't.png", archive: "my trip.zip"})
+    names = ["【A】 Don't.png", "trip/【B】 it's.png"]
+    assert [taker.originals[path] for path in taken.pictures] == names
+    taker.forget(taken.pictures[0])
+    assert list(taker.originals.values()) == names[1:]

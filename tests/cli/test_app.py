@@ -23,13 +23,13 @@ def test_without_gradio_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(fcp.cli.app, "find_spec", lambda name: None)
     done = run()
     assert done.exit_code == 1
-    assert "pip install 'fcp[app]'" in done.stderr
+    assert "pip install '.[app]'" in done.stderr
 
 
 @pytest.fixture
 def served(monkeypatch):
     """Note what the server is told, and let nobody wait."""
-    pytest.importorskip("gradio", reason="needs gradio; pip install 'fcp[app]'")
+    pytest.importorskip("gradio", reason="needs gradio; pip install '.[app]'")
     import fcp.app.serve as server
 
     told = {}
@@ -58,10 +58,38 @@ def test_options_are_passed_on(served):
     assert (served["model"], served["host"], served["port"]) == ("m", "0.0.0.0", 99)
     assert served["share"] is True
     assert served["limits"].total_bytes == 3_000_000
+    assert served["threads"] is None
+    run("--threads", 3)
+    assert served["threads"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ((), ""),
+        (("--host", "localhost"), ""),
+        (("--host", "0.0.0.0"), "0.0.0.0: anybody who reaches it can use the page, no password"),
+        (("--share",), "the public address: anybody who reaches it"),
+    ],
+)
+def test_a_page_for_others_is_warned_of(served, options, warned):
+    assert run(*options).stderr.startswith(warned)
+    assert bool(warned) == ("password" in run(*options).stderr)
+
+
+def test_a_port_that_is_taken_names_the_option():
+    pytest.importorskip("gradio", reason="needs gradio; pip install '.[app]'")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run("--port", taken.getsockname()[1])
+    assert done.exit_code == 1
+    assert "cannot be listened at (Address already in use); choose another --port" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_it_serves_and_leaves_nothing_behind(monkeypatch, model_folder):
-    pytest.importorskip("gradio", reason="needs gradio; pip install 'fcp[app]'")
+    pytest.importorskip("gradio", reason="needs gradio; pip install '.[app]'")
     from fcp.app.serve import serve
 
     with socket.socket() as free:
@@ -80,7 +108,7 @@ def test_it_serves_and_leaves_nothing_behind(monkeypatch, model_folder):
 
 
 def test_unknown_model_is_one_line(tmp_path):
-    pytest.importorskip("gradio", reason="needs gradio; pip install 'fcp[app]'")
+    pytest.importorskip("gradio", reason="needs gradio; pip install '.[app]'")
     done = run("--model", tmp_path / "nothing")
     assert done.exit_code == 1
     assert "no such model folder" in done.stderr

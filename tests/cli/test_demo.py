@@ -105,7 +105,7 @@ def test_missing_package_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(fcp.cli.demo, "find_spec", lambda name: None)
     done = demo("--out", tmp_path)
     assert done.exit_code == 1
-    assert "pip install 'fcp[demo]'" in done.stderr
+    assert "pip install '.[demo]'" in done.stderr
 
 
 def test_output_that_is_a_file_is_refused(tmp_path):

@@ -49,7 +49,7 @@ def test_missing_extra_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     answer = run("--folder", tmp_path)
     assert answer.exit_code == 1
-    assert "pip install 'fcp[label-studio]'" in answer.stderr
+    assert "pip install '.[label-studio]'" in answer.stderr
 
 
 def test_serves_with_what_it_was_given(tmp_path, model_folder, monkeypatch):

@@ -1,5 +1,6 @@
 """`fcp train` hands over what was typed, and finds recipes by path and by name."""
 
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -69,3 +70,16 @@ def test_a_dry_run_needs_no_folder(tmp_path, monkeypatch):
     refused = CliRunner().invoke(app, arguments)
     assert refused.exit_code == 1
     assert "--out" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("options", "module"),
+    [(("--out", "run"), "fcp.engine.train"), (("--dry-run",), "fcp.engine.dry_run")],
+)
+def test_without_its_extra_it_says_what_to_install(tmp_path, monkeypatch, options, module):
+    (tmp_path / "mine.yaml").write_text("seed: 1\n")
+    monkeypatch.setitem(sys.modules, module, None)  # as if it could not be imported
+    arguments = ["train", str(tmp_path / "mine.yaml"), "--data-root", str(tmp_path), *options]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1
+    assert done.stderr == f"error: train: needs {module}; pip install '.[train]' in the checkout\n"

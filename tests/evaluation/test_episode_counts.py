@@ -107,5 +107,5 @@ def test_missing_and_foreign_files(tmp_path):
     with pytest.raises(FcpError, match=r"gone\.csv: cannot be read"):
         load_counts(tmp_path / "gone.csv")
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(FcpError, match=r"b\.csv: not a CSV"):
+    with pytest.raises(FcpError, match=r"b\.csv: not UTF-8 text; save it as UTF-8"):
         load_counts(tmp_path / "b.csv")

@@ -9,9 +9,10 @@ import gradio as gr
 import numpy as np
 
 from fcp.app.marks import KINDS, PAINT_ALPHA, Marked, clean_class_name, drawn_on
-from fcp.app.parts import PRIVATE, filled, grid, heading, upload_box
+from fcp.app.parts import PRIVATE, filled, grid, heading, named, upload_box
 from fcp.app.sessions import OnEasel, Session
 from fcp.app.small import LONGEST, keep_small
+from fcp.app.uploads import Taken
 from fcp.app.visits import Visits, tell_refused
 from fcp.data.images import read_image, read_size
 from fcp.data.prompts import annotation_mask
@@ -90,10 +91,11 @@ class ExamplesTab:
     def take_pictures(self, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
         """Take uploads in, and put the first of them on the easel."""
         with self.visits.visit(request, alone=True) as session:
-            taken = session.examples_in.take(map(Path, files or []))
+            taken = session.examples_in.take(named(files))
+            whole = [picture for picture in taken.pictures if _is_whole(session, picture, taken)]
             tell_refused(taken.refused)
-            session.to_mark += taken.pictures
-            shown = put_on_easel(session, taken.pictures[0]) if taken.pictures else gr.skip()
+            session.to_mark += whole
+            shown = put_on_easel(session, whole[0]) if whole else gr.skip()
             return None, _waiting(session), shown
 
     def choose_picture(self, event: gr.SelectData, request: gr.Request) -> Any:  # noqa: ANN401
@@ -121,7 +123,7 @@ class ExamplesTab:
             number = max((one.number for one in session.marked), default=0) + 1
             example = Example(easel.picture, drawn)
             shown = session.folder / f"marked{session.number()}.jpg"
-            marked = Marked(number, name, kind, example, shown)
+            marked = Marked(number, name, kind, example, shown, easel.corrects)
             _draw_small(session, marked)  # it may fail, and then there is no example
             session.marked.append(marked)
             session.chosen_example = None
@@ -178,7 +180,7 @@ def put_on_easel(session: Session, picture: Path, mask: np.ndarray | None = None
         layer = file.with_suffix(".png")
         write_atomically(layer, encode(paint, "png"))
         layers = [str(layer)]
-    session.easel = OnEasel(picture, read_size(picture))
+    session.easel = OnEasel(picture, read_size(picture), corrects=mask is not None)
     value = {"background": str(file), "layers": layers, "composite": None}
     # A canvas of another size than the picture's puts the layers of a new editor off their place.
     return gr.update(value=value, canvas_size=(width, height), visible=True)
@@ -195,14 +197,24 @@ def _next_picture(session: Session, easel: OnEasel) -> Path | None:
     return next((p for p in session.to_mark if p not in done and p != easel.picture), None)
 
 
+def _is_whole(session: Session, picture: Path, taken: Taken) -> bool:
+    """Make the small copy of a new picture; one that cannot be decoded is refused alone."""
+    try:
+        keep_small(picture, _small_copy(session, picture), LONGEST // 2)
+    except FcpError as error:
+        session.examples_in.forget(picture)
+        taken.refused.append(session.without_folder(error))
+        return False
+    return True
+
+
+def _small_copy(session: Session, picture: Path) -> Path:
+    return session.folder / f"waiting-{picture.stem}.jpg"
+
+
 def _waiting(session: Session) -> Any:  # noqa: ANN401
     """Show the pictures that can be marked, once there are several."""
-    small = []
-    for picture in session.to_mark:
-        file = session.folder / f"waiting-{picture.stem}.jpg"
-        if not file.exists():
-            keep_small(picture, file, LONGEST // 2)
-        small.append(str(file))
+    small = [str(_small_copy(session, picture)) for picture in session.to_mark]
     return filled(small if len(small) > 1 else [])
 
 

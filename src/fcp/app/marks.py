@@ -41,6 +41,8 @@ class Marked:
         kind: how it was marked, key of ``KINDS``.
         example: picture and drawing.
         shown: file of a small picture of it.
+        corrects: whether it was painted over what a run had found: then it is all of its class in
+            the picture.
     """
 
     number: int
@@ -48,6 +50,7 @@ class Marked:
     kind: str
     example: Example
     shown: Path
+    corrects: bool = False
 
     @property
     def caption(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
@@ -57,13 +59,37 @@ def heading(title: str, text: str = "") -> None:
 
 def upload_box(elem_id: str) -> gr.File:
     """Put a field that takes pictures, and archives of them."""
-    return gr.File(
+    box = gr.File(
         show_label=False,
         file_count="multiple",
         file_types=[*sorted(PICTURE_SUFFIXES), ".zip"],
         height=130,
         elem_id=elem_id,
     )
+    keep_names(box)
+    return box
+
+
+def keep_names(box: gr.File | gr.UploadButton) -> None:
+    """Let the handlers of an upload field see what the visitor calls the files: ``orig_name``.
+
+    Gradio hands over paths of its own, with names that it has changed. (A class of our own would
+    make it write a file beside this one.)
+    """
+    hand_over = box.preprocess
+
+    def with_names(payload: Any) -> Any:  # noqa: ANN401  (Gradio's several forms)
+        files = hand_over(payload)
+        for file, sent in zip(files or [], payload or [], strict=True):
+            file.orig_name = sent.orig_name
+        return files
+
+    box.preprocess = with_names  # type: ignore[method-assign]
+
+
+def named(files: Sequence[str] | None) -> dict[Path, str]:
+    """Return uploaded files with what the visitor calls them."""
+    return {Path(file): getattr(file, "orig_name", None) or Path(file).name for file in files or []}
 
 
 def grid(

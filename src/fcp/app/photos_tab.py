@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from fcp.app.parts import PRIVATE, filled, grid, heading, upload_box
+from fcp.app.parts import PRIVATE, filled, grid, heading, keep_names, named, upload_box
 from fcp.app.runs import Engine, Run
 from fcp.app.sessions import Session
 from fcp.app.small import LONGEST, keep_small
@@ -41,6 +41,7 @@ class PhotosTab:
                 min_width=120,
                 elem_id="folder-upload",
             )
+            keep_names(self.folder)
             self.clear = gr.Button("Remove all photos", size="sm", min_width=120)
         self.count = gr.HTML(_count(0), elem_id="photo-count")
         self.preview = grid("preview", "small", fit="cover")
@@ -73,7 +74,7 @@ class PhotosTab:
     def take_photos(self, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
         """Take uploads in."""
         with self.visits.visit(request, alone=True) as session:
-            taken = session.photos_in.take(map(Path, files or []))
+            taken = session.photos_in.take(named(files))
             tell_refused(taken.refused)
             session.photos += taken.pictures
             return None, *_listed(session)

@@ -12,8 +12,10 @@ import gradio as gr
 
 from fcp.app import why
 from fcp.app.download import TITLES, make_download
+from fcp.app.drawn import drawn_on, put_over
 from fcp.app.examples_tab import put_on_easel
 from fcp.app.gallery import PAGE, Shown, arrange, facts, pages, pictures_of, summary, view
+from fcp.app.marks import Marked
 from fcp.app.parts import PRIVATE, filled, grid, heading
 from fcp.app.presence import first_threshold, strength
 from fcp.app.runs import Run
@@ -21,6 +23,7 @@ from fcp.app.sessions import Session
 from fcp.app.visits import Visits
 from fcp.errors import FcpError
 from fcp.labelling.export import read_back
+from fcp.labelling.results import PictureResult
 
 ALL = ""  # value of the choice of no class in particular
 
@@ -200,6 +203,7 @@ class ResultsTab:
             labels, error = read_back(record, run.folder, several=len(names) > 1)
             if labels is None:
                 raise FcpError(error or "its mask is gone; run the photos again")
+            _, labels = put_over(record, labels, names, _known(session, record, names))
             mask = labels == names.index(name) + 1
             return put_on_easel(session, Path(record.file), mask), name, "paint"
 
@@ -216,7 +220,7 @@ class ResultsTab:
             if kind not in TITLES:
                 raise FcpError(f"unknown format; known: {', '.join(TITLES.values())}")
             folder = run.folder / f"download{session.number()}"
-            file = make_download(run, kind, threshold, folder, photos=photos)
+            file = make_download(run, kind, threshold, folder, photos=photos, marked=session.marked)
             with session.alone:
                 before, run.download = run.download, file
             if before is not None:  # with the photos in it, it may be as large as all of them
@@ -239,6 +243,12 @@ def _listed(session: Session, run: Run, threshold: float, wanted: str) -> tuple[
         gr.update(visible=False),
         gr.update(visible=False),
     )
+
+
+def _known(session: Session, record: PictureResult, names: Sequence[str]) -> list[Marked]:
+    """Return what was drawn on a photo, but for classes that its run did not look for."""
+    drawn = drawn_on([record], session.marked)[record.file]
+    return [one for one in drawn if one.class_name is None or one.class_name in names]
 
 
 def _summary(session: Session, run: Run, shown: Sequence[Shown], first: int) -> str:

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from fcp.app.marks import Marked
 from fcp.app.small import Smaller
+from fcp.app.uploads import LONGEST_STEM
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
 from fcp.labelling.photos import (
@@ -28,6 +29,7 @@ from fcp.labelling.photos import (
 )
 from fcp.labelling.results import PictureResult, Results
 from fcp.segmenter import DEFAULT_FUSION, FewShotSegmenter
+from fcp.threads import set_threads
 
 BATCH_ON_GPU = 8
 UNEXPECTED = "the run failed unexpectedly; the terminal that runs the page says more"
@@ -39,10 +41,12 @@ class Engine:
     Args:
         model: as ``FewShotSegmenter.from_pretrained`` takes it.
         device: likewise.
+        threads: of the CPU; None to choose at each run (``fcp.threads``).
     """
 
-    def __init__(self, model: str, device: str) -> None:
+    def __init__(self, model: str, device: str, threads: int | None = None) -> None:
         self.name = model
+        self.threads = threads
         self.lock = threading.Lock()
         self._first = FewShotSegmenter.from_pretrained(model, device=device)
         self.batch = BATCH_ON_GPU if self._first.device.type == "cuda" else 1
@@ -66,9 +70,12 @@ class Run:
         photos: to do; their stems differ.
         folder: for the results; made here.
         marked: the visitor's examples that the task is made of.
+        originals: photo → what the visitor calls it, where that is another name.
 
     Attributes:
         marked: these, whatever becomes of them in the visit.
+        originals: photo → what the visitor calls it, with its folder; no two are alike.
+        result_names: photo → stem of the files of a download that speak of it.
         results: of the photos that are done.
         finished: is set at the end, whatever it is.
         download: the last zip that was made of it, if any.
@@ -83,12 +90,15 @@ class Run:
         folder: Path,
         *,
         marked: Sequence[Marked] = (),
+        originals: Mapping[Path, str] | None = None,
     ) -> None:
         for name in ("masks", "overlays", "small"):
             (folder / name).mkdir(parents=True)
         self.engine = engine
         self.task = task
         self.marked = tuple(marked)
+        self.originals = _own_names({photo: (originals or {}).get(photo, "") for photo in photos})
+        self.result_names = _result_names(self.originals)
         self.folder = folder
         self.jobs = [Job(photo, photo.stem) for photo in photos]
         self.results = Results(folder, model=engine.name, fingerprint="")
@@ -142,6 +152,7 @@ class Run:
             self.finished.set()
 
     def _segment(self) -> None:
+        set_threads(self.engine.threads)  # holds for this thread, and those begun after it
         with self.engine.lock:
             fit_task(self.segmenter, self.task)
         self.results.appearance = decisions_of(self.segmenter)
@@ -156,6 +167,32 @@ class Run:
             for record in records:
                 self.small.keep(record, self.folder)
         batches.close()
+
+
+def _own_names(originals: Mapping[Path, str]) -> dict[str, str]:
+    """Return photo → a name that no other has, if possible its original one."""
+    seen: set[str] = set()
+    names = {}
+    for photo, original in originals.items():
+        name = original if original and original.casefold() not in seen else photo.name
+        seen.add(name.casefold())
+        names[str(photo)] = name
+    return names
+
+
+def _result_names(originals: Mapping[str, str]) -> dict[str, str]:
+    """Return photo → a stem that no other has, of its name without folders where it can be."""
+    seen: set[str] = set()
+    names = {}
+    for photo, original in originals.items():
+        stem = PurePosixPath(original).stem
+        if len(stem.encode()) > LONGEST_STEM or stem.casefold() in seen:
+            stem = Path(photo).stem
+        while stem.casefold() in seen:
+            stem += "_2"
+        seen.add(stem.casefold())
+        names[photo] = stem
+    return names
 
 
 def make_task(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fcp.app.limits import Limits
+from fcp.app.place import place_of_a_page
+from fcp.errors import FcpError
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ def serve(
     model: str,
     *,
     device: str = "auto",
+    threads: int | None = None,
     host: str = "127.0.0.1",
     port: int = 7860,
     share: bool = False,
@@ -42,6 +45,7 @@ def serve(
     Args:
         model: as ``FewShotSegmenter.from_pretrained`` takes it.
         device: likewise.
+        threads: of the CPU; None to choose at each run.
         host: address to listen at; 127.0.0.1 is this machine alone.
         port: to listen at.
         share: whether Gradio gives it a public address.
@@ -51,38 +55,54 @@ def serve(
         Where it is.
 
     Raises:
-        FcpError: no such model or device.
-        OSError: the port is taken.
+        FcpError: no such model or device, or the port is taken.
     """
     most = limits or Limits()
-    with tempfile.TemporaryDirectory(prefix="fcp-app-", ignore_cleanup_errors=True) as folder:
-        root = Path(folder).resolve()
-        with _surroundings(root):
-            from fcp.app.page import build_page
-            from fcp.app.parts import look
-            from fcp.app.runs import Engine
-            from fcp.app.sessions import SessionStore
+    _require_free(host, port)
+    with place_of_a_page() as root, _surroundings(root):
+        from fcp.app.page import build_page
+        from fcp.app.parts import look
+        from fcp.app.runs import Engine
+        from fcp.app.sessions import SessionStore
 
-            store = SessionStore(root, most)
-            page = build_page(Engine(model, device), store)
-            _, url, share_url = page.launch(
-                server_name=host,
-                server_port=port,
-                share=share,
-                max_file_size=most.total_bytes,
-                prevent_thread_lock=True,
-                quiet=True,
-                ssr_mode=False,
-                run_history=False,
-                enable_monitoring=False,
-                footer_links=[],
-                **look(),
-            )
-            try:
-                yield Served(url, share_url, root)
-            finally:
-                page.close(verbose=False)
-                store.close_all()
+        store = SessionStore(root, most)
+        page = build_page(Engine(model, device, threads), store)
+        _, url, share_url = page.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            max_file_size=most.total_bytes,
+            prevent_thread_lock=True,
+            quiet=True,
+            ssr_mode=False,
+            run_history=False,
+            enable_monitoring=False,
+            footer_links=[],
+            **look(),
+        )
+        try:
+            yield Served(url, share_url, root)
+        finally:
+            page.close(verbose=False)
+            store.close_all()
+
+
+def _require_free(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened at, before the model is loaded.
+
+    Raises:
+        FcpError: another program listens there, or the host is not of this machine.
+    """
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise FcpError(
+            f"{host}:{port}: cannot be listened at ({error.strerror}); choose another --port, or "
+            "--host"
+        ) from error
 
 
 @contextmanager

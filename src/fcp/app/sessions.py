@@ -31,10 +31,12 @@ class OnEasel:
     Attributes:
         picture: its file.
         size: (H, W) px.
+        corrects: whether what a run has found in it is being corrected.
     """
 
     picture: Path
     size: tuple[int, int]
+    corrects: bool = False
 
 
 class Session:
@@ -153,7 +155,14 @@ class Session:
                 classes, against, tile=tile, instances=instances, appearance=appearance
             )
             folder = self.folder / f"run{self.number()}"
-            self.run = Run(engine, task, self.photos, folder, marked=self.marked)
+            self.run = Run(
+                engine,
+                task,
+                self.photos,
+                folder,
+                marked=self.marked,
+                originals=self.photos_in.originals,
+            )
             self.shown, self.page, self.chosen = [], 0, None
             self.run.start(self.work)
             return self.run

@@ -11,18 +11,18 @@ import re
 import shutil
 import unicodedata
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from fcp.app.bombs import check_zip
 from fcp.app.limits import Budget
 from fcp.data.archives import Member, walk
 from fcp.data.images import PICTURE_SUFFIXES, read_size
 from fcp.errors import FcpError
-from fcp.files import write_atomically
+from fcp.files import open_atomically
 
 ARCHIVE_SUFFIX = ".zip"
-MOST_MEMBERS = 100_000  # of an archive, whatever they are
 LONGEST_STEM = 120  # bytes; disks allow 255 for a name, and results get longer ones
 _ODD = re.compile(r"[^\w .()+=@-]")
 
@@ -46,38 +46,49 @@ class Intake:
     Args:
         folder: where they go; made where it is missing.
         budget: of the visitor.
+
+    Attributes:
+        originals: picture → what its visitor calls it, with its folder in an archive.
     """
 
     def __init__(self, folder: Path, budget: Budget) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.budget = budget
+        self.originals: dict[Path, str] = {}
         self._stems: set[str] = set()
 
-    def take(self, uploads: Iterable[Path]) -> Taken:
+    def take(self, uploads: Iterable[Path] | Mapping[Path, str]) -> Taken:
         """Take pictures and zip archives of them; each is moved or removed.
+
+        Args:
+            uploads: the files, with what the visitor calls them where that is another name.
 
         Returns:
             What is kept, and why the rest is not.
         """
         taken = Taken()
+        names: Mapping[Path, str] = uploads if isinstance(uploads, Mapping) else {}
         for upload in uploads:
             if upload.name.startswith("."):  # what systems leave in folders
                 upload.unlink(missing_ok=True)
                 continue
             try:
-                taken.pictures += self._take(upload, taken.refused)
+                name = names.get(upload, upload.name)
+                taken.pictures += self._take(upload, name, taken.refused)
             except FcpError as error:
                 taken.refused.append(_without_folder(error, upload))
             finally:
                 upload.unlink(missing_ok=True)
         return taken
 
-    def _take(self, upload: Path, refused: list[str]) -> list[Path]:
+    def _take(self, upload: Path, name: str, refused: list[str]) -> list[Path]:
         if not upload.is_file():
             raise FcpError(f"{upload}: has not arrived whole; upload it again")
         if upload.suffix.lower() != ARCHIVE_SUFFIX:
-            return [self._keep(upload.name, upload.stat().st_size, upload)]
+            picture = self._keep(upload.name, upload.stat().st_size, upload)
+            self.originals[picture] = plain_path(name) or picture.name
+            return [picture]
         if upload.stat().st_size == 0:
             raise FcpError(f"{upload}: the file is empty; upload it again")
         return self._unpack(upload, refused)
@@ -88,7 +99,9 @@ class Intake:
         try:
             for member in self._pictures_in(archive):
                 try:
-                    kept.append(self._keep(member.path.name, member.size, member))
+                    picture = self._keep(member.path.name, member.size, member)
+                    self.originals[picture] = plain_path(str(member.path)) or picture.name
+                    kept.append(picture)
                 except _BadPictureError as error:
                     refused.append(str(error))
         except FcpError:
@@ -102,9 +115,8 @@ class Intake:
     def _pictures_in(self, archive: Path) -> Iterator[Member]:
         if not zipfile.is_zipfile(archive):
             raise FcpError(f"{archive}: no whole zip archive; make it again")
-        for count, member in enumerate(walk(archive)):
-            if count >= MOST_MEMBERS:
-                raise FcpError(f"{archive}: more than {MOST_MEMBERS:,} files in it")
+        check_zip(archive, self.budget.limits.total_bytes - self.budget.used)
+        for member in walk(archive):
             unsafe = PureWindowsPath(str(member.path))  # walk has seen to the other system's names
             if unsafe.drive or unsafe.root or ".." in unsafe.parts:
                 raise FcpError(f"{archive}: unsafe name {str(member.path)!r} in it")
@@ -137,6 +149,7 @@ class Intake:
         self.budget.give_back(picture.stat().st_size if size is None else size)
         picture.unlink(missing_ok=True)
         self._stems.discard(picture.stem.casefold())
+        self.originals.pop(picture, None)
 
     def _free_name(self, name: str) -> str:
         """Return a safe name whose stem is new here, and reserve it."""
@@ -155,7 +168,9 @@ class _BadPictureError(FcpError):
 
 def _put(source: Path | Member, path: Path) -> None:
     if isinstance(source, Member):
-        write_atomically(path, source.read())
+        with open_atomically(path) as file:
+            for piece in source.pieces():
+                file.write(piece)
         return
     try:
         shutil.move(source, path)
@@ -174,6 +189,18 @@ def safe_name(name: str) -> str:
     while len(stem.encode()) > LONGEST_STEM:
         stem = stem[:-1]
     return (stem.rstrip(" _-") or "picture") + last.suffix.lower()
+
+
+def plain_path(name: str) -> str:
+    """Bring what a visitor calls a file to a path that stays below any folder it is put in.
+
+    Returns:
+        Its parts as they are, joined by "/", without a drive, control characters and what leads
+        up; empty if nothing is left.
+    """
+    path = PureWindowsPath("".join(c for c in name if c.isprintable()))
+    parts = [part for part in path.parts if part not in (path.anchor, path.drive, "..", ".")]
+    return "/".join(parts)
 
 
 def _without_folder(error: FcpError, path: Path) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from fcp.cli.options import DeviceOption, ModelOption
+from fcp.cli.options import LOCAL, DeviceOption, ModelOption, ThreadsOption
 from fcp.errors import FcpError
 
 
@@ -16,6 +19,7 @@ def app(
     *,
     model: ModelOption = "tiny",
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 127.0.0.1 is this machine alone.")
     ] = "127.0.0.1",
@@ -31,7 +35,7 @@ def app(
 
     The page is for this machine alone unless --host or --share say otherwise. What is uploaded is
     kept in a temporary folder and removed when the tab is closed, and all of it when the command
-    ends (Ctrl-C).
+    ends (Ctrl-C, a closed terminal, SIGTERM). What a killed page has left goes at the next start.
 
     \b
     Examples:
@@ -39,19 +43,40 @@ def app(
       fcp app --model runs/tiny --port 8000
     """  # noqa: D301  (\b keeps the lines)
     if find_spec("gradio") is None:
-        raise FcpError("the page needs gradio; pip install 'fcp[app]'")
+        raise FcpError("the page needs gradio; pip install '.[app]' in the checkout")
     from fcp.app.limits import Limits
     from fcp.app.serve import serve
 
     limits = Limits(total_bytes=max_upload_mb * 10**6)
-    with serve(model, device=device, host=host, port=port, share=share, limits=limits) as served:
-        typer.echo(f"open {served.share_url or served.url} (Ctrl-C ends it)")
-        _wait()
+    place: dict[str, Any] = {"host": host, "port": port, "share": share}
+    if share or host not in LOCAL:
+        reached = "the public address" if share else host
+        typer.echo(f"{reached}: anybody who reaches it can use the page, no password", err=True)
+    try:
+        with (
+            _signals_as_ctrl_c(),
+            serve(model, device=device, threads=threads, limits=limits, **place) as served,
+        ):
+            typer.echo(f"open {served.share_url or served.url} (Ctrl-C ends it)")
+            _wait()
+    except KeyboardInterrupt:  # the ordinary end of a page
+        typer.echo("ended; all uploads are removed", err=True)
 
 
 def _wait() -> None:
-    """Sleep until Ctrl-C, which is the ordinary end of a page."""
+    threading.Event().wait()
+
+
+@contextmanager
+def _signals_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the page as Ctrl-C does, with its uploads removed."""
+    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows: no SIGHUP
+    before = {number: signal.getsignal(number) for number in numbers if number is not None}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, signal.default_int_handler)
     try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        typer.echo("ended; all uploads are removed", err=True)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

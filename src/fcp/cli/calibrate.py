@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fcp.cli.options import BenchmarkOption, DataRootOption, DeviceOption, require_fold
+from fcp.cli.options import BenchmarkOption, DataRootOption, DeviceOption, needs_extra, require_fold
 from fcp.errors import FcpError
 
 
@@ -43,10 +43,8 @@ def calibrate(
         require_fold(data, fold)
     elif fold is not None:
         raise FcpError("--all-classes: the model has no novel classes then; leave out --fold")
-    try:
+    with needs_extra("calibrate", "train"):
         from fcp.engine.calibrate import calibrate as fit
-    except ModuleNotFoundError as error:
-        raise FcpError(f"calibrate: needs {error.name}; pip install 'fcp[train]'") from error
     from fcp.segmenter import FewShotSegmenter
 
     segmenter = FewShotSegmenter.from_pretrained(model, device=device)

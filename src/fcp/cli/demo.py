@@ -124,7 +124,9 @@ def _read_photo(package: str, file: str, credit: str) -> np.ndarray:
     spec = find_spec(package)
     folders = spec.submodule_search_locations if spec is not None else None
     if not folders:
-        raise FcpError(f"{package}: its sample photos are needed here; pip install 'fcp[demo]'")
+        raise FcpError(
+            f"{package}: its sample photos are needed here; pip install '.[demo]' in the checkout"
+        )
     return read_image(Path(folders[0]) / file)
 
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fcp.cli.options import DeviceOption, FusionOption, ModelOption
+from fcp.cli.options import LOCAL, DeviceOption, FusionOption, ModelOption, ThreadsOption
 
 if TYPE_CHECKING:
     from fcp.segmenter import FewShotSegmenter
 
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 
 UrlOption = Annotated[
     str,
@@ -49,6 +48,7 @@ def label_studio(
     folder: FolderOption = Path("label-studio-examples"),
     model: ModelOption = "tiny",
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     fusion: FusionOption = "pooled",
     examples: ExamplesOption = 5,
     allow_host: AllowOption = None,
@@ -71,13 +71,15 @@ def label_studio(
     from fcp.label_studio.client import LabelStudio
     from fcp.label_studio.server import serve
     from fcp.label_studio.store import ExampleStore
+    from fcp.threads import set_threads
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     studio = LabelStudio(url, api_key, allow_host or [])
     store = ExampleStore(folder)
     segmenter, fingerprint = _load(model, device, fusion)
+    set_threads(threads)
     backend = Backend(segmenter, studio, store, fingerprint=fingerprint, keep=examples)
-    if host not in _LOCAL:
+    if host not in LOCAL:
         typer.echo(f"{host}: anybody who reaches this address can use it", err=True)
     serve(backend, host, port, lambda where: typer.echo(f"{where} waits for Label Studio at {url}"))
 

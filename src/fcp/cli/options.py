@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,8 +21,18 @@ ModelOption = Annotated[
         help='"tiny" (ships inside), a model folder, or a hub id owner/name.', metavar="MODEL"
     ),
 ]
+LOCAL = ("127.0.0.1", "localhost", "::1")  # hosts that nobody else reaches
 DeviceOption = Annotated[
     str, typer.Option(help="auto takes CUDA, then MPS, then CPU.", metavar="auto|cpu|cuda|mps")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Threads of the CPU. Without it OMP_NUM_THREADS holds, or else as many as there are "
+        "cores that this process may use and others leave free.",
+        metavar="N",
+    ),
 ]
 DataRootOption = Annotated[
     Path,
@@ -61,6 +73,21 @@ FeatureCacheOption = Annotated[
 FeatureCacheSizeOption = Annotated[
     float, typer.Option(min=0.01, help="Room for them, GiB; the oldest go first.", metavar="GIB")
 ]
+
+
+@contextmanager
+def needs_extra(command: str, extra: str) -> Iterator[None]:
+    """Say in one line which extra of the installation brings what an import inside lacks.
+
+    Raises:
+        FcpError: a package is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise FcpError(
+            f"{command}: needs {error.name}; pip install '.[{extra}]' in the checkout"
+        ) from error
 
 
 def open_store(folder: Path | None, gigabytes: float) -> FeatureCache | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fcp.cli.options import DataRootOption, DeviceOption, FeatureCacheSizeOption
+from fcp.cli.options import DataRootOption, DeviceOption, FeatureCacheSizeOption, needs_extra
 from fcp.errors import FcpError
 
 TargetName = Literal["table1", "table2", "table3", "table4", "fig1", "fig2", "fig4", "fig5"]
@@ -65,12 +65,8 @@ def reproduce(
       fcp reproduce table1 --data-root data --out runs/tiny --promptable models
       fcp reproduce table1 --scale paper --data-root data --out runs/paper
     """  # noqa: D301  (\b keeps the lines)
-    try:
+    with needs_extra("reproduce", "reproduce,train"):
         from fcp.reproduce.targets import reproduce as make
-    except ModuleNotFoundError as error:
-        raise FcpError(
-            f"reproduce: needs {error.name}; pip install 'fcp[reproduce,train]'"
-        ) from error
     from fcp.cli.train import find_recipe
     from fcp.loading import find_device
     from fcp.reproduce.plan import SCALES

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fcp.cli.options import DeviceOption, FusionOption, ModelOption
+from fcp.cli.options import DeviceOption, FusionOption, ModelOption, ThreadsOption
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
 from fcp.files import sha256_of
@@ -130,6 +130,7 @@ def segment(
     formats: FormatOption = None,
     model: ModelOption = "tiny",
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     fusion: FusionOption = "pooled",
     tile: TileOption = "auto",
     instances: InstancesOption = False,
@@ -161,12 +162,14 @@ def segment(
         writers = [stack.enter_context(writer) for writer in _writers(formats, out, task)]
         # Here and not above: torch takes seconds to load, and wrong paths are told before that.
         from fcp.segmenter import FewShotSegmenter
+        from fcp.threads import set_threads
 
         results = Results(out, model=model, fingerprint=_fingerprint(model, task))
         waiting = _left_to_do(jobs, results) if resume else jobs
         results.save()
         if waiting:
             segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
+            set_threads(threads)
             results.appearance = _fit(segmenter, task)
             results.examples = _check_examples(segmenter, task)
         with _resumable():

@@ -12,6 +12,7 @@ from fcp.cli.options import (
     DataRootOption,
     FeatureCacheOption,
     FeatureCacheSizeOption,
+    needs_extra,
     open_store,
 )
 from fcp.errors import FcpError
@@ -60,7 +61,8 @@ def train(
     if dry_run:
         if feature_cache is not None:
             raise FcpError("--feature-cache: a dry run would not use it; leave it out")
-        from fcp.engine.dry_run import dry_run as measure
+        with needs_extra("train", "train"):
+            from fcp.engine.dry_run import dry_run as measure
 
         measure(file, overrides=settings, data_root=data_root, report=typer.echo)
     elif out is None:
@@ -79,8 +81,9 @@ def _train(
     resume: bool,
     store: FeatureCache | None,
 ) -> None:
-    from fcp.engine.processes import leave
-    from fcp.engine.train import train as run_training
+    with needs_extra("train", "train"):
+        from fcp.engine.processes import leave
+        from fcp.engine.train import train as run_training
 
     run_training(
         recipe,

@@ -6,6 +6,7 @@ built from a download goes file by file to its place, so a build that was stoppe
 
 from __future__ import annotations
 
+import io
 import shutil
 import tarfile
 import zipfile
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from fcp.errors import FcpError
 from fcp.files import write_atomically
@@ -39,12 +41,31 @@ class Member:
     Attributes:
         path: its name there, relative.
         size: bytes.
-        read: gives the content; FcpError where the archive is broken. Valid until the next member.
+        source: the download.
+        open: gives the content as a stream; valid until the next member.
     """
 
     path: PurePosixPath
     size: int
-    read: Callable[[], bytes]
+    source: Path
+    open: Callable[[], IO[bytes]]
+
+    def read(self) -> bytes:
+        """Return the content.
+
+        Raises:
+            FcpError: the archive is broken.
+        """
+        return b"".join(self.pieces(-1))
+
+    def pieces(self, most: int = 1 << 20) -> Iterator[bytes]:
+        """Yield the content in pieces of at most so many bytes; raises as ``read``."""
+        try:
+            with self.open() as stream:
+                while piece := stream.read(most):
+                    yield piece
+        except _BROKEN as error:
+            raise FcpError(_broken(self.source, error)) from error
 
 
 @dataclass(frozen=True)
@@ -133,15 +154,15 @@ def _folder_members(source: Path) -> Iterator[Member]:
     for path in sorted(source.rglob("*")):
         if path.is_file():
             name = PurePosixPath(path.relative_to(source).as_posix())
-            yield Member(name, path.stat().st_size, _guarded(path, path.read_bytes))
+            yield Member(name, path.stat().st_size, path, partial(path.open, "rb"))
 
 
 def _zip_members(source: Path) -> Iterator[Member]:
     with zipfile.ZipFile(source) as archive:
         for info in archive.infolist():
             if not info.is_dir():
-                content = _guarded(source, partial(archive.read, info))
-                yield Member(PurePosixPath(info.filename), info.file_size, content)
+                name = PurePosixPath(info.filename)
+                yield Member(name, info.file_size, source, partial(archive.open, info))
 
 
 def _tar_members(source: Path) -> Iterator[Member]:
@@ -149,8 +170,8 @@ def _tar_members(source: Path) -> Iterator[Member]:
     with tarfile.open(source) as archive:
         for info in archive:
             if info.isreg():
-                content = _guarded(source, partial(_extract, archive, info))
-                yield Member(PurePosixPath(info.name), info.size, content)
+                content = partial(_extract, archive, info)
+                yield Member(PurePosixPath(info.name), info.size, source, content)
         _require_end(archive)
 
 
@@ -165,19 +186,8 @@ def _require_end(archive: tarfile.TarFile) -> None:
         pass
 
 
-def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(info)
-    return file.read() if file else b""
-
-
-def _guarded(source: Path, read: Callable[[], bytes]) -> Callable[[], bytes]:
-    def content() -> bytes:
-        try:
-            return read()
-        except _BROKEN as error:
-            raise FcpError(_broken(source, error)) from error
-
-    return content
+def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    return archive.extractfile(info) or io.BytesIO()
 
 
 def _broken(source: Path, error: Exception) -> str:

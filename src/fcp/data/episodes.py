@@ -117,6 +117,8 @@ def load_episodes(path: Path, data: FewShotDataset | None = None) -> tuple[Episo
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise FcpError(f"{path}: not UTF-8 text; save it as UTF-8") from error
     except ValueError as error:
         raise FcpError(f"{path}: not valid JSON ({error})") from error
     match content:

@@ -123,8 +123,10 @@ def read_split(folder: Path, classes: Iterable[str]) -> dict[str, list[str]]:
         file = folder / f"{part}.txt"
         try:
             split[part] = file.read_text("utf-8").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise FcpError(f"{file}: cannot be read ({error}); one class a line") from error
+        except OSError as error:
+            raise FcpError(f"{file}: cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise FcpError(f"{file}: not UTF-8 text; expected one class a line") from error
         for name in split[part]:
             if name not in known:
                 raise FcpError(f"{file}: there is no class {name!r} in the data")

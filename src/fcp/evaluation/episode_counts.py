@@ -161,7 +161,9 @@ def load_counts(path: Path) -> EpisodeCounts:
         lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
     except OSError as error:
         raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise FcpError(f"{path}: not UTF-8 text; save it as UTF-8") from error
+    except csv.Error as error:
         raise FcpError(f"{path}: not a CSV file ({error})") from error
     width = len(_IDENTITY)
     kinds = [name.removesuffix("_tp") for name in (lines[0][width::4] if lines else [])]

@@ -72,7 +72,8 @@ def _image(number: int, record: Mapping[str, Any]) -> Iterator[str]:
     yield f"  <image{_attributes({'id': number, 'name': record['name'], **size})}>\n"
     for packed in record["objects"]:
         box = {key: packed[key] for key in ("rle", "left", "top", "width", "height")}
-        values = {"label": packed["class"], "source": "auto", "occluded": 0, **box, "z_order": 0}
+        source = "manual" if packed["by_hand"] else "auto"
+        values = {"label": packed["class"], "source": source, "occluded": 0, **box, "z_order": 0}
         yield f"    <mask{_attributes(values)}></mask>\n"
     yield "  </image>\n"
 

@@ -17,11 +17,13 @@ class LabelledObject:
         class_name: not empty.
         mask: (H, W) bool; an empty one is written nowhere.
         score: 0 … 1, or None where there is none.
+        by_hand: whether a person has drawn it, or corrected it.
     """
 
     class_name: str
     mask: np.ndarray
     score: float | None = None
+    by_hand: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no format can say."""

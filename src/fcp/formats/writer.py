@@ -109,7 +109,12 @@ class OneFileWriter(Writer):
             "file": str(file),
             "size": picture.size,
             "objects": [
-                {"class": found.class_name, "score": found.score, **self._pack(found)}
+                {
+                    "class": found.class_name,
+                    "score": found.score,
+                    "by_hand": found.by_hand,
+                    **self._pack(found),
+                }
                 for found in picture.objects
             ],
         }

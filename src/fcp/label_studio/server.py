@@ -27,7 +27,8 @@ try:
     from starlette.routing import Route
 except ImportError as missing:
     raise FcpError(
-        f"label-studio needs a web server ({missing}); pip install 'fcp[label-studio]'"
+        f"label-studio needs a web server ({missing}); pip install "
+        "'.[label-studio]' in the checkout"
     ) from missing
 
 MAX_BODY = 512 << 20  # bytes; a hundred tasks with brush strokes

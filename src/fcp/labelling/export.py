@@ -123,13 +123,15 @@ def labelled(record: PictureResult, labels: np.ndarray, names: Sequence[str]) ->
 def _objects(name: str, mask: np.ndarray, found: ClassResult) -> Iterator[LabelledObject]:
     """Yield the objects of a class: its pieces where they were asked for, else its whole mask."""
     if found.objects is None:
-        yield LabelledObject(name, mask, found.score)
+        score = None if found.by_hand else found.score
+        yield LabelledObject(name, mask, score, by_hand=found.by_hand)
         return
     recorded = iter(found.objects)
     wanted = next(recorded, None)
     for piece in connected_pieces(mask):
         if wanted is not None and list(piece.box) == wanted.box:  # the others were too small
-            yield LabelledObject(name, piece.full_mask(mask.shape), wanted.score)
+            score = None if found.by_hand else wanted.score
+            yield LabelledObject(name, piece.full_mask(mask.shape), score, by_hand=found.by_hand)
             wanted = next(recorded, None)
 
 

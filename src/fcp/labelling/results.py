@@ -49,6 +49,7 @@ class ClassResult:
         area_px: the same in px.
         presence: 0 … 1, see ``ClassPrediction.presence``; None where it is not judged.
         objects: its pieces in their order; None where they were not asked for.
+        by_hand: whether a person has drawn the mask; score and presence are 1 then.
     """
 
     score: float
@@ -56,6 +57,7 @@ class ClassResult:
     area_px: int
     presence: float | None = None
     objects: list[ObjectResult] | None = None
+    by_hand: bool = False
 
     @property
     def here(self) -> bool:

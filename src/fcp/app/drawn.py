@@ -1,0 +1,105 @@
+"""What a visitor drew on the photos of a run stands as it is, whatever the model found there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fcp.app.marks import Marked
+from fcp.data.prompts import annotation_mask
+from fcp.errors import FcpError
+from fcp.files import sha256_of
+from fcp.instances import connected_pieces
+from fcp.labelling.results import ClassResult, ObjectResult, PictureResult
+
+KINDS_OF_MASKS = ("paint", "outline")  # a box says where it is, not what it covers
+
+
+def drawn_on(records: Sequence[PictureResult], marked: Sequence[Marked]) -> dict[str, list[Marked]]:
+    """Return photo → the masks that a visitor drew on it, as a correction or as an example.
+
+    Args:
+        records: of the photos.
+        marked: the visitor's examples; a picture is known by its file or by its content.
+    """
+    masks = [(one, _content(one)) for one in marked if one.kind in KINDS_OF_MASKS]
+    return {
+        record.file: [
+            one
+            for one, content in masks
+            if one.example.picture == Path(record.file) or content == (record.sha256 or "")
+        ]
+        for record in records
+    }
+
+
+def names_with(names: Sequence[str], drawn: Mapping[str, Sequence[Marked]]) -> list[str]:
+    """Return a run's classes, and after them those that are drawn on its photos alone."""
+    by_hand = (one.class_name for of_photo in drawn.values() for one in of_photo)
+    return list(dict.fromkeys([*names, *(name for name in by_hand if name is not None)]))
+
+
+def put_over(
+    record: PictureResult,
+    labels: np.ndarray,
+    names: Sequence[str],
+    drawn: Sequence[Marked],
+) -> tuple[PictureResult, np.ndarray]:
+    """Put what was drawn over what was found.
+
+    A correction is all of its class in the photo, and so are the examples of a class in it
+    together. What shows none of the classes takes its pixels from all of them.
+
+    Args:
+        record: of the photo.
+        labels: (H, W) of what was found.
+        names: the classes, in the order of their labels.
+        drawn: on this photo, the earlier first.
+
+    Returns:
+        The record with ``by_hand`` said of the classes, and the labels (H, W).
+    """
+    size = (labels.shape[0], labels.shape[1])
+    by_hand: dict[int, np.ndarray] = {}
+    put = labels.copy()
+    for one in drawn:
+        mask = annotation_mask(one.example.annotation, size)
+        label = 0 if one.class_name is None else names.index(one.class_name) + 1
+        if label and (one.corrects or label not in by_hand):
+            put[put == label] = 0
+        put[mask] = label
+        by_hand[label] = mask
+    classes = dict(record.classes)
+    for label, name in enumerate(names, start=1):
+        mask = put == label
+        if label in by_hand or (name in classes and (mask != (labels == label)).any()):
+            before = classes.get(name, ClassResult(1.0, 0, 0))
+            classes[name] = _told(before, mask, drawn=label in by_hand)
+    return replace(record, classes=classes), put
+
+
+def _told(found: ClassResult, mask: np.ndarray, *, drawn: bool) -> ClassResult:
+    score = 1.0 if drawn else found.score
+    objects = None
+    if found.objects is not None:
+        objects = [ObjectResult(list(piece.box), score) for piece in connected_pieces(mask)]
+    return replace(
+        found,
+        score=score,
+        presence=1.0 if drawn else found.presence,
+        area=round(float(mask.mean()), 6),
+        area_px=int(mask.sum()),
+        objects=objects,
+        by_hand=drawn,
+    )
+
+
+def _content(one: Marked) -> str | None:
+    """Hash an example's picture; None where it is gone."""
+    try:
+        return sha256_of(Path(str(one.example.picture)))
+    except FcpError:
+        return None

@@ -1,0 +1,135 @@
+"""How many threads torch gets: the cores that this process may use and that others leave free.
+
+Torch takes a thread a core by itself. Beside busy processes they wait for one another at the end of
+each layer, and two threads are then several times slower than one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+from fcp.errors import FcpError
+
+CHOSEN_BY_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # torch heeds both
+_LOOK_SECONDS = 0.2
+_IDLE = (3, 4)  # fields of a line of /proc/stat, after its name: idle, and waiting for a disk
+_ROOT = Path("/")
+
+
+def set_threads(threads: int | None = None) -> int:
+    """Tell torch how many threads to use.
+
+    Args:
+        threads: so many; None for what the environment's ``OMP_NUM_THREADS`` says, and without it
+            for ``free_cores()``.
+
+    Returns:
+        What torch uses from now on.
+
+    Raises:
+        FcpError: fewer than one.
+    """
+    if threads is not None and threads < 1:
+        raise FcpError(f"threads: expected at least 1, got {threads}")
+    if threads is not None or not _is_chosen():
+        torch.set_num_threads(threads or free_cores())
+    return torch.get_num_threads()
+
+
+def lower_threads() -> None:
+    """Let torch use no more threads than there are free cores; fewer that were set stay."""
+    if torch.get_num_threads() > 1 and not _is_chosen():
+        torch.set_num_threads(min(torch.get_num_threads(), free_cores()))
+
+
+def free_cores(root: Path = _ROOT) -> int:
+    """Count the cores that others leave free just now, of those that this process may use.
+
+    Takes 0.2 s, in which the caller should do nothing. Where the system does not tell who is busy
+    (other than Linux), all cores count as free.
+
+    Args:
+        root: of the file system that tells.
+
+    Returns:
+        At least 1; heeds the process's affinity and its cgroup's quota.
+    """
+    cores = _own_cores()
+    if len(cores) == 1:
+        return 1
+    before = _read(root / "proc/stat")
+    time.sleep(_LOOK_SECONDS)
+    busy = busy_cores(before, _read(root / "proc/stat"), cores)
+    free = round(len(cores) - busy)
+    return max(1, min([free, *(int(quota) for quota in quotas(root))]))
+
+
+def busy_cores(before: str, after: str, cores: Iterable[int]) -> float:
+    """Tell how many of these cores were busy between two states of ``/proc/stat``.
+
+    Returns:
+        0 … their number; 0 where the states say nothing of them.
+    """
+    first, last = _ticks(before), _ticks(after)
+    busy = 0.0
+    for core in cores:
+        spent = [b - a for a, b in zip(first.get(core, []), last.get(core, []), strict=False)]
+        total = sum(spent)
+        if total > 0:
+            busy += 1 - sum(spent[field] for field in _IDLE) / total
+    return busy
+
+
+def quotas(root: Path = _ROOT) -> Iterator[float]:
+    """Yield the cores that each cgroup above this process allows it, where one does."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, place = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        # A container sees its own group at the top, though the place names it from outside.
+        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        inner = top / place.strip("/")
+        for folder in (inner, *inner.parents):
+            yield from _quota_of(folder)
+            if folder == top:
+                break
+
+
+def _quota_of(folder: Path) -> Iterator[float]:
+    together = _read(folder / "cpu.max").split()  # version 2: both in one file, or "max"
+    apart = [_read(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+    for words in (together, apart):
+        if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]):
+            yield int(words[0]) / int(words[1])
+
+
+def _ticks(state: str) -> dict[int, list[int]]:
+    """Return each core's ticks by kind; the two last kinds count in earlier ones already."""
+    found = {}
+    for line in state.splitlines():
+        name, *ticks = line.split()
+        if name.startswith("cpu") and name[3:].isdecimal():
+            found[int(name[3:])] = [int(tick) for tick in ticks[:8]]
+    return found
+
+
+def _own_cores() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
+
+
+def _is_chosen() -> bool:
+    return any(os.environ.get(name) for name in CHOSEN_BY_USER)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
