@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -15,27 +15,24 @@ import typer
 from fcp.cli.options import DeviceOption, FusionOption, ModelOption
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
-from fcp.files import sha256_of
+from fcp.labelling.output import REPORT_FILE, finish
 from fcp.labelling.photos import (
     Job,
     Task,
     Tile,
     fit_task,
     pairs_of,
-    photo_hash,
     segment_photos,
+    used_settings,
 )
-from fcp.labelling.results import ExampleResult, Results, remove_leftovers
+from fcp.labelling.queries import FAILURES, describe, printable
+from fcp.labelling.results import ExampleResult, Results
+from fcp.labelling.start import Request, Start, start_run
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from fcp.data.prompts import Points
     from fcp.formats.examples import Example
     from fcp.formats.writer import Writer
     from fcp.segmenter import FewShotSegmenter
-
-_FOLDERS = ("masks", "overlays", "labels", "labelme", "yolo", "yolo/labels")
 
 
 class FormatName(StrEnum):
@@ -99,8 +96,18 @@ ThresholdOption = Annotated[
     ),
 ]
 BatchOption = Annotated[int, typer.Option(min=1, help="Photos at a time; more helps on a GPU.")]
+RecursiveOption = Annotated[
+    bool,
+    typer.Option(
+        "--recursive/--no-recursive",
+        help="Look for photos in the folders of --query's folders too.",
+    ),
+]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Skip what an earlier run has finished.")
+    bool, typer.Option("--resume", help="Go on with an earlier run: skip what it has finished.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Remove the files of an earlier run in --out first.")
 ]
 
 
@@ -120,15 +127,18 @@ def segment(
     instances: InstancesOption = False,
     threshold: ThresholdOption = None,
     batch_size: BatchOption = 1,
+    recursive: RecursiveOption = True,
     resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Segment photos by the examples in a folder.
 
-    Writes masks/STEM.png at the photo's own size (0 or 255; of several classes a label map, whose
-    values masks/classes.txt names), overlays/STEM.jpg, results.json (for each photo and class:
-    score, presence, area; seconds, error) and report.html, which shows it all. A photo that cannot
-    be read is reported and the rest goes on; the exit status is 1 then. Examples that are badly
-    found from the others of their class are named.
+    Writes masks/NAME.png at the photo's own size (0 or 255; of several classes a label map, whose
+    values masks/classes.txt names), overlays/NAME.jpg, results.json (for each photo and class:
+    score, presence, area; seconds, error) and report.html, which shows it all. Folders in --query
+    are looked into, and results lie in folders alike. A photo that cannot be read is reported and
+    the rest goes on; the exit status is 1 then. Examples that are badly found from the others of
+    their class are named. No file that is not of an earlier run is ever overwritten.
 
     \b
     Examples:
@@ -137,27 +147,32 @@ def segment(
       fcp segment --support coco.json --class zebra --query photos --out found --resume
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
+    from fcp.formats import FORMATS
+
     examples = _read_all_examples(support, negative, class_name)
     task = Task(*examples, fusion, _read_tile(tile), instances, threshold)
-    jobs = _list_jobs([*query, *(more or [])])
-    _prepare_folders(out)
+    kinds = [FORMATS[name] for name in dict.fromkeys(formats or [])]
+    request = Request(
+        paths=[*query, *(more or [])],
+        out=out,
+        task=task,
+        model=model,
+        writers=kinds,
+        recursive=recursive,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    start = start_run(request)
+    _tell(start)
     with ExitStack() as stack:
-        writers = [stack.enter_context(writer) for writer in _writers(formats, out, task)]
-        # Here and not above: torch takes seconds to load, and wrong paths are told before that.
-        from fcp.segmenter import FewShotSegmenter
-
-        results = Results(out, model=model, fingerprint=_fingerprint(model, task))
-        waiting = _left_to_do(jobs, results) if resume else jobs
-        results.save()
-        if waiting:
-            segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
-            fit_task(segmenter, task)
-            results.examples = _check_examples(segmenter, task)
+        writers = [stack.enter_context(writer) for writer in _writers(kinds, out, task)]
         with _resumable():
-            if waiting:
-                _run(segmenter, task, waiting, results, batch_size)
-            _export(jobs, results, task, writers)
-    _report(len(jobs), len(waiting), results)
+            if start.waiting:
+                _segment(request, start, device, batch_size)
+            with _timed(start.results, "files"):
+                _export(start, task, writers)
+    finish(start.results)
+    _report(start)
 
 
 def _read_tile(text: str) -> Tile:
@@ -183,11 +198,18 @@ def _read_all_examples(
     return classes, [example for examples in against.values() for example in examples]
 
 
-def _list_jobs(paths: Sequence[Path]) -> list[Job]:
-    from fcp.data.folder import list_pictures, unique_stems
-
-    pictures = list_pictures(paths)
-    return [Job(*item) for item in zip(pictures, unique_stems(pictures), strict=True)]
+def _tell(start: Start) -> None:
+    """Say what is done otherwise than one would expect."""
+    if start.changed:
+        typer.echo(
+            f"{', '.join(start.changed)} have changed since the earlier run: its results are "
+            "removed, all photos are done again",
+            err=True,
+        )
+    for photo, name in ((str(job.picture), job.name) for job in start.jobs):
+        if photo in start.results.renamed:
+            message = f"{printable(photo)}: its results are called {name}"
+            typer.secho(message, fg="yellow", err=True)
 
 
 @contextmanager
@@ -199,14 +221,40 @@ def _resumable() -> Iterator[None]:
         raise FcpError(f"{error}; {remedy}") from error
 
 
-def _writers(formats: Sequence[FormatName] | None, out: Path, task: Task) -> list[Writer]:
+@contextmanager
+def _timed(results: Results, step: str) -> Iterator[None]:
+    """Add the time that a step takes to that of earlier runs."""
+    started = time.perf_counter()
+    yield
+    seconds = results.seconds.get(step, 0) + time.perf_counter() - started
+    results.seconds[step] = round(seconds, 3)
+
+
+def _writers(kinds: Sequence[type[Writer]], out: Path, task: Task) -> list[Writer]:
     """Open the writers of other tools' files, and name the values of label maps."""
-    from fcp.formats import FORMATS
     from fcp.formats.label_maps import write_class_list
 
     if len(task.names) > 1:
         write_class_list(out / "masks", task.names)
-    return [FORMATS[name](out, task.names) for name in dict.fromkeys(formats or [])]
+    return [kind(out, task.names) for kind in kinds]
+
+
+def _segment(request: Request, start: Start, device: str, batch_size: int) -> None:
+    """Load the model, show it the examples, and do the photos that are left."""
+    # Here and not above: torch takes seconds to load, and wrong paths are told before that.
+    from fcp.segmenter import FewShotSegmenter
+
+    results, task = start.results, request.task
+    with _timed(results, "model"):
+        segmenter = FewShotSegmenter.from_pretrained(
+            request.model, device=device, fusion=task.fusion
+        )
+    with _timed(results, "examples"):
+        fit_task(segmenter, task)
+        results.examples = _check_examples(segmenter, task)
+    results.used = used_settings(segmenter, task)
+    with _timed(results, "photos"):
+        _run(segmenter, task, start.waiting, results, batch_size)
 
 
 def _check_examples(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[ExampleResult]]:
@@ -236,7 +284,7 @@ def _run(
         task_of_bar = bar.add_task("segmenting", total=len(jobs))
         for records in segment_photos(segmenter, task, jobs, results, batch_size):
             for error in filter(None, (record.error for record in records)):
-                bar.console.print(error, style="red", markup=False, soft_wrap=True)
+                bar.console.print(printable(error), style="red", markup=False, soft_wrap=True)
             bar.advance(task_of_bar, len(records))
 
 
@@ -252,76 +300,29 @@ def _warning(name: str, odd: ExampleResult) -> str:
     )
 
 
-def _export(jobs: Sequence[Job], results: Results, task: Task, writers: Sequence[Writer]) -> None:
+def _export(start: Start, task: Task, writers: Sequence[Writer]) -> None:
     from fcp.labelling.export import export
 
+    results = start.results
     examples = ", ".join(f"{len(of_class)} of {name}" for name, of_class in task.classes.items())
-    now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-    facts = {"model": results.model, "examples": examples, "date": now}
-    records = [results.pictures[str(job.picture)] for job in jobs]
+    date = datetime.fromisoformat(results.date).strftime("%Y-%m-%d %H:%M")
+    facts = {"model": results.model, "examples": examples, "date": date}
+    results.put_in_order(str(job.picture) for job in start.jobs)
+    records = list(results.pictures.values())
     export(records, results.path.parent, task.names, writers=writers, facts=facts)
 
 
-def _prepare_folders(out: Path) -> None:
-    try:
-        for name in ("masks", "overlays"):
-            (out / name).mkdir(parents=True, exist_ok=True)
-        for folder in (out, *(out / name for name in _FOLDERS)):
-            if folder.is_dir():
-                remove_leftovers(folder)
-    except OSError as error:
-        message = f"{out}: cannot be written ({error.strerror}); choose another --out"
-        raise FcpError(message) from error
-
-
-def _fingerprint(model: str, task: Task) -> str:
-    """Hash what decides the results: the model's files, the examples and how they are used."""
-    from fcp.loading import find_model, model_fingerprint
-
-    how = (task.names, task.fusion, task.tile, task.instances, task.threshold)
-    digest = hashlib.sha256(f"{how!r} {model_fingerprint(find_model(model))}".encode())
-    for name, examples in (*task.classes.items(), ("", task.negatives)):
-        digest.update(name.encode())
-        for example in examples:
-            digest.update(_hash_of(example.picture) + _hash_of(example.annotation))
-    return digest.hexdigest()
-
-
-def _hash_of(part: Path | np.ndarray | Points) -> bytes:
-    """Return what tells a picture, a mask or points from any other."""
-    from fcp.data.prompts import Points
-
-    if isinstance(part, Path):
-        return sha256_of(part).encode()
-    if isinstance(part, Points):
-        return repr(part).encode()
-    return repr(part.shape).encode() + part.tobytes()
-
-
-def _left_to_do(jobs: Sequence[Job], results: Results) -> list[Job]:
-    """Take over what an earlier run finished; return the rest."""
-    earlier = results.read_earlier()
-    if earlier is None:
-        typer.echo(
-            "the model, the examples or their use have changed: all photos are done again",
-            err=True,
-        )
-        return list(jobs)
-    waiting = []
-    for job in jobs:
-        record = earlier.get(str(job.picture))
-        if record is None or record.mask != job.mask or record.sha256 != photo_hash(job.picture):
-            waiting.append(job)
-        else:
-            results.pictures[record.file] = record
-    return waiting
-
-
-def _report(pictures: int, attempted: int, results: Results) -> None:
-    failed = results.failed()
-    skipped = f", {pictures - attempted} done before" if attempted < pictures else ""
-    trouble = f", {failed} failed" if failed else ""
-    noun = "photo" if pictures == 1 else "photos"
-    typer.echo(f"{pictures} {noun}{skipped}{trouble}: {results.path}")
-    if failed:
+def _report(start: Start) -> None:
+    results, photos = start.results, len(start.jobs)
+    failed, before = results.failed(), photos - len(start.waiting)
+    by_hand = sum(record.by_hand for record in results.pictures.values())
+    parts = [f"{photos} {'photo' if photos == 1 else 'photos'}"]
+    parts += [f"{before} done before"] if before else []
+    parts += [f"{by_hand} corrected by hand"] if by_hand else []
+    parts += [f"{failed} failed"] if failed else []
+    left_out = describe(results.left_out)
+    not_used = f"; not used: {left_out}" if left_out else ""
+    report = printable(results.path.with_name(REPORT_FILE))
+    typer.echo(f"{', '.join(parts)}{not_used}: {printable(results.path)}; look at {report}")
+    if failed or FAILURES & results.left_out.keys():
         raise typer.Exit(1)

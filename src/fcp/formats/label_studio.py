@@ -156,6 +156,7 @@ def _task(record: Mapping[str, Any], folder: str) -> dict[str, Any]:
 def _region(index: int, record: Mapping[str, Any], packed: Mapping[str, Any]) -> dict[str, Any]:
     height, width = record["size"]
     score = {} if packed["score"] is None else {"score": packed["score"]}
+    origin = {"origin": "manual"} if packed["by_hand"] else {}
     return {
         "id": f"object{index + 1}",
         "type": "brushlabels",
@@ -166,4 +167,5 @@ def _region(index: int, record: Mapping[str, Any], packed: Mapping[str, Any]) ->
         "image_rotation": 0,
         "value": {"format": "rle", "rle": packed["rle"], "brushlabels": [packed["class"]]},
         **score,
+        **origin,
     }

@@ -5,11 +5,12 @@ torch is imported inside the functions, so that commands can be asked for help a
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fcp.errors import FcpError
 from fcp.files import sha256_of, write_atomically
@@ -71,6 +72,17 @@ class Task:
         """The classes, in the order of their labels."""
         return list(self.classes)
 
+    def settings(self) -> dict[str, Any]:
+        """Say it in plain values: examples by their pictures, all else as it is."""
+        plain = {one.name: getattr(self, one.name) for one in fields(self)}
+        classes = {name: _pictures_of(examples) for name, examples in self.classes.items()}
+        return {**plain, "classes": classes, "negatives": _pictures_of(self.negatives)}
+
+
+def _pictures_of(examples: Sequence[Example]) -> list[str]:
+    # A picture may lie inside the annotation file, and has no name then.
+    return [str(e.picture) if isinstance(e.picture, Path) else "embedded" for e in examples]
+
 
 def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
     """Encode a task's examples; see ``FewShotSegmenter.fit``.
@@ -84,6 +96,16 @@ def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
         negatives=pairs_of(task.negatives),
         tile=task.tile,
     )
+
+
+def used_settings(segmenter: FewShotSegmenter, task: Task) -> dict[str, Any]:
+    """Say what came of "auto" and of the model's own threshold, after ``fit_task``."""
+    support = segmenter.support
+    return {
+        "device": str(segmenter.device),
+        "threshold": segmenter.check_threshold(task.threshold),
+        "tile": None if support is None else support.tile,
+    }
 
 
 def pairs_of(examples: Sequence[Example]) -> list[tuple[ImageLike, Annotation]]:
@@ -139,11 +161,10 @@ def _segment_together(
             photos, lambda job: segmenter.predict(photos[job], threshold=task.threshold)
         )
         errors |= too_small
-    for job, prediction in found.items():
-        _write(job, photos[job], prediction, out)
+    written = {job: _write(job, photos[job], one, out) for job, one in found.items()}
     seconds = round((time.perf_counter() - started) / len(jobs), 3)
     return [
-        _success(job, found[job], task, seconds)
+        _success(job, found[job], task, seconds, *written[job])
         if job in found
         else _failure(job, errors[job], seconds)
         for job in jobs
@@ -161,19 +182,36 @@ def _each(jobs: Iterable[Job], do: Callable[[Job], T]) -> tuple[dict[Job, T], di
     return done, errors
 
 
-def _write(job: Job, photo: np.ndarray, prediction: Prediction, out: Path) -> None:
+def _write(job: Job, photo: np.ndarray, prediction: Prediction, out: Path) -> tuple[str, str]:
+    """Write mask and overlay; returns the SHA-256 of both."""
     from fcp.data.images import label_png
-    from fcp.visualize import class_colours, encode, overlay_labels
+    from fcp.visualize import encode
 
     one = len(prediction.classes) == 1
     mask = encode(prediction.mask, "png") if one else label_png(prediction.labels)
-    colours = list(class_colours(prediction.classes).values())
-    shown = overlay_labels(photo, prediction.labels, colours)
     write_atomically(out / job.mask, mask)
-    write_atomically(out / job.overlay, encode(shown, "jpeg"))
+    overlay = write_overlay(job, photo, prediction.labels, list(prediction.classes), out)
+    return hashlib.sha256(mask).hexdigest(), hashlib.sha256(overlay).hexdigest()
 
 
-def _success(job: Job, found: Prediction, task: Task, seconds: float) -> PictureResult:
+def write_overlay(
+    job: Job, photo: np.ndarray, labels: np.ndarray, names: Sequence[str], out: Path
+) -> bytes:
+    """Draw what was found over its photo; returns the bytes that were written.
+
+    Raises:
+        FcpError: it cannot be written.
+    """
+    from fcp.visualize import class_colours, encode, overlay_labels
+
+    shown = encode(overlay_labels(photo, labels, list(class_colours(names).values())), "jpeg")
+    write_atomically(out / job.overlay, shown)
+    return shown
+
+
+def _success(
+    job: Job, found: Prediction, task: Task, seconds: float, mask: str, overlay: str
+) -> PictureResult:
     return PictureResult(
         file=str(job.picture),
         sha256=photo_hash(job.picture),
@@ -184,6 +222,8 @@ def _success(job: Job, found: Prediction, task: Task, seconds: float) -> Picture
             name: _class_result(one, instances=task.instances)
             for name, one in found.classes.items()
         },
+        mask_sha256=mask,
+        overlay_sha256=overlay,
     )
 
 
