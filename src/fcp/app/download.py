@@ -19,6 +19,7 @@ from fcp.labelling.results import PictureResult, Results
 TITLES: Mapping[str, str] = {
     "png": "PNG label maps",
     "coco": "COCO",
+    "coco-polygons": "COCO with polygons",
     "yolo": "YOLO-seg",
     "labelme": "LabelMe",
     "label-studio": "Label Studio",

@@ -40,6 +40,7 @@ class FormatName(StrEnum):
 
     PNG = "png"
     COCO = "coco"
+    COCO_POLYGONS = "coco-polygons"
     YOLO = "yolo"
     LABELME = "labelme"
     LABEL_STUDIO = "label-studio"
@@ -95,6 +96,21 @@ ThresholdOption = Annotated[
         metavar="P",
     ),
 ]
+MinAreaOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Draw nothing of a class or an object that is smaller: in px, or below 1 as a share "
+        "of the photo. Without it, one cell of the model's grid (docs/classes.md).",
+        metavar="PX|SHARE",
+    ),
+]
+MinScoreOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Likewise of one that has a lower score; 0.1 without it.", metavar="S"
+    ),
+]
 BatchOption = Annotated[int, typer.Option(min=1, help="Photos at a time; more helps on a GPU.")]
 RecursiveOption = Annotated[
     bool,
@@ -126,6 +142,8 @@ def segment(
     tile: TileOption = "auto",
     instances: InstancesOption = False,
     threshold: ThresholdOption = None,
+    min_area: MinAreaOption = None,
+    min_score: MinScoreOption = None,
     batch_size: BatchOption = 1,
     recursive: RecursiveOption = True,
     resume: ResumeOption = False,
@@ -150,7 +168,8 @@ def segment(
     from fcp.formats import FORMATS
 
     examples = _read_all_examples(support, negative, class_name)
-    task = Task(*examples, fusion, _read_tile(tile), instances, threshold)
+    cuts = {"threshold": threshold, "min_area": min_area, "min_score": min_score}
+    task = Task(*examples, fusion, _read_tile(tile), instances, **cuts)
     kinds = [FORMATS[name] for name in dict.fromkeys(formats or [])]
     request = Request(
         paths=[*query, *(more or [])],

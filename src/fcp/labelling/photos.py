@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fcp.data.images import ImageLike
     from fcp.data.prompts import Annotation
     from fcp.formats.examples import Example
-    from fcp.prediction import ClassPrediction, Prediction
+    from fcp.prediction import ClassPrediction, Least, Prediction
     from fcp.segmenter import FewShotSegmenter
 
 T = TypeVar("T")
@@ -58,6 +58,8 @@ class Task:
         tile: see ``FewShotSegmenter.fit``.
         instances: whether a class is split into its objects.
         threshold: see ``FewShotSegmenter.predict``.
+        min_area: see ``Least``.
+        min_score: likewise; None for the one that holds without being asked for.
     """
 
     classes: Mapping[str, Sequence[Example]]
@@ -66,6 +68,8 @@ class Task:
     tile: Tile
     instances: bool
     threshold: float | None = None
+    min_area: float | None = None
+    min_score: float | None = None
 
     @property
     def names(self) -> list[str]:
@@ -91,6 +95,7 @@ def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
         FcpError: as there, or a threshold that the model cannot hold.
     """
     segmenter.check_threshold(task.threshold)
+    least_of(task)
     segmenter.fit(
         {name: pairs_of(examples) for name, examples in task.classes.items()},
         negatives=pairs_of(task.negatives),
@@ -98,11 +103,25 @@ def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
     )
 
 
+def least_of(task: Task) -> Least:
+    """Return what a class must have to count as found.
+
+    Raises:
+        FcpError: an area or score that is none.
+    """
+    from fcp.prediction import Least
+
+    if task.min_score is None:
+        return Least(task.min_area)
+    return Least(task.min_area, task.min_score)
+
+
 def used_settings(segmenter: FewShotSegmenter, task: Task) -> dict[str, Any]:
     """Say what came of "auto" and of the model's own threshold, after ``fit_task``."""
     support = segmenter.support
     return {
         "device": str(segmenter.device),
+        "min_score": least_of(task).score,
         "threshold": segmenter.check_threshold(task.threshold),
         "tile": None if support is None else support.tile,
     }
@@ -149,16 +168,17 @@ def _segment_together(
     """Read, segment and write a batch; a photo that cannot be read fails alone."""
     from fcp.data.images import read_image
 
-    started = time.perf_counter()
+    started, least = time.perf_counter(), least_of(task)
     photos, errors = _each(jobs, lambda job: read_image(job.picture))
     if segmenter.support is not None and segmenter.support.tile is None:
         predictions = segmenter.predict_batch(
-            photos.values(), batch_size=len(jobs), threshold=task.threshold
+            photos.values(), batch_size=len(jobs), threshold=task.threshold, least=least
         )
         found = dict(zip(photos, predictions, strict=True))
     else:
         found, too_small = _each(
-            photos, lambda job: segmenter.predict(photos[job], threshold=task.threshold)
+            photos,
+            lambda job: segmenter.predict(photos[job], threshold=task.threshold, least=least),
         )
         errors |= too_small
     written = {job: _write(job, photos[job], one, out) for job, one in found.items()}
@@ -219,7 +239,7 @@ def _success(
         mask=job.mask,
         overlay=job.overlay,
         classes={
-            name: _class_result(one, instances=task.instances)
+            name: _class_result(one, task)
             for name, one in found.classes.items()
         },
         mask_sha256=mask,
@@ -227,20 +247,20 @@ def _success(
     )
 
 
-def _class_result(found: ClassPrediction, *, instances: bool) -> ClassResult:
+def _class_result(found: ClassPrediction, task: Task) -> ClassResult:
     from fcp.instances import split_objects
 
     mask = found.mask
     objects = [
         ObjectResult(list(one.piece.box), round(one.score, 4))
-        for one in (split_objects(found) if instances else [])
+        for one in (split_objects(found, least_of(task)) if task.instances else [])
     ]
     return ClassResult(
         score=round(found.score, 4),
         area=round(float(mask.mean()), 6),
         area_px=int(mask.sum()),
         presence=None if found.presence is None else round(found.presence, 4),
-        objects=objects if instances else None,
+        objects=objects if task.instances else None,
     )
 
 
