@@ -25,7 +25,8 @@ from fcp.data.pascal import IGNORE, PascalVOC
 from fcp.data.prompts import Box, annotation_mask
 from fcp.data.regions import tight_box
 from fcp.label_studio.hints import Hint, find_hinted
-from fcp.segmenter import FewShotSegmenter, Support
+from fcp.segmenter import FewShotSegmenter
+from fcp.support import Support
 
 
 def largest_piece(mask: np.ndarray) -> np.ndarray:

@@ -28,6 +28,8 @@ LAYERS = (
     ("reproduce", "labelling"),
     ("engine", "report"),
     ("evaluation", "segmenter", "visualize"),
+    ("support",),
+    ("appearance", "examples"),
     ("frozen", "tiling", "leave_one_out", "loading"),
     ("instances",),
     ("checkpoint", "prediction"),

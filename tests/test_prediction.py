@@ -96,6 +96,23 @@ def test_what_a_class_loses_to_another_lowers_its_score():
     assert both.classes["cat"].score == pytest.approx(alone.score / 2, abs=0.01)
 
 
+def test_a_class_of_unknown_presence_competes_as_if_it_were_even():
+    classes = {"cat": maps(logits=torch.full((4, 4), 1.0)), "dog": maps(logits=torch.ones(4, 4))}
+    for likely, winner in ((0.9, 2), (0.1, 1)):
+        answer = Answer(classes, None, [None, likely])
+        found = predict_classes(answer, (4, 4), threshold=0.05)
+        assert (found.labels == winner).all()
+        assert found.classes["cat"].presence is None
+
+
+def test_a_class_of_unknown_presence_is_never_judged_absent():
+    classes = {"cat": maps(logits=torch.full((4, 4), 1.0)), "dog": maps(logits=torch.ones(4, 4))}
+    answer = Answer(classes, None, [None, 0.1])
+    assert (predict_classes(answer, (4, 4), threshold=1).labels == 1).all()
+    kept = answer.without_absent(1).classes
+    assert kept["cat"].logits.max() > 0 > kept["dog"].logits.max()
+
+
 def test_score_is_the_iou_that_the_probabilities_expect():
     odds = torch.tensor([[9.0, 3.0], [1 / 3, 1e-6]])  # p: 0.9, 0.75, 0.25, 0
     found = compete({"cat": maps(logits=odds.log())}, (2, 2))

@@ -73,7 +73,7 @@ def encoded(loaded, monkeypatch):
     """How many pictures each encoder has seen since the test began."""
     seen = Counter()
     for part, name in (("backbone", "forward"), ("segmenter", "encode")):
-        encoder = getattr(loaded.model, part)
+        encoder = getattr(loaded.running, part)
         original = getattr(encoder, name)
 
         def counted(images, *rest, part=part, original=original):
@@ -85,9 +85,16 @@ def encoded(loaded, monkeypatch):
 
 
 def test_one_example_and_twenty_photos_take_21_encoder_calls(loaded, encoded):
-    loaded.fit([(photo(), square_mask())])
+    loaded.fit([(photo(), square_mask())], appearance="off")
     loaded.predict_batch([photo(seed=seed) for seed in range(20)], batch_size=8)
     assert encoded == {"backbone": 21, "segmenter": 21}
+
+
+def test_a_photo_is_encoded_once_for_its_appearance_too(loaded, encoded):
+    loaded.fit([(photo(seed=seed), square_mask()) for seed in range(2)])
+    encoded.clear()
+    loaded.predict_batch([photo(seed=seed) for seed in range(3)], batch_size=2)
+    assert encoded == {"backbone": 3, "segmenter": 3}
 
 
 def test_examples_are_pooled_unless_another_fusion_is_asked(model_folder):

@@ -51,6 +51,9 @@ class HeadConfig:
         contrast_levels: channels of each level of the backbone's mid-level map, whose similarity to
             the support's foreground and background guides as well (ours, for small backbones;
             empty: none, as the paper).
+        correlation: hidden channels of the correlation decoder, whose mask takes the conventional
+            mask's place and is the dense mask prompt (ours; 0: none, as the paper). The backbone
+            must give its levels.
         maps_after_dropout: build pseudo masks and losses from attention maps that have passed
             dropout (released program), or from the maps before it (default).
         attention_dropout: on the attention of the refinement steps.
@@ -68,6 +71,7 @@ class HeadConfig:
     refresh_guidance: bool = True
     mask_prompt: bool = False
     contrast_levels: list[int] = field(default_factory=list)
+    correlation: int = 0
     maps_after_dropout: bool = False
     attention_dropout: float = 0.5
     matching_dropout: float = 0.2
@@ -93,6 +97,7 @@ class HeadConfig:
         _require(self.steps >= 1, "steps", "at least 1", self.steps)
         counts = all(1 <= level <= MOST_CHANNELS for level in self.contrast_levels)
         _require(counts, "contrast_levels", "channel counts of at least 1", self.contrast_levels)
+        _require(self.correlation % 2 == 0, "correlation", "an even width", self.correlation)
         for name in ("attention_dropout", "matching_dropout", "feature_dropout"):
             _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
         if self.matching == "pixel":
@@ -169,16 +174,20 @@ class LossWeights:
         prompt: on the predicted mask (Eq. 13).
         guide: on the attention-based pseudo masks (Eq. 9).
         ortho: on the similarity of the tokens' attention maps (Eq. 14).
+        correlation: on the estimates of a head with correlation (ours).
+        presence: on its judgement whether the query shows the class (ours).
     """
 
     prompt: float = 1.0
     guide: float = 0.5
     ortho: float = 0.05
+    correlation: float = 1.0
+    presence: float = 0.3
 
     def __post_init__(self) -> None:
         """Refuse weights that would reward an error."""
         check(self)
-        for name in ("prompt", "guide", "ortho"):
+        for name in ("prompt", "guide", "ortho", "correlation", "presence"):
             _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
 
 

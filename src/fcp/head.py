@@ -6,6 +6,8 @@ of ``HeadConfig`` make the ablations of Table 2 and the baseline VRP-SAM.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -25,12 +27,23 @@ from fcp.layers.masked import (
 )
 from fcp.layers.position import sine_position
 from fcp.matching import PixelMatching, PrototypeMatching
+from fcp.prototypes import correlation
 from fcp.prototypes.contrast import Contrast
+from fcp.prototypes.correlation import Correlation
 from fcp.prototypes.guidance import GuidedFeature
 from fcp.prototypes.prior import conventional_mask, unit_cells
 from fcp.prototypes.query import Gathered, QueryPrototypes
 from fcp.prototypes.support import SupportPrototypes
-from fcp.structures import BackboneFeatures, Embedding, HeadOutput, QueryFeatures, SupportSet
+from fcp.structures import (
+    BackboneFeatures,
+    CorrelationOutput,
+    Embedding,
+    HeadOutput,
+    QueryFeatures,
+    SupportSet,
+)
+
+_LEAST_LEVELS = 2  # a fine and a coarse one
 
 
 class FCPHead(nn.Module):
@@ -41,20 +54,26 @@ class FCPHead(nn.Module):
     Args:
         config: sizes and switches.
         mid_channels: Cm, channels of the backbone's mid-level map.
+        level_channels: channels of its levels, for a head with correlation.
 
     Raises:
-        FcpError: ``contrast_levels`` do not sum to Cm.
+        FcpError: ``contrast_levels`` do not sum to Cm, or levels are missing.
     """
 
     query: QueryPrototypes  # absent when pixels are matched
     matching: PrototypeMatching | PixelMatching
 
-    def __init__(self, config: HeadConfig, mid_channels: int) -> None:
+    def __init__(
+        self, config: HeadConfig, mid_channels: int, level_channels: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         self.config = config
+        self.correlation: Correlation | None = None
+        if config.correlation:
+            self.correlation = _build_correlation(config, level_channels)
         C, N = config.width, config.tokens
         levels = config.contrast_levels
-        self.levels = Contrast(levels or [mid_channels], mid_channels)
+        self.levels = Contrast(levels or level_channels or [mid_channels], mid_channels)
         raw = {"F": (mid_channels, config.feature_dropout), "G": (C, 0.0)}
         self.features = nn.ModuleDict(
             {
@@ -137,6 +156,11 @@ class FCPHead(nn.Module):
             cells=cells.unflatten(0, split),
             attention=attention.unflatten(0, split),
             level_means=None if level_means is None else level_means.unflatten(0, split),
+            correlation=correlation.prepare_support(
+                features.levels, masks.flatten(0, 1), K if pooled else 1
+            )
+            if self.correlation is not None
+            else None,
         )
 
     def prepare_query(self, features: BackboneFeatures, embedding: Embedding) -> QueryFeatures:
@@ -149,6 +173,9 @@ class FCPHead(nn.Module):
             grid=grid,
             embedding=embedding,
             level_units=self._level_units(raw),
+            correlation=correlation.prepare_query(features.levels)
+            if self.correlation is not None
+            else None,
         )
 
     def forward(
@@ -167,26 +194,37 @@ class FCPHead(nn.Module):
         position = sine_position(self.config.width, query.grid, asking.device).flatten(1).mT
 
         prior = conventional_mask(support.high, query.high).flatten(0, 1)  # (S, L), Eq. 5
+        correlated = self._correlate(support, query)
+        shown = prior if correlated is None else _shown(correlated, query.grid)
         contrast = self._contrast_query(support, query)
         guided = partial(self._guide_query, support, query, contrast)
         guide = partial(guided, self._key_name)  # Eq. 6
         guide_last = partial(guided, self._value_name)  # Eq. 10
         if isinstance(self.matching, PixelMatching):
-            pixels = guide(prior)
+            pixels = guide(shown)
             prompts, attention = self.matching(
                 asking, pixels + position, pixels, need_map=with_maps
             )
             found = Gathered((), (), None if attention is None else attention[:, None])
         else:
             found = self.query(  # Eq. 7, 8, 11
-                prior,
+                shown,
                 position,
                 guide=guide,
                 guide_last=guide_last if self._value_name != self._key_name else None,
                 with_maps=with_maps,
             )
             prompts = self.matching(asking, found.prototypes[-1])  # Eq. 12
-        return _head_output(prompts, prior, found, support, query.grid, with_maps=with_maps)
+        output = _head_output(prompts, prior, found, support, query.grid, with_maps=with_maps)
+        return replace(output, correlation=correlated)
+
+    def _correlate(self, support: SupportSet, query: QueryFeatures) -> CorrelationOutput | None:
+        """Correlate each shot with each query; None of a head without correlation."""
+        theirs, ours = support.correlation, query.correlation
+        if self.correlation is None or theirs is None or ours is None:
+            return None
+        found: CorrelationOutput = self.correlation(theirs, ours, support.high.shape[1])
+        return found
 
     @property
     def _uses_levels(self) -> bool:
@@ -349,7 +387,22 @@ def _head_output(
         attention_masks=masks.unflatten(0, split).unflatten(3, grid),
         support_attention=_support_maps(support, *split, length) if with_maps else None,
         query_attention=None if attention is None else attention.unflatten(0, split),
+        correlation=None,
     )
+
+
+def _shown(correlated: CorrelationOutput, grid: tuple[int, int]) -> Tensor:
+    """Bring the finest estimate to the head's grid, as a mask (S, L) in 0 … 1."""
+    mask = correlated.estimates[-1].sigmoid()[:, None]
+    return F.interpolate(mask, grid, mode="bilinear").flatten(1)
+
+
+def _build_correlation(config: HeadConfig, level_channels: Sequence[int]) -> Correlation:
+    if len(level_channels) < _LEAST_LEVELS:
+        raise FcpError(
+            "head.correlation: needs a backbone that gives its levels, such as efficientnet_lite"
+        )
+    return Correlation(level_channels, config.correlation)
 
 
 def _support_maps(support: SupportSet, batch: int, shots: int, length: int) -> Tensor:
@@ -369,6 +422,8 @@ def _resize(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     """Bring maps (S, C, h', w') to the grid where theirs is another."""
     if maps.shape[-2:] == grid:
         return maps
+    # With the channels last the CPU's kernel is four times as fast.
+    maps = maps.contiguous(memory_format=torch.channels_last)
     return F.interpolate(maps, grid, mode="bilinear", align_corners=True)
 
 

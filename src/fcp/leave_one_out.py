@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fcp.model import FCP
 from fcp.presence import Presence, look_at
-from fcp.structures import BackboneFeatures, Embedding, SupportSet
+from fcp.structures import BackboneFeatures, Embedding, QueryFeatures, SupportSet
 
 LOW_IOU = 0.25
 LOW_SHARE = 0.5
@@ -97,32 +97,56 @@ def leave_one_out(
 
 
 def _of_group(model: FCP, images: Tensor, masks: Tensor, judge: Presence | None) -> Iterator[Found]:
-    supports, queries = [], []
-    for image, mask in zip(images, masks, strict=True):
-        embedding = model.segmenter.encode(image[None])
-        supports.append((model.backbone(image[None], mask[None, None]), embedding))
-        queries.append(model.prepare_query(model.backbone(image[None]), embedding))
-    for index, query in enumerate(queries):
-        rest = [number for number in range(len(masks)) if number != index]
-        others = _join(model, [supports[number] for number in rest], masks[rest])
-        found = model.match(others, query).mask_logits[0] > 0
-        marked = masks[index] > 0
+    seen = [see(model, image, mask) for image, mask in zip(images, masks, strict=True)]
+    for index, one in enumerate(seen):
+        others = join(model, [*seen[:index], *seen[index + 1 :]])
+        found = model.match(others, one.query).mask_logits[0] > 0
+        marked = one.mask > 0
         # A mask as log-odds of certainty, so that it is looked at as if it had been found.
-        look = look_at(query, torch.where(marked, CERTAIN, -CERTAIN)[None])[0]
+        look = look_at(one.query, torch.where(marked, CERTAIN, -CERTAIN)[None])[0]
         yield Found(
             float((found & marked).sum() / (found | marked).sum()),
             judge.judge(others, look) if judge else None,
         )
 
 
-def _join(
-    model: FCP, seen: Sequence[tuple[BackboneFeatures, Embedding]], masks: Tensor
-) -> SupportSet:
+@dataclass(frozen=True)
+class Seen:
+    """An example as both encoders see it, to be asked for and to be shown.
+
+    Attributes:
+        mask: (S, S), 0 or 1.
+        query: its picture, as if nothing were known of it.
+        features: of the backbone, whose last stage ran under the mask.
+        embedding: of the promptable segmenter.
+    """
+
+    mask: Tensor
+    query: QueryFeatures
+    features: BackboneFeatures
+    embedding: Embedding
+
+
+def see(model: FCP, image: Tensor, mask: Tensor) -> Seen:
+    """Encode an example.
+
+    Args:
+        model: in evaluation mode.
+        image: (3, S, S) RGB in 0 … 1, on the model's device.
+        mask: (S, S), 0 or 1.
+    """
+    embedding = model.segmenter.encode(image[None])
+    query = model.prepare_query(model.backbone(image[None]), embedding)
+    return Seen(mask, query, model.backbone(image[None], mask[None, None]), embedding)
+
+
+def join(model: FCP, seen: Sequence[Seen]) -> SupportSet:
     """Make one class of examples that were encoded one by one."""
     features = BackboneFeatures(
-        mid=torch.cat([features.mid for features, _ in seen]),
-        high=torch.cat([features.high for features, _ in seen]),
+        mid=torch.cat([one.features.mid for one in seen]),
+        high=torch.cat([one.features.high for one in seen]),
     )
     # Prompts are made from the embedding alone; finer maps serve the query's decoder.
-    embedding = Embedding(torch.cat([embedding.image for _, embedding in seen]))
+    embedding = Embedding(torch.cat([one.embedding.image for one in seen]))
+    masks = torch.stack([one.mask for one in seen])
     return model.prepare_support(features, embedding, masks[None])

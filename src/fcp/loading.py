@@ -1,7 +1,8 @@
-"""Where a model lies and where it runs: names that people use → folders and devices."""
+"""Where a model lies and how it runs: names → folders and devices, and a faster form."""
 
 from __future__ import annotations
 
+import copy
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -11,8 +12,10 @@ import torch
 from huggingface_hub import snapshot_download
 
 from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+from fcp.encoders.folding import fold_norms
 from fcp.errors import FcpError
 from fcp.files import sha256_of
+from fcp.model import FCP
 from fcp.presence import FILE_NAME as PRESENCE_FILE
 
 SHIPPED = ("tiny",)
@@ -68,6 +71,20 @@ def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise FcpError(f"{model}: neither a folder nor found on the hub ({reason})") from error
+
+
+def for_inference(model: FCP) -> FCP:
+    """Copy a model in evaluation mode, with its batch norms folded into its convolutions.
+
+    The answers are the same up to rounding, sooner; it is not for training or saving. All that has
+    no such norm, the head for one, is shared with the model.
+    """
+    parts = {
+        id(model.backbone): fold_norms(model.backbone),
+        id(model.segmenter): fold_norms(model.segmenter),
+        id(model.head): model.head,
+    }
+    return copy.deepcopy(model, parts)  # which takes these for copied already
 
 
 def model_fingerprint(folder: Path) -> str:

@@ -18,12 +18,14 @@ from fcp.structures import (
     BackboneFeatures,
     Embedding,
     Episode,
+    HeadOutput,
     Output,
     QueryFeatures,
     SupportSet,
 )
 
 MASK_PROMPT_EPSILON = 1e-3
+MOST_LOGIT = 7.0  # of a dense prompt: what a probability of 0.999 has
 
 
 class FCP(nn.Module):
@@ -54,7 +56,7 @@ class FCP(nn.Module):
         self.config = config
         self.backbone = backbone.requires_grad_(False).eval()
         self.segmenter = segmenter.requires_grad_(False).eval()
-        self.head = FCPHead(config.head, backbone.mid_channels)
+        self.head = FCPHead(config.head, backbone.mid_channels, backbone.level_channels)
         self._fusion: Fusion = "mean"
 
     @property
@@ -117,12 +119,8 @@ class FCP(nn.Module):
         """
         found = self.head(support, query, with_maps=with_maps)
         B, K = found.prompts.shape[:2]  # K is 1 where the examples are pooled
-        mask_prompt = None
-        if self.config.head.mask_prompt:
-            shown = found.pseudo_masks.flatten(0, 1)[:, None]
-            mask_prompt = shown.clamp(MASK_PROMPT_EPSILON, 1 - MASK_PROMPT_EPSILON).logit()
         decoded = self.segmenter.decode(
-            _repeat(query.embedding, K), found.prompts.flatten(0, 1), mask_prompt
+            _repeat(query.embedding, K), found.prompts.flatten(0, 1), self._mask_prompt(found)
         )
         iou = decoded.iou.float().unflatten(0, (B, K))
         # Fusion is linear in the logits, so it commutes with the resize; the smaller maps first.
@@ -130,6 +128,15 @@ class FCP(nn.Module):
         size = (self.config.image_size, self.config.image_size)
         logits = F.interpolate(logits[:, None], size, mode="bilinear", align_corners=True)[:, 0]
         return Output(**vars(found), mask_logits=logits, iou=iou.mean(1))
+
+    def _mask_prompt(self, found: HeadOutput) -> Tensor | None:
+        """Return the dense prompt (B·K, 1, h, w), or None of a model that gives tokens alone."""
+        if found.correlation is not None:
+            return found.correlation.estimates[-1][:, None].clamp(-MOST_LOGIT, MOST_LOGIT)
+        if not self.config.head.mask_prompt:
+            return None
+        shown = found.pseudo_masks.flatten(0, 1)[:, None]
+        return shown.clamp(MASK_PROMPT_EPSILON, 1 - MASK_PROMPT_EPSILON).logit()
 
 
 def _repeat(embedding: Embedding, shots: int) -> Embedding:

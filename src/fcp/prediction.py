@@ -26,6 +26,7 @@ VALUES_AT_ONCE = 1 << 22
 CLAIM_OF_PRESENCE = 2.0  # chosen on fold 3 among 0, 0.5, 1, 2 and 4
 SURELY_NOT = -4.0  # log-odds
 SURE = 1e-4  # a presence counts as if it were no nearer to 0 or 1
+EVEN = 0.5  # the presence of an entrant of which it is not judged
 TINY = 1e-9  # px; a class that is nowhere likely scores 0 and not 0 / 0
 LEAST_SCORE = 0.1  # chosen on folds 1 and 3 (docs/classes.md)
 
@@ -98,13 +99,13 @@ class Answer:
     Attributes:
         classes: name → its maps, in the order of labels; at least one.
         against: of what is none of the classes, or None; it takes pixels and is not told.
-        presence: 0 … 1, how likely each of the entrants is in the photo; None where that is not
-            judged.
+        presence: 0 … 1, how likely each of the entrants is in the photo; None of one whose
+            appearance decides, and altogether where that is not judged.
     """
 
     classes: Mapping[str, Maps]
     against: Maps | None = None
-    presence: Sequence[float] | None = None
+    presence: Sequence[float | None] | None = None
 
     @property
     def entrants(self) -> tuple[Maps, ...]:
@@ -119,7 +120,7 @@ class Answer:
         return replace(
             self,
             classes={
-                name: one if likely >= threshold else one.without_mask()
+                name: one if likely is None or likely >= threshold else one.without_mask()
                 for (name, one), likely in zip(self.classes.items(), self.presence, strict=False)
             },
         )
@@ -137,7 +138,8 @@ class ClassPrediction:
             sure the model is of the mask, not whether it is right.
         maps: what the model made of the class.
         presence: 0 … 1, how likely it is that the class is in the photo at all, if half of all
-            photos show it; None of a model without ``presence.json``.
+            photos show it; None of a model without ``presence.json``, and where the appearance
+            decides, which presence was never fitted to.
     """
 
     labels: np.ndarray
@@ -292,10 +294,11 @@ def _claims(answer: Answer, threshold: float) -> Tensor:
     """Return what is added to each entrant's log-odds; -inf for classes that do not compete."""
     if answer.presence is None:
         return torch.zeros(len(answer.entrants))
-    presence = torch.tensor(answer.presence)
+    known = torch.tensor([likely is not None for likely in answer.presence])
+    presence = torch.tensor([EVEN if likely is None else likely for likely in answer.presence])
     claims = CLAIM_OF_PRESENCE * presence.logit(eps=SURE)
     names = len(answer.classes)
-    claims[:names].masked_fill_(presence[:names] < threshold, -torch.inf)
+    claims[:names].masked_fill_((known & (presence < threshold))[:names], -torch.inf)
     return claims
 
 

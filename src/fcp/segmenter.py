@@ -6,9 +6,8 @@ every answer is brought back from logits, so that nothing here depends on a phot
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,47 +16,24 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor
 
+from fcp.appearance.fitting import fit_appearances, layers_of
 from fcp.checkpoint import load_model, save_model
 from fcp.data.images import ImageLike, read_image
-from fcp.data.prompts import Annotation, read_support
 from fcp.data.transforms import support_to_square, to_canvas, to_square
 from fcp.errors import FcpError
+from fcp.examples import Examples, Given, read_classes, read_given, refuse_no_task
 from fcp.fusion import check_fusion
 from fcp.leave_one_out import ExampleQuality, judge_examples, leave_one_out
-from fcp.loading import CARD, find_device, find_model
+from fcp.loading import CARD, find_device, find_model, for_inference
 from fcp.model import FCP
-from fcp.prediction import ONLY_CLASS, Answer, Least, Maps, Prediction, predict_classes
+from fcp.prediction import Answer, Least, Maps, Prediction, predict_classes
 from fcp.presence import Presence, load_presence, look_at
 from fcp.structures import QueryFeatures, SupportSet
+from fcp.support import Support
 from fcp.tiling import Marked, blend_answers, choose_tile, cut_to_tile, least_tile, plan_windows
 
 DEFAULT_FUSION = "pooled"  # better than the paper's mean and cheaper (docs/fusion.md)
 LEAST = Least()
-Examples = Iterable[tuple[ImageLike, Annotation]]
-
-
-@dataclass(frozen=True)
-class Support:
-    """Encoded examples, made once for any number of photos.
-
-    Attributes:
-        classes: name → its examples, at least one class.
-        negatives: examples of what is none of the classes, or None.
-        tile: side in px of the tiles that photos are cut into; None for the whole photo.
-        tile_was_chosen: by the rule, and not by the user: larger tiles will do where a photo has
-            too many.
-    """
-
-    classes: Mapping[str, SupportSet]
-    negatives: SupportSet | None = None
-    tile: int | None = None
-    tile_was_chosen: bool = False
-
-    @property
-    def entrants(self) -> tuple[SupportSet, ...]:
-        """All that compete, classes first, as in ``Answer``."""
-        last = () if self.negatives is None else (self.negatives,)
-        return (*self.classes.values(), *last)
 
 
 class FewShotSegmenter(
@@ -83,7 +59,8 @@ class FewShotSegmenter(
         0.91
 
     Attributes:
-        model: the model, in evaluation mode on ``device``.
+        model: the model, in evaluation mode on ``device``; what is saved.
+        running: what answers: the same in a faster form (``loading.for_inference``).
         device: where it runs.
         support: the encoded examples, or None before ``fit``; may be kept and set again later.
         card: text of the model card that came with the weights, or None.
@@ -102,6 +79,7 @@ class FewShotSegmenter(
         self.device = find_device(device)
         self.model = model.to(self.device).eval()
         self.model.fusion = check_fusion(fusion)
+        self.running = for_inference(self.model)
         self.support: Support | None = None
         self.card = card
         self.presence = presence
@@ -144,6 +122,7 @@ class FewShotSegmenter(
         *,
         negatives: Examples = (),
         tile: int | Literal["auto"] | None = None,
+        appearance: Literal["auto", "off"] = "auto",
     ) -> Self:
         """Encode the examples, once for all photos to come; replaces those given before.
 
@@ -157,22 +136,28 @@ class FewShotSegmenter(
                 that photos are cut into, each looked at by itself, and of the windows around the
                 things that are taken of the examples. None looks at whole pictures; "auto" chooses
                 by the size of the things in the examples (``tiling.choose_tile``).
+            appearance: "auto" learns what the classes look like, pixel by pixel, and lets that
+                decide where the examples say that it is better (docs/appearance.md); "off" does
+                not.
 
         Raises:
             FcpError: no example of a class, an unreadable one, one whose mask is empty or does not
-                fit, two classes with the same pixels of the same picture, or a ``tile`` under 1.
+                fit, two classes with the same pixels of the same picture, a ``tile`` under 1, or
+                another ``appearance``.
         """
-        read = _read(examples)
-        against = [read_support(*pair) for pair in negatives]
-        for name, pairs in read.items():
-            _refuse_no_example(name, pairs, has_negatives=bool(against))
-        _refuse_same_pixels({**read, "the negative examples": against})
+        if appearance not in ("auto", "off"):
+            raise FcpError(f"appearance: expected auto or off, got {appearance!r}")
+        read, against = read_classes(examples), read_given(negatives)
+        refuse_no_task(read, against)
         side = self._side_of(tile, read)
+        given = [*read.values(), *([against] if against.pairs else [])]
+        exact = [one.exact_pairs(side) for one in given]
         self.support = Support(
-            classes={name: self._encode(pairs, side) for name, pairs in read.items()},
-            negatives=self._encode(against, side) if against else None,
+            classes={name: self._encode(one.pairs, side) for name, one in read.items()},
+            negatives=self._encode(against.pairs, side) if against.pairs else None,
             tile=side,
             tile_was_chosen=tile == "auto",
+            appearances=fit_appearances(self.running, exact) if appearance == "auto" else (),
         )
         return self
 
@@ -194,21 +179,20 @@ class FewShotSegmenter(
         Raises:
             FcpError: an example as in ``fit``.
         """
-        read = _read(examples)
+        read = read_classes(examples)
         side = self._side_of(tile, read)
         return {
             name: judge_examples(
-                leave_one_out(self.model, *self._squares(pairs, side), self.presence)
+                leave_one_out(self.running, *self._squares(given.pairs, side), self.presence)
             )
-            for name, pairs in read.items()
-            if len(pairs) > 1
+            for name, given in read.items()
+            if len(given.pairs) > 1
         }
 
-    def _side_of(
-        self, tile: int | Literal["auto"] | None, read: Mapping[str, Sequence[Marked]]
-    ) -> int | None:
+    def _side_of(self, tile: int | Literal["auto"] | None, read: Mapping[str, Given]) -> int | None:
         if tile == "auto":
-            return choose_tile(read, square=self.model.config.image_size)
+            pairs = {name: given.pairs for name, given in read.items()}
+            return choose_tile(pairs, square=self.model.config.image_size)
         if tile is not None and tile < 1:
             raise FcpError(f"tile: expected at least 1 px, got {tile}")
         return tile
@@ -216,7 +200,7 @@ class FewShotSegmenter(
     def _encode(self, examples: Sequence[Marked], tile: int | None) -> SupportSet:
         """Encode pictures (H, W, 3) with their masks (H, W) as one class."""
         images, masks = self._squares(examples, tile)
-        return self.model.encode_support(images[None], masks[None])
+        return self.running.encode_support(images[None], masks[None])
 
     def _squares(self, examples: Sequence[Marked], tile: int | None) -> tuple[Tensor, Tensor]:
         """Squash K examples, or the tiles around their things: (K, 3, S, S), masks (K, S, S)."""
@@ -284,9 +268,8 @@ class FewShotSegmenter(
         self, images: list[ImageLike], threshold: float, least: Least
     ) -> list[Prediction]:
         pictures = [read_image(image) for image in images]
-        if self._fitted().tile is None:
-            side = self.model.config.image_size
-            answers = self._ask(torch.stack([to_square(picture, side) for picture in pictures]))
+        if self.fitted.tile is None:
+            answers = self._ask(pictures)
         else:
             answers = [self._ask_tiles(picture, threshold) for picture in pictures]
         asked = zip(answers, (picture.shape[:2] for picture in pictures), strict=True)
@@ -296,47 +279,64 @@ class FewShotSegmenter(
         """Add how likely each class is in the picture, if the model can judge that."""
         if self.presence is None or answer.presence is not None:
             return answer
+        support = self.fitted
         judged = [
-            self.presence.judge(support, maps.look)
-            for support, maps in zip(self._fitted().entrants, answer.entrants, strict=True)
-            if maps.look is not None
+            None
+            if maps.look is None or support.is_decided_by_appearance(index)
+            else self.presence.judge(examples, maps.look)
+            for index, (examples, maps) in enumerate(
+                zip(support.entrants, answer.entrants, strict=True)
+            )
         ]
         return replace(answer, presence=judged)
 
     def _ask_tiles(self, picture: np.ndarray, threshold: float) -> Answer:
         """Look at each tile alone; a class that is not in a tile gets nothing of it."""
         size, side = (picture.shape[0], picture.shape[1]), self.model.config.image_size
-        support = self._fitted()
+        support = self.fitted
         least = least_tile(size, side) if support.tile_was_chosen else 1
         tile = max(support.tile or 1, least)
         plan = plan_windows(size, tile, square=side, stride=self._stride())
-        canvas = to_canvas(picture, plan.canvas)
+        canvas = to_canvas(picture, plan.canvas).permute(1, 2, 0).numpy()
         answers = [
             self._judge(
-                self._ask(canvas[None, :, top : top + side, left : left + side].float() / 255)[0]
+                self._ask([canvas[top : top + side, left : left + side]])[0]
             ).without_absent(threshold)
             for top, left in plan.corners
         ]
         return blend_answers(answers, plan, square=side)
 
     @torch.inference_mode()
-    def _ask(self, squares: Tensor) -> list[Answer]:
-        """Look for all classes in photos (B, 3, S, S), each encoded once; an answer for each."""
-        support = self._fitted()
-        query = self.model.encode_query(squares.to(self.device))
-        found = {name: self._match(one, query) for name, one in support.classes.items()}
-        against = self._match(support.negatives, query) if support.negatives else None
+    def _ask(self, pictures: Sequence[np.ndarray]) -> list[Answer]:
+        """Look for all classes in photos (H, W, 3), each encoded once; an answer for each."""
+        support, side = self.fitted, self.model.config.image_size
+        squares = torch.stack([to_square(picture, side) for picture in pictures])
+        query = self.running.encode_query(squares.to(self.device))
+        found = [self._match(entrant, query) for entrant in support.entrants]
+        answers = []
+        for index, picture in enumerate(pictures):
+            maps = self._mixed([of_photos[index] for of_photos in found], picture, query, index)
+            classes = dict(zip(support.classes, maps, strict=False))
+            answers.append(Answer(classes, maps[-1] if support.negatives else None))
+        return answers
+
+    def _mixed(
+        self, maps: list[Maps], picture: np.ndarray, query: QueryFeatures, index: int
+    ) -> list[Maps]:
+        """Let the appearances have their say on a photo, if any of them has one."""
+        appearances = self.fitted.appearances
+        if not any(one is not None and one.classifier is not None for one in appearances):
+            return maps
+        layers = layers_of(picture, query, index, self.model.config.image_size)
+        size = (picture.shape[0], picture.shape[1])
         return [
-            Answer(
-                {name: of_photos[index] for name, of_photos in found.items()},
-                against[index] if against else None,
-            )
-            for index in range(len(squares))
+            one if own is None else replace(one, logits=own.mix(one.logits, layers, size))
+            for one, own in zip(maps, appearances, strict=True)
         ]
 
     def _match(self, support: SupportSet, query: QueryFeatures) -> list[Maps]:
         """Look for one class in B photos, and take what is kept of the answer for each."""
-        output = self.model.match(support, query)
+        output = self.running.match(support, query)
         conventional = output.conventional_mask.mean(dim=1)
         looks = look_at(query, output.mask_logits) if self.presence else None
         return [
@@ -349,14 +349,16 @@ class FewShotSegmenter(
             for index in range(len(conventional))
         ]
 
-    def _fitted(self) -> Support:
+    @property
+    def fitted(self) -> Support:
+        """The encoded examples; without any, an FcpError."""
         if self.support is None:
             raise FcpError("predict: no examples yet; call fit([(picture, mask), …]) first")
         return self.support
 
     def _stride(self) -> int:
         """Px of the square for one cell of the model's grid."""
-        examples = next(iter(self._fitted().classes.values()))
+        examples = next(iter(self.fitted.classes.values()))
         return self.model.config.image_size // examples.grid_mask.shape[-1]
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -365,34 +367,3 @@ class FewShotSegmenter(
             self.presence.save(save_directory)
         if self.card is not None and not (save_directory / CARD).exists():
             (save_directory / CARD).write_text(self.card, encoding="utf-8")
-
-
-def _read(examples: Examples | Mapping[str, Examples]) -> dict[str, list[Marked]]:
-    """Read the examples of each class."""
-    named = examples if isinstance(examples, Mapping) else {ONLY_CLASS: examples}
-    if not named:
-        raise FcpError("examples: expected at least one class, got none")
-    return {name: [read_support(*pair) for pair in pairs] for name, pairs in named.items()}
-
-
-def _refuse_no_example(name: str, pairs: Sequence[object], *, has_negatives: bool) -> None:
-    if not pairs:
-        alone = "; negative examples alone do not say what to find" if has_negatives else ""
-        of = "" if name == ONLY_CLASS else f" of {name!r}"
-        raise FcpError(
-            f"examples: expected at least one (picture, annotation) pair{of}, got none{alone}"
-        )
-
-
-def _refuse_same_pixels(read: Mapping[str, Sequence[Marked]]) -> None:
-    """Raise where two classes mark the same pixels of the same picture."""
-    owners: dict[bytes, str] = {}
-    for name, pairs in read.items():
-        for image, mask in pairs:
-            digest = hashlib.sha256(image.tobytes() + mask.tobytes()).digest()
-            owner = owners.setdefault(digest, name)
-            if owner != name:
-                raise FcpError(
-                    f"examples: {owner!r} and {name!r} mark the same pixels of the same picture; "
-                    "leave it out of one of them"
-                )

@@ -18,10 +18,13 @@ class BackboneFeatures:
         mid: (B, Cm, h, w) mid-level maps, concatenated: F before its projection.
         high: (B, Ch, h, w) stage-4 map; it serves only the conventional pseudo mask (Eq. 5).
             For a support picture stage 4 ran on stage-3 features multiplied by the mask.
+        levels: the mid-level maps (B, Cl, hl, wl) on their own grids, finest first; empty for a
+            backbone that gives none.
     """
 
     mid: Tensor
     high: Tensor
+    levels: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,49 @@ class Episode:
 
 
 @dataclass(frozen=True)
+class CorrelationSupport:
+    """What the correlation (``prototypes.correlation``) compares of the examples of S tasks.
+
+    Attributes:
+        levels: cells (S, C, n) of each coarse level, of length 1.
+        share: (S, n) foreground of each cell, 0 … 1.
+        weight: (S, n) number of cells that each stands for, 0 where padded.
+        fine_means: (S, 2, C) mean foreground and background of the finest level, of length 1.
+    """
+
+    levels: tuple[Tensor, ...]
+    share: Tensor
+    weight: Tensor
+    fine_means: Tensor
+
+
+@dataclass(frozen=True)
+class CorrelationQuery:
+    """What the correlation compares of B query pictures.
+
+    Attributes:
+        levels: cells (B, C, h, w) of each coarse level, of length 1, on one grid.
+        fine: cells (B, C, h', w') of the finest level, of length 1.
+    """
+
+    levels: tuple[Tensor, ...]
+    fine: Tensor
+
+
+@dataclass(frozen=True)
+class CorrelationOutput:
+    """What the correlation finds.
+
+    Attributes:
+        estimates: mask logits, coarse to fine: (S, h, w), (S, h, w), (S, h', w').
+        presence: (S,) logit of whether the object is in the query at all.
+    """
+
+    estimates: tuple[Tensor, ...]
+    presence: Tensor
+
+
+@dataclass(frozen=True)
 class SupportSet:
     """All that a query needs to know of K examples; made once, it serves any number of queries.
 
@@ -81,6 +127,7 @@ class SupportSet:
         attention: (B, K, T, N, m) what they read there.
         level_means: (B, K, 2, Cm) mean foreground and background at each level of the backbone;
             None in training, unless the head asks for contrast.
+        correlation: cells of all levels, of S = B·K tasks; None of a head without correlation.
     """
 
     prototypes: tuple[Tensor, ...]
@@ -90,6 +137,7 @@ class SupportSet:
     cells: Tensor
     attention: Tensor
     level_means: Tensor | None
+    correlation: CorrelationSupport | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +151,7 @@ class QueryFeatures:
         embedding: for the mask decoder.
         level_units: (B, Cm, L) mid-level cells, each level's part of length 1; None in training,
             unless the head asks for contrast.
+        correlation: cells of all levels; None of a head without correlation.
     """
 
     shares: dict[str, Tensor]
@@ -110,6 +159,7 @@ class QueryFeatures:
     grid: tuple[int, int]
     embedding: Embedding
     level_units: Tensor | None
+    correlation: CorrelationQuery | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +179,7 @@ class HeadOutput:
         support_attention: (B, K, T, N, L) averaged over the heads, each row sums to 1; None unless
             asked for, or in training.
         query_attention: (B, K, T, N, L) likewise.
+        correlation: of S = B·K pairs; None of a head without correlation.
     """
 
     prompts: Tensor
@@ -138,6 +189,7 @@ class HeadOutput:
     attention_masks: Tensor
     support_attention: Tensor | None
     query_attention: Tensor | None
+    correlation: CorrelationOutput | None
 
     @property
     def pseudo_masks(self) -> Tensor:

@@ -167,8 +167,13 @@ def blend_answers(answers: Sequence[Answer], plan: Plan, *, square: int) -> Answ
         },
         against=_blend_maps(against, plan, square) if against else None,
         # What is in any window is in the photo.
-        presence=[max(of_class) for of_class in zip(*judged, strict=True)] if judged else None,
+        presence=[_largest(of_class) for of_class in zip(*judged, strict=True)] if judged else None,
     )
+
+
+def _largest(presences: Sequence[float | None]) -> float | None:
+    known = [one for one in presences if one is not None]
+    return max(known) if known else None
 
 
 def _blend_maps(maps: Sequence[Maps], plan: Plan, square: int) -> Maps:

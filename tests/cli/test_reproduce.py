@@ -23,10 +23,10 @@ def test_a_table_is_made_and_its_files_are_named(run, tmp_path):
     done = run("table3", "optim.iterations=1", "--fold", "2")
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert lines[-2:] == [str(tmp_path / "out" / name) for name in ("table3.md", "table3.csv")]
+    assert lines[-3:] == [str(tmp_path / "out" / f"table3.{kind}") for kind in ("md", "csv", "npz")]
     assert "pascal5i-tiny-fcp-fold2-seed0: training" in lines
     again = run("table3", "optim.iterations=1", "--fold", "2", "--seeds", "1")
-    assert again.stdout.splitlines() == lines[-2:]
+    assert again.stdout.splitlines() == lines[-3:]
     other = run("table3", "optim.iterations=2", "--fold", "2")
     assert other.exit_code == 1
     assert "was made with another recipe.optim.iterations; choose another --out" in other.stderr

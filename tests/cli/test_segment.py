@@ -207,7 +207,7 @@ def test_resume_never_takes_a_namesakes_result(run, tmp_path, photos, monkeypatc
     assert Image.open(tmp_path / "out" / "masks" / "p0.png").size == (60, 30)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "fcp-results-3", "results": [1]}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "fcp-results-4", "results": [1]}'])
 def test_resume_on_a_strange_results_file_is_refused(run, tmp_path, content):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.json").write_text(content)

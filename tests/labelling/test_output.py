@@ -72,9 +72,9 @@ def test_a_file_put_beside_a_runs_files_is_never_overwritten(tmp_path):
 def test_the_same_again_is_no_matter(tmp_path):
     run(tmp_path, *BOTH)
     assert run(tmp_path, *BOTH) == []
-    assert set(read_record(tmp_path).files) == {"results.json", UNFINISHED, *BOTH} - {UNFINISHED} | {
+    assert set(read_record(tmp_path).files) == {"results.json", UNFINISHED, *BOTH} - {
         UNFINISHED
-    }
+    } | {UNFINISHED}
 
 
 def test_another_question_is_refused_unless_asked_for(tmp_path):
@@ -98,7 +98,7 @@ def test_resuming_with_another_question_says_so_and_mixes_nothing(tmp_path):
 
 def test_fewer_photos_do_not_stand_beside_old_masks(tmp_path):
     run(tmp_path, "masks/a.png", "masks/b.png")
-    with pytest.raises(FcpError, match="other photos too.*--resume"):
+    with pytest.raises(FcpError, match=r"other photos too.*--resume"):
         run(tmp_path, "masks/a.png")
     run(tmp_path, "masks/a.png", overwrite=True)
     assert not (tmp_path / "masks/b.png").exists()

@@ -104,12 +104,12 @@ def test_files_that_are_given_stay_whatever_they_are(tmp_path):
     assert named([missing, tmp_path / "notes.txt"]).files == [missing, tmp_path / "notes.txt"]
 
 
-@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize("version", [3, 5])
 @pytest.mark.parametrize("how", ["inside", "by the shell", "its masks"])
 def test_what_a_run_has_written_is_no_photo(tmp_path, version, how):
     put(tmp_path, "p.jpg", "found/masks/p.png", "found/overlays/p.jpg", "found/mine.jpg")
     files = '"masks/p.png": null, "overlays/p.jpg": null'
-    listed = f', "files": {{{files}}}' if version == 4 else ""
+    listed = f', "files": {{{files}}}' if version == 5 else ""
     (tmp_path / "found/results.json").write_text(f'{{"format": "fcp-results-{version}"{listed}}}')
     paths = {
         "inside": [tmp_path],

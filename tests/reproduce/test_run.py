@@ -1,6 +1,5 @@
 """Experiments whole on small data: what is there is not done again, nothing is mixed."""
 
-import json
 import shutil
 from dataclasses import replace
 
@@ -11,9 +10,12 @@ from fcp.checkpoint import load_model
 from fcp.engine import train_head as head_stage
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
-from fcp.reproduce import run as module
+from fcp.reproduce import results as evaluating
+from fcp.reproduce import run as training
+from fcp.reproduce.evaluations import load_evaluations, save_evaluations
 from fcp.reproduce.plan import SCALES, Experiment
-from fcp.reproduce.run import Workplace, collect, promptable_stage, training_minutes
+from fcp.reproduce.results import collect, keep
+from fcp.reproduce.run import Workplace, promptable_stage, recipe_of, training_minutes
 from fcp.reproduce.tables import table1
 
 SETTING = SCALES["tiny"].settings[0]
@@ -48,7 +50,7 @@ def test_results_have_scores_counts_minutes_and_card(made):
     _, results = made
     asked = [("VRP-SAM", 1), ("VRP-SAM", 5), ("FCP", 1), ("FCP", 5)]
     assert [(r.experiment.row, r.shots) for r in results] == asked
-    vrp, fcp = results[0], results[2]
+    vrp, fcp = results[0].found, results[2].found
     assert fcp.counts.ids == vrp.counts.ids
     assert fcp.report["miou"] == fcp.counts.scores("mask").miou
     assert fcp.report["miou_interval"][0] <= fcp.report["miou_interval"][1]
@@ -62,7 +64,7 @@ def test_results_have_scores_counts_minutes_and_card(made):
 
 def test_a_shot_count_that_the_data_cannot_give_is_missing_with_its_reason(made):
     _, results = made
-    missing = results[3]
+    missing = results[3].found
     assert (missing.report, missing.counts) == (None, None)
     table = table1(results)
     assert any("fold 1, 5-shot: class " in note and "5 supports" in note for note in table.notes)
@@ -74,18 +76,45 @@ def test_a_shot_count_that_the_data_cannot_give_is_missing_with_its_reason(made)
 def test_what_is_done_is_not_done_again_even_without_models(made, place, monkeypatch):
     shutil.rmtree(place.out / "runs")
     shutil.rmtree(place.out / "features")
-    monkeypatch.setattr(module, "train", fail)
-    monkeypatch.setattr(module, "evaluate_runs", fail)
+    monkeypatch.setattr(training, "train", fail)
+    monkeypatch.setattr(evaluating, "evaluate_runs", fail)
     again = collect([VRP, FCP], replace(place, data_root=place.out), report=quiet)
     assert table1(again) == table1(made[1])
 
 
+def test_the_file_of_a_table_is_enough(made, place, monkeypatch):
+    keep(made[1], place.out / "table1.npz")
+    for folder in ("runs", "features", "results"):
+        shutil.rmtree(place.out / folder)
+    monkeypatch.setattr(training, "train", fail)
+    monkeypatch.setattr(evaluating, "evaluate_runs", fail)
+    again = collect([VRP, FCP], replace(place, data_root=place.out), report=quiet)
+    assert table1(again) == table1(made[1])
+    with pytest.raises(FcpError, match=rf"table1.npz, {NAME}-1shot: has 6 episodes, not 7"):
+        collect([FCP], replace(place, episodes=7), report=quiet)
+
+
+def test_what_a_table_is_not_asked_for_stays_in_its_file(made, tmp_path):
+    file = tmp_path / "table1.npz"
+    keep(made[1][:2], file)
+    keep(made[1][2:], file)
+    assert list(load_evaluations(file)) == sorted(result.name for result in made[1])
+
+
+def test_a_later_evaluation_goes_before_that_of_the_tables_file(made, place):
+    fcp = made[1][2]
+    keep([replace(fcp, found=replace(fcp.found, minutes=7.5))], place.out / "table1.npz")
+    assert collect([FCP], place, report=quiet)[0].found.minutes == fcp.found.minutes
+    (place.out / "results" / f"{NAME}-1shot.npz").unlink()
+    assert collect([FCP], place, report=quiet)[0].found.minutes == 7.5
+
+
 def test_a_kill_between_training_and_evaluation_goes_on(made, place, monkeypatch):
     shutil.rmtree(place.out / "results")
-    monkeypatch.setattr(module, "train", fail)
+    monkeypatch.setattr(training, "train", fail)
     again = collect([FCP], place, report=quiet)
-    assert again[0].report["miou"] == made[1][2].report["miou"]
-    assert again[0].minutes == made[1][2].minutes
+    assert again[0].found.report["miou"] == made[1][2].found.report["miou"]
+    assert again[0].found.minutes == made[1][2].found.minutes
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(made, place, monkeypatch):
@@ -99,7 +128,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(made, place, monkeypatch)
 
 def test_other_settings_are_refused(place):
     other = replace(place, settings=("model.head.tokens=4",))
-    with pytest.raises(FcpError, match=rf"{NAME}-1shot.json: .* another recipe.model.head.tokens;"):
+    with pytest.raises(FcpError, match=rf"{NAME}-1shot.npz, .* another recipe.model.head.tokens;"):
         collect([FCP], other, report=quiet)
     shutil.rmtree(place.out / "results")  # the model alone is not taken for another's either
     with pytest.raises(FcpError, match=rf"{NAME}: was made with another recipe.model.head.tokens;"):
@@ -107,9 +136,9 @@ def test_other_settings_are_refused(place):
 
 
 def test_where_weights_lie_is_no_setting(place, monkeypatch):
-    monkeypatch.setattr(module, "train", fail)
+    monkeypatch.setattr(training, "train", fail)
     moved = replace(place, settings=("backbone_weights=elsewhere",))
-    assert collect([FCP], moved, report=quiet)[0].report is not None
+    assert collect([FCP], moved, report=quiet)[0].found.report is not None
 
 
 def test_another_number_of_episodes_is_refused(place):
@@ -119,14 +148,14 @@ def test_another_number_of_episodes_is_refused(place):
 
 @pytest.mark.parametrize("what", ["frozen encoders", "episodes"])
 def test_rows_that_do_not_compare_are_refused(place, what):
-    file = place.out / "results" / f"{NAME}-1shot.json"
-    content = json.loads(file.read_text())
+    file = place.out / "results" / f"{NAME}-1shot.npz"
+    found = load_evaluations(file)[file.stem]
     if what == "episodes":
-        content["report"]["protocol"]["episode_sha256"] = "0" * 64
+        found.report["protocol"]["episode_sha256"] = "0" * 64
     else:
-        content["encoders"][1] = "0" * 64
-    file.write_text(json.dumps(content))
-    with pytest.raises(FcpError, match=rf"{NAME}-1shot.json: has other {what} than .*vrp-sam"):
+        found = replace(found, encoders=("0" * 64, *found.encoders[1:]))
+    save_evaluations(file, {file.stem: found})
+    with pytest.raises(FcpError, match=rf"{NAME}-1shot: has other {what} than .*vrp-sam"):
         collect([VRP, FCP], place, report=quiet)
 
 
@@ -136,7 +165,7 @@ def test_unreadable_data_are_an_error_and_no_missing_result(made, tmp_path):
     place = replace(made[0], data_root=tmp_path / "data", out=tmp_path / "out")
     with pytest.raises(FcpError, match="val_06_0"):
         collect([FCP], place, report=quiet)
-    assert not (tmp_path / "out/results" / f"{NAME}-1shot.json").exists()
+    assert not (tmp_path / "out/results" / f"{NAME}-1shot.npz").exists()
 
 
 def test_minutes_are_those_of_all_sittings(tmp_path):
@@ -152,8 +181,10 @@ def test_a_promptable_stage_is_found_given_first_then_in_out(mini_voc, toy_recip
         folder = parent / f"tiny-promptable-{name}"
         folder.mkdir(parents=True)
         (folder / WEIGHTS).touch()
-    assert promptable_stage(2, place, report=quiet) == given / "tiny-promptable-02"
-    assert promptable_stage(1, place, report=quiet) == out / "tiny-promptable-13"
+    assert (
+        promptable_stage(replace(FCP, fold=2), place, report=quiet) == given / "tiny-promptable-02"
+    )
+    assert promptable_stage(FCP, place, report=quiet) == out / "tiny-promptable-13"
 
 
 def test_a_missing_promptable_stage_is_trained_without_both_folds(
@@ -161,13 +192,15 @@ def test_a_missing_promptable_stage_is_trained_without_both_folds(
 ):
     calls = []
     monkeypatch.setattr(
-        module, "train", lambda file, **rest: calls.append((file.name, rest["overrides"]))
+        training, "train", lambda file, **rest: calls.append((file.name, rest["overrides"]))
     )
-    place = Workplace(mini_voc, tmp_path, toy_recipes, settings=("backbone_weights=here", "seed=4"))
-    promptable_stage(3, place, report=quiet)
+    settings = ("backbone_weights=heads", "promptable.backbone_weights=here", "seed=4")
+    place = Workplace(mini_voc, tmp_path, toy_recipes, settings=settings)
+    promptable_stage(replace(FCP, fold=3), place, report=quiet)
     assert calls == [
         ("tiny-frozen-segmenter.yaml", ("backbone_weights=here", "exclude_folds=[1, 3]"))
     ]
+    assert recipe_of(FCP, place).backbone_weights == "heads"
 
 
 def test_the_models_hold_the_promptable_stage(made, toy_recipes):

@@ -4,13 +4,15 @@ import csv
 import io
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeId, Run
+from fcp.reproduce.evaluations import Evaluation
 from fcp.reproduce.plan import FIG5_ROWS, SCALES, TABLE2_ROWS, TABLE4_ROWS, Experiment
-from fcp.reproduce.run import Result
+from fcp.reproduce.results import Result
 from fcp.reproduce.tables import steps_table, table1, table2, table3, table4
 
 TINY = SCALES["tiny"].settings[0]
@@ -28,12 +30,14 @@ def result(row="FCP", fold=1, seed=0, *, shots=1, hit=60, setting=TINY, minutes=
         tp = hit - 5 * place + generator.integers(0, 8, 8)
         counts[kind] = np.stack([tp, tp // 2, 100 - tp, 900 - tp // 2], axis=1)
     experiment = Experiment(setting, row, fold, seed, (1, 5))
-    return Result(experiment, shots, {}, EpisodeCounts(ids, counts), None, minutes)
+    found = Evaluation({}, {}, EpisodeCounts(ids, counts), minutes=minutes)
+    return Result(experiment, shots, found, Path("t.npz"))
 
 
 def missing(row, fold, *, setting=TINY):
     experiment = Experiment(setting, row, fold, 0, (1, 5))
-    return Result(experiment, 5, None, None, "class 'cow' has 3 pictures", None)
+    found = Evaluation({}, missing="class 'cow' has 3 pictures")
+    return Result(experiment, 5, found, Path("t.npz"))
 
 
 def naive_miou(results, kind="mask"):
@@ -44,7 +48,7 @@ def naive_miou(results, kind="mask"):
         for name in NAMES:
             rows = [
                 c
-                for i, c in zip(one.counts.ids, one.counts.counts[kind], strict=True)
+                for i, c in zip(one.found.counts.ids, one.found.counts.counts[kind], strict=True)
                 if i.class_name == name
             ]
             tp, fp, fn, _ = (sum(int(row[k]) for row in rows) for k in range(4))
@@ -204,7 +208,9 @@ def test_table3_has_all_masks_and_what_attention_gains():
             assert f": {gain:+.1f} mIoU (" in note
             assert "paper +28.5" in note
     assert "Training minutes: 4." in table.notes
-    found = [one.counts.counts["attention"][of_class::2, 0] for one in ours for of_class in (0, 1)]
+    found = [
+        one.found.counts.counts["attention"][of_class::2, 0] for one in ours for of_class in (0, 1)
+    ]
     recall = sum(int(tp.sum()) / 4 for tp in found) / 4  # each class: 4 episodes of 100 px
     assert cells(table, "attention-based")["recall"] == f"{recall:.1f}"
 

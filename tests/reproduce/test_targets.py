@@ -4,19 +4,39 @@ import csv
 from dataclasses import replace
 
 import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
+from fcp.encoders.efficientnet_lite import build_efficientnet_lite
 from fcp.errors import FcpError
 from fcp.reproduce import targets
-from fcp.reproduce.plan import SCALES
-from fcp.reproduce.run import Workplace, collect
+from fcp.reproduce.evaluations import load_evaluations
+from fcp.reproduce.plan import SCALES, experiments
+from fcp.reproduce.results import collect
+from fcp.reproduce.run import Workplace
 from fcp.reproduce.targets import protocol_note, reproduce
 
 
 @pytest.fixture(scope="module")
 def place(mini_voc, toy_recipes, tmp_path_factory):
-    """One place for all targets, since they share their trainings."""
-    out = tmp_path_factory.mktemp("out")
-    return Workplace(mini_voc, out, toy_recipes, promptable=toy_recipes, episodes=6)
+    """One place for all targets, since they share their trainings.
+
+    The recipes' backbone is exchanged for one that is measured before training, by settings alone.
+    """
+    out, root = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("root")
+    (root / "VOC2012").symlink_to(mini_voc / "VOC2012")
+    (root / "BSDS500/images/train").mkdir(parents=True)
+    Image.effect_noise((64, 48), 90).convert("RGB").save(root / "BSDS500/images/train/1.jpg")
+    torch.manual_seed(0)
+    weights = build_efficientnet_lite(None, size=0, standardise=False).state_dict()
+    save_file(weights, root / "lite0.safetensors")
+    settings = (
+        "model.backbone.name=efficientnet_lite",
+        "model.backbone.options={size: 0, standardise: true}",
+        f"backbone_weights={root / 'lite0.safetensors'}",
+    )
+    return Workplace(root, out, toy_recipes, promptable=toy_recipes, settings=settings, episodes=6)
 
 
 def make(target, place, folds=(1,)):
@@ -36,8 +56,11 @@ def alike(wanted, place, *, report):
 def test_tables_are_written_with_their_protocol(place, monkeypatch, target, rows):
     if target in ("table2", "table4"):  # one training serves all rows: the tests need not wait
         monkeypatch.setattr(targets, "collect", alike)
-    markdown, table = make(target, place)
+    markdown, table, counts = make(target, place)
     assert (markdown.name, table.name) == (f"{target}.md", f"{target}.csv")
+    wanted = experiments(target, SCALES["tiny"], folds=(1,))
+    names = {f"{one.name}-{shots}shot" for one in wanted for shots in one.shots}
+    assert set(load_evaluations(counts)) == names
     assert len(list(csv.reader(table.open(encoding="utf-8")))) == 1 + rows
     text = markdown.read_text("utf-8")
     assert "## Protocol" in text
@@ -52,7 +75,7 @@ def test_tables_are_written_with_their_protocol(place, monkeypatch, target, rows
         ("fig1", {"fig1a.png", "fig1b.png", "fig1-fcp.csv", "fig1-vrp-sam.csv"}),
         ("fig2", {"fig2.png", "fig2.csv"}),
         ("fig4", {"fig4-fold1.png"}),
-        ("fig5", {"fig5.png", "fig5.csv"}),
+        ("fig5", {"fig5.png", "fig5.csv", "fig5.npz"}),
     ],
 )
 def test_figures_are_drawn_with_their_numbers_and_protocol(place, target, names):
@@ -66,6 +89,15 @@ def test_figures_are_drawn_with_their_numbers_and_protocol(place, target, names)
     text = (place.out / f"{target}.md").read_text("utf-8")
     assert "- data set: PASCAL-5i" in text
     assert "training filtered, fold 1 of pascal5i" in text
+
+
+def test_a_backbone_is_exchanged_by_settings_and_its_levels_standardised(place):
+    make("table3", place)
+    held = load_file(place.out / "runs/pascal5i-tiny-fcp-fold1-seed0/model.safetensors")
+    given = load_file(place.data_root / "lite0.safetensors")
+    assert all(held[f"backbone.{name}"].equal(tensor) for name, tensor in given.items())
+    assert (held["backbone.mid_std"] > 0).all()
+    assert not held["backbone.mid_std"].allclose(torch.ones(()))
 
 
 def test_folds_may_come_one_by_one_and_end_in_one_table(place):

@@ -47,7 +47,7 @@ def _join(tabs: gr.Tabs, examples: ExamplesTab, photos: PhotosTab, results: Resu
     examples.forth.click(lambda: gr.update(selected="photos"), None, tabs, **PRIVATE)
     photos.run.click(
         photos.start,
-        [photos.instances, photos.tile],
+        [photos.instances, photos.tile, photos.appearance],
         [photos.progress, photos.run, photos.cancel],
         **PRIVATE,
     ).success(results.show_run, None, results.fresh, **PRIVATE).success(

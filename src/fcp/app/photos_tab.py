@@ -46,6 +46,10 @@ class PhotosTab:
         self.preview = grid("preview", "small", fit="cover")
         with gr.Accordion("More", open=False):
             self.instances = gr.Checkbox(label="Tell the objects of a class apart")
+            self.appearance = gr.Checkbox(
+                label="Let colours and textures decide where they tell your examples better",
+                value=True,
+            )
             self.tile = gr.Number(
                 label="Small things in large photos: cut them into tiles of this many px "
                 "(0: as small as the things in the examples ask for)",
@@ -80,14 +84,21 @@ class PhotosTab:
             session.remove_photos()
             return _listed(session)
 
-    def start(self, instances: bool, tile: float, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def start(
+        self, instances: bool, tile: float, appearance: bool, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
         """Run, telling how far it is; ends when the run does, however that is.
 
         Yields:
             Updates of the progress, and of the buttons to run and to cancel.
         """
         with self.visits.visit(request) as session:
-            run = session.start_run(self.engine, tile=int(tile or 0) or "auto", instances=instances)
+            run = session.start_run(
+                self.engine,
+                tile=int(tile or 0) or "auto",
+                instances=instances,
+                appearance="auto" if appearance else "off",
+            )
         while not run.finished.wait(POLL_SECONDS):
             waiting = gr.update(interactive=not run.stopped)
             yield _progress(run), gr.update(interactive=False), waiting

@@ -134,8 +134,10 @@ class ResultsTab:
         """Show the results of a run that has just ended."""
         with self.visits.visit(request) as session:
             run = session.finished_run()
-            threshold = first_threshold(run.segmenter.presence)
-            names = run.task.names
+            names, decisions = run.task.names, run.results.appearance
+            # Presence is not judged where the appearance decides.
+            judged = [n for n in names if n not in decisions or not decisions[n].by_appearance]
+            threshold = first_threshold(run.segmenter.presence) if judged else 0.0
             choices = [("all classes", ALL), *((name, name) for name in names)]
             wanted = gr.update(choices=choices, value=ALL, visible=len(names) > 1)
             session.page = 0
@@ -245,7 +247,13 @@ def _summary(session: Session, run: Run, shown: Sequence[Shown], first: int) -> 
         text += f" · photos {first + 1} to {min(first + PAGE, len(shown))} are shown"
     failed = [record.error for record in run.records() if record.error is not None]
     told = "".join(f"<li>{escape(session.without_folder(FcpError(e)))}</li>" for e in failed[:20])
-    return f"<p><b>{text}</b></p>" + (f"<ul>{told}</ul>" if told else "")
+    return f"<p><b>{text}</b></p>{_decisions(run)}" + (f"<ul>{told}</ul>" if told else "")
+
+
+def _decisions(run: Run) -> str:
+    """Say who decides about each class."""
+    decisions = run.results.appearance.items()
+    return "".join(f"<p>{escape(name)} is {escape(one.sentence)}</p>" for name, one in decisions)
 
 
 def _chosen(session: Session, run: Run, threshold: float, wanted: str) -> Shown:

@@ -10,13 +10,22 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from copy import copy
 from pathlib import Path
 
 from fcp.app.marks import Marked
 from fcp.app.small import Smaller
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
-from fcp.labelling.photos import Job, Task, Tile, fit_task, segment_photos
+from fcp.labelling.photos import (
+    Appearances,
+    Job,
+    Task,
+    Tile,
+    decisions_of,
+    fit_task,
+    segment_photos,
+)
 from fcp.labelling.results import PictureResult, Results
 from fcp.segmenter import DEFAULT_FUSION, FewShotSegmenter
 
@@ -45,8 +54,7 @@ class Engine:
 
     def segmenter(self) -> FewShotSegmenter:
         """Return a segmenter on the shared model that has no examples yet."""
-        first = self._first
-        return FewShotSegmenter(first.model, device=self.device, presence=first.presence)
+        return copy(self._first)
 
 
 class Run:
@@ -136,6 +144,7 @@ class Run:
     def _segment(self) -> None:
         with self.engine.lock:
             fit_task(self.segmenter, self.task)
+        self.results.appearance = decisions_of(self.segmenter)
         batches = segment_photos(
             self.segmenter, self.task, self.jobs, self.results, self.engine.batch
         )
@@ -155,6 +164,9 @@ def make_task(
     *,
     tile: Tile,
     instances: bool,
+    appearance: Appearances = "auto",
 ) -> Task:
     """Say what is looked for; every class gets an answer everywhere, and the slider decides."""
-    return Task(classes, negatives, DEFAULT_FUSION, tile, instances, threshold=0)
+    return Task(
+        classes, negatives, DEFAULT_FUSION, tile, instances, threshold=0, appearance=appearance
+    )

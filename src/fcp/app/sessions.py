@@ -17,7 +17,7 @@ from fcp.app.marks import Marked, by_class
 from fcp.app.runs import Engine, Run, make_task
 from fcp.app.uploads import Intake
 from fcp.errors import FcpError
-from fcp.labelling.photos import Tile
+from fcp.labelling.photos import Appearances, Tile
 
 IDLE_SECONDS = 6 * 3600.0
 LEAST_TILE = 200  # px; other visitors wait while a photo is gone through
@@ -130,7 +130,9 @@ class Session:
             # know the old ones.
             self.photos_in = Intake(self.folder / f"photos{self.number()}", self.photos_in.budget)
 
-    def start_run(self, engine: Engine, *, tile: Tile, instances: bool) -> Run:
+    def start_run(
+        self, engine: Engine, *, tile: Tile, instances: bool, appearance: Appearances = "auto"
+    ) -> Run:
         """Begin a run over all photos; the one before is forgotten, with its files.
 
         Raises:
@@ -147,7 +149,9 @@ class Session:
                 raise FcpError("there are no photos yet; add some, a folder or a .zip")
             if self.run is not None:
                 shutil.rmtree(self.run.folder, ignore_errors=True)
-            task = make_task(classes, against, tile=tile, instances=instances)
+            task = make_task(
+                classes, against, tile=tile, instances=instances, appearance=appearance
+            )
             folder = self.folder / f"run{self.number()}"
             self.run = Run(engine, task, self.photos, folder, marked=self.marked)
             self.shown, self.page, self.chosen = [], 0, None

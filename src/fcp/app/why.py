@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +84,9 @@ def explain(run: Run, photo: Path, name: str) -> Reason:
     single, alone = run.engine.segmenter(), []
     for one in used:
         with run.engine.lock:
-            single.fit({name: pairs_of([one.example])}, tile=support.tile)
-            encoded = single.support.classes[name] if single.support else support.classes[name]
-            single.support = replace(support, classes={**support.classes, name: encoded})
+            shown = {name: pairs_of([one.example])}
+            single.fit(shown, tile=support.tile, appearance=run.task.appearance)
+            single.support = support.with_class(name, single.fitted)
             answer = always_answer(single, pixels).classes[name]
         alone.append(Alone(one, answer, iou(answer.mask, found.mask)))
     return Reason(name, pixels, found, tuple(sorted(alone, key=lambda one: -one.agreement)))

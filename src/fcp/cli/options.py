@@ -30,7 +30,7 @@ DataRootOption = Annotated[
         metavar="DIR",
     ),
 ]
-BenchmarkName = Literal["pascal5i", "coco20i", "fss1000", "folder"]
+BenchmarkName = Literal["pascal5i", "coco20i", "fss1000", "objects", "folder"]
 BenchmarkOption = Annotated[
     BenchmarkName,
     typer.Option(help="Which data set; folder: --data-root holds CLASS/images and CLASS/masks."),

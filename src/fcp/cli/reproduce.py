@@ -15,7 +15,9 @@ TargetName = Literal["table1", "table2", "table3", "table4", "fig1", "fig2", "fi
 SettingsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Settings for every recipe, such as where weights lie.", metavar="KEY=VALUE"
+        help="Settings for every head's recipe, such as where weights lie; "
+        "promptable.KEY=VALUE for the promptable stages'.",
+        metavar="KEY=VALUE",
     ),
 ]
 ScaleOption = Annotated[

@@ -20,6 +20,7 @@ from fcp.labelling.photos import (
     Job,
     Task,
     Tile,
+    decisions_of,
     fit_task,
     pairs_of,
     segment_photos,
@@ -45,6 +46,13 @@ class FormatName(StrEnum):
     LABELME = "labelme"
     LABEL_STUDIO = "label-studio"
     CVAT = "cvat"
+
+
+class AppearanceName(StrEnum):
+    """Values of ``Appearances``."""
+
+    AUTO = "auto"
+    OFF = "off"
 
 
 SupportOption = Annotated[
@@ -85,6 +93,13 @@ TileOption = Annotated[
 ]
 InstancesOption = Annotated[
     bool, typer.Option("--instances", help="Split each class into its objects.")
+]
+AppearanceOption = Annotated[
+    AppearanceName,
+    typer.Option(
+        help="Learn what the classes look like, pixel by pixel, and let that decide where the "
+        "examples say that it is better (docs/appearance.md)."
+    ),
 ]
 ThresholdOption = Annotated[
     float | None,
@@ -141,6 +156,7 @@ def segment(
     fusion: FusionOption = "pooled",
     tile: TileOption = "auto",
     instances: InstancesOption = False,
+    appearance: AppearanceOption = AppearanceName.AUTO,
     threshold: ThresholdOption = None,
     min_area: MinAreaOption = None,
     min_score: MinScoreOption = None,
@@ -169,7 +185,8 @@ def segment(
 
     examples = _read_all_examples(support, negative, class_name)
     cuts = {"threshold": threshold, "min_area": min_area, "min_score": min_score}
-    task = Task(*examples, fusion, _read_tile(tile), instances, **cuts)
+    how = {**cuts, "appearance": appearance.value}
+    task = Task(*examples, fusion, _read_tile(tile), instances, **how)
     kinds = [FORMATS[name] for name in dict.fromkeys(formats or [])]
     request = Request(
         paths=[*query, *(more or [])],
@@ -271,6 +288,8 @@ def _segment(request: Request, start: Start, device: str, batch_size: int) -> No
     with _timed(results, "examples"):
         fit_task(segmenter, task)
         results.examples = _check_examples(segmenter, task)
+    results.appearance = decisions_of(segmenter)
+    _tell_decisions(results)
     results.used = used_settings(segmenter, task)
     with _timed(results, "photos"):
         _run(segmenter, task, start.waiting, results, batch_size)
@@ -294,6 +313,12 @@ def _check_examples(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[E
         for odd in (example for example in examples if example.is_odd):
             typer.secho(_warning(name, odd), fg="yellow", err=True)
     return found
+
+
+def _tell_decisions(results: Results) -> None:
+    for name, decided in results.appearance.items():
+        if decided.by_appearance:
+            typer.echo(f"{name}: {decided.sentence}", err=True)
 
 
 def _run(
@@ -326,6 +351,7 @@ def _export(start: Start, task: Task, writers: Sequence[Writer]) -> None:
     examples = ", ".join(f"{len(of_class)} of {name}" for name, of_class in task.classes.items())
     date = datetime.fromisoformat(results.date).strftime("%Y-%m-%d %H:%M")
     facts = {"model": results.model, "examples": examples, "date": date}
+    facts |= {f"{name} is": decided.sentence for name, decided in results.appearance.items()}
     results.put_in_order(str(job.picture) for job in start.jobs)
     records = list(results.pictures.values())
     export(records, results.path.parent, task.names, writers=writers, facts=facts)

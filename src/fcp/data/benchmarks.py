@@ -9,6 +9,7 @@ from fcp.data.class_folders import ClassFolders
 from fcp.data.coco import Coco
 from fcp.data.dataset import FewShotDataset
 from fcp.data.fss1000 import FSS1000
+from fcp.data.objects import Objects
 from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
 
@@ -16,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[Path], FewShotDataset]] = {
     "pascal5i": PascalVOC,
     "coco20i": Coco,
     "fss1000": FSS1000,
+    "objects": Objects,
     "folder": ClassFolders,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from fcp.data.coco import Coco
 from fcp.data.dataset import FewShotDataset, Split
 from fcp.data.fss1000 import FSS1000
 from fcp.data.lists import Areas, ClassLists, make_lists, train_lists, val_lists
+from fcp.data.objects import Objects
 from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
 
@@ -188,6 +190,17 @@ def _explain(
         parts = (len(data.base(None)), len(data.holdout(None)), len(data.novel(None)))
         if parts != (520, 240, 240):
             yield f"train/val/test classes: {_row(parts)}; the whole data set has 520/240/240"
+    elif isinstance(data, Objects):
+        yield from _explain_objects(data)
+
+
+def _explain_objects(data: Objects) -> Iterator[str]:
+    """Say which kinds have another number of masks than the manifest says."""
+    found = Counter(class_id for shown in data.shown.values() for class_id in shown)
+    for class_id, kind in data.kinds.items():
+        if found[class_id] != kind.masks:
+            name = data.classes[class_id]
+            yield f"{name}: {found[class_id]} masks; the manifest has {kind.masks}"
 
 
 def _explain_pascal(

@@ -17,6 +17,7 @@ import numpy as np
 from fcp.data.counts import count_areas
 from fcp.data.dataset import ClassicRule, Split
 from fcp.data.folder import pair_whole_folder
+from fcp.data.folds import refuse_fold
 from fcp.data.images import read_image, read_mask
 from fcp.errors import FcpError
 
@@ -65,7 +66,7 @@ class ClassFolders:
         Raises:
             FcpError: a fold is asked for.
         """
-        self.refuse_fold(fold)
+        refuse_fold(fold, self.title)
         return tuple(self.classes)
 
     def base(self, fold: int | None) -> tuple[int, ...]:
@@ -128,15 +129,6 @@ class ClassFolders:
     def ignored(self, picture: str) -> np.ndarray:
         """Return no pixel, (H, W) bool: every pixel's truth is known."""
         return np.zeros(self.image(picture).shape[:2], bool)
-
-    def refuse_fold(self, fold: int | None) -> None:
-        """Say that there are no folds.
-
-        Raises:
-            FcpError: a fold is asked for.
-        """
-        if fold is not None:
-            raise FcpError(f"fold: {self.title} has no folds; leave the fold out (got {fold})")
 
     def class_id(self, picture: str) -> int:
         """Return the one class of a picture.

@@ -1,8 +1,9 @@
 """Pixels of each class in the masks of a split, counted once and kept on disk.
 
 Counting the 12,000 masks of PASCAL takes most of a minute. The counts are kept in the folder of
-the variable ``FCP_CACHE`` (or ``fcp`` in the user's cache folder) under a hash of every mask's
-path, size and time of change: another list or a mask that was written again is another entry.
+the variable ``FCP_CACHE`` (or ``fcp`` in the user's cache folder) under a hash of the classes and
+of every mask's path, size and time of change: another list or a mask that was written again is
+another entry.
 """
 
 from __future__ import annotations
@@ -48,12 +49,13 @@ def cache_folder() -> Path:
 
 def _entry(data: FewShotDataset, ids: tuple[str, ...]) -> Path | None:
     """Return the file of these masks' counts; None where one is missing, as reading will say."""
-    digest = hashlib.sha256(f"{FORMAT} {data.title}".encode())
+    digest = hashlib.sha256(f"{FORMAT} {data.title} {data.classes}".encode())
     try:
         for picture in ids:
-            mask = data.files(picture)[-1].absolute()
-            state = mask.stat()
-            digest.update(f"\n{picture}\t{mask}\t{state.st_size}\t{state.st_mtime_ns}".encode())
+            for mask in data.files(picture)[1:]:
+                state = mask.stat()
+                known = (picture, str(mask.absolute()), state.st_size, state.st_mtime_ns)
+                digest.update(f"\n{known}".encode())
     except OSError:
         return None
     return cache_folder() / "counts" / f"{digest.hexdigest()}.json"

@@ -62,3 +62,17 @@ def coco_novel_classes(fold: int) -> tuple[int, ...]:
     if fold not in range(len(COCO20I_FOLDS)):
         raise FcpError(f"fold: expected 0 … {len(COCO20I_FOLDS) - 1}, got {fold!r}")
     return COCO20I_FOLDS[fold]
+
+
+def refuse_fold(fold: int | None, title: str) -> None:
+    """Say that a data set has no folds.
+
+    Args:
+        fold: that is asked for.
+        title: of the data set.
+
+    Raises:
+        FcpError: it is not None.
+    """
+    if fold is not None:
+        raise FcpError(f"fold: {title} has no folds; leave the fold out (got {fold})")

@@ -18,6 +18,7 @@ import numpy as np
 
 from fcp.data.class_folders import ClassFolders, Entries
 from fcp.data.dataset import Split
+from fcp.data.folds import refuse_fold
 from fcp.data.images import read_image, require_same_size
 from fcp.errors import FcpError
 
@@ -88,7 +89,7 @@ class FSS1000(ClassFolders):
         return _entries(self.root / FOLDER)
 
     def _part(self, part: str, fold: int | None) -> tuple[int, ...]:
-        self.refuse_fold(fold)
+        refuse_fold(fold, self.title)
         named = _split(self)[part]
         return tuple(class_id for class_id, name in self.classes.items() if name in named)
 

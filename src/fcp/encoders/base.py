@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 
+import torch
 from torch import Tensor, nn
 
 from fcp.structures import BackboneFeatures, Decoded, Embedding
@@ -19,10 +20,39 @@ class Backbone(nn.Module, abc.ABC):
     Attributes:
         mid_channels: Cm, channels of ``BackboneFeatures.mid``.
         high_channels: Ch, channels of ``BackboneFeatures.high``.
+        level_channels: channels of each of ``BackboneFeatures.levels``; empty where it gives none.
+        standardise: the mid-level map's channels are brought to mean 0 and deviation 1 by stored
+            statistics, which training measures once; saved with the model.
     """
 
     mid_channels: int
     high_channels: int
+    level_channels: tuple[int, ...] = ()
+    standardise: bool = False
+    mid_mean: Tensor
+    mid_std: Tensor
+
+    def keep_statistics(self) -> None:
+        """Standardise the mid-level map from now on; the identity until ``set_statistics``."""
+        self.standardise = True
+        self.register_buffer("mid_mean", torch.zeros(self.mid_channels))
+        self.register_buffer("mid_std", torch.ones(self.mid_channels))
+
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Store what standardises the mid-level map.
+
+        Args:
+            mean: (Cm,) mean of each raw mid channel over pictures and cells.
+            std: (Cm,) deviation of each, all > 0.
+        """
+        self.mid_mean.copy_(mean)
+        self.mid_std.copy_(std)
+
+    def standardised(self, mid: Tensor) -> Tensor:
+        """Return a raw mid-level map (B, Cm, h, w) standardised, if this backbone does so."""
+        if not self.standardise:
+            return mid
+        return (mid - self.mid_mean.view(-1, 1, 1)) / self.mid_std.view(-1, 1, 1)
 
     @abc.abstractmethod
     def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:

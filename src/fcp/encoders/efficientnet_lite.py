@@ -1,8 +1,9 @@
-"""EfficientNet-Lite (arXiv 1905.11946, without squeeze-excite) as class-consistent backbone.
+"""EfficientNet-Lite (after arXiv 1905.11946) as class-consistent backbone.
 
-Blocks are counted as the published program counts them, 0 … 15 (Lite0) to 0 … 29 (Lite4). The strides
-at the default ``output_stride`` of 32: the first stage's block is at 2 px, then each stage's
-blocks at 4, 8, 16, 16, 32 and 32 px.
+What the Lite models leave out of EfficientNet: squeeze-excite, swish (ReLU6 takes its place), and
+the scaling of the stem and of the repeats of the first and the last stage. Blocks are counted as
+the published program counts them, 0 … 15 (Lite0) to 0 … 29 (Lite4). At the default
+``output_stride`` of 32 the blocks of the seven stages are at 2, 4, 8, 16, 16, 32 and 32 px.
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
 from fcp.encoders.hub import find_weight_file
-from fcp.encoders.pixels import Normalise, grid_of, mask_like, to_grid
+from fcp.encoders.pixels import Normalise, join_levels, mask_like
 from fcp.encoders.weights import load_strictly, read_state_dict
 from fcp.errors import FcpError
 from fcp.structures import BackboneFeatures
@@ -35,6 +35,7 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+_FIRST_AT_8 = 2  # the stage that is first at 8 px
 _LAST_STAGES = 2  # that see the masked output of the stage before them
 _HEAD = ("_conv_head.", "_bn1.", "_fc.")  # of the published classifier
 
@@ -63,7 +64,7 @@ class BlockShape:
 
 
 class EfficientNetLite(Backbone):
-    """Mid-level map: the chosen blocks' outputs, resized to the stride-8 grid and concatenated.
+    """Mid-level map: the chosen blocks' outputs, averaged over the last block's grid.
 
     The high-level map is the last block's; for a support picture the last two stages run on the
     output of the stage before them, multiplied by the mask. Parameters have the published names.
@@ -72,12 +73,8 @@ class EfficientNetLite(Backbone):
         size: 0 … 4, of Lite0 … Lite4.
         layers: numbers of the blocks that make the mid-level map, in ascending order.
         output_stride: 32, 16 or 8 px; strides beyond it become dilations.
-        standardise: subtract a stored mean from each mid channel and divide by a stored deviation
-            (identity until ``set_statistics``).
+        standardise: see ``Backbone``.
     """
-
-    mid_mean: Tensor
-    mid_std: Tensor
 
     def __init__(
         self, size: int, *, layers: Sequence[int], output_stride: int, standardise: bool
@@ -89,30 +86,19 @@ class EfficientNetLite(Backbone):
         self._bn0 = _norm(STEM_CHANNELS)
         self._blocks = nn.ModuleList(InvertedResidual(shape) for shape in shapes)
         self.layers = tuple(layers)
-        self.standardise = standardise
         self.masked_from = next(
-            index for index, shape in enumerate(shapes) if shape.stage == len(_STAGES) - _LAST_STAGES
+            index
+            for index, shape in enumerate(shapes)
+            if shape.stage == len(_STAGES) - _LAST_STAGES
         )
         self.level_channels = tuple(shapes[index].outputs for index in self.layers)
         self.mid_channels = sum(self.level_channels)
         self.high_channels = shapes[-1].outputs
         if standardise:
-            self.register_buffer("mid_mean", torch.zeros(self.mid_channels))
-            self.register_buffer("mid_std", torch.ones(self.mid_channels))
-
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Store what standardises the mid-level map; saved with the model.
-
-        Args:
-            mean: (Cm,) mean of each raw mid channel over pictures and cells.
-            std: (Cm,) deviation of each, all > 0.
-        """
-        self.mid_mean.copy_(mean)
-        self.mid_std.copy_(std)
+            self.keep_statistics()
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
-        """Encode pictures (B, 3, H, W); see ``Backbone``. The grid is H/8 × W/8."""
-        grid = grid_of(images)
+        """Encode pictures (B, 3, H, W); see ``Backbone``. The grid is that of the last block."""
         x = F.relu6(self._bn0(self._conv_stem(self.normalise(images))))
         levels = []
         for index, block in enumerate(self._blocks):
@@ -120,12 +106,17 @@ class EfficientNetLite(Backbone):
                 stage_input = x
             x = block(x)
             if index in self.layers:
-                levels.append(to_grid(x, grid))
+                levels.append(x)
         high = x if mask is None else self._last_stages(stage_input * mask_like(mask, stage_input))
-        mid = torch.cat(levels, 1)
-        if self.standardise:
-            mid = (mid - self.mid_mean.view(-1, 1, 1)) / self.mid_std.view(-1, 1, 1)
-        return BackboneFeatures(mid=mid, high=to_grid(high, grid))
+        levels = self._standardised_levels(levels)
+        return BackboneFeatures(mid=join_levels(levels), high=high, levels=tuple(levels))
+
+    def _standardised_levels(self, levels: list[Tensor]) -> list[Tensor]:
+        if not self.standardise:
+            return levels
+        means = self.mid_mean.view(-1, 1, 1).split(self.level_channels)
+        stds = self.mid_std.view(-1, 1, 1).split(self.level_channels)
+        return [(x - mean) / std for x, mean, std in zip(levels, means, stds, strict=True)]
 
     def _last_stages(self, x: Tensor) -> Tensor:
         for block in self._blocks[self.masked_from :]:
@@ -158,7 +149,6 @@ class InvertedResidual(nn.Module):
         self._bn1 = _norm(hidden)
         self._project_conv = SameConv(hidden, shape.outputs, 1)
         self._bn2 = _norm(shape.outputs)
-        # A stride that became a dilation adds nothing: the published block had no such sum.
         self.adds_input = shape.stride == 1 and shape.inputs == shape.outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -253,7 +243,7 @@ def build_efficientnet_lite(
         size: 0 … 4.
         layers: blocks of the mid-level map; None for the last of each stage from stride 8 on.
         output_stride: 32, 16 or 8 px: later strides become dilations.
-        standardise: see ``EfficientNetLite``.
+        standardise: see ``Backbone``.
 
     Raises:
         FcpError: options out of range, or weights that are missing or do not fit.
@@ -264,7 +254,8 @@ def build_efficientnet_lite(
         raise FcpError(f"output_stride: expected 8, 16 or 32, got {output_stride!r}")
     shapes = list(block_shapes(size, output_stride))
     if layers is None:
-        layers = [i for i, s in enumerate(shapes) if s.stage > 1 and s.stage != _stage(shapes, i + 1)]
+        last = {shape.stage: index for index, shape in enumerate(shapes)}
+        layers = [last[stage] for stage in range(_FIRST_AT_8, len(_STAGES))]
     if not layers or list(layers) != sorted(set(layers) & set(range(len(shapes)))):
         raise FcpError(
             f"layers: expected ascending block numbers 0 … {len(shapes) - 1}, got {layers}"
@@ -278,10 +269,6 @@ def build_efficientnet_lite(
         trunk.update({n: t for n, t in backbone.state_dict().items() if n.startswith("mid_")})
         load_strictly(backbone, trunk, weights)
     return backbone
-
-
-def _stage(shapes: Sequence[BlockShape], index: int) -> int | None:
-    return shapes[index].stage if index < len(shapes) else None
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

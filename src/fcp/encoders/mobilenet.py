@@ -33,12 +33,8 @@ class MobileNetV2(Backbone):
     Args:
         model: transformers' model; its pooling and last 1×1 convolution are not used.
         layers: numbers of the blocks that make the mid-level map, in ascending order.
-        standardise: subtract a stored mean from each mid channel and divide by a stored deviation
-            (identity until ``set_statistics``).
+        standardise: see ``Backbone``.
     """
-
-    mid_mean: Tensor
-    mid_std: Tensor
 
     def __init__(
         self, model: MobileNetV2Model, *, layers: Sequence[int], standardise: bool
@@ -47,24 +43,12 @@ class MobileNetV2(Backbone):
         self.normalise = Normalise((0.5,) * 3, (0.5,) * 3)  # to -1 … 1
         self.blocks = nn.ModuleList([model.conv_stem, *model.layer])
         self.layers = tuple(layers)
-        self.standardise = standardise
         parts: list[Any] = list(self.blocks)
         channels: list[int] = [block.reduce_1x1.convolution.out_channels for block in parts]
         self.mid_channels = sum(channels[index] for index in self.layers)
         self.high_channels = channels[-1]
         if standardise:
-            self.register_buffer("mid_mean", torch.zeros(self.mid_channels))
-            self.register_buffer("mid_std", torch.ones(self.mid_channels))
-
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Store what standardises the mid-level map; saved with the model.
-
-        Args:
-            mean: (Cm,) mean of each raw mid channel over pictures and cells.
-            std: (Cm,) deviation of each, all > 0.
-        """
-        self.mid_mean.copy_(mean)
-        self.mid_std.copy_(std)
+            self.keep_statistics()
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
         """Encode pictures (B, 3, H, W); see ``Backbone``. The grid is H/8 × W/8."""
@@ -78,9 +62,7 @@ class MobileNetV2(Backbone):
             if index in self.layers:
                 taps.append(to_grid(x, grid))
         high = x if mask is None else self._last_stage(stage_input * mask_like(mask, stage_input))
-        mid = torch.cat(taps, 1)
-        if self.standardise:
-            mid = (mid - self.mid_mean.view(-1, 1, 1)) / self.mid_std.view(-1, 1, 1)
+        mid = self.standardised(torch.cat(taps, 1))
         return BackboneFeatures(mid=mid, high=to_grid(high, grid))
 
     def _last_stage(self, x: Tensor) -> Tensor:
@@ -103,7 +85,7 @@ def build_mobilenet_v2(
         weights: folder in transformers' layout or hub id, with or without a classifier.
         layers: blocks of the mid-level map.
         output_stride: 32, 16 or 8 px: later strides become dilations.
-        standardise: see ``MobileNetV2``.
+        standardise: see ``Backbone``.
         config: architecture as in transformers' ``config.json``, where ``weights`` is None.
 
     Raises:

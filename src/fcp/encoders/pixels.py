@@ -58,6 +58,18 @@ def to_grid(features: Tensor, grid: tuple[int, int], *, align_corners: bool = Fa
     return functional.interpolate(features, grid, mode="bilinear", align_corners=align_corners)
 
 
+def join_levels(levels: Sequence[Tensor]) -> Tensor:
+    """Join maps (B, C, h, w) of several strides on the grid of the last and coarsest, by area."""
+    grid = levels[-1].shape[-2:]
+    return torch.cat(
+        [
+            level if level.shape[-2:] == grid else functional.adaptive_avg_pool2d(level, grid)
+            for level in levels
+        ],
+        1,
+    )
+
+
 def mask_like(mask: Tensor, features: Tensor) -> Tensor:
     """Bring masks (B, 1, H, W) of 0 and 1 to the grid and dtype of features (B, C, h, w)."""
     height, width = features.shape[-2:]

@@ -27,6 +27,7 @@ from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.hub import load_model
 from fcp.encoders.weights import load_strictly, read_state_dict
 from fcp.errors import FcpError
+from fcp.layers.mix import MixBlock
 from fcp.structures import Decoded, Embedding
 
 STRIDE = 8  # of the embedding grid
@@ -209,21 +210,6 @@ class PromptMixer(nn.Module):
         """Map (B, C, h, w), embedding plus dense prompt, to the same shape."""
         mixed = self.mix(F.avg_pool2d(x, 2, ceil_mode=True))
         return x + F.interpolate(mixed, x.shape[-2:], mode="bilinear")
-
-
-class MixBlock(nn.Module):
-    """Residual block: depthwise 5×5 convolution, then a pointwise bottleneck of twice the width."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.spatial = nn.Conv2d(width, width, 5, padding=2, groups=width)
-        self.norm = nn.GroupNorm(1, width)
-        self.expand = nn.Conv2d(width, 2 * width, 1)
-        self.reduce = nn.Conv2d(2 * width, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, h, w) to the same shape."""
-        return x + self.reduce(F.gelu(self.expand(self.norm(self.spatial(x)))))
 
 
 def paint_boxes(boxes: Tensor, side: int) -> Tensor:

@@ -22,7 +22,8 @@ class EpisodicStage:
     Args:
         model: the whole model; its promptable segmenter stays frozen.
         batches: episodes.
-        answer: what the model makes of a batch: ``answer_pixels`` or ``answer_seen``.
+        answer: what the model makes of a batch: ``answer_pixels``, ``answer_seen`` or
+            ``stored_batches.answer_stored``.
         criterion: named loss terms.
         train_backbone: train the backbone too; its batch norms keep their statistics.
     """
@@ -50,7 +51,7 @@ class EpisodicStage:
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Run the episodes; the query's mask meets the model's answer only here."""
-        return self._criterion(self._answer(batch), batch["query_masks"])
+        return self._criterion(self._answer(batch), batch["query_masks"], batch.get("present"))
 
 
 def answer_pixels(model: FCP, batch: Batch) -> Output:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import DataLoader, Dataset
 
+from fcp.engine.average import MovingAverage
 from fcp.engine.checkpoints import load_checkpoint, save_checkpoint
 from fcp.engine.holdout import Holdout, judge
 from fcp.engine.processes import processes
@@ -120,6 +121,7 @@ class Trainer:
         self.module = self.accelerator.prepare(_Losses(stage, self.accelerator.device, bf16=bf16))
         self.optimizer = torch.optim.AdamW(_groups(stage, optim))
         self.parameters = [p for p in stage.model.parameters() if p.requires_grad]
+        self.average = MovingAverage(self.parameters, optim.average)
 
     def load(self, first: int) -> Iterator[list[Batch]]:
         """Yield this process's parts of each step's batch, from a step on."""
@@ -164,6 +166,7 @@ class Trainer:
             group["lr"] = group["peak"] * factor
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.average.update(number)
         return found
 
     @property
@@ -185,7 +188,8 @@ def fit(
     """Train a stage to its last step; all processes call this with the same arguments.
 
     The main one writes ``log.csv``, ``tensorboard/`` and ``checkpoint.pt`` under ``out``. A resumed
-    run draws the same batches and dropout masks as an uninterrupted one.
+    run draws the same batches and dropout masks as an uninterrupted one. In the end the model has
+    the averaged weights, if the recipe averages them.
 
     Raises:
         FcpError: a loss that is not finite, a batch that cannot be split, nothing to resume from,
@@ -196,6 +200,7 @@ def fit(
     done: dict[str, Any] = {"step": 0, "best": None, "log": {}}
     if resume:
         done, exact = load_checkpoint(out, stage.model, trainer.optimizer)
+        trainer.average.load(done["average"])
         if not exact:
             _seed(seed + done["step"])
             report("another number of processes made the checkpoint; dropout is drawn anew")
@@ -212,10 +217,16 @@ def fit(
         if holdout is not None and holdout.due(step, trainer.steps):
             processes().wait_for_everyone()
         if step % optim.checkpoint_every == 0 or step == trainer.steps:
-            progress = {"step": step, "best": best, "log": log.state() if log is not None else {}}
+            progress = {
+                "step": step,
+                "best": best,
+                "log": log.state() if log is not None else {},
+                "average": trainer.average.values,
+            }
             save_checkpoint(out, stage.model, trainer.optimizer, progress)
     if log is not None:
         log.close()
+    trainer.average.swap()
 
 
 def _seed(seed: int) -> None:
@@ -229,7 +240,8 @@ def _record(
     """Score and write a row where they are due; return the best score so far."""
     score = None
     if holdout is not None and holdout.due(step, trainer.steps):
-        score, best = judge(holdout, trainer.stage.model, best)
+        with trainer.average.shown():
+            score, best = judge(holdout, trainer.stage.model, best)
     if score is not None or step % trainer.optim.log_every == 0 or step == trainer.steps:
         log.write(step, trainer.rate, score)
     return best

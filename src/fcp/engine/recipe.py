@@ -28,6 +28,8 @@ class OptimConfig:
         warmup: steps from 0 to the peak; 0 for none.
         clip: largest gradient norm; None for no clipping.
         precision: "bf16" runs the forward pass under autocast.
+        average: decay a step of the moving average of the weights, which is what is scored and
+            saved; 0 for the weights themselves.
         checkpoint_every: steps between resumable checkpoints.
         log_every: steps between log lines (each the mean over the steps since the last).
     """
@@ -42,6 +44,7 @@ class OptimConfig:
     warmup: int = 100
     clip: float | None = 1.0
     precision: Literal["no", "bf16"] = "no"
+    average: float = 0.0
     checkpoint_every: int = 200
     log_every: int = 20
 
@@ -62,6 +65,8 @@ class OptimConfig:
                 raise FcpError(f"{name}: expected at least 1, got {value}")
         if self.warmup < 0:
             raise FcpError(f"warmup: expected at least 0, got {self.warmup}")
+        if not 0 <= self.average < 1:
+            raise FcpError(f"average: expected 0 or more and less than 1, got {self.average}")
         if self.clip is not None and self.clip <= 0:
             raise FcpError(f"clip: expected more than 0, or null for none, got {self.clip}")
 
@@ -122,11 +127,20 @@ class HeadRecipe:
             (ours; 0 is the paper's).
         region_share: of the training episodes, that ask for a human-drawn region of BSDS500 in two
             views of one picture (ours; 0 is the paper's).
+        shares: part of the episodes that is drawn from "voc" and from each set of ``objects``
+            (ours; empty: all are the benchmark's).
+        absent_share: of the training queries, that do not show the class (ours; with ``shares``).
+        shots: numbers of supports, one of which is drawn at each step (with ``shares``).
+        stored_views: views of each photo that the frozen encoders see, once in all (with
+            ``shares``).
+        photos_per_class: photos of a common class of VOC that are stored, about.
+        hold_out_kinds: leave out the kinds of ``objects`` that settings are chosen by, and score
+            the model on them.
         train_backbone: train the backbone too, at ``optim.pretrained_scale`` (ours; the paper
             freezes it).
         segmenter_folder: output folder of a segmenter run whose weights are taken, or None.
-        backbone_weights: MobileNetV2 that the backbone starts from when the weights are to travel
-            inside the model's folder (``model.backbone.weights`` is None).
+        backbone_weights: that the backbone starts from when its weights are to travel inside the
+            model's folder (``model.backbone.weights`` is None).
         holdout_every: steps between two scores on a hold-out of base classes, by which the model in
             ``best/`` is chosen; 0 for none.
         holdout_episodes: of each score.
@@ -145,6 +159,12 @@ class HeadRecipe:
     loss: LossWeights = field(default_factory=LossWeights)
     distractor_share: float = 0.0
     region_share: float = 0.0
+    shares: dict[str, float] = field(default_factory=dict)
+    absent_share: float = 0.0
+    shots: list[int] = field(default_factory=lambda: [1])
+    stored_views: int = 2
+    photos_per_class: int = 200
+    hold_out_kinds: bool = False
     train_backbone: bool = False
     segmenter_folder: str | None = None
     backbone_weights: str | None = None
@@ -156,7 +176,7 @@ class HeadRecipe:
     def __post_init__(self) -> None:
         """Refuse shares that are none and a hold-out of nothing."""
         check(self)
-        for name in ("distractor_share", "region_share"):
+        for name in ("distractor_share", "region_share", "absent_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise FcpError(f"{name}: expected a share 0 … 1, got {getattr(self, name)}")
         if self.holdout_every < 0 or self.holdout_episodes < 1:

@@ -21,7 +21,6 @@ from fcp.data.transforms import to_square
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.base import Backbone
 from fcp.encoders.cache import FeatureCache
-from fcp.encoders.mobilenet import MobileNetV2
 from fcp.encoders.tiny import TinySegmenter, load_tiny
 from fcp.engine.episode_batches import EpisodeBatches, EpisodeSource, SeenBatches
 from fcp.engine.episodic import EpisodicStage, answer_pixels, answer_seen
@@ -31,6 +30,7 @@ from fcp.engine.processes import is_main
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.tracking import Report, record_recipe
 from fcp.engine.train_segmenter import WEIGHTS
+from fcp.engine.train_stored import stored_stage
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.predictor import FCPPredictor
@@ -64,14 +64,17 @@ def train_head(
         FcpError: data or starting weights are missing, a store is given though the features
             change, or the loss is not finite.
     """
-    source = episode_source(recipe, data_root)
     model = starting_model(recipe)
     standardise(model.backbone, recipe.model.image_size, data_root)
-    if store is None:
-        stage = head_stage(recipe, model, episode_batches(recipe, source, data_root))
+    if recipe.shares:
+        stage, holdout = stored_stage(recipe, model, data_root, out, report)
     else:
-        stage = frozen_stage(recipe, model, source, store)
-    holdout = make_holdout(recipe, model, source.data, out, store)
+        source = episode_source(recipe, data_root)
+        if store is None:
+            stage = head_stage(recipe, model, episode_batches(recipe, source, data_root))
+        else:
+            stage = frozen_stage(recipe, model, source, store)
+        holdout = make_holdout(recipe, model, source.data, out, store)
     record_recipe(out, recipe)
     fit(
         stage,
@@ -190,7 +193,7 @@ def _refuse_changing_features(recipe: HeadRecipe) -> None:
 
 
 def region_pictures(data_root: Path) -> list[RegionSource]:
-    """List BSDS500's pictures, for region episodes and for the statistics of a small backbone.
+    """List BSDS500's pictures, for region episodes and for the statistics of a backbone.
 
     Raises:
         FcpError: there are none.
@@ -222,29 +225,39 @@ def starting_model(recipe: HeadRecipe) -> FCP:
 
 
 def standardise(backbone: Backbone, size: int, data_root: Path) -> None:
-    """Give a small backbone, where it asks for it, the statistics of its channels.
+    """Give a backbone that standardises its mid-level map the statistics of its channels.
 
     BSDS500's pictures serve for all folds and seeds: the features are then the same and stored
     once, and no picture of a novel class plays a part.
 
     Args:
-        backbone: of any kind; one that asks for no statistics stays as it is.
+        backbone: of any kind; one that does not standardise stays as it is.
         size: side of the square that pictures are squashed to, px.
         data_root: folder that holds ``BSDS500/``.
 
     Raises:
         FcpError: BSDS500 is missing.
     """
-    if isinstance(backbone, MobileNetV2) and backbone.standardise:
+    if backbone.standardise:
         pictures = region_pictures(data_root)[:_STATISTICS_PICTURES]
         backbone.set_statistics(*mid_statistics(backbone, pictures, size))
 
 
 @torch.inference_mode()
 def mid_statistics(
-    backbone: MobileNetV2, pictures: Sequence[RegionSource], size: int
+    backbone: Backbone, pictures: Sequence[RegionSource], size: int
 ) -> tuple[Tensor, Tensor]:
-    """Measure mean and deviation of each raw mid channel (Cm,) on pictures squashed to a square."""
-    maps = [backbone.eval()(to_square(read_image(p.image), size)[None]).mid for p in pictures]
-    values = torch.cat(maps).transpose(0, 1).flatten(1)  # (Cm, pictures · cells)
-    return values.mean(1), values.std(1).clamp(min=1e-6)
+    """Measure mean and deviation of each raw mid channel (Cm,) on pictures squashed to a square.
+
+    A backbone that gives its levels is measured on these, each on its own grid.
+    """
+    backbone.eval()
+    sums = squares = torch.zeros(backbone.mid_channels, dtype=torch.float64)
+    for picture in pictures:
+        features = backbone(to_square(read_image(picture.image), size)[None])
+        levels = [level[0].double().flatten(1) for level in features.levels or (features.mid,)]
+        sums = sums + torch.cat([level.mean(1) for level in levels])
+        squares = squares + torch.cat([level.square().mean(1) for level in levels])
+    mean = sums / len(pictures)
+    variance = squares / len(pictures) - mean.square()
+    return mean.float(), variance.clamp(min=1e-12).sqrt().float()

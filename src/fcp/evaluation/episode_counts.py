@@ -120,6 +120,22 @@ def join(parts: Sequence[EpisodeCounts]) -> EpisodeCounts:
     )
 
 
+def text_of_id(episode: EpisodeId) -> list[str]:
+    """Return fold, seed, digest, query and class as text; an absent fold or seed is empty."""
+    numbers = ["" if number is None else str(number) for number in astuple(episode.run)]
+    return [*numbers, episode.digest, episode.query, episode.class_name]
+
+
+def parse_id(fields: Sequence[str]) -> EpisodeId:
+    """Read back what ``text_of_id`` gave.
+
+    Raises:
+        ValueError: another number of fields, or a fold or seed that is no number.
+    """
+    fold, seed, digest, query, class_name = fields
+    return EpisodeId(Run(_read_number(fold), _read_number(seed)), digest, query, class_name)
+
+
 def save_counts(path: Path, table: EpisodeCounts) -> None:
     """Write the counts to a CSV file, whole or not at all.
 
@@ -131,9 +147,7 @@ def save_counts(path: Path, table: EpisodeCounts) -> None:
     writer.writerow([*_IDENTITY, *(f"{kind}_{name}" for kind in table.counts for name in _COUNTS)])
     numbers = np.concatenate(list(table.counts.values()), axis=1)  # (E, 4 · kinds)
     for episode, row in zip(table.ids, numbers.tolist(), strict=True):
-        # An absent fold or seed is an empty field.
-        identity = (*astuple(episode.run), episode.digest, episode.query, episode.class_name)
-        writer.writerow([*identity, *row])
+        writer.writerow([*text_of_id(episode), *row])
     write_atomically(path, text.getvalue().encode())
 
 
@@ -155,7 +169,7 @@ def load_counts(path: Path) -> EpisodeCounts:
     if len(lines) < 2 or lines[0] != expected or MASK not in kinds:
         raise FcpError(f"{path}: expected the episode scores that fcp evaluate writes")
     try:
-        ids = tuple(_read_id(line[:width]) for line in lines[1:])
+        ids = tuple(parse_id(line[:width]) for line in lines[1:])
         numbers = np.array([line[width:] for line in lines[1:]], dtype=np.int64)
         numbers = numbers.reshape(len(ids), len(kinds), len(_COUNTS))
     except ValueError as error:
@@ -163,11 +177,6 @@ def load_counts(path: Path) -> EpisodeCounts:
             f"{path}: damaged: a line has a wrong number of fields or no number"
         ) from error
     return EpisodeCounts(ids, {kind: numbers[:, index] for index, kind in enumerate(kinds)})
-
-
-def _read_id(fields: list[str]) -> EpisodeId:
-    fold, seed, digest, query, class_name = fields
-    return EpisodeId(Run(_read_number(fold), _read_number(seed)), digest, query, class_name)
 
 
 def _read_number(field: str) -> int | None:

@@ -23,7 +23,8 @@ from fcp.label_studio.labelling import Labelling, read_labelling
 from fcp.label_studio.predictions import answer, prediction_of
 from fcp.label_studio.regions import write_regions
 from fcp.label_studio.store import ExampleStore, examples_hash
-from fcp.segmenter import FewShotSegmenter, Support
+from fcp.segmenter import FewShotSegmenter
+from fcp.support import Support
 
 MAX_TASKS = 200  # annotated ones, the latest changed, that are looked at for examples
 KEEP = 5  # examples of a label

@@ -19,7 +19,8 @@ from fcp.data.transforms import logits_to_size, to_square
 from fcp.errors import FcpError
 from fcp.formats.run_lengths import to_mask
 from fcp.label_studio.regions import Size, labels_of, read_region
-from fcp.segmenter import FewShotSegmenter, Support
+from fcp.segmenter import FewShotSegmenter
+from fcp.support import Support
 
 Point = tuple[float, float]
 
@@ -101,7 +102,7 @@ def _prompted(
     segmenter: FewShotSegmenter, picture: np.ndarray, hint: Hint, box: Box | None
 ) -> np.ndarray:
     """Ask the promptable segmenter for what is in a box, or at the points without one."""
-    model, device = segmenter.model, segmenter.device
+    model, device = segmenter.running, segmenter.device
     size = (picture.shape[0], picture.shape[1])
     scale = torch.tensor([size[1], size[0]], dtype=torch.float32)
     given: dict[str, torch.Tensor] = {}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fcp.errors import FcpError
 from fcp.files import sha256_of, write_atomically
-from fcp.labelling.results import ClassResult, ObjectResult, PictureResult, Results
+from fcp.labelling.results import ClassResult, DecisionResult, ObjectResult, PictureResult, Results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Tile = int | Literal["auto"] | None
+Appearances = Literal["auto", "off"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Task:
         threshold: see ``FewShotSegmenter.predict``.
         min_area: see ``Least``.
         min_score: likewise; None for the one that holds without being asked for.
+        appearance: see ``FewShotSegmenter.fit``.
     """
 
     classes: Mapping[str, Sequence[Example]]
@@ -70,6 +72,7 @@ class Task:
     threshold: float | None = None
     min_area: float | None = None
     min_score: float | None = None
+    appearance: Appearances = "auto"
 
     @property
     def names(self) -> list[str]:
@@ -100,6 +103,7 @@ def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
         {name: pairs_of(examples) for name, examples in task.classes.items()},
         negatives=pairs_of(task.negatives),
         tile=task.tile,
+        appearance=task.appearance,
     )
 
 
@@ -124,6 +128,21 @@ def used_settings(segmenter: FewShotSegmenter, task: Task) -> dict[str, Any]:
         "min_score": least_of(task).score,
         "threshold": segmenter.check_threshold(task.threshold),
         "tile": None if support is None else support.tile,
+    }
+
+
+def decisions_of(segmenter: FewShotSegmenter) -> dict[str, DecisionResult]:
+    """Return who decides about each class of a fitted task, where there was a choice."""
+    decisions = {} if segmenter.support is None else segmenter.support.decisions
+    return {
+        name: DecisionResult(
+            by_appearance=one.by_appearance,
+            share=one.share,
+            iou=round(one.iou, 4),
+            network_iou=round(one.network_iou, 4),
+            sentence=one.sentence,
+        )
+        for name, one in decisions.items()
     }
 
 
@@ -238,10 +257,7 @@ def _success(
         seconds=seconds,
         mask=job.mask,
         overlay=job.overlay,
-        classes={
-            name: _class_result(one, task)
-            for name, one in found.classes.items()
-        },
+        classes={name: _class_result(one, task) for name, one in found.classes.items()},
         mask_sha256=mask,
         overlay_sha256=overlay,
     )

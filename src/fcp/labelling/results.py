@@ -20,8 +20,8 @@ from fcp.config import check, from_dict, load_json
 from fcp.errors import FcpError
 from fcp.files import open_atomically
 
-FORMAT = "fcp-results-4"
-OLDER = ("fcp-results-1", "fcp-results-2", "fcp-results-3")
+FORMAT = "fcp-results-5"
+OLDER = tuple(f"fcp-results-{number}" for number in range(1, 5))
 FILE_NAME = "results.json"
 UNFINISHED = "results.unfinished.jsonl"
 
@@ -97,6 +97,29 @@ class ExampleResult:
 
 
 @dataclass(frozen=True)
+class DecisionResult:
+    """Who decides about a class, see ``fcp.appearance.gate.Decision``.
+
+    Attributes:
+        by_appearance: whether the appearance has the last word, or the network.
+        share: 0 … 1, of the appearance in the answer.
+        iou: 0 … 1, of that answer on the examples, each unseen.
+        network_iou: 0 … 1, of the network alone there.
+        sentence: the same in words.
+    """
+
+    by_appearance: bool
+    share: float
+    iou: float
+    network_iou: float
+    sentence: str
+
+    def __post_init__(self) -> None:
+        check(self)
+        _require_share(self, "share", "iou", "network_iou")
+
+
+@dataclass(frozen=True)
 class PictureResult:
     """One picture's line in the file; what failed has an error and no mask.
 
@@ -162,6 +185,7 @@ class Record:
         left_out: reason → the files among the photos that were not used for it.
         renamed: photos whose result has another name, which disks and formats can hold.
         examples: class → how its examples fit each other.
+        appearance: class → who decides about it.
         results: of the photos.
     """
 
@@ -177,6 +201,7 @@ class Record:
     left_out: dict[str, LeftOut]
     renamed: list[str]
     examples: dict[str, list[ExampleResult]]
+    appearance: dict[str, DecisionResult]
     results: list[PictureResult]
 
 
@@ -192,7 +217,7 @@ class Results:
 
     Attributes:
         pictures: file → its record.
-        examples, used, seconds, left_out, renamed: see ``Record``.
+        examples, appearance, used, seconds, left_out, renamed: see ``Record``.
     """
 
     def __init__(
@@ -212,6 +237,7 @@ class Results:
         self.date = datetime.now().astimezone().isoformat(timespec="seconds")
         self.pictures: dict[str, PictureResult] = {}
         self.examples: dict[str, list[ExampleResult]] = {}
+        self.appearance: dict[str, DecisionResult] = {}
         self.used: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
         self.left_out: dict[str, LeftOut] = {}
@@ -271,6 +297,7 @@ class Results:
             left_out=self.left_out,
             renamed=self.renamed,
             examples=self.examples,
+            appearance=self.appearance,
             results=[],
         )
         head = json.dumps(asdict(content), indent=1, allow_nan=False).encode()

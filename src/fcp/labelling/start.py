@@ -90,7 +90,7 @@ def start_run(request: Request) -> Start:
 
         waiting = take_over(jobs, results, known, task.names)
         results.examples, results.used = earlier.examples, earlier.used
-        results.seconds = earlier.seconds
+        results.seconds, results.appearance = earlier.seconds, earlier.appearance
         results.save()
     return Start(results, jobs, waiting, changed)
 

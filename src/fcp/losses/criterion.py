@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from fcp.config import LossWeights
 from fcp.errors import FcpError
+from fcp.losses.correlation import correlation_loss
 from fcp.losses.diversity import orthogonal_loss
 from fcp.losses.guide import guide_loss
 from fcp.losses.mask import mask_loss_from_logits
@@ -22,15 +24,19 @@ class Criterion:
     def __init__(self, weights: LossWeights | None = None) -> None:
         self.weights = weights or LossWeights()
 
-    def __call__(self, output: Output, query_mask: Tensor) -> dict[str, Tensor]:
+    def __call__(
+        self, output: Output, query_mask: Tensor, present: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Judge an output.
 
         Args:
             output: of the model in training, or with its maps.
             query_mask: (B, H, W) 0, 1, or 255 for pixels that do not count; of the logits' size.
+            present: (B,) 1 where the query shows the class, else 0, for a head with correlation.
 
         Returns:
-            The terms ``prompt``, ``guide``, ``ortho``, unweighted, and ``total``: scalars, float32.
+            The terms ``prompt``, ``guide``, ``ortho`` and, of a head with correlation,
+            ``correlation`` and ``presence``, unweighted, and ``total``: scalars, float32.
 
         Raises:
             FcpError: the mask is not of the logits' size, or the output has no maps.
@@ -46,5 +52,11 @@ class Criterion:
             "guide": guide_loss(output.attention_masks, query_mask),
             "ortho": (orthogonal_loss(branches[0]) + orthogonal_loss(branches[1])) / 2,
         }
+        if output.correlation is not None:
+            terms["correlation"] = correlation_loss(output.correlation.estimates, query_mask)
+            if present is not None:
+                terms["presence"] = F.binary_cross_entropy_with_logits(
+                    output.correlation.presence.float(), present
+                )
         weighted = (getattr(self.weights, name) * value for name, value in terms.items())
         return {**terms, "total": sum(weighted, start=output.mask_logits.new_zeros(()))}

@@ -1,44 +1,39 @@
-"""Runs what a table or figure needs and is not there yet: trainings, then their evaluations.
+"""Trainings of the experiments: each in a folder of its name, so that an interrupted one goes on.
 
-Everything lies in files named by experiment, so that an interrupted run goes on, several runs may
-share the work by folds, and results without their weights (as they are published) are enough for
-the tables. A result says by which settings it was made; other settings are refused, not mixed.
+A folder says by which settings it was made; other settings are refused, not mixed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from fcp.checkpoint import CONFIG_FILE, RECIPE_FILE, load_model
+from fcp.checkpoint import CONFIG_FILE, RECIPE_FILE
 from fcp.config import load_json
 from fcp.data.benchmarks import open_benchmark
 from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec, describe_sampler, episodes_hash, sample_episodes
 from fcp.data.lists import ClassLists, val_lists
-from fcp.encoders.cache import FeatureCache, fingerprint
+from fcp.encoders.cache import FeatureCache
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.recipe import HeadRecipe, flatten_settings, load_recipe
 from fcp.engine.tracking import LOG_FILE, Report, read_log
 from fcp.engine.train import train
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
-from fcp.evaluation.episode_counts import EpisodeCounts, Run, load_counts, save_counts
-from fcp.evaluation.evaluate import evaluate_runs
-from fcp.evaluation.predictor import FCPPredictor
-from fcp.evaluation.report import ProtocolCard, make_card, to_json
-from fcp.files import write_atomically
-from fcp.frozen import open_encoders
+from fcp.evaluation.episode_counts import Run
+from fcp.evaluation.report import ProtocolCard, make_card
 from fcp.reproduce.plan import ROWS, Experiment
 
 EPISODE_SEED = 0
 # Where weights come from is no part of what an experiment is.
 _PLACES = ("backbone_weights", "segmenter_folder")
+_OF_PROMPTABLE = "promptable."
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,8 @@ class Workplace:
         recipes: folder of the recipes.
         promptable: folder of promptable stages (``tiny-promptable-02``, ``-13``) that are there
             already; None to train those that are missing, in ``out``.
-        settings: ``key=value`` for every recipe, such as where weights lie.
+        settings: ``key=value`` for every head's recipe, such as where weights lie;
+            ``promptable.key=value`` for that of the promptable stages.
         episodes: of each evaluation.
         cache_bytes: that stored features may take.
         device: where evaluations run.
@@ -111,51 +107,6 @@ class FoldTest:
         )
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one evaluation of an experiment found.
-
-    Attributes:
-        experiment: which.
-        shots: K.
-        report: of ``fcp.evaluation.report``; None where the data cannot give so many shots.
-        counts: of each episode; None likewise.
-        missing: why there is no report.
-        minutes: of the training; None where its log is gone.
-        encoders: hashes of the frozen backbone and promptable segmenter.
-    """
-
-    experiment: Experiment
-    shots: int
-    report: dict[str, Any] | None
-    counts: EpisodeCounts | None
-    missing: str | None
-    minutes: float | None
-    encoders: tuple[str, ...] = ()
-
-
-def collect(experiments: Iterable[Experiment], place: Workplace, *, report: Report) -> list[Result]:
-    """Return the results of experiments, running what is missing.
-
-    Args:
-        experiments: what is asked for.
-        place: where.
-        report: called with each line worth showing.
-
-    Raises:
-        FcpError: data or weights are missing, or a result was made by other settings, on other
-            encoders or other episodes than its neighbours.
-    """
-    results = []
-    for experiment in experiments:
-        for shots in experiment.shots:
-            if not _result_file(experiment, shots, place).exists():
-                _make(experiment, shots, place, report)
-            results.append(_read(experiment, shots, place))
-    _refuse_unlike(results, place)
-    return results
-
-
 def recipe_of(experiment: Experiment, place: Workplace) -> HeadRecipe:
     """Return the recipe of an experiment with its row's settings.
 
@@ -180,11 +131,11 @@ def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Pat
     recipe = recipe_of(experiment, place)
     if any((out / name).exists() for name in (RECIPE_FILE, CONFIG_FILE)):
         before = load_json(out / RECIPE_FILE)
-        _refuse_other_settings(out, _settings(before), _settings(asdict(recipe)))
+        refuse_other_settings(out, settings_of(before), settings_of(asdict(recipe)))
     if (out / CONFIG_FILE).exists():  # the last file that training writes
         return out
     if recipe.segmenter_folder is not None:
-        folder = promptable_stage(experiment.fold, place, report=report)
+        folder = promptable_stage(experiment, place, report=report)
         settings = (*settings, f"segmenter_folder={json.dumps(str(folder))}")
     report(f"{experiment.name}: training")
     train(
@@ -199,25 +150,26 @@ def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Pat
     return out
 
 
-def promptable_stage(fold: int, place: Workplace, *, report: Report) -> Path:
+def promptable_stage(experiment: Experiment, place: Workplace, *, report: Report) -> Path:
     """Return the folder of a promptable stage that never saw the fold's novel classes.
 
     Folds 0 and 2 share one, and so do 1 and 3; one that is nowhere is trained (an hour on two
-    cores).
+    cores) by the recipe that stands beside the head's, RECIPE-segmenter.
 
     Raises:
         FcpError: data or starting weights are missing.
     """
-    excluded = (fold % 2, fold % 2 + 2)
+    excluded = (experiment.fold % 2, experiment.fold % 2 + 2)
     name = f"tiny-promptable-{excluded[0]}{excluded[1]}"
     for parent in (place.promptable, place.out):
         if parent is not None and (parent / name / WEIGHTS).exists():
             return parent / name
-    settings = tuple(s for s in place.settings if s.startswith("backbone_weights="))
+    given = (s for s in place.settings if s.startswith(_OF_PROMPTABLE))
+    settings = (setting.removeprefix(_OF_PROMPTABLE) for setting in given)
     report(f"{name}: training")
     out = place.out / name
     train(
-        place.recipes / "tiny-frozen-segmenter.yaml",
+        place.recipes / f"{experiment.setting.recipe}-segmenter.yaml",
         overrides=(*settings, f"exclude_folds={list(excluded)}"),
         data_root=place.data_root,
         out=out,
@@ -248,98 +200,19 @@ def open_test(experiment: Experiment, place: Workplace) -> FoldTest:
     return FoldTest(data, experiment.fold, val_lists(data, experiment.fold))
 
 
-def _make(experiment: Experiment, shots: int, place: Workplace, report: Report) -> None:
-    """Train and evaluate, and write the result."""
-    test = open_test(experiment, place)
-    file = _result_file(experiment, shots, place)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    content: dict[str, Any] = {"settings": _settings(asdict(recipe_of(experiment, place)))}
-    try:
-        episodes = test.draw(shots, place.episodes)
-    except FcpError as error:
-        # What follows is a remedy for other commands.
-        content["missing"] = str(error).partition(";")[0]
-        _write(file, content)
-        return
-    folder = model_of(experiment, place, report=report)
-    report(f"{experiment.name}: {shots}-shot, {len(episodes)} episodes")
-    model = load_model(folder, device=place.device)
-    found = evaluate_runs(
-        FCPPredictor(model, encoders=open_encoders(model, place.store)),
-        test.data,
-        {test.run: episodes},
-        image_size=model.config.image_size,
-    )
-    content["minutes"] = training_minutes(folder)
-    content["encoders"] = [fingerprint(m, []) for m in (model.backbone, model.segmenter)]
-    content["report"] = to_json(found, {test.run: test.card(episodes, folder)})
-    save_counts(file.with_suffix(".csv"), found.counts)
-    _write(file, content)
-    report(f"{experiment.name}: {shots}-shot mIoU {100 * found.square.miou:.1f}")
-
-
-def _read(experiment: Experiment, shots: int, place: Workplace) -> Result:
-    file = _result_file(experiment, shots, place)
-    content = load_json(file)
-    now = _settings(asdict(recipe_of(experiment, place)))
-    _refuse_other_settings(file, content.get("settings", {}), now)
-    report = content.get("report")
-    if report is not None and report["episodes"] != place.episodes:
-        raise FcpError(
-            f"{file}: has {report['episodes']} episodes, not {place.episodes}; choose another "
-            "--out, or delete it to make it anew"
-        )
-    return Result(
-        experiment,
-        shots,
-        report,
-        load_counts(file.with_suffix(".csv")) if report is not None else None,
-        content.get("missing"),
-        content.get("minutes"),
-        tuple(content.get("encoders", ())),
-    )
-
-
-def _refuse_unlike(results: Sequence[Result], place: Workplace) -> None:
-    """Check that all rows of a fold rest on the same frozen encoders and were asked the same.
-
-    Raises:
-        FcpError: they do not; names both files.
-    """
-    first: dict[tuple[object, ...], tuple[Path, Result]] = {}
-    for result in results:
-        if result.report is None:
-            continue
-        experiment = result.experiment
-        file = _result_file(experiment, result.shots, place)
-        key = (experiment.setting, experiment.fold, result.shots)
-        other_file, other = first.setdefault(key, (file, result))
-        what = None
-        if result.encoders != other.encoders:
-            what = "frozen encoders"
-        elif result.report["protocol"]["episode_sha256"] != _episodes_of(other):
-            what = "episodes"
-        if what is not None:
-            raise FcpError(
-                f"{file}: has other {what} than {other_file}, so they do not compare; delete one "
-                "with its run to make it anew"
-            )
-
-
-def _episodes_of(result: Result) -> str:
-    return str((result.report or {})["protocol"]["episode_sha256"])
-
-
 def _overrides(experiment: Experiment, place: Workplace) -> tuple[str, ...]:
+    given = (s for s in place.settings if not s.startswith(_OF_PROMPTABLE))
     own = (f"fold={experiment.fold}", f"seed={experiment.seed}")
-    return (*place.settings, *ROWS[experiment.row], *own)
+    return (*given, *ROWS[experiment.row], *own)
 
 
 def _recipe_file(experiment: Experiment, place: Workplace) -> Path:
     return place.recipes / f"{experiment.setting.recipe}.yaml"
 
 
-def _refuse_other_settings(place: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def refuse_other_settings(
+    place: Path | str, before: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
     """Check that what was made is what is asked for.
 
     Raises:
@@ -354,7 +227,7 @@ def _refuse_other_settings(place: Path, before: Mapping[str, Any], now: Mapping[
         )
 
 
-def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe's values as JSON has them, without the places that weights come from."""
     values = json.loads(json.dumps(recipe))
     for name in _PLACES:
@@ -362,11 +235,3 @@ def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
     for part in ("backbone", "segmenter"):
         values["model"][part].pop("weights", None)
     return values
-
-
-def _result_file(experiment: Experiment, shots: int, place: Workplace) -> Path:
-    return place.out / "results" / f"{experiment.name}-{shots}shot.json"
-
-
-def _write(file: Path, content: dict[str, Any]) -> None:
-    write_atomically(file, json.dumps(content, indent=1).encode() + b"\n")

@@ -24,7 +24,7 @@ from fcp.evaluation.predictor import ATTENTION, CONVENTIONAL, STRETCHED
 from fcp.files import write_atomically
 from fcp.reproduce import paper
 from fcp.reproduce.plan import FIG5_ROWS, Setting
-from fcp.reproduce.run import Result
+from fcp.reproduce.results import Result
 
 _NONE = "–"
 _SEEDS_NOTE = (
@@ -101,7 +101,7 @@ class Group:
     """
 
     def __init__(self, results: Sequence[Result]) -> None:
-        self.results = [result for result in results if result.counts is not None]
+        self.results = [result for result in results if result.found.counts is not None]
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -116,7 +116,7 @@ class Group:
     @property
     def minutes(self) -> float | None:
         """Minutes of all trainings, or None where one was not timed."""
-        known = [r.minutes for r in self.results if r.minutes is not None]
+        known = [r.found.minutes for r in self.results if r.found.minutes is not None]
         return sum(known) if known and len(known) == len(self.results) else None
 
     def of_folds(self, folds: Sequence[int]) -> Group:
@@ -133,7 +133,7 @@ class Group:
 
     def scores(self, kind: str = MASK) -> list[Scores]:
         """Return the scores of each result on one kind of mask."""
-        return [r.counts.scores(kind) for r in self.results if r.counts is not None]
+        return [r.found.counts.scores(kind) for r in self.results if r.found.counts is not None]
 
     def miou(self, kind: str = MASK) -> float:
         """Return the mean mIoU, percent; seeds have the same folds, so any order of means."""
@@ -143,7 +143,7 @@ class Group:
         """Return the mIoU of each resample of the episodes, percent: (R,)."""
         of_seeds = []
         for seed in self.seeds:
-            tables = {r.experiment.fold: r.counts for r in self.of_seed(seed).results}
+            tables = {r.experiment.fold: r.found.counts for r in self.of_seed(seed).results}
             joined = join([table for _, table in sorted(tables.items()) if table is not None])
             of_seeds.append(resample_miou(joined, kind))
         return 100 * np.mean(of_seeds, axis=0)
@@ -384,8 +384,8 @@ def _minutes(group: Group) -> str:
 
 def _missing(results: Sequence[Result]) -> tuple[str, ...]:
     reasons = {
-        f"{r.experiment.setting.name}, fold {r.experiment.fold}, {r.shots}-shot: {r.missing}."
+        f"{r.experiment.setting.name}, fold {r.experiment.fold}, {r.shots}-shot: {r.found.missing}."
         for r in results
-        if r.missing is not None
+        if r.found.missing is not None
     }
     return tuple(sorted(reasons))

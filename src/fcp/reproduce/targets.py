@@ -19,15 +19,8 @@ from fcp.reproduce import figure1, figure2, figure4, figure5
 from fcp.reproduce.bootstrap import Interval
 from fcp.reproduce.output import write_csv
 from fcp.reproduce.plan import FIG5_ROWS, Experiment, Scale, Target, experiments
-from fcp.reproduce.run import (
-    FoldTest,
-    Result,
-    Workplace,
-    collect,
-    model_of,
-    open_test,
-    training_minutes,
-)
+from fcp.reproduce.results import Result, collect, keep
+from fcp.reproduce.run import FoldTest, Workplace, model_of, open_test, training_minutes
 from fcp.reproduce.tables import Table, steps_table, table1, table2, table3, table4
 
 _LOOKS = 200  # episodes a fold that Figures 1 and 4 run
@@ -75,12 +68,12 @@ def reproduce(
     place.out.mkdir(parents=True, exist_ok=True)
     if target in _TABLES:
         results = collect(wanted, place, report=report)
-        if not any(result.report for result in results):
-            raise FcpError(f"{target}: {results[0].missing}")
+        _refuse_nothing(target, results)
         table = _TABLES[target](results)
         table = replace(table, notes=(*table.notes, protocol_note(_cards(results))))
         table.write(place.out, target)
-        return [place.out / f"{target}.md", place.out / f"{target}.csv"]
+        keep(results, place.out / f"{target}.npz")
+        return [place.out / f"{target}.{suffix}" for suffix in ("md", "csv", "npz")]
     draw = {"fig1": _figure1, "fig2": _figure2, "fig4": _figure4, "fig5": _figure5}[target]
     return draw(wanted, place, report)
 
@@ -104,7 +97,18 @@ def _facts(name: str, cards: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _cards(results: Sequence[Result]) -> list[Mapping[str, Any]]:
-    return [result.report["protocol"] for result in results if result.report is not None]
+    reports = (result.found.report for result in results)
+    return [report["protocol"] for report in reports if report is not None]
+
+
+def _refuse_nothing(target: Target, results: Sequence[Result]) -> None:
+    """Check that at least one of the results has a report.
+
+    Raises:
+        FcpError: none has; says why.
+    """
+    if not any(result.found.report for result in results):
+        raise FcpError(f"{target}: {results[0].found.missing}")
 
 
 @dataclass(frozen=True)
@@ -210,15 +214,15 @@ def _figure4(wanted: Sequence[Experiment], place: Workplace, report: Report) -> 
 def _figure5(wanted: Sequence[Experiment], place: Workplace, report: Report) -> list[Path]:
     steps = {row: T for T, row in FIG5_ROWS.items()}
     results = collect(wanted, place, report=report)
-    reports = [(steps[r.experiment.row], r.report) for r in results if r.report is not None]
-    if not reports:
-        raise FcpError(f"fig5: {results[0].missing}")
-    points = figure5.sweep(reports)
+    _refuse_nothing("fig5", results)
+    reports = ((steps[r.experiment.row], r.found.report) for r in results)
+    points = figure5.sweep([(step, report) for step, report in reports if report is not None])
     table = steps_table(results)
     table = replace(table, notes=(*table.notes, protocol_note(_cards(results))))
-    files = [place.out / "fig5.png", place.out / "fig5.csv"]
+    files = [place.out / f"fig5.{suffix}" for suffix in ("png", "csv", "npz")]
     figure5.plot_sweep({"FCP": points}, files[0])
     write_csv(files[1], points)
+    keep(results, files[2])
     return [*files, _write_text(place.out / "fig5.md", table)]
 
 

@@ -1,0 +1,1 @@
+"""What the pixels of one task look like: a classifier fitted with the examples (ours)."""

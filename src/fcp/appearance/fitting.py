@@ -1,0 +1,211 @@
+"""The appearance of each class of a task, from its examples; and of a photo, into the answer."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fcp.appearance.classifier import Classifier, fit_classifier
+from fcp.appearance.features import Layer, filter_picture, penalties_of, read_at
+from fcp.appearance.gate import Decision, Trial, decide_by_halves, decide_by_others
+from fcp.appearance.samples import Samples, draw_samples
+from fcp.data.transforms import logits_to_size, support_to_square, to_square
+from fcp.leave_one_out import Seen, join, see
+from fcp.model import FCP
+from fcp.structures import QueryFeatures
+from fcp.tiling import Marked
+
+# Half the penalty of a squared weight, in losses of pixels: the coarser, the easier it learns the
+# example by heart.
+FILTERS, FINE, COARSE = 20.0, 60.0, 300.0
+FINE_STRIDE = 8  # px of the model's square for a cell; from there on it is coarse
+MOST_EXAMPLES = 9  # that are learnt from, so that neither memory nor time grows with more
+MOST_PIXELS = 1 << 21  # of an answer: 8 MB
+COPY_SIDE = (0.7, 0.9)  # of the picture's
+COPY_GAMMA = (0.75, 1.33)
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What a class looks like, pixel by pixel, and how much that counts.
+
+    Attributes:
+        classifier: of the pixels; None where it has no say.
+        decision: how much of the answer is its.
+    """
+
+    classifier: Classifier | None
+    decision: Decision
+
+    def mix(self, logits: Tensor, layers: Sequence[Layer], size: tuple[int, int]) -> Tensor:
+        """Mix its log-odds of a photo with those of the network.
+
+        Args:
+            logits: (S, S) of the network.
+            layers: of the photo.
+            size: (H, W) of the photo.
+
+        Returns:
+            (H', W'): the photo's size, or as much of it as is kept.
+        """
+        if self.classifier is None:
+            return logits
+        kept, share = _kept_size(size), self.decision.share
+        own = logits_to_size(self.classifier.of_picture(layers), kept)
+        return torch.lerp(logits_to_size(logits, kept), own, share)
+
+
+def layers_of(picture: np.ndarray, query: QueryFeatures, index: int, square: int) -> list[Layer]:
+    """Return all that is known of a photo's pixels.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        query: of it and others, as the model sees them.
+        index: of the photo among them.
+        square: S, side in px of what the model sees.
+    """
+    seen = [*query.embedding.high_resolution, query.embedding.image]
+    if query.level_units is not None:
+        seen.append(query.level_units.unflatten(2, query.grid))
+    return [Layer(maps, FILTERS) for maps in filter_picture(picture)] + [
+        Layer(maps[index].float().cpu(), FINE if square <= FINE_STRIDE * maps.shape[-1] else COARSE)
+        for maps in seen
+    ]
+
+
+@torch.inference_mode()
+def fit_appearances(model: FCP, entrants: Sequence[Sequence[Marked]]) -> list[Appearance | None]:
+    """Learn what each of the entrants of a task looks like.
+
+    Args:
+        model: in evaluation mode.
+        entrants: examples (H, W, 3), (H, W) of each whose masks are exact, maybe none.
+
+    Returns:
+        For each its appearance; None without examples, or where they are foreground all over.
+    """
+    learnt = [[_learn(model, *example) for example in _some(shown)] for shown in entrants]
+    found: list[Appearance | None] = []
+    for index, own in enumerate(learnt):
+        against = [
+            one.samples.as_background()
+            for place, of in enumerate(learnt)
+            if place != index
+            for one in of
+        ]
+        found.append(_fit_one(model, own, against) if own else None)
+    return found
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """An example, as pixels and as the network sees it."""
+
+    picture: np.ndarray
+    mask: np.ndarray
+    seen: Seen
+    samples: Samples
+    penalties: Tensor
+
+    def network(self, model: FCP, examples: Sequence[Seen]) -> Tensor:
+        """Return the network's log-odds (n,) of its pixels."""
+        return _at(model.match(join(model, examples), self.seen.query).mask_logits, self.samples)
+
+
+def _learn(model: FCP, picture: np.ndarray, mask: np.ndarray) -> _Learnt:
+    side = model.config.image_size
+    device = next(model.parameters()).device
+    square, marked = to_square(picture, side).to(device), support_to_square(mask, side).to(device)
+    seen = see(model, square, marked)
+    layers = layers_of(picture, seen.query, 0, side)
+    samples = draw_samples(layers, mask, _generator(picture))
+    return _Learnt(picture, mask, seen, samples, penalties_of(layers))
+
+
+def _fit_one(model: FCP, own: Sequence[_Learnt], against: Sequence[Samples]) -> Appearance:
+    if len(own) > 1:
+        return _fit_several(model, own, against)
+    return _fit_single(model, own[0], against)
+
+
+def _fit_several(model: FCP, own: Sequence[_Learnt], against: Sequence[Samples]) -> Appearance:
+    """Fit to all, and decide by what a fit to all but one makes of that one."""
+    samples, penalties = [one.samples for one in own], own[0].penalties
+    classifier = fit_classifier([*samples, *against], penalties)
+    trials = []
+    for index, one in enumerate(own):
+        rest = [*samples[:index], *samples[index + 1 :], *against]
+        others = [other.seen for other in own if other is not one]
+        by_others = fit_classifier(rest, penalties, classifier)
+        trials.append(
+            Trial(one.samples, one.network(model, others), by_others.of_samples(one.samples.values))
+        )
+    return Appearance(classifier, decide_by_others(trials))
+
+
+def _fit_single(model: FCP, own: _Learnt, against: Sequence[Samples]) -> Appearance:
+    """Fit to the example and a changed copy of it, and decide by its halves."""
+    copy = _learn(model, *_changed_copy(own.picture, own.mask))
+    classifier = fit_classifier([own.samples, copy.samples, *against], own.penalties)
+    networks = [one.network(model, [own.seen]) for one in (own, copy)]
+    known = [one.samples.overlap(odds) for one, odds in zip((own, copy), networks, strict=True)]
+    halves = []
+    first = own.samples.in_first_half()
+    for half in (first, ~first):
+        other = fit_classifier([own.samples.of(~half), *against], own.penalties, classifier)
+        tried = own.samples.of(half)
+        halves.append(Trial(tried, networks[0][half], other.of_samples(tried.values)))
+    decision = decide_by_halves(halves, known)
+    return Appearance(classifier if decision.share > 0 else None, decision)
+
+
+def _some(examples: Sequence[Marked]) -> list[Marked]:
+    """Take examples evenly where they are too many, without those that have no background.
+
+    They come in an order of their own, so that the one they were given in has no say.
+    """
+    usable = sorted((one for one in examples if not one[1].all()), key=_checksum)
+    count = min(len(usable), MOST_EXAMPLES)
+    return [usable[index * len(usable) // count] for index in range(count)]
+
+
+def _checksum(example: Marked) -> int:
+    picture, mask = example
+    return zlib.crc32(mask.tobytes(), zlib.crc32(picture.tobytes()))
+
+
+def _changed_copy(picture: np.ndarray, mask: np.ndarray) -> Marked:
+    """Mirror a picture, cut some of it away and change its brightness."""
+    generator = _generator(picture)
+    rows, columns = np.nonzero(mask)
+    chosen = generator.integers(len(rows))
+    windows = []
+    for place, length in ((rows[chosen], mask.shape[0]), (columns[chosen], mask.shape[1])):
+        side = max(1, round(length * generator.uniform(*COPY_SIDE)))
+        low, high = max(0, place - side + 1), min(place, length - side)
+        start = int(generator.integers(low, high + 1))  # some foreground stays
+        windows.append(slice(start, start + side))
+    part = (windows[0], windows[1])
+    changed = 255 * (picture[part] / 255.0) ** generator.uniform(*COPY_GAMMA)
+    mirrored = np.ascontiguousarray(changed[:, ::-1].astype(np.uint8))
+    return mirrored, np.ascontiguousarray(mask[part][:, ::-1])
+
+
+def _at(logits: Tensor, samples: Samples) -> Tensor:
+    """Read a map (1, S, S) at the places of samples."""
+    return read_at(logits.float().cpu(), samples.places)[:, 0]
+
+
+def _generator(picture: np.ndarray) -> np.random.Generator:
+    """Return chance that depends on the picture alone, and not on the order of the examples."""
+    return np.random.default_rng(zlib.crc32(picture.tobytes()))
+
+
+def _kept_size(size: tuple[int, int]) -> tuple[int, int]:
+    scale = min(1.0, (MOST_PIXELS / (size[0] * size[1])) ** 0.5)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

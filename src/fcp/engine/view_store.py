@@ -1,0 +1,249 @@
+"""Features of a few fixed views of each training photo, on disk as 8-bit numbers.
+
+While the encoders are frozen, a photo seen anew at each step costs most of the training's time. Here
+each photo is seen a few times in all: whole, and in crops that were flipped and coloured. What the
+encoders make of these views lies in memory-mapped arrays, which any number of runs share.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fcp.config import load_json
+from fcp.data.augment import jitter_colour
+from fcp.data.dataset import FewShotDataset
+from fcp.data.transforms import mask_to_square, to_square
+from fcp.encoders.pixels import join_levels
+from fcp.engine.tracking import Report
+from fcp.errors import FcpError
+from fcp.files import write_atomically
+from fcp.model import FCP
+from fcp.structures import BackboneFeatures, Embedding
+
+INDEX = "index.json"
+FORMAT = "fcp-views-1"
+LEVEL_STEP = 0.08  # of the standardised levels: 8 bits reach to 10 deviations
+STEPS_A_DEVIATION = 1 / 0.065  # of the embedding and the finer maps, whose deviation is measured
+_MEASURED = 24  # photos that it is measured on
+_TRIES = 20
+_LEAST_SHARE = 0.01  # of a crop that some class covers …
+_LEAST_SHOWN = 0.4  # … and of that class's pixels, that the crop shows
+
+
+@dataclass(frozen=True)
+class View:
+    """How a photo is seen.
+
+    Attributes:
+        box: left, top, right, bottom of the crop, px.
+        flip: whether it is mirrored.
+    """
+
+    box: tuple[int, int, int, int]
+    flip: bool
+
+    def crop(self, array: np.ndarray) -> np.ndarray:
+        """Cut a photo (H, W, 3) or mask (H, W), and mirror it."""
+        left, top, right, bottom = self.box
+        cut = array[top:bottom, left:right]
+        return cut[:, ::-1] if self.flip else cut
+
+
+@dataclass(frozen=True)
+class ViewStore:
+    """Reads the features of views.
+
+    Attributes:
+        folder: of the arrays.
+    """
+
+    folder: Path
+
+    @cached_property
+    def index(self) -> dict[str, object]:
+        """What lies here: photos, steps of the 8-bit numbers, image size.
+
+        Raises:
+            FcpError: there is no index, or it is damaged.
+        """
+        index = load_json(self.folder / INDEX)
+        if index.get("format") != FORMAT:
+            raise FcpError(f"{self.folder / INDEX}: no index of views; make them anew")
+        return index
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Photo id → its row in all arrays."""
+        return {photo: row for row, photo in enumerate(self.index["photos"])}
+
+    @property
+    def views(self) -> int:
+        """Views of each photo; view 0 is the whole photo."""
+        return int(self.index["views"])
+
+    @property
+    def steps(self) -> Mapping[str, float]:
+        """Name of an array → value of one step of its 8-bit numbers."""
+        return self.index["steps"]
+
+    @cached_property
+    def _arrays(self) -> dict[tuple[str, int], np.ndarray]:
+        return {
+            (name, view): np.load(self.folder / f"{name}_{view}.npy", mmap_mode="r")
+            for name in self.steps
+            for view in range(self.views)
+        }
+
+    @cached_property
+    def _boxes(self) -> list[np.ndarray]:
+        return [np.load(self.folder / f"boxes_{view}.npy") for view in range(self.views)]
+
+    def view(self, photo: str, number: int) -> View:
+        """Return how a photo is seen in one of its views."""
+        *box, flip = (int(value) for value in self._boxes[number][self.places[photo]])
+        return View((box[0], box[1], box[2], box[3]), bool(flip))
+
+    def read(self, photo: str, number: int, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return the 8-bit arrays of a view, (C, h, w) each."""
+        row = self.places[photo]
+        return {name: torch.from_numpy(self._arrays[name, number][row].copy()) for name in names}
+
+    def __getstate__(self) -> dict[str, object]:
+        """Send the folder alone to a loader's process, which maps the arrays itself."""
+        return {"folder": self.folder}
+
+
+BACKBONE = ("fine", "coarse")
+SEGMENTER = ("embedding", "finer0", "finer1")
+
+
+def decode_backbone(
+    stored: Mapping[str, Tensor], steps: Mapping[str, float], level_channels: Sequence[int]
+) -> BackboneFeatures:
+    """Turn stored arrays (S, C, h, w) back into features; stage 4 is that of the whole picture."""
+    fine, coarse = (stored[name].float() * steps[name] for name in BACKBONE)
+    levels = (fine, *coarse.split(list(level_channels[1:]), 1))
+    return BackboneFeatures(mid=join_levels(levels), high=levels[-1], levels=levels)
+
+
+def decode_embedding(stored: Mapping[str, Tensor], steps: Mapping[str, float]) -> Embedding:
+    """Turn stored arrays (S, C, h, w) back into an embedding; a support needs no finer maps."""
+    image, *finer = (stored[n].float() * steps[n] for n in SEGMENTER if n in stored)
+    return Embedding(image, tuple(finer))
+
+
+@torch.inference_mode()
+def build_views(
+    model: FCP,
+    photos: Sequence[tuple[FewShotDataset, str]],
+    folder: Path,
+    *,
+    views: int,
+    seed: int,
+    report: Report,
+) -> ViewStore:
+    """Encode each photo in each of its views; views that the folder holds already are kept.
+
+    Args:
+        model: whose encoders look; the backbone gives a fine level and coarse ones of one grid.
+        photos: data set and id of each.
+        folder: made if missing.
+        views: of a photo; the first is the whole photo.
+        seed: of crops, mirroring and colours.
+        report: called with each line worth showing.
+
+    Raises:
+        FcpError: a photo cannot be read.
+    """
+    if (folder / INDEX).exists():
+        return ViewStore(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    size = model.config.image_size
+    shown = [see(model, to_square(d.image(p), size)) for d, p in photos[: _MEASURED]]
+    steps = {
+        name: LEVEL_STEP
+        if name in BACKBONE
+        else float(torch.stack([one[name].std() for one in shown]).mean() / STEPS_A_DEVIATION)
+        for name in shown[0]
+    }
+    shapes = {name: tuple(value.shape) for name, value in shown[0].items()}
+    for view in range(views):
+        arrays = {
+            name: np.lib.format.open_memmap(
+                folder / f"{name}_{view}.npy", "w+", np.int8, (len(photos), *shape)
+            )
+            for name, shape in shapes.items()
+        }
+        boxes = np.zeros((len(photos), 5), np.int32)
+        for row, (data, photo) in enumerate(photos):
+            rng = np.random.default_rng((seed, view, row))
+            pixels, boxes[row] = _draw(data, photo, size, rng, whole=view == 0)
+            for name, value in see(model, pixels).items():
+                arrays[name][row] = (value / steps[name]).round().clamp(-127, 127).to(torch.int8)
+            if row % 500 == 0:
+                report(f"views: {row} of {len(photos)} photos in view {view + 1} of {views}")
+        np.save(folder / f"boxes_{view}.npy", boxes)
+    ids = [photo for _, photo in photos]
+    index = {"format": FORMAT, "photos": ids, "views": views, "steps": steps, "image_size": size}
+    write_atomically(folder / INDEX, json.dumps(index).encode())
+    return ViewStore(folder)
+
+
+def see(model: FCP, pixels: Tensor) -> dict[str, Tensor]:
+    """Encode one picture (3, S, S): name → (C, h, w)."""
+    features, embedding = model.backbone(pixels[None]), model.segmenter.encode(pixels[None])
+    fine, *coarse = features.levels
+    finer = {f"finer{n}": value for n, value in enumerate(embedding.high_resolution)}
+    maps = {"fine": fine, "coarse": torch.cat(coarse, 1), "embedding": embedding.image, **finer}
+    return {name: value[0].float() for name, value in maps.items()}
+
+
+def _draw(
+    data: FewShotDataset, photo: str, size: int, rng: np.random.Generator, *, whole: bool
+) -> tuple[Tensor, tuple[int, int, int, int, bool]]:
+    """Return a view's pixels (3, S, S), its box and whether it is mirrored."""
+    image = data.image(photo)
+    if whole:
+        return to_square(image, size), (0, 0, image.shape[1], image.shape[0], False)
+    masks = [data.class_mask(photo, class_id) for class_id in data.pixels(photo)]
+    view = View(draw_box(masks, rng), bool(rng.random() < 0.5))
+    return jitter_colour(to_square(view.crop(image), size), rng), (*view.box, view.flip)
+
+
+def draw_box(masks: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Draw a crop of 40 … 95 % of the sides that shows much of some class, around one of its pixels.
+
+    Args:
+        masks: (H, W) boolean of each class, at least one, none empty.
+        rng: source of the draw.
+
+    Returns:
+        left, top, right, bottom; the whole picture where no draw serves.
+    """
+    height, width = masks[0].shape
+    for _ in range(_TRIES):
+        across = rng.uniform(0.4, 0.95)
+        down = float(np.clip(across * rng.uniform(0.75, 1.33), 0.35, 1))
+        columns, rows = int(width * across), int(height * down)
+        mask = masks[rng.integers(len(masks))]
+        ys, xs = np.nonzero(mask)
+        pick = rng.integers(len(ys))
+        left = int(np.clip(xs[pick] - rng.integers(columns), 0, width - columns))
+        top = int(np.clip(ys[pick] - rng.integers(rows), 0, height - rows))
+        seen = mask[top : top + rows, left : left + columns]
+        if seen.mean() >= _LEAST_SHARE and seen.sum() >= _LEAST_SHOWN * mask.sum():
+            return left, top, left + columns, top + rows
+    return 0, 0, width, height
+
+
+def crop_mask(store: ViewStore, photo: str, number: int, mask: np.ndarray, size: int) -> Tensor:
+    """Bring a mask (H, W) of a photo to one of its views, squashed: (S, S) float, 0 or 1."""
+    return mask_to_square(np.ascontiguousarray(store.view(photo, number).crop(mask)), size)

@@ -1,0 +1,278 @@
+"""Correlation (ours): a coarse mask and a presence from similarities alone, at every level.
+
+The conventional mask compares one level, foreground only. Here each level of the backbone gives six
+maps of how much a query cell is like the support's foreground and background, and a small decoder
+reads those maps and nothing else: it never sees a feature, so that it cannot learn the training
+classes by heart. A first estimate makes the query's own foreground and background the prototypes of
+a second one. The result guides the head in the conventional mask's place, and is the mask decoder's
+dense prompt.
+
+Letters: S tasks or pictures, C channels of a level, n support cells, L = h·w query cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fcp.layers.mix import MixBlock
+from fcp.structures import CorrelationOutput, CorrelationQuery, CorrelationSupport
+
+SHARPNESS = 20.0  # of the attention that carries masks over; cosines are in -1 … 1
+MOST_CELLS = 784  # of the foreground, and as many of the rest, that a query is compared with
+FOREGROUND_SHARE = 0.5  # of a cell, from which on it counts as foreground
+BACKGROUND_SHARE = 0.1  # of a cell, up to which it counts as background
+MAPS = 6  # that ``similarity_maps`` makes of a level
+FINE_MAPS = 6  # of the finest level: three of the support's prototypes, three of the query's own
+SELF_MAPS = 3
+SELF_ATTENTION = (0, -1)  # coarse levels whose attention carries the first estimate over
+
+
+class Correlation(nn.Module):
+    """Similarity maps of all levels → mask logits in three estimates, and presence.
+
+    Args:
+        levels: channels of the backbone's levels, the finest first.
+        width: hidden channels.
+        depth: blocks of each of the two coarse estimates.
+    """
+
+    def __init__(self, levels: Sequence[int], width: int, depth: int = 3) -> None:
+        super().__init__()
+        coarse = len(levels) - 1
+        fine_width = width // 2
+        self.read = nn.Conv2d(MAPS * coarse, width, 1)
+        self.first = nn.Sequential(*(MixBlock(width) for _ in range(depth)))
+        self.first_mask = nn.Conv2d(width, 1, 1)
+        own = SELF_MAPS * coarse + len(SELF_ATTENTION)
+        self.read_own = nn.Conv2d(width + 1 + own, width, 1)
+        self.second = nn.Sequential(*(MixBlock(width) for _ in range(depth)))
+        self.second_mask = nn.Conv2d(width, 1, 1)
+        self.read_fine = nn.Conv2d(width + 1 + FINE_MAPS, fine_width, 1)
+        self.fine = nn.Sequential(MixBlock(fine_width), MixBlock(fine_width))
+        self.fine_mask = nn.Conv2d(fine_width, 1, 1)
+        self.presence = nn.Sequential(
+            nn.Linear(4 * width + 2, width), nn.GELU(), nn.Linear(width, 1)
+        )
+
+    def forward(
+        self, support: CorrelationSupport, query: CorrelationQuery, shots: int = 1
+    ) -> CorrelationOutput:
+        """Find the support's foreground in the query.
+
+        Args:
+            support: of B tasks of K shots each, S = B·K; or of one task, for all pictures.
+            query: of B pictures.
+            shots: K.
+        """
+        pictures = torch.arange(len(query.fine)).repeat_interleave(shots)
+        one = len(support.share) == shots
+        tasks = torch.arange(shots).repeat(len(query.fine)) if one else torch.arange(len(pictures))
+        levels = tuple(level[pictures] for level in query.levels)
+        pairs = zip(tasks.tolist(), pictures.tolist(), strict=True)
+        maps = torch.stack([similarity_maps(support, task, query, picture) for task, picture in pairs])
+        hidden = self.first(F.gelu(self.read(maps)))
+        first = self.first_mask(hidden)
+        own = own_maps(levels, first.detach().sigmoid())
+        hidden = hidden + self.second(F.gelu(self.read_own(torch.cat([hidden, first, own], 1))))
+        second = self.second_mask(hidden)
+        fine = self._refine(support.fine_means[tasks], query.fine[pictures], hidden, second)
+        return CorrelationOutput(
+            estimates=tuple(mask[:, 0] for mask in (first, second, fine)),
+            presence=self.presence(pool_hidden(hidden, second.detach()))[:, 0],
+        )
+
+    def _refine(self, theirs: Tensor, cells: Tensor, hidden: Tensor, coarse: Tensor) -> Tensor:
+        """Draw the coarse mask (S, 1, h, w) anew on the finest level's grid (S, 1, h', w').
+
+        Args:
+            theirs: (S, 2, C) the support's means at the finest level.
+            cells: (S, C, h', w') the query's.
+            hidden: (S, width, h, w).
+            coarse: (S, 1, h, w) mask logits.
+        """
+        grid = cells.shape[-2:]
+        with torch.no_grad():
+            shown = F.interpolate(coarse.sigmoid(), grid, mode="bilinear")
+            own = prototypes(cells.flatten(2), shown.flatten(2))
+            means = torch.cat([theirs, own], 1)  # (S, 4, C)
+            like = (means @ cells.flatten(2)).unflatten(2, grid)  # (S, 4, h', w')
+            maps = torch.cat(
+                [like[:, :2], like[:, :1] - like[:, 1:2], like[:, 2:], like[:, 2:3] - like[:, 3:]], 1
+            )
+        above = F.interpolate(torch.cat([hidden, coarse], 1), grid, mode="bilinear")
+        drawn = self.fine(F.gelu(self.read_fine(torch.cat([above, maps], 1))))
+        return self.fine_mask(drawn) + above[:, -1:]
+
+
+@torch.no_grad()
+def prepare_support(levels: Sequence[Tensor], masks: Tensor, shots: int) -> CorrelationSupport:
+    """Choose and scale the cells of S tasks of ``shots`` pictures each, whose cells are pooled.
+
+    Args:
+        levels: (S·K, C, h, w) maps of the backbone, the finest first.
+        masks: (S·K, H, W), 0 or 1.
+        shots: K.
+
+    Returns:
+        Up to 784 foreground cells and as many others of each task, evenly spread.
+    """
+    fine, *coarse = levels
+    grid = coarse[-1].shape[-2:]
+    share = _pool(F.adaptive_avg_pool2d(masks[:, None].float(), grid), shots)[:, 0]  # (S, K·L)
+    chosen = [choose_cells(one) for one in share]
+    longest = max(len(index) for index, _ in chosen)
+    index = torch.stack([F.pad(index, (0, longest - len(index))) for index, _ in chosen])
+    weight = torch.stack([F.pad(weight, (0, longest - len(weight))) for _, weight in chosen])
+    kept = tuple(
+        F.normalize(_pool(level, shots).gather(2, index[:, None].expand(-1, level.shape[1], -1)), dim=1)
+        for level in coarse
+    )
+    fine_share = F.adaptive_avg_pool2d(masks[:, None].float(), fine.shape[-2:])
+    return CorrelationSupport(
+        levels=kept,
+        share=share.gather(1, index),
+        weight=weight,
+        fine_means=_means(F.normalize(_pool(fine, shots), dim=1), _pool(fine_share, shots)),
+    )
+
+
+@torch.no_grad()
+def prepare_query(levels: Sequence[Tensor]) -> CorrelationQuery:
+    """Scale the cells of B pictures: maps (B, C, h, w) of the backbone, the finest first."""
+    fine, *coarse = (F.normalize(level, dim=1) for level in levels)
+    return CorrelationQuery(levels=tuple(coarse), fine=fine)
+
+
+def choose_cells(share: Tensor) -> tuple[Tensor, Tensor]:
+    """Choose which of a task's cells are compared.
+
+    Args:
+        share: (n,) foreground of each cell.
+
+    Returns:
+        Their indices, at most 784 of the foreground and 784 others, and the number of cells that
+        each stands for.
+    """
+    inside = share >= _foreground_from(share)
+    parts = [group.nonzero()[:, 0] for group in (inside, ~inside)]
+    kept = [_spread(part) for part in parts]
+    weights = [
+        torch.full((len(few),), len(part) / max(1, len(few)), device=share.device)
+        for few, part in zip(kept, parts, strict=True)
+    ]
+    return torch.cat(kept), torch.cat(weights)
+
+
+@torch.no_grad()
+def similarity_maps(
+    support: CorrelationSupport, task: int, query: CorrelationQuery, picture: int
+) -> Tensor:
+    """Compare one query picture with one task's support, at each coarse level.
+
+    Args:
+        support: of S tasks.
+        task: index of the task.
+        query: of B pictures.
+        picture: index of the picture.
+
+    Returns:
+        (levels · 6, h, w): cosine to the foreground's and to the background's prototype, largest
+        cosine to a foreground cell and to a background cell, the difference of the first two (all
+        in -2 … 2), and the mask carried over by attention (0 … 1).
+    """
+    kept = support.weight[task] > 0
+    share, weight = support.share[task][kept], support.weight[task][kept]
+    inside = share >= _foreground_from(share)
+    outside = share <= BACKGROUND_SHARE if (share <= BACKGROUND_SHARE).any() else ~inside
+    outside = outside if outside.any() else inside  # a mask that covers all
+    maps = []
+    for level, cells in zip(support.levels, query.levels, strict=True):
+        theirs, ours = level[task][:, kept], cells[picture].flatten(1)  # (C, n), (C, L)
+        means = _means(theirs[None], share[None, None], weight)[0] @ ours  # (2, L)
+        cosines = ours.mT @ theirs  # (L, n)
+        nearest = [cosines[:, part].amax(1) for part in (inside, outside)]
+        attention = ((cosines - 1) * SHARPNESS).exp_() * weight
+        carried = attention @ share / attention.sum(1)
+        maps += [means[0], means[1], *nearest, means[0] - means[1], carried]
+    return torch.stack(maps).unflatten(1, query.levels[0].shape[-2:])
+
+
+@torch.no_grad()
+def own_maps(levels: Sequence[Tensor], estimate: Tensor) -> Tensor:
+    """Compare the query with what it is itself believed to show.
+
+    Args:
+        levels: (S, C, h, w) cells of length 1.
+        estimate: (S, 1, h, w) mask in 0 … 1.
+
+    Returns:
+        (S, levels · 3 + 2, h, w): cosine to its own foreground and background, their difference;
+        and the estimate carried over by the attention of two levels.
+    """
+    shown = estimate.flatten(2)  # (S, 1, L)
+    maps = []
+    for level in levels:
+        cells = level.flatten(2)
+        like = prototypes(cells, shown) @ cells  # (S, 2, L)
+        maps += [like[:, 0], like[:, 1], like[:, 0] - like[:, 1]]
+    for number in SELF_ATTENTION:
+        carried = []
+        for cells, mask in zip(levels[number].flatten(2), shown[:, 0], strict=True):
+            attention = ((cells.mT @ cells - 1) * SHARPNESS).exp_()
+            carried.append(attention @ mask / attention.sum(1))
+        maps.append(torch.stack(carried))
+    return torch.stack(maps, 1).unflatten(2, estimate.shape[-2:])
+
+
+def prototypes(cells: Tensor, shown: Tensor) -> Tensor:
+    """Average sure foreground and sure background: cells (S, C, L), mask (S, 1, L) → (S, 2, C)."""
+    weights = torch.cat([shown, 1 - shown], 1).square()
+    return F.normalize(weights @ cells.mT, dim=2)
+
+
+def pool_hidden(hidden: Tensor, mask_logits: Tensor) -> Tensor:
+    """Pool (S, C, h, w) under a mask, everywhere, at its maximum and where the mask is surest.
+
+    Returns:
+        (S, 4·C + 2), the last two being the mask's largest logit and its mean.
+    """
+    cells, logits = hidden.flatten(2), mask_logits.flatten(2)
+    shown, surest = logits.sigmoid(), logits.softmax(2)
+    return torch.cat(
+        [
+            (cells * shown).sum(2) / (shown.sum(2) + 1e-3),
+            cells.mean(2),
+            cells.amax(2),
+            (cells * surest).sum(2),
+            logits.amax(2),
+            shown.mean(2),
+        ],
+        1,
+    )
+
+
+def _means(cells: Tensor, share: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Average fore- and background: cells (S, C, n), share (S, 1, n) → (S, 2, C) of length 1."""
+    weights = torch.cat([share, 1 - share], 1) * weight
+    return F.normalize(weights @ cells.mT, dim=2)
+
+
+def _foreground_from(share: Tensor) -> Tensor:
+    """Return the share from which on cells are foreground; some cell always is."""
+    return (share.max() * 0.999).clamp(max=FOREGROUND_SHARE)
+
+
+def _spread(index: Tensor) -> Tensor:
+    """Keep at most 784 of the indices, evenly."""
+    if len(index) <= MOST_CELLS:
+        return index
+    return index[torch.arange(MOST_CELLS, device=index.device) * len(index) // MOST_CELLS]
+
+
+def _pool(maps: Tensor, shots: int) -> Tensor:
+    """Put the cells of a task's K pictures in one row: (S·K, C, h, w) → (S, C, K·L)."""
+    return maps.flatten(2).unflatten(0, (-1, shots)).movedim(1, 2).flatten(2)

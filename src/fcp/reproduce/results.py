@@ -1,0 +1,187 @@
+"""Evaluations of the experiments: those that are missing are made, nothing is mixed.
+
+While the work goes on each lies in a file of its own, so that several runs may share it by folds.
+All of a table go into one file beside it, which is enough to make the table again, without weights
+(as it is published). An evaluation says by which settings it was made; others are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import get_args
+
+from fcp.checkpoint import load_model
+from fcp.encoders.cache import fingerprint
+from fcp.engine.tracking import Report
+from fcp.errors import FcpError
+from fcp.evaluation.evaluate import evaluate_runs
+from fcp.evaluation.predictor import FCPPredictor
+from fcp.evaluation.report import to_json
+from fcp.frozen import open_encoders
+from fcp.reproduce.evaluations import Evaluation, load_evaluations, save_evaluations
+from fcp.reproduce.plan import Experiment, Target
+from fcp.reproduce.run import (
+    Workplace,
+    model_of,
+    open_test,
+    recipe_of,
+    refuse_other_settings,
+    settings_of,
+    training_minutes,
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """An evaluation of an experiment.
+
+    Attributes:
+        experiment: which.
+        shots: K.
+        found: what came of it.
+        file: that it was read from.
+    """
+
+    experiment: Experiment
+    shots: int
+    found: Evaluation
+    file: Path
+
+    @property
+    def name(self) -> str:
+        """Its name in a file of evaluations."""
+        return _name(self.experiment, self.shots)
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return f"{self.file}, {self.name}"
+
+
+def collect(experiments: Iterable[Experiment], place: Workplace, *, report: Report) -> list[Result]:
+    """Return the results of experiments, running what is missing.
+
+    Args:
+        experiments: what is asked for.
+        place: where.
+        report: called with each line worth showing.
+
+    Raises:
+        FcpError: data or weights are missing, or a result was made by other settings, on other
+            encoders or other episodes than its neighbours.
+    """
+    tables = (place.out / f"{target}.npz" for target in get_args(Target))
+    known = {name: found for file in tables for name, found in _read(file).items()}
+    results = []
+    for experiment in experiments:
+        for shots in experiment.shots:
+            name = _name(experiment, shots)
+            file = place.out / "results" / f"{name}.npz"
+            known.update(_read(file))  # made later than the tables' files, if it is in both
+            if name not in known:
+                _make(experiment, shots, file, place, report=report)
+                known.update(_read(file))
+            results.append(Result(experiment, shots, *known[name]))
+            _refuse_other_result(results[-1], place)
+    _refuse_unlike(results)
+    return results
+
+
+def keep(results: Iterable[Result], file: Path) -> None:
+    """Write a table's evaluations to its file; those in it that are not among these stay.
+
+    Raises:
+        FcpError: the file is damaged or cannot be written.
+    """
+    before = load_evaluations(file) if file.exists() else {}
+    save_evaluations(file, {**before, **{result.name: result.found for result in results}})
+
+
+def _read(file: Path) -> dict[str, tuple[Evaluation, Path]]:
+    """Return name → evaluation and its file; nothing where there is no file."""
+    found = load_evaluations(file) if file.exists() else {}
+    return {name: (evaluation, file) for name, evaluation in found.items()}
+
+
+def _make(
+    experiment: Experiment, shots: int, file: Path, place: Workplace, *, report: Report
+) -> None:
+    """Train and evaluate, and write the evaluation."""
+    test = open_test(experiment, place)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    settings = settings_of(asdict(recipe_of(experiment, place)))
+    try:
+        episodes = test.draw(shots, place.episodes)
+    except FcpError as error:
+        # What follows is a remedy for other commands.
+        missing = str(error).partition(";")[0]
+        save_evaluations(file, {file.stem: Evaluation(settings, missing=missing)})
+        return
+    folder = model_of(experiment, place, report=report)
+    report(f"{experiment.name}: {shots}-shot, {len(episodes)} episodes")
+    model = load_model(folder, device=place.device)
+    result = evaluate_runs(
+        FCPPredictor(model, encoders=open_encoders(model, place.store)),
+        test.data,
+        {test.run: episodes},
+        image_size=model.config.image_size,
+    )
+    found = Evaluation(
+        settings,
+        report=to_json(result, {test.run: test.card(episodes, folder)}),
+        counts=result.counts,
+        minutes=training_minutes(folder),
+        encoders=tuple(fingerprint(m, []) for m in (model.backbone, model.segmenter)),
+    )
+    save_evaluations(file, {file.stem: found})
+    report(f"{experiment.name}: {shots}-shot mIoU {100 * result.square.miou:.1f}")
+
+
+def _refuse_other_result(result: Result, place: Workplace) -> None:
+    """Check that a result was made by the settings and on as many episodes as are asked for.
+
+    Raises:
+        FcpError: it was not; names the file.
+    """
+    now = settings_of(asdict(recipe_of(result.experiment, place)))
+    refuse_other_settings(result.place, result.found.settings, now)
+    report = result.found.report
+    if report is not None and report["episodes"] != place.episodes:
+        raise FcpError(
+            f"{result.place}: has {report['episodes']} episodes, not {place.episodes}; choose "
+            "another --out, or delete the file to make it anew"
+        )
+
+
+def _refuse_unlike(results: Sequence[Result]) -> None:
+    """Check that all rows of a fold rest on the same frozen encoders and were asked the same.
+
+    Raises:
+        FcpError: they do not; names both files.
+    """
+    first: dict[tuple[object, ...], Result] = {}
+    for result in results:
+        if result.found.report is None:
+            continue
+        key = (result.experiment.setting, result.experiment.fold, result.shots)
+        other = first.setdefault(key, result)
+        what = None
+        if result.found.encoders != other.found.encoders:
+            what = "frozen encoders"
+        elif _episodes_of(result) != _episodes_of(other):
+            what = "episodes"
+        if what is not None:
+            raise FcpError(
+                f"{result.place}: has other {what} than {other.place}, so they do not compare; "
+                "delete one with its run to make it anew"
+            )
+
+
+def _episodes_of(result: Result) -> str:
+    return str((result.found.report or {})["protocol"]["episode_sha256"])
+
+
+def _name(experiment: Experiment, shots: int) -> str:
+    return f"{experiment.name}-{shots}shot"
