@@ -127,8 +127,9 @@ class BackboneConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the types of what was given."""
+        """Check the types of what was given, and that no number is a mistake."""
         check(self)
+        _require_modest(self.options, "options")
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,9 @@ class SegmenterConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the types of what was given."""
+        """Check the types of what was given, and that no number is a mistake."""
         check(self)
+        _require_modest(self.options, "options")
 
 
 @dataclass(frozen=True)
@@ -335,6 +337,15 @@ def _short(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
+def _require_modest(value: object, name: str) -> None:
+    """Refuse a size far beyond any model's, before it takes all memory."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inside:
+        _require_modest(one, name)
+    if isinstance(value, int | float):
+        _require(abs(value) <= MOST_CHANNELS, name, f"numbers up to {MOST_CHANNELS}", value)
+
+
 def check(config: Any) -> None:  # noqa: ANN401  (any dataclass)
     """Check each field against its annotation.
 
@@ -372,7 +383,8 @@ def _check_value(hint: Any, value: Any, name: str) -> None:  # noqa: ANN401  (an
     names = " or ".join(kind.__name__ for kind in kinds)
     _require(not wrong_bool and (numeric or isinstance(value, kinds)), name, names, value)
     if isinstance(value, int | float):
-        _require(_is_finite(value), name, "a finite number", value)
+        finite = isfinite(value) if isinstance(value, float) else abs(value) < MOST
+        _require(finite, name, "a finite number", value)
     inside = next((get_args(kind) for kind in members if get_origin(kind) is type(value)), ())
     if isinstance(value, list) and inside:
         for index, one in enumerate(value):
@@ -381,10 +393,6 @@ def _check_value(hint: Any, value: Any, name: str) -> None:  # noqa: ANN401  (an
         for key, one in value.items():
             _check_value(inside[0], key, f"key of {name}")
             _check_value(inside[1], one, f"{name}.{key}")
-
-
-def _is_finite(value: float) -> bool:
-    return isfinite(value) if isinstance(value, float) else abs(value) < MOST
 
 
 def _union_members(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401  (any annotation)
