@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcp.errors import FcpError
+from fcp.prediction import ALL
 from fcp.presence import (
     FILE_NAME,
     SOFT_WEIGHT,
@@ -180,8 +181,8 @@ def test_every_class_gets_a_probability(judging):
 
 def test_an_absent_class_wins_no_pixel_and_leaves_them_to_others(judging, monkeypatch):
     surely(judging, monkeypatch, cat=0.1, dog=0.9)
-    both = judging.predict(photo(3), threshold=0)
-    found = judging.predict(photo(3))
+    both = judging.predict(photo(3), threshold=0, least=ALL)
+    found = judging.predict(photo(3), least=ALL)
     assert not found.classes["cat"].here
     assert found.classes["cat"].score == 0
     assert (found.classes["dog"].mask == (both.classes["dog"].logits > 0)).all()
@@ -192,7 +193,8 @@ def test_the_threshold_may_be_moved(judging, monkeypatch):
     surely(judging, monkeypatch, cat=0.4, dog=0.6)
     here = {
         threshold: [
-            one.here for one in judging.predict(photo(3), threshold=threshold).classes.values()
+            one.here
+            for one in judging.predict(photo(3), threshold=threshold, least=ALL).classes.values()
         ]
         for threshold in (0, 0.5, 0.7)
     }
@@ -217,7 +219,7 @@ def test_a_model_that_cannot_judge_says_so(loaded):
 
 def test_each_tile_is_judged_and_what_is_in_any_is_in_the_photo(judging, monkeypatch):
     judging.fit([(photo(1), mask())], tile=40)
-    whole = judging.predict(photo(3), threshold=0)
+    whole = judging.predict(photo(3), threshold=0, least=ALL)
     likely = []
 
     def judge(self, support, look):
@@ -225,7 +227,7 @@ def test_each_tile_is_judged_and_what_is_in_any_is_in_the_photo(judging, monkeyp
         return likely[-1]
 
     monkeypatch.setattr(Presence, "judge", judge)
-    found = judging.predict(photo(3))
+    found = judging.predict(photo(3), least=ALL)
     assert len(likely) > 2
     assert found.presence == 0.9
     assert found.here

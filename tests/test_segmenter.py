@@ -17,6 +17,7 @@ from fcp.data.pascal import PascalVOC
 from fcp.data.prompts import Box, Points, Scribble
 from fcp.errors import FcpError
 from fcp.loading import find_device, find_model
+from fcp.prediction import ALL
 from fcp.segmenter import FewShotSegmenter
 
 
@@ -48,7 +49,7 @@ def same(first, second, tolerance=1e-4):
 
 @pytest.mark.parametrize(("height", "width"), [(70, 100), (1, 1), (33, 400), (300, 20)])
 def test_answers_have_the_photos_own_size(segmenter, height, width):
-    found = segmenter.predict(photo(height, width))
+    found = segmenter.predict(photo(height, width), least=ALL)
     assert found.mask.shape == found.logits.shape == found.pseudo_mask.shape == (height, width)
     assert found.mask.dtype == bool
     assert found.logits.dtype == found.pseudo_mask.dtype == np.float32
@@ -200,7 +201,7 @@ def test_a_tile_of_the_photos_size_is_the_photo(loaded):
 def test_tiles_answer_at_the_photos_size(loaded, encoded):
     loaded.fit([(photo(), square_mask())], tile=100)
     encoded.clear()
-    found = loaded.predict(photo(150, 260, 7))
+    found = loaded.predict(photo(150, 260, 7), least=ALL)
     assert encoded["segmenter"] >= 6
     assert found.mask.shape == found.logits.shape == found.pseudo_mask.shape == (150, 260)
     assert (found.mask == (found.logits > 0)).all()

@@ -181,34 +181,35 @@ def segment(
       fcp segment --support coco.json --class zebra --query photos --out found --resume
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
-    from fcp.formats import FORMATS
-
     examples = _read_all_examples(support, negative, class_name)
-    cuts = {"threshold": threshold, "min_area": min_area, "min_score": min_score}
-    how = {**cuts, "appearance": appearance.value}
-    task = Task(*examples, fusion, _read_tile(tile), instances, **how)
-    kinds = [FORMATS[name] for name in dict.fromkeys(formats or [])]
+    cut = (threshold, min_area, min_score, appearance.value)
+    task = Task(*examples, fusion, _read_tile(tile), instances, *cut)
+    paths, kinds = [*query, *(more or [])], _kinds(formats)
     request = Request(
-        paths=[*query, *(more or [])],
-        out=out,
-        task=task,
-        model=model,
-        writers=kinds,
-        recursive=recursive,
-        resume=resume,
-        overwrite=overwrite,
+        paths, out, task, model, kinds, recursive=recursive, resume=resume, overwrite=overwrite
     )
+    _carry_out(request, device, batch_size)
+
+
+def _carry_out(request: Request, device: str, batch_size: int) -> None:
     start = start_run(request)
     _tell(start)
     with ExitStack() as stack:
-        writers = [stack.enter_context(writer) for writer in _writers(kinds, out, task)]
+        writers = [stack.enter_context(writer) for writer in _writers(request)]
         with _resumable():
             if start.waiting:
                 _segment(request, start, device, batch_size)
             with _timed(start.results, "files"):
-                _export(start, task, writers)
+                _export(start, request.task, writers)
     finish(start.results)
     _report(start)
+
+
+def _kinds(formats: Sequence[FormatName] | None) -> list[type[Writer]]:
+    """Return the writers of the formats, each once."""
+    from fcp.formats import FORMATS
+
+    return [FORMATS[name] for name in dict.fromkeys(formats or [])]
 
 
 def _read_tile(text: str) -> Tile:
@@ -266,13 +267,14 @@ def _timed(results: Results, step: str) -> Iterator[None]:
     results.seconds[step] = round(seconds, 3)
 
 
-def _writers(kinds: Sequence[type[Writer]], out: Path, task: Task) -> list[Writer]:
+def _writers(request: Request) -> list[Writer]:
     """Open the writers of other tools' files, and name the values of label maps."""
     from fcp.formats.label_maps import write_class_list
 
-    if len(task.names) > 1:
-        write_class_list(out / "masks", task.names)
-    return [kind(out, task.names) for kind in kinds]
+    names = request.task.names
+    if len(names) > 1:
+        write_class_list(request.out / "masks", names)
+    return [kind(request.out, names) for kind in request.writers]
 
 
 def _segment(request: Request, start: Start, device: str, batch_size: int) -> None:
