@@ -377,14 +377,13 @@ def tiny():
 
 
 def test_tiny_is_small_and_has_its_card(tiny):
-    assert sum(path.stat().st_size for path in find_model("tiny").iterdir()) <= 25e6
+    assert sum(file.stat().st_size for file in find_model("tiny").iterdir()) <= 25e6
     assert tiny.card is not None
 
 
 def test_tiny_finds_the_cat_in_its_mirrored_photo(tiny):
-    photo = np.asarray(
-        Image.open(Path(pytest.importorskip("skimage").__file__).parent / "data" / "chelsea.png")
-    )
+    folder = Path(pytest.importorskip("skimage").__file__).parent / "data"
+    photo = np.asarray(Image.open(folder / "chelsea.png"))
     truth = np.asarray(Image.open(Path(str(files("fcp") / "demo" / "masks" / "chelsea.png")))) > 0
     found = tiny.fit([(photo, truth)]).predict(photo[:, ::-1]).mask[:, ::-1]
     assert (found & truth).sum() / (found | truth).sum() > 0.85
@@ -394,9 +393,8 @@ def test_tiny_finds_cats_in_real_photos(tiny, data_root):
     data = PascalVOC(data_root)
     cats = val_lists(data, 1).members[8][:9]
     tiny.fit([(data.image(cats[0]), data.class_mask(cats[0], 8))])
-    union = intersection = 0
+    parts = np.zeros(2)
     for picture in cats[1:]:
         found, truth = tiny.predict(data.image(picture)).mask, data.class_mask(picture, 8)
-        intersection += (found & truth).sum()
-        union += (found | truth).sum()
-    assert intersection / union > 0.6
+        parts += (found & truth).sum(), (found | truth).sum()
+    assert parts[0] / parts[1] > 0.6
