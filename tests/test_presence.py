@@ -1,6 +1,7 @@
 """Presence: sums over cells, cosines by hand, the regression, its file; what users get of it."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -154,6 +155,24 @@ def test_a_damaged_file_is_named(tmp_path, change):
     (tmp_path / FILE_NAME).write_text(json.dumps(content | change))
     with pytest.raises(FcpError, match=rf"{FILE_NAME}: damaged, .*fcp calibrate"):
         load_presence(tmp_path, LEVELS[:-1])
+
+
+def test_no_mutation_of_the_file_ends_in_a_foreign_exception(tmp_path):
+    presence().save(tmp_path)
+    whole = (tmp_path / FILE_NAME).read_bytes()
+    generator = np.random.default_rng(0)
+    tokens = [b"null", b"1e999", b"-1", b"[]", b"{}", b'"x"', b"NaN", b"true", b"9" * 400]
+    read = 0
+    for _ in range(300):
+        content = bytearray(whole)
+        at = int(generator.integers(len(content)))
+        content[at : at + int(generator.integers(12))] = tokens[generator.integers(len(tokens))]
+        (tmp_path / FILE_NAME).write_bytes(content)
+        with suppress(FcpError):
+            judge = load_presence(tmp_path, LEVELS[:-1])
+            assert all(tensor.isfinite().all() for tensor in (judge.centres, judge.weights))
+            read += 1
+    assert read < 300
 
 
 @pytest.fixture

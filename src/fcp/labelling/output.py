@@ -71,15 +71,16 @@ def begin(
         if name not in own and os.path.lexists(out / name):
             raise FcpError(f"{out / name}: not of an earlier run of fcp segment; {_ANOTHER}")
     parts = differences(results, earlier) if earlier is not None else []
-    goes_on = resume and not parts
+    goes_on = resume and not overwrite and not parts
     if earlier is not None:
         _refuse_changed(out, earlier, but_masks=goes_on)
         if not (resume or overwrite):
             _refuse_mixing(results, earlier, parts)
     _make_folders(out, results.files)
     remove_leftovers(out / name for name in (*own, *results.files))
-    if goes_on and not overwrite:
-        results.files = {**results.files, **own}
+    if goes_on:
+        # Without the hashes: what is written again before a kill is no work of somebody's.
+        results.files = dict.fromkeys([*results.files, *own])
         return []
     planned = results.files
     results.files = {**dict.fromkeys(own), **planned}
