@@ -114,6 +114,15 @@ def test_a_file_of_the_run_that_was_changed_is_somebodys(tmp_path, how):
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.parametrize("how", [{}, {"resume": True}, {"overwrite": True}])
+def test_files_are_written_down_before_the_first_one(tmp_path, how):
+    out = tmp_path / "out"
+    results = Results(out, model="m", fingerprint="f", files=["results.json", *BOTH])
+    begin(results, read_earlier(out), **how)
+    put(out, BOTH[0], content=b"ours")  # and now it is killed
+    assert run(out, *BOTH, **how) == []
+
+
 def test_leftovers_of_a_killed_run_are_removed_and_others_stay(tmp_path):
     run(tmp_path, *BOTH)
     put(tmp_path, "masks/.a.png.abcd_123", ".results.json.00000000", "masks/.b.png.abcd1234")

@@ -59,7 +59,7 @@ def begin(
 
     Returns:
         In which parts the question is another one, where the earlier run's files were removed for
-        it; ``go_on`` is to follow where there is none and ``resume`` is wanted.
+        it.
 
     Raises:
         FcpError: a file of somebody else would be overwritten, or another run's results, and that
@@ -71,7 +71,7 @@ def begin(
         if name not in own and os.path.lexists(out / name):
             raise FcpError(f"{out / name}: not of an earlier run of fcp segment; {_ANOTHER}")
     parts = differences(results, earlier) if earlier is not None else []
-    goes_on = resume and not overwrite and not parts
+    goes_on = earlier is not None and resume and not overwrite and not parts
     if earlier is not None:
         _refuse_changed(out, earlier, but_masks=goes_on)
         if not (resume or overwrite):

@@ -84,7 +84,7 @@ def start_run(request: Request) -> Start:
     changed = begin(results, earlier, resume=request.resume, overwrite=request.overwrite)
     jobs = [Job(*item) for item in zip(photos.files, photos.names, strict=True)]
     waiting = jobs
-    if earlier is not None and known:
+    if earlier is not None and request.resume and not (request.overwrite or changed):
         # Needs pictures, which a fresh run reads later.
         from fcp.labelling.resume import take_over
 
