@@ -28,7 +28,7 @@ SURELY_NOT = -4.0  # log-odds
 SURE = 1e-4  # a presence counts as if it were no nearer to 0 or 1
 EVEN = 0.5  # the presence of an entrant of which it is not judged
 TINY = 1e-9  # px; a class that is nowhere likely scores 0 and not 0 / 0
-LEAST_SCORE = 0.1  # chosen on folds 1 and 3 (docs/classes.md)
+LEAST_SCORE = 0.1  # crumbs have less
 
 
 @dataclass(frozen=True)
