@@ -15,6 +15,7 @@ from fcp.prediction import ALL
 from fcp.presence import (
     FILE_NAME,
     SOFT_WEIGHT,
+    Look,
     Presence,
     compare,
     features,
@@ -120,13 +121,18 @@ def test_cosines_are_those_of_each_level(seed):
 
 
 def test_a_background_that_is_not_known_stays_out():
-    look, examples = torch.randn(2, 2, 5)
+    sums, examples = torch.randn(2, 2, 5)
     examples[1] = 0
+    look = Look(sums, torch.ones(2))
     seen = features(look, examples, levels=LEVELS, centres=torch.randn(2, 5), shots=4)
     by_level = seen[:-1].view(2, len(LEVELS), 2, 2)  # raw and centred, level, ground, region
     assert (by_level[:, :, 1] == 0).all()
     assert (by_level[:, :, 0] != 0).all()
     assert seen[-1] == 2  # log2 of the examples
+    judged = Look(sums, torch.ones(2), logit=0.75)
+    more = features(judged, examples, levels=LEVELS, centres=torch.zeros(2, 5), shots=4)
+    assert more[-1] == 0.75
+    assert len(more) == len(seen) + 1
 
 
 def test_the_file_gives_the_same_judge_back(tmp_path):

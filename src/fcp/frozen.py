@@ -25,6 +25,7 @@ Tensors = dict[str, Tensor]
 Part = Literal["backbone", "masked", "segmenter"]
 Precision = Literal["no", "bf16"]
 _FINER = "high_resolution."
+_LEVEL = "level."
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class FeatureIndex:
         backbone, segmenter = model.config.backbone, model.config.segmenter
         kinds = ([backbone.name, backbone.options], [segmenter.name, segmenter.options])
         self._backbone = fingerprint(model.backbone, [*kinds[0], precision])
+        levels = range(len(model.backbone.level_channels))
+        self._for_examples = ("mid", *(f"{_LEVEL}{number:02}" for number in levels))
         self._segmenter = fingerprint(model.segmenter, [*kinds[1], precision])
 
     def look(self, picture: Picture) -> Seen:
@@ -118,7 +121,7 @@ class FeatureIndex:
         seen = SeenExample(
             example,
             content,
-            self.store.find(self.key("backbone", example, content), ("mid",)),
+            self.store.find(self.key("backbone", example, content), self._for_examples),
             self.store.find(self.key("segmenter", example, content), ("image",)),
             example.mask(),
             None,
@@ -213,11 +216,18 @@ class FrozenEncoders:
 
     def _features(self, seen: Sequence[Seen]) -> BackboneFeatures:
         found = [self._backbone(item) for item in seen]
-        return BackboneFeatures(self._join(found, "mid"), self._join(found, "high"))
+        return BackboneFeatures(
+            self._join(found, "mid"), self._join(found, "high"), self._levels(found)
+        )
 
     def _masked_features(self, seen: Sequence[SeenExample]) -> BackboneFeatures:
-        mid = self._join([self._backbone(item) for item in seen], "mid")
-        return BackboneFeatures(mid, self._join([self._masked(item) for item in seen], "high"))
+        found = [self._backbone(item) for item in seen]
+        high = self._join([self._masked(item) for item in seen], "high")
+        return BackboneFeatures(self._join(found, "mid"), high, self._levels(found))
+
+    def _levels(self, found: Sequence[Tensors]) -> tuple[Tensor, ...]:
+        names = sorted(name for name in found[0] if name.startswith(_LEVEL))
+        return tuple(self._join(found, name) for name in names)
 
     def _embeddings(self, seen: Sequence[Seen]) -> Embedding:
         found = [self._segmenter(item) for item in seen]
@@ -229,7 +239,8 @@ class FrozenEncoders:
     def _backbone(self, seen: Seen) -> Tensors:
         def make() -> Tensors:
             features = self._model.backbone(self._pixels(seen))
-            return {"mid": features.mid[0], "high": features.high[0]}
+            levels = {f"{_LEVEL}{n:02}": level[0] for n, level in enumerate(features.levels)}
+            return {"mid": features.mid[0], "high": features.high[0], **levels}
 
         key = self._index.key("backbone", seen.picture, seen.content)
         return seen.backbone or self._make(key, make)

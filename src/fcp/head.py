@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from fcp.config import HeadConfig
 from fcp.errors import FcpError
 from fcp.layers.attention import AttentionBlock
+from fcp.layers.grid import on_grid
 from fcp.layers.masked import (
     foreground_cells,
     mask_to_grid,
     pool_cells,
-    spread_cells,
     take_cells,
 )
 from fcp.layers.position import sine_position
@@ -31,12 +31,14 @@ from fcp.prototypes import correlation
 from fcp.prototypes.contrast import Contrast
 from fcp.prototypes.correlation import Correlation
 from fcp.prototypes.guidance import GuidedFeature
+from fcp.prototypes.output import head_output
 from fcp.prototypes.prior import conventional_mask, unit_cells
 from fcp.prototypes.query import Gathered, QueryPrototypes
 from fcp.prototypes.support import SupportPrototypes
 from fcp.structures import (
     BackboneFeatures,
     CorrelationOutput,
+    CorrelationSupport,
     Embedding,
     HeadOutput,
     QueryFeatures,
@@ -68,9 +70,7 @@ class FCPHead(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.correlation: Correlation | None = None
-        if config.correlation:
-            self.correlation = _build_correlation(config, level_channels)
+        self.correlation = _build_correlation(config, level_channels)
         C, N = config.width, config.tokens
         levels = config.contrast_levels
         self.levels = Contrast(levels or level_channels or [mid_channels], mid_channels)
@@ -139,15 +139,13 @@ class FCPHead(nn.Module):
         units = unit_cells(take_cells(high, cells)) * inside[:, None]
         excluded: Tensor | None = ~inside
         if isinstance(self.matching, PixelMatching):  # VRP-SAM's tokens read the whole picture
-            cells = torch.arange(inside_grid.shape[1], device=cells.device).expand(len(high), -1)
-            inside, excluded = inside_grid, None
+            cells, inside, excluded = _all_cells(inside_grid), inside_grid, None
         level_means, contrast = self._contrast_support(raw, inside_grid, cells)
         guided, means = self._guide_support(raw, cells, inside, contrast)
         keys, last = guided[self._key_name].mT, guided[self._value_name].mT  # (S, n, C)
         position = sine_position(self.config.width, grid, keys.device).flatten(1).mT  # (L, C)
         values = [keys] * (len(self.support.layers) - 1) + [last]
         tokens, attention = self.support(keys + position[cells % len(position)], values, excluded)
-
         return SupportSet(
             prototypes=tuple(step.unflatten(0, split) for step in tokens),
             means={name: mean.unflatten(0, split) for name, mean in means.items()},
@@ -156,11 +154,7 @@ class FCPHead(nn.Module):
             cells=cells.unflatten(0, split),
             attention=attention.unflatten(0, split),
             level_means=None if level_means is None else level_means.unflatten(0, split),
-            correlation=correlation.prepare_support(
-                features.levels, masks.flatten(0, 1), K if pooled else 1
-            )
-            if self.correlation is not None
-            else None,
+            correlation=self._prepare_correlation(features, masks, pooled=pooled),
         )
 
     def prepare_query(self, features: BackboneFeatures, embedding: Embedding) -> QueryFeatures:
@@ -173,9 +167,7 @@ class FCPHead(nn.Module):
             grid=grid,
             embedding=embedding,
             level_units=self._level_units(raw),
-            correlation=correlation.prepare_query(features.levels)
-            if self.correlation is not None
-            else None,
+            correlation=correlation.prepare_query(features.levels) if self.correlation else None,
         )
 
     def forward(
@@ -215,8 +207,16 @@ class FCPHead(nn.Module):
                 with_maps=with_maps,
             )
             prompts = self.matching(asking, found.prototypes[-1])  # Eq. 12
-        output = _head_output(prompts, prior, found, support, query.grid, with_maps=with_maps)
+        output = head_output(prompts, prior, found, support, query.grid, with_maps=with_maps)
         return replace(output, correlation=correlated)
+
+    def _prepare_correlation(
+        self, features: BackboneFeatures, masks: Tensor, *, pooled: bool
+    ) -> CorrelationSupport | None:
+        if self.correlation is None:
+            return None
+        shots = masks.shape[1] if pooled else 1
+        return correlation.prepare_support(features.levels, masks.flatten(0, 1), shots)
 
     def _correlate(self, support: SupportSet, query: QueryFeatures) -> CorrelationOutput | None:
         """Correlate each shot with each query; None of a head without correlation."""
@@ -303,8 +303,8 @@ class FCPHead(nn.Module):
         height, width = raw[self._key_name].shape[-2:]
         grid = (height, width)
         names = {*self.features, "F"} if self._uses_levels else {*self.features}
-        used = {name: _resize(raw[name], grid).flatten(2) for name in names}
-        return used, _resize(features.high, grid).flatten(2), grid
+        used = {name: on_grid(raw[name], grid).flatten(2) for name in names}
+        return used, on_grid(features.high, grid).flatten(2), grid
 
 
 def run_head(
@@ -364,40 +364,15 @@ def _steps(config: HeadConfig, count: int) -> list[AttentionBlock]:
     ]
 
 
-def _head_output(
-    prompts: Tensor,
-    prior: Tensor,
-    found: Gathered,
-    support: SupportSet,
-    grid: tuple[int, int],
-    *,
-    with_maps: bool,
-) -> HeadOutput:
-    """Give the batch its two axes B, K and the cells theirs, h, w."""
-    K = support.high.shape[1]
-    split = (len(prompts) // K, K)
-    length = grid[0] * grid[1]
-    masks = torch.stack(found.masks, 1) if found.masks else prior.new_zeros(len(prior), 0, length)
-    attention = found.attention
-    return HeadOutput(
-        prompts=prompts.unflatten(0, split),
-        support_prototypes=tuple(p.expand(split[0], -1, -1, -1) for p in support.prototypes),
-        query_prototypes=tuple(p.unflatten(0, split) for p in found.prototypes),
-        conventional_mask=prior.unflatten(0, split).unflatten(2, grid),
-        attention_masks=masks.unflatten(0, split).unflatten(3, grid),
-        support_attention=_support_maps(support, *split, length) if with_maps else None,
-        query_attention=None if attention is None else attention.unflatten(0, split),
-        correlation=None,
-    )
-
-
 def _shown(correlated: CorrelationOutput, grid: tuple[int, int]) -> Tensor:
     """Bring the finest estimate to the head's grid, as a mask (S, L) in 0 … 1."""
     mask = correlated.estimates[-1].sigmoid()[:, None]
     return F.interpolate(mask, grid, mode="bilinear").flatten(1)
 
 
-def _build_correlation(config: HeadConfig, level_channels: Sequence[int]) -> Correlation:
+def _build_correlation(config: HeadConfig, level_channels: Sequence[int]) -> Correlation | None:
+    if not config.correlation:
+        return None
     if len(level_channels) < _LEAST_LEVELS:
         raise FcpError(
             "head.correlation: needs a backbone that gives its levels, such as efficientnet_lite"
@@ -405,26 +380,9 @@ def _build_correlation(config: HeadConfig, level_channels: Sequence[int]) -> Cor
     return Correlation(level_channels, config.correlation)
 
 
-def _support_maps(support: SupportSet, batch: int, shots: int, length: int) -> Tensor:
-    """Put what the support's tokens read back on the pictures' grids: (batch, K, T, N, L).
-
-    Pooled examples count as one shot, whose cells are those of K pictures.
-    """
-    pictures = support.grid_mask.shape[1] // shots
-    read, cells = support.attention.flatten(0, 1), support.cells.flatten(0, 1)
-    spread = spread_cells(read.flatten(1, 2), cells, pictures * length)
-    maps = spread.unflatten(1, read.shape[1:3]).unflatten(3, (pictures, length)).movedim(3, 1)
-    maps = maps.reshape(-1, shots * pictures, *maps.shape[2:])  # (S, pictures, T, N, L) before
-    return maps.expand(batch, -1, -1, -1, -1)
-
-
-def _resize(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Bring maps (S, C, h', w') to the grid where theirs is another."""
-    if maps.shape[-2:] == grid:
-        return maps
-    # With the channels last the CPU's kernel is four times as fast.
-    maps = maps.contiguous(memory_format=torch.channels_last)
-    return F.interpolate(maps, grid, mode="bilinear", align_corners=True)
+def _all_cells(inside: Tensor) -> Tensor:
+    """List all cells (S, L) of each picture."""
+    return torch.arange(inside.shape[1], device=inside.device).expand(len(inside), -1)
 
 
 def _refuse_empty(inside: Tensor, shots: int) -> None:

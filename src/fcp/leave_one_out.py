@@ -100,10 +100,12 @@ def _of_group(model: FCP, images: Tensor, masks: Tensor, judge: Presence | None)
     seen = [see(model, image, mask) for image, mask in zip(images, masks, strict=True)]
     for index, one in enumerate(seen):
         others = join(model, [*seen[:index], *seen[index + 1 :]])
-        found = model.match(others, one.query).mask_logits[0] > 0
+        output = model.match(others, one.query)
+        found = output.mask_logits[0] > 0
         marked = one.mask > 0
         # A mask as log-odds of certainty, so that it is looked at as if it had been found.
-        look = look_at(one.query, torch.where(marked, CERTAIN, -CERTAIN)[None])[0]
+        certain = torch.where(marked, CERTAIN, -CERTAIN)[None]
+        look = look_at(one.query, certain, output.correlation)[0]
         yield Found(
             float((found & marked).sum() / (found | marked).sum()),
             judge.judge(others, look) if judge else None,
@@ -142,10 +144,7 @@ def see(model: FCP, image: Tensor, mask: Tensor) -> Seen:
 
 def join(model: FCP, seen: Sequence[Seen]) -> SupportSet:
     """Make one class of examples that were encoded one by one."""
-    features = BackboneFeatures(
-        mid=torch.cat([one.features.mid for one in seen]),
-        high=torch.cat([one.features.high for one in seen]),
-    )
+    features = BackboneFeatures.cat([one.features for one in seen])
     # Prompts are made from the embedding alone; finer maps serve the query's decoder.
     embedding = Embedding(torch.cat([one.embedding.image for one in seen]))
     masks = torch.stack([one.mask for one in seen])

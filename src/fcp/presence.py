@@ -26,7 +26,7 @@ from fcp.config import MOST_CHANNELS, check, from_dict, load_json
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 from fcp.layers.masked import mask_to_share
-from fcp.structures import QueryFeatures, SupportSet
+from fcp.structures import CorrelationOutput, QueryFeatures, SupportSet
 
 FORMAT = "fcp-presence-1"
 FILE_NAME = "presence.json"
@@ -43,10 +43,12 @@ class Look:
     Attributes:
         sums: (2, D) inside and outside, each level of a cell being of length 1.
         cells: (2,) how many cells these are, in parts.
+        logit: of a head with correlation, which judges presence itself; else None.
     """
 
     sums: Tensor
     cells: Tensor
+    logit: float | None = None
 
     @property
     def means(self) -> Tensor:
@@ -54,12 +56,15 @@ class Look:
         return self.sums / (self.cells[:, None] + EPSILON)
 
 
-def look_at(query: QueryFeatures, mask_logits: Tensor) -> list[Look]:
+def look_at(
+    query: QueryFeatures, mask_logits: Tensor, correlation: CorrelationOutput | None = None
+) -> list[Look]:
     """See what is under the masks found in B pictures and what is beside them.
 
     Args:
         query: of B pictures, with ``level_units``.
         mask_logits: (B, S, S).
+        correlation: with them, of a head that has it; the mean over the shots counts.
 
     Returns:
         B looks, on the CPU.
@@ -70,7 +75,10 @@ def look_at(query: QueryFeatures, mask_logits: Tensor) -> list[Look]:
     inside = mask_to_share((mask_logits > 0).float(), query.grid) + SOFT_WEIGHT * probability
     weights = torch.stack([inside, 1 - probability], 1)  # (B, 2, L)
     sums = weights @ cells.mT
-    return [Look(*one) for one in zip(sums.cpu(), weights.sum(2).cpu(), strict=True)]
+    logits: list[float | None] = [None] * len(sums)
+    if correlation is not None:
+        logits = correlation.presence.float().unflatten(0, (len(sums), -1)).mean(1).tolist()
+    return [Look(*one) for one in zip(sums.cpu(), weights.sum(2).cpu(), logits, strict=True)]
 
 
 def look_of_examples(support: SupportSet) -> Tensor:
@@ -131,7 +139,7 @@ class Presence:
 
     def judge_looks(self, look: Look, examples: Tensor, shots: int) -> float:
         """Do the same from what K = ``shots`` examples look like, (2, D)."""
-        seen = features(look.means, examples, levels=self.levels, centres=self.centres, shots=shots)
+        seen = features(look, examples, levels=self.levels, centres=self.centres, shots=shots)
         return float(torch.sigmoid(seen @ self.weights + self.bias))
 
     def save(self, folder: Path) -> None:
@@ -154,24 +162,26 @@ class Presence:
 
 
 def features(
-    look: Tensor, examples: Tensor, *, levels: Sequence[int], centres: Tensor, shots: int
+    look: Look, examples: Tensor, *, levels: Sequence[int], centres: Tensor, shots: int
 ) -> Tensor:
     """Return what the regression reads: cosines as they are, centred ones, log2 of the examples.
 
     Args:
-        look: (2, D) means of the picture inside and outside its mask.
+        look: of the picture.
         examples: (2, D) means of foreground and background.
         levels: channels of each level.
         centres: (2, D) means over many pictures: of ``look``, of ``examples``.
         shots: K.
 
     Returns:
-        (levels · 8 + 1,).
+        (levels · 8 + 1,), and one more where the head judges presence itself.
     """
+    means = look.means
     known = examples.abs().sum(1, keepdim=True) > 0  # a background that is 0 stays 0
-    centred = compare(look - centres[0], (examples - centres[1]) * known, levels)
+    centred = compare(means - centres[0], (examples - centres[1]) * known, levels)
     count = torch.tensor([float(shots)]).log2()
-    return torch.cat([compare(look, examples, levels), centred, count])
+    own = torch.tensor([] if look.logit is None else [look.logit])
+    return torch.cat([compare(means, examples, levels), centred, count, own])
 
 
 def load_presence(folder: Path, levels: Sequence[int]) -> Presence | None:

@@ -30,7 +30,15 @@ from fcp.prediction import Answer, Least, Maps, Prediction, predict_classes
 from fcp.presence import Presence, load_presence, look_at
 from fcp.structures import QueryFeatures, SupportSet
 from fcp.support import Support
-from fcp.tiling import Marked, blend_answers, choose_tile, cut_to_tile, least_tile, plan_windows
+from fcp.tiling import (
+    STRIDE,
+    Marked,
+    blend_answers,
+    choose_tile,
+    cut_to_tile,
+    least_tile,
+    plan_windows,
+)
 
 DEFAULT_FUSION = "pooled"  # better than the paper's mean and cheaper (docs/fusion.md)
 LEAST = Least()
@@ -296,7 +304,7 @@ class FewShotSegmenter(
         support = self.fitted
         least = least_tile(size, side) if support.tile_was_chosen else 1
         tile = max(support.tile or 1, least)
-        plan = plan_windows(size, tile, square=side, stride=self._stride())
+        plan = plan_windows(size, tile, square=side, stride=STRIDE)
         canvas = to_canvas(picture, plan.canvas).permute(1, 2, 0).numpy()
         answers = [
             self._judge(
@@ -338,7 +346,9 @@ class FewShotSegmenter(
         """Look for one class in B photos, and take what is kept of the answer for each."""
         output = self.running.match(support, query)
         conventional = output.conventional_mask.mean(dim=1)
-        looks = look_at(query, output.mask_logits) if self.presence else None
+        looks = None
+        if self.presence:
+            looks = look_at(query, output.mask_logits, output.correlation)
         return [
             Maps(
                 output.mask_logits[index].float().cpu(),
@@ -355,11 +365,6 @@ class FewShotSegmenter(
         if self.support is None:
             raise FcpError("predict: no examples yet; call fit([(picture, mask), …]) first")
         return self.support
-
-    def _stride(self) -> int:
-        """Px of the square for one cell of the model's grid."""
-        examples = next(iter(self.fitted.classes.values()))
-        return self.model.config.image_size // examples.grid_mask.shape[-1]
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_model(self.model, save_directory)

@@ -5,8 +5,10 @@ Letters: B batch, K shots, N tokens, T steps, C width, h w feature grid, L = h·
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -25,6 +27,15 @@ class BackboneFeatures:
     mid: Tensor
     high: Tensor
     levels: tuple[Tensor, ...] = ()
+
+    @classmethod
+    def cat(cls, items: Sequence[BackboneFeatures]) -> BackboneFeatures:
+        """Make one batch of several; at least one."""
+        return cls(
+            mid=torch.cat([item.mid for item in items]),
+            high=torch.cat([item.high for item in items]),
+            levels=tuple(torch.cat(maps) for maps in zip(*(i.levels for i in items), strict=True)),
+        )
 
 
 @dataclass(frozen=True)
@@ -189,7 +200,7 @@ class HeadOutput:
     attention_masks: Tensor
     support_attention: Tensor | None
     query_attention: Tensor | None
-    correlation: CorrelationOutput | None
+    correlation: CorrelationOutput | None = field(default=None, kw_only=True)
 
     @property
     def pseudo_masks(self) -> Tensor:

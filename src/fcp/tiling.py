@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
 from fcp.instances import connected_pieces
 from fcp.prediction import Answer, Maps
@@ -22,6 +23,7 @@ from fcp.prediction import Answer, Maps
 OVERLAP = 0.25  # of a window's side, at least
 MOST_PIXELS = 1 << 25  # of a canvas: 128 MB of log-odds for each class
 THING_SHARE = 0.25  # of a tile's side, that a thing takes where the side is chosen here
+STRIDE = 8  # px of the canvas for one cell of the grids that are blended
 WORTH_CUTTING = 1 / 3  # of a picture's longer side; larger tiles show hardly more than the whole
 
 Marked = tuple[np.ndarray, np.ndarray]  # a picture (H, W, 3) and its mask (H, W)
@@ -34,10 +36,12 @@ class Plan:
     Attributes:
         canvas: (H', W') px.
         corners: (top, left) of each window, S×S px, multiples of the stride; row by row.
+        stride: px of the canvas for one cell of a grid.
     """
 
     canvas: tuple[int, int]
     corners: tuple[tuple[int, int], ...]
+    stride: int
 
 
 def plan_windows(size: tuple[int, int], tile: int, *, square: int, stride: int) -> Plan:
@@ -47,7 +51,7 @@ def plan_windows(size: tuple[int, int], tile: int, *, square: int, stride: int) 
         size: (H, W) of the photo.
         tile: side of a window in px of the photo.
         square: S, side of a window in px of the canvas.
-        stride: of the model's grid, px; S is a multiple of it.
+        stride: px for one cell of a grid; S is a multiple of it.
 
     Returns:
         Windows that overlap by at least a quarter. A side that is shorter than a tile is stretched
@@ -67,7 +71,7 @@ def plan_windows(size: tuple[int, int], tile: int, *, square: int, stride: int) 
         )
     tops, lefts = (_starts(count, square // stride) for count in steps)
     corners = tuple((stride * top, stride * left) for top in tops for left in lefts)
-    return Plan((height, width), corners)
+    return Plan((height, width), corners, stride)
 
 
 def least_tile(size: tuple[int, int], square: int) -> int:
@@ -185,4 +189,6 @@ def _blend_maps(maps: Sequence[Maps], plan: Plan, square: int) -> Maps:
 
 
 def _blend_grids(grids: Sequence[Tensor], plan: Plan, square: int) -> Tensor:
-    return blend(grids, plan, shrink=square // len(grids[0]))
+    """Blend maps of any grid: each is first brought to cells of the plan's stride."""
+    side = square // plan.stride
+    return blend([logits_to_size(grid, (side, side)) for grid in grids], plan, shrink=plan.stride)

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

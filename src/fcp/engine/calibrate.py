@@ -77,11 +77,12 @@ def see_pairs(model: FCP, data: FewShotDataset, pairs: Sequence[Pair]) -> Iterat
     for pair in pairs:
         with torch.inference_mode():
             examples, picture = support(pair.examples, pair.class_id), query(pair.query)
-            logits = model.match(examples, picture).mask_logits
+            output = model.match(examples, picture)
+            logits = output.mask_logits
             yield Seen(
                 pair,
                 look(pair.examples, pair.class_id),
-                look_at(picture, logits)[0],
+                look_at(picture, logits, output.correlation)[0],
                 bool((logits > 0).any()),
             )
 
@@ -127,8 +128,14 @@ def calibrate(
     levels = (*mid, looks.shape[2] - sum(mid))
     read = torch.stack(
         [
-            features(look, example, levels=levels, centres=centres, shots=len(one.pair.examples))
-            for look, example, one in zip(looks, examples, seen, strict=True)
+            features(
+                one.look,
+                one.examples,
+                levels=levels,
+                centres=centres,
+                shots=len(one.pair.examples),
+            )
+            for one in seen
         ]
     )
     return _fit(read, seen, levels=levels, centres=centres, seed=seed)

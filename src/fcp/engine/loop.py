@@ -32,6 +32,7 @@ from fcp.engine.tracking import Log, Report
 from fcp.errors import FcpError
 
 Batch = Any
+DRAWN_ANEW = "another number of processes made the checkpoint; dropout is drawn anew"
 _WORKERS = 4  # at most, that prepare a process's batches
 
 
@@ -203,7 +204,7 @@ def fit(
         trainer.average.load(done["average"])
         if not exact:
             _seed(seed + done["step"])
-            report("another number of processes made the checkpoint; dropout is drawn anew")
+            report(DRAWN_ANEW)
     log = None
     if processes().is_main_process:
         out.mkdir(parents=True, exist_ok=True)
@@ -217,12 +218,9 @@ def fit(
         if holdout is not None and holdout.due(step, trainer.steps):
             processes().wait_for_everyone()
         if step % optim.checkpoint_every == 0 or step == trainer.steps:
-            progress = {
-                "step": step,
-                "best": best,
-                "log": log.state() if log is not None else {},
-                "average": trainer.average.values,
-            }
+            state = log.state() if log is not None else {}
+            progress = {"step": step, "best": best, "log": state}
+            progress["average"] = trainer.average.values
             save_checkpoint(out, stage.model, trainer.optimizer, progress)
     if log is not None:
         log.close()

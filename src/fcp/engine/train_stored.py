@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -60,21 +60,7 @@ def stored_stage(
         seed=0,
         report=report,
     )
-    sources = [
-        replace(source, lists=keep_photos(source.lists, store.places), absent=_keep_absent(source, store))
-        for source in training_sources(data_root, recipe.fold, hold_out=recipe.hold_out_kinds)
-    ]
-    features = {source.name: mean_features(source, store, size) for source in sources}
-    mixtures = [
-        Mixture(
-            sources,
-            recipe.shares,
-            shots=shots,
-            absent_share=recipe.absent_share,
-            features=features,
-        )
-        for shots in recipe.shots
-    ]
+    mixtures = make_mixtures(recipe, data_root, store)
     batches = StoredBatches(
         mixtures, store, batch=recipe.optim.batch, image_size=size, seed=recipe.seed
     )
@@ -86,6 +72,26 @@ def stored_stage(
         criterion=Criterion(recipe.loss),
     )
     return stage, kinds_score(recipe, model, data_root, store, out)
+
+
+def make_mixtures(recipe: HeadRecipe, data_root: Path, store: ViewStore) -> list[Mixture]:
+    """Make what episodes are drawn from, for each number of shots of a recipe."""
+    sources = [
+        keep_stored(source, store)
+        for source in training_sources(data_root, recipe.fold, hold_out=recipe.hold_out_kinds)
+    ]
+    size = recipe.model.image_size
+    features = {source.name: mean_features(source, store, size) for source in sources}
+    return [
+        Mixture(
+            sources,
+            recipe.shares,
+            shots=shots,
+            absent_share=recipe.absent_share,
+            features=features,
+        )
+        for shots in recipe.shots
+    ]
 
 
 def kinds_score(
@@ -181,11 +187,9 @@ def mean_features(source: Source, store: ViewStore, size: int) -> dict[int, np.n
     return means
 
 
-def _keep_absent(
-    source: Source, store: ViewStore
-) -> Mapping[int, Mapping[int, tuple[str, ...]]]:
-    """Leave out of the photos without each class what is not stored."""
-    kept = {
+def keep_stored(source: Source, store: ViewStore) -> Source:
+    """Leave out of a source the photos that are not stored."""
+    absent = {
         asked: {
             shown: stored
             for shown, photos in by_class.items()
@@ -193,4 +197,8 @@ def _keep_absent(
         }
         for asked, by_class in source.absent.items()
     }
-    return {asked: by_class for asked, by_class in kept.items() if by_class}
+    return replace(
+        source,
+        lists=keep_photos(source.lists, store.places),
+        absent={asked: by_class for asked, by_class in absent.items() if by_class},
+    )

@@ -1,8 +1,8 @@
 """Features of a few fixed views of each training photo, on disk as 8-bit numbers.
 
-While the encoders are frozen, a photo seen anew at each step costs most of the training's time. Here
-each photo is seen a few times in all: whole, and in crops that were flipped and coloured. What the
-encoders make of these views lies in memory-mapped arrays, which any number of runs share.
+While the encoders are frozen, a photo seen anew at each step costs most of the training's time.
+Here each photo is seen a few times in all: whole, and in crops that were flipped and coloured. What
+the encoders make of these views lies in memory-mapped arrays, which any number of runs share.
 """
 
 from __future__ import annotations
@@ -167,19 +167,12 @@ def build_views(
         return ViewStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
     size = model.config.image_size
-    shown = [see(model, to_square(d.image(p), size)) for d, p in photos[: _MEASURED]]
-    steps = {
-        name: LEVEL_STEP
-        if name in BACKBONE
-        else float(torch.stack([one[name].std() for one in shown]).mean() / STEPS_A_DEVIATION)
-        for name in shown[0]
-    }
-    shapes = {name: tuple(value.shape) for name, value in shown[0].items()}
+    shown = [see(model, to_square(data.image(p), size)) for data, p in photos[:_MEASURED]]
+    steps = {name: _step_of([one[name] for one in shown], name) for name in shown[0]}
+    shapes = {name: (len(photos), *value.shape) for name, value in shown[0].items()}
     for view in range(views):
         arrays = {
-            name: np.lib.format.open_memmap(
-                folder / f"{name}_{view}.npy", "w+", np.int8, (len(photos), *shape)
-            )
+            name: np.lib.format.open_memmap(folder / f"{name}_{view}.npy", "w+", np.int8, shape)
             for name, shape in shapes.items()
         }
         boxes = np.zeros((len(photos), 5), np.int32)
@@ -195,6 +188,13 @@ def build_views(
     index = {"format": FORMAT, "photos": ids, "views": views, "steps": steps, "image_size": size}
     write_atomically(folder / INDEX, json.dumps(index).encode())
     return ViewStore(folder)
+
+
+def _step_of(maps: Sequence[Tensor], name: str) -> float:
+    """Return the step of an array's 8-bit numbers, by the deviation of some of its maps."""
+    if name in BACKBONE:
+        return LEVEL_STEP
+    return float(torch.stack([one.std() for one in maps]).mean() / STEPS_A_DEVIATION)
 
 
 def see(model: FCP, pixels: Tensor) -> dict[str, Tensor]:
@@ -219,7 +219,7 @@ def _draw(
 
 
 def draw_box(masks: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draw a crop of 40 … 95 % of the sides that shows much of some class, around one of its pixels.
+    """Draw a crop of 40 … 95 % of the sides around a pixel of some class, that shows much of it.
 
     Args:
         masks: (H, W) boolean of each class, at least one, none empty.

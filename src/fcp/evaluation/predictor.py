@@ -21,6 +21,7 @@ from fcp.structures import BackboneFeatures, Embedding, Output, QueryFeatures, S
 
 ATTENTION = "attention"
 CONVENTIONAL = "conventional"
+CORRELATION = "correlation"
 STRETCHED = "conventional_minmax"
 DEFAULT_CACHE_BYTES = 1 << 30
 
@@ -89,10 +90,7 @@ class FCPPredictor:
             )
             for example in supports
         ]
-        features = BackboneFeatures(
-            mid=torch.cat([item.mid for item, _ in encoded]),
-            high=torch.cat([item.high for item, _ in encoded]),
-        )
+        features = BackboneFeatures.cat([item for item, _ in encoded])
         embedding = Embedding(torch.cat([self._embedding(item).image for item in supports]))
         masks = torch.cat([mask for _, mask in encoded])[None]  # (1, K, S, S)
         return self.model.prepare_support(features, embedding, masks)
@@ -122,9 +120,10 @@ class _BoundedCache:
 def probability_maps(output: Output) -> dict[str, Tensor]:
     """Return an output's first ``"mask"`` and pseudo masks as probability maps (H', W').
 
-    Those of several shots are averaged. ``"attention"`` is missing where the model makes none. The
-    conventional mask is given as the head sees it, a cosine that some backbones never bring to
-    0.5, and once more stretched to 0 … 1 over the picture, as the attention maps are (Eq. 8).
+    Those of several shots are averaged. ``"correlation"`` and ``"attention"`` are missing where the
+    model makes none. The conventional mask is given as the head sees it, a cosine that some
+    backbones never bring to 0.5, and once more stretched to 0 … 1 over the picture, as the
+    attention maps are (Eq. 8).
     """
     cosine = output.conventional_mask[0]  # (K, h, w)
     maps = {
@@ -132,6 +131,8 @@ def probability_maps(output: Output) -> dict[str, Tensor]:
         CONVENTIONAL: cosine.mean(dim=0),
         STRETCHED: min_max(cosine.flatten(1)).view_as(cosine).mean(dim=0),
     }
+    if output.correlation is not None:
+        maps[CORRELATION] = output.correlation.estimates[-1].sigmoid().mean(dim=0)
     if output.attention_masks.shape[2] > 0:
         maps[ATTENTION] = output.attention_masks[0, :, -1].mean(dim=0)
     return maps

@@ -28,7 +28,8 @@ def correlation_loss(estimates: Sequence[Tensor], query_mask: Tensor) -> Tensor:
     target = F.interpolate(query_mask[:, None].float(), size, mode="nearest")[:, 0]
     weights = [COARSE_WEIGHT] * (len(estimates) - 1) + [1.0]
     losses = [
-        weight * mask_loss_from_logits(F.interpolate(one[:, None], size, mode="bilinear")[:, 0], target)
+        weight
+        * mask_loss_from_logits(F.interpolate(one[:, None], size, mode="bilinear")[:, 0], target)
         for weight, one in zip(weights, estimates, strict=True)
     ]
     return sum(losses, start=estimates[-1].new_zeros(()))

@@ -73,7 +73,9 @@ class Correlation(nn.Module):
         tasks = torch.arange(shots).repeat(len(query.fine)) if one else torch.arange(len(pictures))
         levels = tuple(level[pictures] for level in query.levels)
         pairs = zip(tasks.tolist(), pictures.tolist(), strict=True)
-        maps = torch.stack([similarity_maps(support, task, query, picture) for task, picture in pairs])
+        maps = torch.stack(
+            [similarity_maps(support, task, query, picture) for task, picture in pairs]
+        )
         hidden = self.first(F.gelu(self.read(maps)))
         first = self.first_mask(hidden)
         own = own_maps(levels, first.detach().sigmoid())
@@ -101,7 +103,8 @@ class Correlation(nn.Module):
             means = torch.cat([theirs, own], 1)  # (S, 4, C)
             like = (means @ cells.flatten(2)).unflatten(2, grid)  # (S, 4, h', w')
             maps = torch.cat(
-                [like[:, :2], like[:, :1] - like[:, 1:2], like[:, 2:], like[:, 2:3] - like[:, 3:]], 1
+                [like[:, :2], like[:, :1] - like[:, 1:2], like[:, 2:], like[:, 2:3] - like[:, 3:]],
+                1,
             )
         above = F.interpolate(torch.cat([hidden, coarse], 1), grid, mode="bilinear")
         drawn = self.fine(F.gelu(self.read_fine(torch.cat([above, maps], 1))))
@@ -128,7 +131,9 @@ def prepare_support(levels: Sequence[Tensor], masks: Tensor, shots: int) -> Corr
     index = torch.stack([F.pad(index, (0, longest - len(index))) for index, _ in chosen])
     weight = torch.stack([F.pad(weight, (0, longest - len(weight))) for _, weight in chosen])
     kept = tuple(
-        F.normalize(_pool(level, shots).gather(2, index[:, None].expand(-1, level.shape[1], -1)), dim=1)
+        F.normalize(
+            _pool(level, shots).gather(2, index[:, None].expand(-1, level.shape[1], -1)), dim=1
+        )
         for level in coarse
     )
     fine_share = F.adaptive_avg_pool2d(masks[:, None].float(), fine.shape[-2:])
