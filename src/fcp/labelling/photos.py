@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -81,7 +81,8 @@ class Task:
 
     def settings(self) -> dict[str, Any]:
         """Say it in plain values: examples by their pictures, all else as it is."""
-        plain = {one.name: getattr(self, one.name) for one in fields(self)}
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        plain = {n: asdict(v) if is_dataclass(v) else v for n, v in values.items()}
         classes = {name: _pictures_of(examples) for name, examples in self.classes.items()}
         return {**plain, "classes": classes, "negatives": _pictures_of(self.negatives)}
 

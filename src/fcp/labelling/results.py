@@ -232,7 +232,8 @@ class Results:
         self.path = folder / FILE_NAME
         self.model = model
         self.fingerprint = fingerprint
-        self.question = dict(question or {})
+        # As it will be read again: a tuple comes back as a list.
+        self.question: dict[str, Any] = json.loads(json.dumps(question or {}))
         self.files: dict[str, str | None] = dict.fromkeys(sorted(files))
         self.date = datetime.now().astimezone().isoformat(timespec="seconds")
         self.pictures: dict[str, PictureResult] = {}
