@@ -182,8 +182,8 @@ def segment(
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
     examples = _read_all_examples(support, negative, class_name)
-    cut = (threshold, min_area, min_score, appearance.value)
-    task = Task(*examples, fusion, _read_tile(tile), instances, *cut)
+    cut = (threshold, min_area, min_score)
+    task = Task(*examples, fusion, _read_tile(tile), instances, *cut, appearance=appearance.value)
     paths, kinds = [*query, *(more or [])], _kinds(formats)
     request = Request(
         paths, out, task, model, kinds, recursive=recursive, resume=resume, overwrite=overwrite

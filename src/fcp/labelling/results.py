@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -331,10 +331,7 @@ def read_record(folder: Path) -> Record | None:
         reason = str(error).removeprefix(f"{path}").lstrip(":. ")
         raise FcpError(f"{path}: not a whole file of fcp segment ({reason}); {remedy}") from error
     results = {one.file: one for one in (*record.results, *_unfinished(folder))}
-    return Record(
-        **{one.name: getattr(record, one.name) for one in fields(Record) if one.name != "results"},
-        results=list(results.values()),
-    )
+    return replace(record, results=list(results.values()))
 
 
 def _unfinished(folder: Path) -> Iterator[PictureResult]:

@@ -43,7 +43,7 @@ def known_results(photos: Iterable[Path], earlier: Record) -> dict[str, PictureR
             unknown.append(photo)
     by_content = {record.sha256: record for record in by_file.values() if record.sha256}
     for photo in unknown if by_content else ():
-        record = by_content.pop(photo_hash(Path(photo)), None)
+        record = by_content.pop(photo_hash(Path(photo)) or "", None)
         if record is not None:
             found[photo] = replace(by_file.pop(record.file), file=photo)
     return found | by_file
