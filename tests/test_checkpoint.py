@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from fcp.checkpoint import CONFIG_FILE, WEIGHTS_FILE, import_checkpoint, load_model, save_model
 from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
@@ -120,6 +120,46 @@ def test_refusals_name_the_file(model, tmp_path):
     (tmp_path / WEIGHTS_FILE).unlink()
     edit(tmp_path, head={"width": C, "tokens": N, "steps": T})
     with pytest.raises(FcpError, match=r"model.safetensors: no such"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_size": 100_000},
+        {"head": {"width": 10**9}},
+        {"head": {"tokens": 10**12}},
+        {"head": {"width": "x"}},
+        {"head": {"attention_dropout": 1e999}},
+        {"segmenter": {"name": "tiny", "options": {"width": 10**9}}},
+        {"segmenter": {"name": "tiny", "options": {"width": "x"}}},
+        {"segmenter": {"name": "tiny", "options": {"gone": 1}}},
+        {"head": None},
+        {"backbone": []},
+    ],
+)
+def test_settings_of_no_model_are_one_line(model, tmp_path, change):
+    save_model(model, tmp_path)
+    content = json.loads((tmp_path / CONFIG_FILE).read_text())
+    (tmp_path / CONFIG_FILE).write_text(json.dumps({**content, **change}))
+    with pytest.raises(FcpError, match=r"config\.json"):
+        load_model(tmp_path)
+
+
+def test_settings_nested_too_deep_are_one_line(model, tmp_path):
+    save_model(model, tmp_path)
+    (tmp_path / CONFIG_FILE).write_text('{"head": ' * 100_000)
+    with pytest.raises(FcpError, match=r"config\.json: not valid JSON"):
+        load_model(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_refused(model, tmp_path):
+    save_model(model, tmp_path)
+    state = load_file(tmp_path / WEIGHTS_FILE)
+    name = next(name for name, tensor in state.items() if tensor.is_floating_point())
+    state[name].view(-1)[0] = float("nan")
+    save_file(state, tmp_path / WEIGHTS_FILE)
+    with pytest.raises(FcpError, match=rf"model\.safetensors: {name} holds values that are not"):
         load_model(tmp_path)
 
 

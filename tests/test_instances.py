@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcp.instances import connected_pieces, split_objects
-from fcp.prediction import Answer, Maps, predict_classes
+from fcp.prediction import Answer, Least, Maps, predict_classes
 
 
 def class_found(log_odds, grid=4):
@@ -37,7 +37,7 @@ def test_objects_are_the_connected_pieces_of_a_cell_or_more(seed, share):
     generator = np.random.default_rng(seed)
     mask = generator.random((16, 12)) < share
     found = class_found(np.where(mask, 1 + generator.random(mask.shape), -1))
-    objects = split_objects(found)
+    objects = split_objects(found, Least(score=0))
     expected = {frozenset(piece) for piece in flood(mask) if len(piece) >= 16 * 12 / 16}
     seen = {
         frozenset(map(tuple, np.argwhere(one.piece.full_mask((16, 12))).tolist()))
@@ -49,8 +49,14 @@ def test_objects_are_the_connected_pieces_of_a_cell_or_more(seed, share):
             edges = one.piece.mask.any(axis)
             assert edges[0]
             assert edges[-1]
-        inside = torch.tensor(found.logits[one.piece.full_mask((16, 12))]).sigmoid()
-        assert one.score == pytest.approx(float(inside.mean()), abs=1e-6)
+        x0, y0, x1, y1 = one.piece.box
+        inside, union = 0.0, 0.0
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                own, likely = one.piece.mask[y - y0, x - x0], 1 / (1 + np.exp(-found.logits[y, x]))
+                inside += likely if own else 0
+                union += 1 if own else 0 if mask[y, x] else likely
+        assert one.score == pytest.approx(inside / union, abs=1e-6)
     assert [one.piece.box for one in objects] == [
         piece.box for piece in connected_pieces(mask) if piece.mask.sum() >= 16 * 12 / 16
     ]
@@ -58,3 +64,17 @@ def test_objects_are_the_connected_pieces_of_a_cell_or_more(seed, share):
 
 def test_an_empty_mask_has_no_object():
     assert split_objects(class_found(np.full((8, 8), -1.0))) == []
+
+
+def test_small_and_unsure_objects_are_left_out():
+    log_odds = np.full((16, 16), -9.0)
+    log_odds[0:4, 0:4] = 9  # 16 px: one cell of a 4×4 grid
+    log_odds[8:10, 8:10] = 9
+    log_odds[12:16, 0:5] = 0.1
+    found = class_found(log_odds)
+    boxes = [
+        [one.piece.box for one in split_objects(found, least)]
+        for least in (None, Least(area=0), Least(area=17), Least(area=0.07), Least(score=0.9))
+    ]
+    large, small, unsure = (0, 0, 4, 4), (8, 8, 10, 10), (0, 12, 5, 16)
+    assert boxes == [[large, unsure], [large, small, unsure], [unsure], [unsure], [large]]

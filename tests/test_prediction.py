@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fcp import prediction
 from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
-from fcp.prediction import Answer, Maps, predict_classes
+from fcp.prediction import Answer, Least, Maps, predict_classes
 
 
 def compete(classes, size, against=None):
@@ -135,3 +135,33 @@ def test_a_photo_done_in_many_bands_gives_what_one_gives(monkeypatch):
     assert np.array_equal(whole.labels, banded.labels)
     for name in entrants:
         assert whole.classes[name].score == pytest.approx(banded.classes[name].score)
+
+
+def test_crumbs_are_no_find():
+    log_odds = torch.full((20, 20), -9.0)
+    log_odds[0, 0] = 9
+    answer = Answer({"cat": Maps(log_odds, torch.zeros(5, 5), torch.zeros(5, 5))})
+    every = predict_classes(answer, (20, 20))
+    assert (int(every.mask.sum()), every.here) == (1, True)
+    for least in (Least(), Least(area=2, score=0), Least(area=0.01, score=0)):
+        found = predict_classes(answer, (20, 20), least=least)
+        assert (int(found.mask.sum()), found.here, found.score) == (0, False, 0)
+    assert predict_classes(answer, (20, 20), least=Least(area=1)).here
+    assert predict_classes(answer, (20, 20), least=Least(area=0.0025)).here
+    log_odds[:] = -0.5
+    log_odds[:4, :4] = 0.01  # large enough, and hardly likelier than the rest
+    unsure = predict_classes(answer, (20, 20))
+    assert 0 < unsure.score < 0.1
+    assert not predict_classes(answer, (20, 20), least=Least()).here
+
+
+@pytest.mark.parametrize("wrong", [{"area": -1}, {"area": float("nan")}, {"score": 1.1}])
+def test_what_is_no_least_is_refused(wrong):
+    with pytest.raises(FcpError, match="min-"):
+        Least(**wrong)
+
+
+def test_an_answer_that_is_not_finite_is_an_error():
+    broken = torch.full((8, 8), float("nan"))
+    with pytest.raises(FcpError, match="not finite"):
+        predict_classes(Answer({"cat": Maps(broken, torch.zeros(2, 2), torch.zeros(2, 2))}), (8, 8))

@@ -1,6 +1,7 @@
 """Presence: sums over cells, cosines by hand, the regression, its file; what users get of it."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcp.errors import FcpError
+from fcp.prediction import ALL
 from fcp.presence import (
     FILE_NAME,
     SOFT_WEIGHT,
@@ -161,6 +163,24 @@ def test_a_damaged_file_is_named(tmp_path, change):
         load_presence(tmp_path, LEVELS[:-1])
 
 
+def test_no_mutation_of_the_file_ends_in_a_foreign_exception(tmp_path):
+    presence().save(tmp_path)
+    whole = (tmp_path / FILE_NAME).read_bytes()
+    generator = np.random.default_rng(0)
+    tokens = [b"null", b"1e999", b"-1", b"[]", b"{}", b'"x"', b"NaN", b"true", b"9" * 400]
+    read = 0
+    for _ in range(300):
+        content = bytearray(whole)
+        at = int(generator.integers(len(content)))
+        content[at : at + int(generator.integers(12))] = tokens[generator.integers(len(tokens))]
+        (tmp_path / FILE_NAME).write_bytes(content)
+        with suppress(FcpError):
+            judge = load_presence(tmp_path, LEVELS[:-1])
+            assert all(tensor.isfinite().all() for tensor in (judge.centres, judge.weights))
+            read += 1
+    assert read < 300
+
+
 @pytest.fixture
 def judging(loaded):
     """A segmenter of two classes, one of which is surely there and the other surely not."""
@@ -186,8 +206,8 @@ def test_every_class_gets_a_probability(judging):
 
 def test_an_absent_class_wins_no_pixel_and_leaves_them_to_others(judging, monkeypatch):
     surely(judging, monkeypatch, cat=0.1, dog=0.9)
-    both = judging.predict(photo(3), threshold=0)
-    found = judging.predict(photo(3))
+    both = judging.predict(photo(3), threshold=0, least=ALL)
+    found = judging.predict(photo(3), least=ALL)
     assert not found.classes["cat"].here
     assert found.classes["cat"].score == 0
     assert (found.classes["dog"].mask == (both.classes["dog"].logits > 0)).all()
@@ -198,7 +218,8 @@ def test_the_threshold_may_be_moved(judging, monkeypatch):
     surely(judging, monkeypatch, cat=0.4, dog=0.6)
     here = {
         threshold: [
-            one.here for one in judging.predict(photo(3), threshold=threshold).classes.values()
+            one.here
+            for one in judging.predict(photo(3), threshold=threshold, least=ALL).classes.values()
         ]
         for threshold in (0, 0.5, 0.7)
     }
@@ -223,7 +244,7 @@ def test_a_model_that_cannot_judge_says_so(loaded):
 
 def test_each_tile_is_judged_and_what_is_in_any_is_in_the_photo(judging, monkeypatch):
     judging.fit([(photo(1), mask())], tile=40)
-    whole = judging.predict(photo(3), threshold=0)
+    whole = judging.predict(photo(3), threshold=0, least=ALL)
     likely = []
 
     def judge(self, support, look):
@@ -231,7 +252,7 @@ def test_each_tile_is_judged_and_what_is_in_any_is_in_the_photo(judging, monkeyp
         return likely[-1]
 
     monkeypatch.setattr(Presence, "judge", judge)
-    found = judging.predict(photo(3))
+    found = judging.predict(photo(3), least=ALL)
     assert len(likely) > 2
     assert found.presence == 0.9
     assert found.here

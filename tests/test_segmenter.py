@@ -17,6 +17,7 @@ from fcp.data.pascal import PascalVOC
 from fcp.data.prompts import Box, Points, Scribble
 from fcp.errors import FcpError
 from fcp.loading import find_device, find_model
+from fcp.prediction import ALL
 from fcp.segmenter import FewShotSegmenter
 
 
@@ -48,7 +49,7 @@ def same(first, second, tolerance=1e-4):
 
 @pytest.mark.parametrize(("height", "width"), [(70, 100), (1, 1), (33, 400), (300, 20)])
 def test_answers_have_the_photos_own_size(segmenter, height, width):
-    found = segmenter.predict(photo(height, width))
+    found = segmenter.predict(photo(height, width), least=ALL)
     assert found.mask.shape == found.logits.shape == found.pseudo_mask.shape == (height, width)
     assert found.mask.dtype == bool
     assert found.logits.dtype == found.pseudo_mask.dtype == np.float32
@@ -198,7 +199,7 @@ def test_a_tile_of_the_photos_size_is_the_photo(loaded):
 def test_tiles_answer_at_the_photos_size(loaded, encoded):
     loaded.fit([(photo(), square_mask())], tile=100)
     encoded.clear()
-    found = loaded.predict(photo(150, 260, 7))
+    found = loaded.predict(photo(150, 260, 7), least=ALL)
     assert encoded["segmenter"] >= 6
     assert found.mask.shape == found.logits.shape == found.pseudo_mask.shape == (150, 260)
     assert (found.mask == (found.logits > 0)).all()
@@ -374,14 +375,13 @@ def tiny():
 
 
 def test_tiny_is_small_and_has_its_card(tiny):
-    assert sum(path.stat().st_size for path in find_model("tiny").iterdir()) <= 25e6
+    assert sum(file.stat().st_size for file in find_model("tiny").iterdir()) <= 25e6
     assert tiny.card is not None
 
 
 def test_tiny_finds_the_cat_in_its_mirrored_photo(tiny):
-    photo = np.asarray(
-        Image.open(Path(pytest.importorskip("skimage").__file__).parent / "data" / "chelsea.png")
-    )
+    folder = Path(pytest.importorskip("skimage").__file__).parent / "data"
+    photo = np.asarray(Image.open(folder / "chelsea.png"))
     truth = np.asarray(Image.open(Path(str(files("fcp") / "demo" / "masks" / "chelsea.png")))) > 0
     found = tiny.fit([(photo, truth)]).predict(photo[:, ::-1]).mask[:, ::-1]
     assert (found & truth).sum() / (found | truth).sum() > 0.85
@@ -391,9 +391,8 @@ def test_tiny_finds_cats_in_real_photos(tiny, data_root):
     data = PascalVOC(data_root)
     cats = val_lists(data, 1).members[8][:9]
     tiny.fit([(data.image(cats[0]), data.class_mask(cats[0], 8))])
-    union = intersection = 0
+    parts = np.zeros(2)
     for picture in cats[1:]:
         found, truth = tiny.predict(data.image(picture)).mask, data.class_mask(picture, 8)
-        intersection += (found & truth).sum()
-        union += (found | truth).sum()
-    assert intersection / union > 0.6
+        parts += (found & truth).sum(), (found | truth).sum()
+    assert parts[0] / parts[1] > 0.6

@@ -80,10 +80,28 @@ def load_model(folder: Path, *, device: str | torch.device = "cpu") -> FCP:
             the message names the file and the first entries that do not fit.
     """
     config = _read_config(folder / CONFIG_FILE)
-    model = FCP(config, build_backbone(config.backbone), build_segmenter(config.segmenter))
     weights = folder / WEIGHTS_FILE
-    load_strictly(nn.ModuleDict(_stored_parts(model)), read_state_dict(weights), weights)
+    state = read_state_dict(weights)
+    broken = next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
+    if broken is not None:
+        raise FcpError(f"{weights}: {broken} holds values that are not finite; get it anew")
+    model = _build(config, folder / CONFIG_FILE)
+    load_strictly(nn.ModuleDict(_stored_parts(model)), state, weights)
     return model.float().to(device).eval()
+
+
+def _build(config: ModelConfig, path: Path) -> FCP:
+    """Build the model that a file describes.
+
+    Raises:
+        FcpError: no model can be built of it.
+    """
+    try:
+        return FCP(config, build_backbone(config.backbone), build_segmenter(config.segmenter))
+    except FcpError:
+        raise
+    except Exception as error:  # what the libraries raise on sizes that do not fit together
+        raise FcpError(f"{path}: no model can be built of these settings ({error})") from error
 
 
 def import_checkpoint(

@@ -11,8 +11,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -22,6 +24,11 @@ FeatureSource = Literal["F", "G", "F+G"]
 Matching = Literal["pixel", "prototype"]
 PseudoMask = Literal["conventional", "attention"]
 Fusion = Literal["mean", "confidence", "pooled"]  # of K shots; what each does: fcp.fusion
+
+MOST = 1 << 63  # an integer of a file that is as large is a mistake
+LONGEST_SHOWN = 200  # characters of a value, in an error
+# Of a model: far above all that are known, and small enough that a mistake costs no memory.
+MOST_PX, MOST_CHANNELS, MOST_STEPS = 8192, 16384, 1000
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,12 @@ class HeadConfig:
         """Refuse sizes that no head can have."""
         check(self)
         _require(self.width >= 4 and self.width % 4 == 0, "width", "a multiple of 4", self.width)
+        for name, most in (
+            ("width", MOST_CHANNELS),
+            ("tokens", MOST_CHANNELS),
+            ("steps", MOST_STEPS),
+        ):
+            _require(getattr(self, name) <= most, name, f"at most {most}", getattr(self, name))
         _require(
             self.heads >= 1 and self.width % self.heads == 0,
             "heads",
@@ -82,8 +95,8 @@ class HeadConfig:
         )
         _require(self.tokens >= 1, "tokens", "at least 1", self.tokens)
         _require(self.steps >= 1, "steps", "at least 1", self.steps)
-        positive = all(type(level) is int and level >= 1 for level in self.contrast_levels)
-        _require(positive, "contrast_levels", "channel counts of at least 1", self.contrast_levels)
+        counts = all(1 <= level <= MOST_CHANNELS for level in self.contrast_levels)
+        _require(counts, "contrast_levels", "channel counts of at least 1", self.contrast_levels)
         _require(self.correlation % 2 == 0, "correlation", "an even width", self.correlation)
         for name in ("attention_dropout", "matching_dropout", "feature_dropout"):
             _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
@@ -114,8 +127,9 @@ class BackboneConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the types of what was given."""
+        """Check the types of what was given, and that no number is a mistake."""
         check(self)
+        _require_modest(self.options, "options")
 
 
 @dataclass(frozen=True)
@@ -133,8 +147,9 @@ class SegmenterConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the types of what was given."""
+        """Check the types of what was given, and that no number is a mistake."""
         check(self)
+        _require_modest(self.options, "options")
 
 
 @dataclass(frozen=True)
@@ -150,6 +165,7 @@ class ModelConfig:
         """Refuse a size that leaves no grid."""
         check(self)
         _require(self.image_size >= 32, "image_size", "at least 32", self.image_size)
+        _require(self.image_size <= MOST_PX, "image_size", f"at most {MOST_PX}", self.image_size)
 
 
 @dataclass(frozen=True)
@@ -184,32 +200,49 @@ def from_dict(cls: type[ConfigT], values: Mapping[str, Any], where: str = "confi
     """Build a (nested) configuration from plain values, checking every name and type.
 
     Args:
-        cls: one of the frozen dataclasses of this module (or of ``fcp.engine``).
+        cls: one of the frozen dataclasses of this module (or of ``fcp.engine``), or a record of a
+            file; its fields may be lists and mappings of others.
         values: plain mapping, as YAML or JSON gives it.
         where: what to call the mapping in an error: a file's name, or a dotted path.
 
     Raises:
-        FcpError: an unknown key, or a value of the wrong type or range.
+        FcpError: an unknown or missing key, or a value of the wrong type or range.
     """
     if not isinstance(values, Mapping):
-        raise FcpError(f"{where}: expected a mapping of settings, got {values!r}")
-    hints = get_type_hints(cls)
-    names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - names, key=str)
+        raise FcpError(f"{where}: expected a mapping of settings, got {_short(values)}")
+    fields = _fields(cls)
+    unknown = sorted(set(values) - set(fields), key=str)
     if unknown:
         raise FcpError(
-            f"{where}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(names))}"
+            f"{where}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(fields))}"
         )
+    missing = [name for name, (_, needed) in fields.items() if needed and name not in values]
+    if missing:
+        raise FcpError(f"{where}: no {missing[0]}; it must be there")
     arguments = {
-        name: from_dict(hints[name], value, f"{where}.{name}")
-        if dataclasses.is_dataclass(hints[name])
-        else value
-        for name, value in values.items()
+        name: _nested(fields[name][0], value, f"{where}.{name}") for name, value in values.items()
     }
     try:
+        for name, value in arguments.items():
+            _check_value(fields[name][0], value, name)
         return cls(**arguments)
     except FcpError as error:
         raise FcpError(f"{where}: {error}") from error
+
+
+def _nested(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401  (any annotation, any value)
+    """Build the dataclasses that an annotation names, in lists and mappings too."""
+    if value is None and not dataclasses.is_dataclass(hint):
+        return None
+    hint = _union_members(hint)[0]  # X of X | None
+    if dataclasses.is_dataclass(hint):
+        return from_dict(hint, value, where)  # type: ignore[arg-type]
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin is list and isinstance(value, list):
+        return [_nested(inside[0], one, f"{where}[{index}]") for index, one in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        return {name: _nested(inside[1], one, f"{where}.{name}") for name, one in value.items()}
+    return value
 
 
 def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401  (any dataclass)
@@ -241,19 +274,27 @@ def load_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        FcpError: the file is missing, no JSON, or no object.
+        FcpError: the file is missing, no JSON (``NaN`` and ``Infinity`` are none), nested too
+            deep, or no object.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        values = json.loads(text, parse_constant=_refuse_constant)
     except OSError as error:
         raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise FcpError(f"{path}: not UTF-8 text; save it as UTF-8") from error
     except ValueError as error:
         raise FcpError(f"{path}: not valid JSON ({error})") from error
+    except RecursionError as error:
+        raise FcpError(f"{path}: not valid JSON (nested too deep)") from error
     if not isinstance(values, dict):
         raise FcpError(f"{path}: expected a JSON object")
     return values
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
@@ -290,22 +331,71 @@ def _parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401  (whatever the te
 
 def _require(holds: bool, name: str, expected: str, got: object) -> None:
     if not holds:
-        raise FcpError(f"{name}: expected {expected}, got {got!r}")
+        raise FcpError(f"{name}: expected {expected}, got {_short(got)}")
+
+
+def _short(value: object) -> str:
+    """Say a value of a file in a few words, whatever its length."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
+def _require_modest(value: object, name: str) -> None:
+    """Refuse a size far beyond any model's, before it takes all memory."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inside:
+        _require_modest(one, name)
+    if isinstance(value, int | float):
+        _require(abs(value) <= MOST_CHANNELS, name, f"numbers up to {MOST_CHANNELS}", value)
 
 
 def check(config: Any) -> None:  # noqa: ANN401  (any dataclass)
-    """Check each field against its annotation: plain types, unions with None and Literals."""
-    for name, hint in get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        options = get_args(hint)
-        if options and all(isinstance(option, str) for option in options):
-            _require(value in options, name, f"one of {', '.join(options)}", value)
-            continue
-        kinds = tuple(getattr(kind, "__origin__", kind) for kind in _union_members(hint))
-        numeric = float in kinds and type(value) is int
-        wrong_bool = isinstance(value, bool) and bool not in kinds
-        names = " or ".join(kind.__name__ for kind in kinds)
-        _require(not wrong_bool and (numeric or isinstance(value, kinds)), name, names, value)
+    """Check each field against its annotation.
+
+    Known are plain types, unions with None, Literals, and lists and mappings of these; numbers
+    must be finite.
+    """
+    for name, (hint, _) in _fields(type(config)).items():
+        _check_value(hint, getattr(config, name), name)
+
+
+@cache
+def _fields(cls: type) -> dict[str, tuple[Any, bool]]:
+    """Return each field's annotation, and whether it must be given."""
+    hints = get_type_hints(cls)
+    return {
+        one.name: (
+            hints[one.name],
+            one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING,
+        )
+        for one in dataclasses.fields(cls)
+    }
+
+
+def _check_value(hint: Any, value: Any, name: str) -> None:  # noqa: ANN401  (any of both)
+    if hint is Any:
+        return
+    options = get_args(hint)
+    if options and all(isinstance(option, str) for option in options):
+        _require(value in options, name, f"one of {', '.join(options)}", value)
+        return
+    members = _union_members(hint)
+    kinds = tuple(get_origin(kind) or kind for kind in members)
+    numeric = float in kinds and type(value) is int
+    wrong_bool = isinstance(value, bool) and bool not in kinds
+    names = " or ".join(kind.__name__ for kind in kinds)
+    _require(not wrong_bool and (numeric or isinstance(value, kinds)), name, names, value)
+    if isinstance(value, int | float):
+        finite = isfinite(value) if isinstance(value, float) else abs(value) < MOST
+        _require(finite, name, "a finite number", value)
+    inside = next((get_args(kind) for kind in members if get_origin(kind) is type(value)), ())
+    if isinstance(value, list) and inside:
+        for index, one in enumerate(value):
+            _check_value(inside[0], one, f"{name}[{index}]")
+    if isinstance(value, dict) and inside:
+        for key, one in value.items():
+            _check_value(inside[0], key, f"key of {name}")
+            _check_value(inside[1], one, f"{name}.{key}")
 
 
 def _union_members(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401  (any annotation)

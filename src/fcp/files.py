@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from fcp.errors import FcpError
+
+_UNFINISHED = re.compile(r"\.(?P<name>.+)\.\w{8}", re.DOTALL)  # as ``open_atomically`` names it
 
 
 @contextmanager
@@ -47,6 +50,18 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     with open_atomically(path) as file:
         file.write(content)
+
+
+def remove_leftovers(files: Iterable[Path]) -> None:
+    """Remove what was being written of these files when a process was killed outright."""
+    names: dict[Path, set[str]] = {}
+    for file in files:
+        names.setdefault(file.parent, set()).add(file.name)
+    for folder, written in names.items():
+        for path in folder.iterdir() if folder.is_dir() else ():
+            found = _UNFINISHED.fullmatch(path.name)
+            if found and found["name"] in written:
+                path.unlink(missing_ok=True)
 
 
 class Spool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from fcp.prediction import ClassPrediction
+from fcp.prediction import ClassPrediction, Least
 
 Box = tuple[int, int, int, int]
 _TOUCHING = np.ones((3, 3), dtype=bool)  # corners too
@@ -40,7 +40,7 @@ class Instance:
 
     Attributes:
         piece: where it is.
-        score: 0 … 1, mean probability of its pixels.
+        score: 0 … 1, as ``ClassPrediction.score``, within its box and beside the other objects.
     """
 
     piece: Piece
@@ -55,21 +55,31 @@ def connected_pieces(mask: np.ndarray) -> Iterator[Piece]:
         yield Piece(box, pieces[rows, columns] == number)
 
 
-def split_objects(found: ClassPrediction) -> list[Instance]:
+def split_objects(found: ClassPrediction, least: Least | None = None) -> list[Instance]:
     """Split what was found of a class into its connected pieces, in their order.
 
-    Two objects that touch are one piece. A piece smaller than one cell of the model's grid is left
-    out: the model cannot have seen it.
+    Two objects that touch are one piece.
+
+    Args:
+        found: of a class.
+        least: what a piece that has less of it is left out for; None for ``Least()``.
     """
-    least = found.labels.size / found.maps.pseudo_mask.numel()
-    return [
-        Instance(piece, _mean_probability(found.logits, piece))
-        for piece in connected_pieces(found.mask)
-        if piece.mask.sum() >= least
-    ]
+    least = least or Least()
+    size = (found.labels.shape[0], found.labels.shape[1])
+    pixels = least.pixels(size, found.maps.pseudo_mask.numel())
+    mask = found.mask
+    objects = (
+        Instance(piece, _expected_iou(found.logits, mask, piece))
+        for piece in connected_pieces(mask)
+        if piece.mask.sum() >= pixels
+    )
+    return [one for one in objects if one.score >= least.score]
 
 
-def _mean_probability(logits: np.ndarray, piece: Piece) -> float:
+def _expected_iou(logits: np.ndarray, mask: np.ndarray, piece: Piece) -> float:
+    """Return Σ M·p / Σ max(M, p) of a piece M, where p is of no other piece."""
     x0, y0, x1, y1 = piece.box
-    inside = logits[y0:y1, x0:x1][piece.mask].astype(np.float64)
-    return float((1 / (1 + np.exp(-inside))).mean())
+    probability = 1 / (1 + np.exp(-logits[y0:y1, x0:x1].astype(np.float64)))
+    probability[mask[y0:y1, x0:x1] & ~piece.mask] = 0
+    inside = probability[piece.mask].sum()
+    return float(inside / (piece.mask.sum() + probability.sum() - inside))

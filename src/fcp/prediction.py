@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import isfinite
 
 import numpy as np
 import torch
@@ -26,6 +27,47 @@ CLAIM_OF_PRESENCE = 2.0  # chosen on fold 3 among 0, 0.5, 1, 2 and 4
 SURELY_NOT = -4.0  # log-odds
 SURE = 1e-4  # a presence counts as if it were no nearer to 0 or 1
 TINY = 1e-9  # px; a class that is nowhere likely scores 0 and not 0 / 0
+LEAST_SCORE = 0.1  # crumbs have less
+
+
+@dataclass(frozen=True)
+class Least:
+    """What a class, or an object of it, must have to count as found; else it gets no pixel.
+
+    Attributes:
+        area: from 1 on in px, below 1 as a share of the photo; None for one cell of the model's
+            grid, since what is smaller the model cannot have seen.
+        score: see ``ClassPrediction.score``.
+    """
+
+    area: float | None = None
+    score: float = LEAST_SCORE
+
+    def __post_init__(self) -> None:
+        """Refuse what is no area and no score.
+
+        Raises:
+            FcpError: says which.
+        """
+        if self.area is not None and not (self.area >= 0 and isfinite(self.area)):
+            raise FcpError(f"min-area: expected px, or a share of the photo, got {self.area}")
+        if not 0 <= self.score <= 1:
+            raise FcpError(f"min-score: expected 0 … 1, got {self.score}")
+
+    def pixels(self, size: tuple[int, int], cells: int) -> float:
+        """Return the least area in px.
+
+        Args:
+            size: (H, W) of the photo.
+            cells: of the model's grid.
+        """
+        whole = size[0] * size[1]
+        if self.area is None:
+            return whole / cells
+        return self.area if self.area >= 1 else self.area * whole
+
+
+ALL = Least(area=0, score=0)  # even one pixel counts
 
 
 @dataclass(frozen=True)
@@ -95,7 +137,7 @@ class ClassPrediction:
         label: the value of this class in it.
         score: 0 … 1, the IoU with the truth that the map of probabilities p itself expects of the
             mask M: Σ M·p / Σ max(M, p). Near 1 for a sharp mask, 0 for an empty one. It says how
-            sure the model is, not whether it is right.
+            sure the model is of the mask, not whether it is right.
         maps: what the model made of the class.
         presence: 0 … 1, how likely it is that the class is in the photo at all, if half of all
             photos show it; None of a model without ``presence.json``. It is told of what appearance
@@ -199,7 +241,9 @@ class Prediction:
         return next(iter(self.classes.values()))
 
 
-def predict_classes(answer: Answer, size: tuple[int, int], threshold: float = 0.0) -> Prediction:
+def predict_classes(
+    answer: Answer, size: tuple[int, int], threshold: float = 0.0, least: Least = ALL
+) -> Prediction:
     """Let classes compete for the pixels of a photo.
 
     A pixel is claimed by all whose log-odds are above 0 there, and goes to the one with the highest
@@ -210,9 +254,13 @@ def predict_classes(answer: Answer, size: tuple[int, int], threshold: float = 0.
         answer: of the model.
         size: (H, W) of the photo.
         threshold: classes whose presence is under it do not compete.
+        least: what a class that has less of it loses: all of its pixels, to nobody.
 
     Returns:
         Masks that share no pixel. Of equals the first class wins.
+
+    Raises:
+        FcpError: the model's answer is not finite.
     """
     maps, entrants = answer.classes, answer.entrants
     height, width = size
@@ -226,12 +274,19 @@ def predict_classes(answer: Answer, size: tuple[int, int], threshold: float = 0.
         won = _winners(logits, claims, classes=len(maps))
         labels[top:bottom] = won.numpy()
         overlaps += _overlaps(won, logits[: len(maps)].sigmoid())
-    scores = overlaps[0] / overlaps[1].clamp(min=TINY)
+    scores = (overlaps[0] / overlaps[1].clamp(min=TINY)).tolist()
+    if not all(map(isfinite, (*scores, *(answer.presence or ())))):
+        raise FcpError("the model's answer is not finite: its weights are damaged; get them anew")
+    for index, one in enumerate(maps.values()):
+        mask = labels == index + 1
+        too_small = mask.sum() < least.pixels(size, one.pseudo_mask.numel())
+        if too_small or scores[index] < least.score:
+            labels[mask], scores[index] = 0, 0.0
     likely: Sequence[float | None] = answer.presence or [None] * len(maps)
     return Prediction(
         labels=labels,
         classes={
-            name: ClassPrediction(labels, index + 1, float(scores[index]), one, likely[index])
+            name: ClassPrediction(labels, index + 1, scores[index], one, likely[index])
             for index, (name, one) in enumerate(maps.items())
         },
     )

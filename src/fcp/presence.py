@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fcp.config import load_json
+from fcp.config import MOST_CHANNELS, check, from_dict, load_json
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 from fcp.layers.masked import mask_to_share
@@ -32,6 +32,8 @@ FORMAT = "fcp-presence-1"
 FILE_NAME = "presence.json"
 SOFT_WEIGHT = 1e-3  # of the probability beside the mask: it decides where the mask is empty
 EPSILON = 1e-6
+FEATURES = 8  # of each level; see ``features``
+LARGEST = 1e6  # of any number in a file; cosines and their weights are near 1
 
 
 @dataclass(frozen=True)
@@ -195,24 +197,60 @@ def load_presence(folder: Path, levels: Sequence[int]) -> Presence | None:
     path = folder / FILE_NAME
     if not path.is_file():
         return None
-    content = load_json(path)
     try:
-        if content["format"] != FORMAT:
-            raise ValueError(content["format"])
-        if content["levels"][:-1] != list(levels):
-            raise ValueError(content["levels"])
-        return Presence(
-            levels=tuple(content["levels"]),
-            centres=torch.tensor([content["query_centre"], content["example_centre"]]),
-            weights=torch.tensor(content["weights"]),
-            bias=float(content["bias"]),
-            threshold=float(content["threshold"]),
-            facts=content["facts"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        content = from_dict(_Content, load_json(path), str(path))
+        if content.levels[:-1] != list(levels):
+            raise FcpError(f"fitted to a backbone of {content.levels} channels")
+    except FcpError as error:
+        reason = str(error).removeprefix(str(path)).lstrip(":. ")
         raise FcpError(
-            f"{path}: damaged, or of another model; make it again with `fcp calibrate`"
+            f"{path}: damaged, or of another model ({reason}); make it again with `fcp calibrate`"
         ) from error
+    return Presence(
+        levels=tuple(content.levels),
+        centres=torch.tensor([content.query_centre, content.example_centre]),
+        weights=torch.tensor(content.weights),
+        bias=content.bias,
+        threshold=content.threshold,
+        facts=content.facts,
+    )
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What ``presence.json`` holds; see ``Presence``."""
+
+    format: str
+    levels: list[int]
+    threshold: float
+    facts: dict[str, Any]
+    bias: float
+    weights: list[float]
+    query_centre: list[float]
+    example_centre: list[float]
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.format != FORMAT:
+            raise FcpError(f"format: expected {FORMAT!r}, got {self.format!r}")
+        if not self.levels or not all(1 <= channels <= MOST_CHANNELS for channels in self.levels):
+            raise FcpError(f"levels: expected channels of each level, got {self.levels}")
+        if not 0 <= self.threshold <= 1:
+            raise FcpError(f"threshold: expected 0 … 1, got {self.threshold}")
+        lengths = {
+            "weights": FEATURES * len(self.levels) + 1,
+            "query_centre": sum(self.levels),
+            "example_centre": sum(self.levels),
+        }
+        for name, length in lengths.items():
+            values = getattr(self, name)
+            if len(values) != length:
+                raise FcpError(f"{name}: expected {length} numbers, got {len(values)}")
+        largest = max(
+            map(abs, [self.bias, *self.weights, *self.query_centre, *self.example_centre])
+        )
+        if largest > LARGEST:
+            raise FcpError(f"expected numbers up to {LARGEST:g}, got {largest:g}")
 
 
 def _require(levels: Tensor | None) -> Tensor:

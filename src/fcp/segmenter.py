@@ -27,7 +27,7 @@ from fcp.fusion import check_fusion
 from fcp.leave_one_out import ExampleQuality, judge_examples, leave_one_out
 from fcp.loading import CARD, find_device, find_model, for_inference
 from fcp.model import FCP
-from fcp.prediction import Answer, Maps, Prediction, predict_classes
+from fcp.prediction import Answer, Least, Maps, Prediction, predict_classes
 from fcp.presence import Presence, load_presence, look_at
 from fcp.structures import QueryFeatures, SupportSet
 from fcp.support import Support
@@ -43,6 +43,7 @@ from fcp.tiling import (
 )
 
 DEFAULT_FUSION = "pooled"  # better than the paper's mean and cheaper (docs/fusion.md)
+LEAST = Least()
 
 
 class FewShotSegmenter(
@@ -221,22 +222,30 @@ class FewShotSegmenter(
         masks = torch.stack([support_to_square(mask, size) for _, mask in examples])
         return images.to(self.device), masks.to(self.device)
 
-    def predict(self, image: ImageLike, *, threshold: float | None = None) -> Prediction:
+    def predict(
+        self, image: ImageLike, *, threshold: float | None = None, least: Least = LEAST
+    ) -> Prediction:
         """Segment one photo.
 
         Args:
             image: the photo.
             threshold: a class whose ``presence`` is under it gets no pixel; None takes the model's
                 own, 0 always answers.
+            least: area and score of a class under which it gets no pixel either.
 
         Raises:
             FcpError: called before ``fit``, an unreadable photo, a ``tile`` of ``fit`` that is too
                 small for it, or a threshold that is not in 0 … 1 or that nothing can be held to.
         """
-        return self.predict_batch([image], threshold=threshold)[0]
+        return self.predict_batch([image], threshold=threshold, least=least)[0]
 
     def predict_batch(
-        self, images: Iterable[ImageLike], batch_size: int = 8, *, threshold: float | None = None
+        self,
+        images: Iterable[ImageLike],
+        batch_size: int = 8,
+        *,
+        threshold: float | None = None,
+        least: Least = LEAST,
     ) -> list[Prediction]:
         """Segment photos of any sizes, ``batch_size`` at a time; the same results as one by one.
 
@@ -245,13 +254,10 @@ class FewShotSegmenter(
         """
         if batch_size < 1:
             raise FcpError(f"batch_size: expected at least 1, got {batch_size}")
-        least = self.check_threshold(threshold)
+        likely = self.check_threshold(threshold)
         waiting = list(images)
-        return [
-            prediction
-            for start in range(0, len(waiting), batch_size)
-            for prediction in self._predict_together(waiting[start : start + batch_size], least)
-        ]
+        batches = (waiting[at : at + batch_size] for at in range(0, len(waiting), batch_size))
+        return [one for batch in batches for one in self._predict_together(batch, likely, least)]
 
     def check_threshold(self, threshold: float | None) -> float:
         """Return the threshold that ``predict`` takes for this one.
@@ -269,16 +275,16 @@ class FewShotSegmenter(
             )
         return threshold
 
-    def _predict_together(self, images: list[ImageLike], threshold: float) -> list[Prediction]:
+    def _predict_together(
+        self, images: list[ImageLike], threshold: float, least: Least
+    ) -> list[Prediction]:
         pictures = [read_image(image) for image in images]
         if self.fitted.tile is None:
             answers = self._ask(pictures)
         else:
             answers = [self._ask_tiles(picture, threshold) for picture in pictures]
-        return [
-            predict_classes(self._judge(answer), (picture.shape[0], picture.shape[1]), threshold)
-            for answer, picture in zip(answers, pictures, strict=True)
-        ]
+        asked = zip(answers, (picture.shape[:2] for picture in pictures), strict=True)
+        return [predict_classes(self._judge(one), size, threshold, least) for one, size in asked]
 
     def _judge(self, answer: Answer) -> Answer:
         """Add how likely each class is in the picture, if the model can judge that."""

@@ -15,8 +15,8 @@ from fcp.app.place import RECORD, place_of_a_page, remove_dead
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs locks of files")
 
 PAGE = """
-import fcp.app.place, fcp.cli.app, sys
-with fcp.cli.app._signals_as_ctrl_c(), fcp.app.place.place_of_a_page() as root:
+import fcp.app.place, fcp.cli.stop, sys
+with fcp.cli.stop.stoppable(), fcp.app.place.place_of_a_page() as root:
     (root / "upload.png").write_text("somebody's")
     print(root, flush=True)
     sys.stdin.read()

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import fcp.files
 from fcp.cli.main import app
+from fcp.labelling.results import read_record
 from fcp.segmenter import FewShotSegmenter
 
 WHOLE = ("report.html", "results.json")
@@ -47,8 +48,6 @@ def photos(tmp_path):
 
 @pytest.fixture
 def run(model_folder, examples, photos, tmp_path):
-    """Return a function that runs the command with the usual folders unless told otherwise."""
-
     def run(*more, support=examples, query=(photos,), model=model_folder):
         out = tmp_path / "out"
         fixed = ["--support", support, "--out", out, "--model", model, "--device", "cpu"]
@@ -73,7 +72,6 @@ def expected_files(names):
 
 
 def count_predictions(monkeypatch):
-    """Count the photos that are segmented from now on."""
     segmented = []
     original = FewShotSegmenter.predict_batch
 
@@ -202,9 +200,10 @@ def test_resume_never_takes_a_namesakes_result(run, tmp_path, photos, monkeypatc
     run()
     run("--resume", query=(tmp_path / "other",))
     segmented = count_predictions(monkeypatch)
-    run("--resume", query=(photos / "p0.jpg",))
-    assert len(segmented) == 1
-    assert Image.open(tmp_path / "out" / "masks" / "p0.png").size == (60, 30)
+    assert (run("--resume", query=(photos / "p0.jpg",)).exit_code, segmented) == (0, [])
+    content = json.loads((tmp_path / "out" / "results.json").read_text())["results"]
+    sizes = {r["file"]: Image.open(tmp_path / "out" / r["mask"]).size for r in content}
+    assert [len(sizes), *(Image.open(file).size for file in sizes)] == [5, *sizes.values()]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "fcp-results-4", "results": [1]}'])
@@ -258,8 +257,8 @@ def test_full_disk_stops_with_one_line_and_keeps_what_is_done(run, tmp_path, mon
     assert "--resume" in done.stderr
     assert "Traceback" not in done.output
     assert not [name for name in files_in(tmp_path / "out") if Path(name).name.startswith(".")]
-    before = records(tmp_path)
-    assert all((tmp_path / "out" / record["mask"]).exists() for record in before.values())
+    before = read_record(tmp_path / "out").results
+    assert [(tmp_path / "out" / record.mask).exists() for record in before] == [True, True]
     assert run("--resume").exit_code == 0
     assert files_in(tmp_path / "out") == expected_files(["p0", "p1", "p2", "p3"])
 
@@ -304,10 +303,10 @@ def test_killed_then_interrupted_then_finished(run, tmp_path, model_folder, exam
             time.sleep(0.01)
         process.send_signal(how)
         _, said = process.communicate(timeout=60)
-        content = json.loads((out / "results.json").read_text())["results"]
+        content = read_record(out).results
         masks = len(list(out.glob("masks/p*.png")))
         assert len(content) < 25
-        assert all((out / record["mask"]).exists() for record in content)
+        assert all((out / record.mask).exists() for record in content)
     assert process.returncode == 130
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("error: interrupted")

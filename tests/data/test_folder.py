@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from fcp.data.folder import list_pictures, read_support_folder, unique_stems
+from fcp.data.folder import read_support_folder
 from fcp.errors import FcpError
 
 
@@ -48,27 +46,3 @@ def test_mistakes_are_named(tmp_path):
     touch(tmp_path, "a.png")
     with pytest.raises(FcpError, match=r"a_mask\.png: is it the mask of .*a\.jpg or of .*a\.png"):
         read_support_folder(tmp_path)
-
-
-def test_pictures_are_listed_naturally_and_once(tmp_path):
-    touch(tmp_path, "img10.jpg", "img2.JPG", "sub/other.jpg", ".hidden.jpg")
-    (tmp_path / "notes.txt").touch()
-    missing = tmp_path / "missing.jpg"
-    listed = list_pictures([missing, tmp_path, tmp_path / "img2.JPG", tmp_path / "notes.txt"])
-    names = ["missing.jpg", "img2.JPG", "img10.jpg", "notes.txt"]
-    assert listed == [tmp_path / name for name in names]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(FcpError, match=r"empty: no picture in this folder .*\.jpg"):
-        list_pictures([tmp_path / "empty"])
-
-
-def test_stems_that_collide_get_numbers():
-    paths = [Path(p) for p in ("a/x.jpg", "b/x.jpg", "x.png", "x_2.jpg", "X.bmp", "y.tar.jpg")]
-    assert unique_stems(paths) == ["x", "x_3", "x_4", "x_2", "X_5", "y.tar"]
-
-
-@given(st.lists(st.sampled_from(["x.jpg", "x.png", "X.jpg", "x_2.jpg", "x_3.png", "y.jpg"])))
-def test_stems_never_collide(names):
-    stems = unique_stems([Path(name) for name in names])
-    assert len({stem.casefold() for stem in stems}) == len(names)
-    assert stems == unique_stems([Path(name) for name in names])

@@ -93,3 +93,19 @@ def test_only_batch_norm_counters_may_be_missing(layer):
         changed = {k: v for k, v in {**state, **change}.items() if v is not None}
         with pytest.raises(FcpError, match=f"a.pth: .*{complaint}"):
             load_strictly(layer, changed, "a.pth")
+
+
+@pytest.mark.parametrize("form", ["archive", "legacy", "pickle 0", "pickle 2", "pickle 5"])
+def test_a_file_that_would_run_code_is_called_by_its_name(tmp_path, form):
+    class Hostile:
+        def __reduce__(self):
+            return (exec, (f"open({str(tmp_path / 'sprung')!r}, 'w')",))
+
+    file = tmp_path / "a.pt"
+    if form in ("archive", "legacy"):
+        torch.save({"x": Hostile()}, file, _use_new_zipfile_serialization=form == "archive")
+    else:
+        file.write_bytes(pickle.dumps({"x": Hostile()}, protocol=int(form[-1])))
+    with pytest.raises(FcpError, match=r"a\.pt: holds Python objects beside weights"):
+        read_state_dict(file)
+    assert not (tmp_path / "sprung").exists()

@@ -11,6 +11,7 @@ from fcp.data.presence_pairs import Pair, draw_pairs
 from fcp.engine import calibrate as module
 from fcp.engine.calibrate import Seen, calibrate, see_pairs
 from fcp.errors import FcpError
+from fcp.prediction import ALL
 from fcp.presence import Look, look_of_examples
 from fcp.segmenter import FewShotSegmenter
 
@@ -37,7 +38,8 @@ def test_a_pair_is_seen_as_the_segmenter_sees_it(model, data):
         torch.testing.assert_close(
             seen.examples, look_of_examples(segmenter.support.classes["thing"])
         )
-        assert seen.has_mask == segmenter.predict(data.image(seen.pair.query)).here
+        found = segmenter.predict(data.image(seen.pair.query), least=ALL)
+        assert seen.has_mask == found.here
 
 
 def test_novel_classes_and_their_pictures_are_never_seen(model, data, monkeypatch):

@@ -6,12 +6,16 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 
 from fcp.data.prompts import Box, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
 from fcp.formats.coco import read_coco
+from fcp.formats.polygons import fill_polygons
+from fcp.formats.records import LabelledObject, LabelledPicture
+from fcp.formats.run_lengths import to_mask
 
 SIZE = (30, 40)
 SQUARE = [4, 4, 12, 4, 12, 14, 4, 14]
@@ -172,3 +176,72 @@ def test_a_large_picture_stays_packed(write_coco):
     (example,) = read_coco(write_coco({"segmentation": [SQUARE]}))["cat"]
     assert len(example.drawn["counts"]) < 30
     assert example.annotation.dtype == np.bool_
+
+
+@pytest.fixture
+def awkward(tmp_path):
+    """Write one object with a hole, and one of two parts, as polygons."""
+    ring, parts = np.zeros((120, 160), bool), np.zeros((120, 160), bool)
+    ring[10:70, 10:80], ring[30:50, 30:60] = True, False
+    parts[80:110, 10:60] = parts[15:60, 100:150] = True
+    objects = (LabelledObject("ring", ring, 0.5), LabelledObject("parts", parts, 0.25))
+    with FORMATS["coco-polygons"](tmp_path / "out", ["ring", "parts"]) as writer:
+        writer.add(LabelledPicture(tmp_path / "photos/a.png", "a", (120, 160), objects))
+    Image.new("RGB", (160, 120)).save(tmp_path / "out" / "a.png")
+    return tmp_path / "out/coco-polygons.json", {"ring": ring, "parts": parts}
+
+
+def iou(a, b):
+    return (a & b).sum() / (a | b).sum()
+
+
+def test_polygons_load_in_the_api(awkward):
+    file, masks = awkward
+    api = load(file)
+    for item, (name, mask) in zip(api.loadAnns(api.getAnnIds()), masks.items(), strict=True):
+        assert api.loadCats(item["category_id"])[0]["name"] == name
+        assert all(isinstance(polygon, list) for polygon in item["segmentation"])
+        assert iou(api.annToMask(item).astype(bool), mask) >= 0.98
+        assert item["area"] == mask.sum()
+    assert {name: len(examples) for name, examples in read_coco(file).items()} == {
+        "ring": 1,
+        "parts": 1,
+    }
+
+
+def test_polygons_load_in_supervision(awkward):
+    supervision = pytest.importorskip("supervision")
+    file, masks = awkward
+    data = supervision.DetectionDataset.from_coco(str(file.parent), str(file), force_masks=True)
+    ((_, _, found),) = list(data)
+    for mask, class_id in zip(found.mask, found.class_id, strict=True):
+        assert iou(mask, masks[data.classes[class_id]]) >= 0.95
+
+
+def test_polygons_load_in_label_studio(awkward, tmp_path):
+    coco = pytest.importorskip("label_studio_sdk.converter.imports.coco")
+    file, masks = awkward
+    coco.convert_coco_to_ls(str(file), str(tmp_path / "tasks.json"))
+    (task,) = json.loads((tmp_path / "tasks.json").read_text())
+    shapes = [
+        one["value"] for one in task["annotations"][0]["result"] if one["type"].startswith("poly")
+    ]
+    painted = {name: np.zeros((120, 160), bool) for name in masks}
+    for shape in shapes:
+        points = np.array(shape["points"]) * (1.6, 1.2)
+        painted[shape["polygonlabels"][0]] |= to_mask(fill_polygons([points], (120, 160)))
+    assert all(iou(painted[name], mask) >= 0.95 for name, mask in masks.items())
+
+
+def test_polygons_load_in_ultralytics(awkward, tmp_path):
+    converter = pytest.importorskip("ultralytics.data.converter")
+    file, masks = awkward
+    converter.convert_coco(
+        str(file.parent), str(tmp_path / "yolo"), use_segments=True, cls91to80=False
+    )
+    (labels,) = (tmp_path / "yolo/labels").rglob("a.txt")
+    for line in labels.read_text().splitlines():
+        class_id, *numbers = line.split()
+        points = np.array(numbers, float).reshape(-1, 2) * (160, 120)
+        mask = to_mask(fill_polygons([points], (120, 160)))
+        assert iou(mask, list(masks.values())[int(class_id)]) >= 0.95

@@ -31,6 +31,7 @@ def test_what_is_written(tmp_path, found, classes, name):
     expected = {
         "png": {"labels/å b.png", "labels/å b_1.png", "labels/empty_2.png", "labels/classes.txt"},
         "coco": {"coco.json"},
+        "coco-polygons": {"coco-polygons.json"},
         "yolo": {"yolo/labels/å b.txt", "yolo/labels/å b_1.txt", "yolo/labels/empty_2.txt"}
         | {"yolo/data.yaml", "yolo/classes.txt"},
         "labelme": {"labelme/å b.json", "labelme/å b_1.json", "labelme/empty_2.json"},
@@ -42,6 +43,7 @@ def test_what_is_written(tmp_path, found, classes, name):
             for picture in found:
                 writer.add(picture)
         assert files_in(out) == expected[name]
+        assert set(FORMATS[name].files_of(picture.name for picture in found)) == expected[name]
     assert (
         contents_of(tmp_path / "deep/out") == contents_of(tmp_path / "again") or name == "labelme"
     )
@@ -132,3 +134,19 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path, name):
         held = tracemalloc.take_snapshot().filter_traces([ours]).statistics("filename")
         tracemalloc.stop()
     assert sum(statistic.size for statistic in held) < writer.path.stat().st_size / 2
+
+
+@each_format
+def test_folders_are_kept_and_one_odd_name_costs_no_other(tmp_path, classes, name):
+    mask = np.zeros((20, 30), bool)
+    mask[5:15, 5:20] = True
+    object_ = LabelledObject(classes[0], mask, 0.5)
+    places = {"a/1": "photos/a/1.jpg", "b/1": "photos/b/1.jpg", "bell__0": "photos/bell\x07.jpg"}
+    with FORMATS[name](tmp_path / "out", classes) as writer:
+        for label, file in places.items():
+            writer.add(LabelledPicture(tmp_path / file, label, (20, 30), (object_,)))
+    written = files_in(tmp_path / "out")
+    assert written == set(FORMATS[name].files_of(places))
+    if name == "cvat":
+        text = (tmp_path / "out/cvat.xml").read_text()
+        assert all(f'name="{image}"' in text for image in ("a/1.jpg", "b/1.jpg", "bell__0"))

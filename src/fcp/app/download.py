@@ -23,6 +23,7 @@ from fcp.labelling.results import PictureResult, Results
 TITLES: Mapping[str, str] = {
     "png": "PNG label maps",
     "coco": "COCO",
+    "coco-polygons": "COCO with polygons",
     "yolo": "YOLO-seg",
     "labelme": "LabelMe",
     "label-studio": "Label Studio",
@@ -156,4 +157,5 @@ def _write(found: _Found, kept: list[PictureResult], kind: str, inside: Path) ->
 
 def _told(record: PictureResult, run: Run) -> PictureResult:
     """Leave out what means nothing outside the server."""
-    return replace(record, file=run.originals[record.file], mask=None, overlay=None)
+    nothing = {"mask": None, "overlay": None, "mask_sha256": None, "overlay_sha256": None}
+    return replace(record, file=run.originals[record.file], **nothing)

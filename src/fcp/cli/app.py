@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Annotated, Any
 
@@ -53,10 +50,7 @@ def app(
         reached = "the public address" if share else host
         typer.echo(f"{reached}: anybody who reaches it can use the page, no password", err=True)
     try:
-        with (
-            _signals_as_ctrl_c(),
-            serve(model, device=device, threads=threads, limits=limits, **place) as served,
-        ):
+        with serve(model, device=device, threads=threads, limits=limits, **place) as served:
             typer.echo(f"open {served.share_url or served.url} (Ctrl-C ends it)")
             _wait()
     except KeyboardInterrupt:  # the ordinary end of a page
@@ -65,18 +59,3 @@ def app(
 
 def _wait() -> None:
     threading.Event().wait()
-
-
-@contextmanager
-def _signals_as_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the page as Ctrl-C does, with its uploads removed."""
-    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows: no SIGHUP
-    before = {number: signal.getsignal(number) for number in numbers if number is not None}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as nohup leaves it
-            signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

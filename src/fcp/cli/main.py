@@ -21,6 +21,7 @@ from fcp.cli.evaluate import evaluate
 from fcp.cli.label_studio import label_studio
 from fcp.cli.reproduce import reproduce
 from fcp.cli.segment import segment
+from fcp.cli.stop import Stopped, stoppable
 from fcp.cli.train import train
 from fcp.errors import FcpError
 
@@ -40,13 +41,15 @@ class OneLineErrors(TyperGroup):
         """Run the subcommand.
 
         Raises:
-            typer.Exit: with status 1 after an error, 130 after Ctrl-C.
+            typer.Exit: with status 1 after an error, 130 after Ctrl-C, 143 after SIGTERM.
         """
         try:
-            return super().invoke(ctx)
+            with stoppable():
+                return super().invoke(ctx)
         except KeyboardInterrupt as error:
             _say("interrupted; run it again: data goes on, segment and train with --resume")
-            raise typer.Exit(INTERRUPTED) from error
+            status = error.status if isinstance(error, Stopped) else INTERRUPTED
+            raise typer.Exit(status) from error
         except (FcpError, OSError) as error:
             if ctx.params["debug"]:
                 raise

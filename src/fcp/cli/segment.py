@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -15,7 +15,7 @@ import typer
 from fcp.cli.options import DeviceOption, FusionOption, ModelOption, ThreadsOption
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
-from fcp.files import sha256_of
+from fcp.labelling.output import REPORT_FILE, finish
 from fcp.labelling.photos import (
     Job,
     Task,
@@ -23,20 +23,17 @@ from fcp.labelling.photos import (
     decisions_of,
     fit_task,
     pairs_of,
-    photo_hash,
     segment_photos,
+    used_settings,
 )
-from fcp.labelling.results import DecisionResult, ExampleResult, Results, remove_leftovers
+from fcp.labelling.queries import FAILURES, describe, printable
+from fcp.labelling.results import DecisionResult, ExampleResult, Results
+from fcp.labelling.start import Request, Start, start_run
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from fcp.data.prompts import Points
     from fcp.formats.examples import Example
     from fcp.formats.writer import Writer
     from fcp.segmenter import FewShotSegmenter
-
-_FOLDERS = ("masks", "overlays", "labels", "labelme", "yolo", "yolo/labels")
 
 
 class FormatName(StrEnum):
@@ -44,6 +41,7 @@ class FormatName(StrEnum):
 
     PNG = "png"
     COCO = "coco"
+    COCO_POLYGONS = "coco-polygons"
     YOLO = "yolo"
     LABELME = "labelme"
     LABEL_STUDIO = "label-studio"
@@ -113,9 +111,34 @@ ThresholdOption = Annotated[
         metavar="P",
     ),
 ]
+MinAreaOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Draw nothing of a class or an object that is smaller: in px, or below 1 as a share "
+        "of the photo. Without it, one cell of the model's grid (docs/classes.md).",
+        metavar="PX|SHARE",
+    ),
+]
+MinScoreOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Likewise of one that has a lower score; 0.1 without it.", metavar="S"
+    ),
+]
 BatchOption = Annotated[int, typer.Option(min=1, help="Photos at a time; more helps on a GPU.")]
+RecursiveOption = Annotated[
+    bool,
+    typer.Option(
+        "--recursive/--no-recursive",
+        help="Look for photos in the folders of --query's folders too.",
+    ),
+]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Skip what an earlier run has finished.")
+    bool, typer.Option("--resume", help="Go on with an earlier run: skip what it has finished.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Remove the files of an earlier run in --out first.")
 ]
 
 
@@ -136,16 +159,21 @@ def segment(
     instances: InstancesOption = False,
     appearance: AppearanceOption = AppearanceName.AUTO,
     threshold: ThresholdOption = None,
+    min_area: MinAreaOption = None,
+    min_score: MinScoreOption = None,
     batch_size: BatchOption = 1,
+    recursive: RecursiveOption = True,
     resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Segment photos by the examples in a folder.
 
-    Writes masks/STEM.png at the photo's own size (0 or 255; of several classes a label map, whose
-    values masks/classes.txt names), overlays/STEM.jpg, results.json (for each photo and class:
-    score, presence, area; seconds, error) and report.html, which shows it all. A photo that cannot
-    be read is reported and the rest goes on; the exit status is 1 then. Examples that are badly
-    found from the others of their class are named.
+    Writes masks/NAME.png at the photo's own size (0 or 255; of several classes a label map, whose
+    values masks/classes.txt names), overlays/NAME.jpg, results.json (for each photo and class:
+    score, presence, area; seconds, error) and report.html, which shows it all. Folders in --query
+    are looked into, and results lie in folders alike. A photo that cannot be read is reported and
+    the rest goes on; the exit status is 1 then. Examples that are badly found from the others of
+    their class are named. No file that is not of an earlier run is ever overwritten.
 
     \b
     Examples:
@@ -155,28 +183,35 @@ def segment(
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
     examples = _read_all_examples(support, negative, class_name)
-    task = Task(*examples, fusion, _read_tile(tile), instances, threshold, appearance.value)
-    jobs = _list_jobs([*query, *(more or [])])
-    _prepare_folders(out)
-    with ExitStack() as stack:
-        writers = [stack.enter_context(writer) for writer in _writers(formats, out, task)]
-        # Here and not above: torch takes seconds to load, and wrong paths are told before that.
-        from fcp.segmenter import FewShotSegmenter
-        from fcp.threads import set_threads
+    cut = (threshold, min_area, min_score)
+    task = Task(*examples, fusion, _read_tile(tile), instances, *cut, appearance=appearance.value)
+    paths, kinds = [*query, *(more or [])], _kinds(formats)
+    request = Request(
+        paths, out, task, model, kinds, recursive=recursive, resume=resume, overwrite=overwrite
+    )
+    _carry_out(request, device, threads, batch_size)
 
-        results = Results(out, model=model, fingerprint=_fingerprint(model, task))
-        waiting = _left_to_do(jobs, results) if resume else jobs
-        results.save()
-        if waiting:
-            segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
-            set_threads(threads)
-            results.appearance = _fit(segmenter, task)
-            results.examples = _check_examples(segmenter, task)
+
+def _carry_out(request: Request, device: str, threads: int | None, batch_size: int) -> None:
+    start = start_run(request)
+    _tell(start)
+    with ExitStack() as stack:
+        writers = [stack.enter_context(writer) for writer in _writers(request)]
         with _resumable():
-            if waiting:
-                _run(segmenter, task, waiting, results, batch_size)
-            _export(jobs, results, task, writers)
-    _report(len(jobs), len(waiting), results)
+            if start.waiting:
+                segmenter = _load(request, start.results, device, threads)
+                _segment(segmenter, request.task, start, batch_size)
+            with _timed(start.results, "files"):
+                _export(start, request.task, writers)
+    finish(start.results)
+    _report(start)
+
+
+def _kinds(formats: Sequence[FormatName] | None) -> list[type[Writer]]:
+    """Return the writers of the formats, each once."""
+    from fcp.formats import FORMATS
+
+    return [FORMATS[name] for name in dict.fromkeys(formats or [])]
 
 
 def _read_tile(text: str) -> Tile:
@@ -202,11 +237,18 @@ def _read_all_examples(
     return classes, [example for examples in against.values() for example in examples]
 
 
-def _list_jobs(paths: Sequence[Path]) -> list[Job]:
-    from fcp.data.folder import list_pictures, unique_stems
-
-    pictures = list_pictures(paths)
-    return [Job(*item) for item in zip(pictures, unique_stems(pictures), strict=True)]
+def _tell(start: Start) -> None:
+    """Say what is done otherwise than one would expect."""
+    if start.changed:
+        typer.echo(
+            f"{', '.join(start.changed)} have changed since the earlier run: its results are "
+            "removed, all photos are done again",
+            err=True,
+        )
+    for photo, name in ((str(job.picture), job.name) for job in start.jobs):
+        if photo in start.results.renamed:
+            message = f"{printable(photo)}: its results are called {name}"
+            typer.secho(message, fg="yellow", err=True)
 
 
 @contextmanager
@@ -218,14 +260,46 @@ def _resumable() -> Iterator[None]:
         raise FcpError(f"{error}; {remedy}") from error
 
 
-def _writers(formats: Sequence[FormatName] | None, out: Path, task: Task) -> list[Writer]:
+@contextmanager
+def _timed(results: Results, step: str) -> Iterator[None]:
+    """Add the time that a step takes to that of earlier runs."""
+    started = time.perf_counter()
+    yield
+    seconds = results.seconds.get(step, 0) + time.perf_counter() - started
+    results.seconds[step] = round(seconds, 3)
+
+
+def _writers(request: Request) -> list[Writer]:
     """Open the writers of other tools' files, and name the values of label maps."""
-    from fcp.formats import FORMATS
     from fcp.formats.label_maps import write_class_list
 
-    if len(task.names) > 1:
-        write_class_list(out / "masks", task.names)
-    return [FORMATS[name](out, task.names) for name in dict.fromkeys(formats or [])]
+    names = request.task.names
+    if len(names) > 1:
+        write_class_list(request.out / "masks", names)
+    return [kind(request.out, names) for kind in request.writers]
+
+
+def _load(request: Request, results: Results, device: str, threads: int | None) -> FewShotSegmenter:
+    # Here and not above: torch takes seconds to load, and wrong paths are told before that.
+    from fcp.segmenter import FewShotSegmenter
+    from fcp.threads import set_threads
+
+    with _timed(results, "model"):
+        model, fusion = request.model, request.task.fusion
+        segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
+        set_threads(threads)
+    return segmenter
+
+
+def _segment(segmenter: FewShotSegmenter, task: Task, start: Start, batch_size: int) -> None:
+    """Show the model the examples, and do the photos that are left."""
+    results = start.results
+    with _timed(results, "examples"):
+        results.appearance = _fit(segmenter, task)
+        results.examples = _check_examples(segmenter, task)
+    results.used = used_settings(segmenter, task)
+    with _timed(results, "photos"):
+        _run(segmenter, task, start.waiting, results, batch_size)
 
 
 def _check_examples(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[ExampleResult]]:
@@ -265,7 +339,7 @@ def _run(
         task_of_bar = bar.add_task("segmenting", total=len(jobs))
         for records in segment_photos(segmenter, task, jobs, results, batch_size):
             for error in filter(None, (record.error for record in records)):
-                bar.console.print(error, style="red", markup=False, soft_wrap=True)
+                bar.console.print(printable(error), style="red", markup=False, soft_wrap=True)
             bar.advance(task_of_bar, len(records))
 
 
@@ -281,77 +355,30 @@ def _warning(name: str, odd: ExampleResult) -> str:
     )
 
 
-def _export(jobs: Sequence[Job], results: Results, task: Task, writers: Sequence[Writer]) -> None:
+def _export(start: Start, task: Task, writers: Sequence[Writer]) -> None:
     from fcp.labelling.export import export
 
+    results = start.results
     examples = ", ".join(f"{len(of_class)} of {name}" for name, of_class in task.classes.items())
-    now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-    facts = {"model": results.model, "examples": examples, "date": now}
+    date = datetime.fromisoformat(results.date).strftime("%Y-%m-%d %H:%M")
+    facts = {"model": results.model, "examples": examples, "date": date}
     facts |= {f"{name} is": decided.sentence for name, decided in results.appearance.items()}
-    records = [results.pictures[str(job.picture)] for job in jobs]
+    results.put_in_order(str(job.picture) for job in start.jobs)
+    records = list(results.pictures.values())
     export(records, results.path.parent, task.names, writers=writers, facts=facts)
 
 
-def _prepare_folders(out: Path) -> None:
-    try:
-        for name in ("masks", "overlays"):
-            (out / name).mkdir(parents=True, exist_ok=True)
-        for folder in (out, *(out / name for name in _FOLDERS)):
-            if folder.is_dir():
-                remove_leftovers(folder)
-    except OSError as error:
-        message = f"{out}: cannot be written ({error.strerror}); choose another --out"
-        raise FcpError(message) from error
-
-
-def _fingerprint(model: str, task: Task) -> str:
-    """Hash what decides the results: the model's files, the examples and how they are used."""
-    from fcp.loading import find_model, model_fingerprint
-
-    how = (task.names, task.fusion, task.tile, task.instances, task.threshold, task.appearance)
-    digest = hashlib.sha256(f"{how!r} {model_fingerprint(find_model(model))}".encode())
-    for name, examples in (*task.classes.items(), ("", task.negatives)):
-        digest.update(name.encode())
-        for example in examples:
-            digest.update(_hash_of(example.picture) + _hash_of(example.annotation))
-    return digest.hexdigest()
-
-
-def _hash_of(part: Path | np.ndarray | Points) -> bytes:
-    """Return what tells a picture, a mask or points from any other."""
-    from fcp.data.prompts import Points
-
-    if isinstance(part, Path):
-        return sha256_of(part).encode()
-    if isinstance(part, Points):
-        return repr(part).encode()
-    return repr(part.shape).encode() + part.tobytes()
-
-
-def _left_to_do(jobs: Sequence[Job], results: Results) -> list[Job]:
-    """Take over what an earlier run finished; return the rest."""
-    earlier = results.read_earlier()
-    if earlier is None:
-        typer.echo(
-            "the model, the examples or their use have changed: all photos are done again",
-            err=True,
-        )
-        return list(jobs)
-    waiting = []
-    for job in jobs:
-        record = earlier.get(str(job.picture))
-        if record is None or record.mask != job.mask or record.sha256 != photo_hash(job.picture):
-            waiting.append(job)
-        else:
-            results.pictures[record.file] = record
-    return waiting
-
-
-def _report(pictures: int, attempted: int, results: Results) -> None:
-    failed = results.failed()
-    skipped = f", {pictures - attempted} done before" if attempted < pictures else ""
-    trouble = f", {failed} failed" if failed else ""
-    noun = "photo" if pictures == 1 else "photos"
-    typer.echo(f"{pictures} {noun}{skipped}{trouble}: {results.path}")
-    if failed:
+def _report(start: Start) -> None:
+    results, photos = start.results, len(start.jobs)
+    failed, before = results.failed(), photos - len(start.waiting)
+    by_hand = sum(record.by_hand for record in results.pictures.values())
+    parts = [f"{photos} {'photo' if photos == 1 else 'photos'}"]
+    parts += [f"{before} done before"] if before else []
+    parts += [f"{by_hand} corrected by hand"] if by_hand else []
+    parts += [f"{failed} failed"] if failed else []
+    left_out = describe(results.left_out)
+    not_used = f"; not used: {left_out}" if left_out else ""
+    report = printable(results.path.with_name(REPORT_FILE))
+    typer.echo(f"{', '.join(parts)}{not_used}: {printable(results.path)}; look at {report}")
+    if failed or FAILURES & results.left_out.keys():
         raise typer.Exit(1)

@@ -7,7 +7,6 @@ Two ways to lay out masks: ``cat1.jpg`` beside ``cat1_mask.png``; ``images/cat1.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fcp.data.images import PICTURE_SUFFIXES
@@ -63,55 +62,6 @@ def pair_whole_folder(folder: Path) -> list[tuple[Path, Path]]:
         more = " …" if len(lonely) > 3 else ""
         raise FcpError(f"{folder}: no mask (PNG) for the picture {', '.join(lonely[:3])}{more}")
     return _pair(pictures, masks, folder)
-
-
-def list_pictures(paths: Iterable[Path]) -> list[Path]:
-    """Expand folders into the pictures directly in them; each file comes once.
-
-    Files are kept as given, even where they are missing or have an odd suffix, so that reading
-    them says what is wrong.
-
-    Returns:
-        Pictures in the order of ``paths``, those of a folder in natural order (img2 before img10).
-
-    Raises:
-        FcpError: a folder without any picture.
-    """
-    found: dict[Path, Path] = {}
-    for path in paths:
-        inside = pictures_in(path) if path.is_dir() else [path]
-        if not inside:
-            known = ", ".join(sorted(PICTURE_SUFFIXES))
-            raise FcpError(f"{path}: no picture in this folder (known: {known})")
-        for picture in inside:
-            found.setdefault(picture.resolve(), picture)
-    return list(found.values())
-
-
-def unique_stems(paths: Sequence[Path]) -> list[str]:
-    """Name the result of each picture by its stem, with a number where stems collide.
-
-    The first picture of a stem keeps it, later ones get ``_2``, ``_3`` …; upper and lower case
-    collide, because they do on many disks. The same list always gives the same names.
-
-    Returns:
-        One name for each path, all different.
-    """
-    names: dict[int, str] = {}
-    taken: set[str] = set()
-    for index, path in enumerate(paths):
-        if path.stem.casefold() not in taken:
-            taken.add(path.stem.casefold())
-            names[index] = path.stem
-    for index, path in enumerate(paths):
-        number = 2
-        while index not in names:
-            name = f"{path.stem}_{number}"
-            if name.casefold() not in taken:
-                taken.add(name.casefold())
-                names[index] = name
-            number += 1
-    return [names[index] for index in range(len(paths))]
 
 
 def _pair(pictures: list[Path], masks: dict[str, Path], folder: Path) -> list[tuple[Path, Path]]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import pickletools
+import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -16,6 +20,9 @@ from fcp.errors import FcpError
 # Counters that files written before PyTorch 0.4.1 lack and that frozen batch norms never read.
 _OPTIONAL_SUFFIX = "num_batches_tracked"
 _SHOWN = 3
+# What a pickle says where it calls or makes something; and how many of them a torch file holds.
+_CALLS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "REDUCE", "BUILD"})
+_MOST_PICKLES = 6
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -88,7 +95,7 @@ def _read_torch(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error):
+        if _holds_objects(path):
             raise FcpError(
                 f"{path}: holds Python objects beside weights, which are never loaded; save the"
                 " model's state_dict alone, best as .safetensors"
@@ -96,3 +103,22 @@ def _read_torch(path: Path) -> object:
         raise FcpError(f"{path}: truncated or no weight file; get it anew") from error
     except Exception as error:  # a damaged pickle stream can raise nearly anything
         raise FcpError(f"{path}: truncated or no weight file; get it anew") from error
+
+
+def _holds_objects(path: Path) -> bool:
+    """Say whether a torch file is whole and holds more than weights; nothing of it is run."""
+    found: set[str] = set()
+    with suppress(Exception):  # the end of the pickles, or no pickle at all
+        content = _pickles(path)
+        for _ in range(_MOST_PICKLES):
+            found |= {code.name for code, _, _ in pickletools.genops(content)}
+    return bool(found & _CALLS)
+
+
+def _pickles(path: Path) -> io.BytesIO:
+    """Return the bytes of a torch file that are pickles: new files are archives."""
+    if not zipfile.is_zipfile(path):
+        return io.BytesIO(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        return io.BytesIO(archive.read(name))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fcp.checkpoint import RECIPE_FILE
+from fcp.checkpoint import CONFIG_FILE, RECIPE_FILE, WEIGHTS_FILE
 from fcp.encoders.cache import FeatureCache
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.processes import is_main
 from fcp.engine.recipe import SegmenterRecipe, load_recipe, refuse_other_recipe
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
+from fcp.files import remove_leftovers
+
+_WRITTEN = (CHECKPOINT_FILE, RECIPE_FILE, CONFIG_FILE, WEIGHTS_FILE)
 
 
 def train(
@@ -43,7 +46,10 @@ def train(
         raise FcpError(f"{out}: holds a run already; go on with --resume, or choose another --out")
     if resume and (out / RECIPE_FILE).exists():
         refuse_other_recipe(out / RECIPE_FILE, loaded)
-    if not is_main():
+    if is_main():
+        # What a killed run was writing is nobody's any more.
+        remove_leftovers(out / name for name in _WRITTEN)
+    else:
         report = _say_nothing
     if isinstance(loaded, SegmenterRecipe):
         if store is not None:

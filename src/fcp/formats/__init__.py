@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fcp.formats.coco import CocoWriter
+from fcp.formats.coco import CocoPolygonsWriter, CocoWriter
 from fcp.formats.cvat import CvatWriter
 from fcp.formats.label_maps import LabelMapWriter
 from fcp.formats.label_studio import LabelStudioWriter
@@ -18,6 +18,7 @@ __all__ = ["FORMATS"]
 FORMATS: Mapping[str, type[Writer]] = {
     "png": LabelMapWriter,
     "coco": CocoWriter,
+    "coco-polygons": CocoPolygonsWriter,
     "yolo": YoloWriter,
     "labelme": LabelMeWriter,
     "label-studio": LabelStudioWriter,

@@ -1,7 +1,8 @@
-"""COCO instances: one JSON, boxes as (x, y, width, height) in px and masks as run lengths.
+"""COCO instances: one JSON, boxes as (x, y, width, height) in px, masks as run lengths or polygons.
 
-Coordinates are those of pixel edges. Run lengths go down the columns. Written are packed run
-lengths, which the COCO API and most tools read; polygons could not say holes.
+Coordinates are those of pixel edges. Run lengths go down the columns; packed ones are exact, and
+read by the COCO API. Programs that read polygons alone are many: these have a polygon for each part
+of an object, whose holes are joined to its outline by bridges without area.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as rle_tools
 
 from fcp.config import load_json
@@ -20,9 +22,9 @@ from fcp.data.prompts import Box
 from fcp.errors import FcpError
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class
 from fcp.formats.places import find_picture, require_stated_size
-from fcp.formats.polygons import read_points
+from fcp.formats.polygons import mask_polygons, read_points
 from fcp.formats.records import LabelledObject
-from fcp.formats.run_lengths import to_runs
+from fcp.formats.run_lengths import RunLengths, to_runs
 from fcp.formats.writer import OneFileWriter
 
 
@@ -60,10 +62,14 @@ class CocoWriter(OneFileWriter):
     def _pack(self, found: LabelledObject) -> dict[str, Any]:
         runs = to_runs(found.mask)
         return {
-            "counts": runs["counts"].decode("ascii"),
+            "segmentation": self._segmentation(found.mask, runs),
             "area": int(rle_tools.area(runs)),
             "bbox": rle_tools.toBbox(runs).tolist(),
         }
+
+    def _segmentation(self, mask: np.ndarray, runs: RunLengths) -> object:
+        """Say a mask (H, W), whose run lengths these are."""
+        return {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
 
     def _pieces(self) -> Iterator[str]:
         categories = [{"id": i + 1, "name": name} for name, i in self.class_ids.items()]
@@ -84,12 +90,25 @@ class CocoWriter(OneFileWriter):
                     "id": number,
                     "image_id": image_id,
                     "category_id": self.class_ids[packed["class"]] + 1,
-                    "segmentation": {"size": record["size"], "counts": packed["counts"]},
+                    "segmentation": packed["segmentation"],
                     "area": packed["area"],
                     "bbox": packed["bbox"],
                     "iscrowd": 0,
                     **score,
                 }
+
+
+class CocoPolygonsWriter(CocoWriter):
+    """Writes ``coco-polygons.json``: the same with polygons, for programs that read no run lengths.
+
+    ``area`` and ``bbox`` are those of the mask.
+    """
+
+    file_name = "coco-polygons.json"
+
+    def _segmentation(self, mask: np.ndarray, runs: RunLengths) -> object:
+        """Say a mask (H, W) as one polygon a part, x and y in turn."""
+        return [polygon.round(2).reshape(-1).tolist() for polygon in mask_polygons(mask)]
 
 
 def _image(number: int, record: Mapping[str, Any]) -> dict[str, Any]:

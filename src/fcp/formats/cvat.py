@@ -66,10 +66,11 @@ class CvatWriter(OneFileWriter):
 
 
 def _image(number: int, record: Mapping[str, Any]) -> Iterator[str]:
-    _require_xml(record["name"], "picture")
+    # A name that XML cannot say must not cost the other pictures' annotations.
+    name = record["label"] if _NO_XML.search(record["name"]) else record["name"]
     height, width = record["size"]
     size = {"width": width, "height": height}
-    yield f"  <image{_attributes({'id': number, 'name': record['name'], **size})}>\n"
+    yield f"  <image{_attributes({'id': number, 'name': name, **size})}>\n"
     for packed in record["objects"]:
         box = {key: packed[key] for key in ("rle", "left", "top", "width", "height")}
         source = "manual" if packed["by_hand"] else "auto"

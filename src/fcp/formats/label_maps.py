@@ -6,7 +6,7 @@ background. The value 255 is VOC's "ignore" where no line names it. A pixel is o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from fcp.formats.places import pair_by_stem
 from fcp.formats.records import LabelledPicture
 from fcp.formats.run_lengths import to_runs
 from fcp.formats.text import CLASS_FILES, class_lines, find_class_file, read_lines
-from fcp.formats.writer import Writer, make_folder
+from fcp.formats.writer import Writer, make_folder, write_beside
 
 IGNORE = 255
 MAP_FOLDERS = ("masks", "labels")
@@ -88,6 +88,12 @@ class LabelMapWriter(Writer):
         # Before any map: a list of classes always goes with what is there.
         write_class_list(self.folder, class_names)
 
+    @classmethod
+    def files_of(cls, names: Iterable[str]) -> Iterator[str]:
+        """Yield the list of classes and the maps; see ``Writer``."""
+        yield f"labels/{CLASS_FILES[0]}"
+        yield from (f"labels/{name}.png" for name in names)
+
     def close(self) -> None:
         """Nothing speaks of all pictures but the list of classes, which is there already."""
 
@@ -95,7 +101,7 @@ class LabelMapWriter(Writer):
         labels = empty_labels(picture.size, len(self.class_ids))
         for found in sorted(picture.objects, key=lambda found: -_or_lowest(found.score)):
             labels[found.mask & (labels == 0)] = self.class_ids[found.class_name] + 1
-        write_atomically(self.folder / f"{picture.name}.png", label_png(labels))
+        write_beside(self.folder / f"{picture.name}.png", label_png(labels))
 
 
 def _or_lowest(score: float | None) -> float:

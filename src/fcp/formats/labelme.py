@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,12 @@ from fcp.data.folder import files_in
 from fcp.data.images import picture_of, read_image, read_mask, read_size
 from fcp.data.prompts import Box, Points, Scribble
 from fcp.errors import FcpError
-from fcp.files import write_atomically
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class, inside
 from fcp.formats.places import find_picture, plain, require_stated_size
 from fcp.formats.polygons import fill_polygons, mask_polygons, read_points
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.run_lengths import to_runs
-from fcp.formats.writer import Writer, make_folder
+from fcp.formats.writer import Writer, make_folder, write_beside
 
 VERSION = "5.5.0"  # of LabelMe, whose layout is written
 
@@ -62,6 +61,11 @@ class LabelMeWriter(Writer):
         self.folder = out / "labelme"
         make_folder(self.folder)
 
+    @classmethod
+    def files_of(cls, names: Iterable[str]) -> Iterator[str]:
+        """Yield the file of each picture; see ``Writer``."""
+        yield from (f"labelme/{name}.json" for name in names)
+
     def close(self) -> None:
         """Nothing speaks of all pictures."""
 
@@ -69,7 +73,8 @@ class LabelMeWriter(Writer):
         shapes = [
             shape for group, found in enumerate(picture.objects) for shape in _shapes(found, group)
         ]
-        relative = os.path.relpath(plain(picture.file), plain(self.folder))
+        file = self.folder / f"{picture.name}.json"
+        relative = os.path.relpath(plain(picture.file), plain(file.parent))
         content: dict[str, Any] = {
             "version": VERSION,
             "flags": {},
@@ -80,7 +85,7 @@ class LabelMeWriter(Writer):
             "imageWidth": picture.size[1],
         }
         text = json.dumps(content, indent=2) + "\n"
-        write_atomically(self.folder / f"{picture.name}.json", text.encode())
+        write_beside(file, text.encode())
 
 
 def _shapes(found: LabelledObject, group: int) -> list[dict[str, Any]]:

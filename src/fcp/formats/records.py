@@ -41,8 +41,8 @@ class LabelledPicture:
 
     Attributes:
         file: the picture.
-        name: of the files that speak of it, without suffix; no other picture has it
-            (``fcp.data.folder.unique_stems``).
+        name: of the files that speak of it, without suffix, "/" between folders; no other picture
+            has it (``fcp.labelling.queries``).
         size: (H, W) px of the upright picture.
         objects: of the same size.
     """
@@ -54,7 +54,8 @@ class LabelledPicture:
 
     def __post_init__(self) -> None:
         """Refuse masks of another picture and names that are no file's."""
-        if not self.name or Path(self.name).name != self.name:
+        parts = self.name.split("/")
+        if any(part in {"", ".", ".."} or Path(part).name != part for part in parts):
             raise ValueError(f"LabelledPicture: {self.name!r} is no name for a file")
         sizes = {found.mask.shape for found in self.objects}
         if not sizes <= {self.size}:

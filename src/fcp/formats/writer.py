@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from fcp.errors import FcpError
-from fcp.files import Spool, open_atomically
+from fcp.files import Spool, open_atomically, write_atomically
 from fcp.formats.places import plain
 from fcp.formats.records import LabelledObject, LabelledPicture
 
@@ -46,6 +46,11 @@ class Writer(ABC):
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             self.close()
+
+    @classmethod
+    @abstractmethod
+    def files_of(cls, names: Iterable[str]) -> Iterator[str]:
+        """Yield all files that it writes about pictures of these names, from the output folder."""
 
     def add(self, picture: LabelledPicture) -> None:
         """Take in one picture.
@@ -89,6 +94,11 @@ class OneFileWriter(Writer):
         self._count = 0
         self._waiting = Spool(self.path)
 
+    @classmethod
+    def files_of(cls, names: Iterable[str]) -> Iterator[str]:
+        """Yield the one file; see ``Writer``."""
+        yield cls.file_name
+
     def __exit__(self, kind: object, *_: object) -> None:
         try:
             super().__exit__(kind)
@@ -107,6 +117,7 @@ class OneFileWriter(Writer):
         file = plain(picture.file)
         record = {
             "file": str(file),
+            "label": picture.name,
             "size": picture.size,
             "objects": [
                 {
@@ -140,6 +151,16 @@ class OneFileWriter(Writer):
     @abstractmethod
     def _pieces(self) -> Iterator[str]:
         """Yield the file's text, going through ``_records`` as often as it needs."""
+
+
+def write_beside(path: Path, content: bytes) -> None:
+    """Write a picture's file whole, in a folder that is made where it is missing.
+
+    Raises:
+        FcpError: it cannot be written.
+    """
+    make_folder(path.parent)
+    write_atomically(path, content)
 
 
 def make_folder(folder: Path) -> None:

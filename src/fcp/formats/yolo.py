@@ -7,7 +7,7 @@ A polygon can say neither holes nor parts: what is written joins them by bridges
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from fcp.formats.places import pair_by_stem
 from fcp.formats.polygons import fill_polygons, join_polygons, mask_polygons
 from fcp.formats.records import LabelledPicture
 from fcp.formats.text import CLASS_FILES, class_lines, find_class_file, read_lines
-from fcp.formats.writer import Writer, make_folder
+from fcp.formats.writer import Writer, make_folder, write_beside
 
 SLACK = 0.01  # how far outside 0 … 1 YOLO's own programs let coordinates be
 WHERE_PICTURES_GO = "# Put the pictures into images/ beside this file, named as their labels.\n"
@@ -94,6 +94,12 @@ class YoloWriter(Writer):
         write_atomically(self.folder / "data.yaml", (WHERE_PICTURES_GO + text).encode())
         write_atomically(self.folder / "classes.txt", lines)
 
+    @classmethod
+    def files_of(cls, names: Iterable[str]) -> Iterator[str]:
+        """Yield the lists of classes and the label files; see ``Writer``."""
+        yield from ("yolo/data.yaml", "yolo/classes.txt")
+        yield from (f"yolo/labels/{name}.txt" for name in names)
+
     def close(self) -> None:
         """Nothing speaks of all pictures but the lists of classes, which are there already."""
 
@@ -104,7 +110,7 @@ class YoloWriter(Writer):
             points = join_polygons(mask_polygons(found.mask)) / scale
             numbers = " ".join(f"{number:.6g}" for number in points.reshape(-1))
             lines.append(f"{self.class_ids[found.class_name]} {numbers}\n")
-        write_atomically(self.folder / "labels" / f"{picture.name}.txt", "".join(lines).encode())
+        write_beside(self.folder / "labels" / f"{picture.name}.txt", "".join(lines).encode())
 
 
 def _pairs(folder: Path) -> Iterator[tuple[Path, Path]]:

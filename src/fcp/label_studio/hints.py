@@ -19,6 +19,7 @@ from fcp.data.transforms import logits_to_size, to_square
 from fcp.errors import FcpError
 from fcp.formats.run_lengths import to_mask
 from fcp.label_studio.regions import Size, labels_of, read_region
+from fcp.prediction import ALL
 from fcp.segmenter import FewShotSegmenter
 from fcp.support import Support
 
@@ -90,7 +91,7 @@ def find_hinted(
     if support is not None and hint.label in support.classes and not hint.against:
         segmenter.support = support
         met = _pieces_at(
-            segmenter.predict(picture, threshold=0).classes[hint.label].mask, hint.points
+            segmenter.predict(picture, threshold=0, least=ALL).classes[hint.label].mask, hint.points
         )
         if met.any():
             return met

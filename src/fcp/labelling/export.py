@@ -11,18 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from fcp.data.images import read_image, read_labels
+from fcp.data.images import read_image, read_labels, read_mask, read_size
 from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.writer import Writer
 from fcp.instances import connected_pieces
-from fcp.labelling.results import ClassResult, PictureResult
+from fcp.labelling.output import REPORT_FILE
+from fcp.labelling.results import ClassResult, PictureResult, name_of_result
 from fcp.report.entries import ReportClass, ReportPicture
 from fcp.report.page import write_report
 from fcp.report.thumbnails import class_thumbnail
 from fcp.visualize import Colour, class_colours
-
-REPORT_FILE = "report.html"
 
 
 def export(
@@ -69,14 +68,23 @@ def _given_away(
             writer.add(picture)
         yield ReportPicture(
             file=record.file,
-            thumbnail=class_thumbnail(
-                read_image(Path(record.file)), labels, list(colours.values())
-            ),
+            thumbnail=_thumbnail(record, labels, list(colours.values())),
             classes=tuple(_shown(name, record.classes[name]) for name in names),
             seconds=record.seconds,
             error=None,
             size=picture.size,
         )
+
+
+def _thumbnail(
+    record: PictureResult, labels: np.ndarray, colours: Sequence[Colour]
+) -> bytes | None:
+    """Draw a photo; None where it is gone or another one, which takes nothing from its result."""
+    try:
+        photo = read_image(Path(record.file))
+    except FcpError:
+        return None
+    return class_thumbnail(photo, labels, colours) if photo.shape[:2] == labels.shape else None
 
 
 def read_back(
@@ -94,11 +102,13 @@ def read_back(
     """
     if record.mask is None:
         return None, record.error
+    mask = out / record.mask
     try:
-        labels = read_labels(out / record.mask)
+        if several:
+            return read_labels(mask), None
+        return read_mask(mask, read_size(mask)).astype(np.uint8), None
     except FcpError as error:  # somebody took it away; the other pictures are worth showing
         return None, str(error)
-    return labels if several else (labels > 0).astype(np.uint8), None
 
 
 def labelled(record: PictureResult, labels: np.ndarray, names: Sequence[str]) -> LabelledPicture:
@@ -115,7 +125,7 @@ def labelled(record: PictureResult, labels: np.ndarray, names: Sequence[str]) ->
         if name in record.classes
         for found in _objects(name, labels == label, record.classes[name])
     ]
-    name = Path(record.mask or record.file).stem
+    name = name_of_result(record) or Path(record.file).stem
     height, width = labels.shape
     return LabelledPicture(Path(record.file), name, (height, width), tuple(objects))
 

@@ -5,11 +5,12 @@ torch is imported inside the functions, so that commands can be asked for help a
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fcp.errors import FcpError
 from fcp.files import sha256_of, write_atomically
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from fcp.data.images import ImageLike
     from fcp.data.prompts import Annotation
     from fcp.formats.examples import Example
-    from fcp.prediction import ClassPrediction, Prediction
+    from fcp.prediction import ClassPrediction, Least, Prediction
     from fcp.segmenter import FewShotSegmenter
 
 T = TypeVar("T")
@@ -58,6 +59,8 @@ class Task:
         tile: see ``FewShotSegmenter.fit``.
         instances: whether a class is split into its objects.
         threshold: see ``FewShotSegmenter.predict``.
+        min_area: see ``Least``.
+        min_score: likewise; None for the one that holds without being asked for.
         appearance: see ``FewShotSegmenter.fit``.
     """
 
@@ -67,12 +70,26 @@ class Task:
     tile: Tile
     instances: bool
     threshold: float | None = None
+    min_area: float | None = None
+    min_score: float | None = None
     appearance: Appearances = "auto"
 
     @property
     def names(self) -> list[str]:
         """The classes, in the order of their labels."""
         return list(self.classes)
+
+    def settings(self) -> dict[str, Any]:
+        """Say it in plain values: examples by their pictures, all else as it is."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        plain = {n: asdict(v) if is_dataclass(v) else v for n, v in values.items()}
+        classes = {name: _pictures_of(examples) for name, examples in self.classes.items()}
+        return {**plain, "classes": classes, "negatives": _pictures_of(self.negatives)}
+
+
+def _pictures_of(examples: Sequence[Example]) -> list[str]:
+    # A picture may lie inside the annotation file, and has no name then.
+    return [str(e.picture) if isinstance(e.picture, Path) else "embedded" for e in examples]
 
 
 def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
@@ -82,12 +99,37 @@ def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
         FcpError: as there, or a threshold that the model cannot hold.
     """
     segmenter.check_threshold(task.threshold)
+    least_of(task)
     segmenter.fit(
         {name: pairs_of(examples) for name, examples in task.classes.items()},
         negatives=pairs_of(task.negatives),
         tile=task.tile,
         appearance=task.appearance,
     )
+
+
+def least_of(task: Task) -> Least:
+    """Return what a class must have to count as found.
+
+    Raises:
+        FcpError: an area or score that is none.
+    """
+    from fcp.prediction import Least
+
+    if task.min_score is None:
+        return Least(task.min_area)
+    return Least(task.min_area, task.min_score)
+
+
+def used_settings(segmenter: FewShotSegmenter, task: Task) -> dict[str, Any]:
+    """Say what came of "auto" and of the model's own threshold, after ``fit_task``."""
+    support = segmenter.support
+    return {
+        "device": str(segmenter.device),
+        "min_score": least_of(task).score,
+        "threshold": segmenter.check_threshold(task.threshold),
+        "tile": None if support is None else support.tile,
+    }
 
 
 def decisions_of(segmenter: FewShotSegmenter) -> dict[str, DecisionResult]:
@@ -146,23 +188,23 @@ def _segment_together(
     """Read, segment and write a batch; a photo that cannot be read fails alone."""
     from fcp.data.images import read_image
 
-    started = time.perf_counter()
+    started, least = time.perf_counter(), least_of(task)
     photos, errors = _each(jobs, lambda job: read_image(job.picture))
     if segmenter.support is not None and segmenter.support.tile is None:
         predictions = segmenter.predict_batch(
-            photos.values(), batch_size=len(jobs), threshold=task.threshold
+            photos.values(), batch_size=len(jobs), threshold=task.threshold, least=least
         )
         found = dict(zip(photos, predictions, strict=True))
     else:
         found, too_small = _each(
-            photos, lambda job: segmenter.predict(photos[job], threshold=task.threshold)
+            photos,
+            lambda job: segmenter.predict(photos[job], threshold=task.threshold, least=least),
         )
         errors |= too_small
-    for job, prediction in found.items():
-        _write(job, photos[job], prediction, out)
+    written = {job: _write(job, photos[job], one, out) for job, one in found.items()}
     seconds = round((time.perf_counter() - started) / len(jobs), 3)
     return [
-        _success(job, found[job], task, seconds)
+        _success(job, found[job], task, seconds, *written[job])
         if job in found
         else _failure(job, errors[job], seconds)
         for job in jobs
@@ -180,46 +222,62 @@ def _each(jobs: Iterable[Job], do: Callable[[Job], T]) -> tuple[dict[Job, T], di
     return done, errors
 
 
-def _write(job: Job, photo: np.ndarray, prediction: Prediction, out: Path) -> None:
+def _write(job: Job, photo: np.ndarray, prediction: Prediction, out: Path) -> tuple[str, str]:
+    """Write mask and overlay; returns the SHA-256 of both."""
     from fcp.data.images import label_png
-    from fcp.visualize import class_colours, encode, overlay_labels
+    from fcp.visualize import encode
 
     one = len(prediction.classes) == 1
     mask = encode(prediction.mask, "png") if one else label_png(prediction.labels)
-    colours = list(class_colours(prediction.classes).values())
-    shown = overlay_labels(photo, prediction.labels, colours)
     write_atomically(out / job.mask, mask)
-    write_atomically(out / job.overlay, encode(shown, "jpeg"))
+    overlay = write_overlay(job, photo, prediction.labels, list(prediction.classes), out)
+    return hashlib.sha256(mask).hexdigest(), hashlib.sha256(overlay).hexdigest()
 
 
-def _success(job: Job, found: Prediction, task: Task, seconds: float) -> PictureResult:
+def write_overlay(
+    job: Job, photo: np.ndarray, labels: np.ndarray, names: Sequence[str], out: Path
+) -> bytes:
+    """Draw what was found over its photo; returns the bytes that were written.
+
+    Raises:
+        FcpError: it cannot be written.
+    """
+    from fcp.visualize import class_colours, encode, overlay_labels
+
+    shown = encode(overlay_labels(photo, labels, list(class_colours(names).values())), "jpeg")
+    write_atomically(out / job.overlay, shown)
+    return shown
+
+
+def _success(
+    job: Job, found: Prediction, task: Task, seconds: float, mask: str, overlay: str
+) -> PictureResult:
     return PictureResult(
         file=str(job.picture),
         sha256=photo_hash(job.picture),
         seconds=seconds,
         mask=job.mask,
         overlay=job.overlay,
-        classes={
-            name: _class_result(one, instances=task.instances)
-            for name, one in found.classes.items()
-        },
+        classes={name: _class_result(one, task) for name, one in found.classes.items()},
+        mask_sha256=mask,
+        overlay_sha256=overlay,
     )
 
 
-def _class_result(found: ClassPrediction, *, instances: bool) -> ClassResult:
+def _class_result(found: ClassPrediction, task: Task) -> ClassResult:
     from fcp.instances import split_objects
 
     mask = found.mask
     objects = [
         ObjectResult(list(one.piece.box), round(one.score, 4))
-        for one in (split_objects(found) if instances else [])
+        for one in (split_objects(found, least_of(task)) if task.instances else [])
     ]
     return ClassResult(
         score=round(found.score, 4),
         area=round(float(mask.mean()), 6),
         area_px=int(mask.sum()),
         presence=_told_presence(found),
-        objects=objects if instances else None,
+        objects=objects if task.instances else None,
     )
 
 

@@ -1,29 +1,29 @@
-"""``results.json``: what was done, by which model and examples; resumable.
+"""``results.json``: what was asked, what was done, and which files belong to it; resumable.
 
-The file is always whole. A picture is skipped on ``--resume`` only if it, its result's name, the
-model and the examples are those recorded, and both result files are there. The file is rewritten
-before the first picture, so that no record outlives the files that it speaks of.
+While a run is under way each photo adds a line to ``results.unfinished.jsonl``, so that a photo
+costs the same however many there are; at the end, whatever it is, both become one ``results.json``.
+A run that was killed is read from both. ``results.json`` is written before any other file, with the
+names of all that are to come: what belongs to a run is known by this record, never by a pattern.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
-from fcp.config import load_json
+from fcp.config import check, from_dict, load_json
 from fcp.errors import FcpError
-from fcp.files import write_atomically
+from fcp.files import open_atomically
 
-FORMAT = "fcp-results-4"
+FORMAT = "fcp-results-5"
+OLDER = tuple(f"fcp-results-{number}" for number in range(1, 5))
 FILE_NAME = "results.json"
-SAVE_EVERY_SECONDS = 2.0
-# What write_atomically leaves beside a result when the process is killed outright.
-_LEFTOVER = re.compile(r"\..+\.(png|jpg|json|html|txt|xml|yaml)\.\w{8}")
+UNFINISHED = "results.unfinished.jsonl"
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,12 @@ class ObjectResult:
     box: list[int]
     score: float
 
+    def __post_init__(self) -> None:
+        check(self)
+        _require_share(self, "score")
+        if len(self.box) != 4:
+            raise FcpError(f"box: expected 4 numbers, got {len(self.box)}")
+
 
 @dataclass(frozen=True)
 class ClassResult:
@@ -49,7 +55,8 @@ class ClassResult:
         area_px: the same in px.
         presence: 0 … 1, see ``ClassPrediction.presence``; None where it is not judged.
         objects: its pieces in their order; None where they were not asked for.
-        by_hand: whether a person has drawn the mask; score and presence are 1 then.
+        by_hand: whether a person has drawn the mask; score and presence are 1 then, or 0 where it
+            is empty.
     """
 
     score: float
@@ -58,6 +65,12 @@ class ClassResult:
     presence: float | None = None
     objects: list[ObjectResult] | None = None
     by_hand: bool = False
+
+    def __post_init__(self) -> None:
+        check(self)
+        _require_share(self, "score", "area", "presence")
+        if self.area_px < 0:
+            raise FcpError(f"area_px: expected at least 0, got {self.area_px}")
 
     @property
     def here(self) -> bool:
@@ -81,6 +94,10 @@ class ExampleResult:
     is_odd: bool
     presence: float | None = None
 
+    def __post_init__(self) -> None:
+        check(self)
+        _require_share(self, "iou", "presence")
+
 
 @dataclass(frozen=True)
 class DecisionResult:
@@ -100,6 +117,10 @@ class DecisionResult:
     network_iou: float
     sentence: str
 
+    def __post_init__(self) -> None:
+        check(self)
+        _require_share(self, "share", "iou", "network_iou")
+
 
 @dataclass(frozen=True)
 class PictureResult:
@@ -113,6 +134,8 @@ class PictureResult:
         overlay: the overlay's file, likewise.
         classes: name → what was found.
         error: what went wrong, or None.
+        mask_sha256: of the mask's bytes, as they were written.
+        overlay_sha256: of the overlay's bytes.
     """
 
     file: str
@@ -122,6 +145,69 @@ class PictureResult:
     overlay: str | None = None
     classes: dict[str, ClassResult] = field(default_factory=dict)
     error: str | None = None
+    mask_sha256: str | None = None
+    overlay_sha256: str | None = None
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person has drawn any of it."""
+        return any(found.by_hand for found in self.classes.values())
+
+
+def name_of_result(record: PictureResult) -> str | None:
+    """Return the name of a record's files without suffix; None of one that failed."""
+    return record.mask.removeprefix("masks/").removesuffix(".png") if record.mask else None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Files that were not used for the same reason.
+
+    Attributes:
+        count: how many.
+        first: the first of them.
+    """
+
+    count: int
+    first: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """The content of ``results.json``.
+
+    Attributes:
+        format: of the file.
+        version: of fcp.
+        date: when the run began, ISO 8601.
+        model: what the user called it.
+        fingerprint: hash of all that decides the results.
+        question: what was asked, and how; plain values.
+        used: what came of "auto" and of the model's own threshold.
+        seconds: step → wall-clock time of it.
+        files: all that the run has written, or will have, relative to the output folder → SHA-256
+            of what it wrote; None where it has not come to it.
+        left_out: reason → the files among the photos that were not used for it.
+        renamed: photos whose result has another name, which disks and formats can hold.
+        examples: class → how its examples fit each other.
+        appearance: class → who decides about it.
+        results: of the photos.
+    """
+
+    format: str
+    version: str
+    date: str
+    model: str
+    fingerprint: str
+    question: dict[str, Any]
+    used: dict[str, Any]
+    seconds: dict[str, float]
+    files: dict[str, str | None]
+    left_out: dict[str, LeftOut]
+    renamed: list[str]
+    examples: dict[str, list[ExampleResult]]
+    appearance: dict[str, DecisionResult]
+    results: list[PictureResult]
 
 
 class Results:
@@ -131,16 +217,38 @@ class Results:
         folder: the output folder, which exists.
         model: what the user called the model.
         fingerprint: hash of model and examples.
+        question: what was asked.
+        files: that the run will write; see ``Record``.
+
+    Attributes:
+        pictures: file → its record.
+        examples, appearance, used, seconds, left_out, renamed: see ``Record``.
     """
 
-    def __init__(self, folder: Path, *, model: str, fingerprint: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        model: str,
+        fingerprint: str,
+        question: Mapping[str, Any] | None = None,
+        files: Collection[str] = (),
+    ) -> None:
         self.path = folder / FILE_NAME
         self.model = model
         self.fingerprint = fingerprint
+        # As it will be read again: a tuple comes back as a list.
+        self.question: dict[str, Any] = json.loads(json.dumps(question or {}))
+        self.files: dict[str, str | None] = dict.fromkeys(sorted(files))
+        self.date = datetime.now().astimezone().isoformat(timespec="seconds")
         self.pictures: dict[str, PictureResult] = {}
         self.examples: dict[str, list[ExampleResult]] = {}
         self.appearance: dict[str, DecisionResult] = {}
-        self._saved = 0.0
+        self.used: dict[str, Any] = {}
+        self.seconds: dict[str, float] = {}
+        self.left_out: dict[str, LeftOut] = {}
+        self.renamed: list[str] = []
+        self._unfinished = folder / UNFINISHED
 
     def __enter__(self) -> Self:
         return self
@@ -148,87 +256,107 @@ class Results:
     def __exit__(self, *_: object) -> None:
         self.save()
 
-    def read_earlier(self) -> dict[str, PictureResult] | None:
-        """Return what an earlier run finished, by file.
-
-        Returns:
-            None where the earlier run had another model or other examples; empty where there was
-            none.
+    def add(self, records: Iterable[PictureResult]) -> None:
+        """Take records in; they are on the disk before this returns.
 
         Raises:
-            FcpError: the file is damaged, or not ours.
+            FcpError: they cannot be written.
         """
-        if not self.path.exists():
-            return {}
-        content = load_json(self.path)
+        new = list(records)
+        self.pictures.update({record.file: record for record in new})
         try:
-            if content["format"] != FORMAT:
-                raise ValueError(content["format"])
-            records = [_read_record(record) for record in content["results"]]
-            examples = {
-                name: [ExampleResult(**one) for one in shown]
-                for name, shown in content["examples"].items()
-            }
-            decisions = {name: DecisionResult(**one) for name, one in content["appearance"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            remedy = "choose another --out, or leave out --resume"
-            raise FcpError(f"{self.path}: not a file of fcp segment; {remedy}") from error
-        if content.get("fingerprint") != self.fingerprint:
-            return None
-        self.examples, self.appearance = examples, decisions
-        folder = self.path.parent
-        return {record.file: record for record in records if _is_complete(record, folder)}
-
-    def add(self, records: Iterable[PictureResult]) -> None:
-        """Take records in; they reach the disk at most every two seconds, and with ``save``."""
-        self.pictures.update({record.file: record for record in records})
-        if time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
-            self.save()
+            with self._unfinished.open("ab") as file:
+                file.writelines(map(_line, new))
+        except OSError as error:
+            raise FcpError(f"{self._unfinished}: cannot be written ({error.strerror})") from error
 
     def save(self) -> None:
-        """Write the file.
+        """Write the file whole.
 
         Raises:
-            FcpError: it cannot be written; the one before stays.
+            FcpError: it cannot be written; the one before stays, and so does what was added.
         """
-        write_atomically(self.path, json.dumps(self._content(), indent=1).encode() + b"\n")
-        self._saved = time.monotonic()
+        with open_atomically(self.path) as file:
+            file.writelines(self._lines())
+        self._unfinished.unlink(missing_ok=True)
+
+    def put_in_order(self, files: Iterable[str]) -> None:
+        """Sort the records as these files are; those of others follow."""
+        first = {file: self.pictures[file] for file in files if file in self.pictures}
+        self.pictures = {**first, **self.pictures}
 
     def failed(self) -> int:
         """Count the pictures that have an error."""
         return sum(record.error is not None for record in self.pictures.values())
 
-    def _content(self) -> dict[str, Any]:
-        records = [asdict(record) for record in self.pictures.values()]
-        return {
-            "format": FORMAT,
-            "model": self.model,
-            "fingerprint": self.fingerprint,
-            "examples": {
-                name: [asdict(one) for one in shown] for name, shown in self.examples.items()
-            },
-            "appearance": {name: asdict(one) for name, one in self.appearance.items()},
-            "results": records,
-        }
+    def _lines(self) -> Iterator[bytes]:
+        content = Record(
+            format=FORMAT,
+            version=metadata.version("fcp"),
+            date=self.date,
+            model=self.model,
+            fingerprint=self.fingerprint,
+            question=self.question,
+            used=self.used,
+            seconds=self.seconds,
+            files=self.files,
+            left_out=self.left_out,
+            renamed=self.renamed,
+            examples=self.examples,
+            appearance=self.appearance,
+            results=[],
+        )
+        head = json.dumps(asdict(content), indent=1, allow_nan=False).encode()
+        yield head.removesuffix(b"]\n}")
+        for index, record in enumerate(self.pictures.values()):
+            yield (b",\n  " if index else b"\n  ") + _line(record).rstrip()
+        yield b"\n ]\n}\n"
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the unfinished files that a killed run left in a folder."""
-    for path in folder.iterdir():
-        if _LEFTOVER.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+def read_record(folder: Path) -> Record | None:
+    """Read what an earlier run left in a folder, finished or not; None where there was none.
+
+    A line that was being added when the run was killed is left out: its photo is done again.
+
+    Raises:
+        FcpError: ``results.json`` is damaged, of an older version, or not ours.
+    """
+    path = folder / FILE_NAME
+    if not path.exists():
+        return None
+    remedy = "choose another --out, or move away what lies there"
+    try:
+        content = load_json(path)
+        if content.get("format") in OLDER:
+            raise FcpError(f"of an older version of fcp ({content['format']})")
+        if content.get("format") != FORMAT:
+            raise FcpError(f"expected the format {FORMAT!r}")
+        record = from_dict(Record, content, str(path))
+    except FcpError as error:
+        reason = str(error).removeprefix(f"{path}").lstrip(":. ")
+        raise FcpError(f"{path}: not a whole file of fcp segment ({reason}); {remedy}") from error
+    results = {one.file: one for one in (*record.results, *_unfinished(folder))}
+    return replace(record, results=list(results.values()))
 
 
-def _read_record(content: dict[str, Any]) -> PictureResult:
-    classes = {name: _read_class(**found) for name, found in content["classes"].items()}
-    return PictureResult(**{**content, "classes": classes})
+def _unfinished(folder: Path) -> Iterator[PictureResult]:
+    path = folder / UNFINISHED
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                yield from_dict(PictureResult, json.loads(line), str(path))
+            except (ValueError, FcpError, RecursionError):  # cut short, or damaged: done again
+                continue
 
 
-def _read_class(*, objects: list[dict[str, Any]] | None, **found: Any) -> ClassResult:  # noqa: ANN401
-    pieces = None if objects is None else [ObjectResult(**piece) for piece in objects]
-    return ClassResult(**found, objects=pieces)
+def _line(record: PictureResult) -> bytes:
+    return json.dumps(asdict(record), allow_nan=False).encode() + b"\n"
 
 
-def _is_complete(record: PictureResult, folder: Path) -> bool:
-    files = (record.mask, record.overlay)
-    return record.error is None and all(f is not None and (folder / f).is_file() for f in files)
+def _require_share(record: object, *names: str) -> None:
+    for name in names:
+        value = getattr(record, name)
+        if value is not None and not 0 <= value <= 1:
+            raise FcpError(f"{name}: expected 0 … 1, got {value}")

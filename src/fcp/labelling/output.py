@@ -1,0 +1,194 @@
+"""The output folder: nobody's own file is overwritten, and no two runs' files are mixed.
+
+Which files are a run's, and what was in them, stands in its ``results.json``. All other files are
+somebody's, and so is a file of the run that was changed since.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from fcp.errors import FcpError
+from fcp.files import remove_leftovers, sha256_of
+from fcp.labelling.results import FILE_NAME, UNFINISHED, Record, Results, read_record
+
+BOOKS = (FILE_NAME, UNFINISHED)  # what a run keeps of itself
+REPORT_FILE = "report.html"
+_ANOTHER = "choose another --out"
+
+
+def read_earlier(out: Path) -> Record | None:
+    """Read what an earlier run left in the output folder; None where there was none.
+
+    Raises:
+        FcpError: the folder holds files of somebody else, or a damaged ``results.json``.
+    """
+    if out.exists() and not out.is_dir():
+        raise FcpError(f"{out}: cannot be written (is a file); {_ANOTHER}")
+    earlier = read_record(out)
+    if earlier is None:
+        stranger = next(_visible_files(out), None)
+        if stranger is not None:
+            raise FcpError(f"{stranger}: not of an earlier run of fcp segment; {_ANOTHER}")
+    return earlier
+
+
+def differences(results: Results, earlier: Record) -> list[str]:
+    """Say in which parts the question is not the earlier run's; none where it is the same."""
+    if results.fingerprint == earlier.fingerprint:
+        return []
+    asked = {"model": results.model, **results.question}
+    before = {"model": earlier.model, **earlier.question}
+    parts = [name for name in asked if asked[name] != before.get(name)]
+    return parts or ["the content of examples or model"]
+
+
+def begin(
+    results: Results, earlier: Record | None, *, resume: bool = False, overwrite: bool = False
+) -> list[str]:
+    """Make the output folder ready for a run, and write down what will be its files.
+
+    Args:
+        results: of the run that begins, without any record.
+        earlier: what lies there.
+        resume: go on with the same question, or remove the files of another one.
+        overwrite: remove the files of the earlier run, whatever it was.
+
+    Returns:
+        In which parts the question is another one, where the earlier run's files were removed for
+        it.
+
+    Raises:
+        FcpError: a file of somebody else would be overwritten, or another run's results, and that
+            is not asked for; nothing is written then.
+    """
+    out = results.path.parent
+    own = earlier.files if earlier is not None else {}
+    for name in results.files:
+        if name not in own and os.path.lexists(out / name):
+            raise FcpError(f"{out / name}: not of an earlier run of fcp segment; {_ANOTHER}")
+    parts = differences(results, earlier) if earlier is not None else []
+    goes_on = earlier is not None and resume and not overwrite and not parts
+    if earlier is not None:
+        _refuse_changed(out, earlier, but_masks=goes_on)
+        if not (resume or overwrite):
+            _refuse_mixing(results, earlier, parts)
+    _make_folders(out, results.files)
+    remove_leftovers(out / name for name in (*own, *results.files))
+    if goes_on:
+        # Without the hashes: what is written again before a kill is no work of somebody's.
+        results.files = dict.fromkeys([*results.files, *own])
+        return []
+    planned = results.files
+    results.files = {**dict.fromkeys(own), **planned}
+    results.save()
+    _remove(out, own)
+    _make_folders(out, planned)
+    results.files = planned
+    results.save()
+    return parts
+
+
+def finish(results: Results) -> None:
+    """Write down what the run's files hold, now that all are there."""
+    out = results.path.parent
+    known = {
+        file: digest
+        for record in results.pictures.values()
+        for file, digest in (
+            (record.mask, record.mask_sha256),
+            (record.overlay, record.overlay_sha256),
+        )
+        if file is not None
+    }
+    results.files = {
+        name: None if name in BOOKS else known.get(name) or sha256_of(out / name)
+        for name in results.files
+        if name in BOOKS or (out / name).is_file()
+    }
+    results.save()
+
+
+def _refuse_mixing(results: Results, earlier: Record, parts: list[str]) -> None:
+    out = results.path.parent
+    remedy = f"remove them with --overwrite, or {_ANOTHER}"
+    if parts:
+        raise FcpError(
+            f"{out}: holds the results of another question (other: {', '.join(parts)}); {remedy}"
+        )
+    left = [name for name in earlier.files if name not in results.files and (out / name).exists()]
+    if left:
+        raise FcpError(
+            f"{out}: holds results of other photos too, such as {left[0]}; keep them with "
+            f"--resume, {remedy}"
+        )
+
+
+def _refuse_changed(out: Path, earlier: Record, *, but_masks: bool) -> None:
+    """Raise for a file of the run that somebody has changed.
+
+    Args:
+        out: the output folder.
+        earlier: the run's record.
+        but_masks: whether masks and overlays are left to ``labelling.resume``.
+    """
+    written = dict(earlier.files)
+    for record in earlier.results:
+        if record.mask is not None and record.overlay is not None:
+            files = {record.mask: record.mask_sha256, record.overlay: record.overlay_sha256}
+            for name, digest in files.items():
+                written[name] = None if but_masks else digest
+            if record.by_hand and not but_masks and (out / record.mask).is_file():
+                raise _changed(out / record.mask)
+    for name, digest in written.items():
+        path = out / name
+        if digest is not None and path.is_file() and sha256_of(path) != digest and _is_whole(path):
+            raise _changed(path)
+
+
+def _changed(path: Path) -> FcpError:
+    return FcpError(f"{path}: was changed after the run; move it away first, or {_ANOTHER}")
+
+
+def _is_whole(path: Path) -> bool:
+    """Say whether a file may be somebody's work: not one that was cut short or is damaged."""
+    from fcp.data.images import PICTURE_SUFFIXES, read_image
+
+    if path.suffix in PICTURE_SUFFIXES:
+        try:
+            read_image(path)
+        except FcpError:
+            return False
+    return path.stat().st_size > 0
+
+
+def _make_folders(out: Path, files: Mapping[str, object]) -> None:
+    try:
+        for folder in {(out / name).parent for name in files}:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FcpError(f"{out}: cannot be written ({error.strerror}); {_ANOTHER}") from error
+
+
+def _remove(out: Path, files: Mapping[str, object]) -> None:
+    """Remove a run's files but its books, and the folders that are empty then."""
+    folders: set[Path] = set()
+    for name in files:
+        if name not in BOOKS:
+            (out / name).unlink(missing_ok=True)
+            folders.update((out / parent) for parent in Path(name).parents[:-1])
+    for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
+        with suppress(OSError):  # not empty, or gone
+            folder.rmdir()
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and below, but those that systems leave."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and name not in ("Thumbs.db", "desktop.ini"):
+                yield Path(parent, name)

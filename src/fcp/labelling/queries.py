@@ -1,0 +1,260 @@
+"""The photos that a person asks for: paths → photos, names for their results, what is left out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fcp.data.folder import natural
+from fcp.data.images import PICTURE_SUFFIXES
+from fcp.errors import FcpError
+from fcp.formats.places import plain
+from fcp.labelling.results import FILE_NAME, LeftOut
+
+UNKNOWN, SUBFOLDER, DEAD_LINK = "unknown suffix", "in a subfolder", "dead link"
+UNREADABLE, OF_A_RUN, EXAMPLE_MASK = "unreadable folder", "result of fcp", "mask of an example"
+FAILURES = frozenset({DEAD_LINK, UNREADABLE})  # what somebody meant to be there
+
+LONGEST = 200  # bytes of a name; disks allow 255, and what is being written has a longer one
+_LEFT_BY_SYSTEMS = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini"})
+_SUFFIXES = (".png", ".jpg", ".txt", ".json")  # of results: no folder may be called like a file
+_OLD_FOLDERS = ("masks", "overlays", "labels")  # of runs that did not write down their files
+
+
+@dataclass
+class Photos:
+    """What was found.
+
+    Attributes:
+        files: the photos, each once.
+        names: of their results, without suffix, "/" between folders.
+        left_out: reason → files that are no photos to segment.
+        renamed: photos whose results cannot have their own name.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
+    renamed: list[Path] = field(default_factory=list)
+
+    def leave_out(self, path: Path, reason: str) -> None:
+        """Count a file that is not used."""
+        before = self.left_out.get(reason, LeftOut(0, str(path)))
+        self.left_out[reason] = LeftOut(before.count + 1, before.first)
+
+
+def find_photos(
+    paths: Sequence[Path],
+    *,
+    recursive: bool = True,
+    own: Collection[Path] = (),
+    masks: Collection[Path] = (),
+) -> Photos:
+    """Find the photos in folders; ``name_results`` is to follow.
+
+    Files are kept as given, even where they are missing or have an odd suffix, so that reading them
+    says what is wrong. What a run of fcp has written is no photo, wherever it lies.
+
+    Args:
+        paths: folders and files.
+        recursive: whether folders in folders are looked into.
+        own: files that this run writes or has written.
+        masks: of the examples.
+
+    Raises:
+        FcpError: no photo at all.
+    """
+    search = _Search(recursive, {plain(path) for path in own}, {plain(path) for path in masks})
+    for path in paths:
+        search.look_into(path, top=True)
+    found = search.photos
+    if not found.files:
+        reasons = describe(found.left_out)
+        why = f" ({reasons})" if reasons else ""
+        suffixes = ", ".join(sorted(PICTURE_SUFFIXES))
+        raise FcpError(
+            f"{', '.join(map(printable, paths))}: no picture in this folder{why}; known: {suffixes}"
+        )
+    return found
+
+
+def name_results(
+    found: Photos, paths: Sequence[Path], known: Mapping[str, str] | None = None
+) -> None:
+    """Name the results of all photos, and say which cannot have their photo's own name.
+
+    A result is named by its photo's path from the folder that was given; where several were, from
+    the innermost folder that holds all of them.
+
+    Args:
+        found: gets the names.
+        paths: folders and files that were given.
+        known: file → name of results that are there already; no other photo gets it.
+    """
+    known = known or {}
+    root = Path(os.path.commonpath([plain(p) if p.is_dir() else plain(p).parent for p in paths]))
+    own = [_relative(photo, root) for photo in found.files]
+    safe = [_safe(name) for name in own]
+    found.renamed = [photo for photo, a, b in zip(found.files, own, safe, strict=True) if a != b]
+    fixed = [known.get(str(photo)) for photo in found.files]
+    found.names = unique_names(safe, fixed, reserved=known.values())
+
+
+def describe(left_out: dict[str, LeftOut]) -> str:
+    """Say what was not used and why, in one line; nothing where all was."""
+    return ", ".join(
+        f"{one.count} {reason} ({'first ' if one.count > 1 else ''}{printable(one.first)})"
+        for reason, one in left_out.items()
+    )
+
+
+def printable(path: object) -> str:
+    """Return a path as text that any terminal takes: a name may hold what is no text."""
+    text = str(path).encode(errors="backslashreplace").decode()
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+class _Search:
+    """Goes through folders; each file comes once, and each folder too, whatever links lead to it.
+
+    Attributes:
+        photos: what was found so far.
+    """
+
+    def __init__(self, recursive: bool, own: set[Path], masks: set[Path]) -> None:
+        self.photos = Photos()
+        self._recursive = recursive
+        self._current = own
+        self._earlier: set[Path] = set()
+        self._masks = masks
+        self._seen: set[Path] = set()
+
+    def look_into(self, path: Path, *, top: bool = False) -> None:
+        """Take a file or folder, given or met on the way."""
+        if path.is_symlink() and not path.exists() and not top:
+            self.photos.leave_out(path, DEAD_LINK)
+        elif path.is_dir():
+            if not (top or self._recursive):
+                self.photos.leave_out(path, SUBFOLDER)
+            elif self._is_new(path):
+                self._look_through(path, top=top)
+        elif plain(path) in self._current:
+            return
+        elif plain(path) in self._earlier:
+            self.photos.leave_out(path, OF_A_RUN)
+        elif plain(path) in self._masks:
+            self.photos.leave_out(path, EXAMPLE_MASK)
+        elif not top and path.suffix.lower() not in PICTURE_SUFFIXES:
+            self.photos.leave_out(path, UNKNOWN)
+        elif self._is_new(path):
+            self.photos.files.append(path)
+
+    def _look_through(self, folder: Path, *, top: bool) -> None:
+        try:
+            inside = [path for path in folder.iterdir() if not _is_left_by_system(path.name)]
+        except OSError as error:
+            if top:
+                raise FcpError(f"{folder}: cannot be read ({error.strerror})") from error
+            self.photos.leave_out(folder, UNREADABLE)
+            return
+        self._earlier |= files_of_run(folder)
+        inside.sort(key=lambda path: (path.is_dir(), natural(path.name), path.name))
+        for path in inside:
+            self.look_into(path)
+
+    def _is_new(self, path: Path) -> bool:
+        real = path.resolve()
+        is_new = real not in self._seen
+        self._seen.add(real)
+        return is_new
+
+
+def files_of_run(folder: Path) -> set[Path]:
+    """Return the files of the run of fcp whose output folder this is; none where it is of none."""
+    book = folder / FILE_NAME
+    try:
+        content = json.loads(book.read_bytes()) if book.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return set()
+    kind = content.get("format") if isinstance(content, dict) else None
+    if not isinstance(kind, str) or not kind.startswith("fcp-results-"):
+        return set()
+    files = content.get("files")
+    if isinstance(files, dict):
+        return {plain(folder / str(name)) for name in (*files, FILE_NAME)}
+    inside = {path for name in _OLD_FOLDERS for path in (folder / name).glob("*")}
+    return {plain(path) for path in (*inside, book, folder / "report.html")}
+
+
+def _is_left_by_system(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in _LEFT_BY_SYSTEMS
+
+
+def _relative(photo: Path, root: Path) -> str:
+    path = plain(photo)
+    return path.with_name(path.stem).relative_to(root).as_posix()
+
+
+def _safe(name: str) -> str:
+    """Change what a disk or a format cannot hold; a short hash keeps changed names apart."""
+    *folders, last = name.split("/")
+    return "/".join([*(_safe_part(part, _SUFFIXES) for part in folders), _safe_part(last)])
+
+
+def _safe_part(part: str, but: tuple[str, ...] = ()) -> str:
+    safe = "".join(sign if _is_text(sign) else "_" for sign in part)
+    if safe == part and len(part.encode()) <= LONGEST and not part.lower().endswith(but):
+        return part
+    short = safe.encode()[:LONGEST].decode(errors="ignore")
+    return f"{short}_{hashlib.sha256(os.fsencode(part)).hexdigest()[:8]}"
+
+
+def _is_text(sign: str) -> bool:
+    # No control characters, no bytes that are no UTF-8 (which Python keeps as halves of
+    # characters), and neither of the two that no file of text may hold.
+    return unicodedata.category(sign) not in {"Cc", "Cs"} and sign not in "\ufffe\uffff"
+
+
+def unique_names(
+    names: Sequence[str],
+    fixed: Sequence[str | None] = (),
+    reserved: Collection[str] = (),
+) -> list[str]:
+    """Give each of equal names a number, but the first.
+
+    The first of a name keeps it, later ones get ``_2``, ``_3`` …; upper and lower case are equal,
+    and so are composed and decomposed letters, because they are on many disks. The same list always
+    gives the same names.
+
+    Args:
+        names: that are wanted.
+        fixed: what some of them are called already; None otherwise.
+        reserved: names that none may have.
+
+    Returns:
+        One name for each, all different.
+    """
+    found: list[str | None] = list(fixed) or [None] * len(names)
+    taken = {_key(name) for name in (*reserved, *(one for one in found if one is not None))}
+    for index, name in enumerate(names):
+        if found[index] is None and _key(name) not in taken:
+            taken.add(_key(name))
+            found[index] = name
+    for index, name in enumerate(names):
+        number = 2
+        while found[index] is None:
+            numbered = f"{name}_{number}"
+            if _key(numbered) not in taken:
+                taken.add(_key(numbered))
+                found[index] = numbered
+            number += 1
+    return [name for name in found if name is not None]
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

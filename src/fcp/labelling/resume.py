@@ -1,0 +1,149 @@
+"""What an earlier run has finished, and what a person has corrected since → records to keep."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fcp.data.images import read_image
+from fcp.errors import FcpError
+from fcp.files import sha256_of
+from fcp.labelling.export import read_back
+from fcp.labelling.photos import Job, photo_hash, write_overlay
+from fcp.labelling.results import (
+    ClassResult,
+    PictureResult,
+    Record,
+    Results,
+    name_of_result,
+)
+
+
+def known_results(photos: Iterable[Path], earlier: Record) -> dict[str, PictureResult]:
+    """Find the record of each photo, by its file or else by its content.
+
+    Args:
+        photos: as they are asked for now, perhaps from another folder than before.
+        earlier: the run that is gone on with.
+
+    Returns:
+        File → record, which names the file as it is asked for now; those of other photos follow.
+    """
+    by_file = {record.file: record for record in earlier.results}
+    found: dict[str, PictureResult] = {}
+    unknown = []
+    for photo in map(str, photos):
+        if photo in by_file:
+            found[photo] = by_file.pop(photo)
+        else:
+            unknown.append(photo)
+    by_content = {record.sha256: record for record in by_file.values() if record.sha256}
+    for photo in unknown if by_content else ():
+        record = by_content.pop(photo_hash(Path(photo)) or "", None)
+        if record is not None:
+            found[photo] = replace(by_file.pop(record.file), file=photo)
+    return found | by_file
+
+
+def take_over(
+    jobs: Sequence[Job], results: Results, known: dict[str, PictureResult], names: Sequence[str]
+) -> list[Job]:
+    """Take over what is finished, of photos that are not asked for now too.
+
+    A mask that a person has corrected is kept as it is. One that is damaged or gone is made again.
+
+    Args:
+        jobs: all photos that are asked for.
+        results: of the run; get the records.
+        known: see ``known_results``.
+        names: the classes.
+
+    Returns:
+        The photos that are left to do.
+
+    Raises:
+        FcpError: a mask that was changed into something that is no mask of its photo.
+    """
+    out = results.path.parent
+    asked = {str(job.picture): job for job in jobs}
+    for file, record in known.items():
+        job = asked.get(file) or _job_of(record)
+        if job is None:
+            continue
+        gone = file not in asked and not job.picture.exists() and (out / job.mask).is_file()
+        kept = record if gone else _kept(record, job, out, names)
+        if kept is not None:
+            results.pictures[file] = kept
+    return [job for job in jobs if str(job.picture) not in results.pictures]
+
+
+def _job_of(record: PictureResult) -> Job | None:
+    name = name_of_result(record)
+    return None if name is None else Job(Path(record.file), name)
+
+
+def _kept(record: PictureResult, job: Job, out: Path, names: Sequence[str]) -> PictureResult | None:
+    """Return the record where its files are whole; None where the photo is to be done."""
+    mask, overlay = out / job.mask, out / job.overlay
+    if record.error is not None or record.mask != job.mask or not mask.is_file():
+        return None
+    if sha256_of(mask) != record.mask_sha256:
+        return _corrected(record, job, out, names)
+    if record.sha256 != photo_hash(job.picture):
+        if record.by_hand:
+            raise FcpError(
+                f"{job.picture}: has changed since its mask was corrected; move {mask} away"
+            )
+        return None
+    whole = overlay.is_file() and sha256_of(overlay) == record.overlay_sha256
+    return record if whole else None
+
+
+def _corrected(
+    record: PictureResult, job: Job, out: Path, names: Sequence[str]
+) -> PictureResult | None:
+    """Make a record of a mask that is not the one that was written; None of a damaged one."""
+    mask = out / job.mask
+    try:
+        read_image(mask)
+    except FcpError:
+        return None
+    labels, error = read_back(record, out, several=len(names) > 1)
+    photo = read_image(job.picture)
+    if labels is not None and labels.shape != photo.shape[:2]:
+        error = "it has another size"
+    elif labels is not None and labels.max() > len(names):
+        error = f"the value {labels.max()} is no class"
+    if labels is None or error is not None:
+        reason = (error or "").removeprefix(f"{mask}: ")
+        raise FcpError(
+            f"{mask}: was changed and is no mask of {job.picture} now ({reason}); put it right, or "
+            "remove it and it is made again"
+        )
+    overlay = write_overlay(job, photo, labels, names, out)
+    return replace(
+        record,
+        sha256=photo_hash(job.picture),
+        classes={
+            name: _drawn(labels == value, record.classes.get(name))
+            for value, name in enumerate(names, start=1)
+        },
+        mask_sha256=sha256_of(mask),
+        overlay_sha256=hashlib.sha256(overlay).hexdigest(),
+    )
+
+
+def _drawn(mask: np.ndarray, before: ClassResult | None) -> ClassResult:
+    """Say of a class what a person has drawn of it."""
+    here = float(mask.any())
+    return ClassResult(
+        score=here,
+        area=round(float(mask.mean()), 6),
+        area_px=int(mask.sum()),
+        presence=here if before is not None and before.presence is not None else None,
+        by_hand=True,
+    )

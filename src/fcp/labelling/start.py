@@ -1,0 +1,155 @@
+"""How a run over photos begins: what is asked → the records, and what is left to do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fcp.files import sha256_of
+from fcp.labelling.output import BOOKS, REPORT_FILE, begin, differences, read_earlier
+from fcp.labelling.photos import Job, Task
+from fcp.labelling.queries import Photos, find_photos, name_results
+from fcp.labelling.results import PictureResult, Record, Results, name_of_result
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fcp.data.prompts import Points
+    from fcp.formats.writer import Writer
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asks for.
+
+    Attributes:
+        paths: folders and files with photos.
+        out: the output folder.
+        task: what is looked for.
+        model: as the user calls it.
+        writers: of files for other tools.
+        recursive: whether folders in folders are looked into.
+        resume: go on with an earlier run.
+        overwrite: remove the files of an earlier run first.
+    """
+
+    paths: Sequence[Path]
+    out: Path
+    task: Task
+    model: str
+    writers: Sequence[type[Writer]] = ()
+    recursive: bool = True
+    resume: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Start:
+    """A run that may begin.
+
+    Attributes:
+        results: its records; what an earlier run has finished is in them.
+        jobs: all photos.
+        waiting: those that are left to do.
+        changed: in which parts the question is another one than that of the earlier run, whose
+            results were removed for it.
+    """
+
+    results: Results
+    jobs: list[Job]
+    waiting: list[Job]
+    changed: list[str]
+
+
+def start_run(request: Request) -> Start:
+    """Find the photos and make the output folder ready.
+
+    Raises:
+        FcpError: no photo, an output folder that holds what would be overwritten or mixed; nothing
+            is written then.
+    """
+    task, out = request.task, request.out
+    earlier = read_earlier(out)
+    photos = _find(request, earlier)
+    fingerprint = _fingerprint(request.model, task)
+    results = Results(out, model=request.model, fingerprint=fingerprint, question=task.settings())
+    known = _known(request, photos, results, earlier)
+    name_results(photos, request.paths, _names(known))
+    results.left_out = photos.left_out
+    results.renamed = [str(photo) for photo in photos.renamed]
+    results.files = dict.fromkeys(sorted(_files_to_come(request, photos)))
+    changed = begin(results, earlier, resume=request.resume, overwrite=request.overwrite)
+    jobs = [Job(*item) for item in zip(photos.files, photos.names, strict=True)]
+    waiting = jobs
+    if earlier is not None and request.resume and not (request.overwrite or changed):
+        # Needs pictures, which a fresh run reads later.
+        from fcp.labelling.resume import take_over
+
+        waiting = take_over(jobs, results, known, task.names)
+        results.examples, results.used = earlier.examples, earlier.used
+        results.seconds, results.appearance = earlier.seconds, earlier.appearance
+        results.save()
+    return Start(results, jobs, waiting, changed)
+
+
+def _find(request: Request, earlier: Record | None) -> Photos:
+    out, task = request.out, request.task
+    own = [out / name for name in (earlier.files if earlier is not None else BOOKS)]
+    shown = [example for examples in task.classes.values() for example in examples]
+    masks = [one.drawn for one in (*shown, *task.negatives) if isinstance(one.drawn, Path)]
+    return find_photos(request.paths, recursive=request.recursive, own=own, masks=masks)
+
+
+def _known(
+    request: Request, photos: Photos, results: Results, earlier: Record | None
+) -> Mapping[str, PictureResult]:
+    """Return the records that the run goes on with."""
+    if not request.resume or request.overwrite or earlier is None or differences(results, earlier):
+        return {}
+    from fcp.labelling.resume import known_results
+
+    return known_results(photos.files, earlier)
+
+
+def _names(known: Mapping[str, PictureResult]) -> dict[str, str]:
+    named = ((file, name_of_result(record)) for file, record in known.items())
+    return {file: name for file, name in named if name is not None}
+
+
+def _files_to_come(request: Request, photos: Photos) -> set[str]:
+    names = photos.names
+    files = {*BOOKS, REPORT_FILE}
+    if len(request.task.names) > 1:
+        files.add("masks/classes.txt")
+    files.update(f"masks/{name}.png" for name in names)
+    files.update(f"overlays/{name}.jpg" for name in names)
+    for writer in request.writers:
+        files.update(writer.files_of(names))
+    return files
+
+
+def _fingerprint(model: str, task: Task) -> str:
+    """Hash what decides the results: the model's files, the examples and how they are used."""
+    from fcp.loading import find_model, model_fingerprint
+
+    how = {**task.settings(), "classes": task.names, "negatives": None}
+    digest = hashlib.sha256(f"{how!r} {model_fingerprint(find_model(model))}".encode())
+    for name, examples in (*task.classes.items(), ("", task.negatives)):
+        digest.update(name.encode())
+        for example in examples:
+            digest.update(_hash_of(example.picture) + _hash_of(example.annotation))
+    return digest.hexdigest()
+
+
+def _hash_of(part: Path | np.ndarray | Points) -> bytes:
+    """Return what tells a picture, a mask or points from any other."""
+    from fcp.data.prompts import Points
+
+    if isinstance(part, Path):
+        return sha256_of(part).encode()
+    if isinstance(part, Points):
+        return repr(part).encode()
+    return repr(part.shape).encode() + part.tobytes()

@@ -1,0 +1,139 @@
+"""`fcp segment` on the folders that people have: nothing of theirs is lost, nothing is mixed."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from fcp.cli.main import app
+from fcp.segmenter import FewShotSegmenter
+
+
+def picture(path, height=40, width=50, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def examples(tmp_path):
+    picture(tmp_path / "examples" / "a.jpg", seed=100)
+    mask = np.zeros((40, 50), dtype=bool)
+    mask[10:30, 10:30] = True
+    Image.fromarray(mask).save(tmp_path / "examples" / "a_mask.png")
+    return tmp_path / "examples"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for index in range(4):
+        picture(tmp_path / "photos" / f"p{index}.jpg", 30 + 7 * index, 60, seed=index)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def run(model_folder, examples, photos, tmp_path):
+    """Return a function that runs the command with the usual folders unless told otherwise."""
+
+    def run(*more, query=(photos,)):
+        fixed = ["--support", examples, "--out", tmp_path / "out", "--model", model_folder]
+        arguments = ["segment", *fixed, "--device", "cpu", "--query", *query, *more]
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+def files_in(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def inputs_of(tmp_path):
+    """Return every file but those of the run."""
+    return {
+        path: path.read_bytes()
+        for path in tmp_path.rglob("*")
+        if path.is_file() and "out" not in path.relative_to(tmp_path).parts
+    }
+
+
+def test_one_folder_of_everything_people_have(run, examples, photos, tmp_path, monkeypatch):
+    """Subfolders, namesakes, odd names, other files, dead links; then a correction and damage."""
+    picture(photos / "a" / "p0.jpg", 20, 24, seed=5)
+    picture(photos / "b" / "p0.jpg", 21, 24, seed=6)
+    picture(photos / "bell\x07.jpg", 22, 24, seed=7)
+    (photos / "notes.txt").touch()
+    (photos / "gone.jpg").symlink_to("nowhere.jpg")
+    before = inputs_of(tmp_path)
+    formats = [part for name in ("yolo", "cvat", "labelme", "coco") for part in ("--format", name)]
+    done = run(*formats, "--min-area", 0, "--min-score", 0)
+    assert done.exit_code == 1, done.output
+    assert done.stdout.splitlines()[-1].startswith("7 photos; not used: 1 dead link (")
+    assert f"1 unknown suffix ({photos / 'notes.txt'})" in done.stdout
+    assert done.stdout.strip().endswith("report.html")
+    out = tmp_path / "out"
+    for name in (
+        "masks/a/p0.png",
+        "overlays/b/p0.jpg",
+        "yolo/labels/a/p0.txt",
+        "labelme/b/p0.json",
+    ):
+        assert (out / name).is_file(), name
+    assert (out / "cvat.xml").read_text().count("<image ") == 7
+    labelme = json.loads((out / "labelme/a/p0.json").read_text())
+    assert (out / "labelme/a" / labelme["imagePath"]).resolve() == photos / "a/p0.jpg"
+    assert "its results are called bell" in done.stderr
+    content = json.loads((out / "results.json").read_text())
+    assert content["left_out"]["unknown suffix"] == {"count": 1, "first": str(photos / "notes.txt")}
+    assert content["version"]
+    assert {"model", "examples", "photos", "files"} <= set(content["seconds"])
+    assert content["question"]["fusion"] == "pooled"
+
+    corrected = np.zeros((20, 24), np.uint8)
+    corrected[5:10, 5:10] = 255
+    Image.fromarray(corrected).save(out / "masks/a/p0.png")
+    again = run(*formats, "--min-area", 0, "--min-score", 0)
+    assert (again.exit_code, "was changed after the run" in again.stderr) == (1, True)
+    (out / "masks/b/p0.png").write_bytes((out / "masks/b/p0.png").read_bytes()[:50])
+    segmented = []
+    original = FewShotSegmenter.predict_batch
+
+    def counted(self, images, **how):
+        images = list(images)
+        segmented.extend(images)
+        return original(self, images, **how)
+
+    monkeypatch.setattr(FewShotSegmenter, "predict_batch", counted)
+    resumed = run(*formats, "--min-area", 0, "--min-score", 0, "--resume")
+    assert [image.shape[:2] for image in segmented] == [(21, 24)]
+    assert "6 done before, 1 corrected by hand" in resumed.stdout
+    assert (np.asarray(Image.open(out / "masks/a/p0.png")) == corrected).all()
+    coco = json.loads((out / "coco.json").read_text())
+    image = next(one["id"] for one in coco["images"] if one["file_name"].endswith("a/p0.jpg"))
+    (drawn,) = [one for one in coco["annotations"] if one["image_id"] == image]
+    assert (drawn["area"], drawn["bbox"]) == (25, [5, 5, 5, 5])
+    assert "score" not in drawn
+    assert (out / "cvat.xml").read_text().count('source="manual"') == 1
+    assert inputs_of(tmp_path) == before
+
+
+def test_examples_as_output_are_refused_before_the_first_write(run, examples, tmp_path):
+    before = inputs_of(tmp_path)
+    done = run("--out", examples)
+    assert done.exit_code == 1
+    assert f"{examples / 'a.jpg'}: not of an earlier run of fcp segment" in done.stderr
+    assert inputs_of(tmp_path) == before
+
+
+def test_another_question_is_refused_or_replaces_all(run, examples, photos, tmp_path):
+    assert run().exit_code == 0
+    done = run("--fusion", "mean", query=(photos / "p0.jpg",))
+    assert (done.exit_code, "another question (other: fusion)" in done.stderr) == (1, True)
+    assert run("--fusion", "mean", "--overwrite", query=(photos / "p0.jpg",)).exit_code == 0
+    assert files_in(tmp_path / "out") == [
+        "masks/p0.png",
+        "overlays/p0.jpg",
+        "report.html",
+        "results.json",
+    ]

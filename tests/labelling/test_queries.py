@@ -1,0 +1,162 @@
+"""Messy folders: each photo once, each result under a name that leads back, the rest told."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fcp.errors import FcpError
+from fcp.labelling.queries import (
+    DEAD_LINK,
+    EXAMPLE_MASK,
+    FAILURES,
+    OF_A_RUN,
+    SUBFOLDER,
+    UNKNOWN,
+    describe,
+    find_photos,
+    name_results,
+    printable,
+    unique_names,
+)
+
+
+def put(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def named(paths, **how):
+    found = find_photos(paths, **how)
+    name_results(found, paths)
+    return found
+
+
+def names_of(root, *paths, **how):
+    found = named(list(paths or [root]), **how)
+    files = [path.relative_to(root).as_posix() for path in found.files]
+    return dict(zip(files, found.names, strict=True))
+
+
+def test_folders_are_looked_into_and_mirrored(tmp_path):
+    put(tmp_path, "b/1.jpg", "a/1.jpg", "a/deep/img10.PNG", "a/deep/img2.png", "1.jpg")
+    expected = {
+        "1.jpg": "1",
+        "a/1.jpg": "a/1",
+        "a/deep/img2.png": "a/deep/img2",
+        "a/deep/img10.PNG": "a/deep/img10",
+        "b/1.jpg": "b/1",
+    }
+    found = names_of(tmp_path)
+    assert found == expected
+    assert list(found) == list(expected)  # natural order, files before folders
+
+
+def test_without_recursion_the_folders_are_counted(tmp_path):
+    put(tmp_path, "1.jpg", "a/2.jpg", "b/3.jpg")
+    found = named([tmp_path], recursive=False)
+    assert found.names == ["1"]
+    assert (found.left_out[SUBFOLDER].count, found.left_out[SUBFOLDER].first) == (
+        2,
+        str(tmp_path / "a"),
+    )
+
+
+def test_what_a_shell_expands_keeps_its_folders(tmp_path):
+    put(tmp_path, "a/1.jpg", "b/1.jpg", "2.jpg")
+    given_by_shell = sorted(tmp_path.iterdir())
+    assert names_of(tmp_path, *given_by_shell) == {"a/1.jpg": "a/1", "b/1.jpg": "b/1", "2.jpg": "2"}
+
+
+def test_files_of_one_name_in_two_folders_keep_them(tmp_path):
+    put(tmp_path, "x/1.jpg", "y/1.jpg")
+    files = [tmp_path / "x/1.jpg", tmp_path / "y/1.jpg"]
+    assert names_of(tmp_path, *files) == {"x/1.jpg": "x/1", "y/1.jpg": "y/1"}
+
+
+def test_each_photo_comes_once(tmp_path):
+    put(tmp_path, "a/1.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "a/1.jpg")
+    (tmp_path / "a/up").symlink_to(tmp_path)  # a circle
+    assert len(named([tmp_path, tmp_path / "a", tmp_path / "a/1.jpg"]).files) == 1
+
+
+def test_all_that_is_not_used_is_told(tmp_path):
+    put(tmp_path, "1.jpg", "notes.txt", "b.heic", ".hidden", "__MACOSX/._1.jpg", "Thumbs.db")
+    put(tmp_path, "@eaDir/1.jpg", "1_mask.png")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    found = named([tmp_path], masks=[tmp_path / "1_mask.png"])
+    assert found.names == ["1"]
+    counts = {reason: one.count for reason, one in found.left_out.items()}
+    assert counts == {UNKNOWN: 2, DEAD_LINK: 1, EXAMPLE_MASK: 1}
+    assert FAILURES & found.left_out.keys() == {DEAD_LINK}
+    told = describe(found.left_out)
+    assert f"2 unknown suffix (first {tmp_path / 'b.heic'})" in told
+    assert f"1 dead link ({tmp_path / 'gone.jpg'})" in told
+
+
+def test_files_that_are_given_stay_whatever_they_are(tmp_path):
+    put(tmp_path, "notes.txt")
+    missing = tmp_path / "missing.jpg"
+    assert named([missing, tmp_path / "notes.txt"]).files == [missing, tmp_path / "notes.txt"]
+
+
+@pytest.mark.parametrize("version", [3, 5])
+@pytest.mark.parametrize("how", ["inside", "by the shell", "its masks"])
+def test_what_a_run_has_written_is_no_photo(tmp_path, version, how):
+    put(tmp_path, "p.jpg", "found/masks/p.png", "found/overlays/p.jpg", "found/mine.jpg")
+    files = '"masks/p.png": null, "overlays/p.jpg": null'
+    listed = f', "files": {{{files}}}' if version == 5 else ""
+    (tmp_path / "found/results.json").write_text(f'{{"format": "fcp-results-{version}"{listed}}}')
+    paths = {
+        "inside": [tmp_path],
+        "by the shell": sorted(tmp_path.iterdir()),
+        "its masks": [tmp_path / "p.jpg", tmp_path / "found"],
+    }[how]
+    found = named(paths)
+    assert {path.name for path in found.files} == {"p.jpg", "mine.jpg"}
+    assert found.left_out[OF_A_RUN].count == 3
+    own = [tmp_path / "found" / name for name in ("masks/p.png", "overlays/p.jpg", "results.json")]
+    assert named(paths, own=own).left_out == {}
+
+
+def test_a_folder_without_photos_says_what_is_in_it(tmp_path):
+    put(tmp_path, "scan.heic")
+    with pytest.raises(FcpError, match=r"no picture in this folder \(1 unknown suffix .*scan.heic"):
+        find_photos([tmp_path])
+
+
+def test_names_that_no_disk_or_format_holds_are_changed_and_told(tmp_path):
+    root = os.fsencode(tmp_path)
+    odd = [b"x" * 250 + b".jpg", b"bell\x07.jpg", b"latin\xe9.jpg", b"good.jpg", b"dir.png"]
+    for name in odd[:4]:
+        with open(os.path.join(root, name), "wb"):
+            pass
+    put(tmp_path, "dir.png/1.jpg")
+    found = named([tmp_path])
+    assert len(found.files) == len(set(found.names)) == 5
+    for photo, name in zip(found.files, found.names, strict=True):
+        name.encode()
+        assert name.isprintable()
+        assert max(len(part.encode()) for part in name.split("/")) <= 210
+        (tmp_path / "out" / f"{name}.png").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / f"{name}.png").touch()
+        printable(photo).encode()
+        assert (photo in found.renamed) == (photo.name != "good.jpg")
+    assert named([tmp_path]).names[:5] == found.names[:5]  # the same again
+
+
+@given(st.lists(st.sampled_from(["x", "X", "x_2", "é", "e\u0301", "d/x", "D/x"]), max_size=8))
+def test_names_are_unique_on_every_disk(names):
+    found = unique_names(names)
+    assert len({name.casefold().replace("e\u0301", "é") for name in found}) == len(names)
+    assert found == unique_names(names)
+    assert [a for a, b in zip(found, names, strict=True) if a == b] or not names
+
+
+def test_numbers_go_to_later_ones_and_known_names_stay():
+    assert unique_names(["x", "x_2", "x", "X", "x"]) == ["x", "x_2", "x_3", "X_4", "x_5"]
+    assert unique_names(["x", "y"], [None, "x"], ["x"]) == ["x_2", "x"]
