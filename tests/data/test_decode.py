@@ -97,7 +97,7 @@ def test_of_several_pages_the_largest(tmp_path):
     pixels, notes = read_picture(file)
     assert (pixels.shape, pixels[0, 0, 0]) == ((6, 8, 3), 2)
     assert read_size(file) == (6, 8)
-    assert notes == ["page 2 of 3 is read; --pages all reads each"]
+    assert notes == ["page 2 of 3 is read, the largest; --page chooses"]
     assert read_picture(file, Decoding(page=2))[0].shape == (3, 4, 3)
     with pytest.raises(FcpError, match="has 3 pages; there is no page 4"):
         read_image(file, Decoding(page=3))

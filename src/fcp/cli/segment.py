@@ -30,12 +30,21 @@ from fcp.labelling.results import ExampleResult, Results, remove_leftovers
 if TYPE_CHECKING:
     import numpy as np
 
+    from fcp.data.decode import Decoding
     from fcp.data.prompts import Points
     from fcp.formats.examples import Example
+    from fcp.formats.reading import Reading
     from fcp.formats.writer import Writer
     from fcp.segmenter import FewShotSegmenter
 
 _FOLDERS = ("masks", "overlays", "labels", "labelme", "yolo", "yolo/labels")
+
+
+class DrawnOn(StrEnum):
+    """What the annotations of turned photos were drawn on."""
+
+    UPRIGHT = "upright"
+    RAW = "raw"
 
 
 class FormatName(StrEnum):
@@ -102,6 +111,34 @@ BatchOption = Annotated[int, typer.Option(min=1, help="Photos at a time; more he
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Skip what an earlier run has finished.")
 ]
+SkipBadOption = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="Leave faulty examples out, say which, and go on."),
+]
+RangeOption = Annotated[
+    str,
+    typer.Option(
+        "--range",
+        help="Values that become black and white, of pictures with more than 8 bits: auto, full, "
+        "0:4095, or percentiles as p1:p99.",
+        metavar="auto|full|LOW:HIGH|pLOW:pHIGH",
+    ),
+]
+BandsOption = Annotated[
+    str | None,
+    typer.Option(help="Bands for red, green and blue, from 1, such as 4,3,2.", metavar="R,G,B"),
+]
+PageOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Page of TIFFs with several; without it the largest.", metavar="N"),
+]
+DrawnOnOption = Annotated[
+    DrawnOn,
+    typer.Option(
+        help="Whether the examples' annotations were drawn on photos as they are shown (upright) "
+        "or as they are stored (raw), before EXIF turns them."
+    ),
+]
 
 
 def segment(
@@ -119,6 +156,11 @@ def segment(
     tile: TileOption = "auto",
     instances: InstancesOption = False,
     threshold: ThresholdOption = None,
+    skip_bad: SkipBadOption = False,
+    values: RangeOption = "auto",
+    bands: BandsOption = None,
+    page: PageOption = None,
+    drawn_on: DrawnOnOption = DrawnOn.UPRIGHT,
     batch_size: BatchOption = 1,
     resume: ResumeOption = False,
 ) -> None:
@@ -137,8 +179,12 @@ def segment(
       fcp segment --support coco.json --class zebra --query photos --out found --resume
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
-    examples = _read_all_examples(support, negative, class_name)
-    task = Task(*examples, fusion, _read_tile(tile), instances, threshold)
+    from fcp.formats.reading import Reading
+
+    decoding = _read_decoding(values, bands, page)
+    reading = Reading(skip_bad=skip_bad, drawn_on_raw=drawn_on is DrawnOn.RAW)
+    examples = _read_all_examples(support, negative, class_name, reading)
+    task = Task(*examples, fusion, _read_tile(tile), instances, threshold, decoding)
     jobs = _list_jobs([*query, *(more or [])])
     _prepare_folders(out)
     with ExitStack() as stack:
@@ -173,13 +219,34 @@ def _read_tile(text: str) -> Tile:
     return int(text)
 
 
+def _read_decoding(values: str, bands: str | None, page: int | None) -> Decoding:
+    """Read how pictures are decoded.
+
+    Raises:
+        FcpError: no range, or no bands.
+    """
+    from fcp.data.decode import Decoding
+    from fcp.data.value_range import ValueRange
+
+    chosen = None
+    if bands is not None:
+        parts = bands.split(",")
+        if len(parts) not in (1, 3) or not all(part.strip().isdecimal() for part in parts):
+            raise FcpError(f"--bands: expected one or three numbers, such as 4,3,2; got {bands!r}")
+        chosen = tuple(int(part) for part in parts)
+    return Decoding(ValueRange.parse(values), chosen, None if page is None else page - 1)
+
+
 def _read_all_examples(
-    support: Path, negative: Path | None, class_name: str | None
+    support: Path, negative: Path | None, class_name: str | None, reading: Reading
 ) -> tuple[dict[str, list[Example]], list[Example]]:
+    """Read all examples, and say what a person should know about them."""
     from fcp.formats.read import read_examples
 
-    classes = read_examples(support, class_name)
-    against = read_examples(negative) if negative is not None else {}
+    classes = read_examples(support, class_name, reading)
+    against = read_examples(negative, None, reading) if negative is not None else {}
+    for note in reading.notes:
+        typer.secho(str(note), fg="yellow", err=True)
     return classes, [example for examples in against.values() for example in examples]
 
 
@@ -212,7 +279,7 @@ def _writers(formats: Sequence[FormatName] | None, out: Path, task: Task) -> lis
 def _check_examples(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[ExampleResult]]:
     """Judge each example by the others of its class, and warn of the odd ones."""
     judged = segmenter.check_examples(
-        {n: pairs_of(shown) for n, shown in task.classes.items()}, tile=task.tile
+        {n: pairs_of(shown, task.decoding) for n, shown in task.classes.items()}, tile=task.tile
     )
     found = {
         name: [
@@ -237,6 +304,8 @@ def _run(
         for records in segment_photos(segmenter, task, jobs, results, batch_size):
             for error in filter(None, (record.error for record in records)):
                 bar.console.print(error, style="red", markup=False, soft_wrap=True)
+            for note in (f"{record.file}: {note}" for record in records for note in record.notes):
+                bar.console.print(note, style="yellow", markup=False, soft_wrap=True)
             bar.advance(task_of_bar, len(records))
 
 
@@ -278,7 +347,7 @@ def _fingerprint(model: str, task: Task) -> str:
     """Hash what decides the results: the model's files, the examples and how they are used."""
     from fcp.loading import find_model, model_fingerprint
 
-    how = (task.names, task.fusion, task.tile, task.instances, task.threshold)
+    how = (task.names, task.fusion, task.tile, task.instances, task.threshold, task.decoding)
     digest = hashlib.sha256(f"{how!r} {model_fingerprint(find_model(model))}".encode())
     for name, examples in (*task.classes.items(), ("", task.negatives)):
         digest.update(name.encode())

@@ -118,7 +118,7 @@ def stored_size(path: Path) -> tuple[tuple[int, int], int]:
         head = _head(path, name)
         if head.startswith(_TIFF):
             with tifffile.TiffFile(path) as file:
-                page = file.pages[_largest(file)]
+                page = file.pages[_largest(file)].aspage()
                 return (page.imagelength, page.imagewidth), _tiff_turn(page)
         if is_heif(head):
             width, height = _open_heif(path, name).size
@@ -149,9 +149,7 @@ def turn_array(values: np.ndarray, turn: int) -> np.ndarray:
     return values
 
 
-def turn_points(
-    points: np.ndarray, size: tuple[int, int], turn: int
-) -> np.ndarray:
+def turn_points(points: np.ndarray, size: tuple[int, int], turn: int) -> np.ndarray:
     """Turn points (P, 2) of x and y in px likewise.
 
     Args:
@@ -314,10 +312,10 @@ def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
         index = _largest(file) if how.page is None else how.page
         if not 0 <= index < count:
             raise FcpError(f"{name}: has {count} pages; there is no page {index + 1}")
-        page = file.pages[index]
-        notes = ()
+        page = file.pages[index].aspage()
+        notes: tuple[str, ...] = ()
         if count > 1 and how.page is None:
-            notes = (f"page {index + 1} of {count} is read; --pages all reads each",)
+            notes = (f"page {index + 1} of {count} is read, the largest; --page chooses",)
         if how.bands is None and _is_for_pillow(page):
             with Image.open(path) as picture:
                 picture.seek(index)

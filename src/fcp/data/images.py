@@ -69,6 +69,7 @@ def read_picture(image: ImageLike, how: Decoding = DEFAULT) -> tuple[np.ndarray,
         rgb, more = _rgb_of(content, how, name, alpha=opened.alpha, nodata=opened.nodata)
         return rgb, notes + more
     if content.mode in _DEEP_MODES or how.bands is not None:
+        content = content.convert("RGBA") if content.mode in ("P", "PA") else content
         values = _deep_values(content) if content.mode in _DEEP_MODES else np.asarray(content)
         rgb, more = _rgb_of(values, how, name)
         return rgb, notes + more
@@ -115,7 +116,7 @@ def _mask_values(mask: ImageLike, name: str) -> tuple[np.ndarray, bool, bool]:
     opened = open_picture(mask, name, DEFAULT)
     if isinstance(opened.content, np.ndarray):
         return opened.content, False, False
-    values = np.asarray(opened.content) // np.uint8(opened.step)
+    values = _samples(opened.content, opened.step)
     return values, opened.lossy, opened.content.mode in ("P", "1")
 
 
@@ -158,7 +159,7 @@ def read_label_picture(path: Path, *, colours: bool = False) -> np.ndarray:
     if isinstance(picture, Image.Image) and picture.mode not in ids:
         rgba = np.asarray(picture.convert("RGBA"))
         return rgba[..., :3] * (rgba[..., 3:] > 0)
-    values = np.asarray(picture) // np.uint8(opened.step)
+    values = _samples(picture, opened.step)
     if values.ndim != 2 or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
         raise FcpError(f"{name}: expected label ids of one band, 0 … 65,535")
     return values.astype(np.uint8 if values.dtype.itemsize == 1 else np.uint16)
@@ -252,6 +253,12 @@ def _squeeze(array: np.ndarray, name: str) -> np.ndarray:
         expected = "(H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
         raise FcpError(f"{name}: expected the shape {expected}, got {array.shape}")
     return array[..., 0] if array.ndim == 3 and channels == 1 else array
+
+
+def _samples(picture: Image.Image | np.ndarray, step: int) -> np.ndarray:
+    """Return the numbers as they stand in the file: Pillow stretches greys of 2 and 4 bits."""
+    values = np.asarray(picture)
+    return values // values.dtype.type(step) if step != 1 else values
 
 
 def _deep_values(picture: Image.Image) -> np.ndarray:

@@ -54,9 +54,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "resnet101": LazyBuilder("fcp.encoders.resnet", "build_resnet101"),
     "vgg16_bn": LazyBuilder("fcp.encoders.vgg", "build_vgg16_bn"),
     "mobilenet_v2": LazyBuilder("fcp.encoders.mobilenet", "build_mobilenet_v2"),
-    "efficientnet_lite": LazyBuilder(
-        "fcp.encoders.efficientnet_lite", "build_efficientnet_lite"
-    ),
+    "efficientnet_lite": LazyBuilder("fcp.encoders.efficientnet_lite", "build_efficientnet_lite"),
     "auto": LazyBuilder("fcp.encoders.auto", "build_auto"),
 }
 

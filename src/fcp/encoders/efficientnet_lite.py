@@ -91,7 +91,9 @@ class EfficientNetLite(Backbone):
         self.layers = tuple(layers)
         self.standardise = standardise
         self.masked_from = next(
-            index for index, shape in enumerate(shapes) if shape.stage == len(_STAGES) - _LAST_STAGES
+            index
+            for index, shape in enumerate(shapes)
+            if shape.stage == len(_STAGES) - _LAST_STAGES
         )
         self.level_channels = tuple(shapes[index].outputs for index in self.layers)
         self.mid_channels = sum(self.level_channels)
@@ -264,7 +266,9 @@ def build_efficientnet_lite(
         raise FcpError(f"output_stride: expected 8, 16 or 32, got {output_stride!r}")
     shapes = list(block_shapes(size, output_stride))
     if layers is None:
-        layers = [i for i, s in enumerate(shapes) if s.stage > 1 and s.stage != _stage(shapes, i + 1)]
+        layers = [
+            i for i, s in enumerate(shapes) if s.stage > 1 and s.stage != _stage(shapes, i + 1)
+        ]
     if not layers or list(layers) != sorted(set(layers) & set(range(len(shapes)))):
         raise FcpError(
             f"layers: expected ascending block numbers 0 … {len(shapes) - 1}, got {layers}"

@@ -18,6 +18,7 @@ from fcp.labelling.results import ClassResult, ObjectResult, PictureResult, Resu
 if TYPE_CHECKING:
     import numpy as np
 
+    from fcp.data.decode import Decoding
     from fcp.data.images import ImageLike
     from fcp.data.prompts import Annotation
     from fcp.formats.examples import Example
@@ -57,6 +58,7 @@ class Task:
         tile: see ``FewShotSegmenter.fit``.
         instances: whether a class is split into its objects.
         threshold: see ``FewShotSegmenter.predict``.
+        decoding: of photos and examples.
     """
 
     classes: Mapping[str, Sequence[Example]]
@@ -65,6 +67,7 @@ class Task:
     tile: Tile
     instances: bool
     threshold: float | None = None
+    decoding: Decoding | None = None
 
     @property
     def names(self) -> list[str]:
@@ -80,15 +83,21 @@ def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
     """
     segmenter.check_threshold(task.threshold)
     segmenter.fit(
-        {name: pairs_of(examples) for name, examples in task.classes.items()},
-        negatives=pairs_of(task.negatives),
+        {name: pairs_of(shown, task.decoding) for name, shown in task.classes.items()},
+        negatives=pairs_of(task.negatives, task.decoding),
         tile=task.tile,
     )
 
 
-def pairs_of(examples: Sequence[Example]) -> list[tuple[ImageLike, Annotation]]:
-    """Return examples as the segmenter takes them."""
-    return [(example.picture, example.annotation) for example in examples]
+def pairs_of(
+    examples: Sequence[Example], decoding: Decoding | None = None
+) -> list[tuple[ImageLike, Annotation]]:
+    """Return examples as the segmenter takes them, decoded already where it is said how."""
+    from fcp.data.images import DEFAULT, read_image
+
+    if decoding in (None, DEFAULT):
+        return [(example.picture, example.annotation) for example in examples]
+    return [(read_image(example.picture, decoding), example.annotation) for example in examples]
 
 
 def segment_photos(
@@ -125,10 +134,12 @@ def _segment_together(
     segmenter: FewShotSegmenter, task: Task, jobs: Sequence[Job], out: Path
 ) -> list[PictureResult]:
     """Read, segment and write a batch; a photo that cannot be read fails alone."""
-    from fcp.data.images import read_image
+    from fcp.data.images import DEFAULT, read_picture
 
     started = time.perf_counter()
-    photos, errors = _each(jobs, lambda job: read_image(job.picture))
+    decoding = task.decoding or DEFAULT
+    read, errors = _each(jobs, lambda job: read_picture(job.picture, decoding))
+    photos = {job: pixels for job, (pixels, _) in read.items()}
     if segmenter.support is not None and segmenter.support.tile is None:
         predictions = segmenter.predict_batch(
             photos.values(), batch_size=len(jobs), threshold=task.threshold
@@ -143,7 +154,7 @@ def _segment_together(
         _write(job, photos[job], prediction, out)
     seconds = round((time.perf_counter() - started) / len(jobs), 3)
     return [
-        _success(job, found[job], task, seconds)
+        _success(job, found[job], task, seconds, notes=read[job][1])
         if job in found
         else _failure(job, errors[job], seconds)
         for job in jobs
@@ -173,7 +184,9 @@ def _write(job: Job, photo: np.ndarray, prediction: Prediction, out: Path) -> No
     write_atomically(out / job.overlay, encode(shown, "jpeg"))
 
 
-def _success(job: Job, found: Prediction, task: Task, seconds: float) -> PictureResult:
+def _success(
+    job: Job, found: Prediction, task: Task, seconds: float, notes: list[str]
+) -> PictureResult:
     return PictureResult(
         file=str(job.picture),
         sha256=photo_hash(job.picture),
@@ -184,6 +197,7 @@ def _success(job: Job, found: Prediction, task: Task, seconds: float) -> Picture
             name: _class_result(one, instances=task.instances)
             for name, one in found.classes.items()
         },
+        notes=notes,
     )
 
 

@@ -92,6 +92,7 @@ class PictureResult:
         overlay: the overlay's file, likewise.
         classes: name → what was found.
         error: what went wrong, or None.
+        notes: what was left out or assumed when it was read, such as further pages.
     """
 
     file: str
@@ -101,6 +102,7 @@ class PictureResult:
     overlay: str | None = None
     classes: dict[str, ClassResult] = field(default_factory=dict)
     error: str | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 class Results:
