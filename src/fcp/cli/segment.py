@@ -14,6 +14,16 @@ import typer
 
 from fcp.cli.options import DeviceOption, FusionOption, ModelOption
 from fcp.cli.progress import progress_bar
+from fcp.cli.reading_options import (
+    BandsOption,
+    DrawnOn,
+    DrawnOnOption,
+    PageOption,
+    RangeOption,
+    SkipBadOption,
+    new_reading,
+    read_decoding,
+)
 from fcp.errors import FcpError
 from fcp.files import sha256_of
 from fcp.labelling.photos import (
@@ -30,7 +40,6 @@ from fcp.labelling.results import ExampleResult, Results, remove_leftovers
 if TYPE_CHECKING:
     import numpy as np
 
-    from fcp.data.decode import Decoding
     from fcp.data.prompts import Points
     from fcp.formats.examples import Example
     from fcp.formats.reading import Reading
@@ -38,13 +47,6 @@ if TYPE_CHECKING:
     from fcp.segmenter import FewShotSegmenter
 
 _FOLDERS = ("masks", "overlays", "labels", "labelme", "yolo", "yolo/labels")
-
-
-class DrawnOn(StrEnum):
-    """What the annotations of turned photos were drawn on."""
-
-    UPRIGHT = "upright"
-    RAW = "raw"
 
 
 class FormatName(StrEnum):
@@ -111,34 +113,6 @@ BatchOption = Annotated[int, typer.Option(min=1, help="Photos at a time; more he
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Skip what an earlier run has finished.")
 ]
-SkipBadOption = Annotated[
-    bool,
-    typer.Option("--skip-bad", help="Leave faulty examples out, say which, and go on."),
-]
-RangeOption = Annotated[
-    str,
-    typer.Option(
-        "--range",
-        help="Values that become black and white, of pictures with more than 8 bits: auto, full, "
-        "0:4095, or percentiles as p1:p99.",
-        metavar="auto|full|LOW:HIGH|pLOW:pHIGH",
-    ),
-]
-BandsOption = Annotated[
-    str | None,
-    typer.Option(help="Bands for red, green and blue, from 1, such as 4,3,2.", metavar="R,G,B"),
-]
-PageOption = Annotated[
-    int | None,
-    typer.Option(min=1, help="Page of TIFFs with several; without it the largest.", metavar="N"),
-]
-DrawnOnOption = Annotated[
-    DrawnOn,
-    typer.Option(
-        help="Whether the examples' annotations were drawn on photos as they are shown (upright) "
-        "or as they are stored (raw), before EXIF turns them."
-    ),
-]
 
 
 def segment(
@@ -179,24 +153,43 @@ def segment(
       fcp segment --support coco.json --class zebra --query photos --out found --resume
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
-    from fcp.formats.reading import Reading
-
-    decoding = _read_decoding(values, bands, page)
-    reading = Reading(skip_bad=skip_bad, drawn_on_raw=drawn_on is DrawnOn.RAW)
+    decoding = read_decoding(values, bands, page)
+    reading = new_reading(drawn_on, skip_bad=skip_bad)
     examples = _read_all_examples(support, negative, class_name, reading)
     task = Task(*examples, fusion, _read_tile(tile), instances, threshold, decoding)
     jobs = _list_jobs([*query, *(more or [])])
     _prepare_folders(out)
+    _segment(
+        *(task, jobs, out, formats),
+        model=model,
+        device=device,
+        batch_size=batch_size,
+        resume=resume,
+    )
+
+
+def _segment(
+    task: Task,
+    jobs: Sequence[Job],
+    out: Path,
+    formats: Sequence[FormatName] | None,
+    *,
+    model: str,
+    device: str,
+    batch_size: int,
+    resume: bool,
+) -> None:
+    """Do what is left to do, and write what was asked for."""
     with ExitStack() as stack:
         writers = [stack.enter_context(writer) for writer in _writers(formats, out, task)]
         # Here and not above: torch takes seconds to load, and wrong paths are told before that.
         from fcp.segmenter import FewShotSegmenter
 
         results = Results(out, model=model, fingerprint=_fingerprint(model, task))
-        waiting = _left_to_do(jobs, results) if resume else jobs
+        waiting = _left_to_do(jobs, results) if resume else list(jobs)
         results.save()
         if waiting:
-            segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
+            segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=task.fusion)
             fit_task(segmenter, task)
             results.examples = _check_examples(segmenter, task)
         with _resumable():
@@ -217,24 +210,6 @@ def _read_tile(text: str) -> Tile:
     if not text.isdecimal() or int(text) < 1:
         raise FcpError(f"--tile: expected a side in px, auto or off, got {text!r}")
     return int(text)
-
-
-def _read_decoding(values: str, bands: str | None, page: int | None) -> Decoding:
-    """Read how pictures are decoded.
-
-    Raises:
-        FcpError: no range, or no bands.
-    """
-    from fcp.data.decode import Decoding
-    from fcp.data.value_range import ValueRange
-
-    chosen = None
-    if bands is not None:
-        parts = bands.split(",")
-        if len(parts) not in (1, 3) or not all(part.strip().isdecimal() for part in parts):
-            raise FcpError(f"--bands: expected one or three numbers, such as 4,3,2; got {bands!r}")
-        chosen = tuple(int(part) for part in parts)
-    return Decoding(ValueRange.parse(values), chosen, None if page is None else page - 1)
 
 
 def _read_all_examples(

@@ -119,16 +119,20 @@ def pair_pictures(
     faults = []
     for inner, mask in masks:
         found = _pictures_of(mask, inner, named)
-        if not found:
-            faults.append(f"{mask.parent}: no picture for the mask {mask.name}")
-        elif len(found) > 1:
-            faults.append(f"{mask}: is it the mask of {found[0]} or of {found[1]}?")
-        elif found[0] in pairs:
-            faults.append(f"{found[0]}: is {pairs[found[0]]} its mask, or {mask}?")
-        else:
-            pairs[found[0]] = mask
+        if len(found) != 1:
+            faults.append(_unpaired(mask, found))
+            continue
+        first = pairs.setdefault(found[0], mask)
+        if first != mask:
+            faults.append(f"{found[0]}: is {first} its mask, or {mask}?")
     without = [picture for _, picture in pictures if picture not in pairs]
     return Pairing(list(pairs.items()), without, faults)
+
+
+def _unpaired(mask: Path, found: Sequence[Path]) -> str:
+    if found:
+        return f"{mask}: is it the mask of {found[0]} or of {found[1]}?"
+    return f"{mask.parent}: no picture for the mask {mask.name}"
 
 
 def _pictures_of(

@@ -86,8 +86,9 @@ def examples_by_class(
         for name, drawings in by_class.items():
             with _each(reading):
                 joined = _join(name, drawings, picture, reading)
-                if joined is not None:
-                    found.setdefault(name, []).append(Example(picture.picture, joined))
+                found.setdefault(name, []).extend(
+                    [] if joined is None else [Example(picture.picture, joined)]
+                )
     return {name: examples for name, examples in found.items() if examples}
 
 
@@ -152,8 +153,9 @@ def _whole(joined: RunLengths, on: DrawnPicture, where: str, reading: Reading | 
     if on.turn == 1 and 2 * area(joined) <= height * width:
         return joined
     mask = turn_array(to_mask(joined), on.turn)
-    for oddity in oddities(mask) if reading is not None else ():
-        reading.note(where, oddity)
+    if reading is not None:
+        for oddity in oddities(mask):
+            reading.note(where, oddity)
     return to_runs(mask)
 
 

@@ -21,6 +21,7 @@ from fcp.formats.reading import Reading, frame_of
 from fcp.formats.run_lengths import to_runs
 
 Size = tuple[int, int]
+DIGITS = 6  # of px: percent of a width are no exact px, and a box takes every pixel it touches
 _PREFIX = 8  # characters of the random name that Label Studio puts before an upload's
 
 
@@ -119,7 +120,7 @@ def _drawn(region: Mapping[str, Any], size: Size, where: str) -> list[tuple[str,
 
 def _pixels(pairs: object, size: Size, where: str) -> np.ndarray:
     points = np.array(pairs, dtype=np.float64) * np.array([size[1], size[0]]) / 100
-    return read_points(points, size, where)
+    return read_points(points.round(DIGITS), size, where)
 
 
 def _brush(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
@@ -138,7 +139,7 @@ def _rectangle(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
     angle = np.deg2rad(float(value.get("rotation") or 0))
     corner, extent = _pixels([[x, y], [width, height]], size, where)
     if angle == 0:
-        return Box(*corner.tolist(), *(corner + extent).tolist())
+        return Box(*corner.tolist(), *(corner + extent).round(DIGITS).tolist())
     # Turned around its first corner, in px and not in percent.
     across = np.array([np.cos(angle), np.sin(angle)]) * extent[0]
     down = np.array([-np.sin(angle), np.cos(angle)]) * extent[1]
