@@ -87,6 +87,17 @@ def test_labelme_and_its_cousins(write, kind):
     assert "shape 2: unknown shape_type 'hexagon', left out; known:" in str(reading.notes[0])
 
 
+def test_a_damaged_json_among_labelmes_costs_itself_alone(tmp_path, write):
+    write("a.jpg", SIZE)
+    shape = {"label": "cat", "points": SQUARE}
+    write("b.json", json.dumps({"imagePath": "a.jpg", "shapes": [shape]}))
+    write("a.json", '{"shapes": [')
+    write("c.json", '{"flags": []}')
+    with pytest.raises(FcpError, match=r"(?s)2 faults.*a\.json: not valid.*c\.json: not a LabelMe"):
+        read_examples(tmp_path)
+    assert (masks(tmp_path, Reading(skip_bad=True))["cat"]["a.jpg"] == INSIDE).all()
+
+
 def test_labelme_cuboid(write):
     write("a.jpg", SIZE)
     front, back = SQUARE, [[x + 3, y + 3] for x, y in SQUARE]

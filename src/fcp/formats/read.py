@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 from fcp.data.decode import turn_array
 from fcp.data.folder import (
@@ -219,18 +221,20 @@ def _read_file(file: Path, reading: Reading) -> ExamplesByClass:
 def _read_json(files: list[Path], path: Path, reading: Reading) -> ExamplesByClass:
     """Read a LabelMe JSON for each picture, or one of another tool for all: the first tells which.
 
-    With LabelMe's files others may lie, such as a list of flags: they are named and left out.
+    With LabelMe's files others may lie, such as a list of flags, or a damaged one: ``read_labelme``
+    tells them.
     """
-    contents = {}
+    contents: list[Any] = []
     for file in files:
-        contents[file] = load_annotations(file)
-        if isinstance(contents[file], dict) and "shapes" in contents[file]:
+        with suppress(FcpError) if len(files) > 1 else nullcontext():
+            contents.append(load_annotations(file))
+        if contents and isinstance(contents[-1], dict) and "shapes" in contents[-1]:
             return read_labelme(path, reading)
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise FcpError(f"{path}: several JSON files ({names}); give the path of the one meant")
-    if isinstance(contents[files[0]], list) or "data" in contents[files[0]]:
-        return read_label_studio(files[0], contents[files[0]], reading)
+    if isinstance(contents[0], list) or "data" in contents[0]:
+        return read_label_studio(files[0], contents[0], reading)
     return read_coco(files[0], reading)
 
 
