@@ -256,13 +256,7 @@ def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     Raises:
         FcpError: the file is missing or no mapping, or an override is not ``key=value``.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise FcpError(f"{path}: not UTF-8 text; save it as UTF-8") from error
-    values = _parse_yaml(text, str(path))
+    values = _parse_yaml(_read_text(path), str(path))
     if not isinstance(values, dict):
         raise FcpError(f"{path}: expected a mapping of settings")
     for override in overrides:
@@ -278,19 +272,22 @@ def load_json(path: Path) -> dict[str, Any]:
             deep, or no object.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        values = json.loads(text, parse_constant=_refuse_constant)
+        values = json.loads(_read_text(path), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else error
+        raise FcpError(f"{path}: not valid JSON ({reason})") from error
+    if not isinstance(values, dict):
+        raise FcpError(f"{path}: expected a JSON object")
+    return values
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise FcpError(f"{path}: not UTF-8 text; save it as UTF-8") from error
-    except ValueError as error:
-        raise FcpError(f"{path}: not valid JSON ({error})") from error
-    except RecursionError as error:
-        raise FcpError(f"{path}: not valid JSON (nested too deep)") from error
-    if not isinstance(values, dict):
-        raise FcpError(f"{path}: expected a JSON object")
-    return values
 
 
 def _refuse_constant(name: str) -> NoReturn:

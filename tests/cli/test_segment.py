@@ -241,6 +241,8 @@ def test_full_disk_stops_with_one_line_and_keeps_what_is_done(run, tmp_path, mon
         def write(self, _):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+        writelines = write
+
     opened = []
     original = os.fdopen
 

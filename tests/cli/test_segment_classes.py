@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
 from fcp.cli.main import app
-from fcp.cli.segment import FormatName
+from fcp.cli.segment_options import FormatName
 from fcp.formats import FORMATS
 from fcp.formats.read import read_examples
 from fcp.leave_one_out import Found

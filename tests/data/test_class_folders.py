@@ -49,7 +49,7 @@ def test_pictures_classes_and_lists(root):
     ("gone", "message"),
     [
         ("dog/masks/2.png", r"dog: no mask \(PNG\) for the picture 2\.jpg"),
-        ("dog/images/2.jpg", r"dog: no picture for the mask 2\.png"),
+        ("dog/images/2.jpg", r"dog/masks: no picture for the mask 2\.png"),
         ("dog/masks", r"dog: no folder masks/ in it"),
     ],
 )

@@ -59,11 +59,12 @@ def test_transparency_is_laid_over_white(tmp_path):
 @pytest.mark.parametrize(("value", "expected"), [(0, 0), (257 * 40, 40), (65535, 255)])
 def test_sixteen_bits_are_scaled_by_their_range(tmp_path, value, expected):
     deep = np.full((3, 4), value, np.uint16)
+    deep[0, 0] = 65535
     Image.fromarray(deep).save(tmp_path / "deep.png")
     Image.fromarray(deep).save(tmp_path / "deep.tif")
     as_integers = Image.fromarray(deep.astype(np.int32))
     for image in (tmp_path / "deep.png", tmp_path / "deep.tif", deep, as_integers):
-        assert (read_image(image) == expected).all()
+        assert (read_image(image)[1:] == expected).all()
 
 
 def test_arrays_of_every_kind(gradient):
@@ -117,7 +118,7 @@ def test_bad_files_are_named(tmp_path, gradient):
     ]:
         with pytest.raises(FcpError, match=reason) as caught:
             read_image(tmp_path / name)
-        with pytest.raises(FcpError, match=reason if name != "empty.jpg" else "not a picture"):
+        with pytest.raises(FcpError, match=reason):
             read_size(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -139,13 +140,12 @@ def test_bombs_are_refused_with_the_limit(tmp_path, monkeypatch):
         np.zeros(5, np.uint8),
         np.zeros((4, 4, 2), np.uint8),
         np.zeros((0, 4), np.uint8),
-        np.zeros((4, 4), np.int64),
-        np.full((4, 4), 1.5),
+        np.zeros((4, 4), complex),
         np.full((4, 4), np.nan),
     ],
 )
 def test_other_arrays_are_refused(array):
-    with pytest.raises(FcpError, match="the given array: expected"):
+    with pytest.raises(FcpError, match=r"the given array: (expected|none of its values)"):
         read_image(array)
 
 

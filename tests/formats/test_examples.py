@@ -76,7 +76,7 @@ def test_drawings_that_cover_nothing(drawn, message):
 
 def test_a_class_needs_a_name():
     picture = DrawnPicture(Path("a.png"), SIZE, Path("a.json"), [(" ", BOX)])
-    with pytest.raises(FcpError, match=r"a\.json: class ' ': a class needs a name"):
+    with pytest.raises(FcpError, match=r"a\.json: class '': a class needs a name"):
         examples_by_class([picture])
 
 

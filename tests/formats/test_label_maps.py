@@ -55,8 +55,8 @@ def test_mistakes_are_named(maps, tmp_path, write):
         read_label_maps(maps([0, 255]))
     with pytest.raises(FcpError, match=r"masks/a\.png: class '': a class needs a name"):
         read_label_maps(maps([0, 1], "background\n\ndog"))
-    Image.new("RGB", SIZE[::-1]).save(tmp_path / "set/masks/a.png")
-    with pytest.raises(FcpError, match=r"masks/a\.png: expected a palette or grey PNG"):
+    Image.new("RGB", SIZE[::-1], (1, 2, 3)).save(tmp_path / "set/masks/a.png")
+    with pytest.raises(FcpError, match=r"masks/a\.png: 12 px have colours that are no class's"):
         read_label_maps(tmp_path / "set")
     write("set/masks/a.png", (4, 3))
     with pytest.raises(FcpError, match=r"masks/a\.png: the mask is 3×4 px but .*a\.png is 4×3"):

@@ -138,7 +138,7 @@ def test_what_is_none(tmp_path, write):
     for nothing in (tmp_path, write("set/a.jpg", SIZE).parent):
         with pytest.raises(FcpError, match=r"no example found; looked for .*COCO.*LabelMe.*YOLO"):
             read_examples(nothing)
-    with pytest.raises(FcpError, match=r"a\.jpg: expected a folder of examples, a JSON or a YAML"):
+    with pytest.raises(FcpError, match=r"a\.jpg: expected a folder of examples, a JSON, an"):
         read_examples(tmp_path / "set/a.jpg")
     with pytest.raises(FcpError, match=r"empty\.json: not valid JSON"):
         read_examples(write("set/empty.json", b""))

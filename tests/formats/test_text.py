@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcp.errors import FcpError
-from fcp.formats.text import class_lines, find_class_file, read_lines
+from fcp.formats.text import class_lines, load_annotations, read_lines
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\ufeff"))
 
@@ -36,7 +36,9 @@ def test_names_that_a_line_cannot_hold(name):
         class_lines(["dog", name], Path("classes.txt"))
 
 
-def test_the_first_list_is_taken(tmp_path, write):
-    assert find_class_file([tmp_path / "gone", tmp_path]) is None
-    expected = write("labels.txt", "a")
-    assert find_class_file([tmp_path / "gone", tmp_path]) == expected
+def test_annotations_with_a_mark_and_without(write):
+    assert load_annotations(write("a.json", b'\xef\xbb\xbf{"a": 1}')) == {"a": 1}
+    with pytest.raises(FcpError, match=r"b\.json: not UTF-8 text; save it as UTF-8"):
+        load_annotations(write("b.json", '{"a": "é"}'.encode("latin-1")))
+    with pytest.raises(FcpError, match=r"c\.json: not valid JSON"):
+        load_annotations(write("c.json", "[" * 100_000))

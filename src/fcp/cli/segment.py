@@ -6,14 +6,44 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from fcp.cli.options import DeviceOption, FusionOption, ModelOption, ThreadsOption
 from fcp.cli.progress import progress_bar
+from fcp.cli.reading_options import (
+    BandsOption,
+    DrawnOn,
+    DrawnOnOption,
+    PageOption,
+    RangeOption,
+    SkipBadOption,
+    new_reading,
+    read_decoding,
+)
+from fcp.cli.segment_options import (
+    AppearanceName,
+    AppearanceOption,
+    BatchOption,
+    ClassOption,
+    FormatName,
+    FormatOption,
+    InstancesOption,
+    MinAreaOption,
+    MinScoreOption,
+    MoreArgument,
+    NegativeOption,
+    OutOption,
+    OverwriteOption,
+    QueryOption,
+    RecursiveOption,
+    ResumeOption,
+    SupportOption,
+    ThresholdOption,
+    TileOption,
+)
 from fcp.errors import FcpError
 from fcp.labelling.output import REPORT_FILE, finish
 from fcp.labelling.photos import (
@@ -32,114 +62,9 @@ from fcp.labelling.start import Request, Start, start_run
 
 if TYPE_CHECKING:
     from fcp.formats.examples import Example
+    from fcp.formats.reading import Reading
     from fcp.formats.writer import Writer
     from fcp.segmenter import FewShotSegmenter
-
-
-class FormatName(StrEnum):
-    """Keys of ``formats.FORMATS``, which would take half a second to import for ``--help``."""
-
-    PNG = "png"
-    COCO = "coco"
-    COCO_POLYGONS = "coco-polygons"
-    YOLO = "yolo"
-    LABELME = "labelme"
-    LABEL_STUDIO = "label-studio"
-    CVAT = "cvat"
-
-
-class AppearanceName(StrEnum):
-    """Values of ``Appearances``."""
-
-    AUTO = "auto"
-    OFF = "off"
-
-
-SupportOption = Annotated[
-    Path,
-    typer.Option(
-        help="Examples: a folder of pictures and masks, one such folder a class, or the files of "
-        "COCO, LabelMe or YOLO.",
-        metavar="DIR",
-    ),
-]
-QueryOption = Annotated[
-    list[Path], typer.Option(help="The photos: a folder, or files.", metavar="DIR|FILES…")
-]
-# A shell turns `--query *.jpg` into one value and many arguments.
-MoreArgument = Annotated[list[Path] | None, typer.Argument(metavar="FILE", hidden=True)]
-OutOption = Annotated[
-    Path, typer.Option(help="Where masks/, results.json, report.html … go.", metavar="DIR")
-]
-NegativeOption = Annotated[
-    Path | None,
-    typer.Option(help="Examples of what is none of the classes, laid out alike.", metavar="DIR"),
-]
-ClassOption = Annotated[
-    str | None,
-    typer.Option("--class", help="Look for this class alone; or the examples' name."),
-]
-FormatOption = Annotated[
-    list[FormatName] | None,
-    typer.Option("--format", help="Files for other tools too; may be repeated (docs/formats.md)."),
-]
-TileOption = Annotated[
-    str,
-    typer.Option(
-        help="Cut photos into overlapping tiles of this side, for small things; auto chooses by "
-        "the size of the things in the examples.",
-        metavar="PX|auto|off",
-    ),
-]
-InstancesOption = Annotated[
-    bool, typer.Option("--instances", help="Split each class into its objects.")
-]
-AppearanceOption = Annotated[
-    AppearanceName,
-    typer.Option(
-        help="Learn what the classes look like, pixel by pixel, and let that decide where the "
-        "examples say that it is better (docs/appearance.md)."
-    ),
-]
-ThresholdOption = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        max=1,
-        help="Draw nothing of a class that is less likely than this to be in the photo; 0 always "
-        "draws. Without it the model's own threshold holds (docs/presence.md).",
-        metavar="P",
-    ),
-]
-MinAreaOption = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="Draw nothing of a class or an object that is smaller: in px, or below 1 as a share "
-        "of the photo. Without it, one cell of the model's grid (docs/classes.md).",
-        metavar="PX|SHARE",
-    ),
-]
-MinScoreOption = Annotated[
-    float | None,
-    typer.Option(
-        min=0, max=1, help="Likewise of one that has a lower score; 0.1 without it.", metavar="S"
-    ),
-]
-BatchOption = Annotated[int, typer.Option(min=1, help="Photos at a time; more helps on a GPU.")]
-RecursiveOption = Annotated[
-    bool,
-    typer.Option(
-        "--recursive/--no-recursive",
-        help="Look for photos in the folders of --query's folders too.",
-    ),
-]
-ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on with an earlier run: skip what it has finished.")
-]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Remove the files of an earlier run in --out first.")
-]
 
 
 def segment(
@@ -161,6 +86,11 @@ def segment(
     threshold: ThresholdOption = None,
     min_area: MinAreaOption = None,
     min_score: MinScoreOption = None,
+    skip_bad: SkipBadOption = False,
+    values: RangeOption = "auto",
+    bands: BandsOption = None,
+    page: PageOption = None,
+    drawn_on: DrawnOnOption = DrawnOn.UPRIGHT,
     batch_size: BatchOption = 1,
     recursive: RecursiveOption = True,
     resume: ResumeOption = False,
@@ -182,9 +112,11 @@ def segment(
       fcp segment --support coco.json --class zebra --query photos --out found --resume
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
-    examples = _read_all_examples(support, negative, class_name)
+    decoding = read_decoding(values, bands, page)
+    reading = new_reading(drawn_on, skip_bad=skip_bad)
+    examples = _read_all_examples(support, negative, class_name, reading)
     cut = (threshold, min_area, min_score)
-    task = Task(*examples, fusion, _read_tile(tile), instances, *cut, appearance=appearance.value)
+    task = Task(*examples, fusion, _read_tile(tile), instances, *cut, appearance.value, decoding)
     paths, kinds = [*query, *(more or [])], _kinds(formats)
     request = Request(
         paths, out, task, model, kinds, recursive=recursive, resume=resume, overwrite=overwrite
@@ -228,12 +160,15 @@ def _read_tile(text: str) -> Tile:
 
 
 def _read_all_examples(
-    support: Path, negative: Path | None, class_name: str | None
+    support: Path, negative: Path | None, class_name: str | None, reading: Reading
 ) -> tuple[dict[str, list[Example]], list[Example]]:
+    """Read all examples, and say what a person should know about them."""
     from fcp.formats.read import read_examples
 
-    classes = read_examples(support, class_name)
-    against = read_examples(negative) if negative is not None else {}
+    classes = read_examples(support, class_name, reading)
+    against = read_examples(negative, None, reading) if negative is not None else {}
+    for note in reading.notes:
+        typer.secho(str(note), fg="yellow", err=True)
     return classes, [example for examples in against.values() for example in examples]
 
 
@@ -305,7 +240,7 @@ def _segment(segmenter: FewShotSegmenter, task: Task, start: Start, batch_size: 
 def _check_examples(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[ExampleResult]]:
     """Judge each example by the others of its class, and warn of the odd ones."""
     judged = segmenter.check_examples(
-        {n: pairs_of(shown) for n, shown in task.classes.items()}, tile=task.tile
+        {n: pairs_of(shown, task.decoding) for n, shown in task.classes.items()}, tile=task.tile
     )
     found = {
         name: [
@@ -340,6 +275,8 @@ def _run(
         for records in segment_photos(segmenter, task, jobs, results, batch_size):
             for error in filter(None, (record.error for record in records)):
                 bar.console.print(printable(error), style="red", markup=False, soft_wrap=True)
+            for note in (f"{record.file}: {note}" for record in records for note in record.notes):
+                bar.console.print(printable(note), style="yellow", markup=False, soft_wrap=True)
             bar.advance(task_of_bar, len(records))
 
 
@@ -365,7 +302,8 @@ def _export(start: Start, task: Task, writers: Sequence[Writer]) -> None:
     facts |= {f"{name} is": decided.sentence for name, decided in results.appearance.items()}
     results.put_in_order(str(job.picture) for job in start.jobs)
     records = list(results.pictures.values())
-    export(records, results.path.parent, task.names, writers=writers, facts=facts)
+    out, how = results.path.parent, task.decoding
+    export(records, out, task.names, writers=writers, facts=facts, decoding=how)
 
 
 def _report(start: Start) -> None:

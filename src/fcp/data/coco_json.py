@@ -12,7 +12,9 @@ from pycocotools import mask as rle_tools
 from fcp.errors import FcpError
 
 
-def run_lengths(annotation: Mapping[str, Any], size: tuple[int, int], file: Path) -> dict[str, Any]:
+def run_lengths(
+    annotation: Mapping[str, Any], size: tuple[int, int], file: Path | str
+) -> dict[str, Any]:
     """Bring an object to compressed run lengths; the same choice of forms as the API's annToRLE.
 
     Args:

@@ -7,12 +7,37 @@ Two ways to lay out masks: ``cat1.jpg`` beside ``cat1_mask.png``; ``images/cat1.
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fcp.data.images import PICTURE_SUFFIXES
 from fcp.errors import FcpError
 
 MASK_SUFFIX = "_mask"
+# What systems, archives and network drives leave in folders.
+STRAY_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
+
+
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
+MASK_FOLDERS = ("masks", "mask")
+_MASK_END = re.compile(r"[ ._-]masks?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Pictures with their masks, and what has none.
+
+    Attributes:
+        pairs: (picture, mask), in natural order of the masks' names.
+        without_mask: pictures.
+        faults: what is wrong, a sentence each.
+    """
+
+    pairs: list[tuple[Path, Path]]
+    without_mask: list[Path]
+    faults: list[str]
 
 
 def read_support_folder(folder: Path) -> list[tuple[Path, Path]]:
@@ -21,8 +46,7 @@ def read_support_folder(folder: Path) -> list[tuple[Path, Path]]:
     Files are only paired here; ``fcp.data.prompts.read_support`` reads and checks each pair.
 
     Args:
-        folder: with ``cat1.jpg`` beside ``cat1_mask.png``, or ``images/cat1.jpg`` and
-            ``masks/cat1.png``.
+        folder: see ``pair_support_folder``.
 
     Returns:
         At least one (picture, mask), in natural order of names.
@@ -30,16 +54,122 @@ def read_support_folder(folder: Path) -> list[tuple[Path, Path]]:
     Raises:
         FcpError: missing, no pairs, a mask without its picture, or two pictures for one mask.
     """
-    if _has_two_folders(folder):
-        masks = {path.stem: path for path in files_in(folder / "masks") if _is_mask_file(path)}
-        return _pair(pictures_in(folder / "images"), masks, folder)
-    masks = {
-        path.stem.removesuffix(MASK_SUFFIX): path
-        for path in files_in(folder)
-        if _is_mask_file(path) and path.stem.endswith(MASK_SUFFIX)
-    }
-    pictures = [path for path in pictures_in(folder) if not path.stem.endswith(MASK_SUFFIX)]
-    return _pair(pictures, masks, folder)
+    paired = pair_support_folder(folder)
+    if paired.faults:
+        raise FcpError(paired.faults[0])
+    return paired.pairs
+
+
+def pair_support_folder(folder: Path) -> Pairing:
+    """Pair pictures with masks.
+
+    Args:
+        folder: with ``cat1.jpg`` beside ``cat1_mask.png``, or ``images/cat1.jpg`` and
+            ``masks/cat1.png`` (also ``cat1_mask.png`` or ``cat1.jpg.png``), folders in them
+            included. Upper and lower case are one, and so are composed and decomposed letters.
+
+    Raises:
+        FcpError: missing, or without any mask.
+    """
+    found = mask_folders(folder)
+    if found is not None:
+        images, masks = found
+        paired = pair_pictures(pictures_inside(images), pictures_inside(masks))
+    else:
+        files = [(Path(), path) for path in pictures_in(folder)]
+        masks_here = [one for one in files if is_mask_name(one[1])]
+        paired = pair_pictures([one for one in files if not is_mask_name(one[1])], masks_here)
+    if not paired.pairs and not paired.faults:
+        raise FcpError(
+            f"{folder}: no example found; expected NAME.jpg with NAME{MASK_SUFFIX}.png, or "
+            "images/NAME.jpg with masks/NAME.png"
+        )
+    return paired
+
+
+def mask_folders(folder: Path, names: Sequence[str] = MASK_FOLDERS) -> tuple[Path, Path] | None:
+    """Return the folders of pictures and of masks in a folder, whatever their case."""
+    images, masks = find_folder(folder, IMAGE_FOLDERS), find_folder(folder, names)
+    return (images, masks) if images is not None and masks is not None else None
+
+
+def find_folder(folder: Path, names: Sequence[str]) -> Path | None:
+    """Return the folder in a folder that has one of these names (lower case), the first first."""
+    if not folder.is_dir():
+        return None
+    found = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    return next((found[name] for name in names if name in found), None)
+
+
+def is_mask_name(path: Path) -> bool:
+    """Say whether a file beside pictures is a mask: ``NAME_mask.png``, in any case."""
+    return bool(_MASK_END.search(path.stem))
+
+
+def pair_pictures(
+    pictures: Sequence[tuple[Path, Path]], masks: Sequence[tuple[Path, Path]]
+) -> Pairing:
+    """Pair masks with pictures by name; both are (folder they lie in, file)."""
+    named: dict[tuple[Path | None, str], list[Path]] = {}
+    for inner, picture in pictures:
+        for name in {name_key(picture.name), name_key(picture.stem)}:
+            named.setdefault((inner, name), []).append(picture)
+            named.setdefault((None, name), []).append(picture)
+    pairs: dict[Path, Path] = {}
+    faults = []
+    for inner, mask in masks:
+        found = _pictures_of(mask, inner, named)
+        if len(found) != 1:
+            faults.append(_unpaired(mask, found))
+            continue
+        first = pairs.setdefault(found[0], mask)
+        if first != mask:
+            faults.append(f"{found[0]}: is {first} its mask, or {mask}?")
+    without = [picture for _, picture in pictures if picture not in pairs]
+    return Pairing(list(pairs.items()), without, faults)
+
+
+def _unpaired(mask: Path, found: Sequence[Path]) -> str:
+    if found:
+        return f"{mask}: is it the mask of {found[0]} or of {found[1]}?"
+    return f"{mask.parent}: no picture for the mask {mask.name}"
+
+
+def _pictures_of(
+    mask: Path, inner: Path, named: dict[tuple[Path | None, str], list[Path]]
+) -> list[Path]:
+    """Find the pictures that a mask's name may mean: in the folder of its own name, or anywhere."""
+    bare = _MASK_END.sub("", mask.stem)
+    for place in (inner, None):
+        for name in dict.fromkeys((mask.stem, bare)):
+            found = named.get((place, name_key(name)), [])
+            same = [path for path in found if name in (path.stem, path.name)]
+            if found:
+                return same if len(same) == 1 else found
+    return []
+
+
+def name_key(name: str) -> str:
+    """Return what equal names have in common: NFC, case and outer blanks do not count."""
+    return unicodedata.normalize("NFC", name).casefold().strip()
+
+
+def pictures_inside(folder: Path) -> list[tuple[Path, Path]]:
+    """List the pictures in a folder and in those in it, each with its place in the first."""
+    deeper = sorted(
+        (path for path in folder.rglob("*") if path.is_dir() and not _is_hidden(path, folder)),
+        key=lambda path: natural(str(path)),
+    )
+    return [
+        (inner.relative_to(folder), path)
+        for inner in (folder, *deeper)
+        for path in pictures_in(inner)
+    ]
+
+
+def _is_hidden(path: Path, root: Path) -> bool:
+    parts = path.relative_to(root).parts
+    return any(part.startswith(".") or part in STRAY_FOLDERS for part in parts)
 
 
 def pair_whole_folder(folder: Path) -> list[tuple[Path, Path]]:
@@ -52,48 +182,22 @@ def pair_whole_folder(folder: Path) -> list[tuple[Path, Path]]:
         FcpError: one of the two folders is missing, a picture without mask or a mask without
             picture, or nothing at all.
     """
-    for name in ("images", "masks"):
-        if not (folder / name).is_dir():
-            raise FcpError(f"{folder}: no folder {name}/ in it; expected images/ and masks/")
-    pictures = pictures_in(folder / "images")
-    masks = {path.stem: path for path in files_in(folder / "masks") if _is_mask_file(path)}
-    lonely = [path.name for path in pictures if path.stem not in masks]
-    if lonely:
+    for names in (IMAGE_FOLDERS, MASK_FOLDERS):
+        if find_folder(folder, names) is None:
+            raise FcpError(f"{folder}: no folder {names[0]}/ in it; expected images/ and masks/")
+    paired = pair_support_folder(folder)
+    if paired.without_mask:
+        lonely = [path.name for path in paired.without_mask]
         more = " …" if len(lonely) > 3 else ""
         raise FcpError(f"{folder}: no mask (PNG) for the picture {', '.join(lonely[:3])}{more}")
-    return _pair(pictures, masks, folder)
-
-
-def _pair(pictures: list[Path], masks: dict[str, Path], folder: Path) -> list[tuple[Path, Path]]:
-    by_stem: dict[str, Path] = {}
-    for picture in pictures:
-        first = by_stem.setdefault(picture.stem, picture)
-        if picture.stem in masks and first != picture:
-            raise FcpError(f"{masks[picture.stem]}: is it the mask of {first} or of {picture}?")
-    lonely = [path.name for stem, path in masks.items() if stem not in by_stem]
-    if lonely:
-        more = " …" if len(lonely) > 3 else ""
-        raise FcpError(f"{folder}: no picture for the mask {', '.join(lonely[:3])}{more}")
-    if not masks:
-        raise FcpError(
-            f"{folder}: no example found; expected NAME.jpg with NAME{MASK_SUFFIX}.png, or "
-            "images/NAME.jpg with masks/NAME.png"
-        )
-    return [(by_stem[stem], mask) for stem, mask in masks.items()]
-
-
-def _has_two_folders(folder: Path) -> bool:
-    return (folder / "images").is_dir() and (folder / "masks").is_dir()
+    if paired.faults:
+        raise FcpError(paired.faults[0])
+    return paired.pairs
 
 
 def pictures_in(folder: Path) -> list[Path]:
     """List the visible pictures of a folder in natural order; see ``files_in``."""
     return [path for path in files_in(folder) if path.suffix.lower() in PICTURE_SUFFIXES]
-
-
-def _is_mask_file(path: Path) -> bool:
-    # Only PNG: a JPEG's noise around an edge is nonzero and would count as foreground.
-    return path.suffix.lower() == ".png"
 
 
 def files_in(folder: Path) -> list[Path]:

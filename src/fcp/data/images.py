@@ -1,62 +1,95 @@
 """Any picture a person may have → RGB array; any mask → boolean array; clear errors otherwise.
 
 A picture is turned as its EXIF orientation says, laid over white where it is transparent, and
-scaled to 8 bits by the range of its number type: 16-bit values are divided by 257. Pillow's own
-limit on the number of pixels stays in force and no Pillow setting is changed.
+scaled to 8 bits (``fcp.data.value_range``). Pillow's own limit on the number of pixels stays in
+force and no Pillow setting is changed.
 """
 
 from __future__ import annotations
 
 import io
-import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from fcp.data.decode import (
+    Decoding,
+    ImageLike,
+    clear_errors,
+    open_picture,
+    require_whole_png,
+    stored_size,
+    upright,
+)
+from fcp.data.mask_values import foreground
+from fcp.data.value_range import ValueRange, to_uint8
 from fcp.errors import FcpError
 
-ImageLike = str | Path | Image.Image | np.ndarray
+# What Pillow reads by itself, and .heic and .heif with pillow-heif.
+PICTURE_SUFFIXES = frozenset(
+    ".apng .avif .bmp .gif .heic .heif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpg_large .jpg_small .mpo "
+    ".pgm .png .pnm .ppm .tif .tiff .webp".split()
+)
+DEFAULT = Decoding()
+FULL = ValueRange("full")
 
-PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-
-# What Pillow's decoders raise on damaged files, beside OSError.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
-_SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
-def read_image(image: ImageLike) -> np.ndarray:
+def read_image(image: ImageLike, how: Decoding = DEFAULT) -> np.ndarray:
+    """Bring a picture to 8-bit RGB; see ``read_picture``, which also says what was left out."""
+    return read_picture(image, how)[0]
+
+
+def read_picture(image: ImageLike, how: Decoding = DEFAULT) -> tuple[np.ndarray, list[str]]:
     """Bring a picture to 8-bit RGB.
 
     Args:
         image: file, Pillow picture of any mode, or array (H, W), (H, W, 1), (H, W, 3) or
-            (H, W, 4) of uint8, uint16, bool, or floats in 0 … 1.
+            (H, W, 4) of numbers or bool.
+        how: what to choose where the picture leaves a choice.
 
     Returns:
         (H, W, 3) uint8 RGB, upright; a fresh or read-only array that the caller should not edit.
+        And what was left out or assumed, a sentence each.
 
     Raises:
-        FcpError: missing, empty, truncated, too large or no picture; an array of another kind.
+        FcpError: missing, empty, damaged, too large or no picture; an array of another kind.
     """
     name = name_of(image)
     if isinstance(image, np.ndarray):
-        return _to_rgb(Image.fromarray(_to_uint8(_squeeze(image, name), name)))
-    picture = _open(image, name)
-    if picture.mode in _DEEP_MODES:
-        picture = Image.fromarray(_to_uint8(_deep_values(picture), name))
-    return _to_rgb(picture)
+        values = _squeeze(image, name)
+        return _rgb_of(values, how, name, alpha=values.ndim == 3 and values.shape[2] == 4)
+    opened = open_picture(image, name, how)
+    notes = list(opened.notes)
+    content = opened.content
+    if isinstance(content, np.ndarray):
+        rgb, more = _rgb_of(content, how, name, alpha=opened.alpha, nodata=opened.nodata)
+        return rgb, notes + more
+    if content.mode in _DEEP_MODES or how.bands is not None:
+        content = content.convert("RGBA") if content.mode in ("P", "PA") else content
+        values = _deep_values(content) if content.mode in _DEEP_MODES else np.asarray(content)
+        rgb, more = _rgb_of(values, how, name)
+        return rgb, notes + more
+    rgb, more = to_uint8(_to_rgb(content), how.values, name)
+    return rgb, notes + more
 
 
 def read_mask(mask: ImageLike, size: tuple[int, int], picture: str = "its picture") -> np.ndarray:
+    """Read a mask of a picture: (H, W) bool; see ``look_at_mask``, which also says what is odd."""
+    return look_at_mask(mask, size, picture)[0]
+
+
+def look_at_mask(
+    mask: ImageLike, size: tuple[int, int], picture: str = "its picture"
+) -> tuple[np.ndarray, list[str]]:
     """Read a mask of a picture: every nonzero pixel is foreground, whatever its value.
 
-    A palette PNG counts by index, not by colour. In a colour mask a pixel is foreground where any
-    channel but the transparency is nonzero and the pixel is not fully transparent.
+    A palette PNG counts by index, not by colour, and greys of fewer than 8 bits by their samples.
+    In a colour mask a pixel is foreground where any channel but the transparency is nonzero and the
+    pixel is not fully transparent. Soft edges and JPEG's noise are cut at half.
 
     Args:
         mask: file, Pillow picture, or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
@@ -64,22 +97,27 @@ def read_mask(mask: ImageLike, size: tuple[int, int], picture: str = "its pictur
         picture: what to call the picture in an error.
 
     Returns:
-        (H, W) bool.
+        (H, W) bool, and what is odd about it, a sentence each.
 
     Raises:
         FcpError: unreadable, or of another size than its picture.
     """
     name = name_of(mask)
+    values, lossy, is_index = _mask_values(mask, name)
+    if values.shape[:2] != size:
+        raise FcpError(_size_message(name, values.shape[:2], picture, size))
+    return foreground(values, lossy=lossy, is_index=is_index)
+
+
+def _mask_values(mask: ImageLike, name: str) -> tuple[np.ndarray, bool, bool]:
+    """Return a mask's numbers, whether its format is lossy, and whether they are indices."""
     if isinstance(mask, np.ndarray):
-        values = _squeeze(mask, name)
-    else:
-        values = np.asarray(_open(mask, name))
-    if values.ndim == 3:
-        colours, alpha = np.split(values, [values.shape[2] - (values.shape[2] in (2, 4))], axis=2)
-        values = (colours != 0).any(axis=2) & (alpha != 0).all(axis=2)
-    if values.shape != size:
-        raise FcpError(_size_message(name, values.shape, picture, size))
-    return values != 0
+        return _squeeze(mask, name), False, False
+    opened = open_picture(mask, name, DEFAULT)
+    if isinstance(opened.content, np.ndarray):
+        return opened.content, False, False
+    values = _samples(opened.content, opened.step)
+    return values, opened.lossy, opened.content.mode in ("P", "1")
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -91,10 +129,40 @@ def read_labels(path: Path) -> np.ndarray:
     Raises:
         FcpError: unreadable, or a colour picture instead of label ids.
     """
-    picture = _open(path, str(path))
-    if picture.mode not in {"P", "L", "I;16"}:
-        raise FcpError(f"{path}: expected a palette or grey PNG of label ids, got {picture.mode}")
-    return np.asarray(picture)
+    labels = read_label_picture(path)
+    if labels.ndim != 2:
+        raise FcpError(f"{path}: expected a palette or grey PNG of label ids, got a colour picture")
+    return labels
+
+
+def read_label_picture(path: Path, *, colours: bool = False) -> np.ndarray:
+    """Read a label mask of ids or of colours, both exact.
+
+    Args:
+        path: of the mask.
+        colours: of a palette's indices, return the colours.
+
+    Returns:
+        (H, W) uint8 or uint16 of ids, or (H, W, 3) uint8 RGB, black where it is transparent.
+
+    Raises:
+        FcpError: unreadable, or in a format that changes values.
+    """
+    name = str(path)
+    opened = open_picture(path, name, DEFAULT)
+    if opened.lossy:
+        raise FcpError(f"{name}: its format changes the values of label ids; save them as PNG")
+    picture = opened.content
+    if isinstance(picture, Image.Image) and picture.mode == "LA":
+        picture = picture.getchannel("L")
+    ids = {"1", "L", "I;16", "I"} if colours else {"1", "L", "I;16", "I", "P"}
+    if isinstance(picture, Image.Image) and picture.mode not in ids:
+        rgba = np.asarray(picture.convert("RGBA"))
+        return rgba[..., :3] * (rgba[..., 3:] > 0)
+    values = _samples(picture, opened.step)
+    if values.ndim != 2 or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+        raise FcpError(f"{name}: expected label ids of one band, 0 … 65,535")
+    return values.astype(np.uint8 if values.dtype.itemsize == 1 else np.uint16)
 
 
 def empty_labels(size: tuple[int, int], classes: int) -> np.ndarray:
@@ -148,10 +216,7 @@ def read_size(path: Path) -> tuple[int, int]:
     Raises:
         FcpError: missing, or no picture.
     """
-    with _clear_errors(str(path)), Image.open(path) as picture:
-        width, height = picture.size
-        turned = picture.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
-    return (width, height) if turned else (height, width)
+    return upright(*stored_size(path))
 
 
 def picture_of(content: bytes, name: str) -> Image.Image:
@@ -164,8 +229,10 @@ def picture_of(content: bytes, name: str) -> Image.Image:
     Raises:
         FcpError: empty, or no picture; what is damaged further in is told when it is read.
     """
-    with _clear_errors(name):
+    with clear_errors(name):
         picture = Image.open(io.BytesIO(content))
+        if picture.format == "PNG":
+            require_whole_png(io.BytesIO(content))
     picture.filename = name  # name_of asks for it
     return picture
 
@@ -179,46 +246,6 @@ def name_of(image: object) -> str:
     return "the given array" if isinstance(image, np.ndarray) else f"the given {type(image)}"
 
 
-def _open(image: str | Path | Image.Image, name: str) -> Image.Image:
-    """Open, decode and turn upright; every failure is one line that names the file."""
-    if not isinstance(image, str | Path | Image.Image):
-        raise FcpError(f"{name}: expected a path, a Pillow picture or a numpy array")
-    with _clear_errors(name):
-        if isinstance(image, Image.Image):
-            return ImageOps.exif_transpose(image)
-        if Path(image).stat().st_size == 0:
-            raise FcpError(f"{name}: the file is empty; copy it again")
-        with Image.open(image) as picture:
-            return ImageOps.exif_transpose(picture)
-
-
-@contextmanager
-def _clear_errors(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        # Pillow refuses at twice its setting; it never refuses where the setting is None.
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        message = f"{name}: more pixels than the safe limit of {limit:,}; make it smaller"
-        raise FcpError(message) from error
-    except _DAMAGE as error:
-        raise FcpError(f"{name}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """Say in a few words why a file could not be decoded, and what to do."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file; check the path"
-    if isinstance(error, IsADirectoryError):
-        return "is a folder, expected a picture"
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture that can be read; convert it to PNG or JPEG"
-    # Only the system's own errors carry a number: what Pillow finds wrong in a file has none.
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"cannot be read ({error.strerror})"
-    return f"damaged or truncated ({error}); copy it again"
-
-
 def _squeeze(array: np.ndarray, name: str) -> np.ndarray:
     """Check an array's shape; (H, W, 1) becomes (H, W)."""
     channels = array.shape[2] if array.ndim == 3 else 1
@@ -226,6 +253,12 @@ def _squeeze(array: np.ndarray, name: str) -> np.ndarray:
         expected = "(H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
         raise FcpError(f"{name}: expected the shape {expected}, got {array.shape}")
     return array[..., 0] if array.ndim == 3 and channels == 1 else array
+
+
+def _samples(picture: Image.Image | np.ndarray, step: int) -> np.ndarray:
+    """Return the numbers as they stand in the file: Pillow stretches greys of 2 and 4 bits."""
+    values = np.asarray(picture)
+    return values // values.dtype.type(step) if step != 1 else values
 
 
 def _deep_values(picture: Image.Image) -> np.ndarray:
@@ -238,18 +271,35 @@ def _deep_values(picture: Image.Image) -> np.ndarray:
     return values.astype(np.uint16) if in_range else values
 
 
-def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
-    """Scale numbers to 8 bits by the range of their type: 16-bit / 257, floats and bool × 255."""
-    if array.dtype == np.uint8:
-        return np.ascontiguousarray(array)
-    if array.dtype == bool:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype.kind == "u" and array.dtype.itemsize == 2:
-        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if array.dtype.kind == "f" and bool(((array >= 0) & (array <= 1)).all()):
-        return np.rint(array.astype(np.float32) * 255).astype(np.uint8)
-    got = array.dtype if array.dtype.kind != "f" else f"{array.dtype} outside 0 … 1"
-    raise FcpError(f"{name}: expected uint8, uint16, bool or floats in 0 … 1, got {got}")
+def _rgb_of(
+    values: np.ndarray,
+    how: Decoding,
+    name: str,
+    *,
+    alpha: bool = False,
+    nodata: float | None = None,
+) -> tuple[np.ndarray, list[str]]:
+    """Choose bands of numbers (H, W) or (H, W, C), and scale them."""
+    count = values.shape[2] if values.ndim == 3 else 1
+    if how.bands is not None:
+        far = [band for band in how.bands if not 1 <= band <= count]
+        if far:
+            raise FcpError(f"{name}: --bands: there is no band {far[0]}; it has {count}")
+        chosen = values.reshape(*values.shape[:2], count)[..., [band - 1 for band in how.bands]]
+        eight, notes = to_uint8(chosen, how.values, name, nodata)
+        return _to_rgb(Image.fromarray(eight[..., 0] if len(how.bands) == 1 else eight)), notes
+    if values.ndim == 2 or (count == 4 and alpha) or count == 3:
+        colours = values[..., :3] if values.ndim == 3 else values
+        eight, notes = to_uint8(colours, how.values, name, nodata)
+        if count == 4:
+            see_through, _ = to_uint8(values[..., 3:], FULL, name)
+            eight = np.concatenate([eight, see_through], axis=2)
+        return _to_rgb(Image.fromarray(eight)), notes
+    first = values[..., :3] if count > 3 else values[..., 0]
+    which = "first three" if count > 3 else "first"
+    eight, notes = to_uint8(first, how.values, name, nodata)
+    said = f"the {which} of its {count} bands are read; --bands 4,3,2 chooses others"
+    return _to_rgb(Image.fromarray(eight)), [said, *notes]
 
 
 def _to_rgb(picture: Image.Image) -> np.ndarray:

@@ -8,47 +8,55 @@ of an object, whose holes are joined to its outline by bridges without area.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as rle_tools
 
-from fcp.config import load_json
 from fcp.data.coco_json import run_lengths
-from fcp.data.images import read_size
 from fcp.data.prompts import Box
 from fcp.errors import FcpError
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class
-from fcp.formats.places import find_picture, require_stated_size
+from fcp.formats.places import Finder
 from fcp.formats.polygons import mask_polygons, read_points
+from fcp.formats.reading import Reading, frame_of
 from fcp.formats.records import LabelledObject
 from fcp.formats.run_lengths import RunLengths, to_runs
+from fcp.formats.text import load_annotations
 from fcp.formats.writer import OneFileWriter
 
 
-def read_coco(file: Path) -> dict[str, list[Example]]:
+def read_coco(file: Path, reading: Reading | None = None) -> dict[str, list[Example]]:
     """Read all categories of an instances JSON, crowds included.
 
-    An annotation without segmentation counts by its box.
+    An annotation without segmentation counts by its box. Ids may be numbers or text.
 
     Returns:
         Category → examples; categories in the order of the JSON, pictures likewise.
 
     Raises:
-        FcpError: no instances JSON, a picture that is missing, elsewhere or of another size, an
-            annotation of an unknown picture or category, or one that cannot be painted.
+        FcpError: no instances JSON, an id that is there twice, or annotations with faults: all of
+            them are listed.
     """
-    content = load_json(file)
+    own = reading or Reading()
+    content = load_annotations(file)
     try:
-        names = {item["id"]: item["name"] for item in content["categories"]}
-        by_picture = _by_picture(content, names, file)
-        images = [image for image in content["images"] if by_picture[image["id"]]]
-        pictures = (_picture(image, by_picture[image["id"]], names, file) for image in images)
-        return examples_by_class(pictures, names.values())
+        names = _by_id(content["categories"], "category", file)
+        images = _by_id(content["images"], "image", file)
+        by_picture = _by_picture(content["annotations"], names, images, own, file)
+        finder = Finder(file, _folders(file))
+        pictures = []
+        for key, annotations in by_picture.items():
+            with own.each():
+                pictures.append(_picture(images[key], annotations, names, finder, own))
+        order = [str(category["name"]) for category in names.values()]
     except (KeyError, TypeError, AttributeError) as error:
         raise FcpError(f"{file}: not a COCO instances JSON (missing or odd: {error})") from error
+    examples = examples_by_class(pictures, order, own)
+    own.finish(file)
+    return examples
 
 
 class CocoWriter(OneFileWriter):
@@ -122,32 +130,65 @@ def _joined(items: Iterator[dict[str, Any]]) -> Iterator[str]:
         yield f"{',' if index else ''}\n{json.dumps(item)}"
 
 
-def _by_picture(
-    content: Mapping[str, Any], names: Mapping[Any, str], file: Path
-) -> dict[Any, list[Mapping[str, Any]]]:
-    """Sort the annotations by the id of their picture."""
-    found: dict[Any, list[Mapping[str, Any]]] = {image["id"]: [] for image in content["images"]}
-    for annotation in content["annotations"]:
-        where = f"{file}: annotation {annotation.get('id')}"
-        if annotation["category_id"] not in names:
-            raise FcpError(f"{where}: there is no category {annotation['category_id']!r}")
-        if annotation["image_id"] not in found:
-            raise FcpError(f"{where}: there is no image {annotation['image_id']!r}")
-        found[annotation["image_id"]].append(annotation)
+def _by_id(
+    items: Iterable[Mapping[str, Any]], kind: str, file: Path
+) -> dict[str, Mapping[str, Any]]:
+    """Index items by their id, as text: tools write 1 here and "1" there."""
+    found: dict[str, Mapping[str, Any]] = {}
+    name = "name" if kind == "category" else "file_name"
+    for item in items:
+        key = _key(item["id"])
+        if key in found:
+            raise FcpError(
+                f"{file}: the {kind} id {item['id']!r} is there twice: "
+                f"{found[key].get(name)!r} and {item.get(name)!r}; give each its own"
+            )
+        found[key] = item
     return found
+
+
+def _key(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def _by_picture(
+    annotations: Iterable[Mapping[str, Any]],
+    names: Mapping[str, Any],
+    images: Mapping[str, Any],
+    reading: Reading,
+    file: Path,
+) -> dict[str, list[Mapping[str, Any]]]:
+    """Sort the annotations by the id of their picture, in the order of the pictures."""
+    found: dict[str, list[Mapping[str, Any]]] = {key: [] for key in images}
+    for annotation in annotations:
+        where = f"{file}: annotation {annotation.get('id')}"
+        with reading.each():
+            if _key(annotation["category_id"]) not in names:
+                raise FcpError(f"{where}: there is no category {annotation['category_id']!r}")
+            if _key(annotation["image_id"]) not in found:
+                raise FcpError(f"{where}: there is no image {annotation['image_id']!r}")
+            found[_key(annotation["image_id"])].append(annotation)
+    return {key: several for key, several in found.items() if several}
 
 
 def _picture(
     image: Mapping[str, Any],
     annotations: list[Mapping[str, Any]],
-    names: Mapping[Any, str],
-    file: Path,
+    names: Mapping[str, Mapping[str, Any]],
+    finder: Finder,
+    reading: Reading,
 ) -> DrawnPicture:
-    picture = find_picture(file, image["file_name"], _folders(file))
-    size = read_size(picture)
-    require_stated_size(file, (image["height"], image["width"]), size)
-    drawings = [(names[item["category_id"]], _drawn(item, size, file)) for item in annotations]
-    return DrawnPicture(picture, size, file, drawings)
+    picture = finder.find(image["file_name"])
+    stated = (image.get("height"), image.get("width"))
+    frame = frame_of(picture, finder.file, reading, stated)
+    drawings = []
+    for item in annotations:
+        with reading.each():
+            drawn = _drawn(item, frame.size, f"{finder.file}: {picture.name}")
+            drawings.append((str(names[_key(item["category_id"])]["name"]), drawn))
+    return DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn)
 
 
 def _folders(file: Path) -> tuple[Path, ...]:
@@ -158,18 +199,22 @@ def _folders(file: Path) -> tuple[Path, ...]:
     return (beside, beside / "images", above, *inner)
 
 
-def _drawn(annotation: Mapping[str, Any], size: tuple[int, int], file: Path) -> Drawn:
+def _drawn(annotation: Mapping[str, Any], size: tuple[int, int], source: str) -> Drawn:
     """Bring an annotation to run lengths, or to its box where it has no segmentation."""
-    where = f"{file}: annotation {annotation.get('id')}"
+    where = f"{source}: annotation {annotation.get('id')}"
     shape = annotation.get("segmentation")
+    if isinstance(shape, list) and shape and not isinstance(shape[0], list | tuple | dict):
+        shape = [shape]  # one polygon, not in a list of its own
     if not shape or (isinstance(shape, list) and not any(shape)):
         return _box(annotation.get("bbox"), size, where)
-    for polygon in shape if isinstance(shape, list) else []:
-        if len(read_points(polygon, size, where)) < 3:
+    if isinstance(shape, list):
+        polygons = [read_points(polygon, size, where) for polygon in shape]
+        if any(len(polygon) < 3 for polygon in polygons):
             raise FcpError(f"{where}: a polygon needs 3 points")
-    if isinstance(shape, dict) and shape.get("size") != list(size):
+        shape = [polygon.reshape(-1).tolist() for polygon in polygons]
+    elif isinstance(shape, dict) and shape.get("size") != list(size):
         raise FcpError(f"{where}: run lengths of the size {shape.get('size')}, not its picture's")
-    return run_lengths(annotation, size, file)
+    return run_lengths({**annotation, "segmentation": shape}, size, source)
 
 
 def _box(bbox: object, size: tuple[int, int], where: str) -> Box:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fcp.data.decode import turn_array, turn_points
+from fcp.data.mask_values import oddities
 from fcp.data.prompts import Box, Points, Scribble, annotation_mask
 from fcp.errors import FcpError
+from fcp.formats.reading import Reading
 from fcp.formats.run_lengths import RunLengths, area, to_mask, to_runs, union
 
 Drawn = RunLengths | Box | Points | Scribble
@@ -40,47 +45,60 @@ class DrawnPicture:
 
     Attributes:
         picture: as in ``Example``.
-        size: (H, W) px of the upright picture.
+        size: (H, W) px of the picture that was drawn on.
         source: the annotation file, for errors.
         drawings: class and drawing, in the file's order.
+        turn: EXIF orientation by which what was drawn becomes upright.
     """
 
     picture: Path | np.ndarray
     size: tuple[int, int]
     source: Path
     drawings: Sequence[tuple[str, Drawn]]
+    turn: int = 1
 
 
 def examples_by_class(
-    pictures: Iterable[DrawnPicture], order: Iterable[str] = ()
+    pictures: Iterable[DrawnPicture], order: Iterable[str] = (), reading: Reading | None = None
 ) -> dict[str, list[Example]]:
     """Join what was drawn of a class on a picture: the most exact kind alone counts.
 
     Areas (polygons, masks, circles) before boxes, boxes before lines, lines (and then also points)
-    before points alone. All but points alone become one mask.
+    before points alone. All but points alone become one mask. Class names are trimmed.
 
     Args:
         pictures: in the order that the examples shall have.
         order: the classes that come first; the others follow as they are met.
+        reading: collects faults and notes; without it the first fault is raised.
 
     Returns:
         Class → examples; only classes that have one.
 
     Raises:
-        FcpError: a class without a name, or a drawing that covers no pixel of its picture.
+        FcpError: without ``reading``: a class without a name, or a drawing that covers no pixel of
+            its picture.
     """
-    found: dict[str, list[Example]] = {name: [] for name in order}
+    found: dict[str, list[Example]] = {class_key(name): [] for name in order}
     for picture in pictures:
         by_class: dict[str, list[Drawn]] = {}
         for name, drawn in picture.drawings:
-            by_class.setdefault(name, []).append(drawn)
+            by_class.setdefault(class_key(name), []).append(drawn)
         for name, drawings in by_class.items():
-            where = f"{picture.source}: class {name!r}"
-            if not name.strip():
-                raise FcpError(f"{where}: a class needs a name; label it in your annotation tool")
-            example = Example(picture.picture, _join(drawings, picture.size, where))
-            found.setdefault(name, []).append(example)
+            with _each(reading):
+                joined = _join(name, drawings, picture, reading)
+                found.setdefault(name, []).extend(
+                    [] if joined is None else [Example(picture.picture, joined)]
+                )
     return {name: examples for name, examples in found.items() if examples}
+
+
+def _each(reading: Reading | None) -> AbstractContextManager[None]:
+    return reading.each() if reading is not None else nullcontext()
+
+
+def class_key(name: str) -> str:
+    """Return a class's name without outer blanks, its letters composed: equal names are one."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def inside(
@@ -99,16 +117,58 @@ def inside(
     )
 
 
-def _join(drawings: Sequence[Drawn], size: tuple[int, int], where: str) -> RunLengths | Points:
+def _join(
+    name: str, drawings: Sequence[Drawn], on: DrawnPicture, reading: Reading | None
+) -> RunLengths | Points | None:
+    """Join drawings of a class on a picture; None where all of them are faulty, which is noted."""
+    where = f"{on.source}: class {name!r}"
+    if isinstance(on.picture, Path) and on.picture.stem != on.source.stem:
+        where += f" on {on.picture.name}"
+    if not name:
+        raise FcpError(f"{where}: a class needs a name; label it in your annotation tool")
     areas: list[RunLengths] = [drawn for drawn in drawings if isinstance(drawn, Mapping)]
     boxes = [drawn for drawn in drawings if isinstance(drawn, Box)]
     lines = [drawn for drawn in drawings if isinstance(drawn, Points | Scribble)]
-    if not areas:
-        # Points alone are painted too: it says at once which point lies outside its picture.
-        areas = [to_runs(annotation_mask(drawn, size, where)) for drawn in boxes or lines]
-        if not boxes and all(isinstance(drawn, Points) for drawn in lines):
-            return Points([point for drawn in lines for point in drawn.points])
-    joined = union(areas)
+    if reading is not None and (areas or boxes) and len(areas or boxes) < len(drawings):
+        reading.note(where, _dropped(len(areas), len(boxes), len(lines)))
+    if areas:
+        return _whole(union(areas), on, where, reading)
+    # Points alone are painted too: it says at once which point lies outside its picture.
+    painted: list[tuple[Drawn, RunLengths]] = []
+    for drawn in boxes or lines:
+        with _each(reading):
+            painted.append((drawn, to_runs(annotation_mask(drawn, on.size, where))))
+    clicks = [drawn for drawn, _ in painted if isinstance(drawn, Points)]
+    if len(clicks) < len(painted):
+        return _whole(union(runs for _, runs in painted), on, where, reading)
+    points = [point for one in clicks for point in one.points]
+    return _turned_points(points, on) if points else None
+
+
+def _whole(joined: RunLengths, on: DrawnPicture, where: str, reading: Reading | None) -> RunLengths:
+    """Turn a mask upright, and say what is odd about it."""
     if area(joined) == 0:
         raise FcpError(f"{where}: what is drawn covers no pixel of its picture; draw it anew")
-    return joined
+    height, width = on.size
+    if on.turn == 1 and 2 * area(joined) <= height * width:
+        return joined
+    mask = turn_array(to_mask(joined), on.turn)
+    if reading is not None:
+        for oddity in oddities(mask):
+            reading.note(where, oddity)
+    return to_runs(mask)
+
+
+def _dropped(areas: int, boxes: int, lines: int) -> str:
+    """Say which shapes do not count because others are more exact."""
+    kept, dropped = ("areas", [(boxes, "boxes")]) if areas else ("boxes", [])
+    dropped = [*dropped, (lines, "lines or points")]
+    said = " and ".join(f"{count} {kind}" for count, kind in dropped if count)
+    return f"{said} do not count beside {kept}, which are more exact"
+
+
+def _turned_points(points: Sequence[tuple[float, float]], on: DrawnPicture) -> Points:
+    if on.turn == 1:
+        return Points(points)
+    turned = turn_points(np.array(points), on.size, on.turn)
+    return Points([(float(x), float(y)) for x, y in turned])

@@ -7,60 +7,100 @@ background. The value 255 is VOC's "ignore" where no line names it. A pixel is o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
 import numpy as np
 
-from fcp.data.folder import files_in
-from fcp.data.images import empty_labels, label_png, read_labels, require_same_size
+from fcp.data.folder import (
+    IMAGE_FOLDERS,
+    Pairing,
+    find_folder,
+    is_mask_name,
+    pair_pictures,
+    pictures_in,
+    pictures_inside,
+)
+from fcp.data.images import (
+    empty_labels,
+    label_png,
+    read_label_picture,
+    require_same_size,
+    voc_palette,
+)
 from fcp.errors import FcpError
 from fcp.files import write_atomically
+from fcp.formats.class_lists import BACKGROUND, ClassList, Colour, find_list, read_list
 from fcp.formats.examples import DrawnPicture, Example, examples_by_class
-from fcp.formats.places import pair_by_stem
+from fcp.formats.reading import Reading, frame_of
 from fcp.formats.records import LabelledPicture
 from fcp.formats.run_lengths import to_runs
-from fcp.formats.text import CLASS_FILES, class_lines, find_class_file, read_lines
+from fcp.formats.text import CLASS_FILES, class_lines
 from fcp.formats.writer import Writer, make_folder, write_beside
 
 IGNORE = 255
-MAP_FOLDERS = ("masks", "labels")
-BACKGROUND = "background"
-NO_LABEL = "__ignore__"  # LabelMe's lists start with it; it stands for the value -1
+MAP_FOLDERS = ("masks", "mask", "labels", "segmentationclass")
 
 
-def read_label_maps(folder: Path) -> dict[str, list[Example]]:
-    """Read ``images/NAME.jpg`` with ``masks/NAME.png`` (or ``labels/NAME.png``), several classes.
+def read_label_maps(folder: Path, reading: Reading | None = None) -> dict[str, list[Example]]:
+    """Read ``images/NAME.jpg`` with ``masks/NAME.png`` (or ``labels/``), several classes.
+
+    Also CVAT's ``JPEGImages/`` with ``SegmentationClass/``, and ``NAME_mask.png`` beside
+    ``NAME.jpg``, where a list names the values. A colour picture is read by VOC's colours, or by
+    those of ``labelmap.txt``.
 
     Returns:
         Class → examples; classes in the order of their values.
 
     Raises:
-        FcpError: no such layout, a map without picture or of another size, a colour picture, or a
-            value without a name.
+        FcpError: no such layout, a map without picture or of another size, or a value or colour
+            without a name.
     """
     found = find_label_maps(folder)
     if found is None:
         raise FcpError(f"{folder}: expected images/, masks/ and a list of classes (classes.txt)")
-    maps, class_file = found
-    lines = read_lines(class_file)
-    names = lines[1:] if lines[:1] == [NO_LABEL] else lines
-    pairs = pair_by_stem(maps, folder / "images")
-    pictures = (_read_map(picture, file, names) for picture, file in pairs)
-    examples = examples_by_class(pictures, names[1:])
+    own = reading or Reading()
+    classes = read_list(found.class_file)
+    own.faults += found.paired.faults
+    pictures = []
+    for picture, file in found.paired.pairs:
+        with own.each():
+            pictures.append(_read_map(picture, file, classes, own))
+    examples = examples_by_class(pictures, classes.names.values(), own)
+    own.finish(folder)
     if not examples:
-        raise FcpError(f"{class_file}: names no value but the background's that is in a mask")
+        raise FcpError(f"{found.class_file}: names no value but the background's that is in a mask")
     return examples
 
 
-def find_label_maps(folder: Path) -> tuple[list[Path], Path] | None:
+@dataclass(frozen=True)
+class LabelMaps:
+    """Pictures with their label maps, and the list that names the values."""
+
+    paired: Pairing
+    class_file: Path
+
+
+def find_label_maps(folder: Path) -> LabelMaps | None:
     """Return the label maps and the list of classes of a folder that is laid out in this way."""
     for name in MAP_FOLDERS:
-        inside = files_in(folder / name) if (folder / name).is_dir() else []
-        maps = [path for path in inside if path.suffix.lower() == ".png"]
-        class_file = find_class_file([folder, folder / name])
-        if maps and class_file and (folder / "images").is_dir():
-            return maps, class_file
+        masks = find_folder(folder, [name])
+        images = find_folder(folder, IMAGE_FOLDERS)
+        if masks is None or not pictures_inside(masks):
+            continue
+        class_file = find_list([folder, masks])
+        if class_file is None:
+            continue
+        if images is not None:
+            paired = pair_pictures(pictures_inside(images), pictures_inside(masks))
+            return LabelMaps(paired, class_file)
+    beside = [(Path(), path) for path in pictures_in(folder)]
+    masks_here = [one for one in beside if is_mask_name(one[1])]
+    class_file = find_list([folder])
+    if masks_here and class_file is not None:
+        pictures = [one for one in beside if not is_mask_name(one[1])]
+        return LabelMaps(pair_pictures(pictures, masks_here), class_file)
     return None
 
 
@@ -108,13 +148,49 @@ def _or_lowest(score: float | None) -> float:
     return -inf if score is None else score
 
 
-def _read_map(picture: Path, file: Path, names: Sequence[str]) -> DrawnPicture:
-    labels = read_labels(file)
-    require_same_size(file, labels.shape, picture)
+def _read_map(picture: Path, file: Path, classes: ClassList, reading: Reading) -> DrawnPicture:
+    labels = _labels(file, classes)
+    frame = frame_of(picture, file, reading)
+    if labels.shape != frame.size:
+        require_same_size(file, labels.shape, picture)
+        raise FcpError(f"{file}: is not of the size of {picture} as it is stored")
+    names = classes.names
     values = [int(value) for value in np.unique(labels) if value != 0]
-    unnamed = [value for value in values if value >= len(names) and value != IGNORE]
+    if values == [IGNORE] and len(names) == 1 and IGNORE not in names:
+        values, labels = [next(iter(names))], (labels > 0) * next(iter(names))
+    unnamed = [value for value in values if value not in names and value != IGNORE]
     if unnamed:
         raise FcpError(f"{file}: the list of classes has no line {unnamed[0]} for this value")
-    drawings = [(names[value], to_runs(labels == value)) for value in values if value < len(names)]
-    height, width = labels.shape
-    return DrawnPicture(picture, (height, width), file, drawings)
+    drawings = [(names[value], to_runs(labels == value)) for value in values if value in names]
+    return DrawnPicture(picture, frame.size, file, drawings, frame.turn)
+
+
+def _labels(file: Path, classes: ClassList) -> np.ndarray:
+    """Read the values of a label map (H, W), whether it holds them or their colours."""
+    picture = read_label_picture(file, colours=bool(classes.colours))
+    if picture.ndim == 2:
+        return picture
+    packed = (picture.astype(np.int64) << np.array([16, 8, 0])).sum(axis=2)
+    found, where = np.unique(packed, return_inverse=True)
+    colours = [(int(one) >> 16, int(one) >> 8 & 255, int(one) & 255) for one in found]
+    values = _values_of_colours(classes)
+    unknown = [index for index, colour in enumerate(colours) if colour not in values]
+    if unknown and all(red == green == blue for red, green, blue in colours):
+        return picture[..., 0]  # ids, which a paint program has saved in three bands
+    if unknown:
+        count = int(np.isin(where, unknown).sum())
+        raise FcpError(
+            f"{file}: {count} px have colours that are no class's, such as {colours[unknown[0]]}; "
+            f"paint without smoothing, in the colours of {classes.file.name}"
+        )
+    lookup = np.array([values[colour] for colour in colours], np.uint16)
+    return lookup[where].reshape(packed.shape)
+
+
+def _values_of_colours(classes: ClassList) -> dict[Colour, int]:
+    if classes.colours:
+        value_of = {name: value for value, name in classes.names.items()}
+        return {colour: value_of.get(name, 0) for colour, name in classes.colours.items()}
+    palette = [tuple(colour) for colour in voc_palette().tolist()]
+    known = [0, *(value for value in classes.names if value < len(palette)), IGNORE]
+    return {palette[value]: value for value in known}

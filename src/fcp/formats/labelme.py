@@ -16,38 +16,49 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial import ConvexHull
 
-from fcp.config import load_json
 from fcp.data.folder import files_in
-from fcp.data.images import picture_of, read_image, read_mask, read_size
+from fcp.data.images import picture_of, read_image, read_mask
 from fcp.data.prompts import Box, Points, Scribble
 from fcp.errors import FcpError
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class, inside
-from fcp.formats.places import find_picture, plain, require_stated_size
+from fcp.formats.places import find_picture, plain
 from fcp.formats.polygons import fill_polygons, mask_polygons, read_points
+from fcp.formats.reading import Frame, Reading, frame_of, require_stated_size
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.run_lengths import to_runs
+from fcp.formats.text import load_annotations
 from fcp.formats.writer import Writer, make_folder, write_beside
 
 VERSION = "5.5.0"  # of LabelMe, whose layout is written
+EDGE = 1e-6  # by which a number that was divided and multiplied may miss a whole pixel
 
 
-def read_labelme(path: Path) -> dict[str, list[Example]]:
+def read_labelme(path: Path, reading: Reading | None = None) -> dict[str, list[Example]]:
     """Read polygons, masks, circles, boxes, lines and points.
+
+    A shape of an unknown type is named in a note, and the others count.
 
     Args:
         path: a JSON, or a folder in which every JSON is LabelMe's.
+        reading: how; takes notes.
 
     Returns:
         Label → examples; labels in the order in which they are met, pictures in natural order.
 
     Raises:
-        FcpError: no LabelMe JSON, a picture that is missing, elsewhere or of another size, or a
-            shape that cannot be painted.
+        FcpError: files or shapes with faults: all of them are listed.
     """
+    own = reading or Reading()
     inside_it = files_in(path) if path.is_dir() else [path]
-    files = [file for file in inside_it if file.suffix.lower() == ".json"]
-    return examples_by_class(map(_read_file, files))
+    pictures = []
+    for file in (file for file in inside_it if file.suffix.lower() == ".json"):
+        with own.each():
+            pictures.append(_read_file(file, own))
+    examples = examples_by_class(pictures, reading=own)
+    own.finish(path)
+    return examples
 
 
 class LabelMeWriter(Writer):
@@ -106,21 +117,24 @@ def _shapes(found: LabelledObject, group: int) -> list[dict[str, Any]]:
     ]
 
 
-def _read_file(file: Path) -> DrawnPicture:
-    content = load_json(file)
-    shapes = content.get("shapes")
+def _read_file(file: Path, reading: Reading) -> DrawnPicture:
+    content = load_annotations(file)
+    shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
         raise FcpError(f"{file}: not a LabelMe JSON (no list of shapes)")
     picture = _picture(content, file)
-    size = read_size(picture) if isinstance(picture, Path) else picture.shape[:2]
     stated = (content.get("imageHeight"), content.get("imageWidth"))
-    if stated != (None, None):
-        require_stated_size(file, stated, size)
-    drawings = [
-        _read_shape(shape, size, f"{file}: shape {index}")
-        for index, shape in enumerate(shapes, start=1)
-    ]
-    return DrawnPicture(picture, size, file, drawings)
+    if isinstance(picture, Path):
+        frame = frame_of(picture, file, reading, stated)
+    else:
+        height, width = picture.shape[:2]
+        frame = Frame((height, width))
+        require_stated_size(file, stated, frame.size)
+    drawings = []
+    for index, shape in enumerate(shapes, start=1):
+        with reading.each():
+            drawings += _read_shape(shape, frame.size, f"{file}: shape {index}", reading)
+    return DrawnPicture(picture, frame.size, file, drawings, frame.turn)
 
 
 def _picture(content: Mapping[str, Any], file: Path) -> Path | np.ndarray:
@@ -141,19 +155,24 @@ def _from_base64(text: object, where: str) -> bytes:
         raise FcpError(f"{where}: not base64 ({error})") from error
 
 
-def _read_shape(shape: Mapping[str, Any], size: tuple[int, int], where: str) -> tuple[str, Drawn]:
+def _read_shape(
+    shape: Mapping[str, Any], size: tuple[int, int], where: str, reading: Reading
+) -> list[tuple[str, Drawn]]:
+    """Read one shape; none where its type is unknown."""
     label, kind = shape.get("label"), shape.get("shape_type") or "polygon"
     if not isinstance(label, str):
         raise FcpError(f"{where}: expected a label, got {label!r}")
+    if kind != "mask" and (not isinstance(kind, str) or kind not in _SHAPES):
+        known = f"mask, {', '.join(_SHAPES)}"
+        reading.note(where, f"unknown shape_type {kind!r}, left out; known: {known}")
+        return []
     points = read_points(shape.get("points"), size, where)
     if kind == "mask":
-        return label, _paste(shape.get("mask"), points, size, where)
-    if not isinstance(kind, str) or kind not in _SHAPES:
-        raise FcpError(f"{where}: unknown shape_type {kind!r}; known: mask, {', '.join(_SHAPES)}")
+        return [(label, _paste(shape.get("mask"), points, size, where))]
     least, draw = _SHAPES[kind]
     if len(points) < least:
         raise FcpError(f"{where}: a {kind} needs {least} points, got {len(points)}")
-    return label, draw(points, size)
+    return [(label, draw(points, size))]
 
 
 def _area(points: np.ndarray, size: tuple[int, int]) -> Drawn:
@@ -181,17 +200,35 @@ def _clicks(points: np.ndarray, size: tuple[int, int]) -> Drawn:
     return Points(inside(points.tolist(), size))
 
 
+def _hull(points: np.ndarray, size: tuple[int, int]) -> Drawn:
+    """Fill what encloses the corners of a cuboid, whose faces overlap."""
+    if len(points) < 4:
+        return _area(points, size)
+    return fill_polygons([points[ConvexHull(points).vertices]], size)
+
+
 def _paste(mask: object, points: np.ndarray, size: tuple[int, int], where: str) -> Drawn:
-    """Put a PNG into the box between two pixels, both included."""
+    """Put a PNG into the box between two pixels, both included; what lies outside is cut off."""
     if len(points) != 2:
         raise FcpError(f"{where}: a mask needs the 2 corners of its box, got {len(points)}")
-    (left, top), (right, bottom) = points.astype(int).tolist()
-    if not (0 <= left <= right < size[1] and 0 <= top <= bottom < size[0]):
-        raise FcpError(f"{where}: the mask's box {points.tolist()} is not inside its picture")
-    box = (bottom - top + 1, right - left + 1)
+    first, last = np.floor(points.min(axis=0) + EDGE), np.floor(points.max(axis=0) + EDGE)
+    (left, top), (right, bottom) = first.astype(int).tolist(), last.astype(int).tolist()
     content = picture_of(_from_base64(mask, where), where)
+    width, height = content.size
+    # Bounds that are no whole pixels leave it open by one how large the box is.
+    box = (right - left + 1, bottom - top + 1)
+    if abs(box[0] - width) > 1 or abs(box[1] - height) > 1:
+        raise FcpError(
+            f"{where}: the mask is {width}×{height} px but its box is {box[0]}×{box[1]} px"
+        )
+    values = read_mask(content, (height, width), "its box")
     canvas = np.zeros(size, bool)
-    canvas[top : bottom + 1, left : right + 1] = read_mask(content, box, "its box")
+    rows = slice(max(0, top), max(0, min(size[0], top + height)))
+    columns = slice(max(0, left), max(0, min(size[1], left + width)))
+    cut = values[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    if not cut.any() and values.any():
+        raise FcpError(f"{where}: the mask's box {points.tolist()} is not inside its picture")
+    canvas[rows, columns] = cut
     return to_runs(canvas)
 
 
@@ -199,6 +236,9 @@ def _paste(mask: object, points: np.ndarray, size: tuple[int, int], where: str) 
 _SHAPES: Mapping[str, tuple[int, Callable[[np.ndarray, tuple[int, int]], Drawn]]] = {
     "polygon": (3, _area),
     "oriented_rectangle": (3, _area),
+    "rotation": (3, _area),
+    "quadrilateral": (3, _area),
+    "cuboid": (4, _hull),
     "circle": (2, _disc),
     "rectangle": (2, _box),
     "line": (2, _line),

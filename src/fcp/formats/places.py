@@ -8,44 +8,120 @@ what they seem to be.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path, PureWindowsPath
+from urllib.parse import unquote
 
-from fcp.data.folder import pictures_in
+from fcp.data.folder import (
+    IMAGE_FOLDERS,
+    find_folder,
+    name_key,
+    pictures_in,
+    pictures_inside,
+)
 from fcp.errors import FcpError
 
 
-def find_picture(file: Path, name: object, folders: Iterable[Path]) -> Path:
-    r"""Look for the picture that an annotation file names.
+class Finder:
+    """Finds the pictures that one annotation file names.
+
+    Where the stated path leads nowhere, as paths of other machines do, the one picture of that name
+    counts that lies near: beside the file, in a folder given, or in ``images/``, folders in these
+    included. Case, blanks around it, %-escapes and how letters are composed do not count.
 
     Args:
         file: the annotation file.
-        name: as it stands in the file; ``\`` separates folders too.
         folders: where to look, in this order.
-
-    Raises:
-        FcpError: no name, a picture elsewhere, or none.
     """
-    if not isinstance(name, str) or not name:
-        raise FcpError(f"{file}: expected a picture's file name, got {name!r}")
-    trusted = plain(file).parent.parent
-    refused = False
-    for folder in folders:
-        for spelling in dict.fromkeys((name, PureWindowsPath(name).as_posix())):
-            path = folder / spelling
-            if not plain(path).is_relative_to(trusted):
-                refused = True
-            elif _is_file(path):
-                return path
-    if refused:
+
+    def __init__(self, file: Path, folders: Iterable[Path] = ()) -> None:
+        self.file = file
+        beside = plain(file).parent
+        self._trusted = beside.parent
+        self._folders = list(dict.fromkeys([*folders])) or [file.parent]
+
+    def find(self, name: object) -> Path:
+        r"""Look for a picture.
+
+        Args:
+            name: as it stands in the file: a path (``\`` separates folders too) or a URL.
+
+        Raises:
+            FcpError: no name, a picture elsewhere, none, or several that may be meant.
+        """
+        if not isinstance(name, str) or not name:
+            raise FcpError(f"{self.file}: expected a picture's file name, got {name!r}")
+        refused = False
+        for folder in self._folders:
+            for spelling in dict.fromkeys((name, PureWindowsPath(name).as_posix())):
+                path = folder / spelling
+                if not plain(path).is_relative_to(self._trusted):
+                    refused = True
+                elif _is_file(path):
+                    return path
+        return self._alike(name, refused=refused)
+
+    def _alike(self, name: str, *, refused: bool) -> Path:
+        """Find the one picture whose name is the last part of a path or URL."""
+        found: list[Path] = []
+        for base in _base_names(name):
+            found = found or self._near.get(base, [])
+        if len(found) > 1:
+            stated = [name_key(part) for part in PureWindowsPath(name).as_posix().split("/")]
+            same = [path for path in found if name_key(path.parent.name) in stated[:-1]]
+            found = same if len(same) == 1 else found
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise FcpError(f"{self.file}: is its picture {name!r} {found[0]} or {found[1]}?")
+        if refused:
+            raise FcpError(
+                f"{self.file}: its picture {name!r} lies outside {self._trusted}, where it is not "
+                "looked for; put the picture beside its annotation"
+            )
         raise FcpError(
-            f"{file}: its picture {name!r} lies outside {trusted}, where it is not looked for; "
-            "put the picture beside its annotation"
+            f"{self.file}: its picture {name!r} is not there; put it beside {self.file.name}"
         )
-    raise FcpError(f"{file}: its picture {name!r} is not there; put it beside {file.name}")
+
+    @cached_property
+    def _near(self) -> dict[str, list[Path]]:
+        """Index the pictures near the file by what equal names have in common."""
+        beside = self.file.parent
+        above = find_folder(plain(beside).parent, IMAGE_FOLDERS)
+        roots = [beside, *self._folders, *([above] if above is not None else [])]
+        found: dict[str, dict[Path, Path]] = {}
+        for root in roots:
+            if not root.is_dir() or not plain(root).is_relative_to(self._trusted):
+                continue
+            # The folder above holds other projects too: only what lies directly in it counts.
+            above_all = plain(root) == self._trusted
+            inside = pictures_in(root) if above_all else [p for _, p in pictures_inside(root)]
+            for path in inside:
+                found.setdefault(name_key(path.name), {}).setdefault(path.resolve(), path)
+        return {name: list(paths.values()) for name, paths in found.items()}
 
 
-def pair_by_stem(annotations: Iterable[Path], folder: Path) -> list[tuple[Path, Path]]:
+def find_picture(file: Path, name: object, folders: Iterable[Path]) -> Path:
+    """Look for the one picture that an annotation file names; see ``Finder``."""
+    return Finder(file, folders).find(name)
+
+
+def _base_names(name: str) -> list[str]:
+    """Return what the last part of a path or URL may be called, the likeliest first."""
+    query = re.search(r"[?&](?:d|path|file|image|filename)=([^&#]+)", name)
+    without = re.split(r"[?#]", name)[0]
+    spellings = [name, *([query[1]] if query else []), without]
+    spellings += [unquote(one) for one in spellings]
+    return list(
+        dict.fromkeys(name_key(PureWindowsPath(one.strip()).name) for one in spellings if one)
+    )
+
+
+def pair_by_stem(
+    annotations: Iterable[Path], folder: Path
+) -> tuple[list[tuple[Path, Path]], list[str]]:
     """Find the picture of each annotation file: the one of the same name but for the suffix.
 
     Args:
@@ -53,38 +129,27 @@ def pair_by_stem(annotations: Iterable[Path], folder: Path) -> list[tuple[Path, 
         folder: where the pictures lie.
 
     Returns:
-        (picture, annotation), in the order of ``annotations``.
-
-    Raises:
-        FcpError: an annotation without picture, or with several.
+        (picture, annotation), in the order of ``annotations``; and what is wrong: an annotation
+        without picture, or with several.
     """
-    pictures: dict[str, list[Path]] = {}
+    exact: dict[str, list[Path]] = {}
+    alike: dict[str, list[Path]] = {}
     for path in pictures_in(folder) if folder.is_dir() else []:
-        pictures.setdefault(path.stem, []).append(path)
-    pairs = []
+        exact.setdefault(path.stem, []).append(path)
+        for name in (path.stem, path.name):
+            alike.setdefault(name_key(name), []).append(path)
+    pairs, faults = [], []
     for annotation in annotations:
-        found = pictures.get(annotation.stem, [])
+        stem = annotation.stem
+        found = exact.get(stem) or alike.get(name_key(stem), [])
         if not found:
-            wanted = folder / f"{annotation.stem}.jpg"
-            raise FcpError(f"{annotation}: its picture is not there; expected {wanted} or alike")
-        if len(found) > 1:
-            raise FcpError(f"{annotation}: is it of {found[0]} or of {found[1]}?")
-        pairs.append((found[0], annotation))
-    return pairs
-
-
-def require_stated_size(source: Path, stated: tuple[object, object], size: tuple[int, int]) -> None:
-    """Compare the size (H, W) that a file states for its picture with the picture's own.
-
-    Raises:
-        FcpError: they differ: the annotations are of another picture.
-    """
-    if stated != size:
-        turned = "; it is shown turned (EXIF orientation)" if stated == size[::-1] else ""
-        raise FcpError(
-            f"{source}: made for a picture of {stated[1]}×{stated[0]} px, but its picture is "
-            f"{size[1]}×{size[0]} px{turned}; put the right picture there, or annotate this one"
-        )
+            wanted = folder / f"{stem}.jpg"
+            faults.append(f"{annotation}: its picture is not there; expected {wanted} or alike")
+        elif len(found) > 1:
+            faults.append(f"{annotation}: is it of {found[0]} or of {found[1]}?")
+        else:
+            pairs.append((found[0], annotation))
+    return pairs, faults
 
 
 def plain(path: Path) -> Path:

@@ -1,144 +1,261 @@
-"""Examples in whatever layout people have them: masks, label maps, COCO, LabelMe, YOLO."""
+"""Examples in whatever layout people have them: masks, label maps, and what their tools write."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
-from fcp.config import load_json
-from fcp.data.folder import MASK_SUFFIX, files_in, natural, read_support_folder
+from fcp.data.decode import turn_array
+from fcp.data.folder import (
+    MASK_SUFFIX,
+    STRAY_FOLDERS,
+    files_in,
+    is_mask_name,
+    mask_folders,
+    natural,
+    pair_support_folder,
+)
+from fcp.data.images import PICTURE_SUFFIXES, look_at_mask
 from fcp.errors import FcpError
 from fcp.formats.coco import read_coco
-from fcp.formats.examples import Example
+from fcp.formats.cvat_xml import read_cvat
+from fcp.formats.examples import Example, class_key
 from fcp.formats.label_maps import find_label_maps, read_label_maps
+from fcp.formats.label_studio_tasks import read_label_studio
 from fcp.formats.labelme import read_labelme
+from fcp.formats.reading import Reading, frame_of
+from fcp.formats.run_lengths import to_runs
+from fcp.formats.text import load_annotations
 from fcp.formats.yolo import read_yolo, yolo_labels
 
 ExamplesByClass = dict[str, list[Example]]
 
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 _KNOWN = (
     f"NAME.jpg with NAME{MASK_SUFFIX}.png; images/NAME.jpg with masks/NAME.png (and classes.txt "
     "for several classes); a COCO JSON; LabelMe's JSON files; YOLO's images/ and labels/ with "
-    "data.yaml or classes.txt; or a folder of one of these for each class"
+    "data.yaml or classes.txt; CVAT's XML; Label Studio's JSON; or a folder of one of these for "
+    "each class"
 )
 
 
-def read_examples(path: Path, class_name: str | None = None) -> ExamplesByClass:
+def read_examples(
+    path: Path, class_name: str | None = None, reading: Reading | None = None
+) -> ExamplesByClass:
     """Read examples in any known layout.
 
     Args:
-        path: a folder, a JSON of COCO or LabelMe, or a data set's YAML of YOLO.
+        path: a folder, a JSON of COCO, LabelMe or Label Studio, an XML of CVAT, or a data set's
+            YAML of YOLO.
         class_name: the one class to read, or the name of the class of a layout that has no name
             for it; None for all.
+        reading: how; takes notes of what a person should know.
 
     Returns:
         Class → examples, at least one, in an order that the files alone decide. Where neither the
         layout nor the caller has a name for the class, its folder's is taken.
 
     Raises:
-        FcpError: nothing known is there, a file that cannot be read, or an unknown class.
+        FcpError: nothing known is there, files that cannot be read, or an unknown class.
     """
+    own = reading or Reading()
     if not path.exists():
         raise FcpError(f"{path}: no such file or folder; check the path")
     if path.is_dir():
-        examples = _read_one_layout(path, class_name) or read_class_folders(path)
+        examples = (
+            _read_one_layout(path, own, class_name)
+            or _read_splits(path, own, class_name)
+            or read_class_folders(path, own)
+        )
     else:
-        examples = _read_file(path)
+        examples = _read_file(path, own)
     if not examples:
         raise FcpError(f"{path}: no example found; looked for {_KNOWN}")
     if class_name is None:
         return examples
-    if class_name not in examples:
+    wanted = class_key(class_name)
+    if wanted not in examples:
         known = ", ".join(examples)
         raise FcpError(f"{path}: no example of the class {class_name!r}; it has: {known}")
-    return {class_name: examples[class_name]}
+    return {wanted: examples[wanted]}
 
 
-def read_masks(folder: Path) -> list[Example]:
+def read_masks(folder: Path, reading: Reading | None = None) -> list[Example]:
     """Read ``NAME.jpg`` with ``NAME_mask.png``, or ``images/`` with ``masks/``: one class.
 
     Raises:
-        FcpError: see ``fcp.data.folder.read_support_folder``.
+        FcpError: see ``fcp.data.folder.pair_support_folder``; a mask that cannot be read, is of
+            another size than its picture or is empty.
     """
-    return [Example(picture, mask) for picture, mask in read_support_folder(folder)]
+    own = reading or Reading()
+    paired = pair_support_folder(folder)
+    own.faults += paired.faults
+    if paired.without_mask:
+        count, first = len(paired.without_mask), paired.without_mask[0].name
+        own.note(folder, f"{count} pictures without a mask are left out (first {first})")
+    examples = []
+    for picture, mask in paired.pairs:
+        with own.each():
+            examples.append(_read_mask(picture, mask, own))
+    own.finish(folder)
+    return examples
 
 
-def read_class_folders(folder: Path) -> ExamplesByClass:
+def read_class_folders(folder: Path, reading: Reading | None = None) -> ExamplesByClass:
     """Read a folder for each class, each in any other layout; the folders' names are the classes'.
+
+    Folders without pictures and annotations are no class: archives and systems leave them.
 
     Returns:
         Class → examples, in natural order of names; none where no folder in it holds an example.
 
     Raises:
-        FcpError: one folder among others in which nothing is found, or one that has several
-            classes and none of its own name.
+        FcpError: a folder with pictures among others in which nothing is found, or one that has
+            several classes and none of its own name.
     """
-    found = {inside: _read_one_layout(inside) for inside in _folders_in(folder)}
+    own = reading or Reading()
+    found = {inside: _read_one_layout(inside, own) for inside in _folders_in(folder)}
     if not any(found.values()):
         return {}
-    return {inside.name: _of_its_name(inside, classes) for inside, classes in found.items()}
+    classes: ExamplesByClass = {}
+    for inside, examples in found.items():
+        if not examples and not _may_hold_examples(inside):
+            own.note(inside, "left out: it holds no example")
+            continue
+        with own.each():
+            classes.setdefault(class_key(inside.name), []).extend(_of_its_name(inside, examples))
+    own.finish(folder)
+    return classes
+
+
+def _read_mask(picture: Path, mask: Path, reading: Reading) -> Example:
+    frame = frame_of(picture, mask, reading)
+    values, oddities = look_at_mask(mask, frame.size, str(picture))
+    for oddity in oddities:
+        reading.note(mask, oddity)
+    if not values.any():
+        raise FcpError(f"{mask}: the mask of {picture} is empty; mark the thing to find in it")
+    if frame.turn == 1:
+        return Example(picture, mask)
+    return Example(picture, to_runs(turn_array(values, frame.turn)))
+
+
+def _read_splits(folder: Path, reading: Reading, class_name: str | None) -> ExamplesByClass:
+    """Read a folder whose folders are parts of one data set: ``train/``, ``valid/``, ``test/``."""
+    parts = [one for one in _folders_in(folder) if _may_hold_examples(one)]
+    if not parts or any(part.name.casefold() not in SPLITS for part in parts):
+        return {}
+    name = class_name or folder.resolve().name
+    found: ExamplesByClass = {}
+    for part in parts:
+        examples = _read_one_layout(part, reading, name) or read_class_folders(part, reading)
+        for class_of_it, several in examples.items():
+            found.setdefault(class_of_it, []).extend(several)
+    if len(parts) > 1:
+        names = ", ".join(f"{part.name}/" for part in parts)
+        reading.note(folder, f"{names} are read as parts of one data set, not as classes")
+    return found
+
+
+def _may_hold_examples(folder: Path) -> bool:
+    return any(
+        path.suffix.lower() in PICTURE_SUFFIXES | {".json", ".xml", ".yaml", ".yml"}
+        for path in folder.rglob("*")
+        if not STRAY_FOLDERS & set(path.parts)
+    )
 
 
 def _of_its_name(folder: Path, classes: ExamplesByClass) -> list[Example]:
     """Choose the class that a class folder stands for."""
     if not classes:
         raise FcpError(f"{folder}: no example found; looked for {_KNOWN}")
-    if folder.name not in classes and len(classes) > 1:
+    name = class_key(folder.name)
+    if name not in classes and len(classes) > 1:
         known = ", ".join(classes)
         raise FcpError(
             f"{folder}: which of its classes is meant? Call the folder like one: {known}"
         )
-    return classes.get(folder.name) or next(iter(classes.values()))
+    return classes.get(name) or next(iter(classes.values()))
 
 
-def _read_one_layout(folder: Path, class_name: str | None = None) -> ExamplesByClass:
+def _read_one_layout(
+    folder: Path, reading: Reading, class_name: str | None = None
+) -> ExamplesByClass:
     """Read a folder of any layout but class folders; no class where it is of none.
 
     Args:
         folder: to read.
+        reading: how.
         class_name: of masks, which have no name; None for the folder's.
     """
     if yolo_labels(folder):
-        return read_yolo(folder)
+        return read_yolo(folder, reading)
     if find_label_maps(folder):
-        return read_label_maps(folder)
+        return read_label_maps(folder, reading)
     if _has_masks(folder):
-        return {class_name or folder.resolve().name: read_masks(folder)}
-    for place in (folder, folder / "annotations"):
+        name = class_key(class_name or folder.resolve().name)
+        masks = read_masks(folder, reading)
+        return {name: masks} if masks else {}
+    for place in (folder, folder / "annotations", folder / "Annotations"):
         inside = files_in(place) if place.is_dir() else []
-        files = [path for path in inside if path.suffix.lower() == ".json"]
-        if files:
-            return _read_json(files, place)
+        for suffix, read in ((".json", _read_json), (".xml", _read_xml)):
+            files = [path for path in inside if path.suffix.lower() == suffix]
+            if files:
+                return read(files, place, reading)
     return {}
 
 
-def _read_file(file: Path) -> ExamplesByClass:
+def _read_file(file: Path, reading: Reading) -> ExamplesByClass:
     suffix = file.suffix.lower()
     if suffix == ".json":
-        return _read_json([file], file)
+        return _read_json([file], file, reading)
+    if suffix == ".xml":
+        return read_cvat(file, reading)
     if suffix in {".yaml", ".yml"}:
-        return read_yolo(file)
-    raise FcpError(f"{file}: expected a folder of examples, a JSON or a YAML file")
+        return read_yolo(file, reading)
+    raise FcpError(f"{file}: expected a folder of examples, a JSON, an XML or a YAML file")
 
 
-def _read_json(files: list[Path], path: Path) -> ExamplesByClass:
-    """Read a LabelMe JSON for each picture, or one of COCO for all: the first file tells which."""
-    if "shapes" in load_json(files[0]):
-        return read_labelme(path)
+def _read_json(files: list[Path], path: Path, reading: Reading) -> ExamplesByClass:
+    """Read a LabelMe JSON for each picture, or one of another tool for all: the first tells which.
+
+    With LabelMe's files others may lie, such as a list of flags, or a damaged one: ``read_labelme``
+    tells them.
+    """
+    contents: list[Any] = []
+    for file in files:
+        with suppress(FcpError) if len(files) > 1 else nullcontext():
+            contents.append(load_annotations(file))
+        if contents and isinstance(contents[-1], dict) and "shapes" in contents[-1]:
+            return read_labelme(path, reading)
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise FcpError(f"{path}: several JSON files ({names}); give the path of the one meant")
-    return read_coco(files[0])
+    if isinstance(contents[0], list) or "data" in contents[0]:
+        return read_label_studio(files[0], contents[0], reading)
+    return read_coco(files[0], reading)
+
+
+def _read_xml(files: list[Path], path: Path, reading: Reading) -> ExamplesByClass:
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise FcpError(f"{path}: several XML files ({names}); give the path of the one meant")
+    return read_cvat(files[0], reading)
 
 
 def _has_masks(folder: Path) -> bool:
-    if (folder / "images").is_dir() and (folder / "masks").is_dir():
+    if mask_folders(folder) is not None:
         return True
-    return any(
-        path.suffix.lower() == ".png" and path.stem.endswith(MASK_SUFFIX)
-        for path in files_in(folder)
-    )
+    files: Iterable[Path] = files_in(folder)
+    return any(path.suffix.lower() in PICTURE_SUFFIXES and is_mask_name(path) for path in files)
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    folders = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
+    folders = [
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and path.name[0] != "." and path.name not in STRAY_FOLDERS
+    ]
     return sorted(folders, key=lambda path: (natural(path.name), path.name))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from fcp.errors import FcpError
 
@@ -28,6 +30,25 @@ def read_lines(file: Path) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
+def load_annotations(file: Path) -> Any:  # noqa: ANN401  (whatever the JSON holds)
+    """Read a JSON of an annotation tool: UTF-8, with or without a byte-order mark.
+
+    Raises:
+        FcpError: it cannot be read, is no text, or no JSON of an object or a list.
+    """
+    try:
+        content = json.loads(file.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise FcpError(f"{file}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise FcpError(f"{file}: not UTF-8 text; save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise FcpError(f"{file}: not valid JSON ({error})") from error
+    if not isinstance(content, dict | list):
+        raise FcpError(f"{file}: expected a JSON object")
+    return content
+
+
 def class_lines(names: Iterable[str], file: Path) -> bytes:
     """Encode class names so that ``read_lines`` reads them.
 
@@ -43,9 +64,3 @@ def class_lines(names: Iterable[str], file: Path) -> bytes:
         if name != name.strip() or "\n" in name or "\r" in name:
             raise FcpError(f"{file}: a line cannot hold the class name {name!r}; rename the class")
     return "".join(f"{name}\n" for name in names).encode()
-
-
-def find_class_file(folders: Iterable[Path]) -> Path | None:
-    """Return the first list of classes that lies in one of the folders."""
-    files = (folder / name for folder in folders for name in CLASS_FILES)
-    return next((file for file in files if file.is_file()), None)

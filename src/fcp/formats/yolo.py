@@ -14,65 +14,91 @@ import numpy as np
 import yaml
 
 from fcp.config import load_yaml
-from fcp.data.folder import natural
-from fcp.data.images import read_size
+from fcp.data.folder import IMAGE_FOLDERS, files_in, find_folder, natural, pictures_in
 from fcp.data.prompts import Box
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class
 from fcp.formats.places import pair_by_stem
 from fcp.formats.polygons import fill_polygons, join_polygons, mask_polygons
+from fcp.formats.reading import Reading, frame_of
 from fcp.formats.records import LabelledPicture
-from fcp.formats.text import CLASS_FILES, class_lines, find_class_file, read_lines
+from fcp.formats.text import CLASS_FILES, class_lines, read_lines
 from fcp.formats.writer import Writer, make_folder, write_beside
 
+NAME_FILES = (*CLASS_FILES, "obj.names", "_darknet.labels")
 SLACK = 0.01  # how far outside 0 … 1 YOLO's own programs let coordinates be
 WHERE_PICTURES_GO = "# Put the pictures into images/ beside this file, named as their labels.\n"
 
 
-def read_yolo(path: Path) -> dict[str, list[Example]]:
+def read_yolo(path: Path, reading: Reading | None = None) -> dict[str, list[Example]]:
     """Read boxes and polygons of all splits.
 
-    Pictures are looked for where YOLO's layout puts them (``images/…`` for ``labels/…``), never
-    where the YAML file says: its paths are another machine's more often than not.
+    Pictures are looked for where YOLO's layout puts them (``images/…`` for ``labels/…``, or beside
+    the labels), never where the YAML file says: its paths are another machine's more often than
+    not.
 
     Args:
         path: the YAML file of a data set, or its folder, with ``data.yaml`` or a list of classes.
+        reading: how; takes notes.
 
     Returns:
         Class → examples; classes in the order of their ids.
 
     Raises:
-        FcpError: no class names, a label file without picture, or a line that is no object; names
-            the file and the line.
+        FcpError: no class names; or label files without picture and lines that are no object: all
+            of them are listed, with file and line.
     """
+    own = reading or Reading()
     folder = path if path.is_dir() else path.parent
     names = _class_names(path)
-    pictures = (
-        DrawnPicture(picture, size, labels, list(_read_objects(labels, names, size)))
-        for picture, labels in _pairs(folder)
-        for size in [read_size(picture)]
-    )
-    return examples_by_class(pictures, names.values())
+    pictures = []
+    for place, files in yolo_labels(folder).items():
+        pairs, faults = pair_by_stem(files, place)
+        own.faults += faults
+        for picture, labels in pairs:
+            with own.each():
+                frame = frame_of(picture, labels, own)
+                objects = list(_read_objects(labels, names, frame.size, own))
+                pictures.append(DrawnPicture(picture, frame.size, labels, objects, frame.turn))
+    examples = examples_by_class(pictures, names.values(), own)
+    own.finish(folder)
+    return examples
 
 
 def yolo_labels(folder: Path) -> dict[Path, list[Path]]:
-    """Find the label files of a data set, in ``labels`` or in the ``labels`` of its splits.
+    """Find the label files of a data set.
+
+    They lie in ``labels`` or in the ``labels`` of its splits, in Darknet's ``obj_train_data``, or
+    beside the pictures where a list of classes lies there too.
 
     Returns:
         Folder of pictures → its label files, all in natural order.
     """
     found: dict[Path, list[Path]] = {}
-    roots = [path for path in (folder / "labels", *folder.glob("*/labels")) if path.is_dir()]
-    for root in roots:
-        for file in root.rglob("*.txt"):
-            if file.name not in CLASS_FILES and not file.name.startswith("."):
-                pictures = root.parent / "images" / file.parent.relative_to(root)
-                found.setdefault(pictures, []).append(file)
+    inside = [folder, *(path for path in sorted(folder.iterdir()) if path.is_dir())]
+    for root in filter(None, (find_folder(one, ["labels"]) for one in inside)):
+        images = find_folder(root.parent, IMAGE_FOLDERS) or root.parent / "images"
+        for file in _texts(root.rglob("*")):
+            found.setdefault(images / file.parent.relative_to(root), []).append(file)
+    for place in [one for one in inside if one.name.startswith("obj_")]:
+        for file in _texts(place.rglob("*")):
+            found.setdefault(file.parent, []).append(file)
+    if not found and _names_file(folder) is not None:
+        stems = {path.stem for path in pictures_in(folder)}
+        beside = [file for file in _texts(files_in(folder)) if file.stem in stems]
+        found = {folder: beside} if beside else {}
     return {
         pictures: sorted(found[pictures], key=lambda file: natural(file.name))
         for pictures in sorted(found, key=lambda pictures: natural(str(pictures)))
     }
+
+
+def _texts(files: Iterable[Path]) -> Iterator[Path]:
+    for file in files:
+        known = file.name.casefold() in NAME_FILES
+        if file.suffix.lower() == ".txt" and not known and not file.name.startswith("."):
+            yield file
 
 
 class YoloWriter(Writer):
@@ -113,22 +139,40 @@ class YoloWriter(Writer):
         write_beside(self.folder / "labels" / f"{picture.name}.txt", "".join(lines).encode())
 
 
-def _pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield each (picture, label file)."""
-    for pictures, files in yolo_labels(folder).items():
-        yield from pair_by_stem(files, pictures)
-
-
 def _class_names(path: Path) -> Mapping[int, str]:
     """Read the names of the class ids from the YAML file, or else from the list of classes."""
     if not path.is_dir():
         return _names_in_yaml(path)
-    if (path / "data.yaml").is_file():
-        return _names_in_yaml(path / "data.yaml")
-    listed = find_class_file([path, path / "labels"])
-    if listed is None:
+    file = _names_file(path)
+    if file is None:
         raise FcpError(f"{path}: what are the classes of labels/? Add data.yaml or classes.txt")
-    return dict(enumerate(read_lines(listed)))
+    if file.suffix.lower() in (".yaml", ".yml"):
+        return _names_in_yaml(file)
+    return dict(enumerate(read_lines(file)))
+
+
+def _names_file(folder: Path) -> Path | None:
+    """Return the file that names the classes: data.yaml, a list, or the only YAML with names."""
+    there = {path.name.casefold(): path for path in files_in(folder)}
+    labels = find_folder(folder, ["labels"])
+    lists = [there] + ([{p.name.casefold(): p for p in files_in(labels)}] if labels else [])
+    for name in ("data.yaml", "data.yml"):
+        if name in there:
+            return there[name]
+    for place in lists:
+        for name in NAME_FILES:
+            if name in place:
+                return place[name]
+    others = [path for name, path in there.items() if name.endswith((".yaml", ".yml"))]
+    named = [path for path in others if _has_names(path)]
+    return named[0] if len(named) == 1 else None
+
+
+def _has_names(file: Path) -> bool:
+    try:
+        return "names" in load_yaml(file)
+    except FcpError:  # somebody else's file
+        return False
 
 
 def _names_in_yaml(file: Path) -> Mapping[int, str]:
@@ -140,6 +184,7 @@ def _names_in_yaml(file: Path) -> Mapping[int, str]:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
         raise FcpError(f"{file}: expected names: a list of class names, or of id: name")
+    names = {_number(class_id): name for class_id, name in names.items()}
     for class_id, name in names.items():
         if type(class_id) is not int or type(name) not in (str, int):
             raise FcpError(
@@ -149,13 +194,28 @@ def _names_in_yaml(file: Path) -> Mapping[int, str]:
     return {class_id: str(name) for class_id, name in names.items()}
 
 
+def _number(class_id: object) -> object:
+    """Return an id that stands in quotes as the number that it is."""
+    is_number = isinstance(class_id, str) and class_id.strip().isdecimal()
+    return int(str(class_id)) if is_number else class_id
+
+
 def _read_objects(
-    file: Path, names: Mapping[int, str], size: tuple[int, int]
+    file: Path, names: Mapping[int, str], size: tuple[int, int], reading: Reading
 ) -> Iterator[tuple[str, Drawn]]:
     """Yield each line's class and box or polygon; blank lines are none."""
+    confident = 0
     for number, line in enumerate(read_lines(file), start=1):
-        if line:
-            yield _read_object(line.split(), f"{file}:{number}", names, size)
+        if not line:
+            continue
+        fields = line.split()
+        # A program's own predictions end with how sure it is: then the count is even.
+        if len(fields) >= 6 and len(fields) % 2 == 0 and _is_share(fields[-1]):
+            fields, confident = fields[:-1], confident + 1
+        with reading.each():
+            yield _read_object(fields, f"{file}:{number}", names, size)
+    if confident:
+        reading.note(file, f"{confident} lines end with a confidence, which does not count")
 
 
 def _read_object(
@@ -177,6 +237,13 @@ def _read_object(
     if wrong:
         raise FcpError(f"{where}: {wrong[0]} is no share of the picture's size (0 … 1)")
     return names[int(class_id)], _to_pixels(np.array(coordinates), size, where)
+
+
+def _is_share(field: str) -> bool:
+    try:
+        return 0 <= float(field) <= 1
+    except ValueError:
+        return False
 
 
 def _near_01(coordinate: float) -> bool:

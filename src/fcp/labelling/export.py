@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fcp.data.images import read_image, read_labels, read_mask, read_size
+from fcp.data.decode import Decoding
+from fcp.data.images import DEFAULT, read_image, read_labels, read_mask, read_size
 from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.writer import Writer
@@ -31,6 +32,7 @@ def export(
     *,
     writers: Sequence[Writer],
     facts: Mapping[str, str],
+    decoding: Decoding | None = None,
 ) -> None:
     """Give every picture to the writers and to the report, one at a time.
 
@@ -40,12 +42,13 @@ def export(
         class_names: in the order of their labels.
         writers: of other tools' files; the caller closes them.
         facts: what the report says of the run.
+        decoding: of the photos; None for the usual one.
 
     Raises:
         FcpError: a file that cannot be written.
     """
     colours = class_colours(class_names)
-    shown = _given_away(records, out, colours, writers)
+    shown = _given_away(records, out, colours, writers, decoding or DEFAULT)
     title = f"{', '.join(class_names)} in {len(records)} photos"
     write_report(out / REPORT_FILE, shown, title=title, facts=facts, colours=colours)
 
@@ -55,6 +58,7 @@ def _given_away(
     out: Path,
     colours: Mapping[str, Colour],
     writers: Sequence[Writer],
+    decoding: Decoding,
 ) -> Iterator[ReportPicture]:
     """Yield each picture for the report, after the writers have taken it."""
     names = list(colours)
@@ -68,7 +72,7 @@ def _given_away(
             writer.add(picture)
         yield ReportPicture(
             file=record.file,
-            thumbnail=_thumbnail(record, labels, list(colours.values())),
+            thumbnail=_thumbnail(record, labels, list(colours.values()), decoding),
             classes=tuple(_shown(name, record.classes[name]) for name in names),
             seconds=record.seconds,
             error=None,
@@ -77,11 +81,11 @@ def _given_away(
 
 
 def _thumbnail(
-    record: PictureResult, labels: np.ndarray, colours: Sequence[Colour]
+    record: PictureResult, labels: np.ndarray, colours: Sequence[Colour], decoding: Decoding
 ) -> bytes | None:
     """Draw a photo; None where it is gone or another one, which takes nothing from its result."""
     try:
-        photo = read_image(Path(record.file))
+        photo = read_image(Path(record.file), decoding)
     except FcpError:
         return None
     return class_thumbnail(photo, labels, colours) if photo.shape[:2] == labels.shape else None

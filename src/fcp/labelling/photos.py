@@ -19,6 +19,7 @@ from fcp.labelling.results import ClassResult, DecisionResult, ObjectResult, Pic
 if TYPE_CHECKING:
     import numpy as np
 
+    from fcp.data.decode import Decoding
     from fcp.data.images import ImageLike
     from fcp.data.prompts import Annotation
     from fcp.formats.examples import Example
@@ -62,6 +63,7 @@ class Task:
         min_area: see ``Least``.
         min_score: likewise; None for the one that holds without being asked for.
         appearance: see ``FewShotSegmenter.fit``.
+        decoding: of photos and examples.
     """
 
     classes: Mapping[str, Sequence[Example]]
@@ -73,6 +75,7 @@ class Task:
     min_area: float | None = None
     min_score: float | None = None
     appearance: Appearances = "auto"
+    decoding: Decoding | None = None
 
     @property
     def names(self) -> list[str]:
@@ -101,8 +104,8 @@ def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
     segmenter.check_threshold(task.threshold)
     least_of(task)
     segmenter.fit(
-        {name: pairs_of(examples) for name, examples in task.classes.items()},
-        negatives=pairs_of(task.negatives),
+        {name: pairs_of(shown, task.decoding) for name, shown in task.classes.items()},
+        negatives=pairs_of(task.negatives, task.decoding),
         tile=task.tile,
         appearance=task.appearance,
     )
@@ -147,9 +150,15 @@ def decisions_of(segmenter: FewShotSegmenter) -> dict[str, DecisionResult]:
     }
 
 
-def pairs_of(examples: Sequence[Example]) -> list[tuple[ImageLike, Annotation]]:
-    """Return examples as the segmenter takes them."""
-    return [(example.picture, example.annotation) for example in examples]
+def pairs_of(
+    examples: Sequence[Example], decoding: Decoding | None = None
+) -> list[tuple[ImageLike, Annotation]]:
+    """Return examples as the segmenter takes them, decoded already where it is said how."""
+    from fcp.data.images import DEFAULT, read_image
+
+    if decoding in (None, DEFAULT):
+        return [(example.picture, example.annotation) for example in examples]
+    return [(read_image(example.picture, decoding), example.annotation) for example in examples]
 
 
 def segment_photos(
@@ -186,10 +195,12 @@ def _segment_together(
     segmenter: FewShotSegmenter, task: Task, jobs: Sequence[Job], out: Path
 ) -> list[PictureResult]:
     """Read, segment and write a batch; a photo that cannot be read fails alone."""
-    from fcp.data.images import read_image
+    from fcp.data.images import DEFAULT, read_picture
 
     started, least = time.perf_counter(), least_of(task)
-    photos, errors = _each(jobs, lambda job: read_image(job.picture))
+    decoding = task.decoding or DEFAULT
+    read, errors = _each(jobs, lambda job: read_picture(job.picture, decoding))
+    photos = {job: pixels for job, (pixels, _) in read.items()}
     if segmenter.support is not None and segmenter.support.tile is None:
         predictions = segmenter.predict_batch(
             photos.values(), batch_size=len(jobs), threshold=task.threshold, least=least
@@ -204,7 +215,7 @@ def _segment_together(
     written = {job: _write(job, photos[job], one, out) for job, one in found.items()}
     seconds = round((time.perf_counter() - started) / len(jobs), 3)
     return [
-        _success(job, found[job], task, seconds, *written[job])
+        _success(job, found[job], task, seconds, written[job], read[job][1])
         if job in found
         else _failure(job, errors[job], seconds)
         for job in jobs
@@ -250,7 +261,12 @@ def write_overlay(
 
 
 def _success(
-    job: Job, found: Prediction, task: Task, seconds: float, mask: str, overlay: str
+    job: Job,
+    found: Prediction,
+    task: Task,
+    seconds: float,
+    written: tuple[str, str],
+    notes: list[str],
 ) -> PictureResult:
     return PictureResult(
         file=str(job.picture),
@@ -259,8 +275,9 @@ def _success(
         mask=job.mask,
         overlay=job.overlay,
         classes={name: _class_result(one, task) for name, one in found.classes.items()},
-        mask_sha256=mask,
-        overlay_sha256=overlay,
+        mask_sha256=written[0],
+        overlay_sha256=written[1],
+        notes=notes,
     )
 
 

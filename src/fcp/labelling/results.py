@@ -136,6 +136,7 @@ class PictureResult:
         error: what went wrong, or None.
         mask_sha256: of the mask's bytes, as they were written.
         overlay_sha256: of the overlay's bytes.
+        notes: what was left out or assumed when it was read, such as further pages.
     """
 
     file: str
@@ -147,6 +148,7 @@ class PictureResult:
     error: str | None = None
     mask_sha256: str | None = None
     overlay_sha256: str | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def by_hand(self) -> bool:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fcp.data.images import read_image
+from fcp.data.images import DEFAULT, read_image
 from fcp.errors import FcpError
 from fcp.files import sha256_of
 from fcp.labelling.export import read_back
-from fcp.labelling.photos import Job, photo_hash, write_overlay
+from fcp.labelling.photos import Job, Task, photo_hash, write_overlay
 from fcp.labelling.results import (
     ClassResult,
     PictureResult,
@@ -50,7 +50,7 @@ def known_results(photos: Iterable[Path], earlier: Record) -> dict[str, PictureR
 
 
 def take_over(
-    jobs: Sequence[Job], results: Results, known: dict[str, PictureResult], names: Sequence[str]
+    jobs: Sequence[Job], results: Results, known: dict[str, PictureResult], task: Task
 ) -> list[Job]:
     """Take over what is finished, of photos that are not asked for now too.
 
@@ -60,7 +60,7 @@ def take_over(
         jobs: all photos that are asked for.
         results: of the run; get the records.
         known: see ``known_results``.
-        names: the classes.
+        task: what is looked for.
 
     Returns:
         The photos that are left to do.
@@ -75,7 +75,7 @@ def take_over(
         if job is None:
             continue
         gone = file not in asked and not job.picture.exists() and (out / job.mask).is_file()
-        kept = record if gone else _kept(record, job, out, names)
+        kept = record if gone else _kept(record, job, out, task)
         if kept is not None:
             results.pictures[file] = kept
     return [job for job in jobs if str(job.picture) not in results.pictures]
@@ -86,13 +86,13 @@ def _job_of(record: PictureResult) -> Job | None:
     return None if name is None else Job(Path(record.file), name)
 
 
-def _kept(record: PictureResult, job: Job, out: Path, names: Sequence[str]) -> PictureResult | None:
+def _kept(record: PictureResult, job: Job, out: Path, task: Task) -> PictureResult | None:
     """Return the record where its files are whole; None where the photo is to be done."""
     mask, overlay = out / job.mask, out / job.overlay
     if record.error is not None or record.mask != job.mask or not mask.is_file():
         return None
     if sha256_of(mask) != record.mask_sha256:
-        return _corrected(record, job, out, names)
+        return _corrected(record, job, out, task)
     if record.sha256 != photo_hash(job.picture):
         if record.by_hand:
             raise FcpError(
@@ -103,17 +103,15 @@ def _kept(record: PictureResult, job: Job, out: Path, names: Sequence[str]) -> P
     return record if whole else None
 
 
-def _corrected(
-    record: PictureResult, job: Job, out: Path, names: Sequence[str]
-) -> PictureResult | None:
+def _corrected(record: PictureResult, job: Job, out: Path, task: Task) -> PictureResult | None:
     """Make a record of a mask that is not the one that was written; None of a damaged one."""
-    mask = out / job.mask
+    mask, names = out / job.mask, task.names
     try:
         read_image(mask)
     except FcpError:
         return None
     labels, error = read_back(record, out, several=len(names) > 1)
-    photo = read_image(job.picture)
+    photo = read_image(job.picture, task.decoding or DEFAULT)
     if labels is not None and labels.shape != photo.shape[:2]:
         error = "it has another size"
     elif labels is not None and labels.max() > len(names):

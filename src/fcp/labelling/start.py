@@ -88,7 +88,7 @@ def start_run(request: Request) -> Start:
         # Needs pictures, which a fresh run reads later.
         from fcp.labelling.resume import take_over
 
-        waiting = take_over(jobs, results, known, task.names)
+        waiting = take_over(jobs, results, known, task)
         results.examples, results.used = earlier.examples, earlier.used
         results.seconds, results.appearance = earlier.seconds, earlier.appearance
         results.save()

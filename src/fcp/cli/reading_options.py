@@ -1,0 +1,76 @@
+"""Options that say how examples and pictures are read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fcp.errors import FcpError
+
+if TYPE_CHECKING:
+    from fcp.data.decode import Decoding
+    from fcp.formats.reading import Reading
+
+
+class DrawnOn(StrEnum):
+    """What the annotations of turned photos were drawn on."""
+
+    UPRIGHT = "upright"
+    RAW = "raw"
+
+
+SkipBadOption = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="Leave faulty examples out, say which, and go on."),
+]
+RangeOption = Annotated[
+    str,
+    typer.Option(
+        "--range",
+        help="Values that become black and white, of pictures with more than 8 bits: auto, full, "
+        "0:4095, or percentiles as p1:p99.",
+        metavar="auto|full|LOW:HIGH|pLOW:pHIGH",
+    ),
+]
+BandsOption = Annotated[
+    str | None,
+    typer.Option(help="Bands for red, green and blue, from 1, such as 4,3,2.", metavar="R,G,B"),
+]
+PageOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Page of TIFFs with several; without it the largest.", metavar="N"),
+]
+DrawnOnOption = Annotated[
+    DrawnOn,
+    typer.Option(
+        help="Whether the examples' annotations were drawn on photos as they are shown (upright) "
+        "or as they are stored (raw), before EXIF turns them."
+    ),
+]
+
+
+def read_decoding(values: str, bands: str | None, page: int | None) -> Decoding:
+    """Read how pictures are decoded.
+
+    Raises:
+        FcpError: no range, or no bands.
+    """
+    from fcp.data.decode import Decoding
+    from fcp.data.value_range import ValueRange
+
+    chosen = None
+    if bands is not None:
+        parts = bands.split(",")
+        if len(parts) not in (1, 3) or not all(part.strip().isdecimal() for part in parts):
+            raise FcpError(f"--bands: expected one or three numbers, such as 4,3,2; got {bands!r}")
+        chosen = tuple(int(part) for part in parts)
+    return Decoding(ValueRange.parse(values), chosen, None if page is None else page - 1)
+
+
+def new_reading(drawn_on: DrawnOn, *, skip_bad: bool) -> Reading:
+    """Begin to read examples."""
+    from fcp.formats.reading import Reading
+
+    return Reading(skip_bad=skip_bad, drawn_on_raw=drawn_on is DrawnOn.RAW)

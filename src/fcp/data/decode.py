@@ -1,0 +1,376 @@
+"""A picture's file → its pixels or numbers, upright, whatever wrote it.
+
+Of a TIFF with several pages the largest counts, of an animation the first frame; what was left out
+is said. A PNG's checksums are compared, which Pillow does not do. No Pillow setting is changed.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import tifffile
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from fcp.data.value_range import AUTO, ValueRange
+from fcp.errors import FcpError
+
+ImageLike = str | Path | Image.Image | np.ndarray
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_JPEG_END = b"\xff\xd9"
+# What Pillow's and tifffile's decoders raise on damaged files, beside OSError.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
+    *(struct.error, zlib.error, OverflowError, ZeroDivisionError, AttributeError),
+)
+_SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_GREY_STEPS = {"L;2": 85, "L;4": 17, "L;2I": 85, "L;4I": 17}  # by which Pillow stretches samples
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How pictures are read where they leave a choice.
+
+    Attributes:
+        values: which become black and white.
+        bands: of red, green and blue, from 1; None for the first three.
+        page: of a file with several, from 0; None for the largest.
+    """
+
+    values: ValueRange = AUTO
+    bands: tuple[int, ...] | None = None
+    page: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A decoded picture, upright.
+
+    Attributes:
+        content: Pillow's picture; of a TIFF that Pillow cannot read its numbers (H, W) or
+            (H, W, C).
+        notes: what was left out.
+        step: by which a grey of 2 or 4 bits was stretched.
+        lossy: whether its format changes values near edges.
+        alpha: of numbers, whether the last band says what is transparent.
+        nodata: of numbers, the one that stands for "nothing measured here".
+    """
+
+    content: Image.Image | np.ndarray
+    notes: tuple[str, ...] = ()
+    step: int = 1
+    lossy: bool = False
+    alpha: bool = False
+    nodata: float | None = None
+
+
+def open_picture(image: str | Path | Image.Image, name: str, how: Decoding) -> Opened:
+    """Open, decode and turn upright.
+
+    Raises:
+        FcpError: one line that names the file and what is wrong with it.
+    """
+    if not isinstance(image, str | Path | Image.Image):
+        raise FcpError(f"{name}: expected a path, a Pillow picture or a numpy array")
+    with clear_errors(name):
+        if isinstance(image, Image.Image):
+            return _decode(image)
+        path = Path(image)
+        head = _head(path, name)
+        if head.startswith(_TIFF):
+            return _open_tiff(path, name, how)
+        if head.startswith(_PNG):
+            with path.open("rb") as file:
+                require_whole_png(file)
+        if is_heif(head):
+            return _decode(_open_heif(path, name))
+        with Image.open(path) as picture:
+            return _decode_whole(picture, path)
+
+
+def stored_size(path: Path) -> tuple[tuple[int, int], int]:
+    """Read from a picture's header its size (H, W) as stored, and its EXIF orientation (1 … 8).
+
+    Raises:
+        FcpError: missing, or no picture.
+    """
+    name = str(path)
+    with clear_errors(name):
+        head = _head(path, name)
+        if head.startswith(_TIFF):
+            with tifffile.TiffFile(path) as file:
+                page = file.pages[_largest(file)].aspage()
+                return (page.imagelength, page.imagewidth), _tiff_turn(page)
+        if is_heif(head):
+            width, height = _open_heif(path, name).size
+            return (height, width), 1
+        with Image.open(path) as picture:
+            width, height = picture.size
+            return (height, width), turn_of(picture)
+
+
+def upright(size: tuple[int, int], turn: int) -> tuple[int, int]:
+    """Return the size (H, W) of a stored picture after it is turned as EXIF says."""
+    return size[::-1] if turn in _SIDEWAYS else size
+
+
+def turn_array(values: np.ndarray, turn: int) -> np.ndarray:
+    """Turn a stored picture or mask (H, W) or (H, W, C) upright.
+
+    Args:
+        values: as stored.
+        turn: its EXIF orientation, 1 … 8.
+    """
+    if turn in _SIDEWAYS:
+        values = values.swapaxes(0, 1)  # orientation 5 is just that
+    if turn in (3, 4, 7, 8):
+        values = values[::-1]
+    if turn in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return values
+
+
+def turn_points(points: np.ndarray, size: tuple[int, int], turn: int) -> np.ndarray:
+    """Turn points (P, 2) of x and y in px likewise.
+
+    Args:
+        points: on the picture as stored.
+        size: (H, W) of the stored picture.
+        turn: its EXIF orientation, 1 … 8.
+    """
+    height, width = upright(size, turn)
+    x, y = points.T[::-1] if turn in _SIDEWAYS else points.T
+    y = height - y if turn in (3, 4, 7, 8) else y
+    x = width - x if turn in (2, 3, 6, 7) else x
+    return np.stack([x, y], axis=1)
+
+
+def turn_of(picture: Image.Image) -> int:
+    """Return a picture's EXIF orientation; 1 where it says none, or nonsense."""
+    try:
+        turn = picture.getexif().get(ExifTags.Base.Orientation)
+    except _DAMAGE:
+        return 1
+    return turn if isinstance(turn, int) and turn in _TURNS else 1
+
+
+def page_count(path: Path) -> int:
+    """Count the pages of a TIFF; 1 for any other picture.
+
+    Raises:
+        FcpError: missing, or no picture.
+    """
+    with clear_errors(str(path)):
+        if not _head(path, str(path)).startswith(_TIFF):
+            return 1
+        with tifffile.TiffFile(path) as file:
+            return len(file.pages)
+
+
+def require_whole_png(file: BinaryIO) -> None:
+    """Compare the checksums of what a PNG's pixels depend on.
+
+    Raises:
+        ValueError: one is wrong.
+    """
+    file.seek(len(_PNG))
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        content, check = file.read(length), file.read(4)
+        needed = kind[:1].isupper() or kind == b"tRNS"
+        if needed and check != struct.pack(">I", zlib.crc32(content, zlib.crc32(kind))):
+            raise ValueError(f"wrong checksum in {kind.decode('ascii', 'replace')}")
+        if kind == b"IEND":
+            return
+
+
+def is_heif(head: bytes) -> bool:
+    """Say whether a file that begins so is a HEIC or HEIF, as iPhones write them."""
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF and b"avif" not in head[8:32]
+
+
+@contextmanager
+def clear_errors(name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into an ``FcpError`` of one line."""
+    try:
+        yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        # Pillow refuses at twice its setting; it never refuses where the setting is None.
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        message = f"{name}: more pixels than the safe limit of {limit:,}; make it smaller"
+        raise FcpError(message) from error
+    except _DAMAGE as error:
+        raise FcpError(f"{name}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words why a file could not be decoded, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file; check the path"
+    if isinstance(error, IsADirectoryError):
+        return "is a folder, expected a picture"
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture that can be read; convert it to PNG or JPEG"
+    # Only the system's own errors carry a number: what Pillow finds wrong in a file has none.
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be read ({error.strerror})"
+    return f"damaged or truncated ({' '.join(str(error).split())}); copy it again"
+
+
+def _head(path: Path, name: str) -> bytes:
+    with path.open("rb") as file:
+        head = file.read(32)
+    if not head:
+        raise FcpError(f"{name}: the file is empty; copy it again")
+    return head
+
+
+def _decode_whole(picture: Image.Image, path: Path) -> Opened:
+    """Decode; a JPEG that lacks nothing but its end marker is whole."""
+    try:
+        return _decode(picture)
+    except OSError:
+        if picture.format != "JPEG":
+            raise
+        content = path.read_bytes()
+        found = [_pixels(content + tail + _JPEG_END) for tail in (b"", b"\x55\xaa" * 64)]
+        # Where what follows changes the picture, pixels are missing.
+        if not np.array_equal(*found):
+            raise
+        with Image.open(io.BytesIO(content + _JPEG_END)) as whole:
+            return _decode(whole)
+
+
+def _pixels(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as picture:
+        return np.asarray(picture)
+
+
+def _decode(picture: Image.Image) -> Opened:
+    frames = getattr(picture, "n_frames", 1)
+    animated = frames > 1 and picture.format not in ("MPO", "TIFF")
+    notes = (f"animated: the first of its {frames} frames is read",) if animated else ()
+    raw_mode = _raw_mode(picture)
+    lossy = picture.format in ("JPEG", "MPO", "JPEG2000", "AVIF", "WEBP", "HEIF")
+    picture.load()
+    turn = turn_of(picture)  # only now: Pillow turns a TIFF by itself, and forgets that it was
+    if raw_mode.startswith("RGB;16") or raw_mode.startswith("RGBA;16"):
+        notes += ("of its 16 bits a colour the upper 8 are read; a TIFF keeps them all",)
+    step = _GREY_STEPS.get(raw_mode, 1)
+    turned = picture.transpose(_TURNS[turn]) if turn in _TURNS else picture.copy()
+    return Opened(turned, notes, step, lossy)
+
+
+def _raw_mode(picture: Image.Image) -> str:
+    """Return how samples lie in the file, which Pillow forgets once it has decoded them."""
+    arguments: Any = picture.tile[0][3] if getattr(picture, "tile", None) else ""
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _open_heif(path: Path, name: str) -> Image.Image:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise FcpError(
+            f"{name}: HEIC pictures need pillow-heif; pip install pillow-heif, or save as JPEG"
+        ) from error
+    picture: Image.Image = pillow_heif.open_heif(path).to_pillow()
+    picture.getexif().pop(ExifTags.Base.Orientation, None)  # it is upright already
+    picture.format = "HEIF"
+    return picture
+
+
+def _largest(file: tifffile.TiffFile) -> int:
+    """Return the page of a TIFF that counts: thumbnails and masks are smaller, or come later."""
+    areas = [page.imagelength * page.imagewidth for page in file.pages]
+    return areas.index(max(areas))
+
+
+def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
+    with tifffile.TiffFile(path) as file:
+        count = len(file.pages)
+        index = _largest(file) if how.page is None else how.page
+        if not 0 <= index < count:
+            raise FcpError(f"{name}: has {count} pages; there is no page {index + 1}")
+        page = file.pages[index].aspage()
+        notes: tuple[str, ...] = ()
+        if count > 1 and how.page is None:
+            notes = (f"page {index + 1} of {count} is read, the largest; --page chooses",)
+        if how.bands is None and _is_for_pillow(page):
+            with Image.open(path) as picture:
+                picture.seek(index)
+                opened = _decode(picture)
+            return Opened(opened.content, notes, opened.step, page.compression in (6, 7))
+        return _numbers(page, name, notes)
+
+
+def _is_for_pillow(page: tifffile.TiffPage) -> bool:
+    """Say whether Pillow keeps all that a page of a TIFF says: colours of 8 bits and less."""
+    small = page.bitspersample <= 8 and page.sampleformat == tifffile.SAMPLEFORMAT.UINT
+    if not small or page.imagedepth != 1:
+        return False
+    if page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE):
+        return page.samplesperpixel == 1
+    if page.photometric == tifffile.PHOTOMETRIC.RGB:
+        return page.samplesperpixel == 3 or (page.samplesperpixel == 4 and _has_alpha(page))
+    return True
+
+
+def _has_alpha(page: tifffile.TiffPage) -> bool:
+    extra = page.extrasamples
+    return bool(extra) and extra[-1] in (
+        tifffile.EXTRASAMPLE.ASSOCALPHA,
+        tifffile.EXTRASAMPLE.UNASSALPHA,
+    )
+
+
+def _numbers(page: tifffile.TiffPage, name: str, notes: tuple[str, ...]) -> Opened:
+    """Read the numbers of a page, bands last."""
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or 1 << 62)
+    if page.imagelength * page.imagewidth > limit:
+        raise Image.DecompressionBombError
+    try:
+        values = np.asarray(page.asarray())
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        kind = tifffile.COMPRESSION(page.compression).name
+        raise FcpError(
+            f"{name}: its compression ({kind}) needs imagecodecs; pip install imagecodecs, or save "
+            "it without compression"
+        ) from error
+    if values.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+        values = np.moveaxis(values, 0, -1)
+    if values.ndim not in (2, 3):
+        raise FcpError(f"{name}: {values.ndim} dimensions; expected a picture, not a volume")
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and values.dtype.kind == "u":
+        values = np.iinfo(values.dtype).max - values
+    nodata = page.nodata if page.tags.get("GDAL_NODATA") else None
+    values = turn_array(values, _tiff_turn(page))
+    return Opened(values, notes, alpha=values.ndim == 3 and _has_alpha(page), nodata=nodata)
+
+
+def _tiff_turn(page: tifffile.TiffPage) -> int:
+    tag = page.tags.get("Orientation")
+    turn = int(tag.value) if tag is not None else 1
+    return turn if turn in _TURNS else 1

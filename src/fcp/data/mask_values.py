@@ -1,0 +1,107 @@
+"""The values of a mask → foreground, and what is odd about it.
+
+Every nonzero value is foreground, since people number their objects. Soft edges (a painter's
+brush, a resized mask, a network's probabilities) and JPEG's noise are no numbers: they are cut at
+half. What tells them apart is where the values below the highest lie: ids cover areas, soft values
+lie along edges.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+NEARLY = 0.9  # of the highest value: what is above counts as whole
+MOST_SHOWN = 5  # values in a note
+TRIMAP = frozenset({1, 2, 3})
+
+
+def foreground(
+    values: np.ndarray, *, lossy: bool = False, is_index: bool = False
+) -> tuple[np.ndarray, list[str]]:
+    """Decide which pixels of a mask are foreground.
+
+    Args:
+        values: (H, W), or (H, W, C) whose last band of 2 or 4 is the transparency.
+        lossy: whether the file's format changes values near edges (JPEG).
+        is_index: whether values are indices of a palette, and never soft.
+
+    Returns:
+        (H, W) bool, and what is odd, a sentence each.
+    """
+    notes: list[str] = []
+    grey = _grey(values)
+    if grey.dtype.kind == "f":
+        grey = np.nan_to_num(grey, nan=0, posinf=0, neginf=0)
+    if not is_index and grey.dtype != bool and (lossy or _is_soft(grey)) and grey.max() > 0:
+        mask = grey > grey.max() / 2
+        if not np.array_equal(mask, grey != 0):
+            kind = "a lossy format" if lossy else "soft edges"
+            notes.append(f"the mask has {kind}: its greys are cut at half")
+    else:
+        mask = grey != 0
+    return mask, notes + oddities(mask, grey)
+
+
+def oddities(mask: np.ndarray, values: np.ndarray | None = None) -> list[str]:
+    """Say whether a mask is one that hardly anybody means.
+
+    Args:
+        mask: (H, W) bool.
+        values: (H, W) that it was made of, if any.
+    """
+    share = float(mask.mean())
+    found = _values_of(mask if values is None else values)
+    if share == 1:
+        said = f"the mask covers every pixel (its values: {_listed(found)})"
+        if set(found) <= TRIMAP and len(found) > 1:
+            return [
+                f"{said}; if it is a trimap (1 object, 2 background, 3 border), save it with 0 for "
+                "the background"
+            ]
+        return [f"{said}; 0 is the background"]
+    edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
+    if share > 0.5 and all(edge.any() for edge in edges):
+        return [
+            f"the mask covers {share:.0%} of the picture and touches all four edges (its values: "
+            f"{_listed(found)}); is it inverted?"
+        ]
+    return []
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    """Bring a colour mask to one band; what is transparent becomes 0."""
+    if values.ndim == 2:
+        return values
+    has_alpha = values.shape[2] in (2, 4)
+    colours = values[..., :-1] if has_alpha else values
+    grey: np.ndarray = colours.max(axis=2)
+    if has_alpha:
+        alpha = values[..., -1]
+        seen = alpha > alpha.max() / 2 if _is_soft(alpha) else alpha != 0
+        grey = np.where(seen, grey, grey.dtype.type(0))
+    return grey
+
+
+def _is_soft(grey: np.ndarray) -> bool:
+    """Say whether most values between 0 and the highest lie along an edge."""
+    if grey.dtype == bool:
+        return False
+    between = (grey > 0) & (grey < NEARLY * grey.max())
+    if not between.any():
+        return False
+    padded = np.pad(grey, 1, mode="edge")
+    height, width = grey.shape
+    shifts = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    highest, lowest = np.maximum.reduce(shifts), np.minimum.reduce(shifts)
+    along_edge = (highest > grey) & (lowest < grey)
+    # An outline drawn around ids is an edge too: below it must be less than this value, above more.
+    return float(along_edge[between].mean()) > 0.5
+
+
+def _values_of(values: np.ndarray) -> list[float]:
+    return np.unique(values).astype(float).tolist()
+
+
+def _listed(values: list[float]) -> str:
+    shown = ", ".join(f"{value:g}" for value in values[:MOST_SHOWN])
+    return f"{shown} …" if len(values) > MOST_SHOWN else shown

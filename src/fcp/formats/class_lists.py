@@ -1,0 +1,91 @@
+"""Lists that name the values of label maps: ``classes.txt``, Roboflow's CSV, CVAT's colours."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fcp.errors import FcpError
+from fcp.formats.text import CLASS_FILES, read_lines
+
+LISTS = (*CLASS_FILES, "_classes.csv", "labelmap.txt")
+BACKGROUND = "background"
+NO_LABEL = "__ignore__"  # LabelMe's lists start with it; it stands for the value -1
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """What a list says.
+
+    Attributes:
+        file: that says it.
+        names: value → class; the background's value is not in it.
+        colours: colour → class, of lists that speak of colours; "" is the background.
+    """
+
+    file: Path
+    names: Mapping[int, str]
+    colours: Mapping[Colour, str] = field(default_factory=dict)
+
+
+def find_list(folders: Iterable[Path]) -> Path | None:
+    """Return the first list of classes that lies in one of the folders."""
+    for folder in (folder for folder in folders if folder.is_dir()):
+        inside = {path.name.casefold(): path for path in folder.iterdir() if path.is_file()}
+        for name in LISTS:
+            if name in inside:
+                return inside[name]
+    return None
+
+
+def read_list(file: Path) -> ClassList:
+    """Read any of the lists, told apart by name.
+
+    Raises:
+        FcpError: it cannot be read, or a line that says no class.
+    """
+    name = file.name.casefold()
+    if name == "_classes.csv":
+        return _read_csv(file)
+    if name == "labelmap.txt":
+        return _read_colours(file)
+    lines = read_lines(file)
+    names = lines[1:] if lines[:1] == [NO_LABEL] else lines
+    return ClassList(file, dict(enumerate(names[1:], start=1)))
+
+
+def _read_csv(file: Path) -> ClassList:
+    """Read ``Pixel Value, Class``."""
+    names: dict[int, str] = {}
+    for number, row in enumerate(csv.reader(read_lines(file)), start=1):
+        fields = [one.strip() for one in row]
+        if not any(fields) or (number == 1 and not fields[0].isdecimal()):
+            continue
+        if len(fields) < 2 or not fields[0].isdecimal():
+            raise FcpError(f"{file}:{number}: expected a value and its class, got {row}")
+        if fields[1].casefold() != BACKGROUND:
+            names[int(fields[0])] = fields[1]
+    return ClassList(file, names)
+
+
+def _read_colours(file: Path) -> ClassList:
+    """Read ``label:r,g,b:parts:actions``, where lines with # are remarks."""
+    names: dict[int, str] = {}
+    colours: dict[Colour, str] = {}
+    lines = [line for line in read_lines(file) if line and not line.startswith("#")]
+    for value, line in enumerate(lines):
+        # A class's name may hold colons itself; parts and actions, which follow, are mostly empty.
+        name, *rest = line.rsplit(":", 3)
+        try:
+            red, green, blue = (int(part) for part in rest[0].split(","))
+        except (ValueError, IndexError) as error:
+            raise FcpError(f"{file}: expected label:red,green,blue::, got {line!r}") from error
+        is_background = name.strip().casefold() == BACKGROUND
+        colours[red, green, blue] = "" if is_background else name.strip()
+        if not is_background:
+            names[value] = name.strip()
+    return ClassList(file, names, colours)

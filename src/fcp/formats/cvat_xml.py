@@ -1,0 +1,150 @@
+"""Reads CVAT for images 1.1: an XML of all pictures, as CVAT and ``fcp.formats.cvat`` write it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError, fromstring
+
+import numpy as np
+
+from fcp.data.prompts import Box, Points, Scribble
+from fcp.errors import FcpError
+from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class, inside
+from fcp.formats.places import Finder
+from fcp.formats.polygons import fill_polygons, read_points
+from fcp.formats.reading import Reading, frame_of
+from fcp.formats.run_lengths import to_runs
+
+Size = tuple[int, int]
+
+
+def read_cvat(file: Path, reading: Reading | None = None) -> dict[str, list[Example]]:
+    """Read masks, polygons, boxes, ellipses, lines and points.
+
+    Returns:
+        Label → examples; labels in the order in which they are met, pictures in that of the file.
+
+    Raises:
+        FcpError: no XML of CVAT, or shapes with faults: all of them are listed.
+    """
+    own = reading or Reading()
+    root = _parse(file)
+    if root.tag != "annotations":
+        raise FcpError(f"{file}: not an XML of CVAT for images (<annotations>)")
+    if root.find("track") is not None:
+        raise FcpError(f"{file}: a video's tracks; export it as CVAT for images")
+    finder = Finder(file, (file.parent, file.parent / "images", file.parent.parent / "images"))
+    pictures = []
+    for image in root.iter("image"):
+        with own.each():
+            if len(image):
+                pictures.append(_picture(image, finder, own))
+    examples = examples_by_class(pictures, reading=own)
+    own.finish(file)
+    return examples
+
+
+def _parse(file: Path) -> Element:
+    """Parse without entities: none is needed, and they can be made to fill the memory."""
+    try:
+        content = file.read_bytes()
+        if re.search(rb"<!(DOCTYPE|ENTITY)", content):
+            raise FcpError(f"{file}: holds a DOCTYPE, which CVAT does not write; export it anew")
+        return fromstring(content)  # noqa: S314  (no entities are in it)
+    except OSError as error:
+        raise FcpError(f"{file}: cannot be read ({error.strerror})") from error
+    except (ParseError, ValueError) as error:
+        raise FcpError(f"{file}: not valid XML ({error})") from error
+
+
+def _picture(image: Element, finder: Finder, reading: Reading) -> DrawnPicture:
+    picture = finder.find(image.get("name"))
+    stated = (image.get("height"), image.get("width"))
+    frame = frame_of(picture, finder.file, reading, stated)
+    drawings = []
+    for number, shape in enumerate(image, start=1):
+        where = f"{finder.file}: {picture.name}: shape {number}"
+        with reading.each():
+            if shape.tag == "tag":
+                reading.note(where, "says something of the whole picture: not a shape, left out")
+                continue
+            if shape.tag not in _SHAPES:
+                known = ", ".join(_SHAPES)
+                raise FcpError(f"{where}: unknown shape <{shape.tag}>; known: {known}")
+            try:
+                drawn = _SHAPES[shape.tag](shape, frame.size, where)
+            except (TypeError, ValueError) as error:
+                raise FcpError(f"{where}: odd or missing numbers in <{shape.tag}>") from error
+            drawings.append((shape.get("label", ""), drawn))
+    return DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn)
+
+
+def _points(shape: Element, size: Size, where: str) -> np.ndarray:
+    text = shape.get("points", "")
+    pairs = [[float(part) for part in pair.split(",")] for pair in text.split(";") if pair.strip()]
+    return read_points(pairs, size, where)
+
+
+def _mask(shape: Element, size: Size, where: str) -> Drawn:
+    left, top, width, height = (
+        int(float(shape.get(name, ""))) for name in ("left", "top", "width", "height")
+    )
+    counts = np.array([int(part) for part in shape.get("rle", "").split(",")], np.int64)
+    if (counts < 0).any() or counts.sum() != width * height or width < 1 or height < 1:
+        raise FcpError(f"{where}: run lengths that do not fill their box of {width}×{height} px")
+    if not (0 <= left and left + width <= size[1] and 0 <= top and top + height <= size[0]):
+        raise FcpError(f"{where}: the mask's box is not inside its picture")
+    values = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(height, width)
+    mask = np.zeros(size, bool)
+    mask[top : top + height, left : left + width] = values
+    return to_runs(mask)
+
+
+def _polygon(shape: Element, size: Size, where: str) -> Drawn:
+    points = _points(shape, size, where)
+    if len(points) < 3:
+        raise FcpError(f"{where}: a polygon needs 3 points, got {len(points)}")
+    return fill_polygons([points], size)
+
+
+def _box(shape: Element, size: Size, where: str) -> Drawn:
+    corners = [float(shape.get(name, "")) for name in ("xtl", "ytl", "xbr", "ybr")]
+    (x0, y0), (x1, y1) = read_points(corners, size, where).tolist()
+    angle = np.deg2rad(float(shape.get("rotation", 0)))
+    if angle == 0:
+        return Box(x0, y0, x1, y1)
+    middle = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+    around = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) - middle
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return fill_polygons([around @ turn + middle], size)
+
+
+def _ellipse(shape: Element, size: Size, where: str) -> Drawn:
+    x, y, across, down = (float(shape.get(name, "")) for name in ("cx", "cy", "rx", "ry"))
+    if not np.isfinite([x, y, across, down]).all() or across <= 0 or down <= 0:
+        raise FcpError(f"{where}: an ellipse without width or height")
+    angle = np.deg2rad(float(shape.get("rotation", 0)))
+    rows, columns = np.ogrid[0.5 : size[0], 0.5 : size[1]]
+    along = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
+    beside = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)
+    return to_runs((along / across) ** 2 + (beside / down) ** 2 <= 1)
+
+
+def _line(shape: Element, size: Size, where: str) -> Drawn:
+    return Scribble(inside(_points(shape, size, where).tolist(), size))
+
+
+def _clicks(shape: Element, size: Size, where: str) -> Drawn:
+    return Points(inside(_points(shape, size, where).tolist(), size))
+
+
+_SHAPES: Mapping[str, Callable[[Element, Size, str], Drawn]] = {
+    "mask": _mask,
+    "polygon": _polygon,
+    "box": _box,
+    "ellipse": _ellipse,
+    "polyline": _line,
+    "points": _clicks,
+}

@@ -1,0 +1,172 @@
+"""Reads Label Studio's JSON: tasks with annotations, or with predictions as we write them.
+
+Coordinates are percent of the picture, 0 … 100; brush strokes are ``fcp.formats.label_studio``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fcp.data.prompts import Box, Points
+from fcp.errors import FcpError
+from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class, inside
+from fcp.formats.label_studio import read_brush_runs
+from fcp.formats.places import Finder
+from fcp.formats.polygons import fill_polygons, read_points
+from fcp.formats.reading import Reading, frame_of
+from fcp.formats.run_lengths import to_runs
+
+Size = tuple[int, int]
+DIGITS = 6  # of px: percent of a width are no exact px, and a box takes every pixel it touches
+_PREFIX = 8  # characters of the random name that Label Studio puts before an upload's
+
+
+def read_label_studio(
+    file: Path, content: object, reading: Reading | None = None
+) -> dict[str, list[Example]]:
+    """Read brush strokes, polygons, rectangles, ellipses and key points.
+
+    Of a task with annotations those count that were not cancelled, of one without its first
+    prediction.
+
+    Args:
+        file: for errors, and beside which the pictures lie.
+        content: of the file: a list of tasks.
+        reading: how; takes notes.
+
+    Returns:
+        Label → examples; labels in the order in which they are met, pictures in that of the file.
+
+    Raises:
+        FcpError: no tasks, or regions with faults: all of them are listed.
+    """
+    own = reading or Reading()
+    tasks = content if isinstance(content, list) else [content]
+    finder = Finder(file, (file.parent, file.parent / "images", file.parent.parent / "images"))
+    pictures = []
+    for number, task in enumerate(tasks, start=1):
+        with own.each():
+            if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
+                raise FcpError(f"{file}: task {number}: not a task of Label Studio (no data)")
+            pictures += list(_pictures(task, finder, own))
+    examples = examples_by_class(pictures, reading=own)
+    own.finish(file)
+    return examples
+
+
+def _pictures(task: Mapping[str, Any], finder: Finder, reading: Reading) -> Iterator[DrawnPicture]:
+    """Yield a task's picture with what was drawn on it, if anything."""
+    regions = _regions(task)
+    shapes = [one for one in regions if isinstance(one, dict) and _kind(one) is not None]
+    if not shapes:
+        return
+    picture = _find(task["data"], shapes[0], finder)
+    stated = (shapes[0].get("original_height"), shapes[0].get("original_width"))
+    frame = frame_of(picture, finder.file, reading, stated)
+    drawings = []
+    for number, region in enumerate(shapes, start=1):
+        where = f"{finder.file}: {picture.name}: region {number}"
+        with reading.each():
+            drawings += _drawn(region, frame.size, where)
+    yield DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn)
+
+
+def _regions(task: Mapping[str, Any]) -> list[Any]:
+    annotations = task.get("annotations") or task.get("completions") or []
+    kept = [one for one in annotations if isinstance(one, dict) and not one.get("was_cancelled")]
+    if not kept:
+        kept = [one for one in task.get("predictions") or [] if isinstance(one, dict)][:1]
+    return [region for one in kept for region in one.get("result") or []]
+
+
+def _kind(region: Mapping[str, Any]) -> str | None:
+    """Return what a region's labels are called: "brushlabels" …; None where it is no shape."""
+    value = region.get("value")
+    if not isinstance(value, dict):
+        return None
+    return next((name for name in _SHAPES if name in value), None)
+
+
+def _find(data: Mapping[str, Any], region: Mapping[str, Any], finder: Finder) -> Path:
+    name = data.get(str(region.get("to_name")))
+    if not isinstance(name, str):
+        name = next((one for one in data.values() if isinstance(one, str)), None)
+    try:
+        return finder.find(name)
+    except FcpError:
+        # An upload is called "1a2b3c4d-photo.jpg" there.
+        base = str(name).rsplit("/", 1)[-1]
+        if base[_PREFIX : _PREFIX + 1] != "-":
+            raise
+        return finder.find(base[_PREFIX + 1 :])
+
+
+def _drawn(region: Mapping[str, Any], size: Size, where: str) -> list[tuple[str, Drawn]]:
+    kind = _kind(region) or ""
+    value = region["value"]
+    labels = value[kind]
+    if not isinstance(labels, list) or not labels:
+        raise FcpError(f"{where}: has no label")
+    try:
+        drawn = _SHAPES[kind](value, size, where)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FcpError(f"{where}: odd or missing numbers ({error})") from error
+    return [(str(label), drawn) for label in labels]
+
+
+def _pixels(pairs: object, size: Size, where: str) -> np.ndarray:
+    points = np.array(pairs, dtype=np.float64) * np.array([size[1], size[0]]) / 100
+    return read_points(points.round(DIGITS), size, where)
+
+
+def _brush(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
+    return to_runs(read_brush_runs(value.get("rle"), size, where))
+
+
+def _polygon(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
+    points = _pixels(value["points"], size, where)
+    if len(points) < 3:
+        raise FcpError(f"{where}: a polygon needs 3 points, got {len(points)}")
+    return fill_polygons([points], size)
+
+
+def _rectangle(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
+    x, y, width, height = (float(value[name]) for name in ("x", "y", "width", "height"))
+    angle = np.deg2rad(float(value.get("rotation") or 0))
+    corner, extent = _pixels([[x, y], [width, height]], size, where)
+    if angle == 0:
+        return Box(*corner.tolist(), *(corner + extent).round(DIGITS).tolist())
+    # Turned around its first corner, in px and not in percent.
+    across = np.array([np.cos(angle), np.sin(angle)]) * extent[0]
+    down = np.array([-np.sin(angle), np.cos(angle)]) * extent[1]
+    return fill_polygons([corner + np.array([0 * across, across, across + down, down])], size)
+
+
+def _ellipse(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
+    x, y, across, down = (float(value[name]) for name in ("x", "y", "radiusX", "radiusY"))
+    angle = np.deg2rad(float(value.get("rotation") or 0))
+    middle, radius = _pixels([[x, y], [across, down]], size, where)
+    if (radius <= 0).any():
+        raise FcpError(f"{where}: an ellipse without width or height")
+    rows, columns = np.ogrid[0.5 : size[0], 0.5 : size[1]]
+    along = (columns - middle[0]) * np.cos(angle) + (rows - middle[1]) * np.sin(angle)
+    beside = (rows - middle[1]) * np.cos(angle) - (columns - middle[0]) * np.sin(angle)
+    return to_runs((along / radius[0]) ** 2 + (beside / radius[1]) ** 2 <= 1)
+
+
+def _key_point(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
+    points = _pixels([[float(value["x"]), float(value["y"])]], size, where)
+    return Points(inside(points.tolist(), size))
+
+
+_SHAPES: Mapping[str, Callable[[Mapping[str, Any], Size, str], Drawn]] = {
+    "brushlabels": _brush,
+    "polygonlabels": _polygon,
+    "rectanglelabels": _rectangle,
+    "ellipselabels": _ellipse,
+    "keypointlabels": _key_point,
+}

@@ -1,0 +1,171 @@
+"""One reading of examples: how it is done, and what it came upon.
+
+A reader goes on after a fault, so that all faults of a data set are told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fcp.data.decode import stored_size, upright
+from fcp.errors import FcpError
+
+MOST_LISTED = 100  # faults in one message
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that a person should know about a file that was read all the same."""
+
+    file: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.text}"
+
+
+@dataclass
+class Reading:
+    """The choices of one reading, and what is collected on the way.
+
+    Attributes:
+        skip_bad: leave faulty items out instead of refusing everything.
+        drawn_on_raw: coordinates and masks are those of pictures as stored, before they are turned
+            as their EXIF orientation says.
+        notes: about what was read, or left out.
+        faults: of items that were left out, each naming its file and reason.
+    """
+
+    skip_bad: bool = False
+    drawn_on_raw: bool = False
+    notes: list[Note] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def note(self, file: object, text: str) -> None:
+        """Remember what should be known about a file."""
+        self.notes.append(Note(str(file), text))
+
+    @contextmanager
+    def each(self) -> Iterator[None]:
+        """Read one item: a fault in it leaves it out and is remembered."""
+        try:
+            yield
+        except FcpError as error:
+            self.faults.append(str(error))
+
+    def finish(self, path: Path) -> None:
+        """End the reading of a data set.
+
+        Args:
+            path: of the data set, for the error.
+
+        Raises:
+            FcpError: there are faults, and they are not to be left out; lists them all.
+        """
+        faults, self.faults = list(dict.fromkeys(self.faults)), []
+        if not faults:
+            return
+        if self.skip_bad:
+            for fault in faults:
+                self.notes.append(Note("left out", fault))
+            return
+        if len(faults) == 1:
+            raise FcpError(faults[0])
+        listed = faults[:MOST_LISTED]
+        if len(faults) > MOST_LISTED:
+            listed.append(f"… and {len(faults) - MOST_LISTED} more")
+        raise FcpError(
+            f"{path}: {len(faults)} faults; put them right, or leave them out with --skip-bad:\n  "
+            + "\n  ".join(listed)
+        )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What coordinates of a picture mean.
+
+    Attributes:
+        size: (H, W) of the picture that was drawn on.
+        turn: EXIF orientation by which masks of that size become upright; 1 where they are.
+    """
+
+    size: tuple[int, int]
+    turn: int = 1
+
+
+def frame_of(
+    picture: Path, source: Path, reading: Reading, stated: tuple[object, object] = (None, None)
+) -> Frame:
+    """Find out what an annotation's coordinates mean.
+
+    Args:
+        picture: that was annotated.
+        source: file of the annotation.
+        reading: says which picture was drawn on; takes a note where only a person can tell.
+        stated: (height, width) as the annotation has them; what is no size counts as none.
+
+    Raises:
+        FcpError: the stated size is not the picture's, or the picture cannot be read.
+    """
+    stored, turn = stored_size(picture)
+    upright_size = upright(stored, turn)
+    size = stored if reading.drawn_on_raw else upright_size
+    other = upright_size if reading.drawn_on_raw else stored
+    require_stated_size(source, stated, size, other, "upright" if reading.drawn_on_raw else "raw")
+    if (
+        turn != 1
+        and not reading.drawn_on_raw
+        and (_stated(stated) is None or stored == upright_size)
+    ):
+        reading.note(
+            source,
+            f"{picture.name} is shown turned (EXIF orientation {turn}), and annotations are taken "
+            "as drawn on it upright; if they lie in the wrong place, read them with --drawn-on raw",
+        )
+    return Frame(size, turn if reading.drawn_on_raw else 1)
+
+
+def require_stated_size(
+    source: Path,
+    stated: tuple[object, object],
+    size: tuple[int, int],
+    turned: tuple[int, int] | None = None,
+    switch: str = "raw",
+) -> None:
+    """Compare the size that a file states for its picture with the picture's own.
+
+    Args:
+        source: file that states it.
+        stated: (height, width) as they stand there; what is no size counts as none.
+        size: (H, W) of the picture.
+        turned: (H, W) of the picture read in the other way.
+        switch: that reads it so.
+
+    Raises:
+        FcpError: they differ: the annotations are of another picture.
+    """
+    claimed = _stated(stated)
+    if claimed is None or claimed == size:
+        return
+    remedy = "put the right picture there, or annotate this one"
+    if claimed == turned:
+        remedy = (
+            "it is shown turned (EXIF orientation); if the annotations were drawn on the other "
+            f"one, read them with --drawn-on {switch}"
+        )
+    raise FcpError(
+        f"{source}: made for a picture of {claimed[1]}×{claimed[0]} px, but its picture is "
+        f"{size[1]}×{size[0]} px; {remedy}"
+    )
+
+
+def _stated(stated: tuple[object, object]) -> tuple[int, int] | None:
+    """Read a stated size; missing, zero and what is no number is none."""
+    try:
+        height, width = (int(float(part)) for part in stated)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (height, width) if height > 0 and width > 0 else None

@@ -1,0 +1,27 @@
+"""Options of reading become settings, and what is none is told before anything is loaded."""
+
+import pytest
+
+from fcp.cli.reading_options import DrawnOn, new_reading, read_decoding
+from fcp.data.decode import Decoding
+from fcp.data.value_range import AUTO, ValueRange
+from fcp.errors import FcpError
+
+
+def test_settings():
+    assert read_decoding("auto", None, None) == Decoding(AUTO, None, None)
+    chosen = read_decoding("0:4095", "4, 3,2", 2)
+    assert chosen == Decoding(ValueRange("values", 0, 4095), (4, 3, 2), 1)
+    assert new_reading(DrawnOn.RAW, skip_bad=True).drawn_on_raw
+    assert not new_reading(DrawnOn.UPRIGHT, skip_bad=True).drawn_on_raw
+
+
+@pytest.mark.parametrize("bands", ["", "4,3", "a,b,c", "-1,2,3", "1;2;3"])
+def test_what_is_no_band(bands):
+    with pytest.raises(FcpError, match="--bands: expected one or three numbers, such as 4,3,2"):
+        read_decoding("auto", bands, None)
+
+
+def test_what_is_no_range():
+    with pytest.raises(FcpError, match="--range: expected auto, full, LOW:HIGH"):
+        read_decoding("dark", None, None)
