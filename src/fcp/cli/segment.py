@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fcp.cli.options import DeviceOption, FusionOption, ModelOption, ThreadsOption
+from fcp.cli.options import DEFAULT_MODEL, DeviceOption, FusionOption, ModelOption, ThreadsOption
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
 from fcp.files import sha256_of
@@ -128,7 +128,7 @@ def segment(
     negative: NegativeOption = None,
     class_name: ClassOption = None,
     formats: FormatOption = None,
-    model: ModelOption = "tiny",
+    model: ModelOption = DEFAULT_MODEL,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     fusion: FusionOption = "pooled",

@@ -54,7 +54,7 @@ class View:
         """Cut a photo (H, W, 3) or mask (H, W), and mirror it."""
         left, top, right, bottom = self.box
         cut = array[top:bottom, left:right]
-        return cut[:, ::-1] if self.flip else cut
+        return np.ascontiguousarray(cut[:, ::-1] if self.flip else cut)
 
 
 @dataclass(frozen=True)
@@ -246,4 +246,4 @@ def draw_box(masks: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[int
 
 def crop_mask(store: ViewStore, photo: str, number: int, mask: np.ndarray, size: int) -> Tensor:
     """Bring a mask (H, W) of a photo to one of its views, squashed: (S, S) float, 0 or 1."""
-    return mask_to_square(np.ascontiguousarray(store.view(photo, number).crop(mask)), size)
+    return mask_to_square(store.view(photo, number).crop(mask), size)
