@@ -18,7 +18,7 @@ from fcp.files import sha256_of
 from fcp.model import FCP
 from fcp.presence import FILE_NAME as PRESENCE_FILE
 
-SHIPPED = ("tiny",)
+SHIPPED = ("small", "tiny")
 CARD = "README.md"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE, CARD]

@@ -81,7 +81,7 @@ def keep_names(box: gr.File | gr.UploadButton) -> None:
     def with_names(payload: Any) -> Any:  # noqa: ANN401  (Gradio's several forms)
         files = hand_over(payload)
         for file, sent in zip(files or [], payload or [], strict=True):
-            file.orig_name = sent.orig_name
+            file.orig_name = sent.orig_name  # type: ignore[attr-defined]
         return files
 
     box.preprocess = with_names  # type: ignore[method-assign]

@@ -91,6 +91,6 @@ def fit_classifier(
 
     first = np.append((start or blank).weights.numpy(), (start or blank).bias)
     options = {"maxiter": MOST_STEPS, "ftol": CLOSE}
-    found = minimize(loss, first, jac=True, method="L-BFGS-B", options=options)
+    found = minimize(loss, first, jac=True, method="L-BFGS-B", options=options)  # type: ignore[call-overload]
     weights = torch.from_numpy(found.x[:-1]).float()
     return Classifier(blank.mean, scale, weights, float(found.x[-1]))

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from fcp.cli.options import LOCAL, DeviceOption, ModelOption, ThreadsOption
+from fcp.cli.options import DEFAULT_MODEL, LOCAL, DeviceOption, ModelOption, ThreadsOption
 from fcp.errors import FcpError
 
 
 def app(
     *,
-    model: ModelOption = "tiny",
+    model: ModelOption = DEFAULT_MODEL,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     host: Annotated[

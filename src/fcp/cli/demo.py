@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fcp.cli.demo_page import SceneResult, group_scenes, make_page, make_strip
-from fcp.cli.options import DeviceOption, ModelOption
+from fcp.cli.options import DEFAULT_MODEL, DeviceOption, ModelOption
 from fcp.cli.progress import progress_bar
 from fcp.config import load_json
 from fcp.errors import FcpError
@@ -50,7 +50,7 @@ def demo(
     out: Annotated[
         Path, typer.Option(help="Where demo.html and demo.png go.", metavar="DIR")
     ] = Path("demo"),
-    model: ModelOption = "tiny",
+    model: ModelOption = DEFAULT_MODEL,
     device: DeviceOption = "auto",
 ) -> None:
     """Segment sample pictures and show it all on one page.

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from fcp.data.dataset import FewShotDataset
     from fcp.encoders.cache import FeatureCache
 
+DEFAULT_MODEL = "small"
 ModelOption = Annotated[
     str,
     typer.Option(
-        help='"tiny" (ships inside), a model folder, or a hub id owner/name.', metavar="MODEL"
+        help='"small" or the faster "tiny" (both ship inside), a model folder, or a hub id '
+        "owner/name.",
+        metavar="MODEL",
     ),
 ]
 LOCAL = ("127.0.0.1", "localhost", "::1")  # hosts that nobody else reaches

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fcp.cli.options import DeviceOption, FusionOption, ModelOption, ThreadsOption
+from fcp.cli.options import DEFAULT_MODEL, DeviceOption, FusionOption, ModelOption, ThreadsOption
 from fcp.cli.progress import progress_bar
 from fcp.cli.reading_options import (
     BandsOption,
@@ -76,7 +76,7 @@ def segment(
     negative: NegativeOption = None,
     class_name: ClassOption = None,
     formats: FormatOption = None,
-    model: ModelOption = "tiny",
+    model: ModelOption = DEFAULT_MODEL,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     fusion: FusionOption = "pooled",

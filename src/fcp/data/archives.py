@@ -154,7 +154,11 @@ def _folder_members(source: Path) -> Iterator[Member]:
     for path in sorted(source.rglob("*")):
         if path.is_file():
             name = PurePosixPath(path.relative_to(source).as_posix())
-            yield Member(name, path.stat().st_size, path, partial(path.open, "rb"))
+            yield Member(name, path.stat().st_size, path, partial(_open, path))
+
+
+def _open(path: Path) -> IO[bytes]:
+    return path.open("rb")
 
 
 def _zip_members(source: Path) -> Iterator[Member]:

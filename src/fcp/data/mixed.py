@@ -120,7 +120,7 @@ class Mixture:
         source, class_id = self._classes[rng.choice(len(self._classes), p=self._weights)]
         members = source.lists.members[class_id]
         if class_id in source.absent and rng.random() < self._absent_given_safe:
-            places = rng.choice(len(members), self._shots, replace=False)
+            places = list(rng.choice(len(members), self._shots, replace=False))
             query, present = self._draw_absent(source, class_id, rng), False
         else:
             *places, last = rng.choice(len(members), self._shots + 1, replace=False)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from fcp.encoders.base import Backbone
@@ -53,8 +54,12 @@ def fold_norms(encoder: EncoderT) -> EncoderT:
     _pad_inside(folded)
     folded.requires_grad_(False)
     if next(folded.parameters()).device.type == "cpu":  # where 1×1 and depthwise kernels gain by it
-        folded.to(memory_format=torch.channels_last)
-    if isinstance(encoder, Backbone) and not _same(encoder, folded):
+        convert_conv2d_weight_memory_format(folded, torch.channels_last)
+    if (
+        isinstance(encoder, Backbone)
+        and isinstance(folded, Backbone)
+        and not _same(encoder, folded)
+    ):
         return encoder
     return folded
 

@@ -60,14 +60,14 @@ def to_grid(features: Tensor, grid: tuple[int, int], *, align_corners: bool = Fa
 
 def join_levels(levels: Sequence[Tensor]) -> Tensor:
     """Join maps (B, C, h, w) of several strides on the grid of the last and coarsest, by area."""
-    grid = levels[-1].shape[-2:]
-    return torch.cat(
-        [
-            level if level.shape[-2:] == grid else functional.adaptive_avg_pool2d(level, grid)
-            for level in levels
-        ],
-        1,
-    )
+    height, width = levels[-1].shape[-2:]
+    on_grid = [
+        level
+        if level.shape[-2:] == (height, width)
+        else functional.adaptive_avg_pool2d(level, (height, width))
+        for level in levels
+    ]
+    return torch.cat(on_grid, 1)
 
 
 def mask_like(mask: Tensor, features: Tensor) -> Tensor:

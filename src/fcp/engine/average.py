@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +31,13 @@ class MovingAverage:
         for value, parameter in zip(self.values, self._parameters, strict=False):
             value.lerp_(parameter, 1 - decay)
 
-    def load(self, values: Sequence[Tensor]) -> None:
+    def state(self) -> dict[str, Any]:
+        """Return what ``load`` takes, for a checkpoint."""
+        return {"average": self.values}
+
+    def load(self, state: Mapping[str, Any]) -> None:
         """Take up the average of a run that is resumed."""
-        for own, value in zip(self.values, values, strict=True):
+        for own, value in zip(self.values, state["average"], strict=True):
             own.copy_(value)
 
     @torch.no_grad()

@@ -201,7 +201,7 @@ def fit(
     done: dict[str, Any] = {"step": 0, "best": None, "log": {}}
     if resume:
         done, exact = load_checkpoint(out, stage.model, trainer.optimizer)
-        trainer.average.load(done["average"])
+        trainer.average.load(done)
         if not exact:
             _seed(seed + done["step"])
             report(DRAWN_ANEW)
@@ -219,8 +219,7 @@ def fit(
             processes().wait_for_everyone()
         if step % optim.checkpoint_every == 0 or step == trainer.steps:
             state = log.state() if log is not None else {}
-            progress = {"step": step, "best": best, "log": state}
-            progress["average"] = trainer.average.values
+            progress = {"step": step, "best": best, "log": state, **trainer.average.state()}
             save_checkpoint(out, stage.model, trainer.optimizer, progress)
     if log is not None:
         log.close()

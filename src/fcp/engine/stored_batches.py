@@ -79,7 +79,7 @@ class StoredBatches(Dataset[dict[str, Any]]):
         """Draw one part of a step's batch."""
         # numpy takes (seed, step, 0) for (seed, step), which draws the shots.
         step = np.random.default_rng((self._seed, share.step))
-        mixture = self._mixtures[step.integers(len(self._mixtures))]
+        mixture = self._mixtures[int(step.integers(len(self._mixtures)))]
         episodes = []
         for position in share.positions(self._batch):
             rng = np.random.default_rng((self._seed, share.step, position + 1))

@@ -179,7 +179,8 @@ def mean_features(source: Source, store: ViewStore, size: int) -> dict[int, np.n
         for photo in members[:_PHOTOS_OF_A_MEAN]:
             coarse = store.read(photo, 0, ["coarse"])["coarse"].float()
             mask = crop_mask(store, photo, 0, source.data.class_mask(photo, class_id), size)
-            share = functional.adaptive_avg_pool2d(mask[None], coarse.shape[-2:])
+            height, width = coarse.shape[-2:]
+            share = functional.adaptive_avg_pool2d(mask[None], (height, width))
             sums.append(functional.normalize((coarse * share).sum((1, 2)), dim=0))
         total = sum(sums, start=torch.zeros(1))
         if total.any():

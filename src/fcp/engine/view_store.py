@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ class View:
         """Cut a photo (H, W, 3) or mask (H, W), and mirror it."""
         left, top, right, bottom = self.box
         cut = array[top:bottom, left:right]
-        return cut[:, ::-1] if self.flip else cut
+        return np.ascontiguousarray(cut[:, ::-1] if self.flip else cut)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class ViewStore:
     folder: Path
 
     @cached_property
-    def index(self) -> dict[str, object]:
+    def index(self) -> dict[str, Any]:
         """What lies here: photos, steps of the 8-bit numbers, image size.
 
         Raises:
@@ -92,7 +93,8 @@ class ViewStore:
     @property
     def steps(self) -> Mapping[str, float]:
         """Name of an array → value of one step of its 8-bit numbers."""
-        return self.index["steps"]
+        steps: dict[str, float] = self.index["steps"]
+        return steps
 
     @cached_property
     def _arrays(self) -> dict[tuple[str, int], np.ndarray]:
@@ -233,7 +235,7 @@ def draw_box(masks: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[int
         across = rng.uniform(0.4, 0.95)
         down = float(np.clip(across * rng.uniform(0.75, 1.33), 0.35, 1))
         columns, rows = int(width * across), int(height * down)
-        mask = masks[rng.integers(len(masks))]
+        mask = masks[int(rng.integers(len(masks)))]
         ys, xs = np.nonzero(mask)
         pick = rng.integers(len(ys))
         left = int(np.clip(xs[pick] - rng.integers(columns), 0, width - columns))
@@ -246,4 +248,4 @@ def draw_box(masks: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[int
 
 def crop_mask(store: ViewStore, photo: str, number: int, mask: np.ndarray, size: int) -> Tensor:
     """Bring a mask (H, W) of a photo to one of its views, squashed: (S, S) float, 0 or 1."""
-    return mask_to_square(np.ascontiguousarray(store.view(photo, number).crop(mask)), size)
+    return mask_to_square(store.view(photo, number).crop(mask), size)

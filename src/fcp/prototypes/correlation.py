@@ -124,8 +124,10 @@ def prepare_support(levels: Sequence[Tensor], masks: Tensor, shots: int) -> Corr
         Up to 784 foreground cells and as many others of each task, evenly spread.
     """
     fine, *coarse = levels
-    grid = coarse[-1].shape[-2:]
-    share = _pool(F.adaptive_avg_pool2d(masks[:, None].float(), grid), shots)[:, 0]  # (S, K·L)
+    height, width = coarse[-1].shape[-2:]
+    share = _pool(F.adaptive_avg_pool2d(masks[:, None].float(), (height, width)), shots)[
+        :, 0
+    ]  # (S, K·L)
     chosen = [choose_cells(one) for one in share]
     longest = max(len(index) for index, _ in chosen)
     index = torch.stack([F.pad(index, (0, longest - len(index))) for index, _ in chosen])
@@ -136,7 +138,8 @@ def prepare_support(levels: Sequence[Tensor], masks: Tensor, shots: int) -> Corr
         )
         for level in coarse
     )
-    fine_share = F.adaptive_avg_pool2d(masks[:, None].float(), fine.shape[-2:])
+    fine_height, fine_width = fine.shape[-2:]
+    fine_share = F.adaptive_avg_pool2d(masks[:, None].float(), (fine_height, fine_width))
     return CorrelationSupport(
         levels=kept,
         share=share.gather(1, index),

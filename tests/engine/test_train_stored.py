@@ -1,0 +1,212 @@
+"""Training on stored views whole, at toy size: VOC and `objects` in one run."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from fcp.checkpoint import load_model
+from fcp.config import from_dict, load_json
+from fcp.data.lists import train_lists
+from fcp.data.mixed import MixedTask, Source
+from fcp.data.pascal import PascalVOC
+from fcp.data.transforms import to_square
+from fcp.engine.average import MovingAverage
+from fcp.engine.loop import Trainer
+from fcp.engine.recipe import HeadRecipe, load_recipe
+from fcp.engine.stored_batches import answer_stored, make_episode, stack_episodes
+from fcp.engine.tracking import LOG_FILE, read_log
+from fcp.engine.train import train
+from fcp.engine.train_head import starting_model
+from fcp.engine.train_stored import thin_photos
+from fcp.engine.view_store import (
+    ViewStore,
+    build_views,
+    decode_backbone,
+    decode_embedding,
+    draw_box,
+)
+
+RECIPE = {
+    "stage": "head",
+    "fold": 0,
+    "shares": {"voc": 0.6, "single": 0.4},
+    "absent_share": 0.4,
+    "shots": [1, 2],
+    "hold_out_kinds": True,
+    "holdout_every": 2,
+    "holdout_episodes": 3,
+    "model": {
+        "image_size": 64,
+        "head": {"width": 16, "tokens": 3, "correlation": 8},
+        "backbone": {
+            "name": "efficientnet_lite",
+            "options": {
+                "size": 0,
+                "layers": [4, 7, 15],
+                "output_stride": 16,
+                "standardise": False,
+            },
+        },
+        "segmenter": {
+            "name": "tiny",
+            "options": {"width": 16, "image_size": 64, "decoder_width": 16},
+        },
+    },
+    "optim": {
+        "iterations": 4,
+        "batch": 2,
+        "learning_rate": 1e-3,
+        "warmup": 1,
+        "log_every": 1,
+        "average": 0.5,
+        "checkpoint_every": 2,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, mini_voc, mini_objects):
+    folder = tmp_path_factory.mktemp("both")
+    (folder / "VOC2012").symlink_to(mini_voc / "VOC2012")
+    (folder / "objects").symlink_to(mini_objects / "objects")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory):
+    file = tmp_path_factory.mktemp("recipe") / "toy.yaml"
+    file.write_text(yaml.safe_dump(RECIPE))
+    return file
+
+
+def run(recipe_file, root, out, *overrides, resume=False):
+    train(
+        recipe_file,
+        overrides=overrides,
+        data_root=root,
+        out=out,
+        resume=resume,
+        report=lambda _: None,
+        store=None,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, recipe_file, root):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    run(recipe_file, root, out)
+    return out
+
+
+def test_a_run_gives_a_model_and_the_best_by_held_out_kinds(finished):
+    log = read_log(finished / LOG_FILE)
+    assert {"prompt", "guide", "ortho", "correlation", "presence"} <= set(log[0])
+    assert load_model(finished).config == load_model(finished / "best").config
+    recipe = from_dict(HeadRecipe, load_json(finished / "recipe.json"))
+    assert recipe.shares == RECIPE["shares"]
+
+
+def test_a_resumed_run_ends_with_the_same_average(
+    finished, recipe_file, root, tmp_path, monkeypatch
+):
+    step = Trainer.step
+
+    def stop_at_two(trainer, number, batches):
+        if number == 2:
+            raise RuntimeError("killed")
+        return step(trainer, number, batches)
+
+    (tmp_path / "views").symlink_to(finished.parent / "views")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", stop_at_two)
+        with pytest.raises(RuntimeError, match="killed"):
+            run(recipe_file, root, tmp_path / "again")
+    run(recipe_file, root, tmp_path / "again", resume=True)
+    whole, again = load_model(finished).state_dict(), load_model(tmp_path / "again").state_dict()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+@torch.no_grad()
+def test_stored_features_are_the_encoders_to_half_a_step(finished, root):
+    recipe = from_dict(HeadRecipe, load_json(finished / "recipe.json"))
+    model, voc = starting_model(recipe).eval(), PascalVOC(root)
+    photos = [(voc, name) for name in ("train_06_0", "train_06_1")]
+    folder = finished.parent / "two"
+    store = build_views(model, photos, folder, views=2, seed=0, report=lambda _: None)
+    read = {name: v[None] for name, v in store.read("train_06_1", 0, list(store.steps)).items()}
+    pixels = to_square(voc.image("train_06_1"), 64)[None]
+    features, embedding = model.backbone(pixels), model.segmenter.encode(pixels)
+    stored = decode_backbone(read, store.steps, model.backbone.level_channels)
+    for one, other in zip(stored.levels, features.levels, strict=True):
+        assert (one - other).abs().max() <= store.steps["fine"] / 2 + 1e-6
+    assert stored.mid.shape == features.mid.shape
+    again = decode_embedding(read, store.steps)
+    within = (again.image - embedding.image).abs() <= store.steps["embedding"] / 2 + 1e-6
+    assert within.float().mean() > 0.99  # the rest lies beyond what 8 bits reach
+    assert [m.shape for m in again.high_resolution] == [m.shape for m in embedding.high_resolution]
+    answer = answer_stored(
+        model,
+        store.steps,
+        stack_episodes([make_episode(store, task_of(voc, present=True), 64, None)]),
+    )
+    assert answer.mask_logits.shape == (1, 64, 64)
+
+
+def task_of(voc, *, present):
+    query = "train_06_1" if present else "train_07_0"
+    return MixedTask(Source("voc", voc, None, {}), 6, ("train_06_0",), query, present)
+
+
+def test_an_absent_query_asks_for_presence_alone(finished, root):
+    recipe = from_dict(HeadRecipe, load_json(finished / "recipe.json"))
+
+    store = ViewStore(finished.parent / "views")
+    task = task_of(PascalVOC(root), present=False)
+    episode = make_episode(store, task, recipe.model.image_size, np.random.default_rng(0))
+    assert (episode.query_mask == 255).all()
+    assert not episode.present
+
+
+def test_an_average_follows_and_changes_places():
+    weight = torch.nn.Parameter(torch.zeros(2))
+    average = MovingAverage([weight], 0.5)
+    with torch.no_grad():
+        weight.fill_(1.0)
+    average.update(100)
+    assert average.values[0].tolist() == [0.5, 0.5]
+    with average.shown():
+        assert weight.tolist() == [0.5, 0.5]
+    assert weight.tolist() == [1.0, 1.0]
+
+
+def test_no_average_is_none():
+    average = MovingAverage([torch.nn.Parameter(torch.ones(1))], 0.0)
+    average.update(0)
+    average.swap()
+    assert average.values == []
+
+
+def test_crops_show_much_of_a_class():
+    mask = np.zeros((60, 80), bool)
+    mask[20:40, 30:50] = True
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        left, top, right, bottom = draw_box([mask], rng)
+        assert 0 <= left < right <= 80
+        assert 0 <= top < bottom <= 60
+        assert mask[top:bottom, left:right].sum() >= 0.4 * mask.sum()
+
+
+def test_rare_classes_keep_their_photos(root):
+
+    lists = train_lists(PascalVOC(root), None)
+    few = thin_photos(lists, 2)
+    for class_id, members in lists.members.items():
+        assert len(set(few) & set(members)) >= min(2, len(members)), class_id
+    assert len(few) < len(lists.rows)
+
+
+def test_recipe_refuses_a_share_that_is_none(tmp_path, recipe_file):
+    with pytest.raises(Exception, match="absent_share"):
+        load_recipe(recipe_file, ("absent_share=2",))
