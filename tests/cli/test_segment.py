@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
@@ -228,12 +229,9 @@ def test_leftovers_of_a_killed_run_are_removed(run, tmp_path):
 
 
 def test_full_disk_stops_with_one_line_and_keeps_what_is_done(run, tmp_path, monkeypatch):
-    class FullDisk:
+    class FullDisk(AbstractContextManager):
         def __init__(self, handle):
             os.close(handle)
-
-        def __enter__(self):
-            return self
 
         def __exit__(self, *_):
             return None

@@ -58,19 +58,43 @@ def inputs_of(tmp_path):
     }
 
 
-def test_one_folder_of_everything_people_have(run, examples, photos, tmp_path, monkeypatch):
-    """Subfolders, namesakes, odd names, other files, dead links; then a correction and damage."""
+FORMATS = [part for name in ("yolo", "cvat", "labelme", "coco") for part in ("--format", name)]
+ALL_COUNTS = ("--min-area", 0, "--min-score", 0)
+
+
+@pytest.fixture
+def everything(photos):
+    """Add subfolders, namesakes, an odd name, another file and a dead link to the photos."""
     picture(photos / "a" / "p0.jpg", 20, 24, seed=5)
     picture(photos / "b" / "p0.jpg", 21, 24, seed=6)
     picture(photos / "bell\x07.jpg", 22, 24, seed=7)
     (photos / "notes.txt").touch()
     (photos / "gone.jpg").symlink_to("nowhere.jpg")
+    return photos
+
+
+@pytest.fixture
+def segmented(monkeypatch):
+    """Note the size of each photo that the model is asked about."""
+    sizes = []
+    original = FewShotSegmenter.predict_batch
+
+    def counted(self, images, **how):
+        images = list(images)
+        sizes.extend(image.shape[:2] for image in images)
+        return original(self, images, **how)
+
+    monkeypatch.setattr(FewShotSegmenter, "predict_batch", counted)
+    return sizes
+
+
+def test_one_folder_of_everything_people_have(run, everything, tmp_path):
     before = inputs_of(tmp_path)
-    formats = [part for name in ("yolo", "cvat", "labelme", "coco") for part in ("--format", name)]
-    done = run(*formats, "--min-area", 0, "--min-score", 0)
+    done = run(*FORMATS, *ALL_COUNTS)
     assert done.exit_code == 1, done.output
     assert done.stdout.splitlines()[-1].startswith("7 photos; not used: 1 dead link (")
-    assert f"1 unknown suffix ({photos / 'notes.txt'})" in done.stdout
+    notes = everything / "notes.txt"
+    assert f"1 unknown suffix ({notes})" in done.stdout
     assert done.stdout.strip().endswith("report.html")
     out = tmp_path / "out"
     for name in (
@@ -82,39 +106,40 @@ def test_one_folder_of_everything_people_have(run, examples, photos, tmp_path, m
         assert (out / name).is_file(), name
     assert (out / "cvat.xml").read_text().count("<image ") == 7
     labelme = json.loads((out / "labelme/a/p0.json").read_text())
-    assert (out / "labelme/a" / labelme["imagePath"]).resolve() == photos / "a/p0.jpg"
+    assert (out / "labelme/a" / labelme["imagePath"]).resolve() == everything / "a/p0.jpg"
     assert "its results are called bell" in done.stderr
     content = json.loads((out / "results.json").read_text())
-    assert content["left_out"]["unknown suffix"] == {"count": 1, "first": str(photos / "notes.txt")}
+    assert content["left_out"]["unknown suffix"] == {"count": 1, "first": str(notes)}
     assert content["version"]
     assert {"model", "examples", "photos", "files"} <= set(content["seconds"])
     assert content["question"]["fusion"] == "pooled"
+    assert inputs_of(tmp_path) == before
 
+
+def test_a_correction_is_kept_and_damage_made_again(run, everything, segmented, tmp_path):
+    before = inputs_of(tmp_path)
+    out = tmp_path / "out"
+    assert run(*FORMATS, *ALL_COUNTS).exit_code == 1  # of the dead link
+    segmented.clear()
     corrected = np.zeros((20, 24), np.uint8)
     corrected[5:10, 5:10] = 255
     Image.fromarray(corrected).save(out / "masks/a/p0.png")
-    again = run(*formats, "--min-area", 0, "--min-score", 0)
+    again = run(*FORMATS, *ALL_COUNTS)
     assert (again.exit_code, "was changed after the run" in again.stderr) == (1, True)
     (out / "masks/b/p0.png").write_bytes((out / "masks/b/p0.png").read_bytes()[:50])
-    segmented = []
-    original = FewShotSegmenter.predict_batch
-
-    def counted(self, images, **how):
-        images = list(images)
-        segmented.extend(images)
-        return original(self, images, **how)
-
-    monkeypatch.setattr(FewShotSegmenter, "predict_batch", counted)
-    resumed = run(*formats, "--min-area", 0, "--min-score", 0, "--resume")
-    assert [image.shape[:2] for image in segmented] == [(21, 24)]
+    resumed = run(*FORMATS, *ALL_COUNTS, "--resume")
+    assert segmented == [(21, 24)]
     assert "6 done before, 1 corrected by hand" in resumed.stdout
     assert (np.asarray(Image.open(out / "masks/a/p0.png")) == corrected).all()
     coco = json.loads((out / "coco.json").read_text())
+    photo = str(everything / "a/p0.jpg")
     image = next(one["id"] for one in coco["images"] if one["file_name"].endswith("a/p0.jpg"))
     (drawn,) = [one for one in coco["annotations"] if one["image_id"] == image]
     assert (drawn["area"], drawn["bbox"]) == (25, [5, 5, 5, 5])
     assert "score" not in drawn
     assert (out / "cvat.xml").read_text().count('source="manual"') == 1
+    told = {one["file"]: one for one in json.loads((out / "results.json").read_text())["results"]}
+    assert told[photo]["classes"]["examples"]["by_hand"]
     assert inputs_of(tmp_path) == before
 
 

@@ -140,6 +140,13 @@ def test_the_card_says_what_the_model_was_trained_on(folder, shapes, recipe, sai
     assert card_of(shapes, folder, Run(3, 0)).training_lists == said
 
 
+@pytest.fixture
+def small_coco(monkeypatch):
+    """Let the benchmark of COCO be the small one."""
+    monkeypatch.setitem(BENCHMARKS, "coco20i", FewClassesOfCoco)
+
+
+@pytest.mark.usefixtures("small_coco")
 @pytest.mark.parametrize(
     ("data", "fold", "recipe", "seen"),
     [
@@ -165,9 +172,8 @@ def test_the_card_says_what_the_model_was_trained_on(folder, shapes, recipe, sai
     ],
 )
 def test_the_card_says_which_tested_classes_the_training_had(
-    folder, mini_voc, monkeypatch, data, fold, recipe, seen
+    folder, mini_voc, data, fold, recipe, seen
 ):
-    monkeypatch.setitem(BENCHMARKS, "coco20i", FewClassesOfCoco)
     if recipe is not None:
         (folder / "recipe.json").write_text(json.dumps(recipe))
     for kind in ("images", "masks"):

@@ -134,7 +134,6 @@ def evaluate(
     from fcp.data.benchmarks import open_benchmark
     from fcp.evaluation.bootstrap import compare
     from fcp.evaluation.episode_counts import save_counts
-    from fcp.evaluation.report import write_report
 
     _check_places(out, save_episode_scores)
     data = open_benchmark(benchmark, data_root, pool=pool)
@@ -143,12 +142,19 @@ def evaluate(
     other = None if compare_with is None else _load_comparable(compare_with, data, runs)
     cards = _make_cards(data, runs, model, asked, fusion)
     _warn_of_seen(cards)  # before hours of work
-    store = open_store(feature_cache, feature_cache_gib)
-    load = partial(_load_predictor, device, store, fusion)
+    load = partial(_load_predictor, device, open_store(feature_cache, feature_cache_gib), fusion)
     result = _run(data, runs, model, load)
+    comparison = None if other is None else compare(result.counts, other)
     if save_episode_scores is not None:
         save_counts(save_episode_scores, result.counts)
-    comparison = None if other is None else compare(result.counts, other)
+    _report(result, cards, comparison, out)
+
+
+def _report(
+    result: Result, cards: Mapping[Run, ProtocolCard], comparison: Comparison | None, out: Path
+) -> None:
+    from fcp.evaluation.report import write_report
+
     write_report(out, result, cards, comparison)
     _say(result, comparison, out)
     _warn_of_seen(cards)  # beside the number that will be copied
