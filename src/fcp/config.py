@@ -210,7 +210,7 @@ def from_dict(cls: type[ConfigT], values: Mapping[str, Any], where: str = "confi
     """
     if not isinstance(values, Mapping):
         raise FcpError(f"{where}: expected a mapping of settings, got {_short(values)}")
-    fields = _fields(cls)
+    fields = _fields(cls)  # type: ignore[arg-type]  # for mypy a class is no Hashable
     unknown = sorted(set(values) - set(fields), key=str)
     if unknown:
         raise FcpError(
@@ -352,7 +352,7 @@ def check(config: Any) -> None:  # noqa: ANN401  (any dataclass)
     Known are plain types, unions with None, Literals, and lists and mappings of these; numbers
     must be finite.
     """
-    for name, (hint, _) in _fields(type(config)).items():
+    for name, (hint, _) in _fields(type(config)).items():  # type: ignore[arg-type]
         _check_value(hint, getattr(config, name), name)
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fcp.data.images import ImageLike
+from fcp.data.decode import ImageLike
 from fcp.data.prompts import Annotation, Box, Points, Scribble, read_support
 from fcp.errors import FcpError
 from fcp.prediction import ONLY_CLASS

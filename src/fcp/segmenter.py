@@ -19,7 +19,8 @@ from torch import Tensor
 from fcp.appearance.features import Layer
 from fcp.appearance.fitting import Appearance, fit_appearances, layers_of
 from fcp.checkpoint import load_model, save_model
-from fcp.data.images import ImageLike, read_image
+from fcp.data.decode import ImageLike
+from fcp.data.images import read_image
 from fcp.data.transforms import support_to_square, to_canvas, to_square
 from fcp.errors import FcpError
 from fcp.examples import Examples, Given, read_classes, read_given, refuse_no_task

@@ -157,5 +157,5 @@ def _write(found: _Found, kept: list[PictureResult], kind: str, inside: Path) ->
 
 def _told(record: PictureResult, run: Run) -> PictureResult:
     """Leave out what means nothing outside the server."""
-    nothing = {"mask": None, "overlay": None, "mask_sha256": None, "overlay_sha256": None}
-    return replace(record, file=run.originals[record.file], **nothing)
+    bare = replace(record, mask=None, overlay=None, mask_sha256=None, overlay_sha256=None)
+    return replace(bare, file=run.originals[record.file])

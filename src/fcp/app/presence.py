@@ -5,7 +5,7 @@ Where a model is not calibrated for that, the score of the mask serves instead.
 
 from __future__ import annotations
 
-from fcp.data.images import ImageLike
+from fcp.data.decode import ImageLike
 from fcp.labelling.results import ClassResult
 from fcp.prediction import Prediction
 from fcp.presence import Presence

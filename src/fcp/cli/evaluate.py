@@ -151,7 +151,10 @@ def evaluate(
 
 
 def _report(
-    result: Result, cards: Mapping[Run, ProtocolCard], comparison: Comparison | None, out: Path
+    result: EvaluationResult,
+    cards: Mapping[Run, ProtocolCard],
+    comparison: Comparison | None,
+    out: Path,
 ) -> None:
     from fcp.evaluation.report import write_report
 

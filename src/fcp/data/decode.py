@@ -252,9 +252,9 @@ def _decode_whole(picture: Image.Image, path: Path) -> Opened:
         if picture.format != "JPEG":
             raise
         content = path.read_bytes()
-        found = [_pixels(content + tail + _JPEG_END) for tail in (b"", b"\x55\xaa" * 64)]
+        one, other = (_pixels(content + tail + _JPEG_END) for tail in (b"", b"\x55\xaa" * 64))
         # Where what follows changes the picture, pixels are missing.
-        if not np.array_equal(*found):
+        if not np.array_equal(one, other):
             raise
         with Image.open(io.BytesIO(content + _JPEG_END)) as whole:
             return _decode(whole)
@@ -268,7 +268,9 @@ def _pixels(content: bytes) -> np.ndarray:
 def _decode(picture: Image.Image) -> Opened:
     frames = getattr(picture, "n_frames", 1)
     animated = frames > 1 and picture.format not in ("MPO", "TIFF")
-    notes = (f"animated: the first of its {frames} frames is read",) if animated else ()
+    notes: tuple[str, ...] = ()
+    if animated:
+        notes += (f"animated: the first of its {frames} frames is read",)
     raw_mode = _raw_mode(picture)
     lossy = picture.format in ("JPEG", "MPO", "JPEG2000", "AVIF", "WEBP", "HEIF")
     picture.load()
@@ -282,7 +284,8 @@ def _decode(picture: Image.Image) -> Opened:
 
 def _raw_mode(picture: Image.Image) -> str:
     """Return how samples lie in the file, which Pillow forgets once it has decoded them."""
-    arguments: Any = picture.tile[0][3] if getattr(picture, "tile", None) else ""
+    tiles: Any = getattr(picture, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""
 
@@ -302,7 +305,8 @@ def _open_heif(path: Path, name: str) -> Image.Image:
 
 def _largest(file: tifffile.TiffFile) -> int:
     """Return the page of a TIFF that counts: thumbnails and masks are smaller, or come later."""
-    areas = [page.imagelength * page.imagewidth for page in file.pages]
+    pages: Any = file.pages  # of which each has a size, whatever tifffile's types say
+    areas = [page.imagelength * page.imagewidth for page in pages]
     return areas.index(max(areas))
 
 

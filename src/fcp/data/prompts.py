@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fcp.data.images import ImageLike, name_of, read_image, read_mask
+from fcp.data.decode import ImageLike
+from fcp.data.images import name_of, read_image, read_mask
 from fcp.errors import FcpError
 
 AnnotationKind = Literal["mask", "box", "scribble", "points"]

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fcp.data.images import ImageLike, picture_of, read_image
+from fcp.data.decode import ImageLike
+from fcp.data.images import picture_of, read_image
 from fcp.data.prompts import Points, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats.examples import DrawnPicture, examples_by_class

@@ -19,8 +19,7 @@ from fcp.labelling.results import ClassResult, DecisionResult, ObjectResult, Pic
 if TYPE_CHECKING:
     import numpy as np
 
-    from fcp.data.decode import Decoding
-    from fcp.data.images import ImageLike
+    from fcp.data.decode import Decoding, ImageLike
     from fcp.data.prompts import Annotation
     from fcp.formats.examples import Example
     from fcp.prediction import ClassPrediction, Least, Prediction
@@ -85,7 +84,10 @@ class Task:
     def settings(self) -> dict[str, Any]:
         """Say it in plain values: examples by their pictures, all else as it is."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        plain = {n: asdict(v) if is_dataclass(v) else v for n, v in values.items()}
+        plain = {
+            n: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v
+            for n, v in values.items()
+        }
         classes = {name: _pictures_of(examples) for name, examples in self.classes.items()}
         return {**plain, "classes": classes, "negatives": _pictures_of(self.negatives)}
 

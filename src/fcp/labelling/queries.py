@@ -181,7 +181,9 @@ def files_of_run(folder: Path) -> set[Path]:
         content = json.loads(book.read_bytes()) if book.is_file() else None
     except (OSError, ValueError, RecursionError):
         return set()
-    kind = content.get("format") if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        return set()
+    kind = content.get("format")
     if not isinstance(kind, str) or not kind.startswith("fcp-results-"):
         return set()
     files = content.get("files")

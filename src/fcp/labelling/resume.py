@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def known_results(photos: Iterable[Path], earlier: Record) -> dict[str, PictureR
 
 
 def take_over(
-    jobs: Sequence[Job], results: Results, known: dict[str, PictureResult], task: Task
+    jobs: Sequence[Job], results: Results, known: Mapping[str, PictureResult], task: Task
 ) -> list[Job]:
     """Take over what is finished, of photos that are not asked for now too.
 
