@@ -143,15 +143,13 @@ def evaluate(
     other = None if compare_with is None else _load_comparable(compare_with, data, runs)
     cards = _make_cards(data, runs, model, asked, fusion)
     _warn_of_seen(cards)  # before hours of work
-    store = open_store(feature_cache, feature_cache_gib)
-    load = partial(_load_predictor, device, store, fusion)
+    load = partial(_load_predictor, device, open_store(feature_cache, feature_cache_gib), fusion)
     result = _run(data, runs, model, load)
     if save_episode_scores is not None:
         save_counts(save_episode_scores, result.counts)
     comparison = None if other is None else compare(result.counts, other)
     write_report(out, result, cards, comparison)
-    _say(result, comparison, out)
-    _warn_of_seen(cards)  # beside the number that will be copied
+    _say(result, cards, comparison, out)
 
 
 def _check_places(*files: Path | None) -> None:
@@ -346,7 +344,12 @@ def _warn_of_seen(cards: Mapping[Run, ProtocolCard]) -> None:
             )
 
 
-def _say(result: EvaluationResult, comparison: Comparison | None, out: Path) -> None:
+def _say(
+    result: EvaluationResult,
+    cards: Mapping[Run, ProtocolCard],
+    comparison: Comparison | None,
+    out: Path,
+) -> None:
     from fcp.evaluation.bootstrap import miou_interval
 
     low, high = miou_interval(result.counts)
@@ -360,3 +363,4 @@ def _say(result: EvaluationResult, comparison: Comparison | None, out: Path) -> 
             f"mIoU {100 * comparison.miou_difference:+.1f} ({100 * low:+.1f} … {100 * high:+.1f}) "
             "against the other model"
         )
+    _warn_of_seen(cards)  # again, beside the number that will be copied
