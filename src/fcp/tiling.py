@@ -24,7 +24,7 @@ OVERLAP = 0.25  # of a window's side, at least
 MOST_PIXELS = 1 << 25  # of a canvas: 128 MB of log-odds for each class
 THING_SHARE = 0.25  # of a tile's side, that a thing takes where the side is chosen here
 STRIDE = 8  # px of the canvas for one cell of the grids that are blended
-CUT_FACTOR = 2  # side of a closer cut, in longer sides of what is marked
+CUT_FACTOR = 1.5  # side of a closer cut, in longer sides of what is marked
 LEAST_CUT = 96  # px, of the side of a closer cut
 MOST_OF_PICTURE = 0.6  # that a closer cut shows; else it is no closer
 WORTH_CUTTING = 1 / 3  # of a picture's longer side; larger tiles show hardly more than the whole
@@ -127,7 +127,7 @@ def cut_to_tile(image: np.ndarray, mask: np.ndarray, tile: int) -> Marked:
 
 
 def cut_closer(image: np.ndarray, mask: np.ndarray) -> Marked | None:
-    """Cut an example to twice the longer side of what it marks, within the picture.
+    """Cut an example to one and a half times the longer side of what it marks, within the picture.
 
     A small object covers few cells of the whole picture and many of this cut.
 
