@@ -105,7 +105,7 @@ def calibrate(
         seed: of the pairs.
 
     Returns:
-        With the threshold that finds 95 % of what is present, in classes left out of its fit.
+        With the threshold that finds 93 % of what is present, in classes left out of its fit.
 
     Raises:
         FcpError: fewer classes with pictures than are needed to leave some out.
