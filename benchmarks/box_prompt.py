@@ -6,7 +6,7 @@ mask is the prompt. IoU at the photo's own size, ignored pixels left out, pooled
 box itself, which is the floor; and whether tokens steer the decoder, since tokens are all that the
 FCP head gives: the box's corners alone, not painted, and tokens of zeros, which say nothing.
 
-    python benchmarks/box_prompt.py --model models/tiny-fold1 --fold 1 --data-root DIR
+    python benchmarks/box_prompt.py --model runs/tiny-fold1 --fold 1 --data-root DIR
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ its edge, or more) are others, each without examples of the class and with one, 
 the class with its mask. IoU with the piece at the photo's own size, ignored pixels left out, mean
 over the things. Beside it the filled box, which is the floor for a box.
 
-    python benchmarks/hints.py --model models/tiny-fold1 --fold 1 --data-root DIR
+    python benchmarks/hints.py --model runs/tiny-fold1 --fold 1 --data-root DIR
 """
 
 from __future__ import annotations

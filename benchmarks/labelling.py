@@ -1,9 +1,9 @@
 """What the helps for people's own pictures are worth, on classes that the model never saw.
 
-    python benchmarks/labelling.py negatives --model models/tiny-fold1 --fold 1 --data-root DIR
-    python benchmarks/labelling.py tiles --model models/tiny-fold1 --fold 1 --data-root DIR
-    python benchmarks/labelling.py odd --model models/tiny-fold1 --fold 1 --data-root DIR
-    python benchmarks/labelling.py classes --model models/tiny-fold1 --fold 1 --data-root DIR
+    python benchmarks/labelling.py negatives --model runs/tiny-fold1 --fold 1 --data-root DIR
+    python benchmarks/labelling.py tiles --model runs/tiny-fold1 --fold 1 --data-root DIR
+    python benchmarks/labelling.py odd --model runs/tiny-fold1 --fold 1 --data-root DIR
+    python benchmarks/labelling.py classes --model runs/tiny-fold1 --fold 1 --data-root DIR
 
 ``negatives``: of each ordered pair of novel classes, one example of the first is given, with and
 without one of the second as a negative example; the queries show one of the two, half and half.

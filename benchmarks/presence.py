@@ -6,7 +6,7 @@ of 100 absent pictures get a mask where 95 % of the present ones do, the same at
 threshold, and how well its probabilities are calibrated. With ``--coco`` the classes are COCO's
 other categories (see ``coco_novel.py``), for a model that was trained on all of VOC.
 
-    python benchmarks/presence.py --model models/tiny-fold1 --fold 1 --data-root DIR
+    python benchmarks/presence.py --model runs/tiny-fold1 --fold 1 --data-root DIR
     python benchmarks/presence.py --model tiny --coco --data-root DIR
 """
 

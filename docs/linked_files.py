@@ -17,7 +17,12 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 FOLDER = "repository/"
-ALWAYS = ("CONTRIBUTING.md", "CHANGELOG.md", "src/fcp/models/tiny/README.md")  # the navigation's
+ALWAYS = (  # the navigation's
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "src/fcp/models/small/README.md",
+    "src/fcp/models/tiny/README.md",
+)
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)#\s]+)")
 LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".cff": "yaml"}
 

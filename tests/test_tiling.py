@@ -15,6 +15,7 @@ from fcp.tiling import (
     blend,
     blend_answers,
     choose_tile,
+    cut_closer,
     cut_to_tile,
     least_tile,
     plan_windows,
@@ -158,3 +159,18 @@ def test_an_example_is_cut_around_its_thing(top, left, side, tile):
 @given(height=st.integers(1, 60_000), width=st.integers(1, 60_000))
 def test_the_least_tile_is_one_that_is_taken(height, width):
     plan_windows((height, width), least_tile((height, width), 320), square=320, stride=16)
+
+
+def test_a_closer_cut_shows_all_of_a_small_object():
+    image, mask = np.arange(300 * 400 * 3).reshape(300, 400, 3), np.zeros((300, 400), bool)
+    mask[200:230, 350:390] = True
+    pixels, marked = cut_closer(image, mask)
+    assert marked.sum() == mask.sum()
+    assert pixels.shape == (96, 96, 3)
+    assert (pixels[marked] == image[mask]).all()
+
+
+def test_a_large_object_needs_no_closer_cut():
+    mask = np.zeros((300, 400), bool)
+    mask[50:250, 50:350] = True
+    assert cut_closer(np.zeros((300, 400, 3)), mask) is None

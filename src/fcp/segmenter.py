@@ -38,6 +38,7 @@ from fcp.tiling import (
     Marked,
     blend_answers,
     choose_tile,
+    cut_closer,
     cut_to_tile,
     least_tile,
     plan_windows,
@@ -210,9 +211,19 @@ class FewShotSegmenter(
         return tile
 
     def _encode(self, examples: Sequence[Marked], tile: int | None) -> SupportSet:
-        """Encode pictures (H, W, 3) with their masks (H, W) as one class."""
+        """Encode pictures (H, W, 3) with their masks (H, W) as one class.
+
+        Of small objects a closer cut is one more example, where cells are compared and pooled.
+        """
+        if tile is None and self.model.head.correlation is not None and self._pools:
+            closer = (cut_closer(*example) for example in examples)
+            examples = [*examples, *(cut for cut in closer if cut is not None)]
         images, masks = self._squares(examples, tile)
         return self.running.encode_support(images[None], masks[None])
+
+    @property
+    def _pools(self) -> bool:
+        return self.running.fusion == "pooled"
 
     def _squares(self, examples: Sequence[Marked], tile: int | None) -> tuple[Tensor, Tensor]:
         """Squash K examples, or the tiles around their things: (K, 3, S, S), masks (K, S, S)."""

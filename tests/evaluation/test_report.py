@@ -141,12 +141,16 @@ def test_the_card_says_what_the_model_was_trained_on(folder, shapes, recipe, sai
 
 
 @pytest.fixture
-def small_coco(monkeypatch):
-    """Let the benchmark of COCO be the small one."""
+def open_small(mini_voc, tmp_path, monkeypatch):
+    """Return a function that opens a small data set of a kind."""
     monkeypatch.setitem(BENCHMARKS, "coco20i", FewClassesOfCoco)
+    for kind in ("images", "masks"):
+        (tmp_path / "classes/cat" / kind).mkdir(parents=True)
+        Image.new("L", (8, 8), 255).save(tmp_path / "classes/cat" / kind / "1.png")
+    places = {PascalVOC: (mini_voc,), ClassFolders: (tmp_path / "classes",), FewClassesOfCoco: ()}
+    return lambda kind: kind(*places[kind])
 
 
-@pytest.mark.usefixtures("small_coco")
 @pytest.mark.parametrize(
     ("data", "fold", "recipe", "seen"),
     [
@@ -172,16 +176,11 @@ def small_coco(monkeypatch):
     ],
 )
 def test_the_card_says_which_tested_classes_the_training_had(
-    folder, mini_voc, data, fold, recipe, seen
+    folder, open_small, data, fold, recipe, seen
 ):
     if recipe is not None:
         (folder / "recipe.json").write_text(json.dumps(recipe))
-    for kind in ("images", "masks"):
-        (folder / "cat" / kind).mkdir(parents=True)
-        Image.new("L", (8, 8), 255).save(folder / "cat" / kind / "1.png")
-    root = {PascalVOC: mini_voc, ClassFolders: folder}.get(data)
-    opened = data() if root is None else data(root)
-    assert seen_in_training(opened, fold, folder) == seen
+    assert seen_in_training(open_small(data), fold, folder) == seen
 
 
 def test_voc_classes_have_their_names_in_coco(data_root):

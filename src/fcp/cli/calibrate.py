@@ -48,7 +48,7 @@ def calibrate(
     from fcp.segmenter import FewShotSegmenter
 
     segmenter = FewShotSegmenter.from_pretrained(model, device=device)
-    presence = fit(segmenter.model, data, fold, per_class=pairs, seed=seed)
+    presence = fit(segmenter.running, data, fold, per_class=pairs, seed=seed)
     presence.save(model)
     facts = presence.facts
     typer.echo(

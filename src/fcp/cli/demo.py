@@ -55,7 +55,7 @@ def demo(
 ) -> None:
     """Segment sample pictures and show it all on one page.
 
-    There are kinds of objects that the model's training had, kinds that no training had, and
+    There are kinds of objects that our training had, kinds that no training of ours had, and
     pictures that are no photos; what it finds is held against masks of ours.
 
     Writes demo.html (examples, photos, pseudo masks and results; it needs no other file) and
@@ -104,6 +104,7 @@ def _run_scene(
     segmenter.fit(examples)
     started = time.perf_counter()
     prediction = segmenter.predict(query)
+    seconds = time.perf_counter() - started
     return SceneResult(
         title=scene["title"],
         group=scene["group"],
@@ -113,7 +114,7 @@ def _run_scene(
         query=query,
         truth=_truth(question, photos[question.photo]),
         prediction=prediction,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
     )
 
 

@@ -134,6 +134,7 @@ def evaluate(
     from fcp.data.benchmarks import open_benchmark
     from fcp.evaluation.bootstrap import compare
     from fcp.evaluation.episode_counts import save_counts
+    from fcp.evaluation.report import write_report
 
     _check_places(out, save_episode_scores)
     data = open_benchmark(benchmark, data_root, pool=pool)
@@ -144,23 +145,11 @@ def evaluate(
     _warn_of_seen(cards)  # before hours of work
     load = partial(_load_predictor, device, open_store(feature_cache, feature_cache_gib), fusion)
     result = _run(data, runs, model, load)
-    comparison = None if other is None else compare(result.counts, other)
     if save_episode_scores is not None:
         save_counts(save_episode_scores, result.counts)
-    _report(result, cards, comparison, out)
-
-
-def _report(
-    result: EvaluationResult,
-    cards: Mapping[Run, ProtocolCard],
-    comparison: Comparison | None,
-    out: Path,
-) -> None:
-    from fcp.evaluation.report import write_report
-
+    comparison = None if other is None else compare(result.counts, other)
     write_report(out, result, cards, comparison)
-    _say(result, comparison, out)
-    _warn_of_seen(cards)  # beside the number that will be copied
+    _say(result, cards, comparison, out)
 
 
 def _check_places(*files: Path | None) -> None:
@@ -355,7 +344,12 @@ def _warn_of_seen(cards: Mapping[Run, ProtocolCard]) -> None:
             )
 
 
-def _say(result: EvaluationResult, comparison: Comparison | None, out: Path) -> None:
+def _say(
+    result: EvaluationResult,
+    cards: Mapping[Run, ProtocolCard],
+    comparison: Comparison | None,
+    out: Path,
+) -> None:
     from fcp.evaluation.bootstrap import miou_interval
 
     low, high = miou_interval(result.counts)
@@ -369,3 +363,4 @@ def _say(result: EvaluationResult, comparison: Comparison | None, out: Path) -> 
             f"mIoU {100 * comparison.miou_difference:+.1f} ({100 * low:+.1f} … {100 * high:+.1f}) "
             "against the other model"
         )
+    _warn_of_seen(cards)  # again, beside the number that will be copied
