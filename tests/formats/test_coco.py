@@ -134,7 +134,7 @@ def test_categories_of_one_name_are_one_class(write_coco):
         ({"bbox": [1, 2, float("nan"), 3]}, "far outside the picture"),
         ({"bbox": ["a"]}, "a list of x and y"),
         ({"bbox": [1, 1, 1, 1], "category_id": -5}, "there is no category -5"),
-        ({"bbox": [1, 1, 1, 1], "image_id": "7"}, "there is no image '7'"),
+        ({"bbox": [1, 1, 1, 1], "image_id": "8"}, "there is no image '8'"),
     ],
 )
 def test_annotations_that_cannot_be_painted(write_coco, annotation, message):
@@ -152,7 +152,7 @@ def test_another_pictures_json(write_coco):
     image = {"id": 7, "file_name": "b.png", "height": 31, "width": 40}
     with pytest.raises(FcpError, match=r"default\.json: made for a picture of 40×31 px"):
         read_coco(write_coco({"segmentation": [SQUARE]}, images=[image]))
-    for name, message in (("gone.png", "is not there"), ("../../../b.png", "lies outside")):
+    for name, message in (("gone.png", "is not there"), ("../../../c.png", "lies outside")):
         changed = [{**image, "file_name": name}]
         with pytest.raises(FcpError, match=rf"default\.json: its picture .* {message}"):
             read_coco(write_coco({"segmentation": [SQUARE]}, images=changed))

@@ -85,7 +85,7 @@ def test_each_photo_comes_once(tmp_path):
 
 
 def test_all_that_is_not_used_is_told(tmp_path):
-    put(tmp_path, "1.jpg", "notes.txt", "b.heic", ".hidden", "__MACOSX/._1.jpg", "Thumbs.db")
+    put(tmp_path, "1.jpg", "notes.txt", "b.cr2", ".hidden", "__MACOSX/._1.jpg", "Thumbs.db")
     put(tmp_path, "@eaDir/1.jpg", "1_mask.png")
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     found = named([tmp_path], masks=[tmp_path / "1_mask.png"])
@@ -94,7 +94,7 @@ def test_all_that_is_not_used_is_told(tmp_path):
     assert counts == {UNKNOWN: 2, DEAD_LINK: 1, EXAMPLE_MASK: 1}
     assert FAILURES & found.left_out.keys() == {DEAD_LINK}
     told = describe(found.left_out)
-    assert f"2 unknown suffix (first {tmp_path / 'b.heic'})" in told
+    assert f"2 unknown suffix (first {tmp_path / 'b.cr2'})" in told
     assert f"1 dead link ({tmp_path / 'gone.jpg'})" in told
 
 
@@ -124,8 +124,8 @@ def test_what_a_run_has_written_is_no_photo(tmp_path, version, how):
 
 
 def test_a_folder_without_photos_says_what_is_in_it(tmp_path):
-    put(tmp_path, "scan.heic")
-    with pytest.raises(FcpError, match=r"no picture in this folder \(1 unknown suffix .*scan.heic"):
+    put(tmp_path, "scan.cr2")
+    with pytest.raises(FcpError, match=r"no picture in this folder \(1 unknown suffix .*scan.cr2"):
         find_photos([tmp_path])
 
 

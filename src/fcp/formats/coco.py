@@ -150,6 +150,8 @@ def _by_id(
 def _key(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if not isinstance(value, int | str):
+        raise TypeError(f"the id {value!r}")
     return str(value).strip()
 
 
