@@ -188,7 +188,8 @@ def judging(loaded):
     levels = (*model.head.levels.levels, model.backbone.high_channels)
     judge = presence(levels, bias=0.0)
     segmenter = FewShotSegmenter(model, device="cpu", presence=judge)
-    segmenter.fit({"cat": [(photo(1), mask())], "dog": [(photo(2), mask()[::-1].copy())]})
+    shown = {"cat": [(photo(1), mask())], "dog": [(photo(2), mask()[::-1].copy())]}
+    segmenter.fit(shown, appearance="off")  # else presence has no say
     return segmenter
 
 
@@ -243,7 +244,7 @@ def test_a_model_that_cannot_judge_says_so(loaded):
 
 
 def test_each_tile_is_judged_and_what_is_in_any_is_in_the_photo(judging, monkeypatch):
-    judging.fit([(photo(1), mask())], tile=40)
+    judging.fit([(photo(1), mask())], tile=40, appearance="off")
     whole = judging.predict(photo(3), threshold=0, least=ALL)
     likely = []
 

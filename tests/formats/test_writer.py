@@ -126,7 +126,7 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path, name):
     ours = tracemalloc.Filter(inclusive=True, filename_pattern="*/fcp/formats/*")
     with FORMATS[name](tmp_path, ["no"]) as writer:
         tracemalloc.start()
-        for index in range(100):
+        for index in range(100 if name != "coco-polygons" else 20):  # its bridges take time
             file = tmp_path / f"{index}.png"
             writer.add(LabelledPicture(file, f"{index}", mask.shape, (thing,)))
         held = tracemalloc.take_snapshot().filter_traces([ours]).statistics("filename")
