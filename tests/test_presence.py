@@ -168,7 +168,9 @@ def judging(loaded):
     levels = (*model.head.levels.levels, model.backbone.high_channels)
     judge = presence(levels, bias=0.0)
     segmenter = FewShotSegmenter(model, device="cpu", presence=judge)
-    segmenter.fit({"cat": [(photo(1), mask())], "dog": [(photo(2), mask()[::-1].copy())]})
+    segmenter.fit(
+        {"cat": [(photo(1), mask())], "dog": [(photo(2), mask()[::-1].copy())]}, appearance="off"
+    )
     return segmenter
 
 
@@ -215,14 +217,14 @@ def test_a_threshold_is_a_probability(judging, threshold):
 
 
 def test_a_model_that_cannot_judge_says_so(loaded):
-    loaded.fit([(photo(), mask())])
+    loaded.fit([(photo(), mask())], appearance="off")
     assert loaded.predict(photo(), threshold=0).presence is None
     with pytest.raises(FcpError, match=r"threshold: this model cannot judge presence; .*calibrate"):
         loaded.predict(photo(), threshold=0.5)
 
 
 def test_each_tile_is_judged_and_what_is_in_any_is_in_the_photo(judging, monkeypatch):
-    judging.fit([(photo(1), mask())], tile=40)
+    judging.fit([(photo(1), mask())], tile=40, appearance="off")
     whole = judging.predict(photo(3), threshold=0)
     likely = []
 
