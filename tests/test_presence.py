@@ -188,8 +188,9 @@ def judging(loaded):
     levels = (*model.head.levels.levels, model.backbone.high_channels)
     judge = presence(levels, bias=0.0)
     segmenter = FewShotSegmenter(model, device="cpu", presence=judge)
-    shown = {"cat": [(photo(1), mask())], "dog": [(photo(2), mask()[::-1].copy())]}
-    segmenter.fit(shown, appearance="off")  # else presence has no say
+    segmenter.fit(
+        {"cat": [(photo(1), mask())], "dog": [(photo(2), mask()[::-1].copy())]}, appearance="off"
+    )
     return segmenter
 
 
@@ -237,7 +238,7 @@ def test_a_threshold_is_a_probability(judging, threshold):
 
 
 def test_a_model_that_cannot_judge_says_so(loaded):
-    loaded.fit([(photo(), mask())])
+    loaded.fit([(photo(), mask())], appearance="off")
     assert loaded.predict(photo(), threshold=0).presence is None
     with pytest.raises(FcpError, match=r"threshold: this model cannot judge presence; .*calibrate"):
         loaded.predict(photo(), threshold=0.5)
@@ -245,7 +246,7 @@ def test_a_model_that_cannot_judge_says_so(loaded):
 
 def test_each_tile_is_judged_and_what_is_in_any_is_in_the_photo(judging, monkeypatch):
     judging.fit([(photo(1), mask())], tile=40, appearance="off")
-    whole = judging.predict(photo(3), threshold=0, least=ALL)
+    whole = judging.predict(photo(3), threshold=0)
     likely = []
 
     def judge(self, support, look):

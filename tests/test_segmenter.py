@@ -136,9 +136,10 @@ def test_one_class_answers_like_examples_without_a_name(loaded):
 def test_several_classes_compete_with_the_log_odds_that_each_has_alone(loaded):
     photos = [photo(50, 60, 8), photo(31, 77, 9)]
     alone = {
-        name: loaded.fit(pairs).predict_batch(photos) for name, pairs in three_classes().items()
+        name: loaded.fit(pairs, appearance="off").predict_batch(photos)
+        for name, pairs in three_classes().items()
     }
-    together = loaded.fit(three_classes()).predict_batch(photos)
+    together = loaded.fit(three_classes(), appearance="off").predict_batch(photos)
     for index, found in enumerate(together):
         assert list(found.classes) == ["a", "b", "c"]
         expected = np.stack(
@@ -151,7 +152,7 @@ def test_several_classes_compete_with_the_log_odds_that_each_has_alone(loaded):
 
 
 def test_a_photo_is_encoded_once_for_all_classes(loaded, encoded):
-    loaded.fit(three_classes())
+    loaded.fit(three_classes(), appearance="off")
     encoded.clear()
     loaded.predict_batch([photo(), photo(seed=1)])
     assert encoded == {"backbone": 2, "segmenter": 2}
@@ -159,9 +160,9 @@ def test_a_photo_is_encoded_once_for_all_classes(loaded, encoded):
 
 def test_negative_examples_take_pixels_and_are_not_told(loaded):
     wanted, other = [(photo(seed=1), square_mask())], [(photo(seed=2), square_mask())]
-    plain = loaded.fit({"cat": wanted}).predict(photo(seed=9))
-    rival = loaded.fit({"dog": other}).predict(photo(seed=9))
-    found = loaded.fit({"cat": wanted}, negatives=other).predict(photo(seed=9))
+    plain = loaded.fit({"cat": wanted}, appearance="off").predict(photo(seed=9))
+    rival = loaded.fit({"dog": other}, appearance="off").predict(photo(seed=9))
+    found = loaded.fit({"cat": wanted}, negatives=other, appearance="off").predict(photo(seed=9))
     assert list(found.classes) == ["cat"]
     assert (found.mask == (plain.mask & (plain.logits >= rival.logits))).all()
 
@@ -192,8 +193,8 @@ def test_classes_that_cannot_be_learnt_are_refused(loaded, examples, negatives, 
 def test_a_tile_of_the_photos_size_is_the_photo(loaded):
     square = photo(90, 90, 7)
     examples = [(photo(90, 90, 1), square_mask(90, 90))]
-    whole = loaded.fit(examples).predict(square)
-    assert same(loaded.fit(examples, tile=90).predict(square), whole)
+    whole = loaded.fit(examples, appearance="off").predict(square)
+    assert same(loaded.fit(examples, tile=90, appearance="off").predict(square), whole)
 
 
 def test_tiles_answer_at_the_photos_size(loaded, encoded):
@@ -242,8 +243,8 @@ def test_16_bit_and_exif_turned_photos_are_taken(segmenter, tmp_path):
 def test_a_box_is_its_filled_mask(loaded):
     filled = np.zeros((70, 100), dtype=bool)
     filled[10:30, 20:60] = True
-    by_box = loaded.fit([(photo(), Box(20, 10, 60, 30))]).predict(photo(seed=1))
-    assert same(by_box, loaded.fit([(photo(), filled)]).predict(photo(seed=1)))
+    by_box = loaded.fit([(photo(), Box(20, 10, 60, 30))], appearance="off").predict(photo(seed=1))
+    assert same(by_box, loaded.fit([(photo(), filled)], appearance="off").predict(photo(seed=1)))
 
 
 @pytest.mark.parametrize("annotation", [Points([(30, 20)]), Scribble([(5, 5), (60, 40), (90, 10)])])
@@ -339,7 +340,7 @@ def test_hub_that_cannot_be_reached_is_one_line(monkeypatch):
 @pytest.mark.parametrize("name", ["no/such/folder", "nothing", "./tiny", Path("a/b"), Path("tiny")])
 def test_missing_model_says_what_is_expected(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FcpError, match="no such model folder; expected tiny, a folder"):
+    with pytest.raises(FcpError, match="no such model folder; expected small, tiny, a folder"):
         find_model(name)
 
 

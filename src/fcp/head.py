@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fcp.config import HeadConfig
 from fcp.errors import FcpError
 from fcp.layers.attention import AttentionBlock
-from fcp.layers.grid import on_grid
+from fcp.layers.grid import join_levels, on_grid
 from fcp.layers.masked import (
     foreground_cells,
     mask_to_grid,
@@ -299,7 +299,8 @@ class FCPHead(nn.Module):
 
         F is in use where the head gathers it, or looks at its levels.
         """
-        raw = {"F": features.mid, "G": embedding.image}
+        mid = join_levels(features.levels) if self.correlation else features.mid
+        raw = {"F": mid, "G": embedding.image}
         height, width = raw[self._key_name].shape[-2:]
         grid = (height, width)
         names = {*self.features, "F"} if self._uses_levels else {*self.features}

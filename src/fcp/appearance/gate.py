@@ -19,7 +19,6 @@ CLEARLY = 0.05  # IoU
 FOUND = 0.6  # IoU from which on the network is taken to know its only example
 BETTER = 0.1  # IoU more, on the other half of the only example, that the appearance needs
 MUCH = 1.5  # times the network's IoU, where the network knows too little to have a say
-LARGE = 0.5  # share
 A_BIT = 0.03  # IoU more, there, that both together need
 
 
@@ -39,8 +38,8 @@ class Decision:
 
     @property
     def by_appearance(self) -> bool:
-        """Whether the appearance has the last word: a large share, and the network knows little."""
-        return self.share >= LARGE and self.iou >= MUCH * self.network_iou
+        """Whether the appearance has the last word: a share, where the network knows little."""
+        return self.share > 0 and self.iou >= MUCH * self.network_iou
 
     @property
     def sentence(self) -> str:
@@ -48,7 +47,7 @@ class Decision:
         mixed, alone = (f"{100 * iou:.0f} %" for iou in (self.iou, self.network_iou))
         if self.by_appearance:
             return f"decided by appearance: {mixed} against {alone} on your own examples"
-        if self.share > 0:
+        if self.share > 0 and self.iou > self.network_iou:
             return f"decided by both: {mixed}, the network alone {alone} on your own examples"
         return f"decided by the network: {alone} on your own examples"
 

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
 from fcp.encoders.hub import find_weight_file
-from fcp.encoders.pixels import Normalise, join_levels, mask_like
+from fcp.encoders.pixels import Normalise, grid_of, mask_like, to_grid
 from fcp.encoders.weights import load_strictly, read_state_dict
 from fcp.errors import FcpError
 from fcp.structures import BackboneFeatures
@@ -64,7 +65,7 @@ class BlockShape:
 
 
 class EfficientNetLite(Backbone):
-    """Mid-level map: the chosen blocks' outputs, averaged over the last block's grid.
+    """Mid-level map: the chosen blocks' outputs, resized to the stride-8 grid and concatenated.
 
     The high-level map is the last block's; for a support picture the last two stages run on the
     output of the stage before them, multiplied by the mask. Parameters have the published names.
@@ -98,7 +99,8 @@ class EfficientNetLite(Backbone):
             self.keep_statistics()
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
-        """Encode pictures (B, 3, H, W); see ``Backbone``. The grid is that of the last block."""
+        """Encode pictures (B, 3, H, W); see ``Backbone``. The grid is H/8 × W/8."""
+        grid = grid_of(images)
         x = F.relu6(self._bn0(self._conv_stem(self.normalise(images))))
         levels = []
         for index, block in enumerate(self._blocks):
@@ -109,7 +111,8 @@ class EfficientNetLite(Backbone):
                 levels.append(x)
         high = x if mask is None else self._last_stages(stage_input * mask_like(mask, stage_input))
         levels = self._standardised_levels(levels)
-        return BackboneFeatures(mid=join_levels(levels), high=high, levels=tuple(levels))
+        mid = torch.cat([to_grid(level, grid) for level in levels], 1)
+        return BackboneFeatures(mid=mid, high=to_grid(high, grid), levels=tuple(levels))
 
     def _standardised_levels(self, levels: list[Tensor]) -> list[Tensor]:
         if not self.standardise:

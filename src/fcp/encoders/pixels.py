@@ -58,18 +58,6 @@ def to_grid(features: Tensor, grid: tuple[int, int], *, align_corners: bool = Fa
     return functional.interpolate(features, grid, mode="bilinear", align_corners=align_corners)
 
 
-def join_levels(levels: Sequence[Tensor]) -> Tensor:
-    """Join maps (B, C, h, w) of several strides on the grid of the last and coarsest, by area."""
-    height, width = levels[-1].shape[-2:]
-    on_grid = [
-        level
-        if level.shape[-2:] == (height, width)
-        else functional.adaptive_avg_pool2d(level, (height, width))
-        for level in levels
-    ]
-    return torch.cat(on_grid, 1)
-
-
 def mask_like(mask: Tensor, features: Tensor) -> Tensor:
     """Bring masks (B, 1, H, W) of 0 and 1 to the grid and dtype of features (B, C, h, w)."""
     height, width = features.shape[-2:]

@@ -22,10 +22,10 @@ from fcp.config import load_json
 from fcp.data.augment import jitter_colour
 from fcp.data.dataset import FewShotDataset
 from fcp.data.transforms import mask_to_square, to_square
-from fcp.encoders.pixels import join_levels
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.files import write_atomically
+from fcp.layers.grid import join_levels
 from fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding
 
