@@ -246,7 +246,7 @@ def test_a_model_that_cannot_judge_says_so(loaded):
 
 def test_each_tile_is_judged_and_what_is_in_any_is_in_the_photo(judging, monkeypatch):
     judging.fit([(photo(1), mask())], tile=40, appearance="off")
-    whole = judging.predict(photo(3), threshold=0)
+    whole = judging.predict(photo(3), threshold=0, least=ALL)
     likely = []
 
     def judge(self, support, look):
