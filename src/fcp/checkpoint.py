@@ -98,8 +98,8 @@ def _build(config: ModelConfig, path: Path) -> FCP:
     """
     try:
         return FCP(config, build_backbone(config.backbone), build_segmenter(config.segmenter))
-    except FcpError:
-        raise
+    except FcpError as error:
+        raise FcpError(f"{path}: {error}") from error
     except Exception as error:  # what the libraries raise on sizes that do not fit together
         raise FcpError(f"{path}: no model can be built of these settings ({error})") from error
 
