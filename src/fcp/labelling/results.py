@@ -294,7 +294,7 @@ class Results:
     def _lines(self) -> Iterator[bytes]:
         content = Record(
             format=FORMAT,
-            version=metadata.version("fcp"),
+            version=metadata.version("fcp-seg"),
             date=self.date,
             model=self.model,
             fingerprint=self.fingerprint,
