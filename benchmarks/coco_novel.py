@@ -50,7 +50,9 @@ def score(
     board = ScoreBoard()
     for name, pictures in categories.items():
         for (query, truth), example in zip(pictures, [*pictures[1:], pictures[0]], strict=True):
-            found = torch.from_numpy(segmenter.fit([example]).predict(query, threshold=0).mask)
+            found = torch.from_numpy(
+                segmenter.fit([example], appearance="off").predict(query, threshold=0).mask
+            )
             everywhere = torch.ones_like(found)
             board.add(name, count_pixels(found, torch.from_numpy(truth), everywhere))
     return board

@@ -34,7 +34,7 @@ def test_a_pair_is_seen_as_the_segmenter_sees_it(model, data):
             (data.image(name), data.class_mask(name, seen.pair.class_id))
             for name in seen.pair.examples
         ]
-        segmenter.fit(examples)
+        segmenter.fit(examples, appearance="off")
         torch.testing.assert_close(
             seen.examples, look_of_examples(segmenter.support.classes["thing"])
         )
@@ -92,12 +92,12 @@ def seen_with(signal, noise, seed=0, classes=10, per_class=40):
     return read.float(), seen, present
 
 
-def test_the_threshold_finds_95_percent_and_the_rates_are_counted_there():
+def test_the_threshold_finds_93_percent_and_the_rates_are_counted_there():
     read, seen, present = seen_with(signal=2.0, noise=1.0)
     fitted = module._fit(read, seen, levels=(2,), centres=torch.zeros(2, 2), seed=0)
     guesses = torch.sigmoid(read @ fitted.weights + fitted.bias).numpy()
-    assert fitted.facts["recall"] == pytest.approx(0.95, abs=0.01)
-    assert (guesses[present] >= fitted.threshold).mean() == pytest.approx(0.95, abs=0.02)
+    assert fitted.facts["recall"] == pytest.approx(0.93, abs=0.01)
+    assert (guesses[present] >= fitted.threshold).mean() == pytest.approx(0.93, abs=0.02)
     assert (guesses[~present] >= fitted.threshold).mean() == pytest.approx(
         fitted.facts["false_alarms"], abs=0.03
     )
