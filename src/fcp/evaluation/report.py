@@ -229,4 +229,4 @@ def code_version() -> str:
     digest = hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
         digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
-    return f"{metadata.version('fcp')}+src.{digest.hexdigest()[:12]}"
+    return f"{metadata.version('fcp-seg')}+src.{digest.hexdigest()[:12]}"
