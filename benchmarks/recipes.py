@@ -66,14 +66,16 @@ ARCHITECTURES: Mapping[str, dict[str, Any] | None] = {
 def main() -> None:
     """Measure the recipes one after the other and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="RECIPE", help="default: all but tiny's")
+    parser.add_argument(
+        "names", nargs="*", metavar="RECIPE", help="default: all of real segmenters"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     if len(arguments.names) == 1:
         print(row(arguments.names[0], arguments.set), flush=True)
         return
     names = arguments.names or sorted(
-        path.stem for path in RECIPES.glob("*.yaml") if not path.stem.startswith("tiny")
+        path.stem for path in RECIPES.glob("*.yaml") if not path.stem.startswith(("small", "tiny"))
     )
     print(HEADER, flush=True)
     settings = [word for setting in arguments.set for word in ("--set", setting)]

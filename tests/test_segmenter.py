@@ -139,7 +139,7 @@ def test_several_classes_compete_with_the_log_odds_that_each_has_alone(loaded):
         name: loaded.fit(pairs, appearance="off").predict_batch(photos)
         for name, pairs in three_classes().items()
     }
-    together = loaded.fit(three_classes(), appearance="off").predict_batch(photos)
+    together = loaded.fit(three_classes(), appearance="off").predict_batch(photos, least=ALL)
     for index, found in enumerate(together):
         assert list(found.classes) == ["a", "b", "c"]
         expected = np.stack(

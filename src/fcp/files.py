@@ -17,6 +17,13 @@ from fcp.errors import FcpError
 _UNFINISHED = re.compile(r"\.(?P<name>.+)\.\w{8}", re.DOTALL)  # as ``open_atomically`` names it
 
 
+# What Pillow reads by itself, and .heic and .heif with pillow-heif.
+PICTURE_SUFFIXES = frozenset(
+    ".apng .avif .bmp .gif .heic .heif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpg_large .jpg_small .mpo "
+    ".pgm .png .pnm .ppm .tif .tiff .webp".split()
+)
+
+
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write of which no reader ever sees half: made beside it first, then renamed.
@@ -136,3 +143,16 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Return a key to sort by: numbers in a name compare as numbers, (0, text) and (number, "")."""
+    return [
+        (int(part), "") if part.isdecimal() else (0, part.casefold())
+        for part in re.split(r"(\d+)", name)
+    ]
+
+
+def plain(path: Path) -> Path:
+    """Make a path absolute without following links: ``a/../b`` becomes the ``b`` of this folder."""
+    return Path(os.path.abspath(path))

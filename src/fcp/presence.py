@@ -237,8 +237,9 @@ class _Content:
             raise FcpError(f"levels: expected channels of each level, got {self.levels}")
         if not 0 <= self.threshold <= 1:
             raise FcpError(f"threshold: expected 0 … 1, got {self.threshold}")
+        judged = len(self.weights) == FEATURES * len(self.levels) + 2  # by the head itself, too
         lengths = {
-            "weights": FEATURES * len(self.levels) + 1,
+            "weights": FEATURES * len(self.levels) + (2 if judged else 1),
             "query_centre": sum(self.levels),
             "example_centre": sum(self.levels),
         }

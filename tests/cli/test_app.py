@@ -48,7 +48,7 @@ def test_it_is_for_this_machine_alone_unless_it_is_told_otherwise(served):
     done = run()
     assert done.exit_code == 0, done.output
     assert "open http://127.0.0.1:1/" in done.stdout
-    assert (served["model"], served["host"], served["port"]) == ("tiny", "127.0.0.1", 7860)
+    assert (served["model"], served["host"], served["port"]) == ("small", "127.0.0.1", 7860)
     assert served["share"] is False
     assert served["limits"].total_bytes == 2_000_000_000
 

@@ -70,7 +70,7 @@ def test_every_help_of_data_has_an_example(command):
 
 
 def test_version():
-    assert run("--version").output == f"fcp {metadata.version('fcp')}\n"
+    assert run("--version").output == f"fcp {metadata.version('fcp-seg')}\n"
 
 
 def test_no_command_shows_help():

@@ -4,6 +4,7 @@ import base64
 import logging
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -292,6 +293,7 @@ def test_score_is_the_presence_where_there_is_one(segmenter, photos):
 
     class Calibrated:
         score, presence = 0.9, 0.25
+        maps = SimpleNamespace(by_appearance=False)
 
     assert score_of(Calibrated()) == 0.25
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fcp.data.images import PICTURE_SUFFIXES
 from fcp.errors import FcpError
+from fcp.files import natural as natural
 
 MASK_SUFFIX = "_mask"
 # What systems, archives and network drives leave in folders.
@@ -212,11 +213,3 @@ def files_in(folder: Path) -> list[Path]:
         raise FcpError(f"{folder}: cannot be read ({error.strerror})") from error
     visible = [path for path in inside if not path.name.startswith(".")]
     return sorted(visible, key=lambda path: (natural(path.name), path.name))
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """Return a key to sort by: numbers in a name compare as numbers, (0, text) and (number, "")."""
-    return [
-        (int(part), "") if part.isdecimal() else (0, part.casefold())
-        for part in re.split(r"(\d+)", name)
-    ]

@@ -26,12 +26,8 @@ from fcp.data.decode import (
 from fcp.data.mask_values import foreground
 from fcp.data.value_range import ValueRange, to_uint8
 from fcp.errors import FcpError
+from fcp.files import PICTURE_SUFFIXES as PICTURE_SUFFIXES
 
-# What Pillow reads by itself, and .heic and .heif with pillow-heif.
-PICTURE_SUFFIXES = frozenset(
-    ".apng .avif .bmp .gif .heic .heif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpg_large .jpg_small .mpo "
-    ".pgm .png .pnm .ppm .tif .tiff .webp".split()
-)
 DEFAULT = Decoding()
 FULL = ValueRange("full")
 

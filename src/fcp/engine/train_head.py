@@ -64,12 +64,12 @@ def train_head(
         FcpError: data or starting weights are missing, a store is given though the features
             change, or the loss is not finite.
     """
+    source = episode_source(recipe, data_root)
     model = starting_model(recipe)
     standardise(model.backbone, recipe.model.image_size, data_root)
     if recipe.shares:
         stage, holdout = stored_stage(recipe, model, data_root, out, report)
     else:
-        source = episode_source(recipe, data_root)
         if store is None:
             stage = head_stage(recipe, model, episode_batches(recipe, source, data_root))
         else:

@@ -7,7 +7,6 @@ what they seem to be.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from functools import cached_property
@@ -22,6 +21,7 @@ from fcp.data.folder import (
     pictures_inside,
 )
 from fcp.errors import FcpError
+from fcp.files import plain as plain
 
 
 class Finder:
@@ -150,11 +150,6 @@ def pair_by_stem(
         else:
             pairs.append((found[0], annotation))
     return pairs, faults
-
-
-def plain(path: Path) -> Path:
-    """Make a path absolute without following links: ``a/../b`` becomes the ``b`` of this folder."""
-    return Path(os.path.abspath(path))
 
 
 def _is_file(path: Path) -> bool:

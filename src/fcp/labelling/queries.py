@@ -10,10 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fcp.data.folder import natural
-from fcp.data.images import PICTURE_SUFFIXES
 from fcp.errors import FcpError
-from fcp.formats.places import plain
+from fcp.files import PICTURE_SUFFIXES, natural, plain
 from fcp.labelling.results import FILE_NAME, LeftOut
 
 UNKNOWN, SUBFOLDER, DEAD_LINK = "unknown suffix", "in a subfolder", "dead link"
