@@ -15,7 +15,10 @@ from fcp.app.place import RECORD, place_of_a_page, remove_dead
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs locks of files")
 
 PAGE = """
-import fcp.app.place, fcp.cli.stop, sys
+import fcp.app.place, fcp.cli.stop, signal, sys
+# Tests that run in the background inherit these two signals as ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 with fcp.cli.stop.stoppable(), fcp.app.place.place_of_a_page() as root:
     (root / "upload.png").write_text("somebody's")
     print(root, flush=True)
