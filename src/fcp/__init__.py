@@ -7,7 +7,6 @@ FCP, "Foreground-Covering Prototype Generation and Matching for SAM-Aided Few-Sh
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,7 +56,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        return importlib.metadata.version("fcp-seg")
+        from importlib import metadata  # slow to load, and hardly ever asked for
+
+        return metadata.version("fcp-seg")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'fcp' has no attribute {name!r}")

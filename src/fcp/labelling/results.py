@@ -12,10 +12,10 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
+import fcp
 from fcp.config import check, from_dict, load_json
 from fcp.errors import FcpError
 from fcp.files import open_atomically
@@ -294,7 +294,7 @@ class Results:
     def _lines(self) -> Iterator[bytes]:
         content = Record(
             format=FORMAT,
-            version=metadata.version("fcp-seg"),
+            version=fcp.__version__,
             date=self.date,
             model=self.model,
             fingerprint=self.fingerprint,
