@@ -15,7 +15,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-import fcp
 from fcp.config import check, from_dict, load_json
 from fcp.errors import FcpError
 from fcp.files import open_atomically
@@ -292,9 +291,11 @@ class Results:
         return sum(record.error is not None for record in self.pictures.values())
 
     def _lines(self) -> Iterator[bytes]:
+        from importlib import metadata  # slow to load, and needed here alone
+
         content = Record(
             format=FORMAT,
-            version=fcp.__version__,
+            version=metadata.version("fcp-seg"),
             date=self.date,
             model=self.model,
             fingerprint=self.fingerprint,
