@@ -222,3 +222,12 @@ def mini_objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (root / "objects/manifest.json").write_text(json.dumps(manifest))
     return root
+
+
+@pytest.fixture(scope="session")
+def mini_root(mini_voc: Path, mini_objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data root with both of them."""
+    folder = tmp_path_factory.mktemp("both")
+    (folder / "VOC2012").symlink_to(mini_voc / "VOC2012")
+    (folder / "objects").symlink_to(mini_objects / "objects")
+    return folder

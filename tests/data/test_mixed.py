@@ -22,17 +22,8 @@ DRAWS = 1500
 
 
 @pytest.fixture(scope="module")
-def root(mini_voc, mini_objects, tmp_path_factory):
-    """Return a data root with both data sets."""
-    folder = tmp_path_factory.mktemp("both")
-    (folder / "VOC2012").symlink_to(mini_voc / "VOC2012")
-    (folder / "objects").symlink_to(mini_objects / "objects")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def sources(root):
-    return training_sources(root, None, hold_out=False)
+def sources(mini_root):
+    return training_sources(mini_root, None, hold_out=False)
 
 
 def draws(mixture, number=DRAWS):
@@ -133,9 +124,9 @@ def test_an_episode_is_its_generators_alone(sources):
 
 @pytest.mark.parametrize("fold", [0, 1, 2, 3, None])
 @pytest.mark.parametrize("hold_out", [True, False])
-def test_nothing_is_drawn_that_a_rule_leaves_out(root, fold, hold_out):
-    voc, objects = PascalVOC(root), Objects(root)
-    sources = training_sources(root, fold, hold_out=hold_out)
+def test_nothing_is_drawn_that_a_rule_leaves_out(mini_root, fold, hold_out):
+    voc, objects = PascalVOC(mini_root), Objects(mini_root)
+    sources = training_sources(mini_root, fold, hold_out=hold_out)
     left_out = left_out_kinds(objects.kinds, voc, fold)
     hidden = left_out | set(objects.novel(None)) if hold_out else left_out
     for task in draws(Mixture(sources, {s.name: 1 for s in sources}, absent_share=0.2), 60):
@@ -146,8 +137,8 @@ def test_nothing_is_drawn_that_a_rule_leaves_out(root, fold, hold_out):
         assert shown.isdisjoint(novel)
 
 
-def test_the_holdout_lists_held_out_kinds_alone(root):
-    objects = Objects(root)
+def test_the_holdout_lists_held_out_kinds_alone(mini_root):
+    objects = Objects(mini_root)
     dolphin = next(c for c, name in objects.classes.items() if name == "single/dolphin")
     lists = kinds_holdout(objects, [])
     assert set(lists.names.values()) == {"single/barrel", "single/dolphin"}
@@ -155,8 +146,8 @@ def test_the_holdout_lists_held_out_kinds_alone(root):
     assert set(kinds_holdout(objects, [dolphin]).names.values()) == {"single/barrel"}
 
 
-def test_a_set_that_a_rule_empties_gives_its_share_to_the_others(root):
-    sources = training_sources(root, 2, hold_out=False)  # person is novel: no garments
+def test_a_set_that_a_rule_empties_gives_its_share_to_the_others(mini_root):
+    sources = training_sources(mini_root, 2, hold_out=False)  # person is novel: no garments
     assert not next(s for s in sources if s.name == "garments").lists.rows
     found = Counter(task.source.name for task in draws(Mixture(sources, SHARES), 1000))
     assert found["garments"] == 0
@@ -176,7 +167,7 @@ def test_a_set_that_a_rule_empties_gives_its_share_to_the_others(root):
         ({"scenes": 1}, {"absent_share": -0.1}, "absent_share: expected 0 …"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(root, shares, options, message):
-    sources = object_sources(Objects(root), ())
+def test_what_cannot_be_drawn_is_refused(mini_root, shares, options, message):
+    sources = object_sources(Objects(mini_root), ())
     with pytest.raises(FcpError, match=message):
         Mixture(sources, shares, **options)

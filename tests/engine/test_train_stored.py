@@ -66,25 +66,17 @@ RECIPE = {
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory, mini_voc, mini_objects):
-    folder = tmp_path_factory.mktemp("both")
-    (folder / "VOC2012").symlink_to(mini_voc / "VOC2012")
-    (folder / "objects").symlink_to(mini_objects / "objects")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def recipe_file(tmp_path_factory):
     file = tmp_path_factory.mktemp("recipe") / "toy.yaml"
     file.write_text(yaml.safe_dump(RECIPE))
     return file
 
 
-def run(recipe_file, root, out, *overrides, resume=False):
+def run(recipe_file, mini_root, out, *overrides, resume=False):
     train(
         recipe_file,
         overrides=overrides,
-        data_root=root,
+        data_root=mini_root,
         out=out,
         resume=resume,
         report=lambda _: None,
@@ -93,9 +85,9 @@ def run(recipe_file, root, out, *overrides, resume=False):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, recipe_file, root):
+def finished(tmp_path_factory, recipe_file, mini_root):
     out = tmp_path_factory.mktemp("runs") / "whole"
-    run(recipe_file, root, out)
+    run(recipe_file, mini_root, out)
     return out
 
 
@@ -108,7 +100,7 @@ def test_a_run_gives_a_model_and_the_best_by_held_out_kinds(finished):
 
 
 def test_a_resumed_run_ends_with_the_same_average(
-    finished, recipe_file, root, tmp_path, monkeypatch
+    finished, recipe_file, mini_root, tmp_path, monkeypatch
 ):
     step = Trainer.step
 
@@ -121,16 +113,16 @@ def test_a_resumed_run_ends_with_the_same_average(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", stop_at_two)
         with pytest.raises(RuntimeError, match="killed"):
-            run(recipe_file, root, tmp_path / "again")
-    run(recipe_file, root, tmp_path / "again", resume=True)
+            run(recipe_file, mini_root, tmp_path / "again")
+    run(recipe_file, mini_root, tmp_path / "again", resume=True)
     whole, again = load_model(finished).state_dict(), load_model(tmp_path / "again").state_dict()
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
 @torch.no_grad()
-def test_stored_features_are_the_encoders_to_half_a_step(finished, root):
+def test_stored_features_are_the_encoders_to_half_a_step(finished, mini_root):
     recipe = from_dict(HeadRecipe, load_json(finished / "recipe.json"))
-    model, voc = starting_model(recipe).eval(), PascalVOC(root)
+    model, voc = starting_model(recipe).eval(), PascalVOC(mini_root)
     photos = [(voc, name) for name in ("train_06_0", "train_06_1")]
     folder = finished.parent / "two"
     store = build_views(model, photos, folder, views=2, seed=0, report=lambda _: None)
@@ -158,11 +150,11 @@ def task_of(voc, *, present):
     return MixedTask(Source("voc", voc, None, {}), 6, ("train_06_0",), query, present)
 
 
-def test_an_absent_query_asks_for_presence_alone(finished, root):
+def test_an_absent_query_asks_for_presence_alone(finished, mini_root):
     recipe = from_dict(HeadRecipe, load_json(finished / "recipe.json"))
 
     store = ViewStore(finished.parent / "views")
-    task = task_of(PascalVOC(root), present=False)
+    task = task_of(PascalVOC(mini_root), present=False)
     episode = make_episode(store, task, recipe.model.image_size, np.random.default_rng(0))
     assert (episode.query_mask == 255).all()
     assert not episode.present
@@ -198,9 +190,9 @@ def test_crops_show_much_of_a_class():
         assert mask[top:bottom, left:right].sum() >= 0.4 * mask.sum()
 
 
-def test_rare_classes_keep_their_photos(root):
+def test_rare_classes_keep_their_photos(mini_root):
 
-    lists = train_lists(PascalVOC(root), None)
+    lists = train_lists(PascalVOC(mini_root), None)
     few = thin_photos(lists, 2)
     for class_id, members in lists.members.items():
         assert len(set(few) & set(members)) >= min(2, len(members)), class_id
