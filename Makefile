@@ -24,7 +24,7 @@ demo: $(READY)
 	$(BIN)/fcp demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -31,15 +31,20 @@ def test_help_needs_no_heavy_import(command):
     assert done.stdout.endswith("heavy: []\n")
 
 
-def test_help_takes_less_than_half_a_second():
-    def seconds():
+def test_help_takes_little_longer_than_typer_itself():
+    bare = "import typer; app = typer.Typer(rich_markup_mode='rich'); app.command()(lambda: None)"
+
+    def seconds(*command):
         before = os.times()
-        subprocess.run([sys.executable, "-m", "fcp", "--help"], capture_output=True, check=True)
+        subprocess.run([sys.executable, *command], capture_output=True, check=True)
         after = os.times()
-        # The processor's time: what else runs on the machine does not count.
+        # The processor's time, and as a ratio: neither what else runs nor a slow machine counts.
         return sum(after[2:4]) - sum(before[2:4])
 
-    assert min(seconds() for _ in range(3)) < 0.5
+    ratios = [
+        seconds("-m", "fcp", "--help") / seconds("-c", f"{bare}; app(['--help'])") for _ in range(3)
+    ]
+    assert min(ratios) < 3
 
 
 def test_importing_the_package_loads_no_torch():

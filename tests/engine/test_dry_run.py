@@ -133,5 +133,5 @@ def test_the_segmenter_is_measured_without_preparing_regions(mini_voc, backbone_
     }
     text = _measure(tmp_path, mini_voc, values)
     assert "random pictures" in text
-    pictures = len(region_sources(mini_voc, (1, 2, 3)))
+    pictures = len(region_sources(mini_voc, (1, 2, 3), objects=False))
     assert f"{2 * pictures} steps" in text  # four epochs, two pictures a step

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fcp.data.images import read_image
+from fcp.data.objects import Objects
 from fcp.data.regions import RegionTree, build_region_tree, map_features
 
 LONG_SIDE = 384  # px that a picture's longer side is reduced to
@@ -90,6 +91,20 @@ def bsds_sources(root: Path) -> list[RegionSource]:
     ]
 
 
+def object_sources(objects: Objects, weights: Mapping[str, float]) -> list[RegionSource]:
+    """List pictures of `objects` from weights by id; each mask is a label map with one region."""
+    return [
+        RegionSource(
+            key=picture.replace("/", "-"),
+            image=objects.image_path(picture),
+            labels=tuple(objects.mask_path(picture, c) for c in objects.shown[picture]),
+            background=(0,),
+            weight=weight,
+        )
+        for picture, weight in weights.items()
+    ]
+
+
 def prepare(
     sources: Iterable[RegionSource],
     store: Path,
@@ -127,7 +142,7 @@ def _build(
     labels = []
     for file in source.labels:
         with Image.open(file) as label_map:
-            labels.append(np.asarray(label_map.resize(size, Image.Resampling.NEAREST)))
+            labels.append(np.asarray(label_map.resize(size, Image.Resampling.NEAREST), np.uint8))
     return RegionPicture(
         image=reduced,
         tree=build_region_tree(reduced, map_features(encode, reduced)),

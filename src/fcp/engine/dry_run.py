@@ -186,7 +186,7 @@ def _missing_data(recipe: HeadRecipe, data_root: Path) -> FcpError | None:
 def _segmenter(recipe: SegmenterRecipe, data_root: Path) -> tuple[PromptableStage, str | None]:
     stage = segmenter_stage(recipe, starting_segmenter(recipe), [_random_picture()])
     if recipe.optim.epochs is not None:
-        sources = region_sources(data_root, tuple(recipe.exclude_folds))
+        sources = region_sources(data_root, recipe.exclude_folds, objects=recipe.objects)
         stage.batches.samples_per_epoch = len(sources)
     return stage, "measured on random pictures"
 

@@ -89,6 +89,8 @@ class SegmenterRecipe:
         start: folder of an earlier run of this stage to go on from, or None.
         options: of ``encoders.tiny.TinySegmenter``.
         exclude_folds: pictures that show a class of these PASCAL-5i folds are left out.
+        objects: learn from the masks of ``objects`` too, but for kinds that overlap with the
+            excluded folds' classes or that COCO names.
         masks: regions drawn a picture and step.
         seed: of everything.
     """
@@ -99,6 +101,7 @@ class SegmenterRecipe:
     start: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     exclude_folds: list[int] = field(default_factory=list)
+    objects: bool = False
     masks: int = 4
     seed: int = 0
 

@@ -12,8 +12,16 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from fcp.data.folds import novel_classes
+from fcp.data.objects import Objects, named_by_coco, overlap_with_voc
 from fcp.data.pascal import PascalVOC
-from fcp.data.region_store import RegionPicture, RegionSource, bsds_sources, prepare, voc_sources
+from fcp.data.region_store import (
+    RegionPicture,
+    RegionSource,
+    bsds_sources,
+    object_sources,
+    prepare,
+    voc_sources,
+)
 from fcp.encoders.tiny import PyramidEncoder, TinySegmenter, load_tiny, start_trunk
 from fcp.engine.loop import fit
 from fcp.engine.processes import is_main
@@ -37,7 +45,7 @@ def train_segmenter(
         FcpError: data or starting weights are missing, or the loss is not finite.
     """
     model = starting_segmenter(recipe)
-    sources = region_sources(data_root, tuple(recipe.exclude_folds))
+    sources = region_sources(data_root, recipe.exclude_folds, objects=recipe.objects)
     report(f"{len(sources)} pictures; preparing those whose regions are not stored yet")
     # The regions follow the trunk's ImageNet features, not those of an earlier run.
     encode = trunk_features(model.image_encoder)
@@ -78,15 +86,31 @@ def segmenter_stage(
     return PromptableStage(model, batches)
 
 
-def region_sources(data_root: Path, exclude_folds: tuple[int, ...]) -> list[RegionSource]:
-    """List BSDS500 and the VOC training pictures that show no class of the excluded folds."""
+def region_sources(
+    data_root: Path, exclude_folds: Sequence[int], *, objects: bool
+) -> list[RegionSource]:
+    """List BSDS500 and the pictures of VOC, and of `objects`, without the excluded folds' classes.
+
+    Args:
+        data_root: holds ``BSDS500/``, ``VOC2012/`` and ``objects/``.
+        exclude_folds: of PASCAL-5i.
+        objects: list pictures of ``objects`` too; those of kinds that COCO names stay out.
+    """
+    voc = PascalVOC(data_root)
     novel = [c for fold in exclude_folds for c in novel_classes(fold)]
     shown = {
         picture: tuple(pixels)
-        for picture, pixels in PascalVOC(data_root).areas("train").items()
+        for picture, pixels in voc.areas("train").items()
         if not any(c in pixels for c in novel)
     }
-    return bsds_sources(data_root) + voc_sources(data_root, rarity_weights(shown))
+    sources = bsds_sources(data_root) + voc_sources(data_root, rarity_weights(shown))
+    if not objects:
+        return sources
+    others = Objects(data_root)
+    left_out = overlap_with_voc(others.kinds, [voc.classes[c] for c in novel])
+    left_out |= named_by_coco(others.kinds)
+    kept = {p: kinds for p, kinds in others.shown.items() if left_out.isdisjoint(kinds)}
+    return sources + object_sources(others, rarity_weights(kept))
 
 
 def rarity_weights(shown: Mapping[str, Sequence[int]]) -> dict[str, float]:
