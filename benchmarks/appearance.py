@@ -2,7 +2,8 @@
 
 Sets that are drawn (``synthetic_sets``: nuclei, cracks, tiles, trays) and, with ``--data-root``,
 photos of COCO's kinds that VOC lacks and of VOC's val pictures. Of each set K pictures are the
-examples and three others are asked, by the network alone and with the appearance; IoU at the
+examples and three others are asked, by the network alone, with the appearance, and by what
+interactive pixel classifiers do: a random forest on colours, blurs and gradients. IoU at the
 photo's own size, mean over pictures and then over sets, in percent.
 
     python benchmarks/appearance.py --model tiny --shots 1 --sets 8
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 from coco_novel import novel_pictures
+from scipy.ndimage import gaussian_filter
+from sklearn.ensemble import RandomForestClassifier
 from synthetic_sets import SETS, Drawn
 
 from fcp import FewShotSegmenter
@@ -27,6 +30,8 @@ from fcp.data.pascal import PascalVOC
 
 ASKED = 3
 LEAST_PIXELS = 2000
+BLURS = (1, 2, 4, 8)  # px
+ANYWHERE, FOREGROUND = 3000, 1000  # pixels of an example that the forest learns
 
 
 def drawn_sets(count: int, sets: int, seed: int) -> Iterator[tuple[str, list[Drawn]]]:
@@ -61,18 +66,48 @@ def score(
         segmenter.fit(examples, appearance=word)
         fitted = time.perf_counter()
         masks = [segmenter.predict(picture).mask for picture, _ in asked]
-        found[word] = float(
-            np.mean([iou(m, truth) for m, (_, truth) in zip(masks, asked, strict=True)])
-        )
+        found[word] = mean_iou(masks, asked)
         found[f"{word} fit s"] = fitted - started
         found[f"{word} photo s"] = (time.perf_counter() - fitted) / len(asked)
+    masks = forest_masks(examples, [picture for picture, _ in asked])
+    found["forest"] = mean_iou(masks, asked)
     found["by appearance"] = any(one.by_appearance for one in segmenter.fitted.decisions.values())
     return found
 
 
-def iou(found: np.ndarray, truth: np.ndarray) -> float:
-    """Return the IoU of two masks."""
-    return float((found & truth).sum() / max(1, (found | truth).sum()))
+def mean_iou(masks: list[np.ndarray], asked: list[Drawn]) -> float:
+    """Return the mean IoU of masks with the true ones."""
+    pairs = [(found, truth) for found, (_, truth) in zip(masks, asked, strict=True)]
+    return float(np.mean([(a & b).sum() / max(1, (a | b).sum()) for a, b in pairs]))
+
+
+def forest_masks(examples: list[Drawn], pictures: list[np.ndarray]) -> list[np.ndarray]:
+    """Learn the examples' pixels with a random forest; return its mask of each picture."""
+    rng = np.random.default_rng(0)
+    values, truth = [], []
+    for picture, mask in examples:
+        inside = np.flatnonzero(mask)
+        chosen = [rng.integers(mask.size, size=ANYWHERE), rng.choice(inside, FOREGROUND)]
+        rows = np.concatenate(chosen)
+        values.append(pixel_values(picture)[rows])
+        truth.append(mask.ravel()[rows])
+    forest = RandomForestClassifier(min_samples_leaf=5, random_state=0)
+    forest.fit(np.concatenate(values), np.concatenate(truth))
+    return [
+        forest.predict_proba(pixel_values(one))[:, 1].reshape(one.shape[:2]) > 0.5
+        for one in pictures
+    ]
+
+
+def pixel_values(picture: np.ndarray) -> np.ndarray:
+    """Return colour, blurred colours and gradients of each pixel: (H·W, 19)."""
+    colours = picture.astype(np.float32) / 255
+    found = [colours]
+    for sigma in BLURS:
+        blur = gaussian_filter(colours, (sigma, sigma, 0))
+        down, across = np.gradient(blur.mean(-1))
+        found += [blur, np.hypot(down, across)[..., None]]
+    return np.concatenate(found, -1).reshape(-1, sum(one.shape[-1] for one in found))
 
 
 def main() -> None:

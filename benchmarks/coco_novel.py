@@ -1,11 +1,12 @@
-"""How good is a model on kinds of things that VOC does not have? 1-shot on COCO's other categories.
+"""How good is a model on kinds of things that VOC does not have? On COCO's other categories.
 
-For each category that is none of VOC's 20 and covers at least 1 % of two or more pictures: each
-such picture is the query once, with the next one (the first after the last) as its example. IoU at
+For each category that is none of VOC's 20 and covers at least 1 % of K + 1 or more pictures: each
+such picture is the query once, with the next K (the first after the last) as its examples. IoU at
 the photo's own size, pooled for each category (ΣI/ΣU) and averaged over the categories. Not
 COCO-20i: no fold is held out, since a model that was trained on VOC has seen none of them.
 
     python benchmarks/coco_novel.py --model tiny --data-root DIR
+    python benchmarks/coco_novel.py --model tiny --shots 5 --data-root DIR
 
 ``DIR/COCO`` holds ``annotations/instances_*.json`` and the pictures in COCO's own layout.
 """
@@ -44,15 +45,17 @@ def novel_pictures(root: Path) -> dict[str, list[tuple[Path, np.ndarray]]]:
 
 
 def score(
-    segmenter: FewShotSegmenter, categories: dict[str, list[tuple[Path, np.ndarray]]]
+    segmenter: FewShotSegmenter,
+    categories: dict[str, list[tuple[Path, np.ndarray]]],
+    shots: int = 1,
 ) -> ScoreBoard:
-    """Ask for each picture of each category with its neighbour as example."""
+    """Ask for each picture of each category with its neighbours as examples."""
     board = ScoreBoard()
     for name, pictures in categories.items():
-        for (query, truth), example in zip(pictures, [*pictures[1:], pictures[0]], strict=True):
-            found = torch.from_numpy(
-                segmenter.fit([example], appearance="off").predict(query, threshold=0).mask
-            )
+        for place, (query, truth) in enumerate(pictures):
+            examples = [*pictures[place + 1 :], *pictures[:place]][:shots]
+            segmenter.fit(examples, appearance="off")
+            found = torch.from_numpy(segmenter.predict(query, threshold=0).mask)
             everywhere = torch.ones_like(found)
             board.add(name, count_pixels(found, torch.from_numpy(truth), everywhere))
     return board
@@ -63,10 +66,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="tiny", help="tiny, a model folder, or a hub id")
     parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--shots", type=int, default=1)
     arguments = parser.parse_args()
-    categories = novel_pictures(arguments.data_root)
-    scores = score(FewShotSegmenter.from_pretrained(arguments.model), categories).compute()
+    found, shots = novel_pictures(arguments.data_root), arguments.shots
+    categories = {name: pictures for name, pictures in found.items() if len(pictures) > shots}
+    scores = score(FewShotSegmenter.from_pretrained(arguments.model), categories, shots).compute()
     result = {
+        "shots": shots,
         "categories": len(categories),
         "queries": sum(map(len, categories.values())),
         "miou": round(100 * scores.miou, 1),

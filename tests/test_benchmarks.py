@@ -167,6 +167,33 @@ def test_coco_asks_for_each_picture_with_the_next_as_example(mini_coco, load):
     assert scores.miou == pytest.approx(small.sum() / large.sum())
 
 
+def test_coco_asks_with_the_next_examples_around_the_end(load):
+    asked = []
+
+    class Asked:
+        def fit(self, examples, appearance):
+            self.examples = [name for name, _ in examples]
+
+        def predict(self, query, threshold):
+            asked.append((query, *self.examples))
+            return SimpleNamespace(mask=np.ones((2, 2), bool))
+
+    pictures = [(name, np.ones((2, 2), bool)) for name in "abcd"]
+    load("coco_novel").score(Asked(), {"zebra": pictures}, 2)
+    assert asked == [("a", "b", "c"), ("b", "c", "d"), ("c", "d", "a"), ("d", "a", "b")]
+
+
+def test_a_forest_of_pixels_tells_colours_apart(load):
+    benchmark = load("appearance")
+    masks = np.zeros((2, 60, 80), bool)
+    masks[0, 10:40, 20:50], masks[1, 30:55, 5:70] = True, True
+    colours = np.array([[40, 60, 200], [200, 60, 40]], np.uint8)
+    (example, asked) = [(colours[mask.astype(int)], mask) for mask in masks]
+    (found,) = benchmark.forest_masks([example], [asked[0]])
+    assert benchmark.mean_iou([found], [asked]) > 0.97
+    assert benchmark.mean_iou([~found], [asked]) < 0.03
+
+
 def test_training_free_maps_find_a_thing_in_its_own_picture(mini_voc, load):
     benchmark, data = load("training_free"), PascalVOC(mini_voc)
     torch.manual_seed(0)

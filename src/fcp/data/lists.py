@@ -13,9 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from fcp.data.dataset import ClassicRule, FewShotDataset
 from fcp.errors import FcpError
 
+_EVENNESS = 0.25  # power of a class's count; 0 would draw all classes evenly
 Areas = Mapping[str, Mapping[int, int]]  # picture id → class id → pixels, in source order
 
 
@@ -43,6 +46,21 @@ class ClassLists:
         """Each row once for each class that it is listed under, ascending."""
         listed = {class_id: frozenset(members) for class_id, members in self.members.items()}
         return tuple((row, c) for row in self.rows for c in self.present[row] if row in listed[c])
+
+
+def nearly_even(counts: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return how often each class is drawn in training: by the fourth root of its pictures' count.
+
+    Otherwise a few common kinds would teach what a thing looks like.
+
+    Args:
+        counts: pictures of each class, at least 1.
+
+    Returns:
+        Shares (C,) whose sum is 1.
+    """
+    weights = np.array(counts) ** _EVENNESS
+    return weights / weights.sum()
 
 
 def train_lists(

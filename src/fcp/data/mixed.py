@@ -16,13 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from fcp.data.dataset import FewShotDataset
-from fcp.data.lists import Areas, ClassLists, make_lists, train_lists
+from fcp.data.lists import Areas, ClassLists, make_lists, nearly_even, train_lists
 from fcp.data.objects import STUFF, Kind, Objects, held_out, named_by_coco, overlap_with_voc
 from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
 
 VOC = "voc"  # the name of VOC among the shares
-_EVENNESS = 0.25  # power of a class's count; 0 would draw all classes evenly
 _LOOK_ALIKES = 3  # classes most similar to the one that is asked for …
 _LOOK_ALIKE_SHARE = 0.75  # … whose photos are that many of the queries without it
 
@@ -260,10 +259,10 @@ def _class_weights(
     classes: Collection[tuple[Source, int]], shares: Mapping[str, float]
 ) -> np.ndarray:
     """Return each class's part of all episodes: nearly even within a source."""
-    counts = np.array([len(source.lists.members[c]) for source, c in classes]) ** _EVENNESS
+    counts = np.array([len(source.lists.members[c]) for source, c in classes])
     names = np.array([source.name for source, _ in classes])
     weights = np.zeros(len(classes))
     for name in set(names):
         inside = names == name
-        weights[inside] = shares[name] * counts[inside] / counts[inside].sum()
+        weights[inside] = shares[name] * nearly_even(counts[inside])
     return weights / weights.sum()

@@ -7,10 +7,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from fcp.data.lists import ClassLists
+from fcp.data.lists import ClassLists, nearly_even
 from fcp.errors import FcpError
-
-_EVENNESS = 0.25  # power of a class's count; 0 would draw all classes evenly
 
 DrawRule = Literal["query", "class"]
 
@@ -69,9 +67,7 @@ class QueryDraw:
 
 
 class ClassDraw:
-    """Ours: a class in proportion to the fourth root of its count, then two of its pictures.
-
-    Nearly evenly, since otherwise a few common kinds would teach what a thing looks like.
+    """Ours: a class, nearly evenly, then two of its pictures.
 
     Args:
         lists: the classes and pictures that may be drawn.
@@ -85,8 +81,7 @@ class ClassDraw:
         self.epoch = len(lists.rows)
         if not self._members:
             raise FcpError("no two training pictures show the same class; add pictures")
-        weights = np.array([len(ids) for ids in self._members.values()]) ** _EVENNESS
-        self._shares = weights / weights.sum()
+        self._shares = nearly_even([len(ids) for ids in self._members.values()])
 
     def __call__(self, index: int, rng: np.random.Generator) -> Task:
         """Draw an episode; see ``Draw``."""
