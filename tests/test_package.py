@@ -19,6 +19,7 @@ from packaging.version import Version
 
 import fcp
 from fcp.cli.train import find_recipe
+from fcp.data.images import read_size
 from fcp.encoders import BACKBONES, SEGMENTERS
 from fcp.engine.recipe import load_recipe
 
@@ -81,11 +82,15 @@ def test_trainings_in_the_readme_are_valid() -> None:
         assert recipe.model.backbone.name in BACKBONES
 
 
-def test_python_in_the_readme_names_what_exists() -> None:
-    tree = ast.parse(re.search(r"```python\n(.*?)```", README, re.DOTALL)[1])
-    imported = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-    names = {alias.name for node in imported for alias in node.names}
-    assert names <= set(fcp.__all__)
+def test_first_python_of_the_readme_runs_in_an_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("skimage", reason="needs the photos of the extra demo")
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip() == code.rpartition("  # ")[2].strip()
+    assert read_size(tmp_path / "camera_mask.png") == (512, 512)
 
 
 def test_nothing_tells_people_to_install_a_strangers_package() -> None:
