@@ -17,7 +17,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-import fcp
 from fcp.cli.train import find_recipe
 from fcp.data.images import read_size
 from fcp.encoders import BACKBONES, SEGMENTERS
