@@ -122,9 +122,7 @@ def report(seen: Sequence[Seen], presence: Presence, names: Mapping[int, str]) -
     pairs = [one.pair for one in seen]
     truth = np.array([pair.present for pair in pairs])
     judged = [
-        presence.judge_looks(one.look, one.examples, len(one.pair.examples))
-        if one.has_mask
-        else 0.0
+        presence.judge_looks(one.look, one.examples, one.shots) if one.has_mask else 0.0
         for one in seen
     ]
     probability = np.array(judged)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import runpy
+import subprocess
 import sys
 import tomllib
 from importlib import metadata
@@ -81,14 +82,12 @@ def test_trainings_in_the_readme_are_valid() -> None:
         assert recipe.model.backbone.name in BACKBONES
 
 
-def test_first_python_of_the_readme_runs_in_an_empty_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_first_python_of_the_readme_runs_in_an_empty_folder(tmp_path: Path) -> None:
     pytest.importorskip("skimage", reason="needs the photos of the extra demo")
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.strip() == code.rpartition("  # ")[2].strip()
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == code.rpartition("  # ")[2].strip()
     assert read_size(tmp_path / "camera_mask.png") == (512, 512)
 
 

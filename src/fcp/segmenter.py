@@ -14,14 +14,13 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from huggingface_hub import ModelHubMixin
-from torch import Tensor
 
 from fcp.appearance.features import Layer
 from fcp.appearance.fitting import Appearance, fit_appearances, layers_of
 from fcp.checkpoint import load_model, save_model
 from fcp.data.decode import ImageLike
 from fcp.data.images import read_image
-from fcp.data.transforms import support_to_square, to_canvas, to_square
+from fcp.data.transforms import to_canvas, to_square
 from fcp.errors import FcpError
 from fcp.examples import Examples, Given, read_classes, read_given, refuse_no_task
 from fcp.fusion import check_fusion
@@ -31,15 +30,12 @@ from fcp.model import FCP
 from fcp.prediction import Answer, Least, Maps, Prediction, predict_classes
 from fcp.presence import Presence, load_presence, look_at
 from fcp.structures import QueryFeatures, SupportSet
-from fcp.support import Support
+from fcp.support import Support, encode_examples, to_squares
 from fcp.threads import lower_threads
 from fcp.tiling import (
     STRIDE,
-    Marked,
     blend_answers,
     choose_tile,
-    cut_closer,
-    cut_to_tile,
     least_tile,
     plan_windows,
 )
@@ -166,8 +162,10 @@ class FewShotSegmenter(
         given = [*read.values(), *([against] if against.pairs else [])]
         exact = [one.exact_pairs(side) for one in given]
         self.support = Support(
-            classes={name: self._encode(one.pairs, side) for name, one in read.items()},
-            negatives=self._encode(against.pairs, side) if against.pairs else None,
+            classes={n: encode_examples(self.running, one.pairs, side) for n, one in read.items()},
+            negatives=(
+                encode_examples(self.running, against.pairs, side) if against.pairs else None
+            ),
             tile=side,
             tile_was_chosen=tile == "auto",
             appearances=fit_appearances(self.running, exact) if appearance == "auto" else (),
@@ -193,13 +191,19 @@ class FewShotSegmenter(
             FcpError: an example as in ``fit``.
         """
         read = read_classes(examples)
-        side = self._side_of(tile, read)
-        return {
-            name: judge_examples(
-                leave_one_out(self.running, *self._squares(given.pairs, side), self.presence)
-            )
+        side, size = self._side_of(tile, read), self.model.config.image_size
+        squares = {
+            name: to_squares(given.pairs, side, size)
             for name, given in read.items()
             if len(given.pairs) > 1
+        }
+        return {
+            name: judge_examples(
+                leave_one_out(
+                    self.running, images.to(self.device), masks.to(self.device), self.presence
+                )
+            )
+            for name, (images, masks) in squares.items()
         }
 
     def _side_of(self, tile: int | Literal["auto"] | None, read: Mapping[str, Given]) -> int | None:
@@ -209,30 +213,6 @@ class FewShotSegmenter(
         if tile is not None and tile < 1:
             raise FcpError(f"tile: expected at least 1 px, got {tile}")
         return tile
-
-    def _encode(self, examples: Sequence[Marked], tile: int | None) -> SupportSet:
-        """Encode pictures (H, W, 3) with their masks (H, W) as one class.
-
-        Of small objects a closer cut is one more example, where cells are compared and pooled.
-        """
-        if tile is None and self.model.head.correlation is not None and self._pools:
-            closer = (cut_closer(*example) for example in examples)
-            examples = [*examples, *(cut for cut in closer if cut is not None)]
-        images, masks = self._squares(examples, tile)
-        return self.running.encode_support(images[None], masks[None])
-
-    @property
-    def _pools(self) -> bool:
-        return self.running.fusion == "pooled"
-
-    def _squares(self, examples: Sequence[Marked], tile: int | None) -> tuple[Tensor, Tensor]:
-        """Squash K examples, or the tiles around their things: (K, 3, S, S), masks (K, S, S)."""
-        if tile is not None:
-            examples = [cut_to_tile(*example, tile) for example in examples]
-        size = self.model.config.image_size
-        images = torch.stack([to_square(image, size) for image, _ in examples])
-        masks = torch.stack([support_to_square(mask, size) for _, mask in examples])
-        return images.to(self.device), masks.to(self.device)
 
     def predict(
         self, image: ImageLike, *, threshold: float | None = None, least: Least = LEAST

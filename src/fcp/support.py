@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+from torch import Tensor
+
 from fcp.appearance.fitting import Appearance
 from fcp.appearance.gate import Decision
+from fcp.data.transforms import support_to_square, to_square
+from fcp.model import FCP
 from fcp.structures import SupportSet
+from fcp.tiling import Marked, cut_closer, cut_to_tile
 
 
 @dataclass(frozen=True)
@@ -54,3 +60,36 @@ class Support:
         appearances[place : place + 1] = other.appearances
         classes = {**self.classes, name: other.classes[name]}
         return replace(self, classes=classes, appearances=appearances)
+
+
+def encode_examples(model: FCP, examples: Sequence[Marked], tile: int | None = None) -> SupportSet:
+    """Encode pictures (H, W, 3) with their masks (H, W) as one class.
+
+    Of small objects a closer cut is one more example, where a head with correlation compares cells
+    and those of several examples are pooled.
+
+    Args:
+        model: in evaluation mode.
+        examples: at least one.
+        tile: side in px of the cuts that are taken of them; None for whole pictures.
+    """
+    if tile is None and model.head.correlation is not None and model.fusion == "pooled":
+        closer = (cut_closer(*example) for example in examples)
+        examples = [*examples, *(cut for cut in closer if cut is not None)]
+    device = next(model.parameters()).device
+    images, masks = to_squares(examples, tile, model.config.image_size)
+    return model.encode_support(images[None].to(device), masks[None].to(device))
+
+
+def to_squares(examples: Sequence[Marked], tile: int | None, size: int) -> tuple[Tensor, Tensor]:
+    """Squash K examples, or the tiles around their things: (K, 3, S, S), masks (K, S, S).
+
+    Args:
+        examples: pictures (H, W, 3) with their masks (H, W).
+        tile: side in px of the tiles; None for whole pictures.
+        size: S.
+    """
+    if tile is not None:
+        examples = [cut_to_tile(*example, tile) for example in examples]
+    images = torch.stack([to_square(image, size) for image, _ in examples])
+    return images, torch.stack([support_to_square(mask, size) for _, mask in examples])

@@ -38,6 +38,7 @@ def test_a_pair_is_seen_as_the_segmenter_sees_it(model, data):
         torch.testing.assert_close(
             seen.examples, look_of_examples(segmenter.support.classes["thing"])
         )
+        assert seen.shots == 2
         found = segmenter.predict(data.image(seen.pair.query), least=ALL)
         assert seen.has_mask == found.here
 
@@ -86,7 +87,7 @@ def seen_with(signal, noise, seed=0, classes=10, per_class=40):
     read[:, 2] += torch.tensor(np.where(present, signal, 0))
     look = Look(torch.zeros(2, 2), torch.zeros(2))
     seen = [
-        Seen(Pair(number // per_class, ("a",), f"{number}", bool(p)), None, look, True)
+        Seen(Pair(number // per_class, ("a",), f"{number}", bool(p)), None, 1, look, True)
         for number, p in enumerate(present)
     ]
     return read.float(), seen, present

@@ -18,12 +18,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from fcp.data.dataset import Example, FewShotDataset, Picture
+from fcp.data.dataset import FewShotDataset, Picture
 from fcp.data.presence_pairs import Pair, draw_pairs
 from fcp.errors import FcpError
 from fcp.model import FCP
 from fcp.presence import Look, Presence, features, look_at, look_of_examples
 from fcp.structures import QueryFeatures, SupportSet
+from fcp.support import encode_examples
 
 RECALL = 0.93  # of the default threshold
 INVERSE_PENALTY = 0.1  # scikit-learn's C, on standardised features
@@ -40,12 +41,14 @@ class Seen:
     Attributes:
         pair: the question.
         examples: (2, D) what its examples look like.
+        shots: K, with the closer cuts of small objects among them.
         look: of the query, under the mask that was found.
         has_mask: whether any pixel was found.
     """
 
     pair: Pair
     examples: Tensor
+    shots: int
     look: Look
     has_mask: bool
 
@@ -66,9 +69,9 @@ def see_pairs(model: FCP, data: FewShotDataset, pairs: Sequence[Pair]) -> Iterat
 
     @lru_cache(maxsize=SUPPORTS_KEPT)
     def support(examples: tuple[str, ...], class_id: int) -> SupportSet:
-        shown = [Example(data, name, size, class_id) for name in examples]
-        images = torch.stack([one.image() for one in shown])[None].to(device)
-        return model.encode_support(images, torch.stack([e.mask() for e in shown])[None].to(device))
+        return encode_examples(
+            model, [(data.image(name), data.class_mask(name, class_id)) for name in examples]
+        )
 
     @lru_cache(maxsize=1)
     def query(name: str) -> QueryFeatures:
@@ -82,6 +85,7 @@ def see_pairs(model: FCP, data: FewShotDataset, pairs: Sequence[Pair]) -> Iterat
             yield Seen(
                 pair,
                 look(pair.examples, pair.class_id),
+                examples.grid_mask.shape[1],
                 look_at(picture, logits, output.correlation)[0],
                 bool((logits > 0).any()),
             )
@@ -133,7 +137,7 @@ def calibrate(
                 one.examples,
                 levels=levels,
                 centres=centres,
-                shots=len(one.pair.examples),
+                shots=one.shots,
             )
             for one in seen
         ]
