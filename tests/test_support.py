@@ -11,7 +11,7 @@ from fcp.support import encode_examples
 def example(side):
     rng = np.random.default_rng(0)
     mask = np.zeros((300, 400), bool)
-    mask[150 : 150 + side, 200 : 200 + side] = True
+    mask[50 : 50 + side, 50 : 50 + side] = True
     return rng.integers(0, 256, (300, 400, 3), dtype=np.uint8), mask
 
 
@@ -24,8 +24,8 @@ def segmenter():
     ("sides", "tile", "fusion", "shots"),
     [
         ((40,), None, "pooled", 2),
-        ((140,), None, "pooled", 1),
-        ((40, 140), None, "pooled", 3),
+        ((200,), None, "pooled", 1),
+        ((40, 200), None, "pooled", 3),
         ((40,), 96, "pooled", 1),
         ((40,), None, "mean", 1),
     ],
