@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from fcp.data.images import look_at_mask, picture_of, read_labels
-from fcp.data.mask_values import foreground
+from fcp.data.mask_values import SEVERAL, foreground
 
 SIZE = (120, 160)
 
@@ -65,7 +65,8 @@ def test_ids_are_all_foreground(values):
         labels[10 + 20 * index : 35 + 20 * index, 20:90] = value
     mask, notes = foreground(labels)
     assert (mask == (labels > 0)).all()
-    assert notes == []
+    assert notes == [SEVERAL]
+    assert foreground(np.where(labels > 0, 7, 0))[1] == []
 
 
 def test_ids_with_an_outline(disc):

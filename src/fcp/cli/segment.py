@@ -167,8 +167,9 @@ def _read_all_examples(
 
     classes = read_examples(support, class_name, reading)
     against = read_examples(negative, None, reading) if negative is not None else {}
-    for note in reading.notes:
-        typer.secho(str(note), fg="yellow", err=True)
+    for text, files in reading.files_by_note().items():
+        more = f" (and of {len(files) - 1} more)" if len(files) > 1 else ""
+        typer.secho(f"{files[0]}{more}: {text}", fg="yellow", err=True)
     return classes, [example for examples in against.values() for example in examples]
 
 

@@ -23,7 +23,16 @@ STRAY_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume 
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 MASK_FOLDERS = ("masks", "mask")
+# What other people call them; a folder of one of these names may hold something else, too.
+OTHER_MASK_FOLDERS = (
+    *("labels", "label", "annotations", "annotation", "segmentation", "segmentations"),
+    *("ground_truth", "groundtruth", "gt", "seg"),
+)
 _MASK_END = re.compile(r"[ ._-]masks?$", re.IGNORECASE)
+# Also in a folder of its own, where a file can be nothing but a mask.
+_OTHER_END = re.compile(
+    r"[ ._-](masks?|seg|segmentation|labels?|gt|groundtruth|annotation)$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,9 @@ def pair_support_folder(folder: Path) -> Pairing:
 
     Args:
         folder: with ``cat1.jpg`` beside ``cat1_mask.png``, or ``images/cat1.jpg`` and
-            ``masks/cat1.png`` (also ``cat1_mask.png`` or ``cat1.jpg.png``), folders in them
-            included. Upper and lower case are one, and so are composed and decomposed letters.
+            ``masks/cat1.png`` (also ``cat1_mask.png``, ``cat1_seg.png`` or ``cat1.jpg.png``),
+            folders in them included. Upper and lower case are one, and so are composed and
+            decomposed letters.
 
     Raises:
         FcpError: missing, or without any mask.
@@ -88,9 +98,12 @@ def pair_support_folder(folder: Path) -> Pairing:
     return paired
 
 
-def mask_folders(folder: Path, names: Sequence[str] = MASK_FOLDERS) -> tuple[Path, Path] | None:
+def mask_folders(folder: Path) -> tuple[Path, Path] | None:
     """Return the folders of pictures and of masks in a folder, whatever their case."""
-    images, masks = find_folder(folder, IMAGE_FOLDERS), find_folder(folder, names)
+    images, masks = find_folder(folder, IMAGE_FOLDERS), find_folder(folder, MASK_FOLDERS)
+    if masks is None:
+        others = (find_folder(folder, [name]) for name in OTHER_MASK_FOLDERS)
+        masks = next((one for one in others if one is not None and pictures_inside(one)), None)
     return (images, masks) if images is not None and masks is not None else None
 
 
@@ -140,9 +153,9 @@ def _pictures_of(
     mask: Path, inner: Path, named: dict[tuple[Path | None, str], list[Path]]
 ) -> list[Path]:
     """Find the pictures that a mask's name may mean: in the folder of its own name, or anywhere."""
-    bare = _MASK_END.sub("", mask.stem)
+    names = (mask.stem, _MASK_END.sub("", mask.stem), _OTHER_END.sub("", mask.stem))
     for place in (inner, None):
-        for name in dict.fromkeys((mask.stem, bare)):
+        for name in dict.fromkeys(names):
             found = named.get((place, name_key(name)), [])
             same = [path for path in found if name in (path.stem, path.name)]
             if found:

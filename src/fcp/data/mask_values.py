@@ -13,6 +13,10 @@ import numpy as np
 NEARLY = 0.9  # of the highest value: what is above counts as whole
 MOST_SHOWN = 5  # values in a note
 TRIMAP = frozenset({1, 2, 3})
+SEVERAL = (
+    "the mask has several values, which all count as the object; a list of classes (classes.txt) "
+    "beside the masks tells them apart"
+)
 
 
 def foreground(
@@ -39,6 +43,9 @@ def foreground(
             notes.append(f"the mask has {kind}: its greys are cut at half")
     else:
         mask = grey != 0
+        inside = grey[mask]
+        if 0 < inside.size < mask.size and inside.min() != inside.max():
+            notes.append(SEVERAL)
     return mask, notes + oddities(mask, grey)
 
 

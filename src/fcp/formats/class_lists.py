@@ -12,6 +12,11 @@ from fcp.formats.text import CLASS_FILES, read_lines
 
 LISTS = (*CLASS_FILES, "_classes.csv", "labelmap.txt")
 BACKGROUND = "background"
+# What a list's first line, which names the value 0, may call it.
+BACKGROUND_NAMES = frozenset(
+    {BACKGROUND, "_background_", "__background__", "bg", "none", "nothing", "void", "unlabeled"}
+    | {"unlabelled", "other", "others", "unknown"}
+)
 NO_LABEL = "__ignore__"  # LabelMe's lists start with it; it stands for the value -1
 
 Colour = tuple[int, int, int]
@@ -25,11 +30,13 @@ class ClassList:
         file: that says it.
         names: value → class; the background's value is not in it.
         colours: colour → class, of lists that speak of colours; "" is the background.
+        first: what the line of the value 0 says.
     """
 
     file: Path
     names: Mapping[int, str]
     colours: Mapping[Colour, str] = field(default_factory=dict)
+    first: str = BACKGROUND
 
 
 def find_list(folders: Iterable[Path]) -> Path | None:
@@ -55,7 +62,7 @@ def read_list(file: Path) -> ClassList:
         return _read_colours(file)
     lines = read_lines(file)
     names = lines[1:] if lines[:1] == [NO_LABEL] else lines
-    return ClassList(file, dict(enumerate(names[1:], start=1)))
+    return ClassList(file, dict(enumerate(names[1:], start=1)), first=next(iter(names), BACKGROUND))
 
 
 def _read_csv(file: Path) -> ClassList:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError, fromstring
+from xml.etree.ElementTree import Element
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from fcp.formats.places import Finder
 from fcp.formats.polygons import fill_polygons, read_points
 from fcp.formats.reading import Reading, frame_of
 from fcp.formats.run_lengths import to_runs
+from fcp.formats.text import parse_xml
 
 Size = tuple[int, int]
 
@@ -30,7 +30,7 @@ def read_cvat(file: Path, reading: Reading | None = None) -> dict[str, list[Exam
         FcpError: no XML of CVAT, or shapes with faults: all of them are listed.
     """
     own = reading or Reading()
-    root = _parse(file)
+    root = parse_xml(file)
     if root.tag != "annotations":
         raise FcpError(f"{file}: not an XML of CVAT for images (<annotations>)")
     if root.find("track") is not None:
@@ -44,19 +44,6 @@ def read_cvat(file: Path, reading: Reading | None = None) -> dict[str, list[Exam
     examples = examples_by_class(pictures, reading=own)
     own.finish(file)
     return examples
-
-
-def _parse(file: Path) -> Element:
-    """Parse without entities: none is needed, and they can be made to fill the memory."""
-    try:
-        content = file.read_bytes()
-        if re.search(rb"<!(DOCTYPE|ENTITY)", content):
-            raise FcpError(f"{file}: holds a DOCTYPE, which CVAT does not write; export it anew")
-        return fromstring(content)  # noqa: S314  (no entities are in it)
-    except OSError as error:
-        raise FcpError(f"{file}: cannot be read ({error.strerror})") from error
-    except (ParseError, ValueError) as error:
-        raise FcpError(f"{file}: not valid XML ({error})") from error
 
 
 def _picture(image: Element, finder: Finder, reading: Reading) -> DrawnPicture:

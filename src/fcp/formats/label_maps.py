@@ -31,7 +31,14 @@ from fcp.data.images import (
 )
 from fcp.errors import FcpError
 from fcp.files import write_atomically
-from fcp.formats.class_lists import BACKGROUND, ClassList, Colour, find_list, read_list
+from fcp.formats.class_lists import (
+    BACKGROUND,
+    BACKGROUND_NAMES,
+    ClassList,
+    Colour,
+    find_list,
+    read_list,
+)
 from fcp.formats.examples import DrawnPicture, Example, examples_by_class
 from fcp.formats.reading import Reading, frame_of
 from fcp.formats.records import LabelledPicture
@@ -62,6 +69,12 @@ def read_label_maps(folder: Path, reading: Reading | None = None) -> dict[str, l
         raise FcpError(f"{folder}: expected images/, masks/ and a list of classes (classes.txt)")
     own = reading or Reading()
     classes = read_list(found.class_file)
+    if classes.first.casefold() not in BACKGROUND_NAMES:
+        own.note(
+            classes.file,
+            f"its first line ({classes.first}) names the value 0, the background; if it is a "
+            "class, put a line 'background' before it",
+        )
     own.faults += found.paired.faults
     pictures = []
     for picture, file in found.paired.pairs:
@@ -160,7 +173,10 @@ def _read_map(picture: Path, file: Path, classes: ClassList, reading: Reading) -
         values, labels = [next(iter(names))], (labels > 0) * next(iter(names))
     unnamed = [value for value in values if value not in names and value != IGNORE]
     if unnamed:
-        raise FcpError(f"{file}: the list of classes has no line {unnamed[0]} for this value")
+        raise FcpError(
+            f"{file}: the list of classes has no line {unnamed[0]} for this value; its line 0 "
+            f"({classes.first}) names the background"
+        )
     drawings = [(names[value], to_runs(labels == value)) for value in values if value in names]
     return DrawnPicture(picture, frame.size, file, drawings, frame.turn)
 

@@ -27,7 +27,9 @@ from fcp.formats.label_studio_tasks import read_label_studio
 from fcp.formats.labelme import read_labelme
 from fcp.formats.reading import Reading, frame_of
 from fcp.formats.run_lengths import to_runs
-from fcp.formats.text import load_annotations
+from fcp.formats.text import load_annotations, parse_xml
+from fcp.formats.voc_xml import ROOT as VOC_ROOT
+from fcp.formats.voc_xml import read_voc_xml
 from fcp.formats.yolo import read_yolo, yolo_labels
 
 ExamplesByClass = dict[str, list[Example]]
@@ -36,8 +38,8 @@ SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "
 _KNOWN = (
     f"NAME.jpg with NAME{MASK_SUFFIX}.png; images/NAME.jpg with masks/NAME.png (and classes.txt "
     "for several classes); a COCO JSON; LabelMe's JSON files; YOLO's images/ and labels/ with "
-    "data.yaml or classes.txt; CVAT's XML; Label Studio's JSON; or a folder of one of these for "
-    "each class"
+    "data.yaml or classes.txt; CVAT's XML; PASCAL VOC's XML; Label Studio's JSON; or a folder of "
+    "one of these for each class"
 )
 
 
@@ -95,6 +97,9 @@ def read_masks(folder: Path, reading: Reading | None = None) -> list[Example]:
     if paired.without_mask:
         count, first = len(paired.without_mask), paired.without_mask[0].name
         own.note(folder, f"{count} pictures without a mask are left out (first {first})")
+    dead = [one for one in sorted(folder.rglob("*")) if one.is_symlink() and not one.exists()]
+    if dead:
+        own.note(folder, f"{len(dead)} links that lead nowhere are left out (first {dead[0].name})")
     examples = []
     for picture, mask in paired.pairs:
         with own.each():
@@ -212,7 +217,7 @@ def _read_file(file: Path, reading: Reading) -> ExamplesByClass:
     if suffix == ".json":
         return _read_json([file], file, reading)
     if suffix == ".xml":
-        return read_cvat(file, reading)
+        return _read_xml([file], file, reading)
     if suffix in {".yaml", ".yml"}:
         return read_yolo(file, reading)
     raise FcpError(f"{file}: expected a folder of examples, a JSON, an XML or a YAML file")
@@ -233,12 +238,34 @@ def _read_json(files: list[Path], path: Path, reading: Reading) -> ExamplesByCla
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise FcpError(f"{path}: several JSON files ({names}); give the path of the one meant")
+    _refuse_foreign(contents[0], files[0])
     if isinstance(contents[0], list) or "data" in contents[0]:
         return read_label_studio(files[0], contents[0], reading)
     return read_coco(files[0], reading)
 
 
+def _refuse_foreign(content: object, file: Path) -> None:
+    """Refuse what is known and is no example, with what to bring instead."""
+    first = content[0] if isinstance(content, list) and content else content
+    if not isinstance(first, dict) or "data" in first:
+        return
+    if isinstance(content, list) and "image_id" in first:
+        raise FcpError(
+            f"{file}: a list of COCO results, without the names of pictures and classes; give the "
+            "file with images, categories and annotations"
+        )
+    if isinstance(content, list) and {"image", "annotator"} & first.keys():
+        raise FcpError(f"{file}: Label Studio's JSON-MIN, which says too little; export JSON")
+    inside = first.get("_via_img_metadata", first)
+    one = next(iter(inside.values()), None) if isinstance(inside, dict) else None
+    if isinstance(one, dict) and "regions" in one:
+        raise FcpError(f"{file}: a project of the VGG Image Annotator; export it as COCO")
+
+
 def _read_xml(files: list[Path], path: Path, reading: Reading) -> ExamplesByClass:
+    """Read an XML of PASCAL VOC for each picture, or one of CVAT for all: the first tells which."""
+    if parse_xml(files[0]).tag == VOC_ROOT:
+        return read_voc_xml(files, reading)
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise FcpError(f"{path}: several XML files ({names}); give the path of the one meant")

@@ -48,6 +48,13 @@ class Reading:
         """Remember what should be known about a file."""
         self.notes.append(Note(str(file), text))
 
+    def files_by_note(self) -> dict[str, list[str]]:
+        """Return each text with the files that it is about, in the order they were noted."""
+        found: dict[str, list[str]] = {}
+        for note in self.notes:
+            found.setdefault(note.text, []).append(note.file)
+        return found
+
     @contextmanager
     def each(self) -> Iterator[None]:
         """Read one item: a fault in it leaves it out and is remembered."""

@@ -1,11 +1,13 @@
-"""Plain text with a line for each thing, and lists of classes in it."""
+"""The texts that tools write: lines, lists of classes, JSON and XML."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element, ParseError, fromstring
 
 from fcp.errors import FcpError
 
@@ -47,6 +49,23 @@ def load_annotations(file: Path) -> Any:  # noqa: ANN401  (whatever the JSON hol
     if not isinstance(content, dict | list):
         raise FcpError(f"{file}: expected a JSON object")
     return content
+
+
+def parse_xml(file: Path) -> Element:
+    """Read an XML without entities: none is needed, and they can be made to fill the memory.
+
+    Raises:
+        FcpError: it cannot be read, is no XML, or declares entities.
+    """
+    try:
+        content = file.read_bytes()
+        if re.search(rb"<!(DOCTYPE|ENTITY)", content):
+            raise FcpError(f"{file}: holds a DOCTYPE, which no tool needs here; export it anew")
+        return fromstring(content)  # noqa: S314  (no entities are in it)
+    except OSError as error:
+        raise FcpError(f"{file}: cannot be read ({error.strerror})") from error
+    except (ParseError, ValueError) as error:
+        raise FcpError(f"{file}: not valid XML ({error})") from error
 
 
 def class_lines(names: Iterable[str], file: Path) -> bytes:

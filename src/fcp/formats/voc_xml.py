@@ -1,0 +1,68 @@
+"""Reads the XML of PASCAL VOC, as LabelImg and others write it: a file a picture, boxes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from fcp.data.prompts import Box
+from fcp.errors import FcpError
+from fcp.formats.examples import DrawnPicture, Example, examples_by_class
+from fcp.formats.places import Finder
+from fcp.formats.polygons import read_points
+from fcp.formats.reading import Reading, frame_of
+from fcp.formats.text import parse_xml
+
+ROOT = "annotation"
+CORNERS = ("xmin", "ymin", "xmax", "ymax")  # of pixels counted from 1, both included
+
+
+def read_voc_xml(files: Sequence[Path], reading: Reading | None = None) -> dict[str, list[Example]]:
+    """Read boxes.
+
+    Args:
+        files: an XML for each picture, which lies beside it, or in ``images/`` or ``JPEGImages/``
+            beside the XML's folder.
+        reading: how; takes notes.
+
+    Returns:
+        Name → examples; names in the order in which they are met.
+
+    Raises:
+        FcpError: files or boxes with faults: all of them are listed.
+    """
+    own = reading or Reading()
+    pictures = []
+    for file in files:
+        with own.each():
+            pictures.append(_read_file(file, own))
+    examples = examples_by_class(pictures, reading=own)
+    own.finish(files[0].parent)
+    return examples
+
+
+def _read_file(file: Path, reading: Reading) -> DrawnPicture:
+    root = parse_xml(file)
+    if root.tag != ROOT:
+        raise FcpError(f"{file}: not an XML of PASCAL VOC (<{ROOT}>), as the others here are")
+    above = file.parent.parent
+    finder = Finder(file, (file.parent, above / "images", above / "JPEGImages"))
+    picture = finder.find(root.findtext("filename"))
+    stated = (root.findtext("size/height"), root.findtext("size/width"))
+    frame = frame_of(picture, file, reading, stated)
+    drawings = []
+    for number, found in enumerate(root.iter("object"), start=1):
+        with reading.each():
+            box = _box(found, frame.size, f"{file}: object {number}")
+            drawings.append((found.findtext("name") or "", box))
+    return DrawnPicture(picture, frame.size, file, drawings, frame.turn)
+
+
+def _box(found: Element, size: tuple[int, int], where: str) -> Box:
+    try:
+        x0, y0, x1, y1 = (float(found.findtext(f"bndbox/{name}") or "") for name in CORNERS)
+    except ValueError as error:
+        raise FcpError(f"{where}: odd or missing numbers in <bndbox>") from error
+    (x0, y0), (x1, y1) = read_points([x0 - 1, y0 - 1, x1, y1], size, where).tolist()
+    return Box(x0, y0, x1, y1)
