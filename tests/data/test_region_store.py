@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcp.data.region_store import LONG_SIDE, bsds_sources, prepare, voc_sources
+from fcp.data.objects import Objects, named_by_coco, overlap_with_voc
+from fcp.data.pascal import PascalVOC
+from fcp.data.region_store import LONG_SIDE, bsds_sources, object_sources, prepare, voc_sources
+from fcp.engine.train_segmenter import region_sources
 from fcp.errors import FcpError
 
 
@@ -43,3 +46,32 @@ def test_bsds_pictures_bring_all_annotators(tmp_path):
 def test_a_missing_photo_is_named(mini_voc, tmp_path):
     with pytest.raises(FcpError, match="gone"):
         next(prepare(voc_sources(mini_voc, {"gone": 1.0}), tmp_path, _no_features))
+
+
+def test_each_mask_of_objects_is_a_region(mini_root, tmp_path):
+    objects = Objects(mini_root)
+    picture = "scenes/stable0"  # shows a horse and a cow
+    (source,) = object_sources(objects, {picture: 0.5})
+    stored = next(prepare([source], tmp_path, _no_features))
+    assert (source.key, stored.background, stored.weight) == ("scenes-stable0", (0,), 0.5)
+    height, width = objects.image(picture).shape[:2]
+    for labels, kind in zip(stored.labels, objects.shown[picture], strict=True):
+        assert set(np.unique(labels)) == {0, 1}
+        rows = np.arange(height) * labels.shape[0] // height + labels.shape[0] // height // 2
+        columns = np.arange(width) * labels.shape[1] // width + labels.shape[1] // width // 2
+        same = labels[rows[:, None], columns] == objects.class_mask(picture, kind)
+        assert same.mean() > 0.97
+
+
+@pytest.mark.parametrize("folds", [(), (1,), (0, 1, 2, 3)])
+def test_regions_of_objects_show_nothing_that_is_to_stay_novel(mini_root, folds):
+    voc, objects = PascalVOC(mini_root), Objects(mini_root)
+    novel = {voc.classes[c] for fold in folds for c in voc.novel(fold)}
+    banned = overlap_with_voc(objects.kinds, novel) | named_by_coco(objects.kinds)
+    keys = {source.key for source in region_sources(mini_root, folds, objects=True)}
+    kept = {picture.replace("/", "-") for picture in objects.shown} & keys
+    shown = {k for picture, k in objects.shown.items() if picture.replace("/", "-") in kept}
+    assert kept
+    assert not banned & {kind for kinds in shown for kind in kinds}
+    without = {source.key for source in region_sources(mini_root, folds, objects=False)}
+    assert keys - without == kept
