@@ -2,7 +2,7 @@
 
 import pytest
 
-from fcp.cli.reading_options import DrawnOn, new_reading, read_decoding
+from fcp.cli.reading_options import DrawnOn, new_reading, read_decoding, read_pages
 from fcp.data.decode import Decoding
 from fcp.data.value_range import AUTO, ValueRange
 from fcp.errors import FcpError
@@ -11,7 +11,7 @@ from fcp.errors import FcpError
 def test_settings():
     assert read_decoding("auto", None, None) == Decoding(AUTO, None, None)
     chosen = read_decoding("0:4095", "4, 3,2", 2)
-    assert chosen == Decoding(ValueRange("values", 0, 4095), (4, 3, 2), 1)
+    assert chosen == Decoding(ValueRange("values", 0, 4095), (4, 3, 2), 2)
     assert new_reading(DrawnOn.RAW, skip_bad=True).drawn_on_raw
     assert not new_reading(DrawnOn.UPRIGHT, skip_bad=True).drawn_on_raw
 
@@ -25,3 +25,16 @@ def test_what_is_no_band(bands):
 def test_what_is_no_range():
     with pytest.raises(FcpError, match="--range: expected auto, full, LOW:HIGH"):
         read_decoding("dark", None, None)
+
+
+@pytest.mark.parametrize(
+    ("pages", "read"), [("largest", (None, False)), ("all", (None, True)), ("3", (3, False))]
+)
+def test_pages(pages, read):
+    assert read_pages(pages) == read
+
+
+@pytest.mark.parametrize("pages", ["", "0", "-1", "1,2", "every", "1.5"])
+def test_what_is_no_page(pages):
+    with pytest.raises(FcpError, match="--pages: expected largest, all or a number from 1"):
+        read_pages(pages)

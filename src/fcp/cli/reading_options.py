@@ -38,9 +38,13 @@ BandsOption = Annotated[
     str | None,
     typer.Option(help="Bands for red, green and blue, from 1, such as 4,3,2.", metavar="R,G,B"),
 ]
-PageOption = Annotated[
-    int | None,
-    typer.Option(min=1, help="Page of TIFFs with several; without it the largest.", metavar="N"),
+PagesOption = Annotated[
+    str,
+    typer.Option(
+        help="Of files with several pages or frames: the largest page and the first frame, all of "
+        "them as photos of their own, or one by its number.",
+        metavar="largest|all|N",
+    ),
 ]
 DrawnOnOption = Annotated[
     DrawnOn,
@@ -54,6 +58,11 @@ DrawnOnOption = Annotated[
 def read_decoding(values: str, bands: str | None, page: int | None) -> Decoding:
     """Read how pictures are decoded.
 
+    Args:
+        values: of ``--range``.
+        bands: of ``--bands``.
+        page: see ``Decoding``.
+
     Raises:
         FcpError: no range, or no bands.
     """
@@ -66,7 +75,23 @@ def read_decoding(values: str, bands: str | None, page: int | None) -> Decoding:
         if len(parts) not in (1, 3) or not all(part.strip().isdecimal() for part in parts):
             raise FcpError(f"--bands: expected one or three numbers, such as 4,3,2; got {bands!r}")
         chosen = tuple(int(part) for part in parts)
-    return Decoding(ValueRange.parse(values), chosen, None if page is None else page - 1)
+    return Decoding(ValueRange.parse(values), chosen, page)
+
+
+def read_pages(pages: str) -> tuple[int | None, bool]:
+    """Read ``--pages``.
+
+    Returns:
+        The page that is chosen, from 1, or None; and whether each is a photo of its own.
+
+    Raises:
+        FcpError: neither a word nor a number that it knows.
+    """
+    if pages in ("largest", "all"):
+        return None, pages == "all"
+    if not pages.isdecimal() or int(pages) < 1:
+        raise FcpError(f"--pages: expected largest, all or a number from 1; got {pages!r}")
+    return int(pages), False
 
 
 def new_reading(drawn_on: DrawnOn, *, skip_bad: bool) -> Reading:

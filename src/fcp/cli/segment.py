@@ -17,11 +17,12 @@ from fcp.cli.reading_options import (
     BandsOption,
     DrawnOn,
     DrawnOnOption,
-    PageOption,
+    PagesOption,
     RangeOption,
     SkipBadOption,
     new_reading,
     read_decoding,
+    read_pages,
 )
 from fcp.cli.segment_options import (
     AppearanceName,
@@ -89,7 +90,7 @@ def segment(
     skip_bad: SkipBadOption = False,
     values: RangeOption = "auto",
     bands: BandsOption = None,
-    page: PageOption = None,
+    pages: PagesOption = "largest",
     drawn_on: DrawnOnOption = DrawnOn.UPRIGHT,
     batch_size: BatchOption = 1,
     recursive: RecursiveOption = True,
@@ -112,11 +113,21 @@ def segment(
       fcp segment --support coco.json --class zebra --query photos --out found --resume
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
+    page, every_page = read_pages(pages)
     decoding = read_decoding(values, bands, page)
     reading = new_reading(drawn_on, skip_bad=skip_bad)
     examples = _read_all_examples(support, negative, class_name, reading)
     cut = (threshold, min_area, min_score)
-    task = Task(*examples, fusion, _read_tile(tile), instances, *cut, appearance.value, decoding)
+    task = Task(
+        *examples,
+        fusion,
+        _read_tile(tile),
+        instances,
+        *cut,
+        appearance=appearance.value,
+        decoding=decoding,
+        every_page=every_page,
+    )
     paths, kinds = [*query, *(more or [])], _kinds(formats)
     request = Request(
         paths, out, task, model, kinds, recursive=recursive, resume=resume, overwrite=overwrite
@@ -275,7 +286,7 @@ def _run(
         for records in segment_photos(segmenter, task, jobs, results, batch_size):
             for error in filter(None, (record.error for record in records)):
                 bar.console.print(printable(error), style="red", markup=False, soft_wrap=True)
-            for note in (f"{record.file}: {note}" for record in records for note in record.notes):
+            for note in (f"{record.title}: {note}" for record in records for note in record.notes):
                 bar.console.print(printable(note), style="yellow", markup=False, soft_wrap=True)
             bar.advance(task_of_bar, len(records))
 
@@ -300,10 +311,9 @@ def _export(start: Start, task: Task, writers: Sequence[Writer]) -> None:
     date = datetime.fromisoformat(results.date).strftime("%Y-%m-%d %H:%M")
     facts = {"model": results.model, "examples": examples, "date": date}
     facts |= {f"{name} is": decided.sentence for name, decided in results.appearance.items()}
-    results.put_in_order(str(job.picture) for job in start.jobs)
+    results.put_in_order(job.source for job in start.jobs)
     records = list(results.pictures.values())
-    out, how = results.path.parent, task.decoding
-    export(records, out, task.names, writers=writers, facts=facts, decoding=how)
+    export(records, results.path.parent, task, writers=writers, facts=facts)
 
 
 def _report(start: Start) -> None:
