@@ -256,7 +256,11 @@ def _check_examples(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[E
     found = {
         name: [
             ExampleResult(
-                str(example.picture), round(one.iou, 4), one.is_odd, _rounded(one.presence)
+                str(example.picture),
+                round(one.iou, 4),
+                one.is_odd,
+                _rounded(one.presence),
+                one.is_inverted,
             )
             for example, one in zip(task.classes[name], qualities, strict=True)
         ]
@@ -295,7 +299,16 @@ def _rounded(presence: float | None) -> float | None:
     return None if presence is None else round(presence, 4)
 
 
+def _title(odd: ExampleResult) -> str:
+    return f"{odd.file} (inverted?)" if odd.is_inverted else odd.file
+
+
 def _warning(name: str, odd: ExampleResult) -> str:
+    if odd.is_inverted:
+        return (
+            f"{odd.file}: is its mask inverted? It covers over half of the picture, and the other "
+            f"examples of {name} find what it leaves out"
+        )
     likely = f", and take it for {name} at {odd.presence:.0%}" if odd.presence is not None else ""
     return (
         f"{odd.file}: is its mask right, and the same kind of thing? The other examples of {name} "
@@ -310,6 +323,11 @@ def _export(start: Start, task: Task, writers: Sequence[Writer]) -> None:
     examples = ", ".join(f"{len(of_class)} of {name}" for name, of_class in task.classes.items())
     date = datetime.fromisoformat(results.date).strftime("%Y-%m-%d %H:%M")
     facts = {"model": results.model, "examples": examples, "date": date}
+    facts |= {
+        f"look again at ({name})": ", ".join(odd)
+        for name, judged in results.examples.items()
+        if (odd := [_title(one) for one in judged if one.is_odd])
+    }
     facts |= {f"{name} is": decided.sentence for name, decided in results.appearance.items()}
     results.put_in_order(job.source for job in start.jobs)
     records = list(results.pictures.values())

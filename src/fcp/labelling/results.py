@@ -87,12 +87,14 @@ class ExampleResult:
         iou: 0 … 1, see ``ExampleQuality``.
         is_odd: whether it is worth a second look.
         presence: 0 … 1, likewise; None where it is not judged.
+        is_inverted: whether it is odd because its mask is likely to mark all but the thing.
     """
 
     file: str
     iou: float
     is_odd: bool
     presence: float | None = None
+    is_inverted: bool = False
 
     def __post_init__(self) -> None:
         check(self)
