@@ -1,6 +1,8 @@
 """`fcp segment --pages all`: each page of a file is a photo of its own, in every file of a run."""
 
+import base64
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -210,3 +212,19 @@ def test_what_is_no_page_is_told_before_anything_is_read(run):
     done = run(pages="some")
     assert done.exit_code == 1
     assert "--pages: expected largest, all or a number from 1; got 'some'" in done.stderr
+
+
+def test_report_and_overlay_show_the_bands_and_the_range_that_were_chosen(run, tmp_path):
+    folder = tmp_path / "bands"
+    folder.mkdir()
+    bands = np.empty((40, 60, 5), np.uint16)
+    bands[:] = (3000, 500, 1000, 2000, 4000)
+    tifffile.imwrite(folder / "field.tif", bands, photometric="minisblack", planarconfig="contig")
+    chosen = ("--bands", "3,1,2", "--range", "0:4000")
+    assert run(*chosen, "--min-area", 10**6, query=folder, pages="largest").exit_code == 0
+    report = (tmp_path / "out/report.html").read_text()
+    (thumbnail,) = re.findall("<!--([A-Za-z0-9+/=]{100,})-->", report)
+    (tmp_path / "thumbnail.jpg").write_bytes(base64.b64decode(thumbnail))
+    for file in (tmp_path / "thumbnail.jpg", tmp_path / "out/overlays/field.jpg"):
+        shown = read_image(file).reshape(-1, 3).mean(axis=0)
+        assert np.abs(shown - [63.75, 191.25, 31.9]).max() < 6, file

@@ -55,16 +55,19 @@ DrawnOnOption = Annotated[
 ]
 
 
-def read_decoding(values: str, bands: str | None, page: int | None) -> Decoding:
+def read_decoding(values: str, bands: str | None, pages: str) -> tuple[Decoding, bool]:
     """Read how pictures are decoded.
 
     Args:
         values: of ``--range``.
         bands: of ``--bands``.
-        page: see ``Decoding``.
+        pages: of ``--pages``.
+
+    Returns:
+        That, and whether each page of a file is a photo of its own.
 
     Raises:
-        FcpError: no range, or no bands.
+        FcpError: no range, no bands, or no pages.
     """
     from fcp.data.decode import Decoding
     from fcp.data.value_range import ValueRange
@@ -75,23 +78,12 @@ def read_decoding(values: str, bands: str | None, page: int | None) -> Decoding:
         if len(parts) not in (1, 3) or not all(part.strip().isdecimal() for part in parts):
             raise FcpError(f"--bands: expected one or three numbers, such as 4,3,2; got {bands!r}")
         chosen = tuple(int(part) for part in parts)
-    return Decoding(ValueRange.parse(values), chosen, page)
-
-
-def read_pages(pages: str) -> tuple[int | None, bool]:
-    """Read ``--pages``.
-
-    Returns:
-        The page that is chosen, from 1, or None; and whether each is a photo of its own.
-
-    Raises:
-        FcpError: neither a word nor a number that it knows.
-    """
-    if pages in ("largest", "all"):
-        return None, pages == "all"
-    if not pages.isdecimal() or int(pages) < 1:
-        raise FcpError(f"--pages: expected largest, all or a number from 1; got {pages!r}")
-    return int(pages), False
+    page = None
+    if pages not in ("largest", "all"):
+        if not pages.isdecimal() or int(pages) < 1:
+            raise FcpError(f"--pages: expected largest, all or a number from 1; got {pages!r}")
+        page = int(pages)
+    return Decoding(ValueRange.parse(values), chosen, page), pages == "all"
 
 
 def new_reading(drawn_on: DrawnOn, *, skip_bad: bool) -> Reading:

@@ -22,7 +22,6 @@ from fcp.cli.reading_options import (
     SkipBadOption,
     new_reading,
     read_decoding,
-    read_pages,
 )
 from fcp.cli.segment_options import (
     AppearanceName,
@@ -113,21 +112,11 @@ def segment(
       fcp segment --support coco.json --class zebra --query photos --out found --resume
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
-    page, every_page = read_pages(pages)
-    decoding = read_decoding(values, bands, page)
+    decoding, every_page = read_decoding(values, bands, pages)
     reading = new_reading(drawn_on, skip_bad=skip_bad)
     examples = _read_all_examples(support, negative, class_name, reading)
-    cut = (threshold, min_area, min_score)
-    task = Task(
-        *examples,
-        fusion,
-        _read_tile(tile),
-        instances,
-        *cut,
-        appearance=appearance.value,
-        decoding=decoding,
-        every_page=every_page,
-    )
+    how = (fusion, _read_tile(tile), instances, threshold, min_area, min_score)
+    task = Task(*examples, *how, appearance.value, decoding, every_page)
     paths, kinds = [*query, *(more or [])], _kinds(formats)
     request = Request(
         paths, out, task, model, kinds, recursive=recursive, resume=resume, overwrite=overwrite
