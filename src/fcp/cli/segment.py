@@ -115,8 +115,8 @@ def segment(
     decoding, every_page = read_decoding(values, bands, pages)
     reading = new_reading(drawn_on, skip_bad=skip_bad)
     examples = _read_all_examples(support, negative, class_name, reading)
-    how = (fusion, _read_tile(tile), instances, threshold, min_area, min_score)
-    task = Task(*examples, *how, appearance.value, decoding, every_page)
+    side, cut = _read_tile(tile), (threshold, min_area, min_score)
+    task = Task(*examples, fusion, side, instances, *cut, appearance.value, decoding, every_page)
     paths, kinds = [*query, *(more or [])], _kinds(formats)
     request = Request(
         paths, out, task, model, kinds, recursive=recursive, resume=resume, overwrite=overwrite
