@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fcp import leave_one_out as module
+from fcp.data.images import read_image, read_labels
 from fcp.data.transforms import to_square
 from fcp.errors import FcpError
 from fcp.leave_one_out import Found, judge_examples, leave_one_out
@@ -15,6 +17,11 @@ from fcp.segmenter import FewShotSegmenter
 @pytest.fixture(scope="module")
 def segmenter(model_folder):
     return FewShotSegmenter.from_pretrained(model_folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def small():
+    return FewShotSegmenter.from_pretrained("small", device="cpu")
 
 
 def example(seed, size=64):
@@ -127,3 +134,78 @@ def test_the_mask_itself_is_what_is_judged(segmenter, monkeypatch):
 def test_an_unreadable_example_is_named(segmenter, tmp_path):
     with pytest.raises(FcpError, match=r"nowhere\.png"):
         segmenter.check_examples([(tmp_path / "nowhere.png", example(0)[1]), example(1)])
+
+
+def test_what_a_mask_leaves_out_is_compared_where_it_looks_inverted(segmenter):
+    examples = [example(seed) for seed in range(4)]
+    plain = segmenter.check_examples(examples)["thing"]
+    assert [one.inverse_iou for one in plain] == [None] * 4
+    image, mask = examples[1]
+    examples[1] = image, ~mask
+    quality = segmenter.check_examples(examples)["thing"]
+    assert [one.inverse_iou is None for one in quality] == [True, False, True, True]
+    assert quality[1].inverse_iou == pytest.approx(plain[1].iou, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("found", "inverted"),
+    [
+        ([(0.3, None), (0.02, 0.2), (0.1, None), (0.2, None)], [1]),
+        ([(0.5, None), (0.3, 0.2), (0.5, None)], []),  # it is large indeed
+        ([(0.3, 0.4), (0.3, 0.4), (0.3, 0.4), (0.3, None)], []),  # so are most of them
+        ([(0.0, None), (0.0, 0.9)], [1]),
+        ([(0.0, 0.9), (0.0, 0.9)], []),  # nobody can tell
+    ],
+)
+def test_a_mask_whose_inverse_the_others_find_is_inverted(found, inverted):
+    judged = judge_examples([Found(iou, None, inverse) for iou, inverse in found])
+    assert [index for index, one in enumerate(judged) if one.is_inverted] == inverted
+    assert [index for index, one in enumerate(judged) if one.is_odd] == inverted
+
+
+# Class of VOC → four pictures of it that are found well from each other.
+GOOD = {
+    4: ("2007_003131", "2007_005074", "2007_003861", "2007_000061"),
+    8: ("2008_001433", "2007_002470", "2009_004721", "2008_001078"),
+    10: ("2009_003059", "2008_006063", "2010_004789", "2007_000464"),
+    14: ("2007_005354", "2007_004380", "2007_002823", "2007_005759"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("class_id", GOOD)
+def test_of_four_photos_the_inverted_mask_alone_is_named(data_root, small, class_id):
+    folder = data_root / "VOC2012"
+    examples = [
+        (
+            read_image(folder / "JPEGImages" / f"{name}.jpg"),
+            read_labels(folder / "SegmentationClassAug" / f"{name}.png") == class_id,
+        )
+        for name in GOOD[class_id]
+    ]
+    assert [one.is_odd for one in small.check_examples(examples)["thing"]] == [False] * 4
+    image, mask = examples[2]
+    examples[2] = image, ~mask
+    judged = small.check_examples(examples)["thing"]
+    assert [one.is_odd for one in judged] == [False, False, True, False]
+    assert judged[2].is_inverted
+
+
+def test_of_four_drawn_pictures_the_inverted_mask_alone_is_named(small):
+    examples = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        field = Image.fromarray(rng.integers(90, 160, (6, 6), dtype=np.uint8))
+        image = np.stack([np.asarray(field.resize((160, 160)))] * 3, axis=-1).copy()
+        y, x = rng.integers(50, 110, 2)
+        rows, columns = np.ogrid[:160, :160]
+        mask = (rows - y) ** 2 + (columns - x) ** 2 < 30**2
+        image[mask] = (200, 40, 30)
+        examples.append((image, mask))
+    assert not any(one.is_odd for one in small.check_examples(examples)["thing"])
+    image, mask = examples[3]
+    examples[3] = image, ~mask
+    judged = small.check_examples(examples)["thing"]
+    assert [one.is_inverted for one in judged] == [False, False, False, True]
+    assert [one.is_odd for one in judged] == [False, False, False, True]

@@ -7,7 +7,7 @@ found badly from them, and is of little use for finding them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from math import ceil
 from statistics import median
@@ -15,6 +15,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from fcp.data.mask_values import looks_inverted
 from fcp.model import FCP
 from fcp.presence import Presence, look_at
 from fcp.structures import BackboneFeatures, Embedding, QueryFeatures, SupportSet
@@ -35,21 +36,26 @@ class Found:
         iou: 0 … 1, of its mask with the one that they find in its picture.
         presence: 0 … 1, how likely what its own mask shows is the same kind of thing; None of a
             model that cannot judge that.
+        inverse_iou: 0 … 1, of what its mask leaves out with the one that they find, where its mask
+            looks inverted (``looks_inverted``); None elsewhere.
     """
 
     iou: float
     presence: float | None
+    inverse_iou: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExampleQuality(Found):
     """The same, and what is to be thought of it.
 
     Attributes:
         is_odd: whether it is worth a second look, see ``judge_examples``.
+        is_inverted: whether its mask is likely to mark all but the thing; it is odd then.
     """
 
     is_odd: bool
+    is_inverted: bool
 
 
 def judge_examples(found: Sequence[Found]) -> list[ExampleQuality]:
@@ -59,17 +65,25 @@ def judge_examples(found: Sequence[Found]) -> list[ExampleQuality]:
     and under half of the median of the class, which is 0.4 or more. Among examples that are all
     hard to find, none stands out. It is odd, too, if what it marks is hardly the same kind of
     thing (a presence under 0.1). The figures are chosen on fold 3 (docs/presence.md).
+
+    And it is odd if its mask looks inverted, as at most half of the class's do, and the others find
+    what it leaves out better than what it marks. Its IoU alone does not tell: shown to the others,
+    it makes them be found badly too.
     """
     usual = median(one.iou for one in found)
     low = min(LOW_IOU, LOW_SHARE * usual) if usual >= USUAL_IOU else 0.0
-    return [
-        ExampleQuality(
-            one.iou,
-            one.presence,
-            is_odd=one.iou < low or (one.presence is not None and one.presence < UNLIKELY),
-        )
-        for one in found
-    ]
+    judged = []
+    for one, inverted in zip(found, _are_inverted(found), strict=True):
+        unlike = one.presence is not None and one.presence < UNLIKELY
+        odd = inverted or unlike or one.iou < low
+        judged.append(ExampleQuality(**asdict(one), is_odd=odd, is_inverted=inverted))
+    return judged
+
+
+def _are_inverted(found: Sequence[Found]) -> list[bool]:
+    """Say of each example of a class whether its mask is likely to be inverted."""
+    few = 2 * sum(one.inverse_iou is not None for one in found) <= len(found)
+    return [few and one.inverse_iou is not None and one.inverse_iou > one.iou for one in found]
 
 
 @torch.inference_mode()
@@ -77,6 +91,8 @@ def leave_one_out(
     model: FCP, images: Tensor, masks: Tensor, judge: Presence | None = None
 ) -> list[Found]:
     """Find each example by the others of its class, or by those of its group of at most nine.
+
+    Those whose masks are likely to be inverted are shown to none of the others, where two are left.
 
     Args:
         model: in evaluation mode.
@@ -96,8 +112,18 @@ def leave_one_out(
     ]
 
 
-def _of_group(model: FCP, images: Tensor, masks: Tensor, judge: Presence | None) -> Iterator[Found]:
+def _of_group(model: FCP, images: Tensor, masks: Tensor, judge: Presence | None) -> list[Found]:
     seen = [see(model, image, mask) for image, mask in zip(images, masks, strict=True)]
+    found = list(_find_each(model, seen, judge))
+    inverted = _are_inverted(found)
+    rest = [one for one, wrong in zip(seen, inverted, strict=True) if not wrong]
+    if not 2 <= len(rest) < len(seen):
+        return found
+    anew = _find_each(model, rest, judge)
+    return [one if wrong else next(anew) for one, wrong in zip(found, inverted, strict=True)]
+
+
+def _find_each(model: FCP, seen: Sequence[Seen], judge: Presence | None) -> Iterator[Found]:
     for index, one in enumerate(seen):
         others = join(model, [*seen[:index], *seen[index + 1 :]])
         output = model.match(others, one.query)
@@ -106,10 +132,17 @@ def _of_group(model: FCP, images: Tensor, masks: Tensor, judge: Presence | None)
         # A mask as log-odds of certainty, so that it is looked at as if it had been found.
         certain = torch.where(marked, CERTAIN, -CERTAIN)[None]
         look = look_at(one.query, certain, output.correlation)[0]
+        suspect = looks_inverted(marked.cpu().numpy())
         yield Found(
-            float((found & marked).sum() / (found | marked).sum()),
+            _iou(found, marked),
             judge.judge(others, look) if judge else None,
+            _iou(found, ~marked) if suspect else None,
         )
+
+
+def _iou(one: Tensor, other: Tensor) -> float:
+    """Return the IoU of two masks (S, S) bool; 0 of two empty ones."""
+    return float((one & other).sum() / (one | other).sum().clamp(min=1))
 
 
 @dataclass(frozen=True)

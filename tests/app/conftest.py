@@ -65,7 +65,7 @@ def add() -> Callable[..., None]:
             mask = np.zeros((40, 60), bool)
             mask[5:30, 5 * number : 5 * number + 25] = True
         example = Example(path, to_runs(mask))
-        session.marked.append(Marked(number, name, "paint", example, path))
+        session.marked.append(Marked(number, name, "paint", example, path, path.name))
 
     return add_example
 

@@ -342,3 +342,20 @@ def test_closed_tab_ends_its_run_and_no_other(visit, served, demo_files, many):
         time.sleep(0.1)
     assert not folders[0].exists()
     assert list(served.root.glob("visitor-*"))
+
+
+def test_photos_are_called_what_the_visitor_calls_them(visit, demo_files):
+    names = ["【A】 Don't <i>.png", "【B】 it's & so.png"]
+    content = demo_files["camera"].read_bytes()
+    photos = [{"name": name, "mimeType": "image/png", "buffer": content} for name in names]
+    broken = {"name": "【C】 can't.png", "mimeType": "image/png", "buffer": content[:5000]}
+    page = visit()
+    prepared(page, demo_files, [*photos, broken])
+    run(page)
+    cut(page, 0)
+    page.locator("#summary").get_by_text("2 found, 0 not here").wait_for()
+    assert sorted(text.partition(" · ")[2] for text in captions(page)) == names
+    assert "【C】 can't.png: damaged" in page.locator("#summary").inner_text()
+    page.locator("#results button", has=page.get_by_text(names[0])).click()
+    page.locator("#picture img").wait_for()
+    assert page.locator("#facts h3").inner_text() == names[0]

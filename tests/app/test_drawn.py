@@ -32,7 +32,7 @@ def mask_of(rows: slice, columns: slice, size: tuple[int, int] = (40, 60)) -> np
 
 def marked(name, mask, picture=Path("one.png"), *, kind="paint", corrects=False, number=1):
     example = Example(picture, to_runs(mask))
-    return Marked(number, name, kind, example, picture, corrects)
+    return Marked(number, name, kind, example, picture, picture.name, corrects)
 
 
 def record(**classes: ClassResult) -> PictureResult:

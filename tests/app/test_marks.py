@@ -123,7 +123,7 @@ def test_class_names_become_one_line():
 
 def marked(number: int, name: str | None) -> Marked:
     example = Example(Path(f"{number}.png"), to_runs(blob((1, 1, 5, 5))))
-    return Marked(number, name, "paint", example, Path("x.jpg"))
+    return Marked(number, name, "paint", example, Path("x.jpg"), "x.jpg")
 
 
 def test_examples_by_class_in_order():

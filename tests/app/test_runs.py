@@ -36,9 +36,10 @@ def test_run_does_all_photos_and_tells_the_bad_one(session, engine):
     assert run.error is None
     assert [Path(r.file).stem for r in run.records() if r.error is None] == ["one", "two"]
     bad = run.records()[2]
-    assert session.without_folder(FcpError(bad.error)).startswith("bad.png: damaged")
+    assert session.told(FcpError(bad.error)).startswith("bad.png: damaged")
     assert session.finished_run() is run
-    assert summary(run, arrange(run.records(), 2.0)) == "0 found, 2 not here, 1 could not be read"
+    shown = arrange(run.records(), run.originals, 2.0)
+    assert summary(run, shown) == "0 found, 2 not here, 1 could not be read"
 
 
 def test_run_says_the_same_as_the_segmenter_alone(session, engine):
@@ -101,7 +102,7 @@ def test_cancelled_run_keeps_what_is_done(session, engine, picture):
     assert run.finished.wait(60)
     assert run.error is None
     assert 0 < run.done < len(run.jobs)
-    assert "not done (cancelled)" in summary(run, arrange(run.records(), 0))
+    assert "not done (cancelled)" in summary(run, arrange(run.records(), run.originals, 0))
     written = json.loads(run.results.path.read_text())["results"]
     assert len(written) == run.done
 
@@ -145,17 +146,23 @@ def test_gallery_is_sorted_and_cut():
         record("cat", cat=0.7, dog=0.4),
         PictureResult("in/bad.jpg", None, 0.1, error="bad"),
     ]
-    shown = arrange(records, 0.5)
+    names = {one.file: f"trip/{Path(one.file).name}" for one in records}
+    shown = arrange(records, names, 0.5)
     assert [one.stem for one in shown] == ["dog", "cat", "empty", "low"]
     assert [one.here for one in shown] == [("dog",), ("cat",), (), ()]
     assert [one.caption for one in shown] == [
-        "dog 0.80 · dog.jpg",
-        "cat 0.70 · cat.jpg",
-        "not here (0.90) · empty.jpg",
-        "not here (0.20) · low.jpg",
+        "dog 0.80 · trip/dog.jpg",
+        "cat 0.70 · trip/cat.jpg",
+        "not here (0.90) · trip/empty.jpg",
+        "not here (0.20) · trip/low.jpg",
     ]
-    assert [one.stem for one in arrange(records, 0.5, "cat")] == ["cat", "empty", "dog", "low"]
-    assert [one.here for one in arrange(records, 0)][-1] == ()
+    assert [one.stem for one in arrange(records, names, 0.5, "cat")] == [
+        "cat",
+        "empty",
+        "dog",
+        "low",
+    ]
+    assert [one.here for one in arrange(records, names, 0)][-1] == ()
     assert facts(records[3], ["cat"]) == [
         ("cat", "–", "0.70", "1.0 %"),
         ("dog", "–", "0.40", "not here"),
@@ -165,14 +172,14 @@ def test_gallery_is_sorted_and_cut():
 
 def test_pictures_follow_the_slider(session, engine):
     run = finished(session, engine)
-    found = pictures_of(run, arrange(run.records(), 0))
-    absent = pictures_of(run, arrange(run.records(), 2.0))
+    found = pictures_of(run, arrange(run.records(), run.originals, 0))
+    absent = pictures_of(run, arrange(run.records(), run.originals, 2.0))
     assert len(found) == len(absent) == 2
     assert {file for file, _ in found}.isdisjoint(file for file, _ in absent)
     small = read_image(absent[0][0]).astype(int)
     assert np.ptp(small, axis=-1).max() < 10  # grey
-    assert pictures_of(run, arrange(run.records(), 2.0)) == absent
-    seen = read_image(view(run, arrange(run.records(), 0)[0]))
+    assert pictures_of(run, arrange(run.records(), run.originals, 2.0)) == absent
+    seen = read_image(view(run, arrange(run.records(), run.originals, 0)[0]))
     assert seen.shape in {(40, 60, 3), (60, 40, 3)}
 
 
@@ -238,7 +245,7 @@ def test_download_can_be_read_back_as_examples(session, engine, tmp_path, kind):
 
 def test_download_leaves_out_what_is_below_the_slider(session, engine, tmp_path):
     run = finished(session, engine)
-    strongest = arrange(run.records(), 0)[0]
+    strongest = arrange(run.records(), run.originals, 0)[0]
     file = make_download(run, "png", strongest.strength, tmp_path / "download")
     with zipfile.ZipFile(file) as archive:
         assert [n for n in archive.namelist() if n.endswith(".png")] == [

@@ -140,7 +140,7 @@ def test_zip_gives_its_pictures_and_skips_the_rest(uploads, intake, picture):
     taken = taker.take([uploads("trip.zip", zipped(members))])
     assert [p.name for p in taken.pictures] == kept(taker) == ["a.png", "a_2.png"]
     assert len(taken.refused) == 1
-    assert taken.refused[0].startswith("broken.png: not a picture")
+    assert taken.refused[0].startswith("trip/broken.png: not a picture")
 
 
 @pytest.mark.parametrize(
@@ -309,3 +309,18 @@ def test_original_names_are_kept_beside_our_own(uploads, intake, picture):
     assert [taker.originals[path] for path in taken.pictures] == names
     taker.forget(taken.pictures[0])
     assert list(taker.originals.values()) == names[1:]
+
+
+def test_what_is_refused_is_told_with_its_own_name_and_folder(uploads, intake):
+    archive = uploads("x.zip", zipped({"trip/【B】 it's.png": b"no picture"}))
+    damaged = uploads("_A_ Don_t.png", b"nor this")
+    empty = uploads("Empty.png", b"")
+    names = {damaged: "back/【A】 Don't.png", empty: "【C】.png", archive: "【my】 trip.zip"}
+    taken = intake().take(names)
+    assert taken.pictures == []
+    assert [line.partition(": ")[0] for line in taken.refused] == [
+        "back/【A】 Don't.png",
+        "【C】.png",
+        "trip/【B】 it's.png",
+        "【my】 trip.zip",
+    ]

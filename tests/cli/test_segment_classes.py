@@ -287,6 +287,23 @@ def test_odd_examples_are_named_and_recorded(run, examples, tmp_path, monkeypatc
     assert json.loads((tmp_path / "out/results.json").read_text())["examples"] == kept
 
 
+def test_an_example_with_an_inverted_mask_is_named(run, examples, tmp_path, monkeypatch):
+    save_picture(examples / "cat" / "b.png", seed=7)
+    Image.new("1", (50, 40), 1).save(examples / "cat" / "b_mask.png")
+    monkeypatch.setattr(
+        "fcp.segmenter.leave_one_out", lambda *_: [Found(0.3, None), Found(0.01, None, 0.7)]
+    )
+    done = run()
+    assert done.exit_code == 0, done.output
+    odd = examples / "cat" / "b.png"
+    assert f"{odd}: is its mask inverted?" in " ".join(done.stderr.split())
+    kept = json.loads((tmp_path / "out/results.json").read_text())["examples"]["cat"]
+    assert [(one["is_odd"], one["is_inverted"]) for one in kept] == [(False, False), (True, True)]
+    assert (
+        f'"look again at (cat)", "{odd} (inverted?)"' in (tmp_path / "out/report.html").read_text()
+    )
+
+
 def test_a_mask_that_went_away_is_told_in_the_report(run, tmp_path, monkeypatch):
     from fcp.cli import segment
 

@@ -7,8 +7,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from fcp.data.decode import Decoding, page_count, turn_array
+from fcp.data.decode import Decoding, pages_of, turn_array
 from fcp.data.images import PICTURE_SUFFIXES, read_image, read_mask, read_picture, read_size
+from fcp.data.pages import Pages
+from fcp.data.value_range import ValueRange
 from fcp.errors import FcpError
 
 WRITTEN = [s for s in sorted(PICTURE_SUFFIXES) if s in Image.registered_extensions()]
@@ -85,7 +87,21 @@ def test_of_an_animation_the_first_frame(tmp_path, suffix):
     frames[0].save(file, save_all=True, append_images=frames[1:], lossless=True)
     pixels, notes = read_picture(file)
     assert pixels[0, 0, 0] > 240
-    assert notes == ["animated: the first of its 3 frames is read"]
+    assert notes == ["animated: the first of its 3 frames is read; --pages all reads each"]
+    assert pages_of(file) == Pages(3, (1, 2, 3))
+    read = [read_picture(file, Decoding(page=number)) for number in (1, 2, 3)]
+    for (pixels, said), value in zip(read, (250, 10, 90), strict=True):
+        assert abs(int(pixels[0, 0, 0]) - value) < 6
+        assert said == []
+    for number in (0, 4):
+        with pytest.raises(FcpError, match=f"a{suffix}: has 3 frames; there is no frame {number}"):
+            read_image(file, Decoding(page=number))
+
+
+def test_a_page_that_is_asked_for_does_not_matter_where_there_is_one(tmp_path, colours):
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    assert pages_of(tmp_path / "a.png") == Pages()
+    assert (read_image(tmp_path / "a.png", Decoding(page=2)) == colours).all()
 
 
 def test_of_several_pages_the_largest(tmp_path):
@@ -93,14 +109,55 @@ def test_of_several_pages_the_largest(tmp_path):
     with tifffile.TiffWriter(file) as writer:
         for value, size in [(1, (2, 2)), (2, (6, 8)), (3, (3, 4))]:
             writer.write(np.full(size, value, np.uint8))
-    assert page_count(file) == 3
+    assert pages_of(file).count == 3
     pixels, notes = read_picture(file)
     assert (pixels.shape, pixels[0, 0, 0]) == ((6, 8, 3), 2)
     assert read_size(file) == (6, 8)
-    assert notes == ["page 2 of 3 is read, the largest; --page chooses"]
-    assert read_picture(file, Decoding(page=2))[0].shape == (3, 4, 3)
-    with pytest.raises(FcpError, match="has 3 pages; there is no page 4"):
-        read_image(file, Decoding(page=3))
+    assert notes == ["page 2 of 3 is read, the largest; --pages chooses"]
+    assert read_picture(file, Decoding(page=3))[0].shape == (3, 4, 3)
+    for number in (0, 4):
+        with pytest.raises(FcpError, match=f"has 3 pages; there is no page {number}"):
+            read_image(file, Decoding(page=number))
+
+
+def test_thumbnails_and_masks_of_a_tiff_are_no_pictures_of_their_own(tmp_path):
+    file = tmp_path / "a.tif"
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(np.zeros((4, 6), np.uint8))  # both sides are half
+        writer.write(np.full((8, 12), 2, np.uint8))
+        writer.write(np.zeros((20, 30), bool), subfiletype=4, photometric="mask")
+        writer.write(np.full((7, 5), 4, np.uint8))  # another sheet, tall and narrow
+        writer.write(np.zeros((8, 12), np.uint8), subfiletype=1)
+        writer.write(np.full((8, 12), 6, np.uint8), subfiletype=2)  # "a page of several"
+    assert pages_of(file) == Pages(6, (2, 4, 6))
+    assert read_size(file) == (8, 12)
+    assert read_picture(file)[1] == ["page 2 of 6 is read, the largest; --pages chooses"]
+
+
+def test_a_tiff_of_thumbnails_alone_is_read(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((4, 6), 9, np.uint8), subfiletype=1)
+    assert pages_of(tmp_path / "a.tif") == Pages(1, (1,))
+    assert (read_image(tmp_path / "a.tif") == 9).all()
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_a_damaged_page_is_named_and_the_others_are_read(tmp_path, kind):
+    file = tmp_path / "a.tif"
+    content = np.arange(3 * 40 * 50).reshape(3, 40, 50).astype(kind)
+    tifffile.imwrite(file, content, compression="zlib", photometric="minisblack")
+    with tifffile.TiffFile(file) as tiff:
+        place = tiff.pages[1].dataoffsets[0]
+    damaged = bytearray(file.read_bytes())
+    damaged[place : place + 20] = bytes(20)
+    file.write_bytes(damaged)
+    assert pages_of(file) == Pages(3, (1, 2, 3))
+    with pytest.raises(FcpError, match=r"a\.tif, page 2: damaged or truncated"):
+        read_image(file, Decoding(page=2))
+    full = ValueRange("full")
+    top = 255 / np.iinfo(kind).max
+    for number in (1, 3):
+        pixels = read_image(file, Decoding(full, page=number))[..., 0]
+        assert np.abs(pixels - content[number - 1] * top).max() <= 0.5
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "uint32", "float32", "float64"])

@@ -1,8 +1,11 @@
 """Messy folders: each photo once, each result under a name that leads back, the rest told."""
 
 import os
+from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +14,9 @@ from fcp.labelling.queries import (
     DEAD_LINK,
     EXAMPLE_MASK,
     FAILURES,
+    FURTHER_PAGE,
+    LONGEST,
+    NO_PICTURE,
     OF_A_RUN,
     SUBFOLDER,
     UNKNOWN,
@@ -18,8 +24,10 @@ from fcp.labelling.queries import (
     find_photos,
     name_results,
     printable,
+    split_pages,
     unique_names,
 )
+from fcp.labelling.results import LeftOut
 
 
 def put(root, *names):
@@ -160,3 +168,60 @@ def test_names_are_unique_on_every_disk(names):
 def test_numbers_go_to_later_ones_and_known_names_stay():
     assert unique_names(["x", "x_2", "x", "X", "x"]) == ["x", "x_2", "x_3", "X_4", "x_5"]
     assert unique_names(["x", "y"], [None, "x"], ["x"]) == ["x_2", "x"]
+
+
+def stack(path, pages=3, *, thumbnail=False):
+    with tifffile.TiffWriter(path) as writer:
+        for number in range(pages):
+            writer.write(np.full((8, 12), number, np.uint8), photometric="minisblack")
+        if thumbnail:
+            writer.write(np.zeros((2, 3), np.uint8), photometric="minisblack")
+
+
+@pytest.fixture
+def stacks(tmp_path):
+    """A stack with a thumbnail, a picture with a thumbnail, one page, and what is no picture."""
+    stack(tmp_path / "many.tif", thumbnail=True)
+    stack(tmp_path / "one.tif", 1, thumbnail=True)
+    stack(tmp_path / "only.tif", 1)
+    put(tmp_path, "damaged.tif")
+    return tmp_path
+
+
+def test_pages_become_photos_of_their_own(stacks):
+    found = find_photos([stacks])
+    split_pages(found, every_page=True)
+    name_results(found, [stacks])
+    files = [Path(file).name for file, _ in found.sources]
+    assert list(zip(files, found.pages, found.names, strict=True)) == [
+        ("damaged.tif", None, "damaged"),
+        ("many.tif", 1, "many-p001"),
+        ("many.tif", 2, "many-p002"),
+        ("many.tif", 3, "many-p003"),
+        ("one.tif", None, "one"),
+        ("only.tif", None, "only"),
+    ]
+    assert found.left_out == {NO_PICTURE: LeftOut(2, str(stacks / "many.tif"))}
+    assert describe(found.left_out).startswith("2 thumbnail or mask page (first ")
+
+
+def test_further_pages_are_counted_where_they_are_not_used(stacks):
+    found = find_photos([stacks])
+    split_pages(found, every_page=False)
+    assert found.pages == [None] * 4
+    assert found.left_out == {FURTHER_PAGE: LeftOut(4, str(stacks / "many.tif"))}
+
+
+def test_names_of_pages_are_nobody_elses(stacks):
+    put(stacks, "many-p002.jpg", "many.png", "long" * 60 + ".jpg")
+    long = stacks / ("long" * 60 + ".tif")
+    stack(long)
+    found = find_photos([stacks])
+    split_pages(found, every_page=True)
+    known = {(str(stacks / "many.tif"), 3): "earlier"}
+    name_results(found, [stacks], known)
+    names = dict(zip(found.sources, found.names, strict=True))
+    assert len(set(names.values())) == len(names) == 12
+    assert names[str(stacks / "many.tif"), 3] == "earlier"
+    assert names[str(stacks / "many.png"), None] == "many"
+    assert all(len(name) <= LONGEST + 9 for name in names.values())

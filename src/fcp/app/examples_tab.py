@@ -123,7 +123,8 @@ class ExamplesTab:
             number = max((one.number for one in session.marked), default=0) + 1
             example = Example(easel.picture, drawn)
             shown = session.folder / f"marked{session.number()}.jpg"
-            marked = Marked(number, name, kind, example, shown, easel.corrects)
+            called = session.originals.get(easel.picture, easel.picture.name)
+            marked = Marked(number, name, kind, example, shown, called, easel.corrects)
             _draw_small(session, marked)  # it may fail, and then there is no example
             session.marked.append(marked)
             session.chosen_example = None
@@ -202,8 +203,8 @@ def _is_whole(session: Session, picture: Path, taken: Taken) -> bool:
     try:
         keep_small(picture, _small_copy(session, picture), LONGEST // 2)
     except FcpError as error:
+        taken.refused.append(session.told(error))
         session.examples_in.forget(picture)
-        taken.refused.append(session.without_folder(error))
         return False
     return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,13 @@ class Shown:
 
     Attributes:
         record: of the run.
+        name: what the visitor calls it.
         here: the classes that count as there.
         strength: of the strongest class that was asked for, there or not.
     """
 
     record: PictureResult
+    name: str
     here: tuple[str, ...]
     strength: float
 
@@ -41,20 +43,23 @@ class Shown:
     @property
     def caption(self) -> str:
         """What is said under it."""
-        name = Path(self.record.file).name
         if not self.here:
-            return f"not here ({self.strength:.2f}) · {name}"
+            return f"not here ({self.strength:.2f}) · {self.name}"
         found = [f"{one} {strength(self.record.classes[one]):.2f}" for one in self.here]
-        return f"{', '.join(found)} · {name}"
+        return f"{', '.join(found)} · {self.name}"
 
 
 def arrange(
-    records: Sequence[PictureResult], threshold: float, wanted: str | None = None
+    records: Sequence[PictureResult],
+    names: Mapping[str, str],
+    threshold: float,
+    wanted: str | None = None,
 ) -> list[Shown]:
     """Sort the photos of a run; those that failed are left out.
 
     Args:
         records: of the run.
+        names: photo → what the visitor calls it.
         threshold: classes below it are not there.
         wanted: the one class that counts, or None for all.
 
@@ -68,7 +73,7 @@ def arrange(
             of_interest = {n: c for n, c in record.classes.items() if wanted in (None, n)}
             here = tuple(name for name, c in of_interest.items() if is_here(c, threshold))
             best = max((strength(c) for c in of_interest.values()), default=0.0)
-            shown.append(Shown(record, here, best))
+            shown.append(Shown(record, names[record.file], here, best))
     return sorted(shown, key=lambda one: (not one.here, -one.strength))
 
 

@@ -41,6 +41,7 @@ class Marked:
         kind: how it was marked, key of ``KINDS``.
         example: picture and drawing.
         shown: file of a small picture of it.
+        called: what the visitor calls its picture.
         corrects: whether it was painted over what a run had found: then it is all of its class in
             the picture.
     """
@@ -50,6 +51,7 @@ class Marked:
     kind: str
     example: Example
     shown: Path
+    called: str
     corrects: bool = False
 
     @property

@@ -104,7 +104,7 @@ class PhotosTab:
             waiting = gr.update(interactive=not run.stopped)
             yield _progress(run), gr.update(interactive=False), waiting
         if run.error is not None:
-            text = session.without_folder(FcpError(run.error))
+            text = session.told(FcpError(run.error))
             yield "", gr.update(interactive=True), gr.update(interactive=False)
             raise gr.Error(escape(text), title="The run ended", print_exception=False)
         yield _progress(run), gr.update(interactive=True), gr.update(interactive=False)

@@ -230,7 +230,7 @@ class ResultsTab:
 
 
 def _listed(session: Session, run: Run, threshold: float, wanted: str) -> tuple[Any, ...]:
-    shown = arrange(run.records(), threshold, wanted or None)
+    shown = arrange(run.records(), run.originals, threshold, wanted or None)
     session.page = min(max(session.page, 0), pages(len(shown)) - 1)
     first = session.page * PAGE
     here = shown[first : first + PAGE]
@@ -256,7 +256,7 @@ def _summary(session: Session, run: Run, shown: Sequence[Shown], first: int) -> 
     if len(shown) > PAGE:
         text += f" · photos {first + 1} to {min(first + PAGE, len(shown))} are shown"
     failed = [record.error for record in run.records() if record.error is not None]
-    told = "".join(f"<li>{escape(session.without_folder(FcpError(e)))}</li>" for e in failed[:20])
+    told = "".join(f"<li>{escape(session.told(FcpError(e)))}</li>" for e in failed[:20])
     return f"<p><b>{text}</b></p>{_decisions(run)}" + (f"<ul>{told}</ul>" if told else "")
 
 
@@ -267,7 +267,7 @@ def _decisions(run: Run) -> str:
 
 
 def _chosen(session: Session, run: Run, threshold: float, wanted: str) -> Shown:
-    everything = arrange(run.records(), threshold, wanted or None)
+    everything = arrange(run.records(), run.originals, threshold, wanted or None)
     found = next((one for one in everything if one.stem == session.chosen), None)
     if found is None:
         raise FcpError("click a photo first")
@@ -280,5 +280,6 @@ def _table(one: Shown) -> str:
         "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>"
         for row in facts(one.record, one.here)
     )
-    name = escape(Path(one.record.file).name)
-    return f"<h3>{name}</h3><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    notes = "".join(f"<p>{escape(note)}</p>" for note in one.record.notes)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f"<h3>{escape(one.name)}</h3>{notes}{table}"

@@ -47,6 +47,7 @@ class Session:
         limits: of what they may bring.
 
     Attributes:
+        originals: picture → what the visitor calls it.
         alone: is held by what looks at the lists or the run and then changes them; handlers of one
             visitor run at the same time.
     """
@@ -55,8 +56,9 @@ class Session:
         budget = Budget(limits)
         self.folder = folder
         self.alone = threading.RLock()
-        self.examples_in = Intake(folder / "examples", budget)
-        self.photos_in = Intake(folder / "photos", budget)
+        self.originals: dict[Path, str] = {}
+        self.examples_in = Intake(folder / "examples", budget, self.originals)
+        self.photos_in = Intake(folder / "photos", budget, self.originals)
         self.to_mark: list[Path] = []
         self.photos: list[Path] = []
         self.previews: dict[Path, Path] = {}  # photo → a small copy of it
@@ -130,7 +132,8 @@ class Session:
             self.photos, self.previews = [], {}
             # What comes next gets other paths under the same names: a run and its examples still
             # know the old ones.
-            self.photos_in = Intake(self.folder / f"photos{self.number()}", self.photos_in.budget)
+            folder = self.folder / f"photos{self.number()}"
+            self.photos_in = Intake(folder, self.photos_in.budget, self.originals)
 
     def start_run(
         self, engine: Engine, *, tile: Tile, instances: bool, appearance: Appearances = "auto"
@@ -161,7 +164,7 @@ class Session:
                 self.photos,
                 folder,
                 marked=self.marked,
-                originals=self.photos_in.originals,
+                originals=self.originals,
             )
             self.shown, self.page, self.chosen = [], 0, None
             self.run.start(self.work)
@@ -177,9 +180,13 @@ class Session:
             raise FcpError("there are no results yet; run the photos first")
         return self.run
 
-    def without_folder(self, error: Exception) -> str:
-        """Say an error without the server's folders, which tell a visitor nothing."""
-        return re.sub(rf"{re.escape(str(self.folder))}/([\w-]+/)*", "", str(error))
+    def told(self, error: Exception) -> str:
+        """Say an error with the visitor's names, and without the server's folders."""
+        text = str(error)
+        # The longest first: one may begin as another one does ("a.jpg", "a.jpg_small").
+        for picture in sorted(self.originals, key=lambda path: -len(path.name)):
+            text = text.replace(str(picture), self.originals[picture])
+        return re.sub(rf"{re.escape(str(self.folder))}/([\w-]+/)*", "", text)
 
     def _check_no_run(self) -> None:
         if self.run is not None and not self.run.finished.is_set():

@@ -46,16 +46,19 @@ class Intake:
     Args:
         folder: where they go; made where it is missing.
         budget: of the visitor.
+        originals: gets the names of pictures; several folders of a visitor may share it.
 
     Attributes:
         originals: picture → what its visitor calls it, with its folder in an archive.
     """
 
-    def __init__(self, folder: Path, budget: Budget) -> None:
+    def __init__(
+        self, folder: Path, budget: Budget, originals: dict[Path, str] | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.budget = budget
-        self.originals: dict[Path, str] = {}
+        self.originals = {} if originals is None else originals
         self._stems: set[str] = set()
 
     def take(self, uploads: Iterable[Path] | Mapping[Path, str]) -> Taken:
@@ -73,11 +76,11 @@ class Intake:
             if upload.name.startswith("."):  # what systems leave in folders
                 upload.unlink(missing_ok=True)
                 continue
+            name = plain_path(names.get(upload, upload.name)) or upload.name
             try:
-                name = names.get(upload, upload.name)
                 taken.pictures += self._take(upload, name, taken.refused)
             except FcpError as error:
-                taken.refused.append(_without_folder(error, upload))
+                taken.refused.append(str(error).replace(str(upload), name))
             finally:
                 upload.unlink(missing_ok=True)
         return taken
@@ -86,9 +89,7 @@ class Intake:
         if not upload.is_file():
             raise FcpError(f"{upload}: has not arrived whole; upload it again")
         if upload.suffix.lower() != ARCHIVE_SUFFIX:
-            picture = self._keep(upload.name, upload.stat().st_size, upload)
-            self.originals[picture] = plain_path(name) or picture.name
-            return [picture]
+            return [self._keep(name, upload.stat().st_size, upload)]
         if upload.stat().st_size == 0:
             raise FcpError(f"{upload}: the file is empty; upload it again")
         return self._unpack(upload, refused)
@@ -99,9 +100,8 @@ class Intake:
         try:
             for member in self._pictures_in(archive):
                 try:
-                    picture = self._keep(member.path.name, member.size, member)
-                    self.originals[picture] = plain_path(str(member.path)) or picture.name
-                    kept.append(picture)
+                    name = plain_path(str(member.path)) or member.path.name
+                    kept.append(self._keep(name, member.size, member))
                 except _BadPictureError as error:
                     refused.append(str(error))
         except FcpError:
@@ -124,19 +124,21 @@ class Intake:
                 yield member
 
     def _keep(self, name: str, size: int, source: Path | Member) -> Path:
-        """Put a picture in its place, checked."""
-        if PurePosixPath(name).suffix.lower() not in PICTURE_SUFFIXES:
+        """Put a picture in its place, checked; ``name`` is what its visitor calls it."""
+        own = source.path.name if isinstance(source, Member) else source.name
+        if PurePosixPath(own).suffix.lower() not in PICTURE_SUFFIXES:
             raise _BadPictureError(f"{name}: not a picture that can be read (or a .zip of them)")
         if size == 0:
             raise _BadPictureError(f"{name}: the file is empty; copy it again")
         self.budget.spend(name, size)
-        path = self.folder / self._free_name(name)
+        path = self.folder / self._free_name(own)
         try:
             _put(source, path)
             self.budget.check_size(name, read_size(path))
         except FcpError as error:
             self.forget(path, size)
-            raise _BadPictureError(_without_folder(error, path)) from error
+            raise _BadPictureError(str(error).replace(str(path), name)) from error
+        self.originals[path] = name
         return path
 
     def forget(self, picture: Path, size: int | None = None) -> None:
@@ -201,8 +203,3 @@ def plain_path(name: str) -> str:
     path = PureWindowsPath("".join(c for c in name if c.isprintable()))
     parts = [part for part in path.parts if part not in (path.anchor, path.drive, "..", ".")]
     return "/".join(parts)
-
-
-def _without_folder(error: FcpError, path: Path) -> str:
-    """Say an error without the folder, which is the server's and tells the visitor nothing."""
-    return str(error).replace(str(path), path.name)

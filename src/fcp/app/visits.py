@@ -43,7 +43,7 @@ class Visits:
                 try:
                     yield session
                 except FcpError as error:
-                    raise FcpError(session.without_folder(error)) from error
+                    raise FcpError(session.told(error)) from error
         except FcpError as error:
             text = str(error).replace(folder_of, "")
             raise gr.Error(escape(text), title="Not yet", print_exception=False) from error

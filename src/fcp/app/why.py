@@ -135,6 +135,4 @@ def _saved(pixels: np.ndarray, file: Path, caption: str) -> tuple[str, str]:
 
 
 def _title(one: Alone) -> str:
-    picture = one.marked.example.picture
-    name = picture.name if isinstance(picture, Path) else "a picture"
-    return f"{name} (no. {one.marked.number})"
+    return f"{one.marked.called} (no. {one.marked.number})"

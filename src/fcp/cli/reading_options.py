@@ -38,9 +38,13 @@ BandsOption = Annotated[
     str | None,
     typer.Option(help="Bands for red, green and blue, from 1, such as 4,3,2.", metavar="R,G,B"),
 ]
-PageOption = Annotated[
-    int | None,
-    typer.Option(min=1, help="Page of TIFFs with several; without it the largest.", metavar="N"),
+PagesOption = Annotated[
+    str,
+    typer.Option(
+        help="Of files with several pages or frames: the largest page and the first frame, all of "
+        "them as photos of their own, or one by its number.",
+        metavar="largest|all|N",
+    ),
 ]
 DrawnOnOption = Annotated[
     DrawnOn,
@@ -51,11 +55,19 @@ DrawnOnOption = Annotated[
 ]
 
 
-def read_decoding(values: str, bands: str | None, page: int | None) -> Decoding:
+def read_decoding(values: str, bands: str | None, pages: str) -> tuple[Decoding, bool]:
     """Read how pictures are decoded.
 
+    Args:
+        values: of ``--range``.
+        bands: of ``--bands``.
+        pages: of ``--pages``.
+
+    Returns:
+        That, and whether each page of a file is a photo of its own.
+
     Raises:
-        FcpError: no range, or no bands.
+        FcpError: no range, no bands, or no pages.
     """
     from fcp.data.decode import Decoding
     from fcp.data.value_range import ValueRange
@@ -66,7 +78,12 @@ def read_decoding(values: str, bands: str | None, page: int | None) -> Decoding:
         if len(parts) not in (1, 3) or not all(part.strip().isdecimal() for part in parts):
             raise FcpError(f"--bands: expected one or three numbers, such as 4,3,2; got {bands!r}")
         chosen = tuple(int(part) for part in parts)
-    return Decoding(ValueRange.parse(values), chosen, None if page is None else page - 1)
+    page = None
+    if pages not in ("largest", "all"):
+        if not pages.isdecimal() or int(pages) < 1:
+            raise FcpError(f"--pages: expected largest, all or a number from 1; got {pages!r}")
+        page = int(pages)
+    return Decoding(ValueRange.parse(values), chosen, page), pages == "all"
 
 
 def new_reading(drawn_on: DrawnOn, *, skip_bad: bool) -> Reading:

@@ -17,7 +17,7 @@ from fcp.cli.reading_options import (
     BandsOption,
     DrawnOn,
     DrawnOnOption,
-    PageOption,
+    PagesOption,
     RangeOption,
     SkipBadOption,
     new_reading,
@@ -89,7 +89,7 @@ def segment(
     skip_bad: SkipBadOption = False,
     values: RangeOption = "auto",
     bands: BandsOption = None,
-    page: PageOption = None,
+    pages: PagesOption = "largest",
     drawn_on: DrawnOnOption = DrawnOn.UPRIGHT,
     batch_size: BatchOption = 1,
     recursive: RecursiveOption = True,
@@ -112,11 +112,11 @@ def segment(
       fcp segment --support coco.json --class zebra --query photos --out found --resume
       fcp segment --support labelme --query photos --out found --format coco --format yolo
     """  # noqa: D301  (\b keeps the lines)
-    decoding = read_decoding(values, bands, page)
+    decoding, every_page = read_decoding(values, bands, pages)
     reading = new_reading(drawn_on, skip_bad=skip_bad)
     examples = _read_all_examples(support, negative, class_name, reading)
-    cut = (threshold, min_area, min_score)
-    task = Task(*examples, fusion, _read_tile(tile), instances, *cut, appearance.value, decoding)
+    side, cut = _read_tile(tile), (threshold, min_area, min_score)
+    task = Task(*examples, fusion, side, instances, *cut, appearance.value, decoding, every_page)
     paths, kinds = [*query, *(more or [])], _kinds(formats)
     request = Request(
         paths, out, task, model, kinds, recursive=recursive, resume=resume, overwrite=overwrite
@@ -246,7 +246,11 @@ def _check_examples(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[E
     found = {
         name: [
             ExampleResult(
-                str(example.picture), round(one.iou, 4), one.is_odd, _rounded(one.presence)
+                str(example.picture),
+                round(one.iou, 4),
+                one.is_odd,
+                _rounded(one.presence),
+                one.is_inverted,
             )
             for example, one in zip(task.classes[name], qualities, strict=True)
         ]
@@ -276,7 +280,7 @@ def _run(
         for records in segment_photos(segmenter, task, jobs, results, batch_size):
             for error in filter(None, (record.error for record in records)):
                 bar.console.print(printable(error), style="red", markup=False, soft_wrap=True)
-            for note in (f"{record.file}: {note}" for record in records for note in record.notes):
+            for note in (f"{record.title}: {note}" for record in records for note in record.notes):
                 bar.console.print(printable(note), style="yellow", markup=False, soft_wrap=True)
             bar.advance(task_of_bar, len(records))
 
@@ -285,7 +289,16 @@ def _rounded(presence: float | None) -> float | None:
     return None if presence is None else round(presence, 4)
 
 
+def _title(odd: ExampleResult) -> str:
+    return f"{odd.file} (inverted?)" if odd.is_inverted else odd.file
+
+
 def _warning(name: str, odd: ExampleResult) -> str:
+    if odd.is_inverted:
+        return (
+            f"{odd.file}: is its mask inverted? It covers over half of the picture, and the other "
+            f"examples of {name} find what it leaves out"
+        )
     likely = f", and take it for {name} at {odd.presence:.0%}" if odd.presence is not None else ""
     return (
         f"{odd.file}: is its mask right, and the same kind of thing? The other examples of {name} "
@@ -300,11 +313,15 @@ def _export(start: Start, task: Task, writers: Sequence[Writer]) -> None:
     examples = ", ".join(f"{len(of_class)} of {name}" for name, of_class in task.classes.items())
     date = datetime.fromisoformat(results.date).strftime("%Y-%m-%d %H:%M")
     facts = {"model": results.model, "examples": examples, "date": date}
+    facts |= {
+        f"look again at ({name})": ", ".join(odd)
+        for name, judged in results.examples.items()
+        if (odd := [_title(one) for one in judged if one.is_odd])
+    }
     facts |= {f"{name} is": decided.sentence for name, decided in results.appearance.items()}
-    results.put_in_order(str(job.picture) for job in start.jobs)
+    results.put_in_order(job.source for job in start.jobs)
     records = list(results.pictures.values())
-    out, how = results.path.parent, task.decoding
-    export(records, out, task.names, writers=writers, facts=facts, decoding=how)
+    export(records, results.path.parent, task, writers=writers, facts=facts)
 
 
 def _report(start: Start) -> None:

@@ -1,7 +1,8 @@
 """A picture's file → its pixels or numbers, upright, whatever wrote it.
 
-Of a TIFF with several pages the largest counts, of an animation the first frame; what was left out
-is said. A PNG's checksums are compared, which Pillow does not do. No Pillow setting is changed.
+Of a TIFF with several pages the largest counts, of an animation the first frame, unless a page is
+chosen; what was left out is said. A PNG's checksums are compared, which Pillow does not do. No
+Pillow setting is changed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import tifffile
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from fcp.data.pages import Pages, largest_page, own_pictures
 from fcp.data.value_range import AUTO, ValueRange
 from fcp.errors import FcpError
 
@@ -27,11 +29,12 @@ ImageLike = str | Path | Image.Image | np.ndarray
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_ANIMATED = (_PNG, b"GIF8", b"RIFF")  # what may be: RIFF is WebP
 _JPEG_END = b"\xff\xd9"
-# What Pillow's and tifffile's decoders raise on damaged files, beside OSError.
+# What decoders raise on damaged files: Pillow's, tifffile's, and (RuntimeError) imagecodecs's.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
-    *(struct.error, zlib.error, OverflowError, ZeroDivisionError, AttributeError),
+    *(struct.error, zlib.error, OverflowError, ZeroDivisionError, AttributeError, RuntimeError),
 )
 _SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
 _TURNS = {
@@ -53,7 +56,8 @@ class Decoding:
     Attributes:
         values: which become black and white.
         bands: of red, green and blue, from 1; None for the first three.
-        page: of a file with several, from 0; None for the largest.
+        page: of a TIFF, or frame of an animation, from 1; None for a TIFF's largest page and an
+            animation's first frame.
     """
 
     values: ValueRange = AUTO
@@ -93,7 +97,7 @@ def open_picture(image: str | Path | Image.Image, name: str, how: Decoding) -> O
         raise FcpError(f"{name}: expected a path, a Pillow picture or a numpy array")
     with clear_errors(name):
         if isinstance(image, Image.Image):
-            return _decode(image)
+            return _decode(image, name, how)
         path = Path(image)
         head = _head(path, name)
         if head.startswith(_TIFF):
@@ -102,9 +106,9 @@ def open_picture(image: str | Path | Image.Image, name: str, how: Decoding) -> O
             with path.open("rb") as file:
                 require_whole_png(file)
         if is_heif(head):
-            return _decode(_open_heif(path, name))
+            return _decode(_open_heif(path, name), name, how)
         with Image.open(path) as picture:
-            return _decode_whole(picture, path)
+            return _decode_whole(picture, path, how)
 
 
 def stored_size(path: Path) -> tuple[tuple[int, int], int]:
@@ -118,7 +122,7 @@ def stored_size(path: Path) -> tuple[tuple[int, int], int]:
         head = _head(path, name)
         if head.startswith(_TIFF):
             with tifffile.TiffFile(path) as file:
-                page = file.pages[_largest(file)].aspage()
+                page = file.pages[largest_page(file) - 1].aspage()
                 return (page.imagelength, page.imagewidth), _tiff_turn(page)
         if is_heif(head):
             width, height = _open_heif(path, name).size
@@ -173,17 +177,23 @@ def turn_of(picture: Image.Image) -> int:
     return turn if isinstance(turn, int) and turn in _TURNS else 1
 
 
-def page_count(path: Path) -> int:
-    """Count the pages of a TIFF; 1 for any other picture.
+def pages_of(path: Path) -> Pages:
+    """Read from a picture's header which pages it has.
 
     Raises:
         FcpError: missing, or no picture.
     """
-    with clear_errors(str(path)):
-        if not _head(path, str(path)).startswith(_TIFF):
-            return 1
-        with tifffile.TiffFile(path) as file:
-            return len(file.pages)
+    name = str(path)
+    with clear_errors(name):
+        head = _head(path, name)
+        if head.startswith(_TIFF):
+            with tifffile.TiffFile(path) as file:
+                return Pages(len(file.pages), tuple(own_pictures(file)))
+        if not head.startswith(_ANIMATED):
+            return Pages()
+        with Image.open(path) as picture:
+            count: int = getattr(picture, "n_frames", 1)
+            return Pages(count, tuple(range(1, count + 1)))
 
 
 def require_whole_png(file: BinaryIO) -> None:
@@ -244,10 +254,10 @@ def _head(path: Path, name: str) -> bytes:
     return head
 
 
-def _decode_whole(picture: Image.Image, path: Path) -> Opened:
+def _decode_whole(picture: Image.Image, path: Path, how: Decoding) -> Opened:
     """Decode; a JPEG that lacks nothing but its end marker is whole."""
     try:
-        return _decode(picture)
+        return _decode(picture, str(path), how)
     except OSError:
         if picture.format != "JPEG":
             raise
@@ -257,7 +267,7 @@ def _decode_whole(picture: Image.Image, path: Path) -> Opened:
         if not np.array_equal(one, other):
             raise
         with Image.open(io.BytesIO(content + _JPEG_END)) as whole:
-            return _decode(whole)
+            return _decode(whole, str(path), how)
 
 
 def _pixels(content: bytes) -> np.ndarray:
@@ -265,12 +275,21 @@ def _pixels(content: bytes) -> np.ndarray:
         return np.asarray(picture)
 
 
-def _decode(picture: Image.Image) -> Opened:
+def _decode(picture: Image.Image, name: str, how: Decoding) -> Opened:
     frames = getattr(picture, "n_frames", 1)
-    animated = frames > 1 and picture.format not in ("MPO", "TIFF")
-    notes: tuple[str, ...] = ()
-    if animated:
-        notes += (f"animated: the first of its {frames} frames is read",)
+    if frames == 1 or picture.format in ("MPO", "TIFF"):
+        return _decode_frame(picture)
+    if how.page is None:
+        note = f"animated: the first of its {frames} frames is read; --pages all reads each"
+        return _decode_frame(picture, (note,))
+    if not 1 <= how.page <= frames:
+        raise FcpError(f"{name}: has {frames} frames; there is no frame {how.page}")
+    with clear_errors(f"{name}, frame {how.page}"):
+        picture.seek(how.page - 1)
+        return _decode_frame(picture)
+
+
+def _decode_frame(picture: Image.Image, notes: tuple[str, ...] = ()) -> Opened:
     raw_mode = _raw_mode(picture)
     lossy = picture.format in ("JPEG", "MPO", "JPEG2000", "AVIF", "WEBP", "HEIF")
     picture.load()
@@ -303,29 +322,24 @@ def _open_heif(path: Path, name: str) -> Image.Image:
     return picture
 
 
-def _largest(file: tifffile.TiffFile) -> int:
-    """Return the page of a TIFF that counts: thumbnails and masks are smaller, or come later."""
-    pages: Any = file.pages  # of which each has a size, whatever tifffile's types say
-    areas = [page.imagelength * page.imagewidth for page in pages]
-    return areas.index(max(areas))
-
-
 def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
     with tifffile.TiffFile(path) as file:
         count = len(file.pages)
-        index = _largest(file) if how.page is None else how.page
-        if not 0 <= index < count:
-            raise FcpError(f"{name}: has {count} pages; there is no page {index + 1}")
-        page = file.pages[index].aspage()
+        number = largest_page(file) if how.page is None else how.page
+        if not 1 <= number <= count:
+            raise FcpError(f"{name}: has {count} pages; there is no page {number}")
         notes: tuple[str, ...] = ()
         if count > 1 and how.page is None:
-            notes = (f"page {index + 1} of {count} is read, the largest; --page chooses",)
-        if how.bands is None and _is_for_pillow(page):
+            notes = (f"page {number} of {count} is read, the largest; --pages chooses",)
+        named = f"{name}, page {number}" if count > 1 else name
+        with clear_errors(named):
+            page = file.pages[number - 1].aspage()
+            if how.bands is not None or not _is_for_pillow(page):
+                return _numbers(page, named, notes)
             with Image.open(path) as picture:
-                picture.seek(index)
-                opened = _decode(picture)
+                picture.seek(number - 1)
+                opened = _decode_frame(picture)
             return Opened(opened.content, notes, opened.step, page.compression in (6, 7))
-        return _numbers(page, name, notes)
 
 
 def _is_for_pillow(page: tifffile.TiffPage) -> bool:

@@ -66,13 +66,18 @@ def oddities(mask: np.ndarray, values: np.ndarray | None = None) -> list[str]:
                 "the background"
             ]
         return [f"{said}; 0 is the background"]
-    edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
-    if share > 0.5 and all(edge.any() for edge in edges):
+    if looks_inverted(mask):
         return [
             f"the mask covers {share:.0%} of the picture and touches all four edges (its values: "
             f"{_listed(found)}); is it inverted?"
         ]
     return []
+
+
+def looks_inverted(mask: np.ndarray) -> bool:
+    """Say whether a mask (H, W) bool covers over half of its picture, and touches all its edges."""
+    edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
+    return bool(mask.mean() > 0.5 and all(edge.any() for edge in edges))
 
 
 def _grey(values: np.ndarray) -> np.ndarray:

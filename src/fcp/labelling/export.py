@@ -7,72 +7,71 @@ that was resumed gives the same as one that was not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from fcp.data.decode import Decoding
-from fcp.data.images import DEFAULT, read_image, read_labels, read_mask, read_size
+from fcp.data.images import read_image, read_labels, read_mask, read_size
 from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject, LabelledPicture
-from fcp.formats.writer import Writer
+from fcp.formats.writer import Writer, write_beside
 from fcp.instances import connected_pieces
 from fcp.labelling.output import REPORT_FILE
+from fcp.labelling.photos import Task, page_file
 from fcp.labelling.results import ClassResult, PictureResult, name_of_result
 from fcp.report.entries import ReportClass, ReportPicture
 from fcp.report.page import write_report
 from fcp.report.thumbnails import class_thumbnail
-from fcp.visualize import Colour, class_colours
+from fcp.visualize import Colour, class_colours, encode
 
 
 def export(
     records: Sequence[PictureResult],
     out: Path,
-    class_names: Sequence[str],
+    task: Task,
     *,
     writers: Sequence[Writer],
     facts: Mapping[str, str],
-    decoding: Decoding | None = None,
 ) -> None:
     """Give every picture to the writers and to the report, one at a time.
 
     Args:
         records: of the run.
         out: its folder.
-        class_names: in the order of their labels.
+        task: what was looked for, and how the photos are read.
         writers: of other tools' files; the caller closes them.
         facts: what the report says of the run.
-        decoding: of the photos; None for the usual one.
 
     Raises:
         FcpError: a file that cannot be written.
     """
-    colours = class_colours(class_names)
-    shown = _given_away(records, out, colours, writers, decoding or DEFAULT)
-    title = f"{', '.join(class_names)} in {len(records)} photos"
+    colours: Mapping[str, Colour] = class_colours(task.names)
+    shown = _given_away(records, out, task, writers)
+    title = f"{', '.join(task.names)} in {len(records)} photos"
     write_report(out / REPORT_FILE, shown, title=title, facts=facts, colours=colours)
 
 
 def _given_away(
-    records: Sequence[PictureResult],
-    out: Path,
-    colours: Mapping[str, Colour],
-    writers: Sequence[Writer],
-    decoding: Decoding,
+    records: Sequence[PictureResult], out: Path, task: Task, writers: Sequence[Writer]
 ) -> Iterator[ReportPicture]:
     """Yield each picture for the report, after the writers have taken it."""
-    names = list(colours)
+    names, colours = task.names, list(class_colours(task.names).values())
     for record in records:
         labels, error = read_back(record, out, several=len(names) > 1)
         if labels is None:
-            yield ReportPicture(record.file, None, (), record.seconds, error)
+            yield ReportPicture(record.title, None, (), record.seconds, error)
             continue
+        photo = _photo(record, labels, task)
         picture = labelled(record, labels, names)
+        if writers and record.page is not None:
+            picture = replace(picture, file=out / page_file(picture.name))
+            _keep_page(picture.file, photo)
         for writer in writers:
             writer.add(picture)
         yield ReportPicture(
-            file=record.file,
-            thumbnail=_thumbnail(record, labels, list(colours.values()), decoding),
+            file=record.title,
+            thumbnail=None if photo is None else class_thumbnail(photo, labels, colours),
             classes=tuple(_shown(name, record.classes[name]) for name in names),
             seconds=record.seconds,
             error=None,
@@ -80,15 +79,19 @@ def _given_away(
         )
 
 
-def _thumbnail(
-    record: PictureResult, labels: np.ndarray, colours: Sequence[Colour], decoding: Decoding
-) -> bytes | None:
-    """Draw a photo; None where it is gone or another one, which takes nothing from its result."""
+def _photo(record: PictureResult, labels: np.ndarray, task: Task) -> np.ndarray | None:
+    """Read a photo; None where it is gone or another one, which takes nothing from its result."""
     try:
-        photo = read_image(Path(record.file), decoding)
+        photo = read_image(Path(record.file), task.decoding_of(record.page))
     except FcpError:
         return None
-    return class_thumbnail(photo, labels, colours) if photo.shape[:2] == labels.shape else None
+    return photo if photo.shape[:2] == labels.shape else None
+
+
+def _keep_page(file: Path, photo: np.ndarray | None) -> None:
+    """Write a page as the picture that other tools' files speak of; what is gone stays."""
+    if photo is not None:
+        write_beside(file, encode(photo, "png"))
 
 
 def read_back(

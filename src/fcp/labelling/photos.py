@@ -8,13 +8,21 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fcp.errors import FcpError
 from fcp.files import sha256_of, write_atomically
-from fcp.labelling.results import ClassResult, DecisionResult, ObjectResult, PictureResult, Results
+from fcp.labelling.results import (
+    ClassResult,
+    DecisionResult,
+    ObjectResult,
+    PictureResult,
+    Results,
+    Source,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,10 +40,22 @@ Appearances = Literal["auto", "off"]
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to segment, and the name of its results without suffix."""
+    """A picture to segment.
+
+    Attributes:
+        picture: its file.
+        name: of its results, without suffix.
+        page: of the file, from 1, where each is a photo of its own; None otherwise.
+    """
 
     picture: Path
     name: str
+    page: int | None = None
+
+    @property
+    def source(self) -> Source:
+        """What its record is known by."""
+        return str(self.picture), self.page
 
     @property
     def mask(self) -> str:
@@ -46,6 +66,14 @@ class Job:
     def overlay(self) -> str:
         """File of the overlay, relative to the output folder."""
         return f"overlays/{self.name}.jpg"
+
+
+def page_file(name: str) -> str:
+    """Return where a page lies as a picture of its own, relative to the output folder.
+
+    Other tools' files speak of pictures, and none of their formats can say which page of a file.
+    """
+    return f"pages/{name}.png"
 
 
 @dataclass(frozen=True)
@@ -63,6 +91,7 @@ class Task:
         min_score: likewise; None for the one that holds without being asked for.
         appearance: see ``FewShotSegmenter.fit``.
         decoding: of photos and examples.
+        every_page: whether each page of a photo's file is a photo of its own.
     """
 
     classes: Mapping[str, Sequence[Example]]
@@ -75,11 +104,23 @@ class Task:
     min_score: float | None = None
     appearance: Appearances = "auto"
     decoding: Decoding | None = None
+    every_page: bool = False
 
     @property
     def names(self) -> list[str]:
         """The classes, in the order of their labels."""
         return list(self.classes)
+
+    def decoding_of(self, page: int | None) -> Decoding:
+        """Say how to read a photo.
+
+        Args:
+            page: of its file; None where that is one photo.
+        """
+        from fcp.data.images import DEFAULT
+
+        decoding = self.decoding or DEFAULT
+        return decoding if page is None else replace(decoding, page=page)
 
     def settings(self) -> dict[str, Any]:
         """Say it in plain values: examples by their pictures, all else as it is."""
@@ -197,11 +238,10 @@ def _segment_together(
     segmenter: FewShotSegmenter, task: Task, jobs: Sequence[Job], out: Path
 ) -> list[PictureResult]:
     """Read, segment and write a batch; a photo that cannot be read fails alone."""
-    from fcp.data.images import DEFAULT, read_picture
+    from fcp.data.images import read_picture
 
     started, least = time.perf_counter(), least_of(task)
-    decoding = task.decoding or DEFAULT
-    read, errors = _each(jobs, lambda job: read_picture(job.picture, decoding))
+    read, errors = _each(jobs, lambda job: read_picture(job.picture, task.decoding_of(job.page)))
     photos = {job: pixels for job, (pixels, _) in read.items()}
     if segmenter.support is not None and segmenter.support.tile is None:
         predictions = segmenter.predict_batch(
@@ -280,6 +320,7 @@ def _success(
         mask_sha256=written[0],
         overlay_sha256=written[1],
         notes=notes,
+        page=job.page,
     )
 
 
@@ -309,13 +350,23 @@ def _told_presence(found: ClassPrediction) -> float | None:
 
 def _failure(job: Job, error: str, seconds: float) -> PictureResult:
     return PictureResult(
-        file=str(job.picture), sha256=photo_hash(job.picture), seconds=seconds, error=error
+        file=str(job.picture),
+        sha256=photo_hash(job.picture),
+        seconds=seconds,
+        error=error,
+        page=job.page,
     )
 
 
 def photo_hash(picture: Path) -> str | None:
     """Return the SHA-256 of a photo's bytes; None where they cannot be read."""
     try:
-        return sha256_of(picture)
-    except FcpError:
+        state = picture.stat()
+        return _hash_of_state(picture, state.st_size, state.st_mtime_ns)
+    except (FcpError, OSError):
         return None
+
+
+@lru_cache(maxsize=8)  # the pages of a large file follow each other
+def _hash_of_state(picture: Path, size: int, changed: int) -> str:
+    return sha256_of(picture)

@@ -9,13 +9,18 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fcp.errors import FcpError
 from fcp.files import PICTURE_SUFFIXES, natural, plain
-from fcp.labelling.results import FILE_NAME, LeftOut
+from fcp.labelling.results import FILE_NAME, LeftOut, Source
+
+if TYPE_CHECKING:
+    from fcp.data.pages import Pages
 
 UNKNOWN, SUBFOLDER, DEAD_LINK = "unknown suffix", "in a subfolder", "dead link"
 UNREADABLE, OF_A_RUN, EXAMPLE_MASK = "unreadable folder", "result of fcp", "mask of an example"
+FURTHER_PAGE, NO_PICTURE = "further page or frame", "thumbnail or mask page"
 FAILURES = frozenset({DEAD_LINK, UNREADABLE})  # what somebody meant to be there
 
 LONGEST = 200  # bytes of a name; disks allow 255, and what is being written has a longer one
@@ -29,21 +34,33 @@ class Photos:
     """What was found.
 
     Attributes:
-        files: the photos, each once.
+        files: the photos; each once, or once for each of its pages.
+        pages: of each, the page from 1; None where the file is one photo.
         names: of their results, without suffix, "/" between folders.
         left_out: reason → files that are no photos to segment.
         renamed: photos whose results cannot have their own name.
     """
 
     files: list[Path] = field(default_factory=list)
+    pages: list[int | None] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     left_out: dict[str, LeftOut] = field(default_factory=dict)
     renamed: list[Path] = field(default_factory=list)
 
-    def leave_out(self, path: Path, reason: str) -> None:
-        """Count a file that is not used."""
+    @property
+    def sources(self) -> list[Source]:
+        """What the photos' records are known by."""
+        return list(zip(map(str, self.files), self.pages, strict=True))
+
+    def add(self, path: Path, page: int | None = None) -> None:
+        """Take a photo in."""
+        self.files.append(path)
+        self.pages.append(page)
+
+    def leave_out(self, path: Path, reason: str, count: int = 1) -> None:
+        """Count what is not used: a file, or some of its pages."""
         before = self.left_out.get(reason, LeftOut(0, str(path)))
-        self.left_out[reason] = LeftOut(before.count + 1, before.first)
+        self.left_out[reason] = LeftOut(before.count + count, before.first)
 
 
 def find_photos(
@@ -81,25 +98,55 @@ def find_photos(
     return found
 
 
+def split_pages(found: Photos, *, every_page: bool) -> None:
+    """Count the pages of TIFFs and the frames of animations that are not used.
+
+    Args:
+        found: gets what is left out.
+        every_page: make each page or frame a photo of its own, but for thumbnails and masks.
+    """
+    files, found.files, found.pages = found.files, [], []
+    for file in files:
+        pages = _pages_of(file)
+        used = pages.pictures if every_page else pages.pictures[:1]
+        if len(used) < pages.count:
+            reason = NO_PICTURE if every_page else FURTHER_PAGE
+            found.leave_out(file, reason, pages.count - len(used))
+        for page in used if len(used) > 1 else (None,):
+            found.add(file, page)
+
+
+def _pages_of(file: Path) -> Pages:
+    # Here and not above: it loads numpy, which is not needed to help.
+    from fcp.data.decode import pages_of
+    from fcp.data.pages import Pages
+
+    try:
+        return pages_of(file)
+    except FcpError:  # reading it says what is wrong
+        return Pages()
+
+
 def name_results(
-    found: Photos, paths: Sequence[Path], known: Mapping[str, str] | None = None
+    found: Photos, paths: Sequence[Path], known: Mapping[Source, str] | None = None
 ) -> None:
     """Name the results of all photos, and say which cannot have their photo's own name.
 
     A result is named by its photo's path from the folder that was given; where several were, from
-    the innermost folder that holds all of them.
+    the innermost folder that holds all of them. A page's name ends with its number.
 
     Args:
         found: gets the names.
         paths: folders and files that were given.
-        known: file → name of results that are there already; no other photo gets it.
+        known: photo → name of results that are there already; no other photo gets it.
     """
     known = known or {}
     root = Path(os.path.commonpath([plain(p) if p.is_dir() else plain(p).parent for p in paths]))
-    own = [_relative(photo, root) for photo in found.files]
+    ends = ["" if page is None else f"-p{page:03}" for page in found.pages]
+    own = [_relative(p, root) + end for p, end in zip(found.files, ends, strict=True)]
     safe = [_safe(name) for name in own]
     found.renamed = [photo for photo, a, b in zip(found.files, own, safe, strict=True) if a != b]
-    fixed = [known.get(str(photo)) for photo in found.files]
+    fixed = [known.get(photo) for photo in found.sources]
     found.names = unique_names(safe, fixed, reserved=known.values())
 
 
@@ -150,7 +197,7 @@ class _Search:
         elif not top and path.suffix.lower() not in PICTURE_SUFFIXES:
             self.photos.leave_out(path, UNKNOWN)
         elif self._is_new(path):
-            self.photos.files.append(path)
+            self.photos.add(path)
 
     def _look_through(self, folder: Path, *, top: bool) -> None:
         try:

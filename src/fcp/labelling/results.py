@@ -23,6 +23,7 @@ FORMAT = "fcp-results-5"
 OLDER = tuple(f"fcp-results-{number}" for number in range(1, 5))
 FILE_NAME = "results.json"
 UNFINISHED = "results.unfinished.jsonl"
+Source = tuple[str, int | None]  # a photo: its file, and the page of it where it is one of several
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,14 @@ class ExampleResult:
         iou: 0 … 1, see ``ExampleQuality``.
         is_odd: whether it is worth a second look.
         presence: 0 … 1, likewise; None where it is not judged.
+        is_inverted: whether it is odd because its mask is likely to mark all but the thing.
     """
 
     file: str
     iou: float
     is_odd: bool
     presence: float | None = None
+    is_inverted: bool = False
 
     def __post_init__(self) -> None:
         check(self)
@@ -136,6 +139,7 @@ class PictureResult:
         mask_sha256: of the mask's bytes, as they were written.
         overlay_sha256: of the overlay's bytes.
         notes: what was left out or assumed when it was read, such as further pages.
+        page: of the file, from 1, where each is a photo of its own; None otherwise.
     """
 
     file: str
@@ -148,6 +152,17 @@ class PictureResult:
     mask_sha256: str | None = None
     overlay_sha256: str | None = None
     notes: list[str] = field(default_factory=list)
+    page: int | None = None
+
+    @property
+    def source(self) -> Source:
+        """What tells the photo from all others of a run."""
+        return self.file, self.page
+
+    @property
+    def title(self) -> str:
+        """What to call the photo."""
+        return self.file if self.page is None else f"{self.file}, page {self.page}"
 
     @property
     def by_hand(self) -> bool:
@@ -222,7 +237,7 @@ class Results:
         files: that the run will write; see ``Record``.
 
     Attributes:
-        pictures: file → its record.
+        pictures: photo → its record.
         examples, appearance, used, seconds, left_out, renamed: see ``Record``.
     """
 
@@ -242,7 +257,7 @@ class Results:
         self.question: dict[str, Any] = json.loads(json.dumps(question or {}))
         self.files: dict[str, str | None] = dict.fromkeys(sorted(files))
         self.date = datetime.now().astimezone().isoformat(timespec="seconds")
-        self.pictures: dict[str, PictureResult] = {}
+        self.pictures: dict[Source, PictureResult] = {}
         self.examples: dict[str, list[ExampleResult]] = {}
         self.appearance: dict[str, DecisionResult] = {}
         self.used: dict[str, Any] = {}
@@ -264,7 +279,7 @@ class Results:
             FcpError: they cannot be written.
         """
         new = list(records)
-        self.pictures.update({record.file: record for record in new})
+        self.pictures.update({record.source: record for record in new})
         try:
             with self._unfinished.open("ab") as file:
                 file.writelines(map(_line, new))
@@ -281,9 +296,9 @@ class Results:
             file.writelines(self._lines())
         self._unfinished.unlink(missing_ok=True)
 
-    def put_in_order(self, files: Iterable[str]) -> None:
-        """Sort the records as these files are; those of others follow."""
-        first = {file: self.pictures[file] for file in files if file in self.pictures}
+    def put_in_order(self, photos: Iterable[Source]) -> None:
+        """Sort the records as these photos are; those of others follow."""
+        first = {photo: self.pictures[photo] for photo in photos if photo in self.pictures}
         self.pictures = {**first, **self.pictures}
 
     def failed(self) -> int:
@@ -338,7 +353,7 @@ def read_record(folder: Path) -> Record | None:
     except FcpError as error:
         reason = str(error).removeprefix(f"{path}").lstrip(":. ")
         raise FcpError(f"{path}: not a whole file of fcp segment ({reason}); {remedy}") from error
-    results = {one.file: one for one in (*record.results, *_unfinished(folder))}
+    results = {one.source: one for one in (*record.results, *_unfinished(folder))}
     return replace(record, results=list(results.values()))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fcp.data.images import DEFAULT, read_image
+from fcp.data.images import read_image
 from fcp.errors import FcpError
 from fcp.files import sha256_of
 from fcp.labelling.export import read_back
@@ -19,11 +19,12 @@ from fcp.labelling.results import (
     PictureResult,
     Record,
     Results,
+    Source,
     name_of_result,
 )
 
 
-def known_results(photos: Iterable[Path], earlier: Record) -> dict[str, PictureResult]:
+def known_results(photos: Iterable[Source], earlier: Record) -> dict[Source, PictureResult]:
     """Find the record of each photo, by its file or else by its content.
 
     Args:
@@ -31,26 +32,26 @@ def known_results(photos: Iterable[Path], earlier: Record) -> dict[str, PictureR
         earlier: the run that is gone on with.
 
     Returns:
-        File → record, which names the file as it is asked for now; those of other photos follow.
+        Photo → record, which names the file as it is asked for now; those of other photos follow.
     """
-    by_file = {record.file: record for record in earlier.results}
-    found: dict[str, PictureResult] = {}
+    known = {record.source: record for record in earlier.results}
+    found: dict[Source, PictureResult] = {}
     unknown = []
-    for photo in map(str, photos):
-        if photo in by_file:
-            found[photo] = by_file.pop(photo)
+    for photo in photos:
+        if photo in known:
+            found[photo] = known.pop(photo)
         else:
             unknown.append(photo)
-    by_content = {record.sha256: record for record in by_file.values() if record.sha256}
-    for photo in unknown if by_content else ():
-        record = by_content.pop(photo_hash(Path(photo)) or "", None)
+    by_content = {(one.sha256, one.page): one for one in known.values() if one.sha256}
+    for file, page in unknown if by_content else ():
+        record = by_content.pop((photo_hash(Path(file)) or "", page), None)
         if record is not None:
-            found[photo] = replace(by_file.pop(record.file), file=photo)
-    return found | by_file
+            found[file, page] = replace(known.pop(record.source), file=file)
+    return found | known
 
 
 def take_over(
-    jobs: Sequence[Job], results: Results, known: Mapping[str, PictureResult], task: Task
+    jobs: Sequence[Job], results: Results, known: Mapping[Source, PictureResult], task: Task
 ) -> list[Job]:
     """Take over what is finished, of photos that are not asked for now too.
 
@@ -69,21 +70,21 @@ def take_over(
         FcpError: a mask that was changed into something that is no mask of its photo.
     """
     out = results.path.parent
-    asked = {str(job.picture): job for job in jobs}
-    for file, record in known.items():
-        job = asked.get(file) or _job_of(record)
+    asked = {job.source: job for job in jobs}
+    for photo, record in known.items():
+        job = asked.get(photo) or _job_of(record)
         if job is None:
             continue
-        gone = file not in asked and not job.picture.exists() and (out / job.mask).is_file()
+        gone = photo not in asked and not job.picture.exists() and (out / job.mask).is_file()
         kept = record if gone else _kept(record, job, out, task)
         if kept is not None:
-            results.pictures[file] = kept
-    return [job for job in jobs if str(job.picture) not in results.pictures]
+            results.pictures[photo] = kept
+    return [job for job in jobs if job.source not in results.pictures]
 
 
 def _job_of(record: PictureResult) -> Job | None:
     name = name_of_result(record)
-    return None if name is None else Job(Path(record.file), name)
+    return None if name is None else Job(Path(record.file), name, record.page)
 
 
 def _kept(record: PictureResult, job: Job, out: Path, task: Task) -> PictureResult | None:
@@ -111,7 +112,7 @@ def _corrected(record: PictureResult, job: Job, out: Path, task: Task) -> Pictur
     except FcpError:
         return None
     labels, error = read_back(record, out, several=len(names) > 1)
-    photo = read_image(job.picture, task.decoding or DEFAULT)
+    photo = read_image(job.picture, task.decoding_of(job.page))
     if labels is not None and labels.shape != photo.shape[:2]:
         error = "it has another size"
     elif labels is not None and labels.max() > len(names):
@@ -119,8 +120,8 @@ def _corrected(record: PictureResult, job: Job, out: Path, task: Task) -> Pictur
     if labels is None or error is not None:
         reason = (error or "").removeprefix(f"{mask}: ")
         raise FcpError(
-            f"{mask}: was changed and is no mask of {job.picture} now ({reason}); put it right, or "
-            "remove it and it is made again"
+            f"{mask}: was changed and is no mask of {record.title} now ({reason}); put it right, "
+            "or remove it and it is made again"
         )
     overlay = write_overlay(job, photo, labels, names, out)
     return replace(

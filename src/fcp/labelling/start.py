@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from fcp.files import sha256_of
 from fcp.labelling.output import BOOKS, REPORT_FILE, begin, differences, read_earlier
-from fcp.labelling.photos import Job, Task
-from fcp.labelling.queries import Photos, find_photos, name_results
-from fcp.labelling.results import PictureResult, Record, Results, name_of_result
+from fcp.labelling.photos import Job, Task, page_file
+from fcp.labelling.queries import Photos, find_photos, name_results, split_pages
+from fcp.labelling.results import PictureResult, Record, Results, Source, name_of_result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,10 +79,13 @@ def start_run(request: Request) -> Start:
     known = _known(request, photos, results, earlier)
     name_results(photos, request.paths, _names(known))
     results.left_out = photos.left_out
-    results.renamed = [str(photo) for photo in photos.renamed]
+    results.renamed = list(dict.fromkeys(map(str, photos.renamed)))
     results.files = dict.fromkeys(sorted(_files_to_come(request, photos)))
     changed = begin(results, earlier, resume=request.resume, overwrite=request.overwrite)
-    jobs = [Job(*item) for item in zip(photos.files, photos.names, strict=True)]
+    jobs = [
+        Job(file, name, page)
+        for file, name, page in zip(photos.files, photos.names, photos.pages, strict=True)
+    ]
     waiting = jobs
     if earlier is not None and request.resume and not (request.overwrite or changed):
         # Needs pictures, which a fresh run reads later.
@@ -100,23 +103,25 @@ def _find(request: Request, earlier: Record | None) -> Photos:
     own = [out / name for name in (earlier.files if earlier is not None else BOOKS)]
     shown = [example for examples in task.classes.values() for example in examples]
     masks = [one.drawn for one in (*shown, *task.negatives) if isinstance(one.drawn, Path)]
-    return find_photos(request.paths, recursive=request.recursive, own=own, masks=masks)
+    photos = find_photos(request.paths, recursive=request.recursive, own=own, masks=masks)
+    split_pages(photos, every_page=task.every_page)
+    return photos
 
 
 def _known(
     request: Request, photos: Photos, results: Results, earlier: Record | None
-) -> Mapping[str, PictureResult]:
+) -> Mapping[Source, PictureResult]:
     """Return the records that the run goes on with."""
     if not request.resume or request.overwrite or earlier is None or differences(results, earlier):
         return {}
     from fcp.labelling.resume import known_results
 
-    return known_results(photos.files, earlier)
+    return known_results(photos.sources, earlier)
 
 
-def _names(known: Mapping[str, PictureResult]) -> dict[str, str]:
-    named = ((file, name_of_result(record)) for file, record in known.items())
-    return {file: name for file, name in named if name is not None}
+def _names(known: Mapping[Source, PictureResult]) -> dict[Source, str]:
+    named = ((photo, name_of_result(record)) for photo, record in known.items())
+    return {photo: name for photo, name in named if name is not None}
 
 
 def _files_to_come(request: Request, photos: Photos) -> set[str]:
@@ -126,6 +131,9 @@ def _files_to_come(request: Request, photos: Photos) -> set[str]:
         files.add("masks/classes.txt")
     files.update(f"masks/{name}.png" for name in names)
     files.update(f"overlays/{name}.jpg" for name in names)
+    if request.writers:
+        pages = zip(names, photos.pages, strict=True)
+        files.update(page_file(name) for name, page in pages if page is not None)
     for writer in request.writers:
         files.update(writer.files_of(names))
     return files

@@ -1,0 +1,46 @@
+"""Which pages of a file are pictures of their own, and which only serve another one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tifffile
+
+_NO_PICTURE = 1 | 4  # bits of NewSubfileType: a copy of reduced resolution, a transparency mask
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The pages of a TIFF or the frames of an animation; one of any other picture.
+
+    Attributes:
+        count: of all.
+        pictures: those that are pictures of their own, from 1: no masks, no thumbnails.
+    """
+
+    count: int = 1
+    pictures: tuple[int, ...] = (1,)
+
+
+def own_pictures(file: tifffile.TiffFile) -> list[int]:
+    """Return the pages of a TIFF that are pictures of their own, from 1, at least one.
+
+    A page is none where the file says so (a mask, a copy of reduced resolution), or where both its
+    sides are at most half of the largest page's.
+    """
+    sizes = _sizes(file)
+    height, width = sizes[largest_page(file)]
+    return [n for n, (high, wide) in sizes.items() if 2 * high > height or 2 * wide > width]
+
+
+def largest_page(file: tifffile.TiffFile) -> int:
+    """Return the page of a TIFF that counts where one is wanted, from 1."""
+    sizes = _sizes(file)
+    return max(sizes, key=lambda number: sizes[number][0] * sizes[number][1])
+
+
+def _sizes(file: tifffile.TiffFile) -> dict[int, tuple[int, int]]:
+    """Return page → size (H, W), but of those that the file calls thumbnail or mask."""
+    pages = {number: page.aspage() for number, page in enumerate(file.pages, start=1)}
+    named = {n: page for n, page in pages.items() if not page.subfiletype & _NO_PICTURE}
+    return {n: (page.imagelength, page.imagewidth) for n, page in (named or pages).items()}
