@@ -200,7 +200,8 @@ def test_polygons_load_in_the_api(awkward):
     api = load(file)
     for item, (name, mask) in zip(api.loadAnns(api.getAnnIds()), masks.items(), strict=True):
         assert api.loadCats(item["category_id"])[0]["name"] == name
-        assert all(isinstance(polygon, list) for polygon in item["segmentation"])
+        (polygon,) = item["segmentation"]  # supervision 0.27 drops all but the first
+        assert all(isinstance(number, float) for number in polygon)
         assert iou(api.annToMask(item).astype(bool), mask) >= 0.98
         assert item["area"] == mask.sum()
     assert {name: len(examples) for name, examples in read_coco(file).items()} == {

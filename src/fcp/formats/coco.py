@@ -1,8 +1,9 @@
 """COCO instances: one JSON, boxes as (x, y, width, height) in px, masks as run lengths or polygons.
 
 Coordinates are those of pixel edges. Run lengths go down the columns; packed ones are exact, and
-read by the COCO API. Programs that read polygons alone are many: these have a polygon for each part
-of an object, whose holes are joined to its outline by bridges without area.
+read by the COCO API. Programs that read polygons alone are many, and some of them take the first
+polygon of an object and drop the others: what is written for them has one polygon an object, whose
+parts and holes are joined by bridges without area.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from fcp.data.prompts import Box
 from fcp.errors import FcpError
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class
 from fcp.formats.places import Finder
-from fcp.formats.polygons import mask_polygons, read_points
+from fcp.formats.polygons import join_polygons, mask_polygons, read_points
 from fcp.formats.reading import Reading, frame_of
 from fcp.formats.records import LabelledObject
 from fcp.formats.run_lengths import RunLengths, to_runs
@@ -115,8 +116,8 @@ class CocoPolygonsWriter(CocoWriter):
     file_name = "coco-polygons.json"
 
     def _segmentation(self, mask: np.ndarray, runs: RunLengths) -> object:
-        """Say a mask (H, W) as one polygon a part, x and y in turn."""
-        return [polygon.round(2).reshape(-1).tolist() for polygon in mask_polygons(mask)]
+        """Say a mask (H, W) as one polygon, x and y in turn."""
+        return [join_polygons(mask_polygons(mask)).round(2).reshape(-1).tolist()]
 
 
 def _image(number: int, record: Mapping[str, Any]) -> dict[str, Any]:

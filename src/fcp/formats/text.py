@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fcp.documents import read_json
 from fcp.errors import FcpError
 
 CLASS_FILES = ("classes.txt", "labels.txt")
@@ -36,14 +36,7 @@ def load_annotations(file: Path) -> Any:  # noqa: ANN401  (whatever the JSON hol
     Raises:
         FcpError: it cannot be read, is no text, or no JSON of an object or a list.
     """
-    try:
-        content = json.loads(file.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise FcpError(f"{file}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise FcpError(f"{file}: not UTF-8 text; save it as UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        raise FcpError(f"{file}: not valid JSON ({error})") from error
+    content = read_json(file, finite=False)  # tools write NaN for an area that they do not know
     if not isinstance(content, dict | list):
         raise FcpError(f"{file}: expected a JSON object")
     return content
