@@ -157,7 +157,7 @@ def _change_tree(tree: Any, draw: random.Random) -> object:  # noqa: ANN401  (wh
         if how == "value" or (how == "number" and not isinstance(holder[key], int | float)):
             holder[key] = copy.deepcopy(draw.choice(ODD_VALUES))
         elif how == "number":
-            holder[key] = holder[key] * draw.choice((-1, 0, 0.5, 10, 10**6))
+            holder[key] = holder[key] * draw.choice((-1, 0, 2, 10, 10**6))
         elif how == "none":
             del holder[key]
         elif how == "twice" and isinstance(holder, list):

@@ -122,6 +122,13 @@ def test_yaml_nested_too_deep_is_refused_at_once(tmp_path: Path, text: str) -> N
     assert time.monotonic() - began < 5
 
 
+def test_yaml_that_is_too_long(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("seed: 1\n" * 200_000)
+    with pytest.raises(FcpError, match=r"recipe\.yaml: over 1,000,000 characters"):
+        load_yaml(recipe)
+
+
 def test_yaml_that_stands_for_more_than_it_holds(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     lines = ["l0: &l0 [x]"]

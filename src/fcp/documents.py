@@ -11,6 +11,7 @@ import yaml
 
 from fcp.errors import FcpError
 
+LONGEST = 1_000_000  # characters of a YAML file, of which PyYAML reads some 100,000 a second
 DEEPEST = 100  # levels of a YAML file: PyYAML's time grows with their square
 MOST_VALUES = 1_000_000  # of a YAML file, where each alias counts as all that it stands for
 # What PyYAML raises on a scalar that is none of its kind, such as the 99th of a month.
@@ -132,6 +133,8 @@ def _count_values(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
 
 
 def _parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401  (whatever the text holds)
+    if len(text) > LONGEST:
+        raise FcpError(f"{where}: over {LONGEST:,} characters; expected settings or class names")
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
     except yaml.YAMLError as error:

@@ -64,7 +64,7 @@ def read_picture(image: ImageLike, how: Decoding = DEFAULT) -> tuple[np.ndarray,
     if isinstance(content, np.ndarray):
         rgb, more = _rgb_of(content, how, name, alpha=opened.alpha, nodata=opened.nodata)
         return rgb, notes + more
-    with clear_errors(name):  # a palette may have fewer colours than the pixels ask for
+    with clear_errors(name):  # a palette may be damaged, which Pillow finds out only now
         if content.mode in _DEEP_MODES or how.bands is not None:
             content = content.convert("RGBA") if content.mode in ("P", "PA") else content
             values = _deep_values(content) if content.mode in _DEEP_MODES else np.asarray(content)

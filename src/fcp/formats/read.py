@@ -235,7 +235,7 @@ def _read_json(files: list[Path], path: Path, reading: Reading) -> ExamplesByCla
         raise FcpError(f"{path}: several JSON files ({names}); give the path of the one meant")
     if isinstance(contents[0], list) or "data" in contents[0]:
         return read_label_studio(files[0], contents[0], reading)
-    return read_coco(files[0], reading)
+    return read_coco(files[0], reading, contents[0])
 
 
 def _read_xml(files: list[Path], path: Path, reading: Reading) -> ExamplesByClass:
