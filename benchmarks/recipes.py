@@ -107,7 +107,7 @@ def row(name: str, settings: Sequence[str] = ()) -> str:
 
 def one_random_step(name: str) -> list[str]:
     """Return the settings that replace weights of the hub by random ones of the same sizes."""
-    from fcp.config import load_yaml
+    from fcp.documents import load_yaml
 
     model = load_yaml(RECIPES / f"{name}.yaml")["model"]
     settings = ["optim.epochs=null", "optim.iterations=1", "optim.batch=1"]

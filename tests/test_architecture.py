@@ -39,7 +39,7 @@ LAYERS = (
     ("matching", "prototypes", "encoders", "data", "fusion", "presence"),
     ("layers",),
     ("structures",),
-    ("config", "files", "threads"),
+    ("config", "documents", "files", "threads"),
     ("errors",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -56,7 +56,7 @@ FENCES = {
     "starlette": ("fcp.label_studio",),
     "uvicorn": ("fcp.label_studio",),
 }
-BELOW_TORCH = ("fcp.config", "fcp.errors")
+BELOW_TORCH = ("fcp.config", "fcp.documents", "fcp.errors")
 
 FUNCTION_LINES = 40  # without the docstring
 FILE_LINES = 400

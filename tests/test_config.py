@@ -23,8 +23,6 @@ from fcp.config import (
     PseudoMask,
     SegmenterConfig,
     from_dict,
-    load_json,
-    load_yaml,
     to_dict,
 )
 from fcp.errors import FcpError
@@ -212,94 +210,3 @@ def test_unknown_setting_is_refused(name: str, value: int) -> None:
 def test_error_says_where_it_is(values: Any, message: str) -> None:
     with pytest.raises(FcpError, match=f"^{message}"):
         from_dict(ModelConfig, values, where="recipe.yaml")
-
-
-def test_overrides_reach_nested_and_new_settings(tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("head:\n  tokens: 50\nimage_size: 512\n")
-    overrides = ("head.tokens=10", "backbone.name=vgg16_bn", "head.features=F", "image_size=64")
-    assert load_yaml(recipe, overrides) == {
-        "head": {"tokens": 10, "features": "F"},
-        "backbone": {"name": "vgg16_bn"},
-        "image_size": 64,
-    }
-    assert load_yaml(recipe) == {"head": {"tokens": 50}, "image_size": 512}
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1e-4", 1e-4),
-        ("-2E+3", -2000.0),
-        ("5e-1", 0.5),
-        ("1.5e-4", 1.5e-4),
-        ("3", 3),
-        ("null", None),
-        ("true", True),
-        ("{stem: 7x7}", {"stem": "7x7"}),
-        ("[1, 2]", [1, 2]),
-        ("a=b", "a=b"),
-        ("", None),
-        ("1e", "1e"),
-    ],
-)
-def test_override_is_read_as_yaml(tmp_path: Path, text: str, value: object) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("{}")
-    read = load_yaml(recipe, (f"x={text}",))["x"]
-    assert read == value
-    assert type(read) is type(value)
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("head.tokens", "'head.tokens': expected key=value"),
-        ("=3", "'=3': expected key=value"),
-        ("image_size.width=3", "'image_size.width=3': 'image_size' is a single value"),
-        ("head=[1", r"'head=\[1': not valid YAML"),
-    ],
-)
-def test_bad_override_is_refused(tmp_path: Path, override: str, message: str) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("image_size: 512")
-    with pytest.raises(FcpError, match=f"^{message}"):
-        load_yaml(recipe, (override,))
-
-
-@pytest.mark.parametrize("load", [load_yaml, load_json])
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "cannot be read"),
-        (b"", "expected a|not valid JSON"),
-        (b"[1, 2]", "expected a"),
-        (b"{", "not valid"),
-        (b"\xff\xd8\xff\xe0", "not UTF-8 text; save it as UTF-8$"),
-        ('{"ä": 1}'.encode("latin-1"), "not UTF-8 text; save it as UTF-8$"),
-        ('{"a": 1}'.encode("utf-16"), "not UTF-8 text; save it as UTF-8$"),
-    ],
-)
-def test_unusable_file_is_named(tmp_path: Path, load: Any, content: bytes, message: str) -> None:
-    path = tmp_path / "settings"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(FcpError, match=message) as caught:
-        load(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "\n" not in str(caught.value)
-
-
-def test_yaml_makes_no_objects(tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("head: !!python/object/apply:os.getcwd []")
-    with pytest.raises(FcpError, match="not valid YAML"):
-        load_yaml(recipe)
-
-
-def test_json_object_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    path.write_text('{"image_size": 320}')
-    assert load_json(path) == {"image_size": 320}
-    path.write_text('{"image_size": 320}', encoding="utf-8-sig")  # as Windows editors save it
-    assert load_json(path) == {"image_size": 320}

@@ -15,15 +15,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from fcp.config import (
-    BackboneConfig,
-    HeadConfig,
-    ModelConfig,
-    SegmenterConfig,
-    from_dict,
-    load_json,
-    to_dict,
-)
+from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig, from_dict, to_dict
+from fcp.documents import load_json
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.base import Backbone
 from fcp.encoders.weights import load_strictly, read_state_dict

@@ -1,22 +1,17 @@
-"""Typed configuration, checked on creation; YAML and JSON in and out.
+"""Typed configuration, checked on creation, from plain values and back to them.
 
-Standard library and yaml only. Defaults are the paper's (AAAI 2025, arXiv 2501.00752): ResNet-50
+Standard library only. Defaults are the paper's (AAAI 2025, arXiv 2501.00752): ResNet-50
 features at 512 px, SAM at 1024 px.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from math import isfinite
-from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
-
-import yaml
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from fcp.errors import FcpError
 
@@ -248,82 +243,6 @@ def _nested(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401  (any ann
 def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401  (any dataclass)
     """Return the configuration as nested plain values; ``from_dict`` is its inverse."""
     return dataclasses.asdict(config)
-
-
-def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Read a YAML mapping and apply ``key.sub=value`` overrides (values are parsed as YAML).
-
-    Raises:
-        FcpError: the file is missing or no mapping, or an override is not ``key=value``.
-    """
-    values = _parse_yaml(_read_text(path), str(path))
-    if not isinstance(values, dict):
-        raise FcpError(f"{path}: expected a mapping of settings")
-    for override in overrides:
-        _apply_override(values, override)
-    return values
-
-
-def load_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        FcpError: the file is missing, no JSON (``NaN`` and ``Infinity`` are none), nested too
-            deep, or no object.
-    """
-    try:
-        values = json.loads(_read_text(path), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else error
-        raise FcpError(f"{path}: not valid JSON ({reason})") from error
-    if not isinstance(values, dict):
-        raise FcpError(f"{path}: expected a JSON object")
-    return values
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise FcpError(f"{path}: not UTF-8 text; save it as UTF-8") from error
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
-
-
-def _apply_override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise FcpError(f"{override!r}: expected key=value, such as head.tokens=10")
-    *parents, last = key.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise FcpError(
-                f"{override!r}: {parent!r} is a single value and has no settings below it"
-            )
-    values[last] = _parse_yaml(text, repr(override))
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads ``1e-4`` as a number, as YAML 1.2 does; PyYAML alone makes it a string."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
-def _parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401  (whatever the text holds)
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
-    except yaml.YAMLError as error:
-        raise FcpError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
 
 
 def _require(holds: bool, name: str, expected: str, got: object) -> None:

@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fcp.config import MOST_CHANNELS, check, from_dict, load_json
+from fcp.config import MOST_CHANNELS, check, from_dict
+from fcp.documents import load_json
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 from fcp.layers.masked import mask_to_share

@@ -92,7 +92,7 @@ def demo_photos() -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     pytest.importorskip("skimage", reason="needs the photos of scikit-image")
     pytest.importorskip("matplotlib", reason="needs the photos of matplotlib")
     from fcp.cli.demo import _read_mask, _read_photo, _resource
-    from fcp.config import load_json
+    from fcp.documents import load_json
 
     photos = {}
     for name, source in load_json(_resource("scenes.json"))["photos"].items():

@@ -313,6 +313,9 @@ def test_killed_then_interrupted_then_finished(run, tmp_path, model_folder, exam
     assert not [name for name in files_in(out) if Path(name).name.startswith(".")]
     assert run("--resume", query=(photos,)).exit_code == 0
     assert files_in(out) == expected_files([f"p{index}" for index in range(25)])
+    # All photos are one: what was done before, between and after the signals is equal to the byte.
+    assert len({(out / record.mask).read_bytes() for record in read_record(out).results}) == 1
+    assert len({(out / record.overlay).read_bytes() for record in read_record(out).results}) == 1
 
 
 @pytest.mark.parametrize("place", ["out", "out/masks"])

@@ -1,6 +1,9 @@
 """Files of every kind: turned as sizes say, pages and frames told, damage found."""
 
 import io
+import struct
+import zlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +11,14 @@ import tifffile
 from PIL import Image
 
 from fcp.data.decode import Decoding, pages_of, turn_array
-from fcp.data.images import PICTURE_SUFFIXES, read_image, read_mask, read_picture, read_size
+from fcp.data.images import (
+    PICTURE_SUFFIXES,
+    read_image,
+    read_label_picture,
+    read_mask,
+    read_picture,
+    read_size,
+)
 from fcp.data.pages import Pages
 from fcp.data.value_range import ValueRange
 from fcp.errors import FcpError
@@ -237,3 +247,39 @@ def test_every_flipped_bit_in_a_png_is_found(tmp_path):
             assert "a.png: " in str(error)  # noqa: PT017  (most are refused, and named)
         else:
             assert (mask == (values > 0)).all()
+
+
+def png_of(header, pixels, *others):
+    """Write a PNG by hand: the content of IHDR, the bytes of its rows, and chunks between."""
+    chunks = [(b"IHDR", header), *others, (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(inside))
+        + kind
+        + inside
+        + struct.pack(">I", zlib.crc32(kind + inside))
+        for kind, inside in chunks
+    )
+
+
+def test_a_png_that_claims_more_pixels_than_it_holds(tmp_path):
+    """Pillow makes black ones of those that are missing, and takes hundreds of megabytes."""
+    rows = (b"\0" + b"\xff" * 20) * 20
+    whole = struct.pack(">IIBBBBB", 20, 20, 8, 0, 0, 0, 0)
+    (tmp_path / "a.png").write_bytes(png_of(whole, rows))
+    assert (read_image(tmp_path / "a.png") == 255).all()
+    claimed = struct.pack(">IIBBBBB", 12_000, 12_000, 8, 0, 0, 0, 0)
+    (tmp_path / "a.png").write_bytes(png_of(claimed, rows))
+    with pytest.raises(FcpError, match=r"a\.png: damaged .*fewer pixels in it than its head"):
+        read_image(tmp_path / "a.png")
+    Image.new("L", (4000, 4000)).save(tmp_path / "b.png")  # as tight as a true one can be
+    assert read_size(tmp_path / "b.png") == read_image(tmp_path / "b.png").shape[:2]
+
+
+def test_a_palette_with_too_much_transparency(tmp_path):
+    header = struct.pack(">IIBBBBB", 20, 20, 8, 3, 0, 0, 0)
+    rows = (b"\0" + b"\x07" * 20) * 20
+    content = png_of(header, rows, (b"PLTE", bytes(6)), (b"tRNS", bytes(300)))
+    (tmp_path / "a.png").write_bytes(content)
+    for read in (read_image, partial(read_label_picture, colours=True)):
+        with pytest.raises(FcpError, match=r"a\.png: damaged or truncated \(palette index"):
+            read(tmp_path / "a.png")

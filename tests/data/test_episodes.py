@@ -71,6 +71,7 @@ def test_file_and_hash(tmp_path):
     "content",
     [
         "{",
+        "[" * 100_000,
         "[]",
         "{}",
         '{"format": "other", "episodes": []}',

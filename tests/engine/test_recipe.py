@@ -90,6 +90,7 @@ def test_overrides_win():
     ("override", "message"),
     [
         ("stage=nap", "expected one of segmenter, head"),
+        ("stage=[head]", "expected one of segmenter, head"),
         ("holdout_every=-1", "holdout_every"),
         ("draw=lots", "one of query, class"),
         ("distractor_share=2", "a share 0 … 1"),

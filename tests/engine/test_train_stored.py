@@ -6,11 +6,12 @@ import torch
 import yaml
 
 from fcp.checkpoint import load_model
-from fcp.config import from_dict, load_json
+from fcp.config import from_dict
 from fcp.data.lists import train_lists
 from fcp.data.mixed import MixedTask, Source
 from fcp.data.pascal import PascalVOC
 from fcp.data.transforms import to_square
+from fcp.documents import load_json
 from fcp.engine.average import MovingAverage
 from fcp.engine.loop import Trainer
 from fcp.engine.recipe import HeadRecipe, load_recipe

@@ -160,6 +160,7 @@ def test_shapes_that_cover_nothing(labelme):
     for nothing in (
         shape("polygon", [[1, 1], [9, 1], [5, 1]]),
         shape("circle", [[5, 5], [5, 5]]),
+        shape("cuboid", [[1, 1], [3, 3], [5, 5], [7, 7]]),
         shape("mask", [[3, 3], [4, 4]], mask=png(np.zeros((2, 2), bool))),
     ):
         with pytest.raises(FcpError, match=r"a\.json: class 'cat': .*covers no pixel"):

@@ -12,7 +12,13 @@ from scipy import ndimage
 
 from fcp.errors import FcpError
 from fcp.formats import polygons as module
-from fcp.formats.polygons import fill_polygons, join_polygons, mask_polygons, read_points
+from fcp.formats.polygons import (
+    fill_polygons,
+    join_polygons,
+    mask_polygons,
+    move_inward,
+    read_points,
+)
 from fcp.formats.run_lengths import row_runs, to_mask, to_runs
 
 any_mask = hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)))
@@ -167,3 +173,16 @@ def test_runs_paint_the_mask_again(mask):
     values = np.arange(len(counts)) % 2 == 1
     assert (np.repeat(values, counts).reshape(mask.shape) == mask).all()
     assert (counts[1:] > 0).all()
+
+
+def test_corners_move_into_the_polygon():
+    ring = np.zeros((30, 40), bool)
+    ring[5:20, 5:30], ring[10:15, 12:20] = True, False
+    ring[24:28, 3:9] = True
+    joined = join_polygons(mask_polygons(ring))
+    moved = move_inward(joined, 0.01)
+    assert (abs(moved - joined) <= 0.01 + 1e-9).all()
+    assert (filled([moved], ring.shape) == ring).all()
+    # Whole pixels, as programs have them that cut: right and lower edges name the last pixel.
+    cut = moved.astype(int)
+    assert [*cut.max(axis=0), *cut.min(axis=0)] == [29, 27, 3, 5]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fcp.cli.demo import _read_mask, _read_photo, _resource
-from fcp.config import load_json
+from fcp.documents import load_json
 
 
 @dataclass(frozen=True)

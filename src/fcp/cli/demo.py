@@ -14,7 +14,7 @@ import typer
 from fcp.cli.demo_page import SceneResult, group_scenes, make_page, make_strip
 from fcp.cli.options import DEFAULT_MODEL, DeviceOption, ModelOption
 from fcp.cli.progress import progress_bar
-from fcp.config import load_json
+from fcp.documents import load_json
 from fcp.errors import FcpError
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from typing import Any
 
 from pycocotools import mask as rle_tools
 
-from fcp.config import load_json
 from fcp.data.archives import Built, Progress, require_space
 from fcp.data.coco_json import run_lengths
 from fcp.data.dataset import Split
 from fcp.data.folds import COCO_CLASS_COUNT
+from fcp.documents import load_json
 from fcp.errors import FcpError
 from fcp.files import sha256_of
 

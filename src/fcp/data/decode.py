@@ -27,6 +27,9 @@ from fcp.errors import FcpError
 ImageLike = str | Path | Image.Image | np.ndarray
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_BANDS = {2: 3, 4: 2, 6: 4}  # of its kinds of colour; 1 of the others
+# Deflate packs at most so many bytes into one, and a little may be there before that holds.
+_TIGHTEST, _FIRST_BLOCK = 1032, 4096
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _ANIMATED = (_PNG, b"GIF8", b"RIFF")  # what may be: RIFF is WebP
@@ -197,20 +200,33 @@ def pages_of(path: Path) -> Pages:
 
 
 def require_whole_png(file: BinaryIO) -> None:
-    """Compare the checksums of what a PNG's pixels depend on.
+    """Compare the checksums of what a PNG's pixels depend on, and its size with what is there.
 
     Raises:
-        ValueError: one is wrong.
+        ValueError: a checksum is wrong, or the pixels are far fewer than its header says, which
+            Pillow takes for black ones.
     """
     file.seek(len(_PNG))
+    expected = packed = 0
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
         content, check = file.read(length), file.read(4)
         needed = kind[:1].isupper() or kind == b"tRNS"
         if needed and check != struct.pack(">I", zlib.crc32(content, zlib.crc32(kind))):
             raise ValueError(f"wrong checksum in {kind.decode('ascii', 'replace')}")
+        if kind == b"IHDR":
+            expected = _bytes_of_pixels(content)
+        packed += length if kind == b"IDAT" else 0
         if kind == b"IEND":
-            return
+            break
+    if expected > _TIGHTEST * packed + _FIRST_BLOCK:
+        raise ValueError("fewer pixels in it than its header says")
+
+
+def _bytes_of_pixels(header: bytes) -> int:
+    """Return what a PNG's pixels take at least before they are packed."""
+    width, height, depth, colours = struct.unpack_from(">IIBB", header)
+    return int(height) * (int(width) * depth * _PNG_BANDS.get(colours, 1) // 8)
 
 
 def is_heif(head: bytes) -> bool:

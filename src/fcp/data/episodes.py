@@ -22,6 +22,7 @@ import numpy as np
 
 from fcp.data.dataset import FewShotDataset
 from fcp.data.lists import ClassLists
+from fcp.documents import read_json
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 
@@ -113,14 +114,7 @@ def load_episodes(path: Path, data: FewShotDataset | None = None) -> tuple[Episo
         FcpError: missing, no such file, unequal shots, a query among its own supports, or a
             picture or class that the data set does not have; the message names the entry.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise FcpError(f"{path}: not UTF-8 text; save it as UTF-8") from error
-    except ValueError as error:
-        raise FcpError(f"{path}: not valid JSON ({error})") from error
+    content = read_json(path)
     match content:
         case {"format": str(name), "episodes": [_, *_] as items} if name == FORMAT:
             specs = list(_read_specs(items, path))

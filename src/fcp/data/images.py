@@ -64,12 +64,13 @@ def read_picture(image: ImageLike, how: Decoding = DEFAULT) -> tuple[np.ndarray,
     if isinstance(content, np.ndarray):
         rgb, more = _rgb_of(content, how, name, alpha=opened.alpha, nodata=opened.nodata)
         return rgb, notes + more
-    if content.mode in _DEEP_MODES or how.bands is not None:
-        content = content.convert("RGBA") if content.mode in ("P", "PA") else content
-        values = _deep_values(content) if content.mode in _DEEP_MODES else np.asarray(content)
-        rgb, more = _rgb_of(values, how, name)
-        return rgb, notes + more
-    rgb, more = to_uint8(_to_rgb(content), how.values, name)
+    with clear_errors(name):  # a palette may be damaged, which Pillow finds out only now
+        if content.mode in _DEEP_MODES or how.bands is not None:
+            content = content.convert("RGBA") if content.mode in ("P", "PA") else content
+            values = _deep_values(content) if content.mode in _DEEP_MODES else np.asarray(content)
+            rgb, more = _rgb_of(values, how, name)
+        else:
+            rgb, more = to_uint8(_to_rgb(content), how.values, name)
     return rgb, notes + more
 
 
@@ -153,7 +154,8 @@ def read_label_picture(path: Path, *, colours: bool = False) -> np.ndarray:
         picture = picture.getchannel("L")
     ids = {"1", "L", "I;16", "I"} if colours else {"1", "L", "I;16", "I", "P"}
     if isinstance(picture, Image.Image) and picture.mode not in ids:
-        rgba = np.asarray(picture.convert("RGBA"))
+        with clear_errors(name):
+            rgba = np.asarray(picture.convert("RGBA"))
         return rgba[..., :3] * (rgba[..., 3:] > 0)
     values = _samples(picture, opened.step)
     if values.ndim != 2 or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:

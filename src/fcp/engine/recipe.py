@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from fcp.config import LossWeights, ModelConfig, check, from_dict, load_yaml
+from fcp.config import LossWeights, ModelConfig, check, from_dict
+from fcp.documents import load_yaml
 from fcp.errors import FcpError
 
 
@@ -259,8 +260,7 @@ def load_recipe(file: Path, overrides: tuple[str, ...] = ()) -> Recipe:
         FcpError: unreadable file, unknown stage or setting, value of a wrong type or range.
     """
     values = load_yaml(file, overrides)
-    kind = _KINDS.get(values.get("stage", ""))
-    if kind is None:
-        known = ", ".join(_KINDS)
-        raise FcpError(f"{file}: stage: expected one of {known}, got {values.get('stage')!r}")
-    return from_dict(kind, values, str(file))
+    stage = values.get("stage")
+    if not isinstance(stage, str) or stage not in _KINDS:
+        raise FcpError(f"{file}: stage: expected one of {', '.join(_KINDS)}, got {stage!r}")
+    return from_dict(_KINDS[stage], values, str(file))

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fcp.config import load_json
 from fcp.data.augment import jitter_colour
 from fcp.data.dataset import FewShotDataset
 from fcp.data.transforms import mask_to_square, to_square
+from fcp.documents import load_json
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.files import write_atomically

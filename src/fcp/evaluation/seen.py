@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fcp.checkpoint import RECIPE_FILE
-from fcp.config import load_json
 from fcp.data.benchmarks import name_of
 from fcp.data.dataset import FewShotDataset
 from fcp.data.folds import PASCAL_CLASSES, PASCAL_IN_COCO, novel_classes
+from fcp.documents import load_json
 
 NOTHING_SEEN = "none of the tested classes"
 UNKNOWN = "unknown"

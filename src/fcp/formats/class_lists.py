@@ -17,6 +17,7 @@ BACKGROUND_NAMES = frozenset(
     {BACKGROUND, "_background_", "__background__", "bg", "none", "nothing", "void", "unlabeled"}
     | {"unlabelled", "other", "others", "unknown"}
 )
+HIGHEST = 65_535  # value that a label map can hold
 NO_LABEL = "__ignore__"  # LabelMe's lists start with it; it stands for the value -1
 
 Colour = tuple[int, int, int]
@@ -68,15 +69,23 @@ def read_list(file: Path) -> ClassList:
 def _read_csv(file: Path) -> ClassList:
     """Read ``Pixel Value, Class``."""
     names: dict[int, str] = {}
-    for number, row in enumerate(csv.reader(read_lines(file)), start=1):
+    try:
+        rows = list(csv.reader(read_lines(file)))
+    except csv.Error as error:
+        raise FcpError(f"{file}: not a list of values and classes ({error})") from error
+    for number, row in enumerate(rows, start=1):
         fields = [one.strip() for one in row]
         if not any(fields) or (number == 1 and not fields[0].isdecimal()):
             continue
-        if len(fields) < 2 or not fields[0].isdecimal():
+        if len(fields) < 2 or not _is_value(fields[0]):
             raise FcpError(f"{file}:{number}: expected a value and its class, got {row}")
         if fields[1].casefold() != BACKGROUND:
             names[int(fields[0])] = fields[1]
     return ClassList(file, names)
+
+
+def _is_value(text: str) -> bool:
+    return text.isdecimal() and len(text) <= len(str(HIGHEST)) and int(text) <= HIGHEST
 
 
 def _read_colours(file: Path) -> ClassList:

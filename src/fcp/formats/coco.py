@@ -1,8 +1,9 @@
 """COCO instances: one JSON, boxes as (x, y, width, height) in px, masks as run lengths or polygons.
 
 Coordinates are those of pixel edges. Run lengths go down the columns; packed ones are exact, and
-read by the COCO API. Programs that read polygons alone are many: these have a polygon for each part
-of an object, whose holes are joined to its outline by bridges without area.
+read by the COCO API. Programs that read polygons alone are many, and some of them take the first
+polygon of an object and drop the others: what is written for them has one polygon an object, whose
+parts and holes are joined by bridges without area.
 """
 
 from __future__ import annotations
@@ -20,18 +21,31 @@ from fcp.data.prompts import Box
 from fcp.errors import FcpError
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class
 from fcp.formats.places import Finder
-from fcp.formats.polygons import mask_polygons, read_points
+from fcp.formats.polygons import join_polygons, mask_polygons, move_inward, read_points
 from fcp.formats.reading import Reading, frame_of
 from fcp.formats.records import LabelledObject
 from fcp.formats.run_lengths import RunLengths, to_runs
 from fcp.formats.text import load_annotations
 from fcp.formats.writer import OneFileWriter
 
+# px that polygons stay away from their pixels' edges: programs that cut coordinates down to whole
+# pixels, and paint these, then paint no row and column too much. The COCO API takes no notice.
+INWARD = 0.01
 
-def read_coco(file: Path, reading: Reading | None = None) -> dict[str, list[Example]]:
+
+def read_coco(
+    file: Path,
+    reading: Reading | None = None,
+    content: Any = None,  # noqa: ANN401
+) -> dict[str, list[Example]]:
     """Read all categories of an instances JSON, crowds included.
 
     An annotation without segmentation counts by its box. Ids may be numbers or text.
+
+    Args:
+        file: of the annotations.
+        reading: how; takes notes.
+        content: of the file, where it has been read already.
 
     Returns:
         Category → examples; categories in the order of the JSON, pictures likewise.
@@ -41,7 +55,7 @@ def read_coco(file: Path, reading: Reading | None = None) -> dict[str, list[Exam
             them are listed.
     """
     own = reading or Reading()
-    content = load_annotations(file)
+    content = load_annotations(file) if content is None else content
     try:
         names = _by_id(content["categories"], "category", file)
         images = _by_id(content["images"], "image", file)
@@ -115,8 +129,9 @@ class CocoPolygonsWriter(CocoWriter):
     file_name = "coco-polygons.json"
 
     def _segmentation(self, mask: np.ndarray, runs: RunLengths) -> object:
-        """Say a mask (H, W) as one polygon a part, x and y in turn."""
-        return [polygon.round(2).reshape(-1).tolist() for polygon in mask_polygons(mask)]
+        """Say a mask (H, W) as one polygon, x and y in turn."""
+        outline = move_inward(join_polygons(mask_polygons(mask)), INWARD)
+        return [outline.round(2).reshape(-1).tolist()]
 
 
 def _image(number: int, record: Mapping[str, Any]) -> dict[str, Any]:

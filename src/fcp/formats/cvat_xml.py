@@ -62,7 +62,7 @@ def _picture(image: Element, finder: Finder, reading: Reading) -> DrawnPicture:
                 raise FcpError(f"{where}: unknown shape <{shape.tag}>; known: {known}")
             try:
                 drawn = _SHAPES[shape.tag](shape, frame.size, where)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 raise FcpError(f"{where}: odd or missing numbers in <{shape.tag}>") from error
             drawings.append((shape.get("label", ""), drawn))
     return DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn)
@@ -105,14 +105,14 @@ def _box(shape: Element, size: Size, where: str) -> Drawn:
     middle = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
     around = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) - middle
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    return fill_polygons([around @ turn + middle], size)
+    return fill_polygons([read_points(around @ turn + middle, size, where)], size)
 
 
 def _ellipse(shape: Element, size: Size, where: str) -> Drawn:
     x, y, across, down = (float(shape.get(name, "")) for name in ("cx", "cy", "rx", "ry"))
-    if not np.isfinite([x, y, across, down]).all() or across <= 0 or down <= 0:
-        raise FcpError(f"{where}: an ellipse without width or height")
     angle = np.deg2rad(float(shape.get("rotation", 0)))
+    if not np.isfinite([x, y, across, down, angle]).all() or across <= 0 or down <= 0:
+        raise FcpError(f"{where}: an ellipse without width, height or a true rotation")
     rows, columns = np.ogrid[0.5 : size[0], 0.5 : size[1]]
     along = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
     beside = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)

@@ -60,7 +60,7 @@ def read_label_studio(
 
 def _pictures(task: Mapping[str, Any], finder: Finder, reading: Reading) -> Iterator[DrawnPicture]:
     """Yield a task's picture with what was drawn on it, if anything."""
-    regions = _regions(task)
+    regions = _regions(task, finder.file)
     shapes = [one for one in regions if isinstance(one, dict) and _kind(one) is not None]
     if not shapes:
         return
@@ -75,12 +75,19 @@ def _pictures(task: Mapping[str, Any], finder: Finder, reading: Reading) -> Iter
     yield DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn)
 
 
-def _regions(task: Mapping[str, Any]) -> list[Any]:
-    annotations = task.get("annotations") or task.get("completions") or []
+def _regions(task: Mapping[str, Any], file: Path) -> list[Any]:
+    annotations = _list(task, "annotations", file) or _list(task, "completions", file)
     kept = [one for one in annotations if isinstance(one, dict) and not one.get("was_cancelled")]
     if not kept:
-        kept = [one for one in task.get("predictions") or [] if isinstance(one, dict)][:1]
-    return [region for one in kept for region in one.get("result") or []]
+        kept = [one for one in _list(task, "predictions", file) if isinstance(one, dict)][:1]
+    return [region for one in kept for region in _list(one, "result", file)]
+
+
+def _list(holder: Mapping[str, Any], name: str, file: Path) -> list[Any]:
+    value = holder.get(name) or []
+    if not isinstance(value, list):
+        raise FcpError(f"{file}: {name}: expected a list, got {value!r}")
+    return value
 
 
 def _kind(region: Mapping[str, Any]) -> str | None:
@@ -113,7 +120,7 @@ def _drawn(region: Mapping[str, Any], size: Size, where: str) -> list[tuple[str,
         raise FcpError(f"{where}: has no label")
     try:
         drawn = _SHAPES[kind](value, size, where)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FcpError(f"{where}: odd or missing numbers ({error})") from error
     return [(str(label), drawn) for label in labels]
 
@@ -143,15 +150,16 @@ def _rectangle(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
     # Turned around its first corner, in px and not in percent.
     across = np.array([np.cos(angle), np.sin(angle)]) * extent[0]
     down = np.array([-np.sin(angle), np.cos(angle)]) * extent[1]
-    return fill_polygons([corner + np.array([0 * across, across, across + down, down])], size)
+    corners = corner + np.array([0 * across, across, across + down, down])
+    return fill_polygons([read_points(corners, size, where)], size)
 
 
 def _ellipse(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
     x, y, across, down = (float(value[name]) for name in ("x", "y", "radiusX", "radiusY"))
     angle = np.deg2rad(float(value.get("rotation") or 0))
     middle, radius = _pixels([[x, y], [across, down]], size, where)
-    if (radius <= 0).any():
-        raise FcpError(f"{where}: an ellipse without width or height")
+    if (radius <= 0).any() or not np.isfinite(angle):
+        raise FcpError(f"{where}: an ellipse without width, height or a true rotation")
     rows, columns = np.ogrid[0.5 : size[0], 0.5 : size[1]]
     along = (columns - middle[0]) * np.cos(angle) + (rows - middle[1]) * np.sin(angle)
     beside = (rows - middle[1]) * np.cos(angle) - (columns - middle[0]) * np.sin(angle)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, QhullError
 
 from fcp.data.folder import files_in
 from fcp.data.images import picture_of, read_image, read_mask
@@ -202,9 +202,10 @@ def _clicks(points: np.ndarray, size: tuple[int, int]) -> Drawn:
 
 def _hull(points: np.ndarray, size: tuple[int, int]) -> Drawn:
     """Fill what encloses the corners of a cuboid, whose faces overlap."""
-    if len(points) < 4:
+    try:
+        return _area(points[ConvexHull(points).vertices], size)
+    except QhullError:  # all on one line: it covers no pixel, which is told then
         return _area(points, size)
-    return fill_polygons([points[ConvexHull(points).vertices]], size)
 
 
 def _paste(mask: object, points: np.ndarray, size: tuple[int, int], where: str) -> Drawn:

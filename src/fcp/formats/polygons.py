@@ -71,6 +71,21 @@ def join_polygons(polygons: Sequence[np.ndarray]) -> np.ndarray:
     return _without_repeats(np.concatenate([*loops, *way_back]))
 
 
+def move_inward(polygon: np.ndarray, by: float) -> np.ndarray:
+    """Move each corner into the polygon along x and y, unless the edges there run along it.
+
+    Args:
+        polygon: (P, 2) with its inside to the left, as ``mask_polygons`` and ``join_polygons`` make
+            them.
+        by: px.
+    """
+    edges = np.roll(polygon, -1, axis=0) - polygon
+    inside = np.stack([-edges[:, 1], edges[:, 0]], axis=1)
+    inside /= np.linalg.norm(inside, axis=1, keepdims=True)
+    moved: np.ndarray = polygon + by * np.sign((inside + np.roll(inside, 1, axis=0)).round(6))
+    return moved
+
+
 def fill_polygons(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> RunLengths:
     """Paint the union of polygons; ``read_points`` checks what comes from a file.
 

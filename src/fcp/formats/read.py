@@ -241,7 +241,7 @@ def _read_json(files: list[Path], path: Path, reading: Reading) -> ExamplesByCla
     _refuse_foreign(contents[0], files[0])
     if isinstance(contents[0], list) or "data" in contents[0]:
         return read_label_studio(files[0], contents[0], reading)
-    return read_coco(files[0], reading)
+    return read_coco(files[0], reading, contents[0])
 
 
 def _refuse_foreign(content: object, file: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
+from fcp.documents import read_json
 from fcp.errors import FcpError
 
 CLASS_FILES = ("classes.txt", "labels.txt")
@@ -38,14 +38,7 @@ def load_annotations(file: Path) -> Any:  # noqa: ANN401  (whatever the JSON hol
     Raises:
         FcpError: it cannot be read, is no text, or no JSON of an object or a list.
     """
-    try:
-        content = json.loads(file.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise FcpError(f"{file}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise FcpError(f"{file}: not UTF-8 text; save it as UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        raise FcpError(f"{file}: not valid JSON ({error})") from error
+    content = read_json(file, finite=False)  # tools write NaN for an area that they do not know
     if not isinstance(content, dict | list):
         raise FcpError(f"{file}: expected a JSON object")
     return content
@@ -64,7 +57,7 @@ def parse_xml(file: Path) -> Element:
         return fromstring(content)  # noqa: S314  (no entities are in it)
     except OSError as error:
         raise FcpError(f"{file}: cannot be read ({error.strerror})") from error
-    except (ParseError, ValueError) as error:
+    except (ParseError, ValueError, LookupError) as error:  # the last: an unknown encoding
         raise FcpError(f"{file}: not valid XML ({error})") from error
 
 

@@ -7,15 +7,16 @@ A polygon can say neither holes nor parts: what is written joins them by bridges
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from fcp.config import load_yaml
 from fcp.data.folder import IMAGE_FOLDERS, files_in, find_folder, natural, pictures_in
 from fcp.data.prompts import Box
+from fcp.documents import load_yaml
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class
@@ -196,7 +197,7 @@ def _names_in_yaml(file: Path) -> Mapping[int, str]:
 
 def _number(class_id: object) -> object:
     """Return an id that stands in quotes as the number that it is."""
-    is_number = isinstance(class_id, str) and class_id.strip().isdecimal()
+    is_number = isinstance(class_id, str) and re.fullmatch(r"\s*\d{1,9}\s*", class_id)
     return int(str(class_id)) if is_number else class_id
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from pycocotools import mask as rle_tools
 
-from fcp.config import load_json
 from fcp.data.coco_json import run_lengths
 from fcp.data.images import picture_of
+from fcp.documents import load_json
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 from fcp.formats.writer import make_folder

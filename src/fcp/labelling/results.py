@@ -15,7 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from fcp.config import check, from_dict, load_json
+from fcp.config import check, from_dict
+from fcp.documents import load_json
 from fcp.errors import FcpError
 from fcp.files import open_atomically
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from fcp.checkpoint import CONFIG_FILE, RECIPE_FILE
-from fcp.config import load_json
 from fcp.data.benchmarks import open_benchmark
 from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec, describe_sampler, episodes_hash, sample_episodes
 from fcp.data.lists import ClassLists, val_lists
+from fcp.documents import load_json
 from fcp.encoders.cache import FeatureCache
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.recipe import HeadRecipe, flatten_settings, load_recipe
