@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from fcp.appearance.fitting import Appearance
 from fcp.appearance.gate import Decision
+from fcp.data.photos import MOST_DRAWN
 from fcp.structures import SupportSet
+from fcp.tiling import MOST_CANVAS
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Support:
     tile: int | None = None
     tile_was_chosen: bool = False
     appearances: Sequence[Appearance | None] = ()
+
+    @property
+    def most_pixels(self) -> int:
+        """How many pixels of a large photo are looked at."""
+        return MOST_DRAWN if self.tile is None else MOST_CANVAS
 
     @property
     def entrants(self) -> tuple[SupportSet, ...]:

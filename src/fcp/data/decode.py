@@ -11,23 +11,24 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import tifffile
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from fcp.data.png import SIGNATURE, read_outline, require_whole_png
 from fcp.data.value_range import AUTO, ValueRange
 from fcp.errors import FcpError
 
 ImageLike = str | Path | Image.Image | np.ndarray
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _JPEG_END = b"\xff\xd9"
+MOST_DECODED = 1 << 26  # px of a JPEG, in which Pillow takes four bytes for each
 # What Pillow's and tifffile's decoders raise on damaged files, beside OSError.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
@@ -63,7 +64,7 @@ class Decoding:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A decoded picture, upright.
+    """A decoded picture.
 
     Attributes:
         content: Pillow's picture; of a TIFF that Pillow cannot read its numbers (H, W) or
@@ -73,6 +74,7 @@ class Opened:
         lossy: whether its format changes values near edges.
         alpha: of numbers, whether the last band says what is transparent.
         nodata: of numbers, the one that stands for "nothing measured here".
+        turn: the EXIF orientation (1 … 8) by which it is yet to be turned; numbers are upright.
     """
 
     content: Image.Image | np.ndarray
@@ -81,6 +83,7 @@ class Opened:
     lossy: bool = False
     alpha: bool = False
     nodata: float | None = None
+    turn: int = 1
 
 
 def open_picture(image: str | Path | Image.Image, name: str, how: Decoding) -> Opened:
@@ -88,6 +91,26 @@ def open_picture(image: str | Path | Image.Image, name: str, how: Decoding) -> O
 
     Raises:
         FcpError: one line that names the file and what is wrong with it.
+    """
+    opened = open_stored(image, name, how)
+    if opened.turn not in _TURNS or not isinstance(opened.content, Image.Image):
+        return opened
+    return replace(opened, content=opened.content.transpose(_TURNS[opened.turn]), turn=1)
+
+
+def open_stored(
+    image: str | Path | Image.Image, name: str, how: Decoding, enough: int | None = None
+) -> Opened:
+    """Open and decode, without turning.
+
+    Args:
+        image: to open.
+        name: what to call it in an error.
+        how: what to choose.
+        enough: pixels of a large JPEG that will do; None for all.
+
+    Raises:
+        FcpError: as ``open_picture``.
     """
     if not isinstance(image, str | Path | Image.Image):
         raise FcpError(f"{name}: expected a path, a Pillow picture or a numpy array")
@@ -98,12 +121,14 @@ def open_picture(image: str | Path | Image.Image, name: str, how: Decoding) -> O
         head = _head(path, name)
         if head.startswith(_TIFF):
             return _open_tiff(path, name, how)
-        if head.startswith(_PNG):
+        if head.startswith(SIGNATURE):
             with path.open("rb") as file:
                 require_whole_png(file)
         if is_heif(head):
             return _decode(_open_heif(path, name))
         with Image.open(path) as picture:
+            if enough is not None:
+                picture.draft(None, _drafted(picture.size, enough))
             return _decode_whole(picture, path)
 
 
@@ -125,6 +150,10 @@ def stored_size(path: Path) -> tuple[tuple[int, int], int]:
             return (height, width), 1
         with Image.open(path) as picture:
             width, height = picture.size
+            if not head.startswith(SIGNATURE):
+                return (height, width), turn_of(picture)
+        # Asked for a PNG's orientation, Pillow decodes it.
+        with Image.open(io.BytesIO(read_outline(path).of_one_pixel())) as picture:
             return (height, width), turn_of(picture)
 
 
@@ -186,23 +215,6 @@ def page_count(path: Path) -> int:
             return len(file.pages)
 
 
-def require_whole_png(file: BinaryIO) -> None:
-    """Compare the checksums of what a PNG's pixels depend on.
-
-    Raises:
-        ValueError: one is wrong.
-    """
-    file.seek(len(_PNG))
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        content, check = file.read(length), file.read(4)
-        needed = kind[:1].isupper() or kind == b"tRNS"
-        if needed and check != struct.pack(">I", zlib.crc32(content, zlib.crc32(kind))):
-            raise ValueError(f"wrong checksum in {kind.decode('ascii', 'replace')}")
-        if kind == b"IEND":
-            return
-
-
 def is_heif(head: bytes) -> bool:
     """Say whether a file that begins so is a HEIC or HEIF, as iPhones write them."""
     return head[4:8] == b"ftyp" and head[8:12] in _HEIF and b"avif" not in head[8:32]
@@ -244,6 +256,14 @@ def _head(path: Path, name: str) -> bytes:
     return head
 
 
+def _drafted(size: tuple[int, int], enough: int) -> tuple[int, int]:
+    """Return the size that a JPEG is decoded at: by 1, 2, 4 or 8 in each direction."""
+    pixels, by = size[0] * size[1], 1
+    while by < 8 and (pixels >= 4 * by * by * enough or pixels > by * by * MOST_DECODED):
+        by *= 2
+    return size[0] // by, size[1] // by
+
+
 def _decode_whole(picture: Image.Image, path: Path) -> Opened:
     """Decode; a JPEG that lacks nothing but its end marker is whole."""
     try:
@@ -278,8 +298,7 @@ def _decode(picture: Image.Image) -> Opened:
     if raw_mode.startswith("RGB;16") or raw_mode.startswith("RGBA;16"):
         notes += ("of its 16 bits a colour the upper 8 are read; a TIFF keeps them all",)
     step = _GREY_STEPS.get(raw_mode, 1)
-    turned = picture.transpose(_TURNS[turn]) if turn in _TURNS else picture.copy()
-    return Opened(turned, notes, step, lossy)
+    return Opened(picture, notes, step, lossy, turn=turn)
 
 
 def _raw_mode(picture: Image.Image) -> str:
@@ -324,7 +343,7 @@ def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
             with Image.open(path) as picture:
                 picture.seek(index)
                 opened = _decode(picture)
-            return Opened(opened.content, notes, opened.step, page.compression in (6, 7))
+            return replace(opened, notes=notes, lossy=page.compression in (6, 7))
         return _numbers(page, name, notes)
 
 

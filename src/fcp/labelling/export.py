@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from fcp.data.decode import Decoding
-from fcp.data.images import DEFAULT, read_image, read_labels, read_mask, read_size
+from fcp.data.images import DEFAULT, read_labels, read_mask, read_size
+from fcp.data.photos import read_photo
 from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.writer import Writer
@@ -67,16 +68,18 @@ def _given_away(
         if labels is None:
             yield ReportPicture(record.file, None, (), record.seconds, error)
             continue
-        picture = labelled(record, labels, names)
-        for writer in writers:
-            writer.add(picture)
+        if writers:
+            picture = labelled(record, labels, names)
+            for writer in writers:
+                writer.add(picture)
+            del picture  # as large as all of its masks
         yield ReportPicture(
             file=record.file,
             thumbnail=_thumbnail(record, labels, list(colours.values()), decoding),
             classes=tuple(_shown(name, record.classes[name]) for name in names),
             seconds=record.seconds,
             error=None,
-            size=picture.size,
+            size=(labels.shape[0], labels.shape[1]),
         )
 
 
@@ -85,10 +88,12 @@ def _thumbnail(
 ) -> bytes | None:
     """Draw a photo; None where it is gone or another one, which takes nothing from its result."""
     try:
-        photo = read_image(Path(record.file), decoding)
+        photo, _ = read_photo(Path(record.file), decoding)
     except FcpError:
         return None
-    return class_thumbnail(photo, labels, colours) if photo.shape[:2] == labels.shape else None
+    if photo.size != labels.shape:
+        return None
+    return class_thumbnail(photo.pixels, photo.under(labels), colours)
 
 
 def read_back(
@@ -110,7 +115,7 @@ def read_back(
     try:
         if several:
             return read_labels(mask), None
-        return read_mask(mask, read_size(mask)).astype(np.uint8), None
+        return read_mask(mask, read_size(mask)).view(np.uint8), None
     except FcpError as error:  # somebody took it away; the other pictures are worth showing
         return None, str(error)
 
