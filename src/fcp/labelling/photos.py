@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from fcp.errors import FcpError
 from fcp.files import sha256_of, write_atomically
 from fcp.labelling.results import ClassResult, DecisionResult, ObjectResult, PictureResult, Results
+from fcp.memory import give_back_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,16 +190,26 @@ def segment_photos(
     Raises:
         FcpError: a file that cannot be written.
     """
-    from fcp.data.photos import is_large
-
     with results:
         for start in range(0, len(jobs), batch_size):
             batch = jobs[start : start + batch_size]
-            any_large = large is not None and any(is_large(job.picture) for job in batch)
-            with large if large is not None and any_large else nullcontext():
+            with _room_for(batch, large or nullcontext()):
                 records = _segment_together(segmenter, task, batch, results.path.parent)
             results.add(records)
             yield records
+
+
+@contextmanager
+def _room_for(jobs: Sequence[Job], large: AbstractContextManager[object]) -> Iterator[None]:
+    """Hold ``large`` and make room, if any photo is large."""
+    from fcp.data.photos import is_large
+
+    if not any(is_large(job.picture) for job in jobs):
+        yield
+        return
+    with large:
+        give_back_memory()
+        yield
 
 
 def _segment_together(
