@@ -39,7 +39,7 @@ LAYERS = (
     ("matching", "prototypes", "encoders", "data", "fusion", "presence"),
     ("layers",),
     ("structures",),
-    ("config", "documents", "files", "threads"),
+    ("config", "documents", "files", "memory", "threads"),
     ("errors",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from fcp.errors import FcpError
 from fcp.prediction import Answer, Maps
 from fcp.tiling import (
-    MOST_PIXELS,
-    blend,
+    MOST_CANVAS,
+    Blend,
     blend_answers,
     choose_tile,
     cut_closer,
@@ -47,6 +47,13 @@ def test_windows_cover_all_and_overlap_by_a_quarter(size, tile):
 def test_a_tile_as_large_as_the_photo_is_one_window():
     plan = plan_windows((100, 100), 100, square=SQUARE, stride=STRIDE)
     assert (plan.canvas, plan.corners) == ((SQUARE, SQUARE), ((0, 0),))
+
+
+def blend(parts, plan, *, shrink):
+    blended = Blend(plan, side=len(parts[0]), shrink=shrink)
+    for part, corner in zip(parts, plan.corners, strict=True):
+        blended.add(part, corner)
+    return blended.result()
 
 
 @given(shrink=st.sampled_from([1, STRIDE]), seed=st.integers(0, 9))
@@ -108,7 +115,7 @@ def test_a_tile_that_makes_too_much_is_refused_with_one_that_does_not():
         plan_windows(size, 20, square=SQUARE, stride=STRIDE)
     least = int(str(caught.value).split("choose ")[1].split()[0])
     plan = plan_windows(size, least + 1, square=SQUARE, stride=STRIDE)
-    assert plan.canvas[0] * plan.canvas[1] <= MOST_PIXELS
+    assert plan.canvas[0] * plan.canvas[1] <= MOST_CANVAS
 
 
 def marked(things, size=(400, 600)):

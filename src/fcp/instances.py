@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from torch import Tensor
 
+from fcp.data.strips import edges
+from fcp.data.transforms import rows_to_size
 from fcp.prediction import ClassPrediction, Least
 
 Box = tuple[int, int, int, int]
@@ -69,17 +72,29 @@ def split_objects(found: ClassPrediction, least: Least | None = None) -> list[In
     pixels = least.pixels(size, found.maps.pseudo_mask.numel())
     mask = found.mask
     objects = (
-        Instance(piece, _expected_iou(found.logits, mask, piece))
+        Instance(piece, _expected_iou(found.maps.logits, mask, piece))
         for piece in connected_pieces(mask)
         if piece.mask.sum() >= pixels
     )
     return [one for one in objects if one.score >= least.score]
 
 
-def _expected_iou(logits: np.ndarray, mask: np.ndarray, piece: Piece) -> float:
-    """Return Σ M·p / Σ max(M, p) of a piece M, where p is of no other piece."""
-    x0, y0, x1, y1 = piece.box
-    probability = 1 / (1 + np.exp(-logits[y0:y1, x0:x1].astype(np.float64)))
-    probability[mask[y0:y1, x0:x1] & ~piece.mask] = 0
-    inside = probability[piece.mask].sum()
-    return float(inside / (piece.mask.sum() + probability.sum() - inside))
+def _expected_iou(logits: Tensor, mask: np.ndarray, piece: Piece) -> float:
+    """Return Σ M·p / Σ max(M, p) of a piece M, where p is of no other piece.
+
+    Args:
+        logits: of the class, of any size.
+        mask: (H, W) of the class.
+        piece: of the mask.
+    """
+    x0, y0, x1, _ = piece.box
+    size = (mask.shape[0], mask.shape[1])
+    inside, anywhere = 0.0, 0.0
+    for top, end in edges((len(piece.mask), size[1])):
+        own = piece.mask[top:end]
+        odds = rows_to_size(logits, size, y0 + top, y0 + end)[:, x0:x1].numpy()
+        probability = 1 / (1 + np.exp(-odds.astype(np.float64)))
+        probability[mask[y0 + top : y0 + end, x0:x1] & ~own] = 0
+        inside += float(probability[own].sum())
+        anywhere += float(probability.sum())
+    return inside / (int(piece.mask.sum()) + anywhere - inside)

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from fcp.data.images import empty_labels
+from fcp.data.strips import clear_label, count_label
 from fcp.data.transforms import rows_to_size
 from fcp.errors import FcpError
 from fcp.presence import Look
 
 ONLY_CLASS = "thing"  # its name where examples come without one
-# Of enlarged log-odds: 16 MB, so that memory does not grow with photos and classes.
-VALUES_AT_ONCE = 1 << 22
+# Of enlarged log-odds: 4 MB, so that memory does not grow with photos and classes.
+VALUES_AT_ONCE = 1 << 20
 CLAIM_OF_PRESENCE = 2.0  # chosen on fold 3 among 0, 0.5, 1, 2 and 4
 SURELY_NOT = -4.0  # log-odds
 SURE = 1e-4  # a presence counts as if it were no nearer to 0 or 1
@@ -153,7 +154,12 @@ class ClassPrediction:
     @cached_property
     def here(self) -> bool:
         """Whether any pixel is of the class: it was judged present, and won some."""
-        return bool(self.mask.any())
+        return self.area > 0
+
+    @cached_property
+    def area(self) -> int:
+        """How many pixels the class has won."""
+        return count_label(self.labels, self.label)
 
     @property
     def mask(self) -> np.ndarray:
@@ -267,21 +273,23 @@ def predict_classes(
     labels = empty_labels(size, len(maps))
     rows = max(1, VALUES_AT_ONCE // (width * len(entrants)))
     overlaps = torch.zeros(2, len(maps), dtype=torch.float64)
+    areas = torch.zeros(len(maps) + 1, dtype=torch.int64)
     claims = _claims(answer, threshold)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         logits = torch.stack([rows_to_size(one.logits, size, top, bottom) for one in entrants])
         won = _winners(logits, claims, classes=len(maps))
         labels[top:bottom] = won.numpy()
+        areas += won.flatten().bincount(minlength=len(areas))
         overlaps += _overlaps(won, logits[: len(maps)].sigmoid())
     scores = (overlaps[0] / overlaps[1].clamp(min=TINY)).tolist()
     if not all(map(isfinite, (*scores, *(answer.presence or ())))):
         raise FcpError("the model's answer is not finite: its weights are damaged; get them anew")
     for index, one in enumerate(maps.values()):
-        mask = labels == index + 1
-        too_small = mask.sum() < least.pixels(size, one.pseudo_mask.numel())
+        too_small = areas[index + 1] < least.pixels(size, one.pseudo_mask.numel())
         if too_small or scores[index] < least.score:
-            labels[mask], scores[index] = 0, 0.0
+            clear_label(labels, index + 1)
+            scores[index] = 0.0
     likely: Sequence[float | None] = answer.presence or [None] * len(maps)
     return Prediction(
         labels=labels,

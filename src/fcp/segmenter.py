@@ -7,6 +7,7 @@ every answer is brought back from logits, so that nothing here depends on a phot
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,7 +20,7 @@ from fcp.appearance.features import Layer
 from fcp.appearance.fitting import Appearance, fit_appearances, layers_of
 from fcp.checkpoint import load_model, save_model
 from fcp.data.decode import ImageLike
-from fcp.data.images import read_image
+from fcp.data.photos import Photo, read_photo
 from fcp.data.transforms import to_canvas, to_square
 from fcp.errors import FcpError
 from fcp.examples import Examples, Given, read_classes, read_given, refuse_no_task
@@ -71,6 +72,7 @@ class FewShotSegmenter(
         running: what answers: the same in a faster form (``loading.for_inference``).
         device: where it runs.
         support: the encoded examples, or None before ``fit``; may be kept and set again later.
+        turn: is held while the model works, and not while pictures are read or masks are made.
         card: text of the model card that came with the weights, or None.
         presence: judges whether a class is in a photo at all, or None.
     """
@@ -89,6 +91,7 @@ class FewShotSegmenter(
         self.model.fusion = check_fusion(fusion)
         self.running = for_inference(self.model)
         self.support: Support | None = None
+        self.turn: AbstractContextManager[object] = nullcontext()
         self.card = card
         self.presence = presence
 
@@ -161,15 +164,19 @@ class FewShotSegmenter(
         side = self._side_of(tile, read)
         given = [*read.values(), *([against] if against.pairs else [])]
         exact = [one.exact_pairs(side) for one in given]
-        self.support = Support(
-            classes={n: encode_examples(self.running, one.pairs, side) for n, one in read.items()},
-            negatives=(
-                encode_examples(self.running, against.pairs, side) if against.pairs else None
-            ),
-            tile=side,
-            tile_was_chosen=tile == "auto",
-            appearances=fit_appearances(self.running, exact) if appearance == "auto" else (),
-        )
+        with self.turn:
+            self.support = Support(
+                classes={
+                    name: encode_examples(self.running, one.pairs, side)
+                    for name, one in read.items()
+                },
+                negatives=(
+                    encode_examples(self.running, against.pairs, side) if against.pairs else None
+                ),
+                tile=side,
+                tile_was_chosen=tile == "auto",
+                appearances=fit_appearances(self.running, exact) if appearance == "auto" else (),
+            )
         return self
 
     def check_examples(
@@ -215,7 +222,7 @@ class FewShotSegmenter(
         return tile
 
     def predict(
-        self, image: ImageLike, *, threshold: float | None = None, least: Least = LEAST
+        self, image: ImageLike | Photo, *, threshold: float | None = None, least: Least = LEAST
     ) -> Prediction:
         """Segment one photo.
 
@@ -233,7 +240,7 @@ class FewShotSegmenter(
 
     def predict_batch(
         self,
-        images: Iterable[ImageLike],
+        images: Iterable[ImageLike | Photo],
         batch_size: int = 8,
         *,
         threshold: float | None = None,
@@ -268,14 +275,16 @@ class FewShotSegmenter(
         return threshold
 
     def _predict_together(
-        self, images: list[ImageLike], threshold: float, least: Least
+        self, images: list[ImageLike | Photo], threshold: float, least: Least
     ) -> list[Prediction]:
-        pictures = [read_image(image) for image in images]
+        photos = [read_photo(image, most=self.fitted.most_pixels)[0] for image in images]
         if self.fitted.tile is None:
-            answers = self._ask(pictures)
+            answers = self._ask([photo.pixels for photo in photos])
         else:
-            answers = [self._ask_tiles(picture, threshold) for picture in pictures]
-        asked = zip(answers, (picture.shape[:2] for picture in pictures), strict=True)
+            answers = [self._ask_tiles(photo, threshold) for photo in photos]
+        sizes = [photo.size for photo in photos]
+        del photos  # large ones make room for their masks, if nobody else holds them
+        asked = zip(answers, sizes, strict=True)
         return [predict_classes(self._judge(one), size, threshold, least) for one, size in asked]
 
     def _judge(self, answer: Answer) -> Answer:
@@ -289,20 +298,19 @@ class FewShotSegmenter(
         ]
         return replace(answer, presence=judged)
 
-    def _ask_tiles(self, picture: np.ndarray, threshold: float) -> Answer:
+    def _ask_tiles(self, photo: Photo, threshold: float) -> Answer:
         """Look at each tile alone; a class that is not in a tile gets nothing of it."""
-        size, side = (picture.shape[0], picture.shape[1]), self.model.config.image_size
-        support = self.fitted
-        least = least_tile(size, side) if support.tile_was_chosen else 1
+        support, side = self.fitted, self.model.config.image_size
+        least = least_tile(photo.size, side) if support.tile_was_chosen else 1
         tile = max(support.tile or 1, least)
-        plan = plan_windows(size, tile, square=side, stride=STRIDE)
-        canvas = to_canvas(picture, plan.canvas).permute(1, 2, 0).numpy()
-        answers = [
+        plan = plan_windows(photo.size, tile, square=side, stride=STRIDE)
+        canvas = to_canvas(photo.pixels, plan.canvas).permute(1, 2, 0).numpy()
+        answers = (
             self._judge(
                 self._ask([canvas[top : top + side, left : left + side]])[0]
             ).without_absent(threshold)
             for top, left in plan.corners
-        ]
+        )
         return blend_answers(answers, plan, square=side)
 
     @torch.inference_mode()
@@ -310,8 +318,9 @@ class FewShotSegmenter(
         """Look for all classes in photos (H, W, 3), each encoded once; an answer for each."""
         support, side = self.fitted, self.model.config.image_size
         squares = torch.stack([to_square(picture, side) for picture in pictures])
-        query = self.running.encode_query(squares.to(self.device))
-        found = [self._match(entrant, query) for entrant in support.entrants]
+        with self.turn:
+            query = self.running.encode_query(squares.to(self.device))
+            found = [self._match(entrant, query) for entrant in support.entrants]
         answers = []
         for index, picture in enumerate(pictures):
             maps = self._with_appearance(

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from fcp.appearance.fitting import Appearance
 from fcp.appearance.gate import Decision
+from fcp.data.photos import MOST_DRAWN
 from fcp.data.transforms import support_to_square, to_square
 from fcp.model import FCP
 from fcp.structures import SupportSet
-from fcp.tiling import Marked, cut_closer, cut_to_tile
+from fcp.tiling import MOST_CANVAS, Marked, cut_closer, cut_to_tile
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Support:
     tile: int | None = None
     tile_was_chosen: bool = False
     appearances: Sequence[Appearance | None] = ()
+
+    @property
+    def most_pixels(self) -> int:
+        """How many pixels of a large photo are looked at."""
+        return MOST_DRAWN if self.tile is None else MOST_CANVAS
 
     @property
     def entrants(self) -> tuple[SupportSet, ...]:

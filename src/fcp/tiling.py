@@ -7,7 +7,7 @@ thing, so that it has the same size in both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -21,7 +21,7 @@ from fcp.instances import connected_pieces
 from fcp.prediction import Answer, Maps
 
 OVERLAP = 0.25  # of a window's side, at least
-MOST_PIXELS = 1 << 25  # of a canvas: 128 MB of log-odds for each class
+MOST_CANVAS = 1 << 25  # of a canvas: 128 MB of log-odds for each class
 THING_SHARE = 0.25  # of a tile's side, that a thing takes where the side is chosen here
 STRIDE = 8  # px of the canvas for one cell of the grids that are blended
 CUT_FACTOR = 1.5  # side of a closer cut, in longer sides of what is marked
@@ -67,7 +67,7 @@ def plan_windows(size: tuple[int, int], tile: int, *, square: int, stride: int) 
         raise FcpError(f"tile: expected at least 1 px, got {tile}")
     steps = [max(0, round((side * square / tile - square) / stride)) for side in size]
     height, width = (square + stride * count for count in steps)
-    if height * width > MOST_PIXELS:
+    if height * width > MOST_CANVAS:
         raise FcpError(
             f"tile: {tile} px are too few for a photo of {size[1]}×{size[0]} px; "
             f"choose {least_tile(size, square)} or more"
@@ -79,8 +79,8 @@ def plan_windows(size: tuple[int, int], tile: int, *, square: int, stride: int) 
 
 def least_tile(size: tuple[int, int], square: int) -> int:
     """Return the smallest tile, px, that ``plan_windows`` takes for a photo of this size (H, W)."""
-    by_area = square * (size[0] * size[1] / MOST_PIXELS) ** 0.5
-    by_length = max(size) * square**2 / MOST_PIXELS  # of a strip that is thinner than a tile
+    by_area = square * (size[0] * size[1] / MOST_CANVAS) ** 0.5
+    by_length = max(size) * square**2 / MOST_CANVAS  # of a strip that is thinner than a tile
     return ceil(1.01 * max(by_area, by_length))  # the canvas is rounded to the grid
 
 
@@ -156,57 +156,91 @@ def _starts(free: int, window: int) -> list[int]:
     return [round(free * index / max(1, count - 1)) for index in range(count)]
 
 
-def blend(values: Sequence[Tensor], plan: Plan, *, shrink: int) -> Tensor:
-    """Lay the windows' maps over the canvas; where they overlap, the nearer centre counts more.
+class Blend:
+    """Lays windows' maps over the canvas; where they overlap, the nearer centre counts more.
+
+    Maps that agree where they overlap come out as they are, so that there are no seams.
 
     Args:
-        values: (n, n) of each window, n = S / shrink.
         plan: where they lie.
+        side: n, of a map.
         shrink: px of the canvas for one cell of a map; 1 or the stride.
-
-    Returns:
-        (H' / shrink, W' / shrink). Maps that agree where they overlap come out as they are, so that
-        there are no seams.
     """
-    side = len(values[0])
-    ramp = torch.arange(1.0, side + 1)
-    ramp = torch.minimum(ramp, ramp.flip(0))  # 1 … n / 2 … 1, never 0
-    weight = ramp[:, None] * ramp
-    height, width = (length // shrink for length in plan.canvas)
-    total, weights = torch.zeros(height, width), torch.zeros(height, width)
-    for one, corner in zip(values, plan.corners, strict=True):
-        top, left = (place // shrink for place in corner)
-        place = (slice(top, top + side), slice(left, left + side))
-        total[place] += weight * one
-        weights[place] += weight
-    return total.div_(weights)
+
+    def __init__(self, plan: Plan, *, side: int, shrink: int) -> None:
+        self._shrink = shrink
+        ramp = torch.arange(1.0, side + 1)
+        self._ramp = torch.minimum(ramp, ramp.flip(0))  # 1 … n / 2 … 1, never 0
+        height, width = (length // shrink for length in plan.canvas)
+        self._total = torch.zeros(height, width)
+        tops, lefts = ({corner[axis] for corner in plan.corners} for axis in (0, 1))
+        # All windows together weigh at a cell what their rows weigh, times what their columns do.
+        self._down, self._across = self._weights(tops, height), self._weights(lefts, width)
+
+    def _weights(self, starts: Iterable[int], length: int) -> Tensor:
+        weights = torch.zeros(length)
+        for start in (place // self._shrink for place in starts):
+            weights[start : start + len(self._ramp)] += self._ramp
+        return weights
+
+    def add(self, values: Tensor, corner: tuple[int, int]) -> None:
+        """Lay the map (n, n) of the window at a corner of the plan; each once."""
+        side = len(self._ramp)
+        top, left = (place // self._shrink for place in corner)
+        weight = self._ramp[:, None] * self._ramp
+        self._total[top : top + side, left : left + side] += weight * values
+
+    def result(self) -> Tensor:
+        """Return (H' / shrink, W' / shrink), after the last window."""
+        for row, weight in zip(self._total, self._down, strict=True):
+            row.div_(weight * self._across)
+        return self._total
 
 
-def blend_answers(answers: Sequence[Answer], plan: Plan, *, square: int) -> Answer:
-    """Make one answer for the whole photo from those of its windows, S = ``square`` px wide."""
-    against = [one.against for one in answers if one.against is not None]
-    judged = [one.presence for one in answers if one.presence is not None]
+class _MapsBlend:
+    """The three maps of a class."""
+
+    def __init__(self, plan: Plan, square: int) -> None:
+        self._cells = square // plan.stride
+        self._logits = Blend(plan, side=square, shrink=1)
+        self._grids = [Blend(plan, side=self._cells, shrink=plan.stride) for _ in range(2)]
+        self._by_appearance = False
+
+    def add(self, maps: Maps, corner: tuple[int, int]) -> None:
+        self._logits.add(maps.logits, corner)
+        size = (self._cells, self._cells)  # of any grid, cells of the plan's stride are made
+        for blend, grid in zip(
+            self._grids, (maps.pseudo_mask, maps.conventional_mask), strict=True
+        ):
+            blend.add(logits_to_size(grid, size), corner)
+        self._by_appearance = maps.by_appearance
+
+    def result(self) -> Maps:
+        pseudo, conventional = (blend.result() for blend in self._grids)
+        return Maps(self._logits.result(), pseudo, conventional, by_appearance=self._by_appearance)
+
+
+def blend_answers(answers: Iterable[Answer], plan: Plan, *, square: int) -> Answer:
+    """Make one answer for the whole photo from those of its windows, S = ``square`` px wide.
+
+    They are taken one at a time, in the order of the plan's corners, and none is kept.
+    """
+    classes: dict[str, _MapsBlend] = {}
+    against: _MapsBlend | None = None
+    judged: list[Sequence[float]] = []
+    for answer, corner in zip(answers, plan.corners, strict=True):
+        for name, maps in answer.classes.items():
+            if name not in classes:
+                classes[name] = _MapsBlend(plan, square)
+            classes[name].add(maps, corner)
+        if answer.against is not None:
+            against = against or _MapsBlend(plan, square)
+            against.add(answer.against, corner)
+        if answer.presence is not None:
+            judged.append(answer.presence)
     return Answer(
-        classes={
-            name: _blend_maps([one.classes[name] for one in answers], plan, square)
-            for name in answers[0].classes
-        },
-        against=_blend_maps(against, plan, square) if against else None,
+        classes={name: blend.result() for name, blend in classes.items()},
+        against=None if against is None else against.result(),
         # What is in any window is in the photo.
         presence=[max(of_class) for of_class in zip(*judged, strict=True)] if judged else None,
     )
-
-
-def _blend_maps(maps: Sequence[Maps], plan: Plan, square: int) -> Maps:
-    return Maps(
-        blend([one.logits for one in maps], plan, shrink=1),
-        _blend_grids([one.pseudo_mask for one in maps], plan, square),
-        _blend_grids([one.conventional_mask for one in maps], plan, square),
-        by_appearance=maps[0].by_appearance,
-    )
-
-
-def _blend_grids(grids: Sequence[Tensor], plan: Plan, square: int) -> Tensor:
-    """Blend maps of any grid: each is first brought to cells of the plan's stride."""
-    side = square // plan.stride
-    return blend([logits_to_size(grid, (side, side)) for grid in grids], plan, shrink=plan.stride)

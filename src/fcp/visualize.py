@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from fcp.data.strips import edges
+
 Colour = tuple[int, int, int]
 
 RED: Colour = (230, 40, 60)
@@ -66,11 +68,8 @@ def overlay(
     """
     if mask.shape != image.shape[:2]:
         raise ValueError(f"overlay: mask {mask.shape} does not fit the picture {image.shape}")
-    width = max(1, round(max(mask.shape) / 300)) if outline is None else outline
     result = image.copy()
-    tint = np.asarray(colour, dtype=np.float32) * alpha
-    result[mask] = np.rint(image[mask] * np.float32(1 - alpha) + tint).astype(np.uint8)
-    result[mask & ~_eroded(mask, width)] = colour
+    _tint(result, mask, colour, alpha, outline)
     return result
 
 
@@ -95,11 +94,10 @@ def overlay_labels(
         (H, W, 3) uint8, a new array.
     """
     result = image.copy()
-    for label in np.unique(labels[labels != 0]):
+    for label in _labels_in(labels):
         if not 0 < label <= len(colours):
             raise ValueError(f"overlay_labels: label {label} has none of {len(colours)} colours")
-        mask, colour = labels == label, colours[label - 1]
-        result = overlay(result, mask, colour=colour, alpha=alpha, outline=outline)
+        _tint(result, labels == label, colours[label - 1], alpha, outline)
     return result
 
 
@@ -179,6 +177,29 @@ def encode(image: np.ndarray, kind: Literal["png", "jpeg"], *, quality: int = 90
     options = {"quality": quality} if kind == "jpeg" else {}
     Image.fromarray(pixels).save(stream, format=kind, **options)
     return stream.getvalue()
+
+
+def _tint(
+    image: np.ndarray, mask: np.ndarray, colour: Colour, alpha: float, outline: int | None
+) -> None:
+    """Do what ``overlay`` does, in place and in strips, so that no large array is made."""
+    width = max(1, round(max(mask.shape) / 300)) if outline is None else outline
+    tint = np.asarray(colour, dtype=np.float32) * alpha
+    for top, end in edges((mask.shape[0], mask.shape[1])):
+        first = max(0, top - width)  # what erodes the strip lies up to so far outside it
+        around = mask[first : end + width]
+        inner = _eroded(around, width)[top - first : end - first]
+        part, inside = image[top:end], mask[top:end]
+        part[inside] = np.rint(part[inside] * np.float32(1 - alpha) + tint).astype(np.uint8)
+        part[inside & ~inner] = colour
+
+
+def _labels_in(labels: np.ndarray) -> list[int]:
+    """Return the labels of a map (H, W) but 0, in order."""
+    found: set[int] = set()
+    for top, end in edges((labels.shape[0], labels.shape[1])):
+        found.update(np.unique(labels[top:end]).tolist())
+    return sorted(found - {0})
 
 
 def _eroded(mask: np.ndarray, steps: int) -> np.ndarray:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fcp.app.marks import (
     Marked,
@@ -15,7 +13,6 @@ from fcp.app.marks import (
     clean_class_name,
     drawn_on,
     painted,
-    resized,
 )
 from fcp.data.prompts import Points
 from fcp.errors import FcpError
@@ -98,19 +95,6 @@ def test_layers_are_joined_and_must_be_of_one_size():
     assert (painted([layer(one), None, layer(other)]) == (one | other)).all()
     with pytest.raises(FcpError, match="several sizes"):
         painted([layer(one), layer(one[:10])])
-
-
-@given(
-    st.tuples(st.integers(1, 30), st.integers(1, 30)),
-    st.tuples(st.integers(1, 60), st.integers(1, 60)),
-)
-def test_resized_takes_the_value_under_the_centre(old, new):
-    mask = np.random.default_rng(0).random(old) < 0.5
-    found = resized(mask, new)
-    for row in range(new[0]):
-        for column in range(new[1]):
-            under = int((row + 0.5) * old[0] / new[0]), int((column + 0.5) * old[1] / new[1])
-            assert found[row, column] == mask[under]
 
 
 def test_class_names_become_one_line():

@@ -166,7 +166,7 @@ def test_resume_does_only_what_is_missing(run, tmp_path, photos, monkeypatch, ba
     segmented = count_predictions(monkeypatch)
     done = run("--resume", "--batch-size", batch)
     assert done.exit_code == 0, done.output
-    assert [image.shape[:2] for image in segmented] == [(37, 60), (55, 44), (11, 12)]
+    assert [image.pixels.shape[:2] for image in segmented] == [(37, 60), (55, 44), (11, 12)]
     assert "2 done before" in done.stdout
     assert files_in(tmp_path / "out") == expected_files(["p0", "p1", "p2", "p3", "p9"])
     assert all(record["error"] is None for record in records(tmp_path).values())

@@ -186,7 +186,7 @@ def test_resume_with_another_question_does_all_again(run, more):
 def test_tiles_are_used_and_a_photo_for_which_they_are_too_small_fails_alone(
     run, segmenter, examples, photos, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("fcp.tiling.MOST_PIXELS", 20_000)
+    monkeypatch.setattr("fcp.tiling.MOST_CANVAS", 20_000)
     done = run("--tile", 20)
     found = records(tmp_path / "out")
     assert (done.exit_code, found["p0.png"]["error"]) == (1, None)

@@ -14,8 +14,10 @@ from fcp.app.sessions import OnEasel, Session
 from fcp.app.small import LONGEST, keep_small
 from fcp.app.uploads import Taken
 from fcp.app.visits import Visits, tell_refused
-from fcp.data.images import read_image, read_size
+from fcp.data.images import read_size
+from fcp.data.photos import MOST_DRAWN, read_photo, reduced_size
 from fcp.data.prompts import annotation_mask
+from fcp.data.strips import resize_nearest
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 from fcp.formats.examples import Example
@@ -175,7 +177,8 @@ def put_on_easel(session: Session, picture: Path, mask: np.ndarray | None = None
     height, width = read_size(file)
     layers = []
     if mask is not None:
-        small = thumbnail(mask[..., None].repeat(3, axis=-1).astype(np.uint8) * 255, EASEL)
+        shown = resize_nearest(mask, reduced_size((mask.shape[0], mask.shape[1]), MOST_DRAWN))
+        small = thumbnail(shown[..., None].repeat(3, axis=-1).astype(np.uint8) * 255, EASEL)
         paint = np.zeros((height, width, 4), np.uint8)
         paint[small[..., 0] > 127] = (*RED, round(255 * PAINT_ALPHA))
         layer = file.with_suffix(".png")
@@ -221,12 +224,12 @@ def _waiting(session: Session) -> Any:  # noqa: ANN401
 
 def _draw_small(session: Session, marked: Marked) -> None:
     """Draw an example with its mark in the colour of its class."""
-    pixels = read_image(marked.example.picture)
-    mask = annotation_mask(marked.example.annotation, (pixels.shape[0], pixels.shape[1]))
+    photo, _ = read_photo(marked.example.picture)
+    mask = photo.under(annotation_mask(marked.example.annotation, photo.size))
     everything = [*session.marked, marked]
     names = dict.fromkeys(one.class_name for one in everything if one.class_name)
     colour = class_colours(names).get(marked.class_name or "", GREY)
-    drawn = thumbnail(overlay(pixels, mask, colour=colour), LONGEST)
+    drawn = thumbnail(overlay(photo.pixels, mask, colour=colour), LONGEST)
     write_atomically(marked.shown, encode(drawn, "jpeg", quality=85))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from fcp.app.presence import is_here, strength
 from fcp.app.runs import Run
 from fcp.app.small import VIEW, only
-from fcp.data.images import read_image
+from fcp.data.photos import read_photo
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 from fcp.labelling.export import read_back
@@ -116,9 +116,10 @@ def view(run: Run, one: Shown) -> Path:
     if labels is None:
         raise FcpError(error or "its mask is gone; run the photos again")
     here = [names.index(name) + 1 for name in one.here]
-    photo = read_image(Path(one.record.file))
+    photo = read_photo(Path(one.record.file))[0].drawn
     colours = list(class_colours(names).values())
-    drawn = thumbnail(overlay_labels(photo, only(labels, here), colours), VIEW)
+    shown = only(photo.under(labels), here)
+    drawn = thumbnail(overlay_labels(photo.pixels, shown, colours), VIEW)
     file = run.small.place("view", one.stem, here)
     write_atomically(file, encode(drawn, "jpeg", quality=88))
     return file

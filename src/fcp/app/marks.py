@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from fcp.data.prompts import MAX_POINTS, Box, Points, annotation_mask
+from fcp.data.strips import resize_nearest
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
 from fcp.formats.run_lengths import RunLengths, to_runs
@@ -95,17 +96,8 @@ def drawn_on(
         return to_runs(annotation_mask(_enclosing(mask, size), size))
     if kind == "click":
         return _dots(mask, size)
-    full = resized(ndimage.binary_fill_holes(mask) if kind == "outline" else mask, size)
-    return to_runs(full if full.any() else resized(mask, size))
-
-
-def resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring a map (h, w) to (H, W): each pixel takes the value under its centre."""
-    rows, columns = (
-        (np.arange(new) * 2 + 1) * old // (2 * new)
-        for new, old in zip(size, mask.shape, strict=True)
-    )
-    return mask[np.ix_(rows, columns)]
+    full = resize_nearest(ndimage.binary_fill_holes(mask) if kind == "outline" else mask, size)
+    return to_runs(full if full.any() else resize_nearest(mask, size))
 
 
 def clean_class_name(name: str) -> str:

@@ -6,6 +6,7 @@ Where a model is not calibrated for that, the score of the mask serves instead.
 from __future__ import annotations
 
 from fcp.data.decode import ImageLike
+from fcp.data.photos import Photo
 from fcp.labelling.results import ClassResult
 from fcp.prediction import Prediction
 from fcp.presence import Presence
@@ -27,6 +28,6 @@ def first_threshold(judge: Presence | None) -> float:
     return 0.0 if judge is None else judge.threshold
 
 
-def always_answer(segmenter: FewShotSegmenter, photo: ImageLike) -> Prediction:
+def always_answer(segmenter: FewShotSegmenter, photo: ImageLike | Photo) -> Prediction:
     """Segment a photo as if all classes were there: the slider decides later."""
     return segmenter.predict(photo, threshold=0)

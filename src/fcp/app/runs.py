@@ -1,7 +1,8 @@
 """One run over a visitor's photos, in a thread of its own that a closed page cannot strand.
 
-The model is loaded once and shared. Each run has its own examples; the lock is held for one batch
-at a time, so that runs of several visitors take turns.
+The model is loaded once and shared. Each run has its own examples; the model's lock is held while
+it looks at one batch or one tile, and not while photos are read and masks made, so that runs of
+several visitors take turns and no large photo keeps the others waiting.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from pathlib import Path, PurePosixPath
 
 from fcp.app.marks import Marked
 from fcp.app.small import Smaller
 from fcp.app.uploads import LONGEST_STEM
+from fcp.data.photos import is_large
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
 from fcp.labelling.photos import (
@@ -42,13 +44,19 @@ class Engine:
         model: as ``FewShotSegmenter.from_pretrained`` takes it.
         device: likewise.
         threads: of the CPU; None to choose at each run (``fcp.threads``).
+
+    Attributes:
+        lock: is held while the model works; its segmenters see to that.
+        large: is held while a large photo is in memory, so that only one is.
     """
 
     def __init__(self, model: str, device: str, threads: int | None = None) -> None:
         self.name = model
         self.threads = threads
         self.lock = threading.Lock()
+        self.large = threading.Lock()
         self._first = FewShotSegmenter.from_pretrained(model, device=device)
+        self._first.turn = self.lock
         self.batch = BATCH_ON_GPU if self._first.device.type == "cuda" else 1
 
     @property
@@ -153,19 +161,23 @@ class Run:
 
     def _segment(self) -> None:
         set_threads(self.engine.threads)  # holds for this thread, and those begun after it
-        with self.engine.lock:
-            fit_task(self.segmenter, self.task)
+        fit_task(self.segmenter, self.task)
         self.results.appearance = decisions_of(self.segmenter)
         batches = segment_photos(
-            self.segmenter, self.task, self.jobs, self.results, self.engine.batch
+            self.segmenter,
+            self.task,
+            self.jobs,
+            self.results,
+            self.engine.batch,
+            large=self.engine.large,
         )
         while not self.stopped:
-            with self.engine.lock:
-                records = next(batches, None)
+            records = next(batches, None)
             if records is None:
                 return
             for record in records:
-                self.small.keep(record, self.folder)
+                with self.engine.large if is_large(Path(record.file)) else nullcontext():
+                    self.small.keep(record, self.folder)
         batches.close()
 
 

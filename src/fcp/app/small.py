@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fcp.app.marks import resized
 from fcp.data.images import label_png, read_image, read_labels
+from fcp.data.photos import read_photo
+from fcp.data.strips import resize_nearest
 from fcp.files import write_atomically
 from fcp.labelling.export import read_back
 from fcp.labelling.results import PictureResult
@@ -37,9 +38,9 @@ class Smaller:
         if labels is None:
             return
         picture = Path(record.file)
-        small = thumbnail(read_image(picture), LONGEST)
+        small = thumbnail(read_photo(picture)[0].pixels, LONGEST)
         write_atomically(self.folder / f"{picture.stem}.jpg", encode(small, "jpeg", quality=80))
-        little = resized(labels, (small.shape[0], small.shape[1]))
+        little = resize_nearest(labels, (small.shape[0], small.shape[1]))
         write_atomically(self.folder / f"{picture.stem}.png", label_png(little))
 
     def place(self, kind: str, stem: str, here: Collection[int]) -> Path:
@@ -79,5 +80,7 @@ def keep_small(picture: Path, file: Path, longest: int) -> Path:
     Raises:
         FcpError: the picture cannot be read, or the file not be written.
     """
-    write_atomically(file, encode(thumbnail(read_image(picture), longest), "jpeg", quality=88))
+    write_atomically(
+        file, encode(thumbnail(read_photo(picture)[0].pixels, longest), "jpeg", quality=88)
+    )
     return file

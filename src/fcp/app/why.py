@@ -11,13 +11,14 @@ from fcp.app.marks import Marked
 from fcp.app.presence import always_answer
 from fcp.app.runs import Run
 from fcp.app.small import VIEW
-from fcp.data.images import read_image
+from fcp.data.photos import Photo, read_photo
 from fcp.data.prompts import annotation_mask
+from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 from fcp.labelling.photos import pairs_of
 from fcp.prediction import ClassPrediction
-from fcp.visualize import class_colours, encode, heatmap, overlay, thumbnail
+from fcp.visualize import Colour, class_colours, encode, heatmap, overlay, thumbnail
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +42,13 @@ class Reason:
 
     Attributes:
         name: of the class.
-        photo: (H, W, 3).
+        photo: as it is drawn.
         found: the answer of all examples.
         alone: that of each example, the one that agrees most first.
     """
 
     name: str
-    photo: np.ndarray
+    photo: Photo
     found: ClassPrediction
     alone: tuple[Alone, ...]
 
@@ -80,18 +81,16 @@ def explain(run: Run, photo: Path, name: str) -> Reason:
     if support is None or name not in support.classes:
         raise FcpError(f"the last run did not look for {name!r}; run the photos again")
     used = [one for one in run.marked if one.class_name == name]
-    pixels = read_image(photo)
-    with run.engine.lock:
-        found = always_answer(run.segmenter, pixels).classes[name]
+    seen, _ = read_photo(photo, most=support.most_pixels)
+    found = always_answer(run.segmenter, seen).classes[name]
     single, alone = run.engine.segmenter(), []
     for one in used:
-        with run.engine.lock:
-            shown = {name: pairs_of([one.example])}
-            single.fit(shown, tile=support.tile, appearance=run.task.appearance)
-            single.support = support.with_class(name, single.fitted)
-            answer = always_answer(single, pixels).classes[name]
-        alone.append(Alone(one, answer, iou(answer.mask, found.mask)))
-    return Reason(name, pixels, found, tuple(sorted(alone, key=lambda one: -one.agreement)))
+        shown = {name: pairs_of([one.example])}
+        single.fit(shown, tile=support.tile, appearance=run.task.appearance)
+        single.support = support.with_class(name, single.fitted)
+        answer = always_answer(single, seen).classes[name]
+        alone.append(Alone(one, answer, iou(_mask(seen, answer), _mask(seen, found))))
+    return Reason(name, seen.drawn, found, tuple(sorted(alone, key=lambda one: -one.agreement)))
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
@@ -107,26 +106,41 @@ def pictures(reason: Reason, run: Run, folder: Path) -> list[tuple[str, str]]:
         (file, caption) of each, in pairs.
     """
     colour = class_colours(run.task.names)[reason.name]
-    photo, found = reason.photo, reason.found
+    photo, found = thumbnail(reason.photo.pixels, VIEW // 2), reason.found
+    attention, similarity = (
+        heatmap(logits_to_size(one, photo.shape[:2]).numpy(), photo)
+        for one in (found.maps.pseudo_mask, found.maps.conventional_mask)
+    )
     drawn = [
-        (overlay(photo, found.mask, colour=colour), f"found, score {found.score:.2f}"),
+        (_over(reason.photo, found, colour), f"found, score {found.score:.2f}"),
         (photo, "the photo"),
-        (heatmap(found.pseudo_mask, photo), "attention: foreground by the prototypes (Eq. 8)"),
-        (heatmap(found.conventional_mask, photo), "similarity to the examples' features (Eq. 5)"),
+        (attention, "attention: foreground by the prototypes (Eq. 8)"),
+        (similarity, "similarity to the examples' features (Eq. 5)"),
     ]
     for one in reason.alone:
-        picture = read_image(one.marked.example.picture)
-        size = (picture.shape[0], picture.shape[1])
-        mask = annotation_mask(one.marked.example.annotation, size)
+        example, _ = read_photo(one.marked.example.picture)
+        mask = annotation_mask(one.marked.example.annotation, example.size)
         drawn += [
-            (overlay(picture, mask, colour=colour), f"example: {_title(one)}"),
             (
-                overlay(photo, one.found.mask, colour=colour),
+                overlay(example.pixels, example.under(mask), colour=colour),
+                f"example: {_title(one)}",
+            ),
+            (
+                _over(reason.photo, one.found, colour),
                 f"found by it alone, IoU {one.agreement:.2f} with all",
             ),
         ]
     folder.mkdir(parents=True, exist_ok=True)
     return [_saved(pixels, folder / f"{n}.jpg", text) for n, (pixels, text) in enumerate(drawn)]
+
+
+def _over(photo: Photo, found: ClassPrediction, colour: Colour) -> np.ndarray:
+    """Draw what was found over its photo, as large as that is drawn."""
+    return overlay(photo.pixels, _mask(photo, found), colour=colour)
+
+
+def _mask(photo: Photo, found: ClassPrediction) -> np.ndarray:
+    return photo.under(found.labels) == found.label
 
 
 def _saved(pixels: np.ndarray, file: Path, caption: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ Commands import torch inside their functions, so that help answers at once.
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -103,6 +104,8 @@ def options(
 
 def main() -> None:
     """Run the command line."""
+    # Pillow's, of pictures that it reads all the same; what is too large for it is still refused.
+    warnings.filterwarnings("ignore", message="Image size .* decompression bomb")
     app(prog_name="fcp")
 
 

@@ -12,28 +12,26 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import tifffile
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from fcp.data.pages import Pages, largest_page, own_pictures
+from fcp.data.png import SIGNATURE, read_outline, require_whole_png
 from fcp.data.value_range import AUTO, ValueRange
 from fcp.errors import FcpError
 
 ImageLike = str | Path | Image.Image | np.ndarray
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_BANDS = {2: 3, 4: 2, 6: 4}  # of its kinds of colour; 1 of the others
-# Deflate packs at most so many bytes into one, and a little may be there before that holds.
-_TIGHTEST, _FIRST_BLOCK = 1032, 4096
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-_ANIMATED = (_PNG, b"GIF8", b"RIFF")  # what may be: RIFF is WebP
+_ANIMATED = (SIGNATURE, b"GIF8", b"RIFF")  # what may be: RIFF is WebP
 _JPEG_END = b"\xff\xd9"
+MOST_DECODED = 1 << 26  # px of a JPEG, in which Pillow takes four bytes for each
 # What decoders raise on damaged files: Pillow's, tifffile's, and (RuntimeError) imagecodecs's.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
@@ -70,7 +68,7 @@ class Decoding:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A decoded picture, upright.
+    """A decoded picture.
 
     Attributes:
         content: Pillow's picture; of a TIFF that Pillow cannot read its numbers (H, W) or
@@ -80,6 +78,7 @@ class Opened:
         lossy: whether its format changes values near edges.
         alpha: of numbers, whether the last band says what is transparent.
         nodata: of numbers, the one that stands for "nothing measured here".
+        turn: the EXIF orientation (1 … 8) by which it is yet to be turned; numbers are upright.
     """
 
     content: Image.Image | np.ndarray
@@ -88,6 +87,7 @@ class Opened:
     lossy: bool = False
     alpha: bool = False
     nodata: float | None = None
+    turn: int = 1
 
 
 def open_picture(image: str | Path | Image.Image, name: str, how: Decoding) -> Opened:
@@ -95,6 +95,26 @@ def open_picture(image: str | Path | Image.Image, name: str, how: Decoding) -> O
 
     Raises:
         FcpError: one line that names the file and what is wrong with it.
+    """
+    opened = open_stored(image, name, how)
+    if opened.turn not in _TURNS or not isinstance(opened.content, Image.Image):
+        return opened
+    return replace(opened, content=opened.content.transpose(_TURNS[opened.turn]), turn=1)
+
+
+def open_stored(
+    image: str | Path | Image.Image, name: str, how: Decoding, enough: int | None = None
+) -> Opened:
+    """Open and decode, without turning.
+
+    Args:
+        image: to open.
+        name: what to call it in an error.
+        how: what to choose.
+        enough: pixels of a large JPEG that will do; None for all.
+
+    Raises:
+        FcpError: as ``open_picture``.
     """
     if not isinstance(image, str | Path | Image.Image):
         raise FcpError(f"{name}: expected a path, a Pillow picture or a numpy array")
@@ -105,12 +125,14 @@ def open_picture(image: str | Path | Image.Image, name: str, how: Decoding) -> O
         head = _head(path, name)
         if head.startswith(_TIFF):
             return _open_tiff(path, name, how)
-        if head.startswith(_PNG):
+        if head.startswith(SIGNATURE):
             with path.open("rb") as file:
                 require_whole_png(file)
         if is_heif(head):
             return _decode(_open_heif(path, name), name, how)
         with Image.open(path) as picture:
+            if enough is not None:
+                picture.draft(None, _drafted(picture.size, enough))
             return _decode_whole(picture, path, how)
 
 
@@ -132,6 +154,10 @@ def stored_size(path: Path) -> tuple[tuple[int, int], int]:
             return (height, width), 1
         with Image.open(path) as picture:
             width, height = picture.size
+            if not head.startswith(SIGNATURE):
+                return (height, width), turn_of(picture)
+        # Asked for a PNG's orientation, Pillow decodes it.
+        with Image.open(io.BytesIO(read_outline(path).of_one_pixel())) as picture:
             return (height, width), turn_of(picture)
 
 
@@ -199,36 +225,6 @@ def pages_of(path: Path) -> Pages:
             return Pages(count, tuple(range(1, count + 1)))
 
 
-def require_whole_png(file: BinaryIO) -> None:
-    """Compare the checksums of what a PNG's pixels depend on, and its size with what is there.
-
-    Raises:
-        ValueError: a checksum is wrong, or the pixels are far fewer than its header says, which
-            Pillow takes for black ones.
-    """
-    file.seek(len(_PNG))
-    expected = packed = 0
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        content, check = file.read(length), file.read(4)
-        needed = kind[:1].isupper() or kind == b"tRNS"
-        if needed and check != struct.pack(">I", zlib.crc32(content, zlib.crc32(kind))):
-            raise ValueError(f"wrong checksum in {kind.decode('ascii', 'replace')}")
-        if kind == b"IHDR":
-            expected = _bytes_of_pixels(content)
-        packed += length if kind == b"IDAT" else 0
-        if kind == b"IEND":
-            break
-    if expected > _TIGHTEST * packed + _FIRST_BLOCK:
-        raise ValueError("fewer pixels in it than its header says")
-
-
-def _bytes_of_pixels(header: bytes) -> int:
-    """Return what a PNG's pixels take at least before they are packed."""
-    width, height, depth, colours = struct.unpack_from(">IIBB", header)
-    return int(height) * (int(width) * depth * _PNG_BANDS.get(colours, 1) // 8)
-
-
 def is_heif(head: bytes) -> bool:
     """Say whether a file that begins so is a HEIC or HEIF, as iPhones write them."""
     return head[4:8] == b"ftyp" and head[8:12] in _HEIF and b"avif" not in head[8:32]
@@ -268,6 +264,14 @@ def _head(path: Path, name: str) -> bytes:
     if not head:
         raise FcpError(f"{name}: the file is empty; copy it again")
     return head
+
+
+def _drafted(size: tuple[int, int], enough: int) -> tuple[int, int]:
+    """Return the size that a JPEG is decoded at: by 1, 2, 4 or 8 in each direction."""
+    pixels, by = size[0] * size[1], 1
+    while by < 8 and (pixels >= 4 * by * by * enough or pixels > by * by * MOST_DECODED):
+        by *= 2
+    return size[0] // by, size[1] // by
 
 
 def _decode_whole(picture: Image.Image, path: Path, how: Decoding) -> Opened:
@@ -313,8 +317,7 @@ def _decode_frame(picture: Image.Image, notes: tuple[str, ...] = ()) -> Opened:
     if raw_mode.startswith("RGB;16") or raw_mode.startswith("RGBA;16"):
         notes += ("of its 16 bits a colour the upper 8 are read; a TIFF keeps them all",)
     step = _GREY_STEPS.get(raw_mode, 1)
-    turned = picture.transpose(_TURNS[turn]) if turn in _TURNS else picture.copy()
-    return Opened(turned, notes, step, lossy)
+    return Opened(picture, notes, step, lossy, turn=turn)
 
 
 def _raw_mode(picture: Image.Image) -> str:
@@ -355,7 +358,7 @@ def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
             with Image.open(path) as picture:
                 picture.seek(number - 1)
                 opened = _decode_frame(picture)
-            return Opened(opened.content, notes, opened.step, page.compression in (6, 7))
+            return replace(opened, notes=notes, lossy=page.compression in (6, 7))
 
 
 def _is_for_pillow(page: tifffile.TiffPage) -> bool:

@@ -17,18 +17,21 @@ from PIL import Image
 from fcp.data.decode import (
     Decoding,
     ImageLike,
+    Opened,
     clear_errors,
     open_picture,
-    require_whole_png,
     stored_size,
     upright,
 )
 from fcp.data.mask_values import foreground
+from fcp.data.png import PALETTE, outline_of_png, png_of, require_whole_png, strips_of
+from fcp.data.strips import edges
 from fcp.data.value_range import ValueRange, to_uint8
 from fcp.errors import FcpError
 from fcp.files import PICTURE_SUFFIXES as PICTURE_SUFFIXES
 
 DEFAULT = Decoding()
+LARGE_MASK = 1 << 22  # px
 FULL = ValueRange("full")
 
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
@@ -58,7 +61,16 @@ def read_picture(image: ImageLike, how: Decoding = DEFAULT) -> tuple[np.ndarray,
     if isinstance(image, np.ndarray):
         values = _squeeze(image, name)
         return _rgb_of(values, how, name, alpha=values.ndim == 3 and values.shape[2] == 4)
-    opened = open_picture(image, name, how)
+    return rgb_of_opened(open_picture(image, name, how), how, name)
+
+
+def is_shallow(content: Image.Image | np.ndarray) -> bool:
+    """Say whether a decoded picture has 8 bits, so that no value depends on another."""
+    return isinstance(content, Image.Image) and content.mode not in _DEEP_MODES
+
+
+def rgb_of_opened(opened: Opened, how: Decoding, name: str) -> tuple[np.ndarray, list[str]]:
+    """Bring a decoded picture to 8-bit RGB, turned or not; see ``read_picture``."""
     notes = list(opened.notes)
     content = opened.content
     if isinstance(content, np.ndarray):
@@ -70,7 +82,7 @@ def read_picture(image: ImageLike, how: Decoding = DEFAULT) -> tuple[np.ndarray,
             values = _deep_values(content) if content.mode in _DEEP_MODES else np.asarray(content)
             rgb, more = _rgb_of(values, how, name)
         else:
-            rgb, more = to_uint8(_to_rgb(content), how.values, name)
+            rgb, more = to_uint8(to_rgb(content), how.values, name)
     return rgb, notes + more
 
 
@@ -110,11 +122,37 @@ def _mask_values(mask: ImageLike, name: str) -> tuple[np.ndarray, bool, bool]:
     """Return a mask's numbers, whether its format is lossy, and whether they are indices."""
     if isinstance(mask, np.ndarray):
         return _squeeze(mask, name), False, False
+    large = _large_samples(mask, name) if isinstance(mask, str | Path) else None
+    if large is not None:
+        return large[0], False, large[1]
     opened = open_picture(mask, name, DEFAULT)
     if isinstance(opened.content, np.ndarray):
         return opened.content, False, False
     values = _samples(opened.content, opened.step)
     return values, opened.lossy, opened.content.mode in ("P", "1")
+
+
+def _large_samples(path: str | Path, name: str) -> tuple[np.ndarray, bool] | None:
+    """Read a large grey or palette PNG of 8 bits without more memory than its samples take.
+
+    Returns:
+        (H, W) uint8, and whether they are indices of a palette; None of any other file.
+
+    Raises:
+        FcpError: it is damaged.
+    """
+    with clear_errors(name):
+        outline = outline_of_png(Path(path))
+        if outline is None or outline.size[0] * outline.size[1] < LARGE_MASK:
+            return None
+        one_band = outline.can_be_cut and outline.depth == 8 and outline.step == 1
+        if not one_band or stored_size(Path(path))[1] != 1:
+            return None
+        values, top = np.empty(outline.size, np.uint8), 0
+        for strip in strips_of(Path(path), outline):
+            values[top : top + strip.height] = np.asarray(strip)
+            top += strip.height
+    return values, outline.kind == PALETTE
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -146,6 +184,9 @@ def read_label_picture(path: Path, *, colours: bool = False) -> np.ndarray:
         FcpError: unreadable, or in a format that changes values.
     """
     name = str(path)
+    large = _large_samples(path, name)
+    if large is not None and not (colours and large[1]):
+        return large[0]
     opened = open_picture(path, name, DEFAULT)
     if opened.lossy:
         raise FcpError(f"{name}: its format changes the values of label ids; save them as PNG")
@@ -174,12 +215,16 @@ def label_png(labels: np.ndarray) -> bytes:
     Args:
         labels: (H, W) uint8, which takes VOC's colours, or uint16, which becomes grey.
     """
-    picture = Image.fromarray(labels)
-    if labels.dtype == np.uint8:
-        picture.putpalette(voc_palette().reshape(-1).tolist())
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()
+    size = (labels.shape[0], labels.shape[1])
+    palette = voc_palette().tobytes() if labels.dtype == np.uint8 else None
+    return png_of((labels[top:end] for top, end in edges(size)), size, palette)
+
+
+def mask_png(labels: np.ndarray) -> bytes:
+    """Encode where a label map (H, W) is not 0 as a grey PNG of 0 and 255."""
+    size = (labels.shape[0], labels.shape[1])
+    rows = (np.where(labels[top:end], np.uint8(255), np.uint8(0)) for top, end in edges(size))
+    return png_of(rows, size, None)
 
 
 def voc_palette() -> np.ndarray:
@@ -285,22 +330,23 @@ def _rgb_of(
             raise FcpError(f"{name}: --bands: there is no band {far[0]}; it has {count}")
         chosen = values.reshape(*values.shape[:2], count)[..., [band - 1 for band in how.bands]]
         eight, notes = to_uint8(chosen, how.values, name, nodata)
-        return _to_rgb(Image.fromarray(eight[..., 0] if len(how.bands) == 1 else eight)), notes
+        return to_rgb(Image.fromarray(eight[..., 0] if len(how.bands) == 1 else eight)), notes
     if values.ndim == 2 or (count == 4 and alpha) or count == 3:
         colours = values[..., :3] if values.ndim == 3 else values
         eight, notes = to_uint8(colours, how.values, name, nodata)
         if count == 4:
             see_through, _ = to_uint8(values[..., 3:], FULL, name)
             eight = np.concatenate([eight, see_through], axis=2)
-        return _to_rgb(Image.fromarray(eight)), notes
+        return to_rgb(Image.fromarray(eight)), notes
     first = values[..., :3] if count > 3 else values[..., 0]
     which = "first three" if count > 3 else "first"
     eight, notes = to_uint8(first, how.values, name, nodata)
     said = f"the {which} of its {count} bands are read; --bands 4,3,2 chooses others"
-    return _to_rgb(Image.fromarray(eight)), [said, *notes]
+    return to_rgb(Image.fromarray(eight)), [said, *notes]
 
 
-def _to_rgb(picture: Image.Image) -> np.ndarray:
+def to_rgb(picture: Image.Image) -> np.ndarray:
+    """Lay a picture over white: (H, W, 3) uint8, which may be read-only."""
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fcp.data.strips import count_values
+
 NEARLY = 0.9  # of the highest value: what is above counts as whole
 MOST_SHOWN = 5  # values in a note
 TRIMAP = frozenset({1, 2, 3})
@@ -57,6 +59,8 @@ def oddities(mask: np.ndarray, values: np.ndarray | None = None) -> list[str]:
         values: (H, W) that it was made of, if any.
     """
     share = float(mask.mean())
+    if share <= 0.5:
+        return []
     found = _values_of(mask if values is None else values)
     if share == 1:
         said = f"the mask covers every pixel (its values: {_listed(found)})"
@@ -98,9 +102,10 @@ def _is_soft(grey: np.ndarray) -> bool:
     """Say whether most values between 0 and the highest lie along an edge."""
     if grey.dtype == bool:
         return False
-    between = (grey > 0) & (grey < NEARLY * grey.max())
-    if not between.any():
+    found = np.array(_values_of(grey))
+    if not ((found > 0) & (found < NEARLY * grey.max())).any():
         return False
+    between = (grey > 0) & (grey < NEARLY * grey.max())
     padded = np.pad(grey, 1, mode="edge")
     height, width = grey.shape
     shifts = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
@@ -111,6 +116,8 @@ def _is_soft(grey: np.ndarray) -> bool:
 
 
 def _values_of(values: np.ndarray) -> list[float]:
+    if values.dtype in (np.uint8, np.bool_) and values.ndim == 2:
+        return np.flatnonzero(count_values(values)).astype(float).tolist()
     return np.unique(values).astype(float).tolist()
 
 

@@ -37,7 +37,8 @@ def to_canvas(image: np.ndarray, size: tuple[int, int]) -> Tensor:
     Returns:
         (3, H', W') uint8 RGB.
     """
-    pixels = torch.tensor(image).permute(2, 0, 1)[None]  # (1, 3, H, W) uint8, channels last
+    own = torch.from_numpy(image) if image.flags.writeable else torch.tensor(image)  # or it warns
+    pixels = own.permute(2, 0, 1)[None]  # (1, 3, H, W) uint8, channels last
     return functional.interpolate(pixels, size, mode="bilinear", antialias=True)[0]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fcp.data.images import read_image, read_labels, read_mask, read_size
+from fcp.data.photos import Photo, read_photo
 from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.writer import Writer, write_beside
@@ -63,35 +64,42 @@ def _given_away(
             yield ReportPicture(record.title, None, (), record.seconds, error)
             continue
         photo = _photo(record, labels, task)
-        picture = labelled(record, labels, names)
-        if writers and record.page is not None:
-            picture = replace(picture, file=out / page_file(picture.name))
-            _keep_page(picture.file, photo)
-        for writer in writers:
-            writer.add(picture)
+        if writers:
+            picture = labelled(record, labels, names)
+            if record.page is not None:
+                picture = replace(picture, file=out / page_file(picture.name))
+                if photo is not None:
+                    _keep_page(picture.file, record, task)
+            for writer in writers:
+                writer.add(picture)
+            del picture  # as large as all of its masks
         yield ReportPicture(
             file=record.title,
-            thumbnail=None if photo is None else class_thumbnail(photo, labels, colours),
+            thumbnail=None if photo is None else _thumbnail(photo, labels, colours),
             classes=tuple(_shown(name, record.classes[name]) for name in names),
             seconds=record.seconds,
             error=None,
-            size=picture.size,
+            size=(labels.shape[0], labels.shape[1]),
         )
 
 
-def _photo(record: PictureResult, labels: np.ndarray, task: Task) -> np.ndarray | None:
+def _photo(record: PictureResult, labels: np.ndarray, task: Task) -> Photo | None:
     """Read a photo; None where it is gone or another one, which takes nothing from its result."""
     try:
-        photo = read_image(Path(record.file), task.decoding_of(record.page))
+        photo, _ = read_photo(Path(record.file), task.decoding_of(record.page))
     except FcpError:
         return None
-    return photo if photo.shape[:2] == labels.shape else None
+    return photo if photo.size == labels.shape else None
 
 
-def _keep_page(file: Path, photo: np.ndarray | None) -> None:
-    """Write a page as the picture that other tools' files speak of; what is gone stays."""
-    if photo is not None:
-        write_beside(file, encode(photo, "png"))
+def _thumbnail(photo: Photo, labels: np.ndarray, colours: Sequence[Colour]) -> bytes:
+    return class_thumbnail(photo.pixels, photo.under(labels), colours)
+
+
+def _keep_page(file: Path, record: PictureResult, task: Task) -> None:
+    """Write a page, with all of its pixels, as the picture that other tools' files speak of."""
+    page = read_image(Path(record.file), task.decoding_of(record.page))
+    write_beside(file, encode(page, "png"))
 
 
 def read_back(
@@ -113,7 +121,7 @@ def read_back(
     try:
         if several:
             return read_labels(mask), None
-        return read_mask(mask, read_size(mask)).astype(np.uint8), None
+        return read_mask(mask, read_size(mask)).view(np.uint8), None
     except FcpError as error:  # somebody took it away; the other pictures are worth showing
         return None, str(error)
 

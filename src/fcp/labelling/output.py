@@ -155,11 +155,12 @@ def _changed(path: Path) -> FcpError:
 
 def _is_whole(path: Path) -> bool:
     """Say whether a file may be somebody's work: not one that was cut short or is damaged."""
-    from fcp.data.images import PICTURE_SUFFIXES, read_image
+    from fcp.data.images import PICTURE_SUFFIXES
+    from fcp.data.photos import read_photo
 
     if path.suffix in PICTURE_SUFFIXES:
         try:
-            read_image(path)
+            read_photo(path)
         except FcpError:
             return False
     return path.stat().st_size > 0

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,11 +24,13 @@ from fcp.labelling.results import (
     Results,
     Source,
 )
+from fcp.memory import give_back_memory
 
 if TYPE_CHECKING:
     import numpy as np
 
     from fcp.data.decode import Decoding, ImageLike
+    from fcp.data.photos import Photo
     from fcp.data.prompts import Annotation
     from fcp.formats.examples import Example
     from fcp.prediction import ClassPrediction, Least, Prediction
@@ -210,6 +213,7 @@ def segment_photos(
     jobs: Sequence[Job],
     results: Results,
     batch_size: int,
+    large: AbstractContextManager[object] | None = None,
 ) -> Generator[list[PictureResult], None, None]:
     """Segment all jobs; however it ends, the records of what was done are saved.
 
@@ -219,6 +223,7 @@ def segment_photos(
         jobs: photos to do.
         results: take the records, and say where the files go.
         batch_size: photos at a time.
+        large: is held while a large photo is in memory; None for nothing.
 
     Yields:
         The records of each batch once they are written; who stops asking ends the run.
@@ -229,20 +234,39 @@ def segment_photos(
     with results:
         for start in range(0, len(jobs), batch_size):
             batch = jobs[start : start + batch_size]
-            records = _segment_together(segmenter, task, batch, results.path.parent)
+            with _room_for(batch, large or nullcontext()):
+                records = _segment_together(segmenter, task, batch, results.path.parent)
             results.add(records)
             yield records
+
+
+@contextmanager
+def _room_for(jobs: Sequence[Job], large: AbstractContextManager[object]) -> Iterator[None]:
+    """Hold ``large`` and make room, if any photo is large."""
+    from fcp.data.photos import is_large
+
+    if not any(is_large(job.picture) for job in jobs):
+        yield
+        return
+    with large:
+        give_back_memory()
+        yield
 
 
 def _segment_together(
     segmenter: FewShotSegmenter, task: Task, jobs: Sequence[Job], out: Path
 ) -> list[PictureResult]:
     """Read, segment and write a batch; a photo that cannot be read fails alone."""
-    from fcp.data.images import read_picture
+    from fcp.data.photos import read_photo
 
     started, least = time.perf_counter(), least_of(task)
-    read, errors = _each(jobs, lambda job: read_picture(job.picture, task.decoding_of(job.page)))
-    photos = {job: pixels for job, (pixels, _) in read.items()}
+    most = segmenter.fitted.most_pixels
+    read, errors = _each(
+        jobs, lambda job: read_photo(job.picture, task.decoding_of(job.page), most)
+    )
+    photos = {job: photo for job, (photo, _) in read.items()}
+    notes = {job: said for job, (_, said) in read.items()}
+    del read  # nobody else holds a large photo once it is seen
     if segmenter.support is not None and segmenter.support.tile is None:
         predictions = segmenter.predict_batch(
             photos.values(), batch_size=len(jobs), threshold=task.threshold, least=least
@@ -254,10 +278,11 @@ def _segment_together(
             lambda job: segmenter.predict(photos[job], threshold=task.threshold, least=least),
         )
         errors |= too_small
+    photos = {job: photos[job].drawn for job in found}
     written = {job: _write(job, photos[job], one, out) for job, one in found.items()}
     seconds = round((time.perf_counter() - started) / len(jobs), 3)
     return [
-        _success(job, found[job], task, seconds, written[job], read[job][1])
+        _success(job, found[job], task, seconds, written[job], notes[job])
         if job in found
         else _failure(job, errors[job], seconds)
         for job in jobs
@@ -275,20 +300,19 @@ def _each(jobs: Iterable[Job], do: Callable[[Job], T]) -> tuple[dict[Job, T], di
     return done, errors
 
 
-def _write(job: Job, photo: np.ndarray, prediction: Prediction, out: Path) -> tuple[str, str]:
+def _write(job: Job, photo: Photo, prediction: Prediction, out: Path) -> tuple[str, str]:
     """Write mask and overlay; returns the SHA-256 of both."""
-    from fcp.data.images import label_png
-    from fcp.visualize import encode
+    from fcp.data.images import label_png, mask_png
 
     one = len(prediction.classes) == 1
-    mask = encode(prediction.mask, "png") if one else label_png(prediction.labels)
+    mask = mask_png(prediction.labels) if one else label_png(prediction.labels)
     write_atomically(out / job.mask, mask)
     overlay = write_overlay(job, photo, prediction.labels, list(prediction.classes), out)
     return hashlib.sha256(mask).hexdigest(), hashlib.sha256(overlay).hexdigest()
 
 
 def write_overlay(
-    job: Job, photo: np.ndarray, labels: np.ndarray, names: Sequence[str], out: Path
+    job: Job, photo: Photo, labels: np.ndarray, names: Sequence[str], out: Path
 ) -> bytes:
     """Draw what was found over its photo; returns the bytes that were written.
 
@@ -297,7 +321,8 @@ def write_overlay(
     """
     from fcp.visualize import class_colours, encode, overlay_labels
 
-    shown = encode(overlay_labels(photo, labels, list(class_colours(names).values())), "jpeg")
+    photo, colours = photo.drawn, list(class_colours(names).values())
+    shown = encode(overlay_labels(photo.pixels, photo.under(labels), colours), "jpeg")
     write_atomically(out / job.overlay, shown)
     return shown
 
@@ -327,15 +352,14 @@ def _success(
 def _class_result(found: ClassPrediction, task: Task) -> ClassResult:
     from fcp.instances import split_objects
 
-    mask = found.mask
     objects = [
         ObjectResult(list(one.piece.box), round(one.score, 4))
         for one in (split_objects(found, least_of(task)) if task.instances else [])
     ]
     return ClassResult(
         score=round(found.score, 4),
-        area=round(float(mask.mean()), 6),
-        area_px=int(mask.sum()),
+        area=round(found.area / found.labels.size, 6),
+        area_px=found.area,
         presence=_told_presence(found),
         objects=objects if task.instances else None,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fcp.data.images import read_image
+from fcp.data.photos import read_photo
 from fcp.errors import FcpError
 from fcp.files import sha256_of
 from fcp.labelling.export import read_back
@@ -108,12 +108,12 @@ def _corrected(record: PictureResult, job: Job, out: Path, task: Task) -> Pictur
     """Make a record of a mask that is not the one that was written; None of a damaged one."""
     mask, names = out / job.mask, task.names
     try:
-        read_image(mask)
+        read_photo(mask)
     except FcpError:
         return None
     labels, error = read_back(record, out, several=len(names) > 1)
-    photo = read_image(job.picture, task.decoding_of(job.page))
-    if labels is not None and labels.shape != photo.shape[:2]:
+    photo, _ = read_photo(job.picture, task.decoding_of(job.page))
+    if labels is not None and labels.shape != photo.size:
         error = "it has another size"
     elif labels is not None and labels.max() > len(names):
         error = f"the value {labels.max()} is no class"

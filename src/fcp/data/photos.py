@@ -1,0 +1,205 @@
+"""Photos of any size in memory that does not grow with it: large ones are reduced as they are read.
+
+What looks at a photo (a model's square, tiles on a canvas, a drawing) needs no more than some
+million pixels of it; its mask has the photo's own size, whatever that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fcp.data.decode import (
+    Decoding,
+    ImageLike,
+    clear_errors,
+    open_stored,
+    stored_size,
+    turn_array,
+    upright,
+)
+from fcp.data.images import DEFAULT, is_shallow, name_of, read_picture, rgb_of_opened, to_rgb
+from fcp.data.png import outline_of_png, strips_of
+from fcp.data.strips import edges, resize_nearest
+from fcp.errors import FcpError
+
+LARGE = 25_000_000  # px; up to here nothing is reduced
+MOST_DRAWN = 1 << 23  # px of a large photo, for a model's square and for people
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo as it is looked at.
+
+    Attributes:
+        pixels: (h, w, 3) uint8 RGB, upright; of a large photo they may be fewer than its own.
+        size: (H, W) of the photo's own.
+    """
+
+    pixels: np.ndarray
+    size: Size
+
+    @property
+    def drawn(self) -> Photo:
+        """It, with as many pixels as are drawn on: of a large photo ``MOST_DRAWN``."""
+        size = (self.pixels.shape[0], self.pixels.shape[1])
+        rows = (self.pixels[top:end] for top, end in edges(size))
+        smaller = reduced_size(size, MOST_DRAWN)
+        return self if smaller == size else Photo(reduce_strips(rows, size, smaller), self.size)
+
+    def under(self, labels: np.ndarray) -> np.ndarray:
+        """Bring a map (H, W) of the photo to the size of ``pixels``, (h, w)."""
+        return resize_nearest(labels, (self.pixels.shape[0], self.pixels.shape[1]))
+
+
+def read_photo(
+    image: ImageLike | Photo, how: Decoding = DEFAULT, most: int = MOST_DRAWN
+) -> tuple[Photo, list[str]]:
+    """Read a photo; one of more than ``LARGE`` pixels is reduced.
+
+    A large PNG is never held whole, nor is a large JPEG; other files are while they are decoded.
+
+    Args:
+        image: as for ``read_picture``, or a photo that was read before.
+        how: as for ``read_picture``.
+        most: pixels that a large photo is reduced to.
+
+    Returns:
+        The photo, and what was left out or assumed, a sentence each.
+
+    Raises:
+        FcpError: as ``read_picture``.
+    """
+    if isinstance(image, Photo):
+        return image, []
+    known = None
+    with suppress(FcpError):  # told below, as of a small one
+        known = _size_of(image)
+    if known is None or reduced_size(known, most) == known:
+        pixels, notes = read_picture(image, how)
+        return Photo(pixels, (pixels.shape[0], pixels.shape[1])), notes
+    with clear_errors(name_of(image)):
+        strips = _open_large(image, how, most)
+        reduced = reduce_strips(strips.rows, strips.size, _scaled(strips.size, most))
+    pixels, size = turn_array(reduced, strips.turn), upright(strips.own, strips.turn)
+    shown = f"{pixels.shape[1]:,}×{pixels.shape[0]:,}"
+    said = f"{size[1]:,}×{size[0]:,} px: looked at and drawn at {shown} px, its mask has all"
+    return Photo(np.ascontiguousarray(pixels), size), [*strips.notes, said]
+
+
+def is_large(path: Path) -> bool:
+    """Say by a file's header whether ``read_photo`` reduces it; no if it cannot be read."""
+    with suppress(FcpError):
+        height, width = _size_of(path)
+        return height * width > LARGE
+    return False
+
+
+def reduced_size(size: Size, most: int) -> Size:
+    """Return the size (h, w) that a photo of (H, W) is reduced to: its own if it is not large."""
+    return size if size[0] * size[1] <= LARGE else _scaled(size, most)
+
+
+def reduce_strips(strips: Iterator[np.ndarray], size: Size, smaller: Size) -> np.ndarray:
+    """Resize a picture that comes in strips, bilinear with antialiasing.
+
+    Args:
+        strips: (n, W, 3) uint8 RGB, from top to bottom.
+        size: (H, W) of all together.
+        smaller: (h, w), no larger.
+
+    Returns:
+        (h, w, 3) uint8, what Pillow makes of the whole.
+    """
+    result = np.empty((*smaller, 3), np.uint8)
+    scale = size[0] / smaller[0]
+    reach = ceil(scale) + 1  # rows beyond its own that a row is made of
+    held, top, done = np.empty((0, size[1], 3), np.uint8), 0, 0
+    for strip in strips:
+        held = np.concatenate([held, strip])
+        bottom = top + len(held)
+        ready = smaller[0] if bottom == size[0] else int((bottom - reach) / scale)
+        if ready > done:
+            box = (0, done * scale - top, size[1], min(ready * scale, size[0]) - top)
+            wanted = (smaller[1], ready - done)
+            part = Image.fromarray(held).resize(wanted, Image.Resampling.BILINEAR, box)
+            result[done:ready] = np.asarray(part)
+            first = max(top, int(ready * scale) - reach)
+            held, top, done = held[first - top :], first, ready
+    return result
+
+
+def _scaled(size: Size, most: int) -> Size:
+    """Return the size (h, w), of no more than about ``most`` pixels."""
+    scale = min(1.0, (most / (size[0] * size[1])) ** 0.5)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _size_of(image: ImageLike) -> Size:
+    """Return the size (H, W) of a picture, upright, without decoding a file."""
+    if isinstance(image, np.ndarray):
+        return image.shape[0], image.shape[1] if image.ndim > 1 else 0
+    if isinstance(image, Image.Image):
+        return image.height, image.width
+    return upright(*stored_size(Path(image)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Strips:
+    """A picture that comes in strips.
+
+    Attributes:
+        rows: (n, W, 3) uint8 RGB, from top to bottom.
+        size: (H, W) of all together.
+        turn: the EXIF orientation by which it is yet to be turned.
+        notes: what was left out or assumed.
+        own: (H, W) of the photo as stored, which a JPEG may be decoded smaller than.
+    """
+
+    rows: Iterator[np.ndarray]
+    size: Size
+    turn: int
+    notes: Sequence[str]
+    own: Size
+
+
+def _open_large(image: ImageLike, how: Decoding, most: int) -> _Strips:
+    by_value = how.bands is not None or how.values.kind not in ("auto", "full")
+    if isinstance(image, np.ndarray):
+        return _strips_of_array(*read_picture(image, how))
+    path = image if isinstance(image, Image.Image) else Path(image)
+    if isinstance(path, Path) and not by_value and (strips := _strips_of_png(path)) is not None:
+        return strips
+    opened = open_stored(path, name_of(image), how, most)
+    content = opened.content
+    if isinstance(content, np.ndarray) or by_value or not is_shallow(content):
+        strips = _strips_of_array(*rgb_of_opened(opened, how, name_of(image)))
+        return replace(strips, turn=opened.turn)
+    size = (content.height, content.width)
+    own = size
+    if isinstance(path, Path) and content.format in ("JPEG", "MPO"):
+        own = stored_size(path)[0]
+    rows = (to_rgb(content.crop((0, a, content.width, b))) for a, b in edges(size))
+    return _Strips(rows, size, opened.turn, opened.notes, own)
+
+
+def _strips_of_array(rgb: np.ndarray, notes: Sequence[str]) -> _Strips:
+    size = (rgb.shape[0], rgb.shape[1])
+    return _Strips((rgb[a:b] for a, b in edges(size)), size, 1, notes, size)
+
+
+def _strips_of_png(path: Path) -> _Strips | None:
+    """Return the strips of a PNG of 8 bits; None of any other file."""
+    outline = outline_of_png(path)
+    if outline is None or not outline.can_be_cut or outline.depth > 8:
+        return None
+    rows = (to_rgb(strip) for strip in strips_of(path, outline))
+    return _Strips(rows, outline.size, stored_size(path)[1], (), outline.size)
