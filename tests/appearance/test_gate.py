@@ -37,7 +37,8 @@ def test_several_examples(network, appearance, share):
     ("network", "appearance", "known", "share"),
     [
         (2, 9, (0.3, 0.2), 1),
-        (2, 9, (0.9, 0.5), 0),  # the network knows its example
+        (5, 9, (0.6, 0.5), 1),  # the network knows its example, and the appearance far better
+        (8, 9, (0.9, 0.8), 0),  # it knows it nearly as well
         (5, 5, (0.3, 0.2), 0),  # the appearance is not better
         (6, 8, (0.3, 0.2), 0.5),  # better, but not much
     ],

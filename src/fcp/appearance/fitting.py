@@ -150,6 +150,33 @@ def _fit_several(model: FCP, own: Sequence[_Learnt], against: Sequence[Samples])
 
 def _fit_single(model: FCP, own: _Learnt, against: Sequence[Samples]) -> Appearance:
     """Fit to the example and a changed copy of it, and decide by its halves."""
+    tried = _try_single(model, own, against)
+    decision = decide_by_halves(tried.halves, tried.known)
+    return Appearance(tried.classifier if decision.share > 0 else None, decision)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What one example says of both; see ``decide_by_halves``.
+
+    Attributes:
+        classifier: fitted to the example and a changed copy of it.
+        halves: each found by the appearance of the other.
+        known: IoU of the network on the example and on the copy.
+    """
+
+    classifier: Classifier
+    halves: Sequence[Trial]
+    known: Sequence[float]
+
+
+@torch.inference_mode()
+def try_example(model: FCP, picture: np.ndarray, mask: np.ndarray) -> Tried:
+    """Fit to one example (H, W, 3) with its mask (H, W), and try it on its halves."""
+    return _try_single(model, _learn(model, picture, mask), ())
+
+
+def _try_single(model: FCP, own: _Learnt, against: Sequence[Samples]) -> Tried:
     copy = _learn(model, *_changed_copy(own.picture, own.mask))
     classifier = fit_classifier([own.samples, copy.samples, *against], own.penalties)
     networks = [one.network(model, [own.seen]) for one in (own, copy)]
@@ -160,8 +187,7 @@ def _fit_single(model: FCP, own: _Learnt, against: Sequence[Samples]) -> Appeara
         other = fit_classifier([own.samples.of(~half), *against], own.penalties, classifier)
         tried = own.samples.of(half)
         halves.append(Trial(tried, networks[0][half], other.of_samples(tried.values)))
-    decision = decide_by_halves(halves, known)
-    return Appearance(classifier if decision.share > 0 else None, decision)
+    return Tried(classifier, halves, known)
 
 
 def _some(examples: Sequence[Marked]) -> list[Marked]:

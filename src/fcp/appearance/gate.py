@@ -16,10 +16,11 @@ from fcp.appearance.samples import Samples
 
 SHARES = (0.2, 0.5, 1.0)  # with several examples; the first unless another is clearly better
 CLEARLY = 0.05  # IoU
-FOUND = 0.6  # IoU from which on the network is taken to know its only example
-BETTER = 0.1  # IoU more, on the other half of the only example, that the appearance needs
+FOUND = 0.4  # IoU from which on the network is taken to know its only example
+BETTER = 0.1  # IoU more, on the other half of an example it does not know, that appearance needs
 MUCH = 1.5  # times the network's IoU, where the network knows too little to have a say
-A_BIT = 0.03  # IoU more, there, that both together need
+FAR_BETTER = 0.35  # IoU more, there, that the appearance needs where the network knows the example
+A_BIT = 0.12  # IoU more, there, that both together need
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,11 @@ def decide_by_halves(halves: Sequence[Trial], known: Sequence[float]) -> Decisio
         known: IoU of the network on the example itself, and on a changed copy of it.
     """
     network, both, appearance = (_mean_iou(halves, share) for share in (0, 0.5, 1))
-    if sum(known) / len(known) >= FOUND:
-        share = 0.0
-    elif appearance >= max(network + BETTER, MUCH * network):
+    if sum(known) / len(known) < FOUND:
+        needed = max(network + BETTER, MUCH * network)
+    else:
+        needed = network + FAR_BETTER
+    if appearance >= needed:
         share = 1.0
     else:
         share = 0.5 if both >= network + A_BIT else 0.0

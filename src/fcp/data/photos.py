@@ -65,7 +65,8 @@ def read_photo(
 ) -> tuple[Photo, list[str]]:
     """Read a photo; one of more than ``LARGE`` pixels is reduced.
 
-    A large PNG is never held whole, nor is a large JPEG; other files are while they are decoded.
+    A large PNG is never held whole, and a JPEG is decoded smaller where that is enough; others are
+    held whole while they are decoded.
 
     Args:
         image: as for ``read_picture``, or a photo that was read before.
