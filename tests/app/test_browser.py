@@ -275,7 +275,7 @@ def test_bad_input_is_told_and_the_page_goes_on(visit, demo_files, tmp_path, ser
         "empty.png: the file is empty",
         "long.png: is 60,000×1 px",
         "escape.zip: unsafe name",
-        "bomb.png: more than 20 MB in all, unpacked",
+        "bomb.zip: unpacks to 30 MB",
     ):
         assert told in toast
     assert str(served.root) not in toast

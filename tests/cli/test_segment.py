@@ -15,47 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 import fcp.files
-from fcp.cli.main import app
 from fcp.labelling.results import read_record
 from fcp.segmenter import FewShotSegmenter
 
 WHOLE = ("report.html", "results.json")
-
-
-def picture(path, height=40, width=50, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-@pytest.fixture
-def examples(tmp_path):
-    picture(tmp_path / "examples" / "a.jpg", seed=100)
-    mask = np.zeros((40, 50), dtype=bool)
-    mask[10:30, 10:30] = True
-    Image.fromarray(mask).save(tmp_path / "examples" / "a_mask.png")
-    return tmp_path / "examples"
-
-
-@pytest.fixture
-def photos(tmp_path):
-    for index in range(4):
-        picture(tmp_path / "photos" / f"p{index}.jpg", 30 + 7 * index, 60, seed=index)
-    return tmp_path / "photos"
-
-
-@pytest.fixture
-def run(model_folder, examples, photos, tmp_path):
-    def run(*more, support=examples, query=(photos,), model=model_folder):
-        out = tmp_path / "out"
-        fixed = ["--support", support, "--out", out, "--model", model, "--device", "cpu"]
-        arguments = ["segment", *fixed, "--query", *query, *more]
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return run
 
 
 def records(tmp_path):
@@ -121,7 +86,7 @@ def test_query_takes_files_as_a_shell_expands_them(run, tmp_path, photos):
     assert list(records(tmp_path)) == ["p2.jpg", "p0.jpg", "p3.jpg"]
 
 
-def test_same_stems_do_not_overwrite_each_other(run, tmp_path, photos):
+def test_same_stems_do_not_overwrite_each_other(run, tmp_path, photos, picture):
     picture(photos / "p0.png", 10, 20)
     picture(tmp_path / "other" / "p0.jpg", 15, 25)
     done = run(query=(photos, tmp_path / "other"))
@@ -157,7 +122,7 @@ def test_bomb_sized_photo_is_reported(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_resume_does_only_what_is_missing(run, tmp_path, photos, monkeypatch, batch):
+def test_resume_does_only_what_is_missing(run, tmp_path, photos, monkeypatch, batch, picture):
     (photos / "p9.jpg").touch()
     assert run().exit_code == 1
     (tmp_path / "out" / "masks" / "p1.png").unlink()
@@ -196,7 +161,7 @@ def test_resume_with_another_fusion_does_all_again(run, monkeypatch):
     assert len(segmented) == 4
 
 
-def test_resume_never_takes_a_namesakes_result(run, tmp_path, photos, monkeypatch):
+def test_resume_never_takes_a_namesakes_result(run, tmp_path, photos, monkeypatch, picture):
     picture(tmp_path / "other" / "p0.jpg", 15, 25)
     run()
     run("--resume", query=(tmp_path / "other",))
@@ -287,7 +252,7 @@ def test_ctrl_c_keeps_what_is_done(run, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_killed_then_interrupted_then_finished(run, tmp_path, model_folder, examples):
+def test_killed_then_interrupted_then_finished(run, tmp_path, model_folder, examples, picture):
     photos, out = tmp_path / "many", tmp_path / "out"
     picture(photos / "p0.png", 800, 800)
     for index in range(1, 25):

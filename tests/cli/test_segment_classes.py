@@ -9,9 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from pycocotools.coco import COCO
-from typer.testing import CliRunner
 
-from fcp.cli.main import app
 from fcp.cli.segment_options import FormatName
 from fcp.formats import FORMATS
 from fcp.formats.read import read_examples
@@ -43,18 +41,6 @@ def photos(tmp_path):
     for index in range(3):
         save_picture(tmp_path / "photos" / f"p{index}.png", 30 + 7 * index, 60, seed=index)
     return tmp_path / "photos"
-
-
-@pytest.fixture
-def run(model_folder, examples, photos, tmp_path):
-    """Return a function that runs the command with the usual folders."""
-
-    def run(*more, support=examples):
-        fixed = ["--support", support, "--query", photos, "--out", tmp_path / "out"]
-        arguments = ["segment", *fixed, "--model", model_folder, "--device", "cpu", *more]
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return run
 
 
 def pairs_of(examples):

@@ -5,44 +5,6 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
-
-from fcp.cli.main import app
-from fcp.segmenter import FewShotSegmenter
-
-
-def picture(path, height=40, width=50, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-@pytest.fixture
-def examples(tmp_path):
-    picture(tmp_path / "examples" / "a.jpg", seed=100)
-    mask = np.zeros((40, 50), dtype=bool)
-    mask[10:30, 10:30] = True
-    Image.fromarray(mask).save(tmp_path / "examples" / "a_mask.png")
-    return tmp_path / "examples"
-
-
-@pytest.fixture
-def photos(tmp_path):
-    for index in range(4):
-        picture(tmp_path / "photos" / f"p{index}.jpg", 30 + 7 * index, 60, seed=index)
-    return tmp_path / "photos"
-
-
-@pytest.fixture
-def run(model_folder, examples, photos, tmp_path):
-    """Return a function that runs the command with the usual folders unless told otherwise."""
-
-    def run(*more, query=(photos,)):
-        fixed = ["--support", examples, "--out", tmp_path / "out", "--model", model_folder]
-        arguments = ["segment", *fixed, "--device", "cpu", "--query", *query, *more]
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return run
 
 
 def files_in(folder):
@@ -63,7 +25,7 @@ ALL_COUNTS = ("--min-area", 0, "--min-score", 0)
 
 
 @pytest.fixture
-def everything(photos):
+def everything(photos, picture):
     """Add subfolders, namesakes, an odd name, another file and a dead link to the photos."""
     picture(photos / "a" / "p0.jpg", 20, 24, seed=5)
     picture(photos / "b" / "p0.jpg", 21, 24, seed=6)
@@ -71,21 +33,6 @@ def everything(photos):
     (photos / "notes.txt").touch()
     (photos / "gone.jpg").symlink_to("nowhere.jpg")
     return photos
-
-
-@pytest.fixture
-def segmented(monkeypatch):
-    """Note the size of each photo that the model is asked about."""
-    sizes = []
-    original = FewShotSegmenter.predict_batch
-
-    def counted(self, images, **how):
-        images = list(images)
-        sizes.extend(image.shape[:2] for image in images)
-        return original(self, images, **how)
-
-    monkeypatch.setattr(FewShotSegmenter, "predict_batch", counted)
-    return sizes
 
 
 def test_one_folder_of_everything_people_have(run, everything, tmp_path):

@@ -15,7 +15,6 @@ from fcp.cli.main import app
 from fcp.data.decode import Decoding
 from fcp.data.images import read_image
 from fcp.data.value_range import ValueRange
-from fcp.segmenter import FewShotSegmenter
 
 FORMATS = ("png", "coco", "coco-polygons", "yolo", "labelme", "label-studio", "cvat")
 NAMES = ["plain", "stack-p001", "stack-p002", "stack-p003"]
@@ -57,21 +56,6 @@ def run(model_folder, photos, tmp_path):
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
     return run
-
-
-@pytest.fixture
-def segmented(monkeypatch):
-    """Note the size of each photo that the model is asked about."""
-    sizes = []
-    original = FewShotSegmenter.predict_batch
-
-    def counted(self, images, **how):
-        images = list(images)
-        sizes.extend(image.shape[:2] for image in images)
-        return original(self, images, **how)
-
-    monkeypatch.setattr(FewShotSegmenter, "predict_batch", counted)
-    return sizes
 
 
 def told(tmp_path):

@@ -8,18 +8,15 @@ Pillow setting is changed.
 from __future__ import annotations
 
 import io
-import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
+from fcp.data.decode_errors import DAMAGE, clear_errors
 from fcp.data.pages import Pages, largest_page, own_pictures
 from fcp.data.png import SIGNATURE, read_outline, require_whole_png
 from fcp.data.value_range import AUTO, ValueRange
@@ -32,11 +29,6 @@ _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _ANIMATED = (SIGNATURE, b"GIF8", b"RIFF")  # what may be: RIFF is WebP
 _JPEG_END = b"\xff\xd9"
 MOST_DECODED = 1 << 26  # px of a JPEG, in which Pillow takes four bytes for each
-# What decoders raise on damaged files: Pillow's, tifffile's, and (RuntimeError) imagecodecs's.
-_DAMAGE = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
-    *(struct.error, zlib.error, OverflowError, ZeroDivisionError, AttributeError, RuntimeError),
-)
 _SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -201,7 +193,7 @@ def turn_of(picture: Image.Image) -> int:
     """Return a picture's EXIF orientation; 1 where it says none, or nonsense."""
     try:
         turn = picture.getexif().get(ExifTags.Base.Orientation)
-    except _DAMAGE:
+    except DAMAGE:
         return 1
     return turn if isinstance(turn, int) and turn in _TURNS else 1
 
@@ -228,34 +220,6 @@ def pages_of(path: Path) -> Pages:
 def is_heif(head: bytes) -> bool:
     """Say whether a file that begins so is a HEIC or HEIF, as iPhones write them."""
     return head[4:8] == b"ftyp" and head[8:12] in _HEIF and b"avif" not in head[8:32]
-
-
-@contextmanager
-def clear_errors(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into an ``FcpError`` of one line."""
-    try:
-        yield
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        # Pillow refuses at twice its setting; it never refuses where the setting is None.
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        message = f"{name}: more pixels than the safe limit of {limit:,}; make it smaller"
-        raise FcpError(message) from error
-    except _DAMAGE as error:
-        raise FcpError(f"{name}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """Say in a few words why a file could not be decoded, and what to do."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file; check the path"
-    if isinstance(error, IsADirectoryError):
-        return "is a folder, expected a picture"
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture that can be read; convert it to PNG or JPEG"
-    # Only the system's own errors carry a number: what Pillow finds wrong in a file has none.
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"cannot be read ({error.strerror})"
-    return f"damaged or truncated ({' '.join(str(error).split())}); copy it again"
 
 
 def _head(path: Path, name: str) -> bytes:

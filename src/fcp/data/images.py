@@ -18,11 +18,11 @@ from fcp.data.decode import (
     Decoding,
     ImageLike,
     Opened,
-    clear_errors,
     open_picture,
     stored_size,
     upright,
 )
+from fcp.data.decode_errors import clear_errors
 from fcp.data.mask_values import foreground
 from fcp.data.png import PALETTE, outline_of_png, png_of, require_whole_png, strips_of
 from fcp.data.strips import edges

@@ -18,12 +18,12 @@ from PIL import Image
 from fcp.data.decode import (
     Decoding,
     ImageLike,
-    clear_errors,
     open_stored,
     stored_size,
     turn_array,
     upright,
 )
+from fcp.data.decode_errors import clear_errors
 from fcp.data.images import DEFAULT, is_shallow, name_of, read_picture, rgb_of_opened, to_rgb
 from fcp.data.png import outline_of_png, strips_of
 from fcp.data.strips import edges, resize_nearest

@@ -65,14 +65,7 @@ def _given_away(
             continue
         photo = _photo(record, labels, task)
         if writers:
-            picture = labelled(record, labels, names)
-            if record.page is not None:
-                picture = replace(picture, file=out / page_file(picture.name))
-                if photo is not None:
-                    _keep_page(picture.file, record, task)
-            for writer in writers:
-                writer.add(picture)
-            del picture  # as large as all of its masks
+            _write(writers, record, labels, out, task, is_there=photo is not None)
         yield ReportPicture(
             file=record.title,
             thumbnail=None if photo is None else _thumbnail(photo, labels, colours),
@@ -96,10 +89,24 @@ def _thumbnail(photo: Photo, labels: np.ndarray, colours: Sequence[Colour]) -> b
     return class_thumbnail(photo.pixels, photo.under(labels), colours)
 
 
-def _keep_page(file: Path, record: PictureResult, task: Task) -> None:
-    """Write a page, with all of its pixels, as the picture that other tools' files speak of."""
-    page = read_image(Path(record.file), task.decoding_of(record.page))
-    write_beside(file, encode(page, "png"))
+def _write(
+    writers: Sequence[Writer],
+    record: PictureResult,
+    labels: np.ndarray,
+    out: Path,
+    task: Task,
+    *,
+    is_there: bool,
+) -> None:
+    """Give a picture to the writers; a page becomes a picture of its own, with all its pixels."""
+    picture = labelled(record, labels, task.names)
+    if record.page is not None:
+        picture = replace(picture, file=out / page_file(picture.name))
+        if is_there:
+            page = read_image(Path(record.file), task.decoding_of(record.page))
+            write_beside(picture.file, encode(page, "png"))
+    for writer in writers:
+        writer.add(picture)
 
 
 def read_back(
