@@ -150,6 +150,15 @@ def _cvat(folder: Path) -> Sequence[Path]:
     return [write(folder / "a.xml", f"<annotations><version>1.1</version>{image}</annotations>")]
 
 
+def _pascal_voc(folder: Path) -> Sequence[Path]:
+    _picture(folder / "a.png")
+    size = f"<size><width>{SIZE[1]}</width><height>{SIZE[0]}</height></size>"
+    corners = "<xmin>3</xmin><ymin>4</ymin><xmax>12</xmax><ymax>14</ymax>"
+    found = f"<object><name>a</name><bndbox>{corners}</bndbox></object>"
+    content = f"<annotation><filename>a.png</filename>{size}{found}</annotation>"
+    return [write(folder / "a.xml", content)]
+
+
 def _label_studio(folder: Path) -> Sequence[Path]:
     files = _as("label-studio", "label-studio.json")(folder)
     (task,) = json.loads(files[0].read_text())
@@ -213,6 +222,7 @@ ANNOTATIONS: dict[str, Reader] = {
     "coco-polygons": Reader("json", _as("coco-polygons", "coco-polygons.json"), _use_examples),
     "labelme": Reader("json", _labelme, _use_examples),
     "label-studio": Reader("json", _label_studio, _use_examples),
+    "pascal-voc": Reader("text", _pascal_voc, _use_examples),
     "cvat": Reader("text", _cvat, _use_examples),
     "cvat-ours": Reader("text", _as("cvat", "cvat.xml"), _use_examples),
     "yolo-labels": Reader("text", _yolo("labels/a.txt"), _use_examples),
