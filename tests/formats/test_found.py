@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcp.data.images import voc_palette
 from fcp.errors import FcpError
 from fcp.formats.read import read_examples
 from fcp.formats.reading import Reading
@@ -70,15 +71,45 @@ def test_a_list_that_begins_with_a_class_is_called_into_question(tmp_path, mask)
     reading = Reading()
     assert list(read_examples(tmp_path, None, reading)) == ["dog"]
     (note,) = reading.notes
-    assert "its first line (cat) names the value 0, the background" in str(note)
-    save(2 * mask, tmp_path / "masks" / "a.png")
-    with pytest.raises(FcpError, match=r"no line 2 for this value; its line 0 \(cat\) names the"):
+    assert "its first line (cat) is taken for the background's, the value 0" in str(note)
+    save(3 * mask, tmp_path / "masks" / "a.png")
+    with pytest.raises(FcpError, match="the list of classes has no line 3 for this value"):
         read_examples(tmp_path)
     for name in ("background", "_background_", "Void"):
         (tmp_path / "classes.txt").write_text(f"{name}\ncat\ndog\n")
+        save(mask, tmp_path / "masks" / "a.png")
         reading = Reading()
-        assert list(read_examples(tmp_path, None, reading)) == ["dog"]
+        assert list(read_examples(tmp_path, None, reading)) == ["cat"]
         assert reading.notes == []
+
+
+@pytest.mark.parametrize("in_colours", [False, True])
+def test_a_list_without_background_is_known_by_the_highest_value(tmp_path, mask, in_colours):
+    (tmp_path / "masks").mkdir()
+    for name, value in (("a", 1), ("b", 2)):
+        photo(tmp_path / "images" / f"{name}.jpg")
+        labels = voc_palette()[value * mask] if in_colours else value * mask
+        save(labels, tmp_path / "masks" / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    reading = Reading()
+    found = read_examples(tmp_path, None, reading)
+    assert {name: one.picture.name for name, (one,) in found.items()} == {
+        "cat": "a.jpg",
+        "dog": "b.jpg",
+    }
+    assert [note.text for note in reading.notes] == [
+        "no line for the background: its first line names the value 1"
+    ]
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_list_of_one_class_names_it(tmp_path, mask, value):
+    photo(tmp_path / "images" / "a.jpg")
+    save(value * mask, tmp_path / "masks" / "a.png")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    ((name, (one,)),) = read_examples(tmp_path).items()
+    assert name == "cat"
+    assert (np.asarray(one.annotation) == mask).all()
 
 
 def test_links_that_lead_nowhere_are_counted(tmp_path, mask):

@@ -1,13 +1,14 @@
 """Label maps: a PNG for each picture, whose values are class ids; a text file names them.
 
 Line i of ``classes.txt`` or ``labels.txt``, counted from 0, names the value i; line 0 names the
-background. The value 255 is VOC's "ignore" where no line names it. A pixel is of one class.
+background. A list without such a line is known by a map that holds one value more. The value 255
+is VOC's "ignore" where no line names it. A pixel is of one class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
@@ -40,9 +41,9 @@ from fcp.formats.class_lists import (
     read_list,
 )
 from fcp.formats.examples import DrawnPicture, Example, examples_by_class
-from fcp.formats.reading import Reading, frame_of
+from fcp.formats.reading import Frame, Reading, frame_of
 from fcp.formats.records import LabelledPicture
-from fcp.formats.run_lengths import to_runs
+from fcp.formats.run_lengths import RunLengths, to_runs
 from fcp.formats.text import CLASS_FILES, class_lines
 from fcp.formats.writer import Writer, make_folder, write_beside
 
@@ -69,17 +70,16 @@ def read_label_maps(folder: Path, reading: Reading | None = None) -> dict[str, l
         raise FcpError(f"{folder}: expected images/, masks/ and a list of classes (classes.txt)")
     own = reading or Reading()
     classes = read_list(found.class_file)
-    if classes.first.casefold() not in BACKGROUND_NAMES:
-        own.note(
-            classes.file,
-            f"its first line ({classes.first}) names the value 0, the background; if it is a "
-            "class, put a line 'background' before it",
-        )
     own.faults += found.paired.faults
-    pictures = []
+    maps = []
     for picture, file in found.paired.pairs:
         with own.each():
-            pictures.append(_read_map(picture, file, classes, own))
+            maps.append(_read_map(picture, file, classes, own))
+    classes = _settle_first_line(classes, maps, own)
+    pictures = []
+    for one in maps:
+        with own.each():
+            pictures.append(_named(one, classes))
     examples = examples_by_class(pictures, classes.names.values(), own)
     own.finish(folder)
     if not examples:
@@ -161,24 +161,56 @@ def _or_lowest(score: float | None) -> float:
     return -inf if score is None else score
 
 
-def _read_map(picture: Path, file: Path, classes: ClassList, reading: Reading) -> DrawnPicture:
+@dataclass(frozen=True)
+class _Map:
+    """A label map that was read: its regions by value, without that of the background."""
+
+    picture: Path
+    file: Path
+    frame: Frame
+    regions: Mapping[int, RunLengths]
+
+
+def _read_map(picture: Path, file: Path, classes: ClassList, reading: Reading) -> _Map:
     labels = _labels(file, classes)
     frame = frame_of(picture, file, reading)
     if labels.shape != frame.size:
         require_same_size(file, labels.shape, picture)
         raise FcpError(f"{file}: is not of the size of {picture} as it is stored")
-    names = classes.names
     values = [int(value) for value in np.unique(labels) if value != 0]
-    if values == [IGNORE] and len(names) == 1 and IGNORE not in names:
-        values, labels = [next(iter(names))], (labels > 0) * next(iter(names))
-    unnamed = [value for value in values if value not in names and value != IGNORE]
+    return _Map(picture, file, frame, {value: to_runs(labels == value) for value in values})
+
+
+def _settle_first_line(classes: ClassList, maps: Sequence[_Map], reading: Reading) -> ClassList:
+    """Decide whether a list begins with the background's line; if it does not say so, say it."""
+    if classes.first.casefold() in BACKGROUND_NAMES:
+        return classes
+    shifted = {1: classes.first, **{value + 1: name for value, name in classes.names.items()}}
+    # What the list names only if its first line names the value 1; 255 is all of a single class.
+    telling = {len(shifted)} if len(shifted) > 1 else {1, IGNORE}
+    if any(telling & one.regions.keys() for one in maps):
+        reading.note(classes.file, "no line for the background: its first line names the value 1")
+        return replace(classes, names=shifted)
+    reading.note(
+        classes.file,
+        f"its first line ({classes.first}) is taken for the background's, the value 0; if it is a "
+        "class, put a line 'background' before it",
+    )
+    return classes
+
+
+def _named(one: _Map, classes: ClassList) -> DrawnPicture:
+    names, regions = classes.names, dict(one.regions)
+    if list(regions) == [IGNORE] and len(names) == 1 and IGNORE not in names:
+        regions = {next(iter(names)): regions[IGNORE]}
+    unnamed = [value for value in regions if value not in names and value != IGNORE]
     if unnamed:
         raise FcpError(
-            f"{file}: the list of classes has no line {unnamed[0]} for this value; its line 0 "
-            f"({classes.first}) names the background"
+            f"{one.file}: the list of classes has no line {unnamed[0]} for this value; line i, "
+            "from 0, names the value i"
         )
-    drawings = [(names[value], to_runs(labels == value)) for value in values if value in names]
-    return DrawnPicture(picture, frame.size, file, drawings, frame.turn)
+    drawings = [(names[value], runs) for value, runs in regions.items() if value in names]
+    return DrawnPicture(one.picture, one.frame.size, one.file, drawings, one.frame.turn)
 
 
 def _labels(file: Path, classes: ClassList) -> np.ndarray:
@@ -208,5 +240,7 @@ def _values_of_colours(classes: ClassList) -> dict[Colour, int]:
         value_of = {name: value for value, name in classes.names.items()}
         return {colour: value_of.get(name, 0) for colour, name in classes.colours.items()}
     palette = [tuple(colour) for colour in voc_palette().tolist()]
-    known = [0, *(value for value in classes.names if value < len(palette)), IGNORE]
+    # One more than it names: its first line may name the value 1 (``_settle_first_line``).
+    named = range(max(classes.names, default=0) + 2)
+    known = [0, *(value for value in named if value < len(palette)), IGNORE]
     return {palette[value]: value for value in known}
