@@ -89,6 +89,8 @@ def browser() -> Iterator[Any]:
 def mini_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a data root with a small VOC2012: two classes a fold, five train and four val each.
 
+    One picture of BSDS500 with its regions lies beside it.
+
     Besides, each split holds what the list rule must sort out: ``…_speck`` shows class 1 on 3,000
     px and class 2 on 4 px, ``…_mixed`` class 6 on 3,000 px and class 1 on a single pixel,
     ``…_small`` class 11 on 2,047 px and ``…_exact`` class 12 on 2,048 px.
@@ -110,6 +112,11 @@ def mini_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _write_picture(root / "VOC2012", picture, areas)
         names = root / "VOC2012/ImageSets/Segmentation" / file
         names.write_text("".join(f"{picture}\n" for picture in shown))
+    for folder in ("images/train", "regions/train"):
+        (root / "BSDS500" / folder).mkdir(parents=True)
+    drawn = Image.linear_gradient("L").resize((96, 64)).point(lambda v: v // 64)
+    drawn.point(lambda v: v * 60).convert("RGB").save(root / "BSDS500/images/train/1.jpg")
+    drawn.save(root / "BSDS500/regions/train/1_0.png")
     return root
 
 

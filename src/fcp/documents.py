@@ -1,4 +1,4 @@
-"""JSON and YAML files → plain values; whatever they hold, a fault is one line."""
+"""Text, JSON and YAML files → plain values; whatever they hold, a fault is one line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
         FcpError: the file is missing, no YAML, nested too deep, made to fill the memory, or no
             mapping; or an override is not ``key=value``.
     """
-    values = _parse_yaml(_read_text(path), str(path))
+    values = _parse_yaml(read_text(path), str(path))
     if not isinstance(values, dict):
         raise FcpError(f"{path}: expected a mapping of settings")
     for override in overrides:
@@ -57,13 +57,18 @@ def read_json(path: Path, *, finite: bool = True) -> Any:  # noqa: ANN401  (what
     """
     constant = _refuse_constant if finite else float
     try:
-        return json.loads(_read_text(path), parse_constant=constant)
+        return json.loads(read_text(path), parse_constant=constant)
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else error
         raise FcpError(f"{path}: not valid JSON ({reason})") from error
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read UTF-8 text, with or without a byte-order mark.
+
+    Raises:
+        FcpError: it cannot be read, or is no text.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:

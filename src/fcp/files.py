@@ -24,6 +24,11 @@ PICTURE_SUFFIXES = frozenset(
 )
 
 
+def leads_nowhere(path: Path) -> bool:
+    """Say whether a path is a link to what is not there."""
+    return path.is_symlink() and not path.exists()
+
+
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write of which no reader ever sees half: made beside it first, then renamed.

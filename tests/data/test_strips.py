@@ -42,3 +42,8 @@ def test_resized_takes_the_value_under_the_centre(old, new):
         for column in range(new[1]):
             under = int((row + 0.5) * old[0] / new[0]), int((column + 0.5) * old[1] / new[1])
             assert found[row, column] == mask[under]
+
+
+def test_nearest_reads_the_cell_under_the_centre():
+    labels = np.arange(12).reshape(3, 4)
+    np.testing.assert_array_equal(resize_nearest(labels, (2, 2)), [[1, 3], [9, 11]])

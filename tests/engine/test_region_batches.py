@@ -8,6 +8,7 @@ import torch
 
 from fcp.data.region_store import RegionPicture
 from fcp.data.regions import build_region_tree
+from fcp.data.strips import resize_nearest
 from fcp.engine import region_batches
 from fcp.engine.region_batches import (
     RegionBatches,
@@ -16,7 +17,6 @@ from fcp.engine.region_batches import (
     draw_prompts,
     jittered_box,
     mask_box,
-    resize_nearest,
 )
 from fcp.engine.share import Share
 
@@ -109,7 +109,7 @@ def test_coarse_masks_are_finite_logits_that_still_show_the_region():
         logits = coarse_mask(mask, rng)
         assert logits.shape == (1, 40, 40)
         assert np.isfinite(logits).all()
-        inside = resize_nearest(mask, 40)
+        inside = resize_nearest(mask, (40, 40))
         assert logits[0][inside].mean() > logits[0][~inside].mean() + 1
 
 
@@ -124,11 +124,6 @@ def test_crops_stay_inside_and_keep_most_of_their_aspect():
         assert columns.stop <= 140
         assert 0.25 < height * width / (90 * 140) <= 1
         assert 0.5 < (height / 90) / (width / 140) < 2
-
-
-def test_nearest_reads_the_cell_under_the_centre():
-    labels = np.arange(12).reshape(3, 4)
-    np.testing.assert_array_equal(resize_nearest(labels, 2), [[1, 3], [9, 11]])
 
 
 def test_pictures_are_drawn_by_their_weights(pictures):

@@ -87,11 +87,6 @@ def _stage(recipe, data_root):
 @pytest.fixture(scope="module")
 def segmenter_run(mini_voc, backbone_folder, tmp_path_factory):
     work = tmp_path_factory.mktemp("run")
-    for folder in ("images/train", "regions/train"):
-        (mini_voc / "BSDS500" / folder).mkdir(parents=True, exist_ok=True)
-    drawn = Image.linear_gradient("L").resize((96, 64)).point(lambda v: v // 64)
-    drawn.point(lambda v: v * 60).convert("RGB").save(mini_voc / "BSDS500/images/train/1.jpg")
-    drawn.save(mini_voc / "BSDS500/regions/train/1_0.png")
     values = {
         "stage": "segmenter",
         "backbone_weights": str(backbone_folder),

@@ -83,13 +83,13 @@ def explain(run: Run, photo: Path, name: str) -> Reason:
     used = [one for one in run.marked if one.class_name == name]
     seen, _ = read_photo(photo, most=support.most_pixels)
     found = always_answer(run.segmenter, seen).classes[name]
-    single, alone = run.engine.segmenter(), []
+    together, single, alone = _mask(seen, found), run.engine.segmenter(), []
     for one in used:
         shown = {name: pairs_of([one.example])}
         single.fit(shown, tile=support.tile, appearance=run.task.appearance)
         single.support = support.with_class(name, single.fitted)
         answer = always_answer(single, seen).classes[name]
-        alone.append(Alone(one, answer, iou(_mask(seen, answer), _mask(seen, found))))
+        alone.append(Alone(one, answer, iou(_mask(seen, answer), together)))
     return Reason(name, seen.drawn, found, tuple(sorted(alone, key=lambda one: -one.agreement)))
 
 

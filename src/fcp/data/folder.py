@@ -101,10 +101,12 @@ def pair_support_folder(folder: Path) -> Pairing:
 def mask_folders(folder: Path) -> tuple[Path, Path] | None:
     """Return the folders of pictures and of masks in a folder, whatever their case."""
     images, masks = find_folder(folder, IMAGE_FOLDERS), find_folder(folder, MASK_FOLDERS)
+    if images is None:
+        return None
     if masks is None:
         others = (find_folder(folder, [name]) for name in OTHER_MASK_FOLDERS)
         masks = next((one for one in others if one is not None and pictures_inside(one)), None)
-    return (images, masks) if images is not None and masks is not None else None
+    return None if masks is None else (images, masks)
 
 
 def find_folder(folder: Path, names: Sequence[str]) -> Path | None:

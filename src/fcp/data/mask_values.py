@@ -8,6 +8,8 @@ lie along edges.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fcp.data.strips import count_values
@@ -38,30 +40,31 @@ def foreground(
     grey = _grey(values)
     if grey.dtype.kind == "f":
         grey = np.nan_to_num(grey, nan=0, posinf=0, neginf=0)
-    if not is_index and grey.dtype != bool and (lossy or _is_soft(grey)) and grey.max() > 0:
+    found = _values_of(grey)
+    may_be_soft = not is_index and grey.dtype != bool and found[-1] > 0
+    if may_be_soft and (lossy or _is_soft(grey, found)):
         mask = grey > grey.max() / 2
         if not np.array_equal(mask, grey != 0):
             kind = "a lossy format" if lossy else "soft edges"
             notes.append(f"the mask has {kind}: its greys are cut at half")
     else:
         mask = grey != 0
-        inside = grey[mask]
-        if 0 < inside.size < mask.size and inside.min() != inside.max():
+        if sum(value != 0 for value in found) > 1 and not mask.all():
             notes.append(SEVERAL)
-    return mask, notes + oddities(mask, grey)
+    return mask, notes + oddities(mask, found)
 
 
-def oddities(mask: np.ndarray, values: np.ndarray | None = None) -> list[str]:
+def oddities(mask: np.ndarray, values: Sequence[float] | None = None) -> list[str]:
     """Say whether a mask is one that hardly anybody means.
 
     Args:
         mask: (H, W) bool.
-        values: (H, W) that it was made of, if any.
+        values: different ones that it was made of, ascending; None for its own.
     """
     share = float(mask.mean())
     if share <= 0.5:
         return []
-    found = _values_of(mask if values is None else values)
+    found = _values_of(mask) if values is None else values
     if share == 1:
         said = f"the mask covers every pixel (its values: {_listed(found)})"
         if set(found) <= TRIMAP and len(found) > 1:
@@ -93,19 +96,19 @@ def _grey(values: np.ndarray) -> np.ndarray:
     grey: np.ndarray = colours.max(axis=2)
     if has_alpha:
         alpha = values[..., -1]
-        seen = alpha > alpha.max() / 2 if _is_soft(alpha) else alpha != 0
+        seen = alpha > alpha.max() / 2 if _is_soft(alpha, _values_of(alpha)) else alpha != 0
         grey = np.where(seen, grey, grey.dtype.type(0))
     return grey
 
 
-def _is_soft(grey: np.ndarray) -> bool:
-    """Say whether most values between 0 and the highest lie along an edge."""
+def _is_soft(grey: np.ndarray, found: Sequence[float]) -> bool:
+    """Say whether most of the values found between 0 and the highest lie along an edge."""
     if grey.dtype == bool:
         return False
-    found = np.array(_values_of(grey))
-    if not ((found > 0) & (found < NEARLY * grey.max())).any():
+    nearly = NEARLY * grey.max()
+    if not any(0 < value < nearly for value in found):
         return False
-    between = (grey > 0) & (grey < NEARLY * grey.max())
+    between = (grey > 0) & (grey < nearly)
     padded = np.pad(grey, 1, mode="edge")
     height, width = grey.shape
     shifts = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
@@ -121,6 +124,6 @@ def _values_of(values: np.ndarray) -> list[float]:
     return np.unique(values).astype(float).tolist()
 
 
-def _listed(values: list[float]) -> str:
+def _listed(values: Sequence[float]) -> str:
     shown = ", ".join(f"{value:g}" for value in values[:MOST_SHOWN])
     return f"{shown} …" if len(values) > MOST_SHOWN else shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import tifffile
@@ -29,13 +30,16 @@ def own_pictures(file: tifffile.TiffFile) -> list[int]:
     sides are at most half of the largest page's.
     """
     sizes = _sizes(file)
-    height, width = sizes[largest_page(file)]
+    height, width = sizes[_largest(sizes)]
     return [n for n, (high, wide) in sizes.items() if 2 * high > height or 2 * wide > width]
 
 
 def largest_page(file: tifffile.TiffFile) -> int:
     """Return the page of a TIFF that counts where one is wanted, from 1."""
-    sizes = _sizes(file)
+    return _largest(_sizes(file))
+
+
+def _largest(sizes: Mapping[int, tuple[int, int]]) -> int:
     return max(sizes, key=lambda number: sizes[number][0] * sizes[number][1])
 
 

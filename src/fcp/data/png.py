@@ -189,7 +189,7 @@ def png_of(rows: Iterator[np.ndarray], size: tuple[int, int], palette: bytes | N
         lines = np.ascontiguousarray(big_end_first).view(np.uint8)
         packed.append(packer.compress(np.pad(lines, ((0, 0), (1, 0))).tobytes()))
     chunks = [] if palette is None else [(b"PLTE", palette)]
-    header = _header(size, depth, 0 if palette is None else 3)
+    header = _header(size, depth, 0 if palette is None else PALETTE)
     pixels = b"".join([*packed, packer.flush()])
     return _joined([header, *chunks, (b"IDAT", pixels), (b"IEND", b"")])
 

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from fcp.data.augment import draw_quadrilateral, jitter_colour, paste
 from fcp.data.region_store import RegionPicture
 from fcp.data.regions import IGNORE, draw_label_regions, draw_tree_regions, tight_box
+from fcp.data.strips import resize_nearest
 from fcp.engine.share import Share
 
 PromptKind = Literal["point", "points", "box", "mask", "box+mask"]
@@ -116,9 +117,11 @@ class RegionBatches(Dataset[dict[str, Tensor | str | bool]]):
         """Return masks and, for each, where its label is known."""
         side = self._size // _STRIDE
         from_labels = rng.binomial(self._masks, _LABEL_SHARE)
-        labels = resize_nearest(picture.labels[rng.integers(len(picture.labels))][crop], side)
+        labels = resize_nearest(
+            picture.labels[rng.integers(len(picture.labels))][crop], (side, side)
+        )
         drawn = draw_label_regions(labels, rng, from_labels, background=picture.background)
-        leaves = resize_nearest(picture.tree.leaves[crop], side)
+        leaves = resize_nearest(picture.tree.leaves[crop], (side, side))
         grown = draw_tree_regions(picture.tree, leaves, rng, self._masks - len(drawn))
         known = labels != IGNORE if IGNORE in picture.background else np.ones_like(labels, bool)
         everywhere = np.ones((side, side), dtype=bool)
@@ -138,7 +141,9 @@ class RegionBatches(Dataset[dict[str, Tensor | str | bool]]):
         side = self._size // _STRIDE
         shapes: list[Mask] = []
         if rng.random() < 0.5:
-            labels = resize_nearest(donor.labels[rng.integers(len(donor.labels))][crop], side)
+            labels = resize_nearest(
+                donor.labels[rng.integers(len(donor.labels))][crop], (side, side)
+            )
             shapes = draw_label_regions(labels, rng, 1, background=donor.background)
         shape = shapes[0] if shapes and shapes[0].mean() < 0.5 else draw_quadrilateral(side, rng)
         return shape, self._pixels(donor, crop)
@@ -157,13 +162,6 @@ def draw_crop(size: tuple[int, int], rng: np.random.Generator) -> tuple[slice, s
     width = min(size[1], round(size[1] * np.sqrt(area) / stretch))
     top, left = rng.integers(size[0] - height + 1), rng.integers(size[1] - width + 1)
     return slice(top, top + height), slice(left, left + width)
-
-
-def resize_nearest(labels: NDArray[np.integer], side: int) -> NDArray[np.integer]:
-    """Bring (H, W) to (side, side) by taking the value under each cell's centre."""
-    rows = ((np.arange(side) + 0.5) * labels.shape[0] / side).astype(int)
-    columns = ((np.arange(side) + 0.5) * labels.shape[1] / side).astype(int)
-    return labels[rows[:, None], columns]
 
 
 def draw_prompts(mask: Mask, kind: str, rng: np.random.Generator) -> dict[str, Array]:

@@ -20,8 +20,15 @@ from fcp.formats.text import parse_xml
 Size = tuple[int, int]
 
 
-def read_cvat(file: Path, reading: Reading | None = None) -> dict[str, list[Example]]:
+def read_cvat(
+    file: Path, reading: Reading | None = None, root: Element | None = None
+) -> dict[str, list[Example]]:
     """Read masks, polygons, boxes, ellipses, lines and points.
+
+    Args:
+        file: of the annotations.
+        reading: how; takes notes.
+        root: of the file, where it has been parsed already.
 
     Returns:
         Label → examples; labels in the order in which they are met, pictures in that of the file.
@@ -30,7 +37,7 @@ def read_cvat(file: Path, reading: Reading | None = None) -> dict[str, list[Exam
         FcpError: no XML of CVAT, or shapes with faults: all of them are listed.
     """
     own = reading or Reading()
-    root = parse_xml(file)
+    root = parse_xml(file) if root is None else root
     if root.tag != "annotations":
         raise FcpError(f"{file}: not an XML of CVAT for images (<annotations>)")
     if root.find("track") is not None:

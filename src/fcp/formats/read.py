@@ -19,6 +19,7 @@ from fcp.data.folder import (
 )
 from fcp.data.images import PICTURE_SUFFIXES, look_at_mask
 from fcp.errors import FcpError
+from fcp.files import leads_nowhere
 from fcp.formats.coco import read_coco
 from fcp.formats.cvat_xml import read_cvat
 from fcp.formats.examples import Example, class_key
@@ -97,7 +98,7 @@ def read_masks(folder: Path, reading: Reading | None = None) -> list[Example]:
     if paired.without_mask:
         count, first = len(paired.without_mask), paired.without_mask[0].name
         own.note(folder, f"{count} pictures without a mask are left out (first {first})")
-    dead = [one for one in sorted(folder.rglob("*")) if one.is_symlink() and not one.exists()]
+    dead = [one for one in sorted(folder.rglob("*")) if leads_nowhere(one)]
     if dead:
         own.note(folder, f"{len(dead)} links that lead nowhere are left out (first {dead[0].name})")
     examples = []
@@ -264,12 +265,13 @@ def _refuse_foreign(content: object, file: Path) -> None:
 
 def _read_xml(files: list[Path], path: Path, reading: Reading) -> ExamplesByClass:
     """Read an XML of PASCAL VOC for each picture, or one of CVAT for all: the first tells which."""
-    if parse_xml(files[0]).tag == VOC_ROOT:
+    root = parse_xml(files[0])
+    if root.tag == VOC_ROOT:
         return read_voc_xml(files, reading)
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise FcpError(f"{path}: several XML files ({names}); give the path of the one meant")
-    return read_cvat(files[0], reading)
+    return read_cvat(files[0], reading, root)
 
 
 def _has_masks(folder: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
-from fcp.documents import read_json
+from fcp.documents import read_json, read_text
 from fcp.errors import FcpError
 
 CLASS_FILES = ("classes.txt", "labels.txt")
@@ -22,13 +22,7 @@ def read_lines(file: Path) -> list[str]:
     Raises:
         FcpError: it cannot be read, or is no text.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise FcpError(f"{file}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise FcpError(f"{file}: not UTF-8 text; save it as UTF-8") from error
-    lines = [line.strip() for line in text.split("\n")]
+    lines = [line.strip() for line in read_text(file).split("\n")]
     return lines if lines[-1] else lines[:-1]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcp.errors import FcpError
-from fcp.files import PICTURE_SUFFIXES, natural, plain
+from fcp.files import PICTURE_SUFFIXES, leads_nowhere, natural, plain
 from fcp.labelling.results import FILE_NAME, LeftOut, Source
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class _Search:
 
     def look_into(self, path: Path, *, top: bool = False) -> None:
         """Take a file or folder, given or met on the way."""
-        if path.is_symlink() and not path.exists() and not top:
+        if not top and leads_nowhere(path):
             self.photos.leave_out(path, DEAD_LINK)
         elif path.is_dir():
             if not (top or self._recursive):
