@@ -17,16 +17,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from plain_head import Maps, PlainHead
+from torch import Tensor
 
 from fcp.config import HeadConfig
 from fcp.head import FCPHead
-from fcp.layers.attention import AttentionBlock
-from fcp.layers.position import sine_position
 from fcp.structures import BackboneFeatures, Embedding
 
 GRID, IMAGE, FOREGROUND = 64, 512, 0.15
@@ -158,96 +156,17 @@ def plain(head: FCPHead, case: Case) -> list[Tensor]:
 
 
 def plain_pair(head: FCPHead, case: Case, shot: int, query: int) -> tuple[Tensor, Tensor]:
-    """Prompts (1, N, C) and the last attention mask (1, h, w) of one shot and one query."""
-    mask = F.interpolate(case.masks[shot][None, None], (GRID, GRID))  # (1, 1, h, w)
-    f, g, high = _project(head, case.support, shot)
-    f_query, g_query, high_query = _project(head, case.queries, query)
-    f_mean = _mean(f, mask)
-    g_mean = _mean(case.support[1].image[shot : shot + 1], mask)
-
-    tokens = head.support.tokens[None]
-    outside = (mask < 0.5).flatten(1)
-    keys = values = _guide(head, "G", g, g_mean, mask)
-    for step, layer in enumerate(head.support.layers):
-        if step == len(head.support.layers) - 1:
-            values = _guide(head, "F", f, f_mean, mask)
-        tokens, _ = _attend(layer, tokens, keys, values, outside)
-
-    pseudo = _cosine_prior(high * mask, high_query)
-    found = head.query.tokens[None]
-    for step, layer in enumerate(head.query.layers):
-        keys = values = _guide(head, "G", g_query, g_mean, pseudo)
-        if step == len(head.query.layers) - 1:
-            values = _guide(head, "F", f_query, f_mean, pseudo)
-        found, attention = _attend(layer, found, keys, values)
-        if step < len(head.query.layers) - 1:
-            low, top = attention.amin(2, keepdim=True), attention.amax(2, keepdim=True)
-            pseudo = ((attention - low) / (top - low + 1e-9)).amax(1).view(1, 1, GRID, GRID)
-
-    matched, _ = _attend_tokens(head.matching.cross_attention, tokens, found)
-    prompts, _ = _attend_tokens(head.matching.self_attention, matched, matched)
-    return prompts, pseudo[:, 0]
+    """Return prompts (1, N, C) and the last attention mask (1, h, w) of one shot and one query."""
+    mask = F.interpolate(case.masks[shot][None, None], (GRID, GRID)).flatten()
+    plain_head = PlainHead(head.state_dict(), head.config, (GRID, GRID))
+    found = plain_head.pair(_maps(case.support, shot), _maps(case.queries, query), mask)
+    return found.prompts[None], found.masks[-1].view(1, GRID, GRID)
 
 
-def _project(
-    head: FCPHead, maps: tuple[BackboneFeatures, Embedding], index: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    picture = slice(index, index + 1)
+def _maps(maps: tuple[BackboneFeatures, Embedding], index: int) -> Maps:
     features, embedding = maps
-    f = F.relu(F.conv2d(features.mid[picture], _kernel(head, "F", "project")))
-    g = F.relu(F.conv2d(embedding.image[picture], _kernel(head, "G", "project")))
-    return f, g, features.high[picture]
-
-
-def _kernel(head: FCPHead, feature: str, part: str) -> Tensor:
-    module = getattr(head.features[feature], part)
-    return (module[0] if part == "project" else module).weight[:, :, None, None]
-
-
-def _mean(maps: Tensor, mask: Tensor) -> Tensor:
-    total = (maps * mask).sum((2, 3), keepdim=True)
-    return total / (mask.sum((2, 3), keepdim=True) + 5e-4)
-
-
-def _guide(head: FCPHead, feature: str, maps: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
-    stacked = torch.cat([maps, mean.expand_as(maps), 10 * mask], 1)
-    return F.relu(F.conv2d(stacked, _kernel(head, feature, "merge")))
-
-
-def _cosine_prior(support: Tensor, query: Tensor) -> Tensor:
-    support, query = (
-        maps.flatten(2) / (maps.flatten(2).norm(dim=1, keepdim=True) + 1e-7)
-        for maps in (support, query)
-    )
-    return (support.mT @ query).amax(1).clamp(min=0).view(1, 1, GRID, GRID)
-
-
-def _attend(
-    block: nn.Module,
-    tokens: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    outside: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    position = sine_position(keys.shape[1], (GRID, GRID))
-    keys, values = (maps.flatten(2).mT for maps in (keys + position, values))
-    return _multi_head(cast(AttentionBlock, block), tokens, keys, values, outside)
-
-
-def _attend_tokens(block: AttentionBlock, asking: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    return _multi_head(block, asking, other, other, None)
-
-
-def _multi_head(
-    block: AttentionBlock, tokens: Tensor, keys: Tensor, values: Tensor, outside: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    layer = nn.MultiheadAttention(
-        tokens.shape[2], block.heads, batch_first=True, device="meta"
-    ).eval()
-    layer.in_proj_weight, layer.in_proj_bias = block.in_proj_weight, block.in_proj_bias
-    layer.out_proj.weight, layer.out_proj.bias = block.out_proj.weight, block.out_proj.bias
-    answer, attention = layer(tokens, keys, values, key_padding_mask=outside)
-    return block.norm(tokens + answer), attention
+    raw = (features.mid, embedding.image, features.high)
+    return Maps(*(one[index].flatten(1).T for one in raw))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from fcp.encoders.mobilenet import MobileNetV2, build_mobilenet_v2
 from fcp.engine.train_head import standardise
 from fcp.evaluation.evaluate import MASK, THRESHOLD, Example, Picture, evaluate
 from fcp.layers.masked import mask_to_grid
-from fcp.prototypes.contrast import Contrast
+from fcp.prototypes.contrast import contrast_maps, level_means, level_units
 from fcp.prototypes.prior import conventional_mask, unit_cells
 
 IMAGE_SIZE, LAYERS, LEVELS = 320, (5, 12, 14, 16), (32, 96, 160, 320)
@@ -48,7 +48,6 @@ class TrainingFree:
 
     def __init__(self, backbone: MobileNetV2) -> None:
         self.backbone = backbone.eval()
-        self.contrast = Contrast(LEVELS, backbone.mid_channels)
         self._query = functools.cache(self._encode_query)
         self._support = functools.cache(self._encode_support)
 
@@ -57,7 +56,7 @@ class TrainingFree:
         """Return maps named KIND@CUT, moved so that the evaluation's threshold is the cut."""
         foreground, means = self._support(supports[0])
         high, units, grid = self._query(query)
-        sides = self.contrast.maps(means, units)[0].view(len(LEVELS), 2, -1).mean(0)
+        sides = contrast_maps(means, units, LEVELS)[0].view(len(LEVELS), 2, -1).mean(0)
         maps = {
             "conventional": conventional_mask(foreground, high)[0, 0],
             "foreground": sides[0],
@@ -73,15 +72,15 @@ class TrainingFree:
     def _encode_query(self, query: Picture) -> tuple[Tensor, Tensor, tuple[int, int]]:
         features = self.backbone(query.image()[None])
         grid = (features.high.shape[-2], features.high.shape[-1])
-        return features.high.flatten(2), self.contrast.units(features.mid.flatten(2)), grid
+        return features.high.flatten(2), level_units(features.mid.flatten(2), LEVELS), grid
 
     def _encode_support(self, example: Example) -> tuple[Tensor, Tensor]:
         mask = example.mask()[None, None]
         features = self.backbone(example.image()[None], mask)
         inside = mask_to_grid(mask[0], features.high.shape[-2:]).flatten(1)
         cells = unit_cells(features.high.flatten(2)[:, :, inside[0]]).mT[None]
-        units = self.contrast.units(features.mid.flatten(2))
-        return cells, self.contrast.means(units, inside)
+        units = level_units(features.mid.flatten(2), LEVELS)
+        return cells, level_means(units, inside, LEVELS)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

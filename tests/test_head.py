@@ -1,14 +1,12 @@
-"""The whole head against loops over cells, tokens and heads, written from method.md in numpy."""
+"""The heads against the equations as they stand in the paper, ``benchmarks/plain_head.py``."""
 
-import math
-
-import numpy as np
 import pytest
 import torch
+from plain_head import Maps, PlainHead
 
 from fcp.config import HeadConfig
 from fcp.errors import FcpError
-from fcp.head import FCPHead, run_head
+from fcp.heads import build_head, run_head
 
 C, N, CM, CH = 8, 3, 6, 5
 H, W = 4, 4
@@ -35,7 +33,7 @@ SWITCHES = {
 
 def make_head(**switches):
     torch.manual_seed(0)
-    head = FCPHead(HeadConfig(width=C, tokens=N, heads=2, **switches), CM)
+    head = build_head(HeadConfig(width=C, tokens=N, heads=2, **switches), CM)
     with torch.no_grad():
         for name, parameter in head.named_parameters():
             if name.endswith("bias"):
@@ -67,189 +65,44 @@ def pick(inputs, tasks, shots):
     }
 
 
-# --- The naive version: one shot, one query, float64, lists of cells (L, channels). ---
+def run_plain(head, inputs, task, shots):
+    """Run the plain version in float64; the cells of several shots make one list."""
+    weights = {name: value.double() for name, value in head.state_dict().items()}
 
+    def maps(part, *places):
+        cells = [
+            torch.cat([inputs[f"{part}_{raw}"][place].double().flatten(1).T for place in places])
+            for raw in ("mid", "sam", "high")
+        ]
+        return Maps(*cells)
 
-class Naive:
-    def __init__(self, head):
-        self.weights = {k: v.detach().double().numpy() for k, v in head.state_dict().items()}
-        self.config = head.config
-        self.names = self.config.features.split("+")
-        self.key = "G" if "G" in self.names else "F"
-        self.value = "F" if "F" in self.names else "G"
-        self.pixel = self.config.matching == "pixel"
-
-    def run(self, support, query, mask):
-        """support, query: name → (L, channels); mask (L,) → what the head should give."""
-        projected = {n: [self.project(n, x) for x in support[n]] for n in self.names}
-        self.means = {
-            n: self.mean(projected[n] if n == "F" else support[n], mask) for n in self.names
-        }
-        self.query = {n: [self.project(n, x) for x in query[n]] for n in self.names}
-        both = (support["F"], query["F"])
-        self.contrast_of_support, self.contrast_of_query = (
-            [self.contrast(x, support["F"], mask) for x in cells] for cells in both
-        )
-        prior = self.prior(support["high"], query["high"], mask)
-        tokens = self.support_tokens(projected, mask)
-        match = self.match_pixels if self.pixel else self.match_prototypes
-        return {"support": tokens, "prior": prior} | match(tokens[-1], prior)
-
-    def support_tokens(self, projected, mask):
-        steps = 1 if self.pixel else self.config.steps
-        keep = [self.pixel or m > 0 for m in mask]
-        tokens, found = self.weights["support.tokens"], []
-        for t in range(steps):
-            keys = self.guide_all(self.key, projected, mask)
-            values = self.guide_all(self.value, projected, mask) if t == steps - 1 else keys
-            tokens, _ = self.attend(f"support.layers.{t}.", tokens, keys, values, keep)
-            found.append(tokens)
-        return found
-
-    def match_pixels(self, tokens, prior):
-        asking = self.self_attend("matching.support_attention.", tokens)
-        pixels = self.guide_all(self.key, self.query, prior)
-        matched, shown = self.attend("matching.cross_attention.", asking, pixels, pixels)
-        prompts = self.self_attend("matching.self_attention.", matched)
-        return {"prompts": prompts, "maps": [shown], "masks": [], "query": []}
-
-    def match_prototypes(self, tokens, prior):
-        answers, pseudo = self.weights["query.tokens"], prior
-        found = {"query": [], "maps": [], "masks": []}
-        for t in range(self.config.steps):
-            last = t == self.config.steps - 1
-            key_mask = pseudo if self.config.refresh_guidance else prior
-            keys = values = self.guide_all(self.key, self.query, key_mask)
-            if last and self.value != self.key:
-                values = self.guide_all(self.value, self.query, pseudo)
-            answers, shown = self.attend(f"query.layers.{t}.", answers, keys, values)
-            found["query"].append(answers)
-            found["maps"].append(shown)
-            if not last and self.config.pseudo_mask == "attention":
-                pseudo = self.attention_mask(shown)
-                found["masks"].append(pseudo)
-        matched, _ = self.mha("matching.cross_attention.", tokens, answers, answers)
-        return found | {"prompts": self.self_attend("matching.self_attention.", matched)}
-
-    def guide_all(self, name, cells, mask):
-        own = self.contrast_of_query if cells is self.query else self.contrast_of_support
-        told = zip(cells[name], mask, own, strict=True)
-        return np.array([self.guide(name, x, self.means[name], [m, *d]) for x, m, d in told])
-
-    def contrast(self, cell, support, mask):
-        """Cosine similarity to the support's foreground and background, level by level."""
-        ends = np.cumsum([0, *self.config.contrast_levels])
-        found = []
-        for level in map(slice, ends[:-1], ends[1:]):
-            units = [x[level] / np.linalg.norm(x[level]) for x in support]
-            for side in (1, 0):
-                mean = sum(u for u, m in zip(units, mask, strict=True) if m == side)
-                length = np.linalg.norm(mean) * np.linalg.norm(cell[level])
-                found.append(mean @ cell[level] / length if np.any(mean) else 0.0)
-        return found
-
-    def project(self, name, cell):
-        return np.maximum(self.weights[f"features.{name}.project.0.weight"] @ cell, 0)
-
-    def guide(self, name, cell, mean, maps):
-        stacked = np.concatenate([cell, mean, 10 * np.array(maps)])
-        return np.maximum(self.weights[f"features.{name}.merge.weight"] @ stacked, 0)
-
-    @staticmethod
-    def mean(cells, mask):
-        return sum(x * m for x, m in zip(cells, mask, strict=True)) / (sum(mask) + 5e-4)
-
-    @staticmethod
-    def prior(support, query, mask):
-        def cosine(a, b):
-            return a @ b / ((np.linalg.norm(a) + 1e-7) * (np.linalg.norm(b) + 1e-7))
-
-        inside = [s for s, m in zip(support, mask, strict=True) if m]
-        return np.array([max(0.0, *(cosine(s, q) for s in inside)) for q in query])
-
-    @staticmethod
-    def attention_mask(maps):
-        stretched = [(m - m.min()) / (m.max() - m.min() + 1e-9) for m in maps]
-        return np.max(stretched, axis=0)
-
-    @staticmethod
-    def position(cells):
-        half = C // 2
-        code = np.zeros((cells, C))
-        for cell in range(cells):
-            for c in range(C):
-                at, length = divmod(cell % (H * W), W)[c >= half] + 1, H if c < half else W
-                angle = 2 * math.pi * at / (length + 1e-6) / 10000 ** (2 * (c % half // 2) / half)
-                code[cell, c] = math.cos(angle) if c % 2 else math.sin(angle)
-        return code
-
-    def attend(self, name, tokens, keys, values, keep=None):
-        return self.mha(name, tokens, keys + self.position(len(keys)), values, keep)
-
-    def self_attend(self, name, tokens):
-        return self.mha(name, tokens, tokens, tokens)[0]
-
-    def mha(self, name, tokens, keys, values, keep=None):
-        w = {k.removeprefix(name): v for k, v in self.weights.items() if k.startswith(name)}
-        keep = np.ones(len(keys), bool) if keep is None else np.array(keep)
-        asked, offered, given = (
-            x @ w["in_proj_weight"][i * C : (i + 1) * C].T + w["in_proj_bias"][i * C : (i + 1) * C]
-            for i, x in enumerate((tokens, keys, values))
-        )
-        heads, size = self.config.heads, C // self.config.heads
-        answers, maps = np.zeros((len(tokens), C)), np.zeros((len(tokens), len(keys)))
-        for head in range(heads):
-            part = slice(head * size, (head + 1) * size)
-            for n in range(len(tokens)):
-                scores = [asked[n, part] @ k[part] / math.sqrt(size) for k in offered]
-                powers = np.where(keep, np.exp(np.array(scores) - max(scores)), 0)
-                attention = powers / powers.sum()
-                answers[n, part] = sum(a * v[part] for a, v in zip(attention, given, strict=True))
-                maps[n] += attention / heads
-        updated = tokens + answers @ w["out_proj.weight"].T + w["out_proj.bias"]
-        centred = updated - updated.mean(1, keepdims=True)
-        normed = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
-        return normed * w["norm.weight"] + w["norm.bias"], maps
-
-
-def cells(maps):
-    return maps.double().flatten(1).T.numpy()
-
-
-def run_naive(head, inputs, task, shots):
-    """Run the naive version on a task; the cells of several shots make one list."""
-    names = {"F": "mid", "G": "sam", "high": "high"}
-    support = {
-        n: np.concatenate([cells(inputs[f"support_{raw}"][task, k]) for k in shots])
-        for n, raw in names.items()
-    }
-    query = {n: cells(inputs[f"query_{raw}"][task]) for n, raw in names.items()}
-    masks = inputs["support_mask"][task, shots, ::8, ::8].flatten().double().numpy()
-    return Naive(head).run(support, query, masks)
+    support = maps("support", *((task, shot) for shot in shots))
+    mask = inputs["support_mask"][task, shots, ::8, ::8].flatten().double()
+    return PlainHead(weights, head.config, (H, W)).pair(support, maps("query", task), mask)
 
 
 def check_equal(found, at, expected):
-    """Compare what the head gives for one task and shot with the naive version."""
-    close(found.prompts[at], expected["prompts"])
-    close(found.conventional_mask[at].flatten(), expected["prior"])
-    close(found.query_attention[at], np.stack(expected["maps"]))
-    steps = zip(found.support_prototypes, expected["support"], strict=True)
-    steps = [*steps, *zip(found.query_prototypes, expected["query"], strict=True)]
+    """Compare what the head gives for one task and shot with the plain version."""
+    close(found.prompts[at], expected.prompts)
+    close(found.conventional_mask[at].flatten(), expected.prior)
+    close(found.query_attention[at], torch.stack(expected.attention))
+    steps = zip(found.support_prototypes, expected.support, strict=True)
+    steps = [*steps, *zip(found.query_prototypes, expected.query, strict=True)]
     for ours, theirs in steps:
         close(ours[at], theirs)
     masks = found.attention_masks[at].flatten(1)
-    assert len(masks) == len(expected["masks"])
-    for ours, theirs in zip(masks, expected["masks"], strict=True):
+    assert len(masks) == len(expected.masks)
+    for ours, theirs in zip(masks, expected.masks, strict=True):
         close(ours, theirs)
 
 
 @pytest.mark.parametrize("name", SWITCHES)
-def test_equals_the_naive_version(name):
+def test_equals_the_plain_version(name):
     head, inputs = make_head(**SWITCHES[name]), make_inputs()
     found = run_head(head, **inputs)
     for b in range(2):
         for k in range(2):
-            check_equal(found, (b, k), run_naive(head, inputs, b, [k]))
+            check_equal(found, (b, k), run_plain(head, inputs, b, [k]))
 
 
 @pytest.mark.parametrize("name", SWITCHES)
@@ -257,7 +110,7 @@ def test_pooled_examples_are_one_with_the_cells_of_all(name):
     head, inputs = make_head(**SWITCHES[name]), make_inputs(shots=3)
     found = run_head(head, **inputs, pooled=True)
     for b in range(2):
-        check_equal(found, (b, 0), run_naive(head, inputs, b, [0, 1, 2]))
+        check_equal(found, (b, 0), run_plain(head, inputs, b, [0, 1, 2]))
     assert found.support_attention.shape[:2] == (2, 3)
     sums = found.support_attention.sum((1, -1))
     torch.testing.assert_close(sums, torch.ones_like(sums))
@@ -267,7 +120,7 @@ def test_pooled_examples_are_one_with_the_cells_of_all(name):
 
 
 def close(found, expected):
-    np.testing.assert_allclose(found.detach().numpy(), expected, atol=2e-5)
+    torch.testing.assert_close(found.detach().double(), expected, atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -395,6 +248,6 @@ def test_half_precision_agrees(dtype, bound, name):
 
 
 def test_sizes_follow_the_configuration():
-    head = FCPHead(HeadConfig(width=16, tokens=7, steps=4, heads=8), CM)
+    head = build_head(HeadConfig(width=16, tokens=7, steps=4, heads=8), CM)
     assert head.support.tokens.shape == (7, 16)
     assert len(head.query.layers) == 4

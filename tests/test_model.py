@@ -9,7 +9,7 @@ from fcp.config import HeadConfig, ModelConfig
 from fcp.encoders.base import Backbone, PromptableSegmenter
 from fcp.errors import FcpError
 from fcp.fusion import RULES
-from fcp.head import FCPHead
+from fcp.heads import build_head
 from fcp.losses.criterion import Criterion
 from fcp.model import FCP
 from fcp.structures import BackboneFeatures, Decoded, Embedding, Episode
@@ -72,11 +72,10 @@ class StubSegmenter(PromptableSegmenter):
         raise NotImplementedError
 
 
-def make_model(fusion="mean", **switches):
+def make_model(**switches):
     torch.manual_seed(0)
     head = HeadConfig(width=C, tokens=N, heads=2, **switches)
     model = FCP(ModelConfig(head=head, image_size=SIZE), StubBackbone(), StubSegmenter())
-    model.fusion = fusion
     return model.eval()
 
 
@@ -143,27 +142,29 @@ def test_shots_are_averaged_as_logits_in_any_order():
 @pytest.mark.parametrize("fusion", RULES)
 @pytest.mark.parametrize("name", ROWS)
 def test_no_fusion_minds_the_order_of_the_shots(fusion, name):
-    model, episode = make_model(fusion, **ROWS[name]), make_episode(batch=2, shots=3)
+    model, episode = make_model(**ROWS[name]), make_episode(batch=2, shots=3)
     order = [2, 0, 1]
     images, masks = episode.support_images[:, order], episode.support_masks[:, order]
-    turned = model(Episode(images, masks, episode.query_images))
-    close(turned.mask_logits, model(episode).mask_logits)
-    close(turned.iou, model(episode).iou)
+    turned = model(Episode(images, masks, episode.query_images), fusion=fusion)
+    found = model(episode, fusion=fusion)
+    close(turned.mask_logits, found.mask_logits)
+    close(turned.iou, found.iou)
 
 
 @pytest.mark.parametrize("fusion", RULES)
 @pytest.mark.parametrize("name", ROWS)
 def test_equal_shots_give_what_one_gives(fusion, name):
-    model, one = make_model(fusion, **ROWS[name]), make_episode(batch=2)
+    model, one = make_model(**ROWS[name]), make_episode(batch=2)
     images = one.support_images.expand(-1, 4, -1, -1, -1)
     four = Episode(images, one.support_masks.expand(-1, 4, -1, -1), one.query_images)
-    torch.testing.assert_close(model(four).mask_logits, model(one).mask_logits, atol=1e-4, rtol=0)
+    found, expected = (model(episode, fusion=fusion).mask_logits for episode in (four, one))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("fusion", RULES)
 def test_one_shot_is_the_same_bit_for_bit(fusion):
     episode = make_episode(batch=2)
-    found = make_model(fusion)(episode)
+    found = make_model()(episode, fusion=fusion)
     expected = make_model()(episode)
     assert torch.equal(found.mask_logits, expected.mask_logits)
     assert torch.equal(found.iou, expected.iou)
@@ -171,15 +172,17 @@ def test_one_shot_is_the_same_bit_for_bit(fusion):
 
 def test_fusions_differ_and_pooled_examples_are_decoded_once():
     episode = make_episode(shots=3)
-    found = {name: make_model(name)(episode) for name in RULES}
+    found = {name: make_model()(episode, fusion=name) for name in RULES}
     assert [output.prompts.shape[1] for output in found.values()] == [3, 3, 1]
     for name in ("confidence", "pooled"):
         assert (found[name].mask_logits - found["mean"].mask_logits).abs().max() > 1e-5
 
 
 def test_pooled_support_serves_a_batch_of_queries():
-    model, episode = make_model("pooled"), make_episode(batch=3, shots=2)
-    support = model.encode_support(episode.support_images[:1], episode.support_masks[:1])
+    model, episode = make_model(), make_episode(batch=3, shots=2)
+    support = model.encode_support(
+        episode.support_images[:1], episode.support_masks[:1], fusion="pooled"
+    )
     found = model.match(support, model.encode_query(episode.query_images), with_maps=True)
     alone = model.match(support, model.encode_query(episode.query_images[1:2]))
     close(found.mask_logits[1:2], alone.mask_logits)
@@ -200,8 +203,8 @@ def test_cached_encoder_outputs_give_the_same():
     model, episode = make_model(), make_episode(batch=2, shots=2)
     pictures, masks = episode.support_images.flatten(0, 1), episode.support_masks
     features = model.backbone(pictures, masks.flatten(0, 1)[:, None])
-    support = model.prepare_support(features, model.segmenter.encode(pictures), masks)
-    query = model.prepare_query(
+    support = model.head.prepare_support(features, model.segmenter.encode(pictures), masks)
+    query = model.head.prepare_query(
         model.backbone(episode.query_images), model.segmenter.encode(episode.query_images)
     )
     assert torch.equal(model.match(support, query).mask_logits, model(episode).mask_logits)
@@ -211,7 +214,7 @@ def test_cached_encoder_outputs_give_the_same():
 def test_every_parameter_of_the_head_learns_and_no_other(name):
     model, episode = make_model(**ROWS[name]).train(), make_episode(batch=2, shots=2)
     target = (torch.rand(2, SIZE, SIZE) > 0.5).float()
-    Criterion()(model(episode), target)["total"].backward()
+    Criterion()(model(episode, with_maps=True), target)["total"].backward()
     for parameter_name, parameter in model.named_parameters():
         if parameter_name.startswith("head."):
             assert parameter.grad.abs().sum() > 0, parameter_name
@@ -224,7 +227,7 @@ def test_every_parameter_of_the_head_learns_and_no_other(name):
 def test_a_row_has_no_parameter_of_another(name):
     names = {
         n.split(".")[0]
-        for n, _ in FCPHead(make_model(**ROWS[name]).config.head, 6).named_parameters()
+        for n, _ in build_head(make_model(**ROWS[name]).config.head, 6).named_parameters()
     }
     assert ("query" in names) == (name not in "ab")
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
     from fcp.data.prompts import Box, Points, Scribble
     from fcp.errors import FcpError
-    from fcp.head import run_head
+    from fcp.heads import run_head
     from fcp.model import FCP
     from fcp.prediction import ClassPrediction, Prediction
     from fcp.segmenter import FewShotSegmenter
@@ -50,7 +50,7 @@ _HOMES = {
     "Prediction": "fcp.prediction",
     "Scribble": "fcp.data.prompts",
     "SegmenterConfig": "fcp.config",
-    "run_head": "fcp.head",
+    "run_head": "fcp.heads",
 }
 
 

@@ -22,7 +22,7 @@ from fcp.encoders.base import Backbone
 from fcp.encoders.weights import load_strictly, read_state_dict
 from fcp.errors import FcpError
 from fcp.files import write_atomically
-from fcp.head import FCPHead
+from fcp.heads import build_head
 from fcp.model import FCP
 from fcp.presence import FILE_NAME as PRESENCE_FILE
 
@@ -130,7 +130,7 @@ def import_checkpoint(
     )
     backbone = build_backbone(config.backbone)
     load_strictly(backbone, _in_order(backbone_state, backbone), file)
-    head = FCPHead(config.head, backbone.mid_channels)
+    head = build_head(config.head, backbone.mid_channels)
     load_strictly(head, head_state, file)
     parts = nn.ModuleDict({"head": head, "backbone": backbone})
     _write_folder(out, config, parts.state_dict(), None)

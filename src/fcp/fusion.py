@@ -15,6 +15,9 @@ from torch import Tensor
 from fcp.config import Fusion
 from fcp.errors import FcpError
 
+DEFAULT_FUSION: Fusion = (
+    "pooled"  # of people's examples: better than the mean and cheaper (docs/fusion.md)
+)
 TEMPERATURE = 0.05  # of the estimated IoU: a mask that is thought 5 points better weighs e times
 RULES: dict[Fusion, str] = {
     "mean": "mean of the K mask logits",

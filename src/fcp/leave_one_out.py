@@ -15,7 +15,9 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from fcp.config import Fusion
 from fcp.data.mask_values import looks_inverted
+from fcp.fusion import DEFAULT_FUSION
 from fcp.model import FCP
 from fcp.presence import Presence, look_at
 from fcp.structures import BackboneFeatures, Embedding, QueryFeatures, SupportSet
@@ -88,7 +90,11 @@ def _are_inverted(found: Sequence[Found]) -> list[bool]:
 
 @torch.inference_mode()
 def leave_one_out(
-    model: FCP, images: Tensor, masks: Tensor, judge: Presence | None = None
+    model: FCP,
+    images: Tensor,
+    masks: Tensor,
+    judge: Presence | None = None,
+    fusion: Fusion = DEFAULT_FUSION,
 ) -> list[Found]:
     """Find each example by the others of its class, or by those of its group of at most nine.
 
@@ -98,7 +104,8 @@ def leave_one_out(
         model: in evaluation mode.
         images: (K, 3, S, S) RGB in 0 … 1, K ≥ 2, on the model's device.
         masks: (K, S, S), 0 or 1.
-        judge: of presence, if the model has one.
+        judge: Judge of presence, if the model has one.
+        fusion: Rule by which the other examples become one answer.
 
     Returns:
         K answers.
@@ -108,24 +115,28 @@ def leave_one_out(
     return [
         found
         for start, end in pairwise(ends)
-        for found in _of_group(model, images[start:end], masks[start:end], judge)
+        for found in _of_group(model, images[start:end], masks[start:end], judge, fusion)
     ]
 
 
-def _of_group(model: FCP, images: Tensor, masks: Tensor, judge: Presence | None) -> list[Found]:
+def _of_group(
+    model: FCP, images: Tensor, masks: Tensor, judge: Presence | None, fusion: Fusion
+) -> list[Found]:
     seen = [see(model, image, mask) for image, mask in zip(images, masks, strict=True)]
-    found = list(_find_each(model, seen, judge))
+    found = list(_find_each(model, seen, judge, fusion))
     inverted = _are_inverted(found)
     rest = [one for one, wrong in zip(seen, inverted, strict=True) if not wrong]
     if not 2 <= len(rest) < len(seen):
         return found
-    anew = _find_each(model, rest, judge)
+    anew = _find_each(model, rest, judge, fusion)
     return [one if wrong else next(anew) for one, wrong in zip(found, inverted, strict=True)]
 
 
-def _find_each(model: FCP, seen: Sequence[Seen], judge: Presence | None) -> Iterator[Found]:
+def _find_each(
+    model: FCP, seen: Sequence[Seen], judge: Presence | None, fusion: Fusion
+) -> Iterator[Found]:
     for index, one in enumerate(seen):
-        others = join(model, [*seen[:index], *seen[index + 1 :]])
+        others = join(model, [*seen[:index], *seen[index + 1 :]], fusion)
         output = model.match(others, one.query)
         found = output.mask_logits[0] > 0
         marked = one.mask > 0
@@ -171,14 +182,14 @@ def see(model: FCP, image: Tensor, mask: Tensor) -> Seen:
         mask: (S, S), 0 or 1.
     """
     embedding = model.segmenter.encode(image[None])
-    query = model.prepare_query(model.backbone(image[None]), embedding)
+    query = model.head.prepare_query(model.backbone(image[None]), embedding)
     return Seen(mask, query, model.backbone(image[None], mask[None, None]), embedding)
 
 
-def join(model: FCP, seen: Sequence[Seen]) -> SupportSet:
+def join(model: FCP, seen: Sequence[Seen], fusion: Fusion = DEFAULT_FUSION) -> SupportSet:
     """Make one class of examples that were encoded one by one."""
     features = BackboneFeatures.cat([one.features for one in seen])
     # Prompts are made from the embedding alone; finer maps serve the query's decoder.
     embedding = Embedding(torch.cat([one.embedding.image for one in seen]))
     masks = torch.stack([one.mask for one in seen])
-    return model.prepare_support(features, embedding, masks[None])
+    return model.head.prepare_support(features, embedding, masks[None], fusion=fusion)

@@ -63,14 +63,14 @@ def look_at(
     """See what is under the masks found in B pictures and what is beside them.
 
     Args:
-        query: of B pictures, with ``level_units``.
+        query: Features of B pictures.
         mask_logits: (B, S, S).
         correlation: with them, of a head that has it; the mean over the shots counts.
 
     Returns:
         B looks, on the CPU.
     """
-    units = _require(query.level_units)
+    units = query.level_units
     cells = torch.cat([units.float(), F.normalize(query.high.float(), dim=1)], 1)  # (B, D, L)
     probability = mask_to_share(mask_logits.sigmoid(), query.grid)
     inside = mask_to_share((mask_logits > 0).float(), query.grid) + SOFT_WEIGHT * probability
@@ -87,7 +87,7 @@ def look_of_examples(support: SupportSet) -> Tensor:
 
     Stage 4 ran under the mask, so that its background is 0.
     """
-    levels = _require(support.level_means)[0].float().mean(0)  # (2, Cm)
+    levels = support.level_means[0].float().mean(0)  # (2, Cm)
     cells = support.high[0].flatten(0, 1).float()  # (K·n, Ch), zeros where padded
     count = (cells.square().sum(1) > EPSILON).sum().clamp(min=1)
     high = torch.stack([cells.sum(0) / count, torch.zeros_like(cells[0])])
@@ -253,12 +253,6 @@ class _Content:
         )
         if largest > LARGEST:
             raise FcpError(f"expected numbers up to {LARGEST:g}, got {largest:g}")
-
-
-def _require(levels: Tensor | None) -> Tensor:
-    if levels is None:
-        raise FcpError("presence: support and query were prepared for training; use model.eval()")
-    return levels
 
 
 def _rounded(values: Tensor) -> list[float]:

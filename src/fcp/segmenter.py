@@ -24,7 +24,7 @@ from fcp.data.photos import Photo, read_photo
 from fcp.data.transforms import to_canvas, to_square
 from fcp.errors import FcpError
 from fcp.examples import Examples, Given, read_classes, read_given, refuse_no_task
-from fcp.fusion import check_fusion
+from fcp.fusion import DEFAULT_FUSION, check_fusion
 from fcp.leave_one_out import ExampleQuality, judge_examples, leave_one_out
 from fcp.loading import CARD, find_device, find_model, for_inference
 from fcp.model import FCP
@@ -41,7 +41,6 @@ from fcp.tiling import (
     plan_windows,
 )
 
-DEFAULT_FUSION = "pooled"  # better than the paper's mean and cheaper (docs/fusion.md)
 LEAST = Least()
 
 
@@ -88,7 +87,7 @@ class FewShotSegmenter(
     ) -> None:
         self.device = find_device(device)
         self.model = model.to(self.device).eval()
-        self.model.fusion = check_fusion(fusion)
+        self.fusion = check_fusion(fusion)
         self.running = for_inference(self.model)
         self.support: Support | None = None
         self.turn: AbstractContextManager[object] = nullcontext()
@@ -123,7 +122,7 @@ class FewShotSegmenter(
         card = folder / CARD
         text = card.read_text(encoding="utf-8") if card.is_file() else None
         model = load_model(folder)
-        presence = load_presence(folder, model.head.levels.levels)
+        presence = load_presence(folder, model.head.levels)
         lower_threads()
         return cls(model, device=device, card=text, fusion=fusion, presence=presence)
 
@@ -167,15 +166,19 @@ class FewShotSegmenter(
         with self.turn:
             self.support = Support(
                 classes={
-                    name: encode_examples(self.running, one.pairs, side)
+                    name: encode_examples(self.running, one.pairs, side, self.fusion)
                     for name, one in read.items()
                 },
                 negatives=(
-                    encode_examples(self.running, against.pairs, side) if against.pairs else None
+                    encode_examples(self.running, against.pairs, side, self.fusion)
+                    if against.pairs
+                    else None
                 ),
                 tile=side,
                 tile_was_chosen=tile == "auto",
-                appearances=fit_appearances(self.running, exact) if appearance == "auto" else (),
+                appearances=fit_appearances(self.running, exact, self.fusion)
+                if appearance == "auto"
+                else (),
             )
         return self
 
@@ -207,7 +210,11 @@ class FewShotSegmenter(
         return {
             name: judge_examples(
                 leave_one_out(
-                    self.running, images.to(self.device), masks.to(self.device), self.presence
+                    self.running,
+                    images.to(self.device),
+                    masks.to(self.device),
+                    self.presence,
+                    self.fusion,
                 )
             )
             for name, (images, masks) in squares.items()

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from fcp.config import Fusion
+
 
 @dataclass(frozen=True)
 class BackboneFeatures:
@@ -49,6 +51,22 @@ class Embedding:
 
     image: Tensor
     high_resolution: tuple[Tensor, ...] = ()
+
+    @classmethod
+    def cat(cls, items: Sequence[Embedding]) -> Embedding:
+        """Make one batch of several; at least one."""
+        finer = zip(*(item.high_resolution for item in items), strict=True)
+        return cls(
+            torch.cat([item.image for item in items]), tuple(torch.cat(maps) for maps in finer)
+        )
+
+    def repeat(self, shots: int) -> Embedding:
+        """Repeat each picture's maps once a shot: B → B·K."""
+        if shots == 1:
+            return self
+        maps = (self.image, *self.high_resolution)
+        image, *finer = (one.repeat_interleave(shots, 0) for one in maps)
+        return Embedding(image, tuple(finer))
 
 
 @dataclass(frozen=True)
@@ -130,24 +148,27 @@ class SupportSet:
     into the cells of all pictures.
 
     Attributes:
-        prototypes: the support tokens after each step, T × (B, K, N, C).
-        means: masked mean of each feature the head uses, "F" or "G" → (B, K, C).
+        prototypes: T × (B, K, N, C) support tokens after each step.
+        key_mean: (B, K, C) masked mean of the feature that tokens are compared with.
+        value_mean: (B, K, C) masked mean of the feature that step T gathers; may be the same.
         high: (B, K, n, Ch) stage-4 foreground cells scaled to length 1, zero where padded.
         grid_mask: (B, K, h, w) boolean, the masks on the grid.
-        cells: (B, K, m) the grid cells that tokens could read, as indices into h·w.
-        attention: (B, K, T, N, m) what they read there.
-        level_means: (B, K, 2, Cm) mean foreground and background at each level of the backbone;
-            None in training, unless the head asks for contrast.
-        correlation: cells of all levels, of S = B·K tasks; None of a head without correlation.
+        cells: (B, K, m) grid cells that tokens could read, as indices into h·w.
+        attention: (B, K, T, N, m) attention of the tokens to those cells.
+        level_means: (B, K, 2, Cm) mean foreground and background at each level of the backbone.
+        fusion: Rule by which the K examples become one answer (``fcp.fusion``).
+        correlation: Cells of all levels, of S = B·K tasks; None of a head without correlation.
     """
 
     prototypes: tuple[Tensor, ...]
-    means: dict[str, Tensor]
+    key_mean: Tensor
+    value_mean: Tensor
     high: Tensor
     grid_mask: Tensor
     cells: Tensor
     attention: Tensor
-    level_means: Tensor | None
+    level_means: Tensor
+    fusion: Fusion = "mean"
     correlation: CorrelationSupport | None = None
 
 
@@ -156,20 +177,21 @@ class QueryFeatures:
     """All of a query picture that no support changes; made once, whatever the number of shots.
 
     Attributes:
-        shares: each feature's own part of the guidance, "F" or "G" → (B, C, L).
+        key_share: (B, C, L) part of the key feature's guidance that no support changes.
+        value_share: (B, C, L) likewise of the value feature; may be the same.
         high: (B, Ch, L) stage-4 cells.
-        grid: (h, w).
-        embedding: for the mask decoder.
-        level_units: (B, Cm, L) mid-level cells, each level's part of length 1; None in training,
-            unless the head asks for contrast.
-        correlation: cells of all levels; None of a head without correlation.
+        grid: (h, w) cells of a picture.
+        embedding: Embedding for the mask decoder.
+        level_units: (B, Cm, L) mid-level cells, each level's part of length 1.
+        correlation: Cells of all levels; None of a head without correlation.
     """
 
-    shares: dict[str, Tensor]
+    key_share: Tensor
+    value_share: Tensor
     high: Tensor
     grid: tuple[int, int]
     embedding: Embedding
-    level_units: Tensor | None
+    level_units: Tensor
     correlation: CorrelationQuery | None = None
 
 
@@ -188,7 +210,7 @@ class HeadOutput:
         attention_masks: (B, K, T-1, h, w) pseudo masks of steps 1 … T-1 (Eq. 8); an empty axis
             when the head's switches make none.
         support_attention: (B, K, T, N, L) averaged over the heads, each row sums to 1; None unless
-            asked for, or in training.
+            asked for.
         query_attention: (B, K, T, N, L) likewise.
         correlation: of S = B·K pairs; None of a head without correlation.
     """

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from fcp.appearance.fitting import Appearance
 from fcp.appearance.gate import Decision
+from fcp.config import Fusion
 from fcp.data.photos import MOST_DRAWN
 from fcp.data.transforms import support_to_square, to_square
+from fcp.fusion import DEFAULT_FUSION
 from fcp.model import FCP
 from fcp.structures import SupportSet
 from fcp.tiling import MOST_CANVAS, Marked, cut_closer, cut_to_tile
@@ -68,23 +70,29 @@ class Support:
         return replace(self, classes=classes, appearances=appearances)
 
 
-def encode_examples(model: FCP, examples: Sequence[Marked], tile: int | None = None) -> SupportSet:
+def encode_examples(
+    model: FCP,
+    examples: Sequence[Marked],
+    tile: int | None = None,
+    fusion: Fusion = DEFAULT_FUSION,
+) -> SupportSet:
     """Encode pictures (H, W, 3) with their masks (H, W) as one class.
 
     Of small objects a closer cut is one more example, where a head with correlation compares cells
     and those of several examples are pooled.
 
     Args:
-        model: in evaluation mode.
-        examples: at least one.
-        tile: side in px of the cuts that are taken of them; None for whole pictures.
+        model: Model in evaluation mode.
+        examples: Pictures with their masks, at least one.
+        tile: Side in px of the cuts that are taken of them; None for whole pictures.
+        fusion: Rule by which the examples become one answer.
     """
-    if tile is None and model.head.correlation is not None and model.fusion == "pooled":
+    if tile is None and model.head.correlation is not None and fusion == "pooled":
         closer = (cut_closer(*example) for example in examples)
         examples = [*examples, *(cut for cut in closer if cut is not None)]
     device = next(model.parameters()).device
     images, masks = to_squares(examples, tile, model.config.image_size)
-    return model.encode_support(images[None].to(device), masks[None].to(device))
+    return model.encode_support(images[None].to(device), masks[None].to(device), fusion=fusion)
 
 
 def to_squares(examples: Sequence[Marked], tile: int | None, size: int) -> tuple[Tensor, Tensor]:

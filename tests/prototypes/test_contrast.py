@@ -2,21 +2,19 @@
 
 from itertools import product
 
-import pytest
 import torch
 import torch.nn.functional as F
 
-from fcp.errors import FcpError
-from fcp.prototypes.contrast import Contrast
+from fcp.prototypes.contrast import contrast_maps, level_means, level_units
 
 LEVELS, CM, L = [2, 1, 3], 6, 7
 
 
 def test_maps_are_cosines_to_the_mean_of_unit_cells():
-    contrast, inside = Contrast(LEVELS, CM), torch.rand(2, L) > 0.5
+    inside = torch.rand(2, L) > 0.5
     support, query = torch.randn(2, CM, L), torch.randn(2, CM, L)
-    means = contrast.means(contrast.units(support), inside)
-    maps = contrast.maps(means, contrast.units(query))
+    means = level_means(level_units(support, LEVELS), inside, LEVELS)
+    maps = contrast_maps(means, level_units(query, LEVELS), LEVELS)
     assert maps.shape == (2, 6, L)
     starts = zip(LEVELS, (0, 2, 3), strict=True)
     parts = [slice(start, start + level) for level, start in starts]
@@ -28,19 +26,15 @@ def test_maps_are_cosines_to_the_mean_of_unit_cells():
 
 
 def test_a_level_counts_alike_whatever_its_scale():
-    contrast, mid = Contrast(LEVELS, CM), torch.randn(1, CM, L)
+    mid = torch.randn(1, CM, L)
     louder = mid.clone()
     louder[:, 2:3] *= 100
-    torch.testing.assert_close(contrast.units(louder), contrast.units(mid))
+    torch.testing.assert_close(level_units(louder, LEVELS), level_units(mid, LEVELS))
 
 
 def test_without_background_its_similarity_is_zero():
-    contrast, units = Contrast(LEVELS, CM), Contrast(LEVELS, CM).units(torch.randn(1, CM, L))
-    maps = contrast.maps(contrast.means(units, torch.ones(1, L, dtype=torch.bool)), units)
+    units = level_units(torch.randn(1, CM, L), LEVELS)
+    means = level_means(units, torch.ones(1, L, dtype=torch.bool), LEVELS)
+    maps = contrast_maps(means, units, LEVELS)
     assert torch.equal(maps[:, 1::2], torch.zeros(1, 3, L))
     assert (maps[:, ::2] != 0).any()
-
-
-def test_levels_of_another_backbone_are_refused():
-    with pytest.raises(FcpError, match=r"contrast_levels: \[2, 1\] sum to 3, .* has 6 channels"):
-        Contrast([2, 1], CM)

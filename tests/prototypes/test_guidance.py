@@ -37,7 +37,7 @@ def test_query_shares_its_part_between_shots():
     feature = GuidedFeature(CIN, C, dropout=0.5, mean_of_projected=True).eval()
     maps, means, masks = torch.randn(2, CIN, H, W), torch.randn(2, 3, C), torch.rand(2, 3, H * W)
     share = feature.query_share(maps.flatten(2))
-    found = feature.guide(share[:, None], means, masks)
+    found = feature.guide(share[:, None], feature.bias(means), masks)
     for k in range(3):
         mask = masks[:, k].view(2, 1, H, W)
         expected = plain_guide(feature, plain_project(feature, maps), means[:, k], mask)

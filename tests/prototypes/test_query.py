@@ -10,6 +10,23 @@ from fcp.prototypes.query import QueryPrototypes
 S, N, L, C, T = 2, 3, 9, 8, 3
 
 
+class Watched:
+    """Guided features that add the mask to random cells, and keep the masks."""
+
+    key, value = object(), object()
+
+    def __init__(self):
+        self.cells, self.key_masks, self.value_masks = torch.randn(S, L, C), [], []
+
+    def guide_keys(self, query, mask):
+        self.key_masks.append(mask)
+        return self.cells + mask[..., None]
+
+    def guide_values(self, query, mask):
+        self.value_masks.append(mask)
+        return self.cells + mask[..., None]
+
+
 def run(*, attention_guided, refresh, steps=T):
     """Return what was found, and the masks that guided the keys and the last values."""
     torch.manual_seed(0)
@@ -17,20 +34,9 @@ def run(*, attention_guided, refresh, steps=T):
     branch = QueryPrototypes(
         N, C, layers, attention_guided=attention_guided, refresh=refresh
     ).eval()
-    features, key_masks, value_masks = torch.randn(S, L, C), [], []
-
-    def guide_into(masks):
-        return lambda mask: (masks.append(mask), features + mask[..., None])[1]
-
-    prior = torch.rand(S, L)
-    found = branch(
-        prior,
-        torch.zeros(L, C),
-        guide=guide_into(key_masks),
-        guide_last=guide_into(value_masks),
-        with_maps=True,
-    )
-    return prior, found, key_masks, value_masks
+    features, prior = Watched(), torch.rand(S, L)
+    found = branch(features, None, prior, torch.zeros(L, C), with_maps=True)
+    return prior, found, features.key_masks, features.value_masks
 
 
 def same(masks, expected):

@@ -14,13 +14,14 @@ def make_branch():
 
 
 def test_cells_outside_the_mask_change_nothing():
-    branch, keys, values = make_branch(), torch.randn(S, n, C), torch.randn(S, n, C)
+    branch = make_branch()
+    keys, values, code = (torch.randn(S, n, C) for _ in range(3))
     excluded = torch.zeros(S, n, dtype=torch.bool)
     excluded[:, 4:] = True
-    prototypes, attention = branch(keys, [values] * T, excluded)
-    changed = torch.where(excluded[..., None], 100.0, keys)
-    again, _ = branch(changed, [changed * 0 + values + 100 * excluded[..., None]] * T, excluded)
-    short, _ = branch(keys[:, :4], [values[:, :4]] * T, None)
+    prototypes, attention = branch(keys, values, code, excluded=excluded)
+    changed, others = (torch.where(excluded[..., None], 100.0, cells) for cells in (keys, values))
+    again, _ = branch(changed, others, code, excluded=excluded)
+    short, _ = branch(keys[:, :4], values[:, :4], code[:, :4], excluded=None)
     assert attention.shape == (S, T, N, n)
     assert (attention[..., 4:] == 0).all()
     for step in range(T):
@@ -29,8 +30,19 @@ def test_cells_outside_the_mask_change_nothing():
 
 
 def test_only_the_last_step_gathers_the_last_values():
-    branch, keys = make_branch(), torch.randn(S, n, C)
-    first, _ = branch(keys, [keys, keys, keys], None)
-    second, _ = branch(keys, [keys, keys, torch.randn(S, n, C)], None)
+    branch = make_branch()
+    keys, values, code = (torch.randn(S, n, C) for _ in range(3))
+    first, _ = branch(keys, keys, code, excluded=None)
+    second, _ = branch(keys, values, code, excluded=None)
     assert torch.equal(first[1], second[1])
     assert not torch.allclose(first[2], second[2])
+
+
+def test_the_position_is_added_to_keys_alone():
+    branch = make_branch()
+    keys, values, code = (torch.randn(S, n, C) for _ in range(3))
+    tokens, attention = branch(keys, values, code, excluded=None)
+    asked = branch.tokens.expand(S, -1, -1)
+    expected, shown = branch.layers[0](asked, keys + code, keys, need_map=True)
+    torch.testing.assert_close(tokens[0], expected)
+    torch.testing.assert_close(attention[:, 0], shown)

@@ -20,6 +20,7 @@ from fcp.app.uploads import LONGEST_STEM
 from fcp.data.photos import is_large
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
+from fcp.fusion import DEFAULT_FUSION
 from fcp.labelling.photos import (
     Appearances,
     Job,
@@ -30,7 +31,7 @@ from fcp.labelling.photos import (
     segment_photos,
 )
 from fcp.labelling.results import PictureResult, Results
-from fcp.segmenter import DEFAULT_FUSION, FewShotSegmenter
+from fcp.segmenter import FewShotSegmenter
 from fcp.threads import set_threads
 
 BATCH_ON_GPU = 8

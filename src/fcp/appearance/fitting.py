@@ -14,7 +14,9 @@ from fcp.appearance.classifier import Classifier, fit_classifier
 from fcp.appearance.features import Layer, filter_picture, penalties_of, read_at
 from fcp.appearance.gate import Decision, Trial, decide_by_halves, decide_by_others
 from fcp.appearance.samples import Samples, draw_samples
+from fcp.config import Fusion
 from fcp.data.transforms import logits_to_size, support_to_square, to_square
+from fcp.fusion import DEFAULT_FUSION
 from fcp.leave_one_out import Seen, join, see
 from fcp.model import FCP
 from fcp.structures import QueryFeatures
@@ -69,9 +71,8 @@ def layers_of(picture: np.ndarray, query: QueryFeatures, index: int, square: int
         index: of the photo among them.
         square: S, side in px of what the model sees.
     """
-    seen = [*query.embedding.high_resolution, query.embedding.image]
-    if query.level_units is not None:
-        seen.append(query.level_units.unflatten(2, query.grid))
+    levels = query.level_units.unflatten(2, query.grid)
+    seen = [*query.embedding.high_resolution, query.embedding.image, levels]
     return [Layer(maps, FILTERS) for maps in filter_picture(picture)] + [
         Layer(maps[index].float().cpu(), FINE if square <= FINE_STRIDE * maps.shape[-1] else COARSE)
         for maps in seen
@@ -79,12 +80,15 @@ def layers_of(picture: np.ndarray, query: QueryFeatures, index: int, square: int
 
 
 @torch.inference_mode()
-def fit_appearances(model: FCP, entrants: Sequence[Sequence[Marked]]) -> list[Appearance | None]:
+def fit_appearances(
+    model: FCP, entrants: Sequence[Sequence[Marked]], fusion: Fusion = DEFAULT_FUSION
+) -> list[Appearance | None]:
     """Learn what each of the entrants of a task looks like.
 
     Args:
-        model: in evaluation mode.
-        entrants: examples (H, W, 3), (H, W) of each whose masks are exact, maybe none.
+        model: Model in evaluation mode.
+        entrants: Examples (H, W, 3), (H, W) of each whose masks are exact, maybe none.
+        fusion: Rule by which the network's examples become one answer.
 
     Returns:
         For each its appearance; None without examples, or where they are foreground all over.
@@ -98,7 +102,7 @@ def fit_appearances(model: FCP, entrants: Sequence[Sequence[Marked]]) -> list[Ap
             if place != index
             for one in of
         ]
-        found.append(_fit_one(model, own, against) if own else None)
+        found.append(_fit_one(model, own, against, fusion) if own else None)
     return found
 
 
@@ -112,9 +116,10 @@ class _Learnt:
     samples: Samples
     penalties: Tensor
 
-    def network(self, model: FCP, examples: Sequence[Seen]) -> Tensor:
+    def network(self, model: FCP, examples: Sequence[Seen], fusion: Fusion) -> Tensor:
         """Return the network's log-odds (n,) of its pixels."""
-        return _at(model.match(join(model, examples), self.seen.query).mask_logits, self.samples)
+        output = model.match(join(model, examples, fusion), self.seen.query)
+        return _at(output.mask_logits, self.samples)
 
 
 def _learn(model: FCP, picture: np.ndarray, mask: np.ndarray) -> _Learnt:
@@ -127,13 +132,17 @@ def _learn(model: FCP, picture: np.ndarray, mask: np.ndarray) -> _Learnt:
     return _Learnt(picture, mask, seen, samples, penalties_of(layers))
 
 
-def _fit_one(model: FCP, own: Sequence[_Learnt], against: Sequence[Samples]) -> Appearance:
+def _fit_one(
+    model: FCP, own: Sequence[_Learnt], against: Sequence[Samples], fusion: Fusion
+) -> Appearance:
     if len(own) > 1:
-        return _fit_several(model, own, against)
-    return _fit_single(model, own[0], against)
+        return _fit_several(model, own, against, fusion)
+    return _fit_single(model, own[0], against, fusion)
 
 
-def _fit_several(model: FCP, own: Sequence[_Learnt], against: Sequence[Samples]) -> Appearance:
+def _fit_several(
+    model: FCP, own: Sequence[_Learnt], against: Sequence[Samples], fusion: Fusion
+) -> Appearance:
     """Fit to all, and decide by what a fit to all but one makes of that one."""
     samples, penalties = [one.samples for one in own], own[0].penalties
     classifier = fit_classifier([*samples, *against], penalties)
@@ -142,15 +151,14 @@ def _fit_several(model: FCP, own: Sequence[_Learnt], against: Sequence[Samples])
         rest = [*samples[:index], *samples[index + 1 :], *against]
         others = [other.seen for other in own if other is not one]
         by_others = fit_classifier(rest, penalties, classifier)
-        trials.append(
-            Trial(one.samples, one.network(model, others), by_others.of_samples(one.samples.values))
-        )
+        network = one.network(model, others, fusion)
+        trials.append(Trial(one.samples, network, by_others.of_samples(one.samples.values)))
     return Appearance(classifier, decide_by_others(trials))
 
 
-def _fit_single(model: FCP, own: _Learnt, against: Sequence[Samples]) -> Appearance:
+def _fit_single(model: FCP, own: _Learnt, against: Sequence[Samples], fusion: Fusion) -> Appearance:
     """Fit to the example and a changed copy of it, and decide by its halves."""
-    tried = _try_single(model, own, against)
+    tried = _try_single(model, own, against, fusion)
     decision = decide_by_halves(tried.halves, tried.known)
     return Appearance(tried.classifier if decision.share > 0 else None, decision)
 
@@ -171,15 +179,17 @@ class Tried:
 
 
 @torch.inference_mode()
-def try_example(model: FCP, picture: np.ndarray, mask: np.ndarray) -> Tried:
+def try_example(
+    model: FCP, picture: np.ndarray, mask: np.ndarray, fusion: Fusion = DEFAULT_FUSION
+) -> Tried:
     """Fit to one example (H, W, 3) with its mask (H, W), and try it on its halves."""
-    return _try_single(model, _learn(model, picture, mask), ())
+    return _try_single(model, _learn(model, picture, mask), (), fusion)
 
 
-def _try_single(model: FCP, own: _Learnt, against: Sequence[Samples]) -> Tried:
+def _try_single(model: FCP, own: _Learnt, against: Sequence[Samples], fusion: Fusion) -> Tried:
     copy = _learn(model, *_changed_copy(own.picture, own.mask))
     classifier = fit_classifier([own.samples, copy.samples, *against], own.penalties)
-    networks = [one.network(model, [own.seen]) for one in (own, copy)]
+    networks = [one.network(model, [own.seen], fusion) for one in (own, copy)]
     known = [one.samples.overlap(odds) for one, odds in zip((own, copy), networks, strict=True)]
     halves = []
     first = own.samples.in_first_half()

@@ -57,7 +57,7 @@ def see_pairs(model: FCP, data: FewShotDataset, pairs: Sequence[Pair]) -> Iterat
     """Look for the examples' class in the query of each pair; pairs come sorted by query.
 
     Args:
-        model: in evaluation mode; several examples are fused as it is set to.
+        model: Model in evaluation mode.
         data: whose ids the pairs hold.
         pairs: of ``draw_pairs``.
     """
@@ -128,7 +128,7 @@ def calibrate(
     looks = torch.stack([one.look.means for one in seen])
     examples = torch.stack([one.examples for one in seen])
     centres = torch.stack([looks[:, 0].mean(0), examples[:, 0].mean(0)])
-    mid = model.head.levels.levels
+    mid = model.head.levels
     levels = (*mid, looks.shape[2] - sum(mid))
     read = torch.stack(
         [

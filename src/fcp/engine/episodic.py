@@ -61,12 +61,12 @@ def answer_pixels(model: FCP, batch: Batch) -> Output:
         support_masks=batch["support_masks"],
         query_images=batch["query_images"],
     )
-    return model(episode)
+    return model(episode, with_maps=True)
 
 
 def answer_seen(model: FCP, encoders: FrozenEncoders, batch: Batch) -> Output:
     """Run the head on a batch of ``SeenBatches``, and the encoders where nothing is stored."""
     features, embedding, masks = encoders.supports(batch["supports"])
-    support = model.prepare_support(features, embedding, masks[:, None])
-    query = model.prepare_query(*encoders.queries(batch["queries"]))
-    return model.match(support, query)
+    support = model.head.prepare_support(features, embedding, masks[:, None])
+    query = model.head.prepare_query(*encoders.queries(batch["queries"]))
+    return model.match(support, query, with_maps=True)

@@ -132,15 +132,16 @@ def answer_stored(model: FCP, steps: Mapping[str, float], batch: Mapping[str, An
     """Run the head and the mask decoder on a batch; the shots of a task are pooled."""
     theirs = {name: value.flatten(0, 1) for name, value in batch["support"].items()}
     channels = model.backbone.level_channels
-    support = model.prepare_support(
+    support = model.head.prepare_support(
         decode_backbone(theirs, steps, channels),
         decode_embedding(theirs, steps),
         batch["support_masks"],
+        fusion="pooled",
     )
-    query = model.prepare_query(
+    query = model.head.prepare_query(
         decode_backbone(batch["query"], steps, channels), decode_embedding(batch["query"], steps)
     )
-    return model.match(support, query)
+    return model.match(support, query, with_maps=True)
 
 
 def _view_with(

@@ -64,7 +64,6 @@ def stored_stage(
     batches = StoredBatches(
         mixtures, store, batch=recipe.optim.batch, image_size=size, seed=recipe.seed
     )
-    model.fusion = "pooled"
     stage = EpisodicStage(
         model,
         batches,

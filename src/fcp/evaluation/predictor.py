@@ -40,7 +40,7 @@ class FCPPredictor:
         cache_bytes: memory allowed for what is kept, in bytes.
         encoders: of the model, such as ``open_encoders`` gives with a store on disk; None for its
             own.
-        fusion: of the shots; the paper's, unless a card says another. The model is set to it.
+        fusion: Rule by which the shots become one answer; the paper's, unless a card says another.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class FCPPredictor:
         fusion: Fusion = "mean",
     ) -> None:
         self.model = model.eval()
-        self.model.fusion = fusion
+        self.fusion = fusion
         self._encoders = encoders or LiveEncoders(model)
         self._cache = _BoundedCache(cache_bytes)
 
@@ -70,7 +70,8 @@ class FCPPredictor:
         return self.model.match(support, prepared, with_maps=with_maps)
 
     def _prepare_query(self, query: Picture) -> QueryFeatures:
-        return self.model.prepare_query(self._encoders.features(query), self._embedding(query))
+        features, embedding = self._encoders.features(query), self._embedding(query)
+        return self.model.head.prepare_query(features, embedding)
 
     def _embedding(self, picture: Picture) -> Embedding:
         """Return a picture's embedding, which serves it as query and as support of any class."""
@@ -93,7 +94,7 @@ class FCPPredictor:
         features = BackboneFeatures.cat([item for item, _ in encoded])
         embedding = Embedding(torch.cat([self._embedding(item).image for item in supports]))
         masks = torch.cat([mask for _, mask in encoded])[None]  # (1, K, S, S)
-        return self.model.prepare_support(features, embedding, masks)
+        return self.model.head.prepare_support(features, embedding, masks, fusion=self.fusion)
 
 
 class _BoundedCache:

@@ -1,4 +1,4 @@
-"""Guidance (Eq. 1, 3, 6, 10): a feature told by mask and prototype where the foreground is.
+"""Guidance (Eq. 1, 3, 6, 10): mask and prototype tell a feature where the foreground is.
 
 ``guide(X, M, p) = ReLU(Conv1x1(concat(X, p expanded, 10·M)))``. The convolution is linear in its
 parts and p is constant over the grid, so the product is split: X's share once per picture
@@ -8,13 +8,85 @@ contrast D (``contrast.py``, ours) is one more part: ``concat(X, p expanded, 10�
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
+from fcp.config import HeadConfig
 from fcp.layers.masked import masked_mean
 from fcp.layers.pointwise import Pointwise, mix_channels
 
 MAP_GAIN = 10.0
+
+
+@dataclass(frozen=True)
+class Unguided:
+    """The query's features before a mask guides them, for S pairs of a query and a shot.
+
+    Attributes:
+        key_share: (S, C, L) share of the key feature in its guidance (``query_share``).
+        value_share: (S, C, L) likewise of the value feature.
+        key_bias: (S, C, 1) share of the support's masked mean in the key's guidance (``bias``).
+        value_bias: (S, C, 1) likewise of the value feature.
+        contrast: (S, 2·levels, L) of a head with contrast, else None.
+    """
+
+    key_share: Tensor
+    value_share: Tensor
+    key_bias: Tensor
+    value_bias: Tensor
+    contrast: Tensor | None
+
+
+class GuidedFeatures(nn.ModuleDict):
+    """The features in use, by name: tokens compare themselves with keys and gather values.
+
+    With both features keys are G and the values of step T are F (Eq. 4, 11). One feature alone is
+    both.
+
+    Args:
+        config: Sizes and switches of the head.
+        mid_channels: Cm, channels of F before its projection.
+    """
+
+    def __init__(self, config: HeadConfig, mid_channels: int) -> None:
+        raw = {"F": (mid_channels, config.feature_dropout), "G": (config.width, 0.0)}
+        super().__init__(
+            {
+                name: GuidedFeature(
+                    raw[name][0],
+                    config.width,
+                    dropout=raw[name][1],
+                    mean_of_projected=name == "F",
+                    contrast_channels=2 * len(config.contrast_levels),
+                )
+                for name in config.features.split("+")
+            }
+        )
+
+    @property
+    def key(self) -> GuidedFeature:
+        """Feature that tokens are compared with, at all steps: G where it is in use."""
+        return cast(GuidedFeature, self["G" if "G" in self else "F"])
+
+    @property
+    def value(self) -> GuidedFeature:
+        """Feature that step T gathers: F where it is in use."""
+        return cast(GuidedFeature, self["F" if "F" in self else "G"])
+
+    def choose(self, backbone: Tensor, sam: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the key feature and the value feature of F and G; they may be the same."""
+        return (sam if "G" in self else backbone), (backbone if "F" in self else sam)
+
+    def guide_keys(self, query: Unguided, mask: Tensor) -> Tensor:
+        """Guide the key feature by a mask (S, L), each pair with its shot's mean: (S, L, C)."""
+        return self.key.guide(query.key_share, query.key_bias, mask, query.contrast).mT
+
+    def guide_values(self, query: Unguided, mask: Tensor) -> Tensor:
+        """Guide the value feature likewise (Eq. 10)."""
+        return self.value.guide(query.value_share, query.value_bias, mask, query.contrast).mT
 
 
 class GuidedFeature(nn.Module):
@@ -23,11 +95,11 @@ class GuidedFeature(nn.Module):
     Both are shared by support and query.
 
     Args:
-        in_channels: channels of the raw map.
-        width: C.
-        dropout: channel dropout on the projected map.
-        mean_of_projected: take the masked mean after the projection (F) or before it (G).
-        contrast_channels: of the contrast D; 0 for none.
+        in_channels: Channels of the raw map.
+        width: C, channels of the projected map.
+        dropout: Probability of the channel dropout on the projected map.
+        mean_of_projected: Whether the masked mean is taken after the projection (F) or before (G).
+        contrast_channels: Channels of the contrast D; 0 for none.
     """
 
     def __init__(
@@ -52,9 +124,9 @@ class GuidedFeature(nn.Module):
         """Guide support cells by their own mask.
 
         Args:
-            cells: (S, in_channels, n) raw.
-            inside: (S, n) boolean.
-            contrast: (S, contrast_channels, n) of these cells, or None.
+            cells: (S, in_channels, n) raw cells.
+            inside: (S, n) boolean, True inside the mask.
+            contrast: (S, contrast_channels, n) contrast of these cells, or None.
 
         Returns:
             The guided cells (S, C, n), and MP(X, M), which guides the query too: (S, C).
@@ -62,7 +134,7 @@ class GuidedFeature(nn.Module):
         projected = self.project(cells)
         mean = masked_mean(projected if self.mean_of_projected else cells, inside)
         share = self.feature_share(projected)
-        return self.guide(share, mean, inside.float(), contrast), mean
+        return self.guide(share, self.bias(mean), inside.float(), contrast), mean
 
     def query_share(self, cells: Tensor) -> Tensor:
         """Return the part of the query's guidance that no support changes: (S, C, n)."""
@@ -72,24 +144,27 @@ class GuidedFeature(nn.Module):
         """Multiply projected cells (S, C, n) with the first C input channels of the convolution."""
         return mix_channels(self.merge.weight[:, : projected.shape[1]], projected)
 
+    def bias(self, mean: Tensor) -> Tensor:
+        """Return the share of the support's masked mean (…, C) in the convolution: (…, C, 1)."""
+        C = mean.shape[-1]
+        return (mean @ self.merge.weight[:, C : 2 * C].mT)[..., None]
+
     def guide(
-        self, share: Tensor, mean: Tensor, mask: Tensor, contrast: Tensor | None = None
+        self, share: Tensor, bias: Tensor, mask: Tensor, contrast: Tensor | None = None
     ) -> Tensor:
         """Finish the guidance.
 
         Args:
-            share: (…, C, n) of ``feature_share``; leading axes broadcast.
-            mean: (…, C) the support's masked mean.
-            mask: (…, n) in 0 … 1.
-            contrast: (…, contrast_channels, n) in -1 … 1, or None.
+            share: (…, C, n) result of ``feature_share``.
+            bias: (…, C, 1) result of ``bias``.
+            mask: (…, n) mask in 0 … 1.
+            contrast: (…, contrast_channels, n) contrast in -1 … 1, or None.
 
         Returns:
             (…, C, n), at least 0.
         """
         C = share.shape[-2]
-        parts = self.merge.weight.tensor_split([C, 2 * C, 2 * C + 1], dim=1)
-        _, mean_weight, mask_weight, contrast_weight = parts
-        bias = (mean @ mean_weight.mT)[..., None]  # (…, C, 1)
+        mask_weight, contrast_weight = self.merge.weight[:, 2 * C :].tensor_split([1], dim=1)
         guided = torch.addcmul(share, mask_weight, MAP_GAIN * mask[..., None, :])
         if contrast is not None:
             guided = guided + contrast_weight @ (MAP_GAIN * contrast)

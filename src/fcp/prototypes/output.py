@@ -1,4 +1,4 @@
-"""What the head returns: its branches' results with the batch's two axes and the grids' again."""
+"""The heads' output: the pairs' results with the axes B, K of the batch and h, w of the grid."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fcp.layers.masked import spread_cells
 from fcp.prototypes.query import Gathered
-from fcp.structures import HeadOutput, SupportSet
+from fcp.structures import CorrelationOutput, HeadOutput, SupportSet
 
 
 def head_output(
@@ -17,33 +17,54 @@ def head_output(
     support: SupportSet,
     grid: tuple[int, int],
     *,
+    correlation: CorrelationOutput | None,
     with_maps: bool,
 ) -> HeadOutput:
-    """Give the batch its two axes B, K and the cells theirs, h, w."""
+    """Unfold S = B·K pairs to B, K and L cells to h, w.
+
+    Args:
+        prompts: (S, N, C) prompt tokens.
+        prior: (S, L) conventional pseudo mask.
+        found: Prototypes, masks and attention of the query branch.
+        support: The support of the B tasks, or of one that serves all queries.
+        grid: (h, w) of the query.
+        correlation: Result of a head with correlation, else None.
+        with_maps: Whether the attention maps are returned.
+    """
     K = support.high.shape[1]
-    split = (len(prompts) // K, K)
+    pairs = (len(prompts) // K, K)
     length = grid[0] * grid[1]
     masks = torch.stack(found.masks, 1) if found.masks else prior.new_zeros(len(prior), 0, length)
     attention = found.attention
     return HeadOutput(
-        prompts=prompts.unflatten(0, split),
-        support_prototypes=tuple(p.expand(split[0], -1, -1, -1) for p in support.prototypes),
-        query_prototypes=tuple(p.unflatten(0, split) for p in found.prototypes),
-        conventional_mask=prior.unflatten(0, split).unflatten(2, grid),
-        attention_masks=masks.unflatten(0, split).unflatten(3, grid),
-        support_attention=support_maps(support, *split, length) if with_maps else None,
-        query_attention=None if attention is None else attention.unflatten(0, split),
+        prompts=prompts.unflatten(0, pairs),
+        support_prototypes=tuple(p.expand(pairs[0], -1, -1, -1) for p in support.prototypes),
+        query_prototypes=tuple(p.unflatten(0, pairs) for p in found.prototypes),
+        conventional_mask=prior.unflatten(0, pairs).unflatten(2, grid),
+        attention_masks=masks.unflatten(0, pairs).unflatten(3, grid),
+        support_attention=support_maps(support, pairs[0], length) if with_maps else None,
+        query_attention=None if attention is None else attention.unflatten(0, pairs),
+        correlation=correlation,
     )
 
 
-def support_maps(support: SupportSet, batch: int, shots: int, length: int) -> Tensor:
-    """Put what the support's tokens read back on the pictures' grids: (batch, K, T, N, L).
+def support_maps(support: SupportSet, queries: int, length: int) -> Tensor:
+    """Put the support tokens' attention back on the grids of the pictures: (B, K, T, N, L).
 
-    Pooled examples count as one shot, whose cells are those of K pictures.
+    A pooled support has one row of cells for its K pictures, which is cut into K grids here.
+
+    Args:
+        support: The support of B tasks, or of one that serves all queries.
+        queries: B, number of queries.
+        length: L, cells of a picture.
     """
-    pictures = support.grid_mask.shape[1] // shots
-    read, cells = support.attention.flatten(0, 1), support.cells.flatten(0, 1)
-    spread = spread_cells(read.flatten(1, 2), cells, pictures * length)
-    maps = spread.unflatten(1, read.shape[1:3]).unflatten(3, (pictures, length)).movedim(3, 1)
-    maps = maps.reshape(-1, shots * pictures, *maps.shape[2:])  # (S, pictures, T, N, L) before
-    return maps.expand(batch, -1, -1, -1, -1)
+    tasks, rows, steps, tokens, _ = support.attention.shape  # rows: K, or 1 of a pooled support
+    pictures = support.grid_mask.shape[1]  # K
+    maps = spread_cells(  # (tasks·rows, T·N, K/rows·L)
+        support.attention.flatten(0, 1).flatten(1, 2),
+        support.cells.flatten(0, 1),
+        pictures // rows * length,
+    )
+    maps = maps.view(tasks, rows, steps, tokens, pictures // rows, length)
+    maps = maps.movedim(4, 2).flatten(1, 2)  # (tasks, K, T, N, L)
+    return maps.expand(queries, *maps.shape[1:])

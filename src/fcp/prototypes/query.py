@@ -5,16 +5,15 @@ Nobody knows the query's mask, so each step's attention makes the mask that guid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from fcp.layers.attention import AttentionBlock
+from fcp.prototypes.guidance import GuidedFeatures, Unguided
 from fcp.prototypes.pseudo_mask import attention_mask
-
-Guide = Callable[[Tensor], Tensor]  # mask (S, L) → guided cells (S, L, C)
 
 
 @dataclass(frozen=True)
@@ -22,9 +21,9 @@ class Gathered:
     """What the query branch found.
 
     Attributes:
-        prototypes: tokens after each step, T × (S, N, C).
-        masks: attention-based pseudo masks of steps 1 … T-1, each (S, L) in 0 … 1.
-        attention: (S, T, N, L), or None when not asked for.
+        prototypes: T × (S, N, C) tokens after each step.
+        masks: (S, L) attention-based pseudo masks of steps 1 … T-1, in 0 … 1.
+        attention: (S, T, N, L) attention of all steps, or None when not asked for.
     """
 
     prototypes: tuple[Tensor, ...]
@@ -36,13 +35,13 @@ class QueryPrototypes(nn.Module):
     """N tokens, refined by one attention block a step; not the support's tokens.
 
     Args:
-        tokens: N.
-        width: C.
-        layers: one block for each of the T steps.
-        attention_guided: make pseudo masks from the attention (Eq. 8); else the conventional one
+        tokens: N, number of tokens.
+        width: C, their channels.
+        layers: Attention block of each of the T steps.
+        attention_guided: Whether the attention makes pseudo masks (Eq. 8); else the first mask
             guides throughout.
-        refresh: guide the keys anew with each of those masks (released program), or once, with the
-            conventional one (Eq. 6).
+        refresh: Whether each of those masks guides the keys anew (released program), or the first
+            mask does once (Eq. 6).
     """
 
     def __init__(
@@ -62,37 +61,39 @@ class QueryPrototypes(nn.Module):
 
     def forward(
         self,
-        prior: Tensor,
+        features: GuidedFeatures,
+        query: Unguided,
+        mask: Tensor,
         position: Tensor,
         *,
-        guide: Guide,
-        guide_last: Guide | None,
         with_maps: bool,
     ) -> Gathered:
         """Gather the foreground.
 
         Args:
-            prior: (S, L) the conventional pseudo mask.
-            position: (L, C) position code, on the keys only.
-            guide: guides the feature that all steps read.
-            guide_last: guides the values of step T; None reads the same feature there.
-            with_maps: return the attention of all steps.
+            features: Guidance of keys and values, shared with the support.
+            query: The query's features before any mask guides them, S pairs.
+            mask: (S, L) first mask, in 0 … 1.
+            position: (L, C) position code, added to the keys only.
+            with_maps: Whether the attention of all steps is returned.
         """
-        tokens = self.tokens.expand(len(prior), -1, -1)
+        tokens = self.tokens.expand(len(mask), -1, -1)
         prototypes, masks, maps = [], [], []
-        mask, cells = prior, guide(prior)
+        keys = features.guide_keys(query, mask)  # Eq. 6
         for step, layer in enumerate(self.layers, 1):
             is_last = step == len(self.layers)
-            values = guide_last(mask) if is_last and guide_last else cells
             makes_mask = self.attention_guided and not is_last
-            tokens, attention = layer(
-                tokens, cells + position, values, need_map=makes_mask or with_maps
+            values = keys
+            if is_last and features.key is not features.value:
+                values = features.guide_values(query, mask)  # Eq. 10
+            tokens, attention = layer(  # Eq. 7, 11
+                tokens, keys + position, values, need_map=makes_mask or with_maps
             )
             prototypes.append(tokens)
             maps.append(attention)
             if makes_mask:
-                mask = attention_mask(attention)
+                mask = attention_mask(attention)  # Eq. 8
                 masks.append(mask)
-                cells = guide(mask) if self.refresh else cells
+                keys = features.guide_keys(query, mask) if self.refresh else keys
         attention = torch.stack(maps, 1) if with_maps else None
         return Gathered(tuple(prototypes), tuple(masks), attention)
