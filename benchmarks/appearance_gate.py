@@ -55,12 +55,11 @@ def object_pairs(data: Objects, sets: int, seed: int) -> Iterator[tuple[str, lis
 def ask(segmenter: FewShotSegmenter, example: Drawn, asked: Drawn) -> dict[str, object]:
     """Try the example, and ask with each share."""
     tried = try_example(segmenter.running, *example)
-    segmenter.fit([example], appearance="off")
-    support, found = segmenter.fitted, {}
+    support, found = segmenter.encode([example], appearance="off"), {}
     for share in SHARES:
         own = Appearance(tried.classifier, Decision(share, iou=share, network_iou=1 - share))
-        segmenter.support = replace(support, appearances=(own,) if share else ())
-        mask = segmenter.predict(asked[0], threshold=0).mask
+        mixed = replace(support, appearances=(own,) if share else ())
+        mask = segmenter.predict(asked[0], support=mixed, threshold=0).mask
         found[share] = mean_iou([mask], [asked])
     return {
         "known": [round(iou, 3) for iou in tried.known],

@@ -81,7 +81,7 @@ def score(segmenter: FewShotSegmenter, data: PascalVOC, fold: int) -> dict[str, 
         labels, photo = data.labels(picture), np.asarray(data.image(picture))
         thing, valid = largest_piece(labels == class_id), labels != IGNORE
         example = (np.asarray(data.image(other)), data.labels(other) == class_id)
-        support = segmenter.fit({"thing": [example]}).support
+        support = segmenter.encode({"thing": [example]})
         hints = hints_of(thing, inner_points(thing, generator))
         for name, mask in masks_of(segmenter, photo, hints, support).items():
             shared, either = mask & thing & valid, (mask | thing) & valid

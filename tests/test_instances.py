@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcp.instances import connected_pieces, split_objects
-from fcp.prediction import Answer, Least, Maps, predict_classes
+from fcp.prediction import Least, Maps, predict_classes
 
 
 def class_found(log_odds, grid=4):
     values = torch.tensor(log_odds, dtype=torch.float32)
     maps = Maps(values, torch.zeros(grid, grid), torch.zeros(grid, grid))
-    return predict_classes(Answer({"cat": maps}), tuple(values.shape)).classes["cat"]
+    return predict_classes({"cat": maps}, tuple(values.shape)).classes["cat"]
 
 
 def flood(mask):

@@ -56,7 +56,7 @@ def test_the_fitted_examples_stay(segmenter):
 def test_many_examples_are_judged_in_groups(segmenter, monkeypatch):
     groups = []
 
-    def watched(model, images, masks, judge):
+    def watched(model, images, masks, judge, fusion):
         groups.append(len(images))
         return [Found(0.5, None)] * len(images)
 
@@ -71,7 +71,7 @@ def test_many_examples_are_judged_in_groups(segmenter, monkeypatch):
 def test_small_things_are_judged_in_their_tiles(segmenter, monkeypatch):
     seen = []
 
-    def watched(model, images, masks, judge):
+    def watched(model, images, masks, judge, fusion):
         seen.append(masks.mean(dim=(1, 2)))
         return [Found(0.5, None)] * len(images)
 
@@ -115,7 +115,7 @@ def test_what_is_hardly_the_same_kind_of_thing_is_odd():
 
 
 def test_the_mask_itself_is_what_is_judged(segmenter, monkeypatch):
-    levels = (*segmenter.model.head.levels.levels, segmenter.model.backbone.high_channels)
+    levels = (*segmenter.model.head.levels, segmenter.model.backbone.high_channels)
     weights = torch.zeros(8 * len(levels) + 1)
     weights[0] = 1.0  # inside with the foreground, first level
     judge = Presence(levels, torch.zeros(2, sum(levels)), weights, 0.0, 0.5, {})

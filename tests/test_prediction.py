@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 from fcp import prediction
 from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
-from fcp.prediction import Answer, Least, Maps, predict_classes
+from fcp.prediction import Least, Maps, predict_classes
 
 
 def compete(classes, size, against=None):
-    return predict_classes(Answer(classes, against), size)
+    return predict_classes(classes, size, against=against)
+
+
+def judged(classes, presence):
+    """The same classes, each with a presence."""
+    pairs = zip(classes.items(), presence, strict=True)
+    return {name: replace(one, presence=likely) for (name, one), likely in pairs}
 
 
 def maps(seed=0, side=6, logits=None):
@@ -52,8 +58,9 @@ def test_each_pixel_goes_to_the_highest_log_odds_above_zero(seeds, against, size
     threshold=st.sampled_from([0.0, 0.3, 0.6]),
 )
 def test_what_is_likelier_to_be_there_has_the_better_claim(presence, threshold):
-    entrants = {f"class {i}": maps(i) for i in range(2)}
-    found = predict_classes(Answer(entrants, maps(2), presence), (7, 5), threshold)
+    entrants = judged({f"class {i}": maps(i) for i in range(2)}, presence[:2])
+    against = replace(maps(2), presence=presence[2])
+    found = predict_classes(entrants, (7, 5), against=against, threshold=threshold)
     large = [logits_to_size(maps(i).logits, (7, 5)) for i in range(3)]
     for y, x in np.ndindex(7, 5):
         best, label = -np.inf, 0
@@ -105,17 +112,19 @@ def by_appearance(logit=1.0):
 def test_what_appearance_decides_competes_as_if_its_presence_were_even():
     classes = {"cat": by_appearance(), "dog": maps(logits=torch.ones(4, 4))}
     for likely, winner in ((0.9, 2), (0.1, 1)):
-        found = predict_classes(Answer(classes, None, [0.3, likely]), (4, 4), threshold=0.05)
+        found = predict_classes(judged(classes, [0.3, likely]), (4, 4), threshold=0.05)
         assert (found.labels == winner).all()
         assert found.classes["cat"].presence == 0.3
+        assert found.classes["cat"].confidence == found.classes["cat"].score
+        assert found.classes["dog"].confidence == likely
 
 
 def test_what_appearance_decides_is_never_judged_absent():
     classes = {"cat": by_appearance(), "dog": maps(logits=torch.ones(4, 4))}
-    answer = Answer(classes, None, [0.01, 0.1])
-    assert (predict_classes(answer, (4, 4), threshold=1).labels == 1).all()
-    kept = answer.without_absent(1).classes
-    assert kept["cat"].logits.max() > 0 > kept["dog"].logits.max()
+    classes = judged(classes, [0.01, 0.1])
+    assert (predict_classes(classes, (4, 4), threshold=1).labels == 1).all()
+    kept = {name: one.without_absent(1).logits.max() for name, one in classes.items()}
+    assert kept["cat"] > 0 > kept["dog"]
 
 
 def test_score_is_the_iou_that_the_probabilities_expect():
@@ -140,7 +149,7 @@ def test_a_photo_done_in_many_bands_gives_what_one_gives(monkeypatch):
 def test_crumbs_are_no_find():
     log_odds = torch.full((20, 20), -9.0)
     log_odds[0, 0] = 9
-    answer = Answer({"cat": Maps(log_odds, torch.zeros(5, 5), torch.zeros(5, 5))})
+    answer = {"cat": Maps(log_odds, torch.zeros(5, 5), torch.zeros(5, 5))}
     every = predict_classes(answer, (20, 20))
     assert (int(every.mask.sum()), every.here) == (1, True)
     for least in (Least(), Least(area=2, score=0), Least(area=0.01, score=0)):
@@ -164,4 +173,4 @@ def test_what_is_no_least_is_refused(wrong):
 def test_an_answer_that_is_not_finite_is_an_error():
     broken = torch.full((8, 8), float("nan"))
     with pytest.raises(FcpError, match="not finite"):
-        predict_classes(Answer({"cat": Maps(broken, torch.zeros(2, 2), torch.zeros(2, 2))}), (8, 8))
+        predict_classes({"cat": Maps(broken, torch.zeros(2, 2), torch.zeros(2, 2))}, (8, 8))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcp.errors import FcpError
-from fcp.prediction import Answer, Maps
+from fcp.prediction import Maps
 from fcp.tiling import (
     MOST_CANVAS,
     Blend,
@@ -83,22 +83,18 @@ def test_between_two_windows_the_answer_changes_little_by_little():
 def test_all_maps_of_all_classes_are_blended():
     plan = plan_windows((32, 56), 32, square=SQUARE, stride=STRIDE)
     made = [
-        Answer(
-            {
-                n: Maps(torch.full((32, 32), v), *torch.full((2, 4, 4), v / 2))
-                for n, v in of.items()
-            },
-            Maps(torch.zeros(32, 32), *torch.zeros(2, 4, 4)),
-        )
-        for of in ({"cat": 1.0, "dog": 2.0}, {"cat": 1.0, "dog": 2.0})
+        [
+            Maps(torch.full((32, 32), value), *torch.full((2, 4, 4), value / 2), presence=likely)
+            for value in (1.0, 2.0, 0.0)
+        ]
+        for likely in (0.2, 0.7)
     ]
     found = blend_answers(made, plan, square=SQUARE)
-    for name, value in {"cat": 1.0, "dog": 2.0}.items():
-        maps = found.classes[name]
+    for maps, value in zip(found, (1.0, 2.0, 0.0), strict=True):
         assert torch.allclose(maps.logits, torch.full((32, 56), value))
         for kind in (maps.pseudo_mask, maps.conventional_mask):
             assert torch.allclose(kind, torch.full((4, 7), value / 2))
-    assert found.against.logits.abs().max() == 0
+        assert maps.presence == 0.7
 
 
 @pytest.mark.parametrize("tile", [0, -5])

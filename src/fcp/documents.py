@@ -55,12 +55,26 @@ def read_json(path: Path, *, finite: bool = True) -> Any:  # noqa: ANN401  (what
     Raises:
         FcpError: the file is missing, not UTF-8, no JSON, or nested too deep.
     """
+    return parse_json(read_text(path), str(path), finite=finite)
+
+
+def parse_json(text: str, where: str, *, finite: bool = True) -> Any:  # noqa: ANN401  (as above)
+    """Parse JSON text.
+
+    Args:
+        text: The text.
+        where: Its name in the error.
+        finite: See ``read_json``.
+
+    Raises:
+        FcpError: no JSON, or nested too deep.
+    """
     constant = _refuse_constant if finite else float
     try:
-        return json.loads(read_text(path), parse_constant=constant)
+        return json.loads(text, parse_constant=constant)
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else error
-        raise FcpError(f"{path}: not valid JSON ({reason})") from error
+        raise FcpError(f"{where}: not valid JSON ({reason})") from error
 
 
 def read_text(path: Path) -> str:

@@ -19,7 +19,6 @@ from fcp.data.images import empty_labels
 from fcp.data.strips import clear_label, count_label
 from fcp.data.transforms import rows_to_size
 from fcp.errors import FcpError
-from fcp.presence import Look
 
 ONLY_CLASS = "thing"  # its name where examples come without one
 # Of enlarged log-odds: 4 MB, so that memory does not grow with photos and classes.
@@ -77,56 +76,30 @@ class Maps:
 
     Attributes:
         logits: (S, S) log-odds of foreground; (H', W') of a photo that was cut into tiles.
-        pseudo_mask: (h, w) in 0 … 1, mean over the examples.
-        conventional_mask: (h, w) likewise.
-        look: what was under its mask, by which presence is judged; None where it is not.
-        by_appearance: whether the looks of single pixels had the last word, of which presence, a
-            judgement by objects, knows nothing: it has no say then.
+        pseudo_mask: (h, w) last attention-based mask in 0 … 1, mean over the examples.
+        conventional_mask: (h, w) likewise of the conventional mask.
+        presence: Probability, 0 … 1, that the class is in the photo; None where not judged.
+        by_appearance: Whether appearance decides about the class. Presence is judged by the
+            network's objects and knows nothing of that: it has no say then.
     """
 
     logits: Tensor
     pseudo_mask: Tensor
     conventional_mask: Tensor
-    look: Look | None = None
+    presence: float | None = None
     by_appearance: bool = False
 
-    def without_mask(self) -> Maps:
-        """Say surely no where the answer was yes."""
-        return replace(self, logits=self.logits.clamp(max=SURELY_NOT))
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model made of all classes in one photo, before they compete.
-
-    Attributes:
-        classes: name → its maps, in the order of labels; at least one.
-        against: of what is none of the classes, or None; it takes pixels and is not told.
-        presence: 0 … 1, how likely each of the entrants is in the photo; None where that is not
-            judged.
-    """
-
-    classes: Mapping[str, Maps]
-    against: Maps | None = None
-    presence: Sequence[float] | None = None
-
     @property
-    def entrants(self) -> tuple[Maps, ...]:
-        """All that compete, classes first."""
-        last = () if self.against is None else (self.against,)
-        return (*self.classes.values(), *last)
+    def counted_presence(self) -> float | None:
+        """Presence where it has a say, else None."""
+        return None if self.by_appearance else self.presence
 
-    def without_absent(self, threshold: float) -> Answer:
-        """Take the masks of classes away whose presence is under the threshold."""
-        if self.presence is None:
+    def without_absent(self, threshold: float) -> Maps:
+        """Say surely no everywhere, where presence has a say and is under the threshold."""
+        likely = self.counted_presence
+        if likely is None or likely >= threshold:
             return self
-        return replace(
-            self,
-            classes={
-                name: one if one.by_appearance or likely >= threshold else one.without_mask()
-                for (name, one), likely in zip(self.classes.items(), self.presence, strict=False)
-            },
-        )
+        return replace(self, logits=self.logits.clamp(max=SURELY_NOT))
 
 
 @dataclass(frozen=True)
@@ -139,17 +112,28 @@ class ClassPrediction:
         score: 0 … 1, the IoU with the truth that the map of probabilities p itself expects of the
             mask M: Σ M·p / Σ max(M, p). Near 1 for a sharp mask, 0 for an empty one. It says how
             sure the model is of the mask, not whether it is right.
-        maps: what the model made of the class.
-        presence: 0 … 1, how likely it is that the class is in the photo at all, if half of all
-            photos show it; None of a model without ``presence.json``. It is told of what appearance
-            decides, too, and has no say there (docs/appearance.md).
+        maps: The model's maps of the class.
     """
 
     labels: np.ndarray
     label: int
     score: float
     maps: Maps
-    presence: float | None = None
+
+    @property
+    def presence(self) -> float | None:
+        """Probability, 0 … 1, that the class is in the photo, if half of all photos show it.
+
+        None of a model without ``presence.json``. It is given where appearance decides, too, and
+        has no say there (docs/appearance.md).
+        """
+        return self.maps.presence
+
+    @property
+    def confidence(self) -> float:
+        """How sure it is that the class is here, 0 … 1: presence where it has a say, else score."""
+        likely = self.maps.counted_presence
+        return self.score if likely is None else likely
 
     @cached_property
     def here(self) -> bool:
@@ -248,7 +232,12 @@ class Prediction:
 
 
 def predict_classes(
-    answer: Answer, size: tuple[int, int], threshold: float = 0.0, least: Least = ALL
+    classes: Mapping[str, Maps],
+    size: tuple[int, int],
+    *,
+    against: Maps | None = None,
+    threshold: float = 0.0,
+    least: Least = ALL,
 ) -> Prediction:
     """Let classes compete for the pixels of a photo.
 
@@ -257,10 +246,11 @@ def predict_classes(
     has the better claim (docs/presence.md).
 
     Args:
-        answer: of the model.
+        classes: Maps of each class by name, in the order of labels; at least one.
         size: (H, W) of the photo.
-        threshold: classes whose presence is under it do not compete.
-        least: what a class that has less of it loses: all of its pixels, to nobody.
+        against: Maps of what is none of the classes; they win pixels and get no label.
+        threshold: Presence under which a class does not compete.
+        least: Area and score under which a class loses all of its pixels, to nobody.
 
     Returns:
         Masks that share no pixel. Of equals the first class wins.
@@ -268,47 +258,49 @@ def predict_classes(
     Raises:
         FcpError: the model's answer is not finite.
     """
-    maps, entrants = answer.classes, answer.entrants
+    entrants = [*classes.values(), *([] if against is None else [against])]
     height, width = size
-    labels = empty_labels(size, len(maps))
+    labels = empty_labels(size, len(classes))
     rows = max(1, VALUES_AT_ONCE // (width * len(entrants)))
-    overlaps = torch.zeros(2, len(maps), dtype=torch.float64)
-    areas = torch.zeros(len(maps) + 1, dtype=torch.int64)
-    claims = _claims(answer, threshold)
+    overlaps = torch.zeros(2, len(classes), dtype=torch.float64)
+    areas = torch.zeros(len(classes) + 1, dtype=torch.int64)
+    claims = _claims(entrants, len(classes), threshold)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         logits = torch.stack([rows_to_size(one.logits, size, top, bottom) for one in entrants])
-        won = _winners(logits, claims, classes=len(maps))
+        won = _winners(logits, claims, classes=len(classes))
         labels[top:bottom] = won.numpy()
         areas += won.flatten().bincount(minlength=len(areas))
-        overlaps += _overlaps(won, logits[: len(maps)].sigmoid())
+        overlaps += _overlaps(won, logits[: len(classes)].sigmoid())
     scores = (overlaps[0] / overlaps[1].clamp(min=TINY)).tolist()
-    if not all(map(isfinite, (*scores, *(answer.presence or ())))):
+    likely = [one.presence for one in entrants if one.presence is not None]
+    if not all(map(isfinite, (*scores, *likely))):
         raise FcpError("the model's answer is not finite: its weights are damaged; get them anew")
-    for index, one in enumerate(maps.values()):
+    for index, one in enumerate(classes.values()):
         too_small = areas[index + 1] < least.pixels(size, one.pseudo_mask.numel())
         if too_small or scores[index] < least.score:
             clear_label(labels, index + 1)
             scores[index] = 0.0
-    likely: Sequence[float | None] = answer.presence or [None] * len(maps)
     return Prediction(
         labels=labels,
         classes={
-            name: ClassPrediction(labels, index + 1, scores[index], one, likely[index])
-            for index, (name, one) in enumerate(maps.items())
+            name: ClassPrediction(labels, index + 1, scores[index], one)
+            for index, (name, one) in enumerate(classes.items())
         },
     )
 
 
-def _claims(answer: Answer, threshold: float) -> Tensor:
+def _claims(entrants: Sequence[Maps], classes: int, threshold: float) -> Tensor:
     """Return what is added to each entrant's log-odds; -inf for classes that do not compete."""
-    if answer.presence is None:
-        return torch.zeros(len(answer.entrants))
-    presence = torch.tensor(answer.presence)
-    claims = CLAIM_OF_PRESENCE * presence.logit(eps=SURE)
-    names = len(answer.classes)
-    claims[:names].masked_fill_(presence[:names] < threshold, -torch.inf)
-    return claims.masked_fill(torch.tensor([one.by_appearance for one in answer.entrants]), 0.0)
+    claims = torch.zeros(len(entrants))
+    for index, one in enumerate(entrants):
+        likely = one.counted_presence
+        if likely is None:
+            continue
+        absent = index < classes and likely < threshold
+        claim = CLAIM_OF_PRESENCE * torch.tensor(likely).logit(eps=SURE)
+        claims[index] = -torch.inf if absent else claim
+    return claims
 
 
 def _winners(logits: Tensor, claims: Tensor, classes: int) -> Tensor:

@@ -6,40 +6,34 @@ every answer is brought back from logits, so that nothing here depends on a phot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
 from huggingface_hub import ModelHubMixin
 
-from fcp.appearance.features import Layer
-from fcp.appearance.fitting import Appearance, fit_appearances, layers_of
+from fcp.appearance.fitting import fit_appearances
 from fcp.checkpoint import load_model, save_model
+from fcp.config import to_dict
 from fcp.data.decode import ImageLike
 from fcp.data.photos import Photo, read_photo
-from fcp.data.transforms import to_canvas, to_square
+from fcp.encoders.cache import fingerprint
+from fcp.encoding import encode_examples, to_squares
 from fcp.errors import FcpError
 from fcp.examples import Examples, Given, read_classes, read_given, refuse_no_task
 from fcp.fusion import DEFAULT_FUSION, check_fusion
 from fcp.leave_one_out import ExampleQuality, judge_examples, leave_one_out
 from fcp.loading import CARD, find_device, find_model, for_inference
 from fcp.model import FCP
-from fcp.prediction import Answer, Least, Maps, Prediction, predict_classes
-from fcp.presence import Presence, load_presence, look_at
-from fcp.structures import QueryFeatures, SupportSet
-from fcp.support import Support, encode_examples, to_squares
+from fcp.photo_matching import match_pictures, match_tiles
+from fcp.prediction import Least, Prediction, predict_classes
+from fcp.presence import Presence, load_presence
+from fcp.support import Support
 from fcp.threads import lower_threads
-from fcp.tiling import (
-    STRIDE,
-    blend_answers,
-    choose_tile,
-    least_tile,
-    plan_windows,
-)
+from fcp.tiling import choose_tile
 
 LEAST = Least()
 
@@ -126,7 +120,6 @@ class FewShotSegmenter(
         lower_threads()
         return cls(model, device=device, card=text, fusion=fusion, presence=presence)
 
-    @torch.inference_mode()
     def fit(
         self,
         examples: Examples | Mapping[str, Examples],
@@ -135,21 +128,47 @@ class FewShotSegmenter(
         tile: int | Literal["auto"] | None = None,
         appearance: Literal["auto", "off"] = "auto",
     ) -> Self:
-        """Encode the examples, once for all photos to come; replaces those given before.
+        """``encode`` the examples and keep them as ``support``; replaces those given before.
 
         Args:
-            examples: (picture, annotation) pairs of one thing, or name → pairs of several.
+            examples: See ``encode``.
+            negatives: See ``encode``.
+            tile: See ``encode``.
+            appearance: See ``encode``.
+
+        Raises:
+            FcpError: as ``encode``.
+        """
+        self.support = self.encode(examples, negatives=negatives, tile=tile, appearance=appearance)
+        return self
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        examples: Examples | Mapping[str, Examples],
+        *,
+        negatives: Examples = (),
+        tile: int | Literal["auto"] | None = None,
+        appearance: Literal["auto", "off"] = "auto",
+    ) -> Support:
+        """Encode the examples, once for all photos to come; the segmenter stays as it is.
+
+        Args:
+            examples: (picture, annotation) pairs of one class, or name → pairs of several.
                 Pictures and masks are paths, Pillow pictures or arrays (see ``fcp.data.images``);
                 an annotation may also be a ``Box``, ``Points`` or ``Scribble`` of
                 ``fcp.data.prompts``.
-            negatives: pairs that show what is none of them, but might be taken for one.
-            tile: for things that are small in large photos: side in px of the overlapping tiles
-                that photos are cut into, each looked at by itself, and of the windows around the
-                things that are taken of the examples. None looks at whole pictures; "auto" chooses
-                by the size of the things in the examples (``tiling.choose_tile``).
+            negatives: Pairs that show what is none of the classes, but might be taken for one.
+            tile: For small objects in large photos: side in px of the overlapping tiles that
+                photos are cut into, each segmented by itself, and of the windows around the
+                objects that are taken of the examples. None takes whole pictures; "auto" chooses by
+                the size of the objects in the examples (``tiling.choose_tile``).
             appearance: "auto" learns what the classes look like, pixel by pixel, and lets that
                 decide where the examples say that it is better (docs/appearance.md); "off" does
                 not.
+
+        Returns:
+            The support, for ``predict``; ``save`` keeps it in a file.
 
         Raises:
             FcpError: no example of a class, an unreadable one, one whose mask is empty or does not
@@ -163,24 +182,18 @@ class FewShotSegmenter(
         side = self._side_of(tile, read)
         given = [*read.values(), *([against] if against.pairs else [])]
         exact = [one.exact_pairs(side) for one in given]
+        model, fusion = self.running, self.fusion
         with self.turn:
-            self.support = Support(
-                classes={
-                    name: encode_examples(self.running, one.pairs, side, self.fusion)
-                    for name, one in read.items()
-                },
-                negatives=(
-                    encode_examples(self.running, against.pairs, side, self.fusion)
-                    if against.pairs
-                    else None
-                ),
-                tile=side,
-                tile_was_chosen=tile == "auto",
-                appearances=fit_appearances(self.running, exact, self.fusion)
-                if appearance == "auto"
-                else (),
-            )
-        return self
+            encoded = [encode_examples(model, one.pairs, side, fusion) for one in given]
+            appearances = fit_appearances(model, exact, fusion) if appearance == "auto" else ()
+        return Support(
+            model=self.fingerprint,
+            classes=dict(zip(read, encoded, strict=False)),
+            negatives=encoded[-1] if against.pairs else None,
+            tile=side,
+            tile_was_chosen=tile == "auto",
+            appearances=appearances,
+        )
 
     def check_examples(
         self,
@@ -229,41 +242,57 @@ class FewShotSegmenter(
         return tile
 
     def predict(
-        self, image: ImageLike | Photo, *, threshold: float | None = None, least: Least = LEAST
+        self,
+        image: ImageLike | Photo,
+        *,
+        support: Support | None = None,
+        threshold: float | None = None,
+        least: Least = LEAST,
     ) -> Prediction:
         """Segment one photo.
 
         Args:
-            image: the photo.
-            threshold: a class whose ``presence`` is under it gets no pixel; None takes the model's
-                own, 0 always answers.
-            least: area and score of a class under which it gets no pixel either.
+            image: The photo.
+            support: Examples that ``encode`` has encoded; None takes those of ``fit``.
+            threshold: Presence under which a class gets no pixel; None takes the model's own, 0
+                always answers.
+            least: Area and score under which a class gets no pixel either.
 
         Raises:
-            FcpError: called before ``fit``, an unreadable photo, a ``tile`` of ``fit`` that is too
+            FcpError: no support, one of another model, an unreadable photo, a ``tile`` that is too
                 small for it, or a threshold that is not in 0 … 1 or that nothing can be held to.
         """
-        return self.predict_batch([image], threshold=threshold, least=least)[0]
+        return self.predict_batch([image], support=support, threshold=threshold, least=least)[0]
 
     def predict_batch(
         self,
         images: Iterable[ImageLike | Photo],
         batch_size: int = 8,
         *,
+        support: Support | None = None,
         threshold: float | None = None,
         least: Least = LEAST,
     ) -> list[Prediction]:
         """Segment photos of any sizes, ``batch_size`` at a time; the same results as one by one.
 
+        Args:
+            images: The photos.
+            batch_size: Number of photos that are encoded together.
+            support: See ``predict``.
+            threshold: See ``predict``.
+            least: See ``predict``.
+
         Raises:
-            FcpError: called before ``fit``, a ``batch_size`` under 1, or as ``predict``.
+            FcpError: a ``batch_size`` under 1, or as ``predict``.
         """
         if batch_size < 1:
             raise FcpError(f"batch_size: expected at least 1, got {batch_size}")
-        likely = self.check_threshold(threshold)
+        likely, own = self.check_threshold(threshold), self._own(support)
         waiting = list(images)
         batches = (waiting[at : at + batch_size] for at in range(0, len(waiting), batch_size))
-        return [one for batch in batches for one in self._predict_together(batch, likely, least)]
+        return [
+            one for batch in batches for one in self._predict_together(batch, own, likely, least)
+        ]
 
     def check_threshold(self, threshold: float | None) -> float:
         """Return the threshold that ``predict`` takes for this one.
@@ -282,98 +311,61 @@ class FewShotSegmenter(
         return threshold
 
     def _predict_together(
-        self, images: list[ImageLike | Photo], threshold: float, least: Least
+        self, images: list[ImageLike | Photo], support: Support, threshold: float, least: Least
     ) -> list[Prediction]:
-        photos = [read_photo(image, most=self.fitted.most_pixels)[0] for image in images]
-        if self.fitted.tile is None:
-            answers = self._ask([photo.pixels for photo in photos])
+        photos = [read_photo(image, most=support.most_pixels)[0] for image in images]
+        if support.tile is None:
+            pixels = [photo.pixels for photo in photos]
+            answers = match_pictures(self.running, support, pixels, self.presence, self.turn)
+            del pixels
         else:
-            answers = [self._ask_tiles(photo, threshold) for photo in photos]
+            answers = [
+                match_tiles(
+                    self.running, support, photo, self.presence, self.turn, threshold=threshold
+                )
+                for photo in photos
+            ]
         sizes = [photo.size for photo in photos]
         del photos  # large ones make room for their masks, if nobody else holds them
-        asked = zip(answers, sizes, strict=True)
-        return [predict_classes(self._judge(one), size, threshold, least) for one, size in asked]
-
-    def _judge(self, answer: Answer) -> Answer:
-        """Add how likely each class is in the picture, if the model can judge that."""
-        if self.presence is None or answer.presence is not None:
-            return answer
-        judged = [
-            self.presence.judge(support, maps.look)
-            for support, maps in zip(self.fitted.entrants, answer.entrants, strict=True)
-            if maps.look is not None
-        ]
-        return replace(answer, presence=judged)
-
-    def _ask_tiles(self, photo: Photo, threshold: float) -> Answer:
-        """Look at each tile alone; a class that is not in a tile gets nothing of it."""
-        support, side = self.fitted, self.model.config.image_size
-        least = least_tile(photo.size, side) if support.tile_was_chosen else 1
-        tile = max(support.tile or 1, least)
-        plan = plan_windows(photo.size, tile, square=side, stride=STRIDE)
-        canvas = to_canvas(photo.pixels, plan.canvas).permute(1, 2, 0).numpy()
-        answers = (
-            self._judge(
-                self._ask([canvas[top : top + side, left : left + side]])[0]
-            ).without_absent(threshold)
-            for top, left in plan.corners
-        )
-        return blend_answers(answers, plan, square=side)
-
-    @torch.inference_mode()
-    def _ask(self, pictures: Sequence[np.ndarray]) -> list[Answer]:
-        """Look for all classes in photos (H, W, 3), each encoded once; an answer for each."""
-        support, side = self.fitted, self.model.config.image_size
-        squares = torch.stack([to_square(picture, side) for picture in pictures])
-        with self.turn:
-            query = self.running.encode_query(squares.to(self.device))
-            found = [self._match(entrant, query) for entrant in support.entrants]
-        answers = []
-        for index, picture in enumerate(pictures):
-            maps = self._with_appearance(
-                [of_photos[index] for of_photos in found], picture, query, index
-            )
-            classes = dict(zip(support.classes, maps, strict=False))
-            answers.append(Answer(classes, maps[-1] if support.negatives else None))
-        return answers
-
-    def _with_appearance(
-        self, maps: list[Maps], picture: np.ndarray, query: QueryFeatures, index: int
-    ) -> list[Maps]:
-        """Let the appearances have their say on a photo, if any of them has one."""
-        appearances = self.fitted.appearances
-        if not any(one is not None and one.classifier is not None for one in appearances):
-            return maps
-        layers = layers_of(picture, query, index, self.model.config.image_size)
-        size = (picture.shape[0], picture.shape[1])
         return [
-            one if own is None else _mixed(one, own, layers, size)
-            for one, own in zip(maps, appearances, strict=True)
-        ]
-
-    def _match(self, support: SupportSet, query: QueryFeatures) -> list[Maps]:
-        """Look for one class in B photos, and take what is kept of the answer for each."""
-        output = self.running.match(support, query)
-        conventional = output.conventional_mask.mean(dim=1)
-        looks = None
-        if self.presence:
-            looks = look_at(query, output.mask_logits, output.correlation)
-        return [
-            Maps(
-                output.mask_logits[index].float().cpu(),
-                output.pseudo_mask[index].float().cpu(),
-                conventional[index].float().cpu(),
-                looks[index] if looks else None,
+            predict_classes(
+                dict(zip(support.classes, maps, strict=False)),
+                size,
+                against=maps[-1] if support.negatives else None,
+                threshold=threshold,
+                least=least,
             )
-            for index in range(len(conventional))
+            for maps, size in zip(answers, sizes, strict=True)
         ]
 
     @property
     def fitted(self) -> Support:
-        """The encoded examples; without any, an FcpError."""
+        """The support that ``fit`` has kept.
+
+        Raises:
+            FcpError: ``fit`` has not been called.
+        """
         if self.support is None:
             raise FcpError("predict: no examples yet; call fit([(picture, mask), …]) first")
         return self.support
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the model's configuration and weights, which its supports carry."""
+        return fingerprint(self.model, to_dict(self.model.config))
+
+    def _own(self, support: Support | None) -> Support:
+        """Return the support to predict with, on the model's device.
+
+        Raises:
+            FcpError: there is none, or another model has encoded it.
+        """
+        own = self.fitted if support is None else support
+        if own.model != self.fingerprint:
+            raise FcpError(
+                "support: another model has encoded these examples; encode them with this one"
+            )
+        return own.to(self.device)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_model(self.model, save_directory)
@@ -381,8 +373,3 @@ class FewShotSegmenter(
             self.presence.save(save_directory)
         if self.card is not None and not (save_directory / CARD).exists():
             (save_directory / CARD).write_text(self.card, encoding="utf-8")
-
-
-def _mixed(maps: Maps, own: Appearance, layers: Sequence[Layer], size: tuple[int, int]) -> Maps:
-    logits = own.mix(maps.logits, layers, size)
-    return replace(maps, logits=logits, by_appearance=own.decision.by_appearance)

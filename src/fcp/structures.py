@@ -6,7 +6,8 @@ Letters: B batch, K shots, N tokens, T steps, C width, h w feature grid, L = h·
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -170,6 +171,25 @@ class SupportSet:
     level_means: Tensor
     fusion: Fusion = "mean"
     correlation: CorrelationSupport | None = None
+
+    def to(self, device: torch.device) -> SupportSet:
+        """Return it with all tensors on a device."""
+        return _moved(self, device)
+
+
+ValueT = TypeVar("ValueT")
+
+
+def _moved(value: ValueT, device: torch.device) -> ValueT:
+    """Move the tensors of a dataclass, of its tuples and of the dataclasses in it to a device."""
+    if isinstance(value, Tensor):
+        return cast(ValueT, value.to(device))
+    if isinstance(value, tuple):
+        return cast(ValueT, tuple(_moved(one, device) for one in value))
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {field.name: _moved(getattr(value, field.name), device) for field in fields(value)}
+        return replace(value, **parts)
+    return value
 
 
 @dataclass(frozen=True)

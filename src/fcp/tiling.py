@@ -18,7 +18,7 @@ from torch import Tensor
 from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
 from fcp.instances import connected_pieces
-from fcp.prediction import Answer, Maps
+from fcp.prediction import Maps
 
 OVERLAP = 0.25  # of a window's side, at least
 MOST_CANVAS = 1 << 25  # of a canvas: 128 MB of log-odds for each class
@@ -205,6 +205,7 @@ class _MapsBlend:
         self._logits = Blend(plan, side=square, shrink=1)
         self._grids = [Blend(plan, side=self._cells, shrink=plan.stride) for _ in range(2)]
         self._by_appearance = False
+        self._presence: float | None = None
 
     def add(self, maps: Maps, corner: tuple[int, int]) -> None:
         self._logits.add(maps.logits, corner)
@@ -214,33 +215,32 @@ class _MapsBlend:
         ):
             blend.add(logits_to_size(grid, size), corner)
         self._by_appearance = maps.by_appearance
+        if maps.presence is not None:
+            self._presence = max(maps.presence, self._presence or 0.0)
 
     def result(self) -> Maps:
         pseudo, conventional = (blend.result() for blend in self._grids)
-        return Maps(self._logits.result(), pseudo, conventional, by_appearance=self._by_appearance)
+        return Maps(
+            self._logits.result(), pseudo, conventional, self._presence, self._by_appearance
+        )
 
 
-def blend_answers(answers: Iterable[Answer], plan: Plan, *, square: int) -> Answer:
+def blend_answers(answers: Iterable[Sequence[Maps]], plan: Plan, *, square: int) -> list[Maps]:
     """Make one answer for the whole photo from those of its windows, S = ``square`` px wide.
 
     They are taken one at a time, in the order of the plan's corners, and none is kept.
+
+    Args:
+        answers: Maps of each class in each window.
+        plan: Places of the windows.
+        square: S, side of a window in px.
+
+    Returns:
+        Maps of each class. What is in any window is in the photo.
     """
-    classes: dict[str, _MapsBlend] = {}
-    against: _MapsBlend | None = None
-    judged: list[Sequence[float]] = []
+    blends: list[_MapsBlend] = []
     for answer, corner in zip(answers, plan.corners, strict=True):
-        for name, maps in answer.classes.items():
-            if name not in classes:
-                classes[name] = _MapsBlend(plan, square)
-            classes[name].add(maps, corner)
-        if answer.against is not None:
-            against = against or _MapsBlend(plan, square)
-            against.add(answer.against, corner)
-        if answer.presence is not None:
-            judged.append(answer.presence)
-    return Answer(
-        classes={name: blend.result() for name, blend in classes.items()},
-        against=None if against is None else against.result(),
-        # What is in any window is in the photo.
-        presence=[max(of_class) for of_class in zip(*judged, strict=True)] if judged else None,
-    )
+        blends = blends or [_MapsBlend(plan, square) for _ in answer]
+        for blend, maps in zip(blends, answer, strict=True):
+            blend.add(maps, corner)
+    return [blend.result() for blend in blends]

@@ -4,7 +4,6 @@ import base64
 import logging
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from fcp.label_studio import backend as backends
 from fcp.label_studio.backend import Backend
 from fcp.label_studio.client import LabelStudio
 from fcp.label_studio.hints import read_hint
-from fcp.label_studio.predictions import score_of
 from fcp.label_studio.store import ExampleStore
 from fcp.segmenter import FewShotSegmenter
 
@@ -289,13 +287,7 @@ def test_score_is_the_presence_where_there_is_one(segmenter, photos):
     segmenter.fit([(photos["chelsea"].pixels, photos["chelsea"].mask)])
     found = segmenter.predict(read_image(photos["chelsea"].pixels)).classes["thing"]
     presence = getattr(found, "presence", None)
-    assert score_of(found) == (found.score if presence is None else presence)
-
-    class Calibrated:
-        score, presence = 0.9, 0.25
-        maps = SimpleNamespace(by_appearance=False)
-
-    assert score_of(Calibrated()) == 0.25
+    assert found.confidence == (found.score if presence is None else presence)
 
 
 def test_predictions_do_not_wait_for_ever(make, annotated, fake_studio, monkeypatch):

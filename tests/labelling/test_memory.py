@@ -22,7 +22,7 @@ from fcp.data.transforms import to_square
 from fcp.labelling.export import read_back
 from fcp.labelling.photos import Job, _write
 from fcp.labelling.results import PictureResult
-from fcp.prediction import Answer, Maps, predict_classes
+from fcp.prediction import Maps, predict_classes
 
 
 def peak():
@@ -36,7 +36,7 @@ def do(file):
     photo = read_photo(job.picture)[0]
     to_square(photo.pixels, 448)
     maps = Maps(torch.linspace(-5, 5, 64).expand(64, 64).clone(), *torch.zeros(2, 8, 8))
-    found = predict_classes(Answer({"thing": maps}), photo.size)
+    found = predict_classes({"thing": maps}, photo.size)
     assert found.labels.shape == photo.size
     assert found.classes["thing"].area == found.labels.size // 2
     _write(job, photo.drawn, found, out)

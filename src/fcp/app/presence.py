@@ -11,6 +11,7 @@ from fcp.labelling.results import ClassResult
 from fcp.prediction import Prediction
 from fcp.presence import Presence
 from fcp.segmenter import FewShotSegmenter
+from fcp.support import Support
 
 
 def strength(found: ClassResult) -> float:
@@ -28,6 +29,8 @@ def first_threshold(judge: Presence | None) -> float:
     return 0.0 if judge is None else judge.threshold
 
 
-def always_answer(segmenter: FewShotSegmenter, photo: ImageLike | Photo) -> Prediction:
+def always_answer(
+    segmenter: FewShotSegmenter, photo: ImageLike | Photo, support: Support | None = None
+) -> Prediction:
     """Segment a photo as if all classes were there: the slider decides later."""
-    return segmenter.predict(photo, threshold=0)
+    return segmenter.predict(photo, support=support, threshold=0)

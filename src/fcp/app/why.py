@@ -83,12 +83,12 @@ def explain(run: Run, photo: Path, name: str) -> Reason:
     used = [one for one in run.marked if one.class_name == name]
     seen, _ = read_photo(photo, most=support.most_pixels)
     found = always_answer(run.segmenter, seen).classes[name]
-    together, single, alone = _mask(seen, found), run.engine.segmenter(), []
+    together, alone = _mask(seen, found), []
     for one in used:
         shown = {name: pairs_of([one.example])}
-        single.fit(shown, tile=support.tile, appearance=run.task.appearance)
-        single.support = support.with_class(name, single.fitted)
-        answer = always_answer(single, seen).classes[name]
+        single = run.segmenter.encode(shown, tile=support.tile, appearance=run.task.appearance)
+        only = support.with_class(name, single)
+        answer = always_answer(run.segmenter, seen, only).classes[name]
         alone.append(Alone(one, answer, iou(_mask(seen, answer), together)))
     return Reason(name, seen.drawn, found, tuple(sorted(alone, key=lambda one: -one.agreement)))
 

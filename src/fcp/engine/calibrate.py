@@ -20,11 +20,11 @@ from torch import Tensor
 
 from fcp.data.dataset import FewShotDataset, Picture
 from fcp.data.presence_pairs import Pair, draw_pairs
+from fcp.encoding import encode_examples
 from fcp.errors import FcpError
 from fcp.model import FCP
 from fcp.presence import Look, Presence, features, look_at, look_of_examples
 from fcp.structures import QueryFeatures, SupportSet
-from fcp.support import encode_examples
 
 RECALL = 0.93  # of the default threshold
 INVERSE_PENALTY = 0.1  # scikit-learn's C, on standardised features

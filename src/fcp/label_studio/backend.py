@@ -220,8 +220,7 @@ class Backend:
         try:
             picture = self._picture(task, labelling)
             with self._asking:
-                self._segmenter.support = fitted.support
-                found = self._segmenter.predict(picture)
+                found = self._segmenter.predict(picture, support=fitted.support)
             return prediction_of(found, labelling, fitted.version)
         except FcpError as error:
             _log.warning("task %s: no prediction: %s", task.get("id"), error)
@@ -289,7 +288,7 @@ class Backend:
         for one in examples:
             by_label.setdefault(one.label, []).append((one.image, one.mask))
         with self._asking:
-            return Fitted(examples, version, self._segmenter.fit(by_label).support)
+            return Fitted(examples, version, self._segmenter.encode(by_label))
 
     def _version(self, examples: Sequence[Taken]) -> str:
         return f"fcp-{examples_hash(examples, self._fingerprint)[:12]}"

@@ -89,10 +89,8 @@ def find_hinted(
         joined: np.ndarray = np.logical_or.reduce(masks, axis=0)
         return joined
     if support is not None and hint.label in support.classes and not hint.against:
-        segmenter.support = support
-        met = _pieces_at(
-            segmenter.predict(picture, threshold=0, least=ALL).classes[hint.label].mask, hint.points
-        )
+        found = segmenter.predict(picture, support=support, threshold=0, least=ALL)
+        met = _pieces_at(found.classes[hint.label].mask, hint.points)
         if met.any():
             return met
     return _prompted(segmenter, picture, hint, None)

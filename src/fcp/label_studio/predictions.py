@@ -13,13 +13,6 @@ from fcp.label_studio.regions import Region, write_regions
 from fcp.prediction import ClassPrediction, Prediction
 
 
-def score_of(found: ClassPrediction) -> float:
-    """Return how likely a class is there: its calibrated probability where the model has one."""
-    if found.presence is None or found.maps.by_appearance:
-        return found.score
-    return found.presence
-
-
 def prediction_of(found: Prediction, labelling: Labelling, version: str) -> dict[str, Any]:
     """Write what was found as Label Studio's prediction; its score is the mean of its classes'."""
     regions: list[dict[str, Any]] = []
@@ -29,7 +22,7 @@ def prediction_of(found: Prediction, labelling: Labelling, version: str) -> dict
         mask = _drawable(one, control) if control is not None else None
         if control is None or mask is None or not mask.any():
             continue
-        scores.append(round(score_of(one), 4))
+        scores.append(round(one.confidence, 4))
         regions += write_regions(mask, label, control, labelling.picture, scores[-1])
     return answer(regions, sum(scores) / len(scores) if scores else 0.0, version)
 
