@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from fcp.checkpoint import CONFIG_FILE, load_model
+from fcp.config import IGNORE
 from fcp.data.lists import val_lists
-from fcp.data.pascal import IGNORE, PascalVOC
+from fcp.data.pascal import PascalVOC
 from fcp.data.regions import tight_box
 from fcp.data.transforms import logits_to_size, to_square
 from fcp.encoders.base import PromptableSegmenter

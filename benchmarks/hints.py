@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from fcp.config import IGNORE
 from fcp.data.lists import val_lists
-from fcp.data.pascal import IGNORE, PascalVOC
+from fcp.data.pascal import PascalVOC
 from fcp.data.prompts import Box, annotation_mask
 from fcp.data.regions import tight_box
 from fcp.label_studio.hints import Hint, find_hinted

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from fcp.errors import FcpError
 
+IGNORE = 255  # label of pixels whose truth is unknown: they count neither way
 FeatureSource = Literal["F", "G", "F+G"]
 Matching = Literal["pixel", "prototype"]
 PseudoMask = Literal["conventional", "attention"]

@@ -189,7 +189,6 @@ def see(model: FCP, image: Tensor, mask: Tensor) -> Seen:
 def join(model: FCP, seen: Sequence[Seen], fusion: Fusion = DEFAULT_FUSION) -> SupportSet:
     """Make one class of examples that were encoded one by one."""
     features = BackboneFeatures.cat([one.features for one in seen])
-    # Prompts are made from the embedding alone; finer maps serve the query's decoder.
-    embedding = Embedding(torch.cat([one.embedding.image for one in seen]))
+    embedding = Embedding.cat([one.embedding for one in seen])
     masks = torch.stack([one.mask for one in seen])
     return model.head.prepare_support(features, embedding, masks[None], fusion=fusion)

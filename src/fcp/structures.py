@@ -55,11 +55,8 @@ class Embedding:
 
     @classmethod
     def cat(cls, items: Sequence[Embedding]) -> Embedding:
-        """Make one batch of several; at least one."""
-        finer = zip(*(item.high_resolution for item in items), strict=True)
-        return cls(
-            torch.cat([item.image for item in items]), tuple(torch.cat(maps) for maps in finer)
-        )
+        """Make one batch of several examples, at least one; finer maps serve a query alone."""
+        return cls(torch.cat([item.image for item in items]))
 
     def repeat(self, shots: int) -> Embedding:
         """Repeat each picture's maps once a shot: B → B·K."""

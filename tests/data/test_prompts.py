@@ -9,7 +9,6 @@ from fcp.data.prompts import (
     Points,
     Scribble,
     annotation_mask,
-    random_annotation,
     read_support,
 )
 from fcp.errors import FcpError
@@ -60,28 +59,6 @@ def test_points_outside_or_missing_are_refused(kind):
         annotation_mask(kind([(4, 4), (128, 5)]), SIZE, "cat.jpg")
     with pytest.raises(FcpError, match=r"cat\.jpg: no points"):
         annotation_mask(kind([]), SIZE, "cat.jpg")
-
-
-@pytest.mark.parametrize("kind", ["mask", "box", "scribble", "points"])
-def test_random_annotation_is_seeded_and_lies_on_the_thing(kind):
-    thing = np.zeros(SIZE, bool)
-    thing[30:70, 40:100] = True
-    thing[45:70, 60:80] = False
-    drawn = random_annotation(thing, kind, np.random.default_rng(3))
-    assert drawn.any()
-    np.testing.assert_array_equal(drawn, random_annotation(thing, kind, np.random.default_rng(3)))
-    if kind == "box":
-        assert drawn[30:70, 40:100].all()
-        assert drawn.sum() == 40 * 60
-    else:
-        assert not (drawn & ~thing).any()
-
-
-@pytest.mark.parametrize("kind", ["mask", "box", "scribble", "points"])
-def test_random_annotation_of_a_single_pixel(kind):
-    speck = np.zeros(SIZE, bool)
-    speck[5, 7] = True
-    assert random_annotation(speck, kind, np.random.default_rng(0))[5, 7]
 
 
 def test_support_is_read_and_checked(tmp_path):

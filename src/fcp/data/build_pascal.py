@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
+from fcp.config import IGNORE
 from fcp.data.archives import Built, Member, Progress, has_size, require_space, store, walk
 from fcp.data.folds import ALL_PASCAL_IDS
 from fcp.data.images import label_png, read_size
-from fcp.data.pascal import IGNORE, POOL_FILE
+from fcp.data.pascal import POOL_FILE
 from fcp.errors import FcpError
 
 _PNG_END = b"IEND\xaeB`\x82"

@@ -11,13 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from fcp.config import IGNORE
 from fcp.data.counts import count_areas
 from fcp.data.dataset import ClassicRule, Split
 from fcp.data.folds import ALL_PASCAL_IDS, PASCAL_CLASSES, base_classes, novel_classes
 from fcp.data.images import PICTURE_SUFFIXES, read_image, read_labels, require_same_size
 from fcp.errors import FcpError
 
-IGNORE = 255
 MIN_PIXELS = 2 * 32 * 32
 
 POOL_FILE = "pascal5i.txt"  # the few-shot pool; trainaug.txt is larger and serves where it is not

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -18,7 +17,6 @@ from fcp.data.decode import ImageLike
 from fcp.data.images import name_of, read_image, read_mask
 from fcp.errors import FcpError
 
-AnnotationKind = Literal["mask", "box", "scribble", "points"]
 MAX_POINTS = 20
 
 
@@ -93,50 +91,6 @@ def annotation_mask(
     if isinstance(annotation, Scribble):
         return _draw(annotation.points, size, picture, joined=True)
     return read_mask(annotation, size, picture)
-
-
-def random_annotation(
-    mask: np.ndarray, kind: AnnotationKind, generator: np.random.Generator
-) -> np.ndarray:
-    """Draw what a person might have drawn instead of a full mask, for training.
-
-    Points number 1 … 20 and a scribble has 3 … 6 corners, ordered along the thing's longest axis.
-    Both stay on the thing, as a careful hand would; a box does not.
-
-    Args:
-        mask: (H, W) bool with at least one foreground pixel.
-        kind: what to draw.
-        generator: the only source of chance.
-
-    Returns:
-        (H, W) bool with at least one foreground pixel.
-    """
-    if kind == "mask":
-        return mask
-    rows, columns = np.nonzero(mask)
-    if len(rows) == 0:
-        raise ValueError("random_annotation: the mask is empty")
-    size = (mask.shape[0], mask.shape[1])
-    if kind == "box":
-        x1, y1 = int(columns.max()) + 1, int(rows.max()) + 1
-        return annotation_mask(Box(int(columns.min()), int(rows.min()), x1, y1), size)
-    count = generator.integers(1, MAX_POINTS + 1) if kind == "points" else generator.integers(3, 7)
-    chosen = generator.integers(0, len(rows), count)
-    points = np.stack([columns[chosen], rows[chosen]], axis=1)
-    if kind == "points":
-        return mask & annotation_mask(Points(_pairs(points)), size)
-    return mask & annotation_mask(Scribble(_pairs(_along_axis(points))), size)
-
-
-def _pairs(points: np.ndarray) -> list[tuple[float, float]]:
-    return [(float(x), float(y)) for x, y in points]
-
-
-def _along_axis(points: np.ndarray) -> np.ndarray:
-    """Order points (P, 2) along their direction of largest spread, so that a line is no tangle."""
-    centred = points - points.mean(axis=0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    return points[np.argsort(centred @ axes[0], kind="stable")]
 
 
 def _fill_box(box: Box, size: tuple[int, int], picture: str) -> np.ndarray:

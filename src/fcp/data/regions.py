@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 _FELZENSZWALB = {"scale": 50.0, "sigma": 0.5, "min_size": 80}
 _ALIKE = 8  # nodes nearest to a wanted area that the draw is among
 _LEAST_FILL = 0.4
-IGNORE = 255  # label of pixels whose truth is unknown
 _COLOUR_UNIT = 20.0  # Lab units that weigh as much as one unit of features
 
 Labels = NDArray[np.integer]

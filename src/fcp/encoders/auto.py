@@ -24,9 +24,9 @@ from fcp.encoders.pixels import (
     grid_of,
     mask_like,
     resize,
-    to_grid,
 )
 from fcp.errors import FcpError
+from fcp.layers.grid import on_grid
 from fcp.structures import BackboneFeatures
 
 
@@ -64,7 +64,7 @@ class AutoEncoder(Backbone):
         """Encode pictures (B, 3, H, W); see ``Backbone``. The grid is H/8 × W/8."""
         grid = grid_of(images)
         pixels = self.normalise(resize(images, self._input_size(images)))
-        maps = [to_grid(feature, grid) for feature in self._stages(pixels)]
+        maps = [on_grid(feature, grid, align_corners=False) for feature in self._stages(pixels)]
         high = maps[-1] if mask is None else maps[-1] * mask_like(mask, maps[-1])
         return BackboneFeatures(mid=torch.cat(maps[:-1], 1), high=high)
 

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
 from fcp.encoders.hub import find_weight_file
-from fcp.encoders.pixels import Normalise, grid_of, mask_like, to_grid
+from fcp.encoders.pixels import Normalise, grid_of, mask_like
 from fcp.encoders.weights import load_strictly, read_state_dict
 from fcp.errors import FcpError
+from fcp.layers.grid import on_grid
 from fcp.structures import BackboneFeatures
 
 SIZES = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8))  # width and depth of Lite0 … 4
@@ -111,8 +112,10 @@ class EfficientNetLite(Backbone):
                 levels.append(x)
         high = x if mask is None else self._last_stages(stage_input * mask_like(mask, stage_input))
         levels = self._standardised_levels(levels)
-        mid = torch.cat([to_grid(level, grid) for level in levels], 1)
-        return BackboneFeatures(mid=mid, high=to_grid(high, grid), levels=tuple(levels))
+        mid = torch.cat([on_grid(level, grid, align_corners=False) for level in levels], 1)
+        return BackboneFeatures(
+            mid=mid, high=on_grid(high, grid, align_corners=False), levels=tuple(levels)
+        )
 
     def _standardised_levels(self, levels: list[Tensor]) -> list[Tensor]:
         if not self.standardise:

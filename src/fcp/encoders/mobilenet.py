@@ -16,8 +16,9 @@ from transformers import MobileNetV2Config, MobileNetV2Model
 
 from fcp.encoders.base import Backbone
 from fcp.encoders.hub import load_model, make_config, refuse_both
-from fcp.encoders.pixels import Normalise, grid_of, mask_like, to_grid
+from fcp.encoders.pixels import Normalise, grid_of, mask_like
 from fcp.errors import FcpError
+from fcp.layers.grid import on_grid
 from fcp.structures import BackboneFeatures
 
 BLOCKS = 17
@@ -60,10 +61,10 @@ class MobileNetV2(Backbone):
                 stage_input = x
             x = block(x)
             if index in self.layers:
-                taps.append(to_grid(x, grid))
+                taps.append(on_grid(x, grid, align_corners=False))
         high = x if mask is None else self._last_stage(stage_input * mask_like(mask, stage_input))
         mid = self.standardised(torch.cat(taps, 1))
-        return BackboneFeatures(mid=mid, high=to_grid(high, grid))
+        return BackboneFeatures(mid=mid, high=on_grid(high, grid, align_corners=False))
 
     def _last_stage(self, x: Tensor) -> Tensor:
         for block in self.blocks[LAST_STAGE:]:

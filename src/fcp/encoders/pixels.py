@@ -51,13 +51,6 @@ def grid_of(images: Tensor) -> tuple[int, int]:
     return -(-height // STRIDE), -(-width // STRIDE)
 
 
-def to_grid(features: Tensor, grid: tuple[int, int], *, align_corners: bool = False) -> Tensor:
-    """Bring feature maps (B, C, h', w') to a grid, bilinear."""
-    if features.shape[-2:] == grid:
-        return features
-    return functional.interpolate(features, grid, mode="bilinear", align_corners=align_corners)
-
-
 def mask_like(mask: Tensor, features: Tensor) -> Tensor:
     """Bring masks (B, 1, H, W) of 0 and 1 to the grid and dtype of features (B, C, h, w)."""
     height, width = features.shape[-2:]

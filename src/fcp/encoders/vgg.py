@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
 from fcp.encoders.hub import find_weight_file
-from fcp.encoders.pixels import Normalise, grid_of, mask_like, to_grid
+from fcp.encoders.pixels import Normalise, grid_of, mask_like
 from fcp.encoders.weights import load_strictly, read_state_dict
+from fcp.layers.grid import on_grid
 from fcp.structures import BackboneFeatures
 
 # Widths of each stage's convolutions; (inputs, outputs) follow from their order.
@@ -47,10 +48,8 @@ class VGG16(Backbone):
         stage3 = self.layer3(stage2)  # (B, 512, H/16, W/16)
         last = stage3 if mask is None else stage3 * mask_like(mask, stage3)
         stage4 = self.layer4(last)  # (B, 512, H/16, W/16)
-        mid = [to_grid(stage, grid, align_corners=True) for stage in (stage3, stage2)]
-        return BackboneFeatures(
-            mid=torch.cat(mid, 1), high=to_grid(stage4, grid, align_corners=True)
-        )
+        mid = [on_grid(stage, grid) for stage in (stage3, stage2)]
+        return BackboneFeatures(mid=torch.cat(mid, 1), high=on_grid(stage4, grid))
 
 
 def build_vgg16_bn(weights: str | None) -> VGG16:

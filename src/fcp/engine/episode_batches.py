@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fcp.config import IGNORE
 from fcp.data.augment import jitter_colour, paste
 from fcp.data.dataset import Example, FewShotDataset, Picture
 from fcp.data.images import read_image, read_labels
 from fcp.data.lists import ClassLists
-from fcp.data.pascal import IGNORE
 from fcp.data.region_store import RegionSource
 from fcp.data.transforms import mask_to_square, to_square
 from fcp.engine.draws import DrawRule, make_draw

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fcp.config import IGNORE
 from fcp.data.augment import draw_quadrilateral, jitter_colour, paste
 from fcp.data.region_store import RegionPicture
-from fcp.data.regions import IGNORE, draw_label_regions, draw_tree_regions, tight_box
+from fcp.data.regions import draw_label_regions, draw_tree_regions, tight_box
 from fcp.data.strips import resize_nearest
 from fcp.engine.share import Share
 

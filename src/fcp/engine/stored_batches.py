@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fcp.config import IGNORE
 from fcp.data.mixed import MixedTask, Mixture
 from fcp.data.transforms import support_to_square
 from fcp.engine.share import Share
@@ -22,7 +23,6 @@ from fcp.engine.view_store import (
     decode_backbone,
     decode_embedding,
 )
-from fcp.losses.mask import IGNORE
 from fcp.model import FCP
 from fcp.structures import Output
 

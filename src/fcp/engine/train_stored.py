@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from fcp.checkpoint import save_model
+from fcp.config import IGNORE
 from fcp.data.dataset import FewShotDataset
 from fcp.data.lists import ClassLists
 from fcp.data.mixed import (
@@ -32,7 +33,6 @@ from fcp.engine.tracking import Report
 from fcp.engine.view_store import ViewStore, build_views, crop_mask
 from fcp.evaluation.metrics import ScoreBoard, count_pixels
 from fcp.losses.criterion import Criterion
-from fcp.losses.mask import IGNORE
 from fcp.model import FCP
 
 VIEWS_FOLDER = "views"  # beside the runs, which share it

@@ -109,7 +109,7 @@ def count_pixels(prediction: Tensor, target: Tensor, valid: Tensor | None = None
 
 
 class ScoreBoard:
-    """Sums the counts of many episodes by class; boards of several workers can be merged."""
+    """Sums of the counts of many episodes, by class."""
 
     def __init__(self) -> None:
         self._counts: dict[str, Counts] = {}
@@ -117,14 +117,8 @@ class ScoreBoard:
 
     def add(self, name: str, counts: Counts) -> None:
         """Add one episode of the class of that name."""
-        self._add_counts(name, counts)
+        self._counts[name] = self._counts.get(name, Counts()) + counts
         self._episode_ious.append(counts.iou)
-
-    def merge(self, other: ScoreBoard) -> None:
-        """Add all that another worker's board holds; the order of merging changes no number."""
-        for name, counts in other._counts.items():
-            self._add_counts(name, counts)
-        self._episode_ious.extend(other._episode_ious)
 
     def compute(self) -> Scores:
         """Divide the sums.
@@ -144,6 +138,3 @@ class ScoreBoard:
             class_iou={name: counts.iou for name, counts in self._counts.items()},
             mean_episode_iou=fmean(self._episode_ious),
         )
-
-    def _add_counts(self, name: str, counts: Counts) -> None:
-        self._counts[name] = self._counts.get(name, Counts()) + counts

@@ -92,7 +92,7 @@ class FCPPredictor:
             for example in supports
         ]
         features = BackboneFeatures.cat([item for item, _ in encoded])
-        embedding = Embedding(torch.cat([self._embedding(item).image for item in supports]))
+        embedding = Embedding.cat([self._embedding(item) for item in supports])
         masks = torch.cat([mask for _, mask in encoded])[None]  # (1, K, S, S)
         return self.model.head.prepare_support(features, embedding, masks, fusion=self.fusion)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fcp.config import IGNORE
 from fcp.data.folder import (
     IMAGE_FOLDERS,
     Pairing,
@@ -47,7 +48,6 @@ from fcp.formats.run_lengths import RunLengths, to_runs
 from fcp.formats.text import CLASS_FILES, class_lines
 from fcp.formats.writer import Writer, make_folder, write_beside
 
-IGNORE = 255
 MAP_FOLDERS = ("masks", "mask", "labels", "segmentationclass")
 
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORE = 255
+from fcp.config import IGNORE
+
 PROBABILITY_EPSILON = 1e-6
 DICE_SMOOTHING = 1.0  # keeps pictures without foreground finite
 
