@@ -225,7 +225,7 @@ def test_keyboard_alone(visit, report, pictures):
     page.keyboard.press("Enter")
     assert page.locator("#large-name").text_content() == expected[columns]
     page.keyboard.press("Escape")
-    page.locator(".card").last.focus()
+    page.locator(".card").nth(59).focus()  # the last of the first page of cards
     page.keyboard.press("ArrowRight")
     assert page.locator(":focus .name").text_content() == expected[60]
 
