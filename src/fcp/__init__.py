@@ -1,4 +1,4 @@
-"""Few-shot segmentation: show a thing in a few examples, get it back in any photo.
+"""Few-shot segmentation: mark an object in a few examples, find it in any photo.
 
 FCP, "Foreground-Covering Prototype Generation and Matching for SAM-Aided Few-Shot Segmentation"
 (AAAI 2025). Names are loaded on first use, so that importing the package does not load torch.
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fcp.model import FCP
     from fcp.prediction import ClassPrediction, Prediction
     from fcp.segmenter import FewShotSegmenter
+    from fcp.support import Support
 
     __version__: str
 
@@ -33,6 +34,7 @@ __all__ = [
     "Prediction",
     "Scribble",
     "SegmenterConfig",
+    "Support",
     "__version__",
     "run_head",
 ]
@@ -50,6 +52,7 @@ _HOMES = {
     "Prediction": "fcp.prediction",
     "Scribble": "fcp.data.prompts",
     "SegmenterConfig": "fcp.config",
+    "Support": "fcp.support",
     "run_head": "fcp.heads",
 }
 
