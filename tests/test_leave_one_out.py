@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from fcp import leave_one_out as module
 from fcp.data.images import read_image, read_labels
 from fcp.data.transforms import to_square
 from fcp.errors import FcpError
-from fcp.leave_one_out import Found, judge_examples, leave_one_out
+from fcp.leave_one_out import MOST_TOGETHER, Found, even_groups, judge_examples
 from fcp.presence import Presence, look_at
 from fcp.segmenter import FewShotSegmenter
 
@@ -53,29 +54,24 @@ def test_the_fitted_examples_stay(segmenter):
     assert segmenter.support is kept
 
 
-def test_many_examples_are_judged_in_groups(segmenter, monkeypatch):
-    groups = []
-
-    def watched(model, images, masks, judge, fusion):
-        groups.append(len(images))
-        return [Found(0.5, None)] * len(images)
-
-    monkeypatch.setattr(module, "_of_group", watched)
-    count = 3 * module.MOST_TOGETHER + 1
-    found = leave_one_out(segmenter.model, torch.zeros(count, 3, 1, 1), torch.zeros(count, 1, 1))
-    assert len(found) == sum(groups) == count
-    assert max(groups) <= module.MOST_TOGETHER
-    assert min(groups) >= 2
+@given(count=st.integers(0, 200))
+def test_groups_are_even_and_never_of_one_example(count):
+    groups = even_groups(count)
+    assert [place for group in groups for place in group] == list(range(count))
+    sizes = [len(group) for group in groups]
+    assert all(size <= MOST_TOGETHER for size in sizes)
+    assert max(sizes, default=0) - min(sizes, default=0) <= 1
+    assert count < 2 or min(sizes) >= 2
 
 
 def test_small_things_are_judged_in_their_tiles(segmenter, monkeypatch):
     seen = []
 
-    def watched(model, images, masks, judge, fusion):
-        seen.append(masks.mean(dim=(1, 2)))
-        return [Found(0.5, None)] * len(images)
+    def watched(model, examples, judge, fusion):
+        seen.append(torch.stack([one.shown.mask.mean() for one in examples]))
+        return [Found(0.5, None)] * len(examples)
 
-    monkeypatch.setattr("fcp.segmenter.leave_one_out", watched)
+    monkeypatch.setattr("fcp.class_encoding.leave_one_out", watched)
     examples = []
     for seed in range(2):
         image, mask = example(seed, size=400)
@@ -84,7 +80,15 @@ def test_small_things_are_judged_in_their_tiles(segmenter, monkeypatch):
         examples.append((image, small))
     segmenter.check_examples(examples, tile=40)
     segmenter.check_examples(examples, tile="auto")
+    assert len(seen) == 2
     assert all((share > 0.02).all() for share in seen)  # 10 px of 40 or of 64, not of 400
+
+
+def test_what_is_checked_comes_with_the_support(segmenter):
+    examples = [example(seed) for seed in range(3)]
+    support = segmenter.encode(examples, checks=True)
+    assert support.quality == segmenter.check_examples(examples)
+    assert segmenter.encode(examples).quality == {}
 
 
 def test_a_class_with_one_example_says_nothing(segmenter):

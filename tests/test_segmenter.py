@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
 import fcp.segmenter
@@ -16,7 +14,7 @@ from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
 from fcp.data.prompts import Box, Points, Scribble
 from fcp.errors import FcpError
-from fcp.loading import find_device, find_model
+from fcp.loading import find_model
 from fcp.prediction import ALL
 from fcp.segmenter import FewShotSegmenter
 
@@ -89,8 +87,13 @@ def test_one_example_and_twenty_photos_take_21_encoder_calls(loaded, encoded):
     loaded.fit([(photo(), square_mask())], appearance="off")
     loaded.predict_batch([photo(seed=seed) for seed in range(20)])
     assert encoded == {"backbone": 21, "segmenter": 21}
-    # Appearance encodes the examples again, but not the photos.
-    loaded.fit([(photo(seed=seed), square_mask()) for seed in range(2)])
+
+
+@pytest.mark.parametrize("asked", [{}, {"checks": True}, {"appearance": "off", "checks": True}])
+def test_each_example_is_encoded_once_for_all_that_is_made_of_it(loaded, encoded, asked):
+    """Once by the segmenter; by the backbone also under its mask."""
+    loaded.fit([(photo(seed=seed), square_mask()) for seed in range(3)], **asked)
+    assert encoded == {"backbone": 6, "segmenter": 3}
     encoded.clear()
     loaded.predict_batch([photo(), photo(seed=5)])
     assert encoded == {"backbone": 2, "segmenter": 2}
@@ -326,48 +329,6 @@ def test_hub_id_is_fetched_and_loaded(model_folder, monkeypatch):
     FewShotSegmenter.from_pretrained("someone/mine", revision="v1", device="cpu")
     assert asked["someone/mine"]["revision"] == "v1"
     assert "model.safetensors" in asked["someone/mine"]["allow_patterns"]
-
-
-def test_hub_that_cannot_be_reached_is_one_line(monkeypatch):
-    def refuse(*_, **__):
-        raise LocalEntryNotFoundError("offline,\nand nothing in the cache")
-
-    monkeypatch.setattr(fcp.loading, "snapshot_download", refuse)
-    with pytest.raises(FcpError, match=r"someone/mine.*offline, and nothing"):
-        find_model("someone/mine")
-
-
-@pytest.mark.parametrize("name", ["no/such/folder", "nothing", "./tiny", Path("a/b"), Path("tiny")])
-def test_missing_model_says_what_is_expected(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(FcpError, match="no such model folder; expected small, tiny, a folder"):
-        find_model(name)
-
-
-def test_own_folder_called_tiny_is_reached_by_its_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("tiny").mkdir()
-    assert find_model("./tiny").samefile(tmp_path / "tiny")
-
-
-def test_folder_without_a_model_names_the_file(tmp_path):
-    with pytest.raises(FcpError, match=r"config\.json"):
-        FewShotSegmenter.from_pretrained(tmp_path)
-
-
-def test_devices():
-    assert find_device("cpu") == torch.device("cpu")
-    assert find_device("auto").type in {"cpu", "cuda", "mps"}
-    with pytest.raises(FcpError, match="expected auto"):
-        find_device("abacus")
-    with pytest.raises(FcpError, match="not available"):
-        find_device("meta")
-
-
-def test_unavailable_cuda_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(FcpError, match="cuda is not available"):
-        find_device("cuda")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from fcp.data.decode import ImageLike
 from fcp.data.prompts import Annotation, Box, Points, Scribble, read_support
 from fcp.errors import FcpError
 from fcp.prediction import ONLY_CLASS
-from fcp.tiling import Marked, cut_to_tile
+from fcp.tiling import Marked
 
 Examples = Iterable[tuple[ImageLike, Annotation]]
 
@@ -27,11 +27,6 @@ class Given:
 
     pairs: Sequence[Marked]
     exact: Sequence[bool]
-
-    def exact_pairs(self, tile: int | None) -> list[Marked]:
-        """Return those with exact masks, or the tiles of them that the object is in."""
-        chosen = [pair for pair, is_exact in zip(self.pairs, self.exact, strict=True) if is_exact]
-        return chosen if tile is None else [cut_to_tile(*pair, tile) for pair in chosen]
 
 
 def read_classes(examples: Examples | Mapping[str, Examples]) -> dict[str, Given]:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from fcp.config import Fusion
 from fcp.data.mask_values import looks_inverted
+from fcp.encoding import Seen, join
 from fcp.fusion import DEFAULT_FUSION
 from fcp.model import FCP
 from fcp.presence import Presence, look_at
-from fcp.structures import BackboneFeatures, Embedding, QueryFeatures, SupportSet
 
 LOW_IOU = 0.25
 LOW_SHARE = 0.5
@@ -88,41 +88,35 @@ def _are_inverted(found: Sequence[Found]) -> list[bool]:
     return [few and one.inverse_iou is not None and one.inverse_iou > one.iou for one in found]
 
 
+def even_groups(count: int) -> list[range]:
+    """Split K examples into groups of at most nine, as even as can be."""
+    groups = max(1, ceil(count / MOST_TOGETHER))
+    ends = [round(count * number / groups) for number in range(groups + 1)]
+    return [range(start, end) for start, end in pairwise(ends)]
+
+
 @torch.inference_mode()
 def leave_one_out(
     model: FCP,
-    images: Tensor,
-    masks: Tensor,
+    seen: Sequence[Seen],
     judge: Presence | None = None,
     fusion: Fusion = DEFAULT_FUSION,
 ) -> list[Found]:
-    """Find each example by the others of its class, or by those of its group of at most nine.
+    """Find each example by the others of its group.
 
     Those whose masks are likely to be inverted are shown to none of the others, where two are left.
 
     Args:
-        model: in evaluation mode.
-        images: (K, 3, S, S) RGB in 0 … 1, K ≥ 2, on the model's device.
-        masks: (K, S, S), 0 or 1.
+        model: Model in evaluation mode.
+        seen: Examples of a group of ``even_groups``; of one alone nothing can be said.
         judge: Judge of presence, if the model has one.
         fusion: Rule by which the other examples become one answer.
 
     Returns:
-        K answers.
+        An answer for each, none for a single example.
     """
-    groups = ceil(len(images) / MOST_TOGETHER)
-    ends = [round(len(images) * number / groups) for number in range(groups + 1)]
-    return [
-        found
-        for start, end in pairwise(ends)
-        for found in _of_group(model, images[start:end], masks[start:end], judge, fusion)
-    ]
-
-
-def _of_group(
-    model: FCP, images: Tensor, masks: Tensor, judge: Presence | None, fusion: Fusion
-) -> list[Found]:
-    seen = [see(model, image, mask) for image, mask in zip(images, masks, strict=True)]
+    if len(seen) < 2:
+        return []
     found = list(_find_each(model, seen, judge, fusion))
     inverted = _are_inverted(found)
     rest = [one for one, wrong in zip(seen, inverted, strict=True) if not wrong]
@@ -136,10 +130,11 @@ def _find_each(
     model: FCP, seen: Sequence[Seen], judge: Presence | None, fusion: Fusion
 ) -> Iterator[Found]:
     for index, one in enumerate(seen):
-        others = join(model, [*seen[:index], *seen[index + 1 :]], fusion)
+        shown = [other.shown for other in (*seen[:index], *seen[index + 1 :])]
+        others = join(model, shown, fusion)
         output = model.match(others, one.query)
         found = output.mask_logits[0] > 0
-        marked = one.mask > 0
+        marked = one.shown.mask > 0
         # A mask as log-odds of certainty, so that it is looked at as if it had been found.
         certain = torch.where(marked, CERTAIN, -CERTAIN)[None]
         look = look_at(one.query, certain, output.correlation)[0]
@@ -154,41 +149,3 @@ def _find_each(
 def _iou(one: Tensor, other: Tensor) -> float:
     """Return the IoU of two masks (S, S) bool; 0 of two empty ones."""
     return float((one & other).sum() / (one | other).sum().clamp(min=1))
-
-
-@dataclass(frozen=True)
-class Seen:
-    """An example as both encoders see it, to be asked for and to be shown.
-
-    Attributes:
-        mask: (S, S), 0 or 1.
-        query: its picture, as if nothing were known of it.
-        features: of the backbone, whose last stage ran under the mask.
-        embedding: of the promptable segmenter.
-    """
-
-    mask: Tensor
-    query: QueryFeatures
-    features: BackboneFeatures
-    embedding: Embedding
-
-
-def see(model: FCP, image: Tensor, mask: Tensor) -> Seen:
-    """Encode an example.
-
-    Args:
-        model: in evaluation mode.
-        image: (3, S, S) RGB in 0 … 1, on the model's device.
-        mask: (S, S), 0 or 1.
-    """
-    embedding = model.segmenter.encode(image[None])
-    query = model.head.prepare_query(model.backbone(image[None]), embedding)
-    return Seen(mask, query, model.backbone(image[None], mask[None, None]), embedding)
-
-
-def join(model: FCP, seen: Sequence[Seen], fusion: Fusion = DEFAULT_FUSION) -> SupportSet:
-    """Make one class of examples that were encoded one by one."""
-    features = BackboneFeatures.cat([one.features for one in seen])
-    embedding = Embedding.cat([one.embedding for one in seen])
-    masks = torch.stack([one.mask for one in seen])
-    return model.head.prepare_support(features, embedding, masks[None], fusion=fusion)

@@ -6,7 +6,7 @@ every answer is brought back from logits, so that nothing here depends on a phot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -17,15 +17,15 @@ from huggingface_hub import ModelHubMixin
 
 from fcp.appearance.fitting import fit_appearances
 from fcp.checkpoint import load_model, save_model
+from fcp.class_encoding import encode_class
 from fcp.config import to_dict
 from fcp.data.decode import ImageLike
 from fcp.data.photos import Photo, read_photo
 from fcp.encoders.cache import fingerprint
-from fcp.encoding import encode_examples, to_squares
 from fcp.errors import FcpError
 from fcp.examples import Examples, Given, read_classes, read_given, refuse_no_task
 from fcp.fusion import DEFAULT_FUSION, check_fusion
-from fcp.leave_one_out import ExampleQuality, judge_examples, leave_one_out
+from fcp.leave_one_out import ExampleQuality
 from fcp.loading import CARD, find_device, find_model, for_inference
 from fcp.model import FCP
 from fcp.photo_matching import match_pictures, match_tiles
@@ -127,6 +127,7 @@ class FewShotSegmenter(
         negatives: Examples = (),
         tile: int | Literal["auto"] | None = None,
         appearance: Literal["auto", "off"] = "auto",
+        checks: bool = False,
     ) -> Self:
         """``encode`` the examples and keep them as ``support``; replaces those given before.
 
@@ -135,11 +136,14 @@ class FewShotSegmenter(
             negatives: See ``encode``.
             tile: See ``encode``.
             appearance: See ``encode``.
+            checks: See ``encode``.
 
         Raises:
             FcpError: as ``encode``.
         """
-        self.support = self.encode(examples, negatives=negatives, tile=tile, appearance=appearance)
+        self.support = self.encode(
+            examples, negatives=negatives, tile=tile, appearance=appearance, checks=checks
+        )
         return self
 
     @torch.inference_mode()
@@ -150,6 +154,7 @@ class FewShotSegmenter(
         negatives: Examples = (),
         tile: int | Literal["auto"] | None = None,
         appearance: Literal["auto", "off"] = "auto",
+        checks: bool = False,
     ) -> Support:
         """Encode the examples, once for all photos to come; the segmenter stays as it is.
 
@@ -166,6 +171,8 @@ class FewShotSegmenter(
             appearance: "auto" learns what the classes look like, pixel by pixel, and lets that
                 decide where the examples say that it is better (docs/appearance.md); "off" does
                 not.
+            checks: Whether each example is also found by means of the others of its class
+                (``Support.quality``).
 
         Returns:
             The support, for ``predict``; ``save`` keeps it in a file.
@@ -181,18 +188,29 @@ class FewShotSegmenter(
         refuse_no_task(read, against)
         side = self._side_of(tile, read)
         given = [*read.values(), *([against] if against.pairs else [])]
-        exact = [one.exact_pairs(side) for one in given]
-        model, fusion = self.running, self.fusion
         with self.turn:
-            encoded = [encode_examples(model, one.pairs, side, fusion) for one in given]
-            appearances = fit_appearances(model, exact, fusion) if appearance == "auto" else ()
+            encoded = [
+                encode_class(
+                    self.running,
+                    one,
+                    side,
+                    self.fusion,
+                    learns=appearance == "auto",
+                    checks=checks,
+                    presence=self.presence,
+                )
+                for one in given
+            ]
+            learnt = [one.learnt for one in encoded]
+            appearances = fit_appearances(self.running, learnt, self.fusion)
         return Support(
             model=self.fingerprint,
-            classes=dict(zip(read, encoded, strict=False)),
-            negatives=encoded[-1] if against.pairs else None,
+            classes={n: one.support for n, one in zip(read, encoded, strict=False)},
+            negatives=encoded[-1].support if against.pairs else None,
             tile=side,
             tile_was_chosen=tile == "auto",
-            appearances=appearances,
+            appearances=appearances if appearance == "auto" else (),
+            quality={n: one.quality for n, one in zip(read, encoded, strict=False) if one.quality},
         )
 
     def check_examples(
@@ -200,38 +218,17 @@ class FewShotSegmenter(
         examples: Examples | Mapping[str, Examples],
         *,
         tile: int | Literal["auto"] | None = None,
-    ) -> dict[str, list[ExampleQuality]]:
-        """Look for each example by means of the others of its class; ``fit`` need not be called.
+    ) -> Mapping[str, Sequence[ExampleQuality]]:
+        """Find each example by means of the others of its class; see ``Support.quality``.
 
         Args:
-            examples: as for ``fit``.
-            tile: as for ``fit``.
-
-        Returns:
-            Class → its examples' quality, in their order; nothing of a class with one example.
+            examples: See ``encode``.
+            tile: See ``encode``.
 
         Raises:
-            FcpError: an example as in ``fit``.
+            FcpError: as ``encode``.
         """
-        read = read_classes(examples)
-        side, size = self._side_of(tile, read), self.model.config.image_size
-        squares = {
-            name: to_squares(given.pairs, side, size)
-            for name, given in read.items()
-            if len(given.pairs) > 1
-        }
-        return {
-            name: judge_examples(
-                leave_one_out(
-                    self.running,
-                    images.to(self.device),
-                    masks.to(self.device),
-                    self.presence,
-                    self.fusion,
-                )
-            )
-            for name, (images, masks) in squares.items()
-        }
+        return self.encode(examples, tile=tile, appearance="off", checks=True).quality
 
     def _side_of(self, tile: int | Literal["auto"] | None, read: Mapping[str, Given]) -> int | None:
         if tile == "auto":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ from fcp.data.photos import MOST_DRAWN
 from fcp.documents import parse_json
 from fcp.errors import FcpError
 from fcp.files import write_atomically
+from fcp.leave_one_out import ExampleQuality
 from fcp.structures import CorrelationSupport, SupportSet
 from fcp.tiling import MOST_CANVAS
 
@@ -46,6 +47,8 @@ class Support:
             photo has too many.
         appearances: Appearance of each entrant, in their order; None where one has none. Empty
             where appearance is off.
+        quality: Name → how well each example is found by means of the others of its class, where
+            that was asked for and there are several. It is not kept in a file.
     """
 
     model: str
@@ -54,6 +57,7 @@ class Support:
     tile: int | None = None
     tile_was_chosen: bool = False
     appearances: Sequence[Appearance | None] = ()
+    quality: Mapping[str, Sequence[ExampleQuality]] = field(default_factory=dict)
 
     @property
     def most_pixels(self) -> int:

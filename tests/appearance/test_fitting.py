@@ -7,9 +7,9 @@ from fcp.appearance.fitting import (
     MOST_EXAMPLES,
     MOST_PIXELS,
     Appearance,
-    _changed_copy,
-    _kept_size,
-    _some,
+    changed_copy,
+    choose_learnt,
+    kept_size,
 )
 from fcp.appearance.gate import Decision
 from fcp.data.prompts import Box, Points, Scribble
@@ -100,7 +100,7 @@ def test_another_word_is_refused(segmenter):
 def test_copies_keep_some_of_the_object():
     for seed in range(20):
         picture, mask = spots(seed)
-        changed, marked = _changed_copy(picture, mask)
+        changed, marked = changed_copy(picture, mask)
         assert marked.any()
         assert changed.shape[:2] == marked.shape
         assert changed.shape[0] < 60
@@ -108,13 +108,15 @@ def test_copies_keep_some_of_the_object():
 
 def test_many_examples_are_learnt_from_evenly():
     examples = [spots(0)] * 30
-    assert len(_some(examples)) == MOST_EXAMPLES
-    assert len(_some(examples[:4])) == 4
+    assert len(set(choose_learnt(examples, [True] * 30))) == MOST_EXAMPLES
+    assert choose_learnt(examples[:4], [True, False, True, True]) == [0, 2, 3]
+    everything = spots(0)[0], np.ones((60, 80), bool)
+    assert choose_learnt([everything, spots(0)], [True, True]) == [1]
 
 
 def test_answers_keep_the_photos_size_up_to_a_limit():
-    assert _kept_size((480, 640)) == (480, 640)
-    height, width = _kept_size((6000, 8000))
+    assert kept_size((480, 640)) == (480, 640)
+    height, width = kept_size((6000, 8000))
     assert height * width <= MOST_PIXELS * 1.01
     assert height / width == pytest.approx(0.75, abs=0.01)
 

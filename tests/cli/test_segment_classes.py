@@ -248,14 +248,20 @@ def test_a_threshold_needs_a_model_that_can_judge(run):
     assert (done.exit_code, "cannot judge presence" in done.stderr) == (1, True)
 
 
+def others_find(monkeypatch, found):
+    """Let a class of as many examples be found like this, and others not be judged."""
+    monkeypatch.setattr(
+        "fcp.class_encoding.leave_one_out",
+        lambda model, seen, *_: found if len(seen) == len(found) else [],
+    )
+
+
 def test_odd_examples_are_named_and_recorded(run, examples, tmp_path, monkeypatch):
     save_picture(examples / "cat" / "b.png", seed=7)
     mask = np.zeros((40, 50), dtype=bool)
     mask[30:, 40:] = True
     Image.fromarray(mask).save(examples / "cat" / "b_mask.png")
-    monkeypatch.setattr(
-        "fcp.segmenter.leave_one_out", lambda *_: [Found(0.9, 0.8), Found(0.01, None)]
-    )
+    others_find(monkeypatch, [Found(0.9, 0.8), Found(0.01, None)])
     done = run()
     assert done.exit_code == 0, done.output
     warned = " ".join(done.stderr.split())
@@ -276,9 +282,7 @@ def test_odd_examples_are_named_and_recorded(run, examples, tmp_path, monkeypatc
 def test_an_example_with_an_inverted_mask_is_named(run, examples, tmp_path, monkeypatch):
     save_picture(examples / "cat" / "b.png", seed=7)
     Image.new("1", (50, 40), 1).save(examples / "cat" / "b_mask.png")
-    monkeypatch.setattr(
-        "fcp.segmenter.leave_one_out", lambda *_: [Found(0.3, None), Found(0.01, None, 0.7)]
-    )
+    others_find(monkeypatch, [Found(0.3, None), Found(0.01, None, 0.7)])
     done = run()
     assert done.exit_code == 0, done.output
     odd = examples / "cat" / "b.png"

@@ -189,9 +189,7 @@ def test_fit_that_fails_is_told(client, backend, caplog):
         (ValueError("odd"), "ValueError: odd"),
     ],
 )
-def test_failure_without_a_key_is_in_the_log(
-    client, backend, caplog, monkeypatch, error, message
-):
+def test_failure_without_a_key_is_in_the_log(client, backend, caplog, monkeypatch, error, message):
     monkeypatch.setattr(server, "TRAINING_WAITS", 100)  # however busy the machine is
     backend.studio.has_key = False
     backend.error = error

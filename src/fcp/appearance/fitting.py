@@ -15,9 +15,9 @@ from fcp.appearance.features import Layer, filter_picture, penalties_of, read_at
 from fcp.appearance.gate import Decision, Trial, decide_by_halves, decide_by_others
 from fcp.appearance.samples import Samples, draw_samples
 from fcp.config import Fusion
-from fcp.data.transforms import logits_to_size, support_to_square, to_square
+from fcp.data.transforms import logits_to_size
+from fcp.encoding import Seen, Shown, join, see, square
 from fcp.fusion import DEFAULT_FUSION
-from fcp.leave_one_out import Seen, join, see
 from fcp.model import FCP
 from fcp.structures import QueryFeatures
 from fcp.tiling import Marked
@@ -57,7 +57,7 @@ class Appearance:
         """
         if self.classifier is None:
             return logits
-        kept, share = _kept_size(size), self.decision.share
+        kept, share = kept_size(size), self.decision.share
         own = logits_to_size(self.classifier.of_picture(layers), kept)
         return torch.lerp(logits_to_size(logits, kept), own, share)
 
@@ -79,36 +79,17 @@ def layers_of(picture: np.ndarray, query: QueryFeatures, index: int, square: int
     ]
 
 
-@torch.inference_mode()
-def fit_appearances(
-    model: FCP, entrants: Sequence[Sequence[Marked]], fusion: Fusion = DEFAULT_FUSION
-) -> list[Appearance | None]:
-    """Learn what each of the entrants of a task looks like.
-
-    Args:
-        model: Model in evaluation mode.
-        entrants: Examples (H, W, 3), (H, W) of each whose masks are exact, maybe none.
-        fusion: Rule by which the network's examples become one answer.
-
-    Returns:
-        For each its appearance; None without examples, or where they are foreground all over.
-    """
-    learnt = [[_learn(model, *example) for example in _some(shown)] for shown in entrants]
-    found: list[Appearance | None] = []
-    for index, own in enumerate(learnt):
-        against = [
-            one.samples.as_background()
-            for place, of in enumerate(learnt)
-            if place != index
-            for one in of
-        ]
-        found.append(_fit_one(model, own, against, fusion) if own else None)
-    return found
-
-
 @dataclass(frozen=True)
-class _Learnt:
-    """An example, as pixels and as the network sees it."""
+class Learnt:
+    """An example, as pixels and as the network sees it.
+
+    Attributes:
+        picture: (H, W, 3) uint8 RGB.
+        mask: (H, W) bool.
+        seen: The same, encoded.
+        samples: Pixels that are drawn of it.
+        penalties: (D,) penalty of each of their features' weights.
+    """
 
     picture: np.ndarray
     mask: np.ndarray
@@ -116,24 +97,55 @@ class _Learnt:
     samples: Samples
     penalties: Tensor
 
-    def network(self, model: FCP, examples: Sequence[Seen], fusion: Fusion) -> Tensor:
+    def network(self, model: FCP, examples: Sequence[Shown], fusion: Fusion) -> Tensor:
         """Return the network's log-odds (n,) of its pixels."""
         output = model.match(join(model, examples, fusion), self.seen.query)
         return _at(output.mask_logits, self.samples)
 
 
-def _learn(model: FCP, picture: np.ndarray, mask: np.ndarray) -> _Learnt:
-    side = model.config.image_size
-    device = next(model.parameters()).device
-    square, marked = to_square(picture, side).to(device), support_to_square(mask, side).to(device)
-    seen = see(model, square, marked)
-    layers = layers_of(picture, seen.query, 0, side)
+@torch.inference_mode()
+def learn(model: FCP, example: Marked, seen: Seen) -> Learnt:
+    """Draw the pixels of an example that has been encoded.
+
+    Args:
+        model: Model in evaluation mode.
+        example: (H, W, 3) picture with its mask (H, W), which has background.
+        seen: The same, encoded, with the finer maps of its picture.
+    """
+    picture, mask = example
+    layers = layers_of(picture, seen.query, 0, model.config.image_size)
     samples = draw_samples(layers, mask, _generator(picture))
-    return _Learnt(picture, mask, seen, samples, penalties_of(layers))
+    return Learnt(picture, mask, seen, samples, penalties_of(layers))
+
+
+@torch.inference_mode()
+def fit_appearances(
+    model: FCP, entrants: Sequence[Sequence[Learnt]], fusion: Fusion = DEFAULT_FUSION
+) -> list[Appearance | None]:
+    """Learn what each of the entrants of a task looks like.
+
+    Args:
+        model: Model in evaluation mode.
+        entrants: Examples of each that are learnt from (``choose_learnt``), maybe none.
+        fusion: Rule by which the network's examples become one answer.
+
+    Returns:
+        For each its appearance; None without examples.
+    """
+    found: list[Appearance | None] = []
+    for index, own in enumerate(entrants):
+        against = [
+            one.samples.as_background()
+            for place, of in enumerate(entrants)
+            if place != index
+            for one in of
+        ]
+        found.append(_fit_one(model, own, against, fusion) if own else None)
+    return found
 
 
 def _fit_one(
-    model: FCP, own: Sequence[_Learnt], against: Sequence[Samples], fusion: Fusion
+    model: FCP, own: Sequence[Learnt], against: Sequence[Samples], fusion: Fusion
 ) -> Appearance:
     if len(own) > 1:
         return _fit_several(model, own, against, fusion)
@@ -141,7 +153,7 @@ def _fit_one(
 
 
 def _fit_several(
-    model: FCP, own: Sequence[_Learnt], against: Sequence[Samples], fusion: Fusion
+    model: FCP, own: Sequence[Learnt], against: Sequence[Samples], fusion: Fusion
 ) -> Appearance:
     """Fit to all, and decide by what a fit to all but one makes of that one."""
     samples, penalties = [one.samples for one in own], own[0].penalties
@@ -149,14 +161,14 @@ def _fit_several(
     trials = []
     for index, one in enumerate(own):
         rest = [*samples[:index], *samples[index + 1 :], *against]
-        others = [other.seen for other in own if other is not one]
+        others = [other.seen.shown for other in own if other is not one]
         by_others = fit_classifier(rest, penalties, classifier)
         network = one.network(model, others, fusion)
         trials.append(Trial(one.samples, network, by_others.of_samples(one.samples.values)))
     return Appearance(classifier, decide_by_others(trials))
 
 
-def _fit_single(model: FCP, own: _Learnt, against: Sequence[Samples], fusion: Fusion) -> Appearance:
+def _fit_single(model: FCP, own: Learnt, against: Sequence[Samples], fusion: Fusion) -> Appearance:
     """Fit to the example and a changed copy of it, and decide by its halves."""
     tried = _try_single(model, own, against, fusion)
     decision = decide_by_halves(tried.halves, tried.known)
@@ -183,13 +195,13 @@ def try_example(
     model: FCP, picture: np.ndarray, mask: np.ndarray, fusion: Fusion = DEFAULT_FUSION
 ) -> Tried:
     """Fit to one example (H, W, 3) with its mask (H, W), and try it on its halves."""
-    return _try_single(model, _learn(model, picture, mask), (), fusion)
+    return _try_single(model, _see_and_learn(model, (picture, mask)), (), fusion)
 
 
-def _try_single(model: FCP, own: _Learnt, against: Sequence[Samples], fusion: Fusion) -> Tried:
-    copy = _learn(model, *_changed_copy(own.picture, own.mask))
+def _try_single(model: FCP, own: Learnt, against: Sequence[Samples], fusion: Fusion) -> Tried:
+    copy = _see_and_learn(model, changed_copy(own.picture, own.mask))
     classifier = fit_classifier([own.samples, copy.samples, *against], own.penalties)
-    networks = [one.network(model, [own.seen], fusion) for one in (own, copy)]
+    networks = [one.network(model, [own.seen.shown], fusion) for one in (own, copy)]
     known = [one.samples.overlap(odds) for one, odds in zip((own, copy), networks, strict=True)]
     halves = []
     first = own.samples.in_first_half()
@@ -200,14 +212,30 @@ def _try_single(model: FCP, own: _Learnt, against: Sequence[Samples], fusion: Fu
     return Tried(classifier, halves, known)
 
 
-def _some(examples: Sequence[Marked]) -> list[Marked]:
-    """Take examples evenly where they are too many, without those that have no background.
+def _see_and_learn(model: FCP, example: Marked) -> Learnt:
+    return learn(model, example, see(model, *square(model, example)))
+
+
+def choose_learnt(examples: Sequence[Marked], usable: Sequence[bool]) -> list[int]:
+    """Choose the examples that are learnt from, evenly where they are too many.
 
     They come in an order of their own, so that the one they were given in has no say.
+
+    Args:
+        examples: Pictures with their masks.
+        usable: Whether each has an exact mask.
+
+    Returns:
+        Their places. What has no background is left out.
     """
-    usable = sorted((one for one in examples if not one[1].all()), key=_checksum)
-    count = min(len(usable), MOST_EXAMPLES)
-    return [usable[index * len(usable) // count] for index in range(count)]
+    places = [
+        place
+        for place, (example, exact) in enumerate(zip(examples, usable, strict=True))
+        if exact and not example[1].all()
+    ]
+    places.sort(key=lambda place: _checksum(examples[place]))
+    count = min(len(places), MOST_EXAMPLES)
+    return [places[index * len(places) // count] for index in range(count)]
 
 
 def _checksum(example: Marked) -> int:
@@ -215,7 +243,7 @@ def _checksum(example: Marked) -> int:
     return zlib.crc32(mask.tobytes(), zlib.crc32(picture.tobytes()))
 
 
-def _changed_copy(picture: np.ndarray, mask: np.ndarray) -> Marked:
+def changed_copy(picture: np.ndarray, mask: np.ndarray) -> Marked:
     """Mirror a picture, cut some of it away and change its brightness."""
     generator = _generator(picture)
     rows, columns = np.nonzero(mask)
@@ -242,6 +270,7 @@ def _generator(picture: np.ndarray) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(picture.tobytes()))
 
 
-def _kept_size(size: tuple[int, int]) -> tuple[int, int]:
+def kept_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size (H', W') of an answer that is kept of a photo (H, W)."""
     scale = min(1.0, (MOST_PIXELS / (size[0] * size[1])) ** 0.5)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
