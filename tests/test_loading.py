@@ -1,4 +1,4 @@
-"""Models by name, devices, and the faster form of a model: the same answers, nothing of it saved."""
+"""Models by name, devices, and the faster form of a model, which answers the same."""
 
 from pathlib import Path
 
