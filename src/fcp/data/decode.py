@@ -319,7 +319,8 @@ def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
             page = file.pages[number - 1].aspage()
             if how.bands is not None or not _is_for_pillow(page):
                 return _numbers(page, named, notes)
-            with Image.open(path) as picture:
+            # Not by its path: Pillow would map its pixels into memory, and turn them wrongly.
+            with path.open("rb") as stream, Image.open(stream) as picture:
                 picture.seek(number - 1)
                 opened = _decode_frame(picture)
             return replace(opened, notes=notes, lossy=page.compression in (6, 7))
