@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from fcp.app.marks import Marked
 from fcp.app.small import Smaller
 from fcp.app.uploads import LONGEST_STEM
+from fcp.data.decode import Decoding
 from fcp.data.photos import is_large
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
@@ -110,7 +111,7 @@ class Run:
         self.folder = folder
         self.jobs = [Job(photo, photo.stem) for photo in photos]
         self.results = Results(folder, model=engine.name, fingerprint="")
-        self.small = Smaller(folder / "small", len(task.classes))
+        self.small = Smaller(folder / "small", len(task.classes), task.decoding_of(None))
         self.segmenter = engine.segmenter()
         self.finished = threading.Event()
         self.download: Path | None = None
@@ -214,8 +215,16 @@ def make_task(
     tile: Tile,
     instances: bool,
     appearance: Appearances = "auto",
+    decoding: Decoding | None = None,
 ) -> Task:
     """Say what is looked for; every class gets an answer everywhere, and the slider decides."""
     return Task(
-        classes, negatives, DEFAULT_FUSION, tile, instances, threshold=0, appearance=appearance
+        classes,
+        negatives,
+        DEFAULT_FUSION,
+        tile,
+        instances,
+        threshold=0,
+        appearance=appearance,
+        decoding=decoding,
     )

@@ -81,11 +81,11 @@ def explain(run: Run, photo: Path, name: str) -> Reason:
     if support is None or name not in support.classes:
         raise FcpError(f"the last run did not look for {name!r}; run the photos again")
     used = [one for one in run.marked if one.class_name == name]
-    seen, _ = read_photo(photo, most=support.most_pixels)
+    seen, _ = read_photo(photo, run.task.decoding_of(None), support.most_pixels)
     found = always_answer(run.segmenter, seen).classes[name]
     together, single, alone = _mask(seen, found), run.engine.segmenter(), []
     for one in used:
-        shown = {name: pairs_of([one.example])}
+        shown = {name: pairs_of([one.example], run.task.decoding)}
         single.fit(shown, tile=support.tile, appearance=run.task.appearance)
         single.support = support.with_class(name, single.fitted)
         answer = always_answer(single, seen).classes[name]
@@ -118,7 +118,7 @@ def pictures(reason: Reason, run: Run, folder: Path) -> list[tuple[str, str]]:
         (similarity, "similarity to the examples' features (Eq. 5)"),
     ]
     for one in reason.alone:
-        example, _ = read_photo(one.marked.example.picture)
+        example, _ = read_photo(one.marked.example.picture, run.task.decoding_of(None))
         mask = annotation_mask(one.marked.example.annotation, example.size)
         drawn += [
             (
