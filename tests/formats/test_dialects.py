@@ -194,6 +194,28 @@ def test_cvats_segmentation_masks(tmp_path, write):
     assert (masks(tmp_path)["cat"]["a.jpg"] == INSIDE).all()
 
 
+@pytest.mark.parametrize("black", ["bg:0,0,0::\n", "Void:0,0,0::\n", "Unlabeled:0,0,0::\n", ""])
+def test_whatever_a_list_of_colours_calls_black(tmp_path, write, black):
+    write("JPEGImages/a.jpg", SIZE)
+    write("labelmap.txt", f"{black}other:10,20,30::\n")
+    values = np.zeros((*SIZE, 3), np.uint8)
+    values[INSIDE] = (10, 20, 30)
+    write("SegmentationClass/a.png", png(values))
+    found = masks(tmp_path)
+    assert list(found) == ["other"]
+    assert (found["other"]["a.jpg"] == INSIDE).all()
+
+
+@pytest.mark.parametrize("zero", ["bg", "_background_", "Unlabeled"])
+def test_whatever_a_list_of_values_calls_zero(tmp_path, write, zero):
+    write("a.jpg", SIZE)
+    write("a_mask.png", png(labels_of(2, 1)))
+    write("_classes.csv", f"Pixel Value, Class\n0, {zero}\n1, other\n2, void\n")
+    found = masks(tmp_path)
+    assert list(found) == ["other", "void"]
+    assert (found["void"]["a.jpg"] == INSIDE).all()
+
+
 def test_roboflows_masks_and_splits(tmp_path, write):
     for split in ("train", "valid"):
         write(f"{split}/{split}.jpg", SIZE)
