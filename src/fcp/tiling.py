@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
-from fcp.instances import connected_pieces
+from fcp.data.pieces import connected_pieces
 from fcp.prediction import Answer, Maps
 
 OVERLAP = 0.25  # of a window's side, at least

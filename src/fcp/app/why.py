@@ -82,6 +82,9 @@ def explain(run: Run, photo: Path, name: str) -> Reason:
         raise FcpError(f"the last run did not look for {name!r}; run the photos again")
     used = [one for one in run.marked if one.class_name == name]
     seen, _ = read_photo(photo, run.task.decoding_of(None), support.most_pixels)
+    # As large as it is looked at: a large photo's own masks, one for each example, would be too
+    # much to keep, and are not drawn.
+    seen = Photo(seen.pixels, (seen.pixels.shape[0], seen.pixels.shape[1]))
     found = always_answer(run.segmenter, seen).classes[name]
     together, single, alone = _mask(seen, found), run.engine.segmenter(), []
     for one in used:

@@ -82,9 +82,10 @@ class CocoWriter(OneFileWriter):
     file_name = "coco.json"
 
     def _pack(self, found: LabelledObject) -> dict[str, Any]:
-        runs = to_runs(found.mask)
+        mask = found.mask
+        runs = to_runs(mask)
         return {
-            "segmentation": self._segmentation(found.mask, runs),
+            "segmentation": self._segmentation(mask, runs),
             "area": int(rle_tools.area(runs)),
             "bbox": rle_tools.toBbox(runs).tolist(),
         }

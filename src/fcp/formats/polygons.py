@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 from pycocotools import mask as rle_tools
 
+from fcp.data.strips import edges as strips_of_rows
 from fcp.errors import FcpError
 from fcp.formats.run_lengths import RunLengths, overlap, to_runs, union
 
@@ -184,25 +185,43 @@ def _exact_parts(mask: np.ndarray) -> np.ndarray:
 
 def _edges(mask: np.ndarray) -> np.ndarray:
     """Return the straight edges between fore- and background, cut at corners: (E, 2, 2) of x, y."""
-    padded = np.pad(mask, 1)
-    across = padded[1:, 1:-1] != padded[:-1, 1:-1]  # (H + 1, W): edge from (c, r) to (c + 1, r)
-    down = padded[1:-1, 1:] != padded[1:-1, :-1]  # (H, W + 1): edge from (c, r) to (c, r + 1)
-    corner = _touched(across, axis=1) & _touched(down, axis=0)
-    y, left = np.nonzero(across & corner[:, :-1])
-    _, right = np.nonzero(across & corner[:, 1:])
-    x, top = np.nonzero((down & corner[:-1]).T)
-    _, bottom = np.nonzero((down & corner[1:]).T)
-    starts = np.concatenate([np.stack([left, y], axis=1), np.stack([x, top], axis=1)])
-    ends = np.concatenate([np.stack([right + 1, y], axis=1), np.stack([x, bottom + 1], axis=1)])
+    height, width = mask.shape
+    strips = [_ends_of_edges(mask, *rows) for rows in strips_of_rows((height + 1, width + 1))]
+    left, right, top, bottom = (np.concatenate(ends) for ends in zip(*strips, strict=True))
+    # Level edges come row by row; upright ones, which may go through several strips, by column.
+    top, bottom = (ends[np.lexsort((ends[:, 1], ends[:, 0]))] for ends in (top, bottom))
+    starts, ends = np.concatenate([left, top]), np.concatenate([right, bottom])
     return np.stack([starts, ends], axis=1).astype(float)
 
 
-def _touched(edges: np.ndarray, axis: int) -> np.ndarray:
-    """Mark the grid's points (H + 1, W + 1) at which an edge along this axis starts or ends."""
-    first = [(0, 0), (0, 0)]
-    last = [(0, 0), (0, 0)]
-    first[axis], last[axis] = (1, 0), (0, 1)
-    return np.pad(edges, first) | np.pad(edges, last)
+def _ends_of_edges(
+    mask: np.ndarray, first: int, end: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Find the ends of edges on some rows of the grid (H + 1, W + 1) of the pixels' corners.
+
+    Args:
+        mask: (H, W) bool.
+        first: of the rows.
+        end: of them, exclusive.
+
+    Returns:
+        The left and right ends of level edges, and the upper and lower ends of upright ones, each
+        (N, 2) of x and y, row by row.
+    """
+    outside = (int(first == 0), int(end > len(mask)))
+    near = np.pad(mask[max(first - 1, 0) : end], (outside, (1, 1)))  # the rows above and below
+    across = near[1:, 1:-1] != near[:-1, 1:-1]  # (N, W): edge from (c, r) to (c + 1, r)
+    down = near[:, 1:] != near[:, :-1]  # (N + 1, W + 1): edge from (c, r - 1) to (c, r)
+    touched = np.pad(across, ((0, 0), (1, 0))) | np.pad(across, ((0, 0), (0, 1)))
+    corner = touched & (down[1:] | down[:-1])
+    ends = (
+        across & corner[:, :-1],
+        across & corner[:, 1:],
+        down[1:] & corner,
+        down[:-1] & corner,
+    )
+    left, right, top, bottom = (np.argwhere(one)[:, ::-1] + (0, first) for one in ends)
+    return left, right + (1, 0), top, bottom
 
 
 def _keyhole(part: object) -> np.ndarray:

@@ -19,7 +19,7 @@ from fcp.formats.examples import Drawn, inside
 from fcp.formats.label_studio import brush_runs, read_brush_runs
 from fcp.formats.polygons import fill_polygons, mask_polygons, read_points
 from fcp.formats.run_lengths import to_runs
-from fcp.instances import connected_pieces
+from fcp.data.pieces import connected_pieces
 from fcp.label_studio.labelling import Control
 
 Region = Mapping[str, Any]
