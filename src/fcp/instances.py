@@ -12,6 +12,7 @@ from fcp.data.strips import edges
 from fcp.data.transforms import rows_to_size
 from fcp.prediction import ClassPrediction, Least
 
+
 @dataclass(frozen=True, eq=False)
 class Instance:
     """One object of a class.

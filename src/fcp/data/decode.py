@@ -24,7 +24,7 @@ from fcp.errors import FcpError
 
 ImageLike = str | Path | Image.Image | np.ndarray
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # what such files begin with
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _ANIMATED = (SIGNATURE, b"GIF8", b"RIFF")  # what may be: RIFF is WebP
 _JPEG_END = b"\xff\xd9"
@@ -115,7 +115,7 @@ def open_stored(
             return _decode(image, name, how)
         path = Path(image)
         head = _head(path, name)
-        if head.startswith(_TIFF):
+        if head.startswith(TIFF):
             return _open_tiff(path, name, how)
         if head.startswith(SIGNATURE):
             with path.open("rb") as file:
@@ -137,10 +137,10 @@ def stored_size(path: Path) -> tuple[tuple[int, int], int]:
     name = str(path)
     with clear_errors(name):
         head = _head(path, name)
-        if head.startswith(_TIFF):
+        if head.startswith(TIFF):
             with tifffile.TiffFile(path) as file:
                 page = file.pages[largest_page(file) - 1].aspage()
-                return (page.imagelength, page.imagewidth), _tiff_turn(page)
+                return (page.imagelength, page.imagewidth), tiff_turn(page)
         if is_heif(head):
             width, height = _open_heif(path, name).size
             return (height, width), 1
@@ -207,7 +207,7 @@ def pages_of(path: Path) -> Pages:
     name = str(path)
     with clear_errors(name):
         head = _head(path, name)
-        if head.startswith(_TIFF):
+        if head.startswith(TIFF):
             with tifffile.TiffFile(path) as file:
                 return Pages(len(file.pages), tuple(own_pictures(file)))
         if not head.startswith(_ANIMATED):
@@ -307,14 +307,7 @@ def _open_heif(path: Path, name: str) -> Image.Image:
 
 def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
     with tifffile.TiffFile(path) as file:
-        count = len(file.pages)
-        number = largest_page(file) if how.page is None else how.page
-        if not 1 <= number <= count:
-            raise FcpError(f"{name}: has {count} pages; there is no page {number}")
-        notes: tuple[str, ...] = ()
-        if count > 1 and how.page is None:
-            notes = (f"page {number} of {count} is read, the largest; --pages chooses",)
-        named = f"{name}, page {number}" if count > 1 else name
+        number, named, notes = choose_page(file, name, how)
         with clear_errors(named):
             page = file.pages[number - 1].aspage()
             if how.bands is not None or not _is_for_pillow(page):
@@ -326,6 +319,32 @@ def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
             return replace(opened, notes=notes, lossy=page.compression in (6, 7))
 
 
+def choose_page(
+    file: tifffile.TiffFile, name: str, how: Decoding
+) -> tuple[int, str, tuple[str, ...]]:
+    """Choose the page of a TIFF that is read.
+
+    Args:
+        file: opened.
+        name: what to call it in an error.
+        how: may say which.
+
+    Returns:
+        Its number, from 1, what to call it in an error, and what was left out.
+
+    Raises:
+        FcpError: there is no such page.
+    """
+    count = len(file.pages)
+    number = largest_page(file) if how.page is None else how.page
+    if not 1 <= number <= count:
+        raise FcpError(f"{name}: has {count} pages; there is no page {number}")
+    notes: tuple[str, ...] = ()
+    if count > 1 and how.page is None:
+        notes = (f"page {number} of {count} is read, the largest; --pages chooses",)
+    return number, (f"{name}, page {number}" if count > 1 else name), notes
+
+
 def _is_for_pillow(page: tifffile.TiffPage) -> bool:
     """Say whether Pillow keeps all that a page of a TIFF says: colours of 8 bits and less."""
     small = page.bitspersample <= 8 and page.sampleformat == tifffile.SAMPLEFORMAT.UINT
@@ -334,11 +353,12 @@ def _is_for_pillow(page: tifffile.TiffPage) -> bool:
     if page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE):
         return page.samplesperpixel == 1
     if page.photometric == tifffile.PHOTOMETRIC.RGB:
-        return page.samplesperpixel == 3 or (page.samplesperpixel == 4 and _has_alpha(page))
+        return page.samplesperpixel == 3 or (page.samplesperpixel == 4 and has_alpha(page))
     return True
 
 
-def _has_alpha(page: tifffile.TiffPage) -> bool:
+def has_alpha(page: tifffile.TiffPage) -> bool:
+    """Say whether the last band of a page says what is transparent."""
     extra = page.extrasamples
     return bool(extra) and extra[-1] in (
         tifffile.EXTRASAMPLE.ASSOCALPHA,
@@ -368,11 +388,12 @@ def _numbers(page: tifffile.TiffPage, name: str, notes: tuple[str, ...]) -> Open
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and values.dtype.kind == "u":
         values = np.iinfo(values.dtype).max - values
     nodata = page.nodata if page.tags.get("GDAL_NODATA") else None
-    values = turn_array(values, _tiff_turn(page))
-    return Opened(values, notes, alpha=values.ndim == 3 and _has_alpha(page), nodata=nodata)
+    values = turn_array(values, tiff_turn(page))
+    return Opened(values, notes, alpha=values.ndim == 3 and has_alpha(page), nodata=nodata)
 
 
-def _tiff_turn(page: tifffile.TiffPage) -> int:
+def tiff_turn(page: tifffile.TiffPage) -> int:
+    """Return the orientation of a page, 1 … 8; 1 where it says none, or nonsense."""
     tag = page.tags.get("Orientation")
     turn = int(tag.value) if tag is not None else 1
     return turn if turn in _TURNS else 1

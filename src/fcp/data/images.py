@@ -60,7 +60,7 @@ def read_picture(image: ImageLike, how: Decoding = DEFAULT) -> tuple[np.ndarray,
     name = name_of(image)
     if isinstance(image, np.ndarray):
         values = _squeeze(image, name)
-        return _rgb_of(values, how, name, alpha=values.ndim == 3 and values.shape[2] == 4)
+        return rgb_of_numbers(values, how, name, alpha=values.ndim == 3 and values.shape[2] == 4)
     return rgb_of_opened(open_picture(image, name, how), how, name)
 
 
@@ -74,13 +74,13 @@ def rgb_of_opened(opened: Opened, how: Decoding, name: str) -> tuple[np.ndarray,
     notes = list(opened.notes)
     content = opened.content
     if isinstance(content, np.ndarray):
-        rgb, more = _rgb_of(content, how, name, alpha=opened.alpha, nodata=opened.nodata)
+        rgb, more = rgb_of_numbers(content, how, name, alpha=opened.alpha, nodata=opened.nodata)
         return rgb, notes + more
     with clear_errors(name):  # a palette may be damaged, which Pillow finds out only now
         if content.mode in _DEEP_MODES or how.bands is not None:
             content = content.convert("RGBA") if content.mode in ("P", "PA") else content
             values = _deep_values(content) if content.mode in _DEEP_MODES else np.asarray(content)
-            rgb, more = _rgb_of(values, how, name)
+            rgb, more = rgb_of_numbers(values, how, name)
         else:
             rgb, more = to_uint8(to_rgb(content), how.values, name)
     return rgb, notes + more
@@ -314,7 +314,7 @@ def _deep_values(picture: Image.Image) -> np.ndarray:
     return values.astype(np.uint16) if in_range else values
 
 
-def _rgb_of(
+def rgb_of_numbers(
     values: np.ndarray,
     how: Decoding,
     name: str,
@@ -322,27 +322,59 @@ def _rgb_of(
     alpha: bool = False,
     nodata: float | None = None,
 ) -> tuple[np.ndarray, list[str]]:
-    """Choose bands of numbers (H, W) or (H, W, C), and scale them."""
+    """Choose bands of numbers and scale them to 8 bits.
+
+    Args:
+        values: (H, W) or (H, W, C) of a picture, or some rows of it.
+        how: to choose bands and range.
+        name: what to call the picture in an error.
+        alpha: whether the last of four bands says what is transparent.
+        nodata: see ``to_uint8``.
+
+    Returns:
+        (H, W, 3) uint8 RGB, and what was assumed, a sentence each.
+
+    Raises:
+        FcpError: it has no such bands, or no finite numbers.
+    """
+    chosen, notes = choose_bands(values, how, name, alpha=alpha)
+    eight, more = to_uint8(chosen, how.values, name, nodata)
+    if how.bands is None and values.ndim == 3 and values.shape[2] == 4 and alpha:
+        see_through, _ = to_uint8(values[..., 3:], FULL, name)
+        eight = np.concatenate([eight, see_through], axis=2)
+    return to_rgb(Image.fromarray(eight)), [*notes, *more]
+
+
+def choose_bands(
+    values: np.ndarray, how: Decoding, name: str, *, alpha: bool = False
+) -> tuple[np.ndarray, list[str]]:
+    """Choose the bands of numbers (H, W) or (H, W, C) that become grey or red, green and blue.
+
+    Args:
+        values: of a picture, or some rows of it.
+        how: may say which.
+        name: what to call the picture in an error.
+        alpha: whether the last of four says what is transparent.
+
+    Returns:
+        (H, W) or (H, W, 3) of the same numbers, and what was assumed, if anything.
+
+    Raises:
+        FcpError: it has no such bands.
+    """
     count = values.shape[2] if values.ndim == 3 else 1
     if how.bands is not None:
         far = [band for band in how.bands if not 1 <= band <= count]
         if far:
             raise FcpError(f"{name}: --bands: there is no band {far[0]}; it has {count}")
         chosen = values.reshape(*values.shape[:2], count)[..., [band - 1 for band in how.bands]]
-        eight, notes = to_uint8(chosen, how.values, name, nodata)
-        return to_rgb(Image.fromarray(eight[..., 0] if len(how.bands) == 1 else eight)), notes
+        return (chosen[..., 0] if len(how.bands) == 1 else chosen), []
     if values.ndim == 2 or (count == 4 and alpha) or count == 3:
-        colours = values[..., :3] if values.ndim == 3 else values
-        eight, notes = to_uint8(colours, how.values, name, nodata)
-        if count == 4:
-            see_through, _ = to_uint8(values[..., 3:], FULL, name)
-            eight = np.concatenate([eight, see_through], axis=2)
-        return to_rgb(Image.fromarray(eight)), notes
+        return (values[..., :3] if values.ndim == 3 else values), []
     first = values[..., :3] if count > 3 else values[..., 0]
     which = "first three" if count > 3 else "first"
-    eight, notes = to_uint8(first, how.values, name, nodata)
     said = f"the {which} of its {count} bands are read; --bands 4,3,2 chooses others"
-    return to_rgb(Image.fromarray(eight)), [said, *notes]
+    return first, [said]
 
 
 def to_rgb(picture: Image.Image) -> np.ndarray:

@@ -1,0 +1,78 @@
+"""Rows of a large TIFF, some at a time, so that it never lies in memory as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from fcp.data.strips import edges
+
+_PLAIN = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
+_UNPACKED = (  # without imagecodecs; Pillow reads more
+    tifffile.COMPRESSION.NONE,
+    tifffile.COMPRESSION.DEFLATE,
+    tifffile.COMPRESSION.ADOBE_DEFLATE,
+)
+_READ_AHEAD = 1 << 22  # bytes of packed strips or tiles
+
+
+def can_be_cut(page: tifffile.TiffPage) -> bool:
+    """Say whether rows of a page can be read alone: numbers as they are shown, bands together."""
+    return (
+        page.photometric in _PLAIN
+        and page.compression in _UNPACKED
+        and (page.samplesperpixel == 1 or page.planarconfig == tifffile.PLANARCONFIG.CONTIG)
+        and page.imagedepth == 1
+        and page.dtype is not None
+        and page.bitspersample == 8 * page.dtype.itemsize
+        and (page.is_contiguous or page.is_tiled or page.rowsperstrip < page.imagelength)
+    )
+
+
+def rows_of_tiff(path: Path, number: int) -> Iterator[np.ndarray]:
+    """Decode a page from top to bottom, as stored.
+
+    Args:
+        path: of the file.
+        number: of a page that can be cut, from 1.
+
+    Yields:
+        (n, W) or (n, W, C) of the file's numbers, a row of strips or tiles each.
+    """
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[number - 1].aspage()
+        pieces = _plain_rows(path, page) if page.is_contiguous else _packed_rows(page)
+        for rows in pieces:
+            yield rows if page.samplesperpixel > 1 else rows[..., 0]
+
+
+def _plain_rows(path: Path, page: tifffile.TiffPage) -> Iterator[np.ndarray]:
+    """Yield rows (n, W, C) that lie in the file as they are, one after the other."""
+    line = page.imagewidth * page.samplesperpixel
+    kind = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
+    with path.open("rb") as file:
+        file.seek(page.dataoffsets[0])
+        for top, end in edges((page.imagelength, page.imagewidth)):
+            numbers = np.frombuffer(file.read((end - top) * line * kind.itemsize), kind)
+            rows = numbers.reshape(end - top, page.imagewidth, page.samplesperpixel)
+            yield rows.astype(kind.newbyteorder("="), copy=False)
+
+
+def _packed_rows(page: tifffile.TiffPage) -> Iterator[np.ndarray]:
+    """Yield rows (n, W, C), those of a row of strips or tiles together."""
+    height, width, bands = page.imagelength, page.imagewidth, page.samplesperpixel
+    rows, top = np.zeros((0, width, bands), page.dtype), 0
+    for decoded, (_, _, first, left, _), shape in page.segments(
+        maxworkers=1, buffersize=_READ_AHEAD
+    ):
+        if first != top or not len(rows):
+            if len(rows):
+                yield rows
+            rows, top = np.zeros((min(shape[1], height - first), width, bands), page.dtype), first
+        if decoded is not None:  # what the file leaves out is black
+            part = decoded[0, : len(rows), : width - left]
+            rows[: part.shape[0], left : left + part.shape[1]] = part
+    yield rows
