@@ -208,7 +208,7 @@ def test_a_large_tiff_that_ends_early_is_damaged(tmp_path):
         ("jpg", {}, False),
         ("tif", {}, False),
         ("tif", {"compression": "tiff_adobe_deflate", "tiffinfo": {278: 5}}, False),
-        ("tif", {"compression": "tiff_lzw", "tiffinfo": {278: 5}}, True),
+        ("tif", {"compression": "jpeg", "tiffinfo": {278: 8}}, True),
         ("webp", {}, True),
         ("bmp", {}, True),
     ],

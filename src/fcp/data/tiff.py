@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ import tifffile
 from fcp.data.strips import edges
 
 _PLAIN = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
-_UNPACKED = (  # without imagecodecs; Pillow reads more
+_UNPACKED = (  # by tifffile alone
     tifffile.COMPRESSION.NONE,
     tifffile.COMPRESSION.DEFLATE,
     tifffile.COMPRESSION.ADOBE_DEFLATE,
 )
+_UNPACKED_BY_IMAGECODECS = (tifffile.COMPRESSION.LZW, tifffile.COMPRESSION.ZSTD)
 _READ_AHEAD = 1 << 22  # bytes of packed strips or tiles
 
 
@@ -23,13 +25,19 @@ def can_be_cut(page: tifffile.TiffPage) -> bool:
     """Say whether rows of a page can be read alone: numbers as they are shown, bands together."""
     return (
         page.photometric in _PLAIN
-        and page.compression in _UNPACKED
+        and _is_unpacked(page)
         and (page.samplesperpixel == 1 or page.planarconfig == tifffile.PLANARCONFIG.CONTIG)
         and page.imagedepth == 1
         and page.dtype is not None
         and page.bitspersample == 8 * page.dtype.itemsize
         and (page.is_contiguous or page.is_tiled or page.rowsperstrip < page.imagelength)
     )
+
+
+def _is_unpacked(page: tifffile.TiffPage) -> bool:
+    if page.compression in _UNPACKED:
+        return True
+    return page.compression in _UNPACKED_BY_IMAGECODECS and find_spec("imagecodecs") is not None
 
 
 def rows_of_tiff(path: Path, number: int) -> Iterator[np.ndarray]:

@@ -221,7 +221,8 @@ def _ends_of_edges(
         down[:-1] & corner,
     )
     left, right, top, bottom = (np.argwhere(one)[:, ::-1] + (0, first) for one in ends)
-    return left, right + (1, 0), top, bottom
+    right[:, 0] += 1
+    return left, right, top, bottom
 
 
 def _keyhole(part: object) -> np.ndarray:
