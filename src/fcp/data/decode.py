@@ -70,6 +70,8 @@ class Opened:
         lossy: whether its format changes values near edges.
         alpha: of numbers, whether the last band says what is transparent.
         nodata: of numbers, the one that stands for "nothing measured here".
+        white_is_zero: whether the file says that its smallest number is shown white, and what is
+            read has been turned over for it.
         turn: the EXIF orientation (1 … 8) by which it is yet to be turned; numbers are upright.
     """
 
@@ -79,6 +81,7 @@ class Opened:
     lossy: bool = False
     alpha: bool = False
     nodata: float | None = None
+    white_is_zero: bool = False
     turn: int = 1
 
 
@@ -316,7 +319,9 @@ def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
             with path.open("rb") as stream, Image.open(stream) as picture:
                 picture.seek(number - 1)
                 opened = _decode_frame(picture)
-            return replace(opened, notes=notes, lossy=page.compression in (6, 7))
+            white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+            lossy = page.compression in (6, 7)
+            return replace(opened, notes=notes, lossy=lossy, white_is_zero=white_is_zero)
 
 
 def choose_page(
@@ -385,11 +390,13 @@ def _numbers(page: tifffile.TiffPage, name: str, notes: tuple[str, ...]) -> Open
         values = np.moveaxis(values, 0, -1)
     if values.ndim not in (2, 3):
         raise FcpError(f"{name}: {values.ndim} dimensions; expected a picture, not a volume")
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and values.dtype.kind == "u":
+    white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and values.dtype.kind == "u"
+    if white_is_zero:
         values = np.iinfo(values.dtype).max - values
     nodata = page.nodata if page.tags.get("GDAL_NODATA") else None
     values = turn_array(values, tiff_turn(page))
-    return Opened(values, notes, alpha=values.ndim == 3 and has_alpha(page), nodata=nodata)
+    alpha = values.ndim == 3 and has_alpha(page)
+    return Opened(values, notes, alpha=alpha, nodata=nodata, white_is_zero=white_is_zero)
 
 
 def tiff_turn(page: tifffile.TiffPage) -> int:

@@ -8,6 +8,7 @@ force and no Pillow setting is changed.
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -126,9 +127,9 @@ def _mask_values(mask: ImageLike, name: str) -> tuple[np.ndarray, bool, bool]:
     if large is not None:
         return large[0], False, large[1]
     opened = open_picture(mask, name, DEFAULT)
+    values = _samples(opened)
     if isinstance(opened.content, np.ndarray):
-        return opened.content, False, False
-    values = _samples(opened.content, opened.step)
+        return values, False, False
     return values, opened.lossy, opened.content.mode in ("P", "1")
 
 
@@ -193,12 +194,13 @@ def read_label_picture(path: Path, *, colours: bool = False) -> np.ndarray:
     picture = opened.content
     if isinstance(picture, Image.Image) and picture.mode == "LA":
         picture = picture.getchannel("L")
+        opened = replace(opened, content=picture)
     ids = {"1", "L", "I;16", "I"} if colours else {"1", "L", "I;16", "I", "P"}
     if isinstance(picture, Image.Image) and picture.mode not in ids:
         with clear_errors(name):
             rgba = np.asarray(picture.convert("RGBA"))
         return rgba[..., :3] * (rgba[..., 3:] > 0)
-    values = _samples(picture, opened.step)
+    values = _samples(opened)
     if values.ndim != 2 or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
         raise FcpError(f"{name}: expected label ids of one band, 0 … 65,535")
     return values.astype(np.uint8 if values.dtype.itemsize == 1 else np.uint16)
@@ -298,10 +300,20 @@ def _squeeze(array: np.ndarray, name: str) -> np.ndarray:
     return array[..., 0] if array.ndim == 3 and channels == 1 else array
 
 
-def _samples(picture: Image.Image | np.ndarray, step: int) -> np.ndarray:
-    """Return the numbers as they stand in the file: Pillow stretches greys of 2 and 4 bits."""
-    values = np.asarray(picture)
-    return values // values.dtype.type(step) if step != 1 else values
+def _samples(opened: Opened) -> np.ndarray:
+    """Return the numbers of a mask as they stand in the file, 0 where it says "no data".
+
+    Pillow stretches greys of 2 and 4 bits. ImageJ shows masks with the smallest number white, and
+    means the largest.
+    """
+    values = np.asarray(opened.content)
+    if opened.white_is_zero and values.dtype == bool:
+        values = ~values
+    elif opened.white_is_zero:
+        values = np.iinfo(values.dtype).max - values
+    if opened.nodata is not None:
+        values = np.where(values == opened.nodata, values.dtype.type(0), values)
+    return values // values.dtype.type(opened.step) if opened.step != 1 else values
 
 
 def _deep_values(picture: Image.Image) -> np.ndarray:

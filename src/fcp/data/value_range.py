@@ -151,7 +151,7 @@ def _look_at(parts: Iterable[np.ndarray], step: int, name: str, nodata: float | 
         used = part[_counts(part, nodata)]
         if used.size:
             ends += [float(used.min()), float(used.max())]
-            samples.append(used[::step])
+            samples.append(used[::step].copy())  # a view would keep all of them
     if not ends:
         raise FcpError(f"{name}: none of its values is a finite number")
     return _Seen(kind, min(ends), max(ends), np.concatenate(samples[1:]))
