@@ -198,7 +198,7 @@ def _picture(
     finder: Finder,
     reading: Reading,
 ) -> DrawnPicture:
-    picture = finder.find(image["file_name"])
+    picture = finder.find(image["file_name"] if "file_name" in image else image["coco_url"])  # LVIS
     stated = (image.get("height"), image.get("width"))
     frame = frame_of(picture, finder.file, reading, stated)
     drawings = []

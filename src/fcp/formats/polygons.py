@@ -21,6 +21,7 @@ from fcp.formats.run_lengths import RunLengths, overlap, to_runs, union
 # In px. Below the pixel's size, simplifying along pixel edges would keep most of the steps.
 ALONG_EDGES = (8.0, 5.6, 4.0, 2.8, 2.0, 1.4)
 WITHOUT_STEPS = (1.0, 0.7, 0.5, 0.35)
+SHARE = 1e-3  # by which a coordinate must miss a whole px to be taken for a share
 MAX_ERROR = 0.01  # of each part's area, and of the whole mask's IoU
 
 
@@ -110,8 +111,9 @@ def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray
         (P, 2) float64.
 
     Raises:
-        FcpError: no list of points, a point that is no number, or one further outside than the
-            picture is wide or high (pycocotools would crash the process on it).
+        FcpError: no list of points, a point that is no number, one further outside than the picture
+            is wide or high (pycocotools would crash the process on it), or shares of the picture in
+            place of px.
     """
     try:
         points = np.array(values, dtype=np.float64)
@@ -129,7 +131,18 @@ def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray
             f"{where}: the point ({x:g}, {y:g}) lies far outside the picture "
             f"({size[1]}×{size[0]} px); are these its annotations?"
         )
+    if len(points) > 1 and _are_shares(points, size):
+        raise FcpError(
+            f"{where}: all its coordinates lie in 0 … 1; expected px, not shares of the picture"
+        )
     return points
+
+
+def _are_shares(points: np.ndarray, size: tuple[int, int]) -> bool:
+    """Say whether coordinates lie in 0 … 1 and hardly any is whole, as no outline in px does."""
+    inside = ((points >= 0) & (points <= 1)).all()
+    fractions = (abs(points - points.round()) > SHARE).sum()
+    return bool(inside) and min(size) > 1 and 2 * int(fractions) >= points.size
 
 
 def _shapely() -> ModuleType:

@@ -271,6 +271,13 @@ def _refuse_foreign(content: object, file: Path) -> None:
         raise FcpError(
             f"{file}: shapes of QuPath or a GIS (GeoJSON); export them as label images, or as COCO"
         )
+    annotations = first.get("annotations")
+    if isinstance(annotations, list) and any(
+        isinstance(one, dict) and "segments_info" in one for one in annotations[:1]
+    ):
+        raise FcpError(f"{file}: a panoptic COCO file; give that of the instances")
+    if "items" in first and "categories" in first:
+        raise FcpError(f"{file}: Datumaro's own JSON; export it as COCO")
     if isinstance(first.get("classes"), list) and "tags" in first:
         raise FcpError(f"{file}: a project of Supervisely; export it as COCO, or as masks")
     inside = first.get("_via_img_metadata", first)

@@ -82,5 +82,6 @@ def _box(found: Element, size: tuple[int, int], where: str) -> Box:
         x0, y0, x1, y1 = (float(found.findtext(f"bndbox/{name}") or "") for name in CORNERS)
     except ValueError as error:
         raise FcpError(f"{where}: odd or missing numbers in <bndbox>") from error
+    x0, x1, y0, y1 = *sorted((x0, x1)), *sorted((y0, y1))  # some tools keep how it was drawn
     (x0, y0), (x1, y1) = read_points([x0 - 1, y0 - 1, x1, y1], size, where).tolist()
     return Box(x0, y0, x1, y1)
