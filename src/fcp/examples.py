@@ -72,8 +72,8 @@ def refuse_no_task(classes: Mapping[str, Given], negatives: Given) -> None:
     owners: dict[bytes, str] = {}
     for name, given in (*classes.items(), ("the negative examples", negatives)):
         for image, mask in given.pairs:
-            hashed = hashlib.sha256(np.ascontiguousarray(image))
-            hashed.update(np.ascontiguousarray(mask))
+            hashed = hashlib.sha256(np.ascontiguousarray(image).data)
+            hashed.update(np.ascontiguousarray(mask).data)
             digest = hashed.digest()
             owner = owners.setdefault(digest, name)
             if owner != name:

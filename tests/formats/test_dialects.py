@@ -98,52 +98,6 @@ def test_a_damaged_json_among_labelmes_costs_itself_alone(tmp_path, write):
     assert (masks(tmp_path, Reading(skip_bad=True))["cat"]["a.jpg"] == INSIDE).all()
 
 
-def test_other_programs_jsons_beside_labelmes_are_left_out(tmp_path, write):
-    """Google Takeout writes one beside each photo."""
-    write("a.jpg", SIZE)
-    write(
-        "a.json", json.dumps({"imagePath": "a.jpg", "shapes": [{"label": "cat", "points": SQUARE}]})
-    )
-    write("a.jpg.supplemental-metadata.json", '{"title": "a.jpg"}')
-    reading = Reading()
-    assert (masks(tmp_path, reading)["cat"]["a.jpg"] == INSIDE).all()
-    assert "left out: no JSON of LabelMe" in str(reading.notes)
-
-
-LABELME_XML = """<annotation><filename>a.jpg</filename><folder>default</folder>
-<imagesize><nrows>{rows}</nrows><ncols>{columns}</ncols></imagesize>
-<object><name>cat</name><deleted>0</deleted><type>polygon</type><polygon>{points}</polygon></object>
-</annotation>"""
-
-
-def test_cvats_labelme_xml(tmp_path, write):
-    points = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in SQUARE)
-    write("default/a.jpg", SIZE)
-    text = LABELME_XML.format(rows=SIZE[0], columns=SIZE[1], points=points)
-    write("default/a.xml", text)
-    found = masks(tmp_path)
-    assert list(found) == ["cat"]  # and not "default", which CVAT calls a part without a name
-    assert (found["cat"]["a.jpg"] == INSIDE).all()
-    write("default/a.xml", text.replace(points, points[: points.index("</pt>") + 5]))
-    with pytest.raises(FcpError, match=r"a\.xml: object 1: a polygon needs 3 points"):
-        read_examples(tmp_path)
-    write("default/a.xml", text.replace(f"<x>{SQUARE[0][0]}</x>", "<x>left</x>", 1))
-    with pytest.raises(FcpError, match=r"a\.xml: object 1: expected a list of x and y in px"):
-        read_examples(tmp_path)
-    write("default/a.xml", text.replace(f"<nrows>{SIZE[0]}", "<nrows>77"))
-    with pytest.raises(FcpError, match=r"made for a picture of .*77"):
-        read_examples(tmp_path)
-
-
-def test_what_gis_programs_put_beside_a_picture_is_no_annotation(tmp_path, write):
-    write("a.tif", SIZE)
-    write("a.tif.aux.xml", "<PAMDataset></PAMDataset>")
-    box = "<bndbox><xmin>5</xmin><ymin>5</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
-    thing = f"<object><name>cat</name>{box}</object>"
-    write("b.xml", f"<annotation><filename>a.tif</filename>{thing}</annotation>")
-    assert list(masks(tmp_path)) == ["cat"]
-
-
 def test_labelme2voc(tmp_path, write):
     write("JPEGImages/a.jpg", SIZE)
     write("SegmentationClass/a.png", png(labels_of(2, 1)))

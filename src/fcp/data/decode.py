@@ -19,6 +19,7 @@ from PIL import ExifTags, Image
 from fcp.data.decode_errors import DAMAGE, clear_errors
 from fcp.data.pages import Pages, largest_page, own_pictures
 from fcp.data.png import SIGNATURE, read_outline, require_whole_png
+from fcp.data.tiff import choose_page, has_alpha, is_for_pillow, tiff_turn
 from fcp.data.value_range import AUTO, ValueRange
 from fcp.errors import FcpError
 
@@ -310,10 +311,10 @@ def _open_heif(path: Path, name: str) -> Image.Image:
 
 def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
     with tifffile.TiffFile(path) as file:
-        number, named, notes = choose_page(file, name, how)
+        number, named, notes = choose_page(file, name, how.page)
         with clear_errors(named):
             page = file.pages[number - 1].aspage()
-            if how.bands is not None or not _is_for_pillow(page):
+            if how.bands is not None or not is_for_pillow(page):
                 return _numbers(page, named, notes)
             # Not by its path: Pillow would map its pixels into memory, and turn them wrongly.
             with path.open("rb") as stream, Image.open(stream) as picture:
@@ -322,53 +323,6 @@ def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
             white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
             lossy = page.compression in (6, 7)
             return replace(opened, notes=notes, lossy=lossy, white_is_zero=white_is_zero)
-
-
-def choose_page(
-    file: tifffile.TiffFile, name: str, how: Decoding
-) -> tuple[int, str, tuple[str, ...]]:
-    """Choose the page of a TIFF that is read.
-
-    Args:
-        file: opened.
-        name: what to call it in an error.
-        how: may say which.
-
-    Returns:
-        Its number, from 1, what to call it in an error, and what was left out.
-
-    Raises:
-        FcpError: there is no such page.
-    """
-    count = len(file.pages)
-    number = largest_page(file) if how.page is None else how.page
-    if not 1 <= number <= count:
-        raise FcpError(f"{name}: has {count} pages; there is no page {number}")
-    notes: tuple[str, ...] = ()
-    if count > 1 and how.page is None:
-        notes = (f"page {number} of {count} is read, the largest; --pages chooses",)
-    return number, (f"{name}, page {number}" if count > 1 else name), notes
-
-
-def _is_for_pillow(page: tifffile.TiffPage) -> bool:
-    """Say whether Pillow keeps all that a page of a TIFF says: colours of 8 bits and less."""
-    small = page.bitspersample <= 8 and page.sampleformat == tifffile.SAMPLEFORMAT.UINT
-    if not small or page.imagedepth != 1:
-        return False
-    if page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE):
-        return page.samplesperpixel == 1
-    if page.photometric == tifffile.PHOTOMETRIC.RGB:
-        return page.samplesperpixel == 3 or (page.samplesperpixel == 4 and has_alpha(page))
-    return True
-
-
-def has_alpha(page: tifffile.TiffPage) -> bool:
-    """Say whether the last band of a page says what is transparent."""
-    extra = page.extrasamples
-    return bool(extra) and extra[-1] in (
-        tifffile.EXTRASAMPLE.ASSOCALPHA,
-        tifffile.EXTRASAMPLE.UNASSALPHA,
-    )
 
 
 def _numbers(page: tifffile.TiffPage, name: str, notes: tuple[str, ...]) -> Opened:
@@ -397,10 +351,3 @@ def _numbers(page: tifffile.TiffPage, name: str, notes: tuple[str, ...]) -> Open
     values = turn_array(values, tiff_turn(page))
     alpha = values.ndim == 3 and has_alpha(page)
     return Opened(values, notes, alpha=alpha, nodata=nodata, white_is_zero=white_is_zero)
-
-
-def tiff_turn(page: tifffile.TiffPage) -> int:
-    """Return the orientation of a page, 1 … 8; 1 where it says none, or nonsense."""
-    tag = page.tags.get("Orientation")
-    turn = int(tag.value) if tag is not None else 1
-    return turn if turn in _TURNS else 1

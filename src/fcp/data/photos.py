@@ -16,22 +16,19 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from fcp.data.bands import choose_bands
 from fcp.data.decode import (
     TIFF,
     Decoding,
     ImageLike,
-    choose_page,
-    has_alpha,
     open_stored,
     stored_size,
-    tiff_turn,
     turn_array,
     upright,
 )
 from fcp.data.decode_errors import clear_errors
 from fcp.data.images import (
     DEFAULT,
-    choose_bands,
     is_shallow,
     name_of,
     read_picture,
@@ -42,7 +39,7 @@ from fcp.data.images import (
 from fcp.data.pages import largest_page
 from fcp.data.png import SIGNATURE, outline_of_png, read_outline, strips_of
 from fcp.data.strips import edges, resize_nearest
-from fcp.data.tiff import can_be_cut, rows_of_tiff
+from fcp.data.tiff import can_be_cut, choose_page, has_alpha, rows_of_tiff, tiff_turn
 from fcp.data.value_range import ValueRange, find_limits
 from fcp.errors import FcpError
 
@@ -246,7 +243,7 @@ def _strips_of_tiff(path: Path, how: Decoding) -> _Strips | None:
         if not file.read(4).startswith(TIFF):
             return None
     with tifffile.TiffFile(path) as opened:
-        number, name, notes = choose_page(opened, str(path), how)
+        number, name, notes = choose_page(opened, str(path), how.page)
         page = opened.pages[number - 1].aspage()
         if not _is_cut(page):
             return None
@@ -257,7 +254,7 @@ def _strips_of_tiff(path: Path, how: Decoding) -> _Strips | None:
         )
     with clear_errors(name):
         if not is_deep and how.values.kind in ("auto", "full"):
-            fixed, more = how, []
+            fixed, more = how, list[str]()
         else:
             chosen = (choose_bands(rows, how, name)[0] for rows in rows_of_tiff(path, number))
             (low, high), more = find_limits(chosen, size[0] * size[1], how.values, name)

@@ -1,4 +1,4 @@
-"""Rows of a large TIFF, some at a time, so that it never lies in memory as a whole."""
+"""What a TIFF says of its pages, and the rows of a large one, some at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from fcp.data.pages import largest_page
 from fcp.data.strips import edges
+from fcp.errors import FcpError
 
 _PLAIN = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
 _UNPACKED = (  # by tifffile alone
@@ -19,6 +21,60 @@ _UNPACKED = (  # by tifffile alone
 )
 _UNPACKED_BY_IMAGECODECS = (tifffile.COMPRESSION.LZW, tifffile.COMPRESSION.ZSTD)
 _READ_AHEAD = 1 << 22  # bytes of packed strips or tiles
+
+
+def choose_page(
+    file: tifffile.TiffFile, name: str, page: int | None
+) -> tuple[int, str, tuple[str, ...]]:
+    """Choose the page of a TIFF that is read.
+
+    Args:
+        file: opened.
+        name: what to call it in an error.
+        page: that is asked for, from 1; None for the largest.
+
+    Returns:
+        Its number, from 1, what to call it in an error, and what was left out.
+
+    Raises:
+        FcpError: there is no such page.
+    """
+    count = len(file.pages)
+    number = largest_page(file) if page is None else page
+    if not 1 <= number <= count:
+        raise FcpError(f"{name}: has {count} pages; there is no page {number}")
+    notes: tuple[str, ...] = ()
+    if count > 1 and page is None:
+        notes = (f"page {number} of {count} is read, the largest; --pages chooses",)
+    return number, (f"{name}, page {number}" if count > 1 else name), notes
+
+
+def is_for_pillow(page: tifffile.TiffPage) -> bool:
+    """Say whether Pillow keeps all that a page of a TIFF says: colours of 8 bits and less."""
+    small = page.bitspersample <= 8 and page.sampleformat == tifffile.SAMPLEFORMAT.UINT
+    if not small or page.imagedepth != 1:
+        return False
+    if page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE):
+        return page.samplesperpixel == 1
+    if page.photometric == tifffile.PHOTOMETRIC.RGB:
+        return page.samplesperpixel == 3 or (page.samplesperpixel == 4 and has_alpha(page))
+    return True
+
+
+def has_alpha(page: tifffile.TiffPage) -> bool:
+    """Say whether the last band of a page says what is transparent."""
+    extra = page.extrasamples
+    return bool(extra) and extra[-1] in (
+        tifffile.EXTRASAMPLE.ASSOCALPHA,
+        tifffile.EXTRASAMPLE.UNASSALPHA,
+    )
+
+
+def tiff_turn(page: tifffile.TiffPage) -> int:
+    """Return the orientation of a page, 1 … 8; 1 where it says none, or nonsense."""
+    tag = page.tags.get("Orientation")
+    turn = int(tag.value) if tag is not None else 1
+    return turn if turn in range(1, 9) else 1
 
 
 def can_be_cut(page: tifffile.TiffPage) -> bool:

@@ -124,7 +124,7 @@ def _shapes(found: LabelledObject, group: int) -> list[dict[str, Any]]:
     ]
 
 
-def _read_file(file: Path, content: object, reading: Reading) -> DrawnPicture:
+def _read_file(file: Path, content: Any, reading: Reading) -> DrawnPicture:  # noqa: ANN401
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
         raise FcpError(f"{file}: not a LabelMe JSON (no list of shapes)")
