@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcp.instances import connected_pieces, split_objects
+from fcp.data.pieces import connected_pieces
+from fcp.instances import split_objects
 from fcp.prediction import Least, Maps, predict_classes
 
 
@@ -39,10 +40,7 @@ def test_objects_are_the_connected_pieces_of_a_cell_or_more(seed, share):
     found = class_found(np.where(mask, 1 + generator.random(mask.shape), -1))
     objects = split_objects(found, Least(score=0))
     expected = {frozenset(piece) for piece in flood(mask) if len(piece) >= 16 * 12 / 16}
-    seen = {
-        frozenset(map(tuple, np.argwhere(one.piece.full_mask((16, 12))).tolist()))
-        for one in objects
-    }
+    seen = {frozenset(map(tuple, np.argwhere(one.piece.full_mask()).tolist())) for one in objects}
     assert seen == {frozenset(map(tuple, np.array(list(p)).tolist())) for p in expected}
     for one in objects:
         for axis in (0, 1):  # the box is tight

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from fcp.data.decode import ImageLike
 from fcp.data.prompts import Annotation, Box, Points, Scribble, read_support
 from fcp.errors import FcpError
@@ -65,7 +67,9 @@ def refuse_no_task(classes: Mapping[str, Given], negatives: Given) -> None:
     owners: dict[bytes, str] = {}
     for name, given in (*classes.items(), ("the negative examples", negatives)):
         for image, mask in given.pairs:
-            digest = hashlib.sha256(image.tobytes() + mask.tobytes()).digest()
+            hashed = hashlib.sha256(np.ascontiguousarray(image).data)
+            hashed.update(np.ascontiguousarray(mask).data)
+            digest = hashed.digest()
             owner = owners.setdefault(digest, name)
             if owner != name:
                 raise FcpError(

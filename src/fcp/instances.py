@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 from torch import Tensor
 
+from fcp.data.pieces import Piece, connected_pieces
 from fcp.data.strips import edges
 from fcp.data.transforms import rows_to_size
 from fcp.prediction import ClassPrediction, Least
-
-Box = tuple[int, int, int, int]
-_TOUCHING = np.ones((3, 3), dtype=bool)  # corners too
-
-
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """A connected part of a mask.
-
-    Attributes:
-        box: (x0, y0, x1, y1) px of the photo, ends exclusive.
-        mask: (y1 - y0, x1 - x0) bool, within the box.
-    """
-
-    box: Box
-    mask: np.ndarray
-
-    def full_mask(self, size: tuple[int, int]) -> np.ndarray:
-        """Return the mask (H, W) bool in a photo of this size."""
-        x0, y0, x1, y1 = self.box
-        full = np.zeros(size, dtype=bool)
-        full[y0:y1, x0:x1] = self.mask
-        return full
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +24,6 @@ class Instance:
 
     piece: Piece
     score: float
-
-
-def connected_pieces(mask: np.ndarray) -> Iterator[Piece]:
-    """Yield the connected pieces of a mask (H, W) bool, by their first pixels, row by row."""
-    pieces, _ = ndimage.label(mask, structure=_TOUCHING)
-    for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
-        box = (columns.start, rows.start, columns.stop, rows.stop)
-        yield Piece(box, pieces[rows, columns] == number)
 
 
 def split_objects(found: ClassPrediction, least: Least | None = None) -> list[Instance]:

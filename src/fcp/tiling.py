@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fcp.data.pieces import connected_pieces
 from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
-from fcp.instances import connected_pieces
 from fcp.prediction import Maps
 
 OVERLAP = 0.25  # of a window's side, at least

@@ -82,7 +82,7 @@ def test_two_clicks_start_one_run(session, engine, monkeypatch):
 def test_uploads_of_one_visitor_are_taken_one_after_another(tab, visits, session, asking):
     inside, most = [], []
 
-    def take(_uploads: object) -> Taken:
+    def take(_uploads: object, **_options: object) -> Taken:
         inside.append(1)
         time.sleep(0.1)
         most.append(len(inside))

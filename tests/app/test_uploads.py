@@ -12,7 +12,9 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,6 +22,7 @@ from PIL import Image
 import fcp.app.bombs
 from fcp.app.limits import Budget, Limits
 from fcp.app.uploads import Intake, plain_path, safe_name
+from fcp.data.images import read_size
 from fcp.errors import FcpError
 
 
@@ -324,3 +327,51 @@ def test_what_is_refused_is_told_with_its_own_name_and_folder(uploads, intake):
         "trip/【B】 it's.png",
         "【my】 trip.zip",
     ]
+
+
+def film(*sizes: tuple[int, int]) -> bytes:
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as writer:
+        for seed, size in enumerate(sizes):
+            page = np.random.default_rng(seed).integers(0, 4096, size, dtype=np.uint16)
+            writer.write(page, photometric="minisblack", metadata=None)
+    return stream.getvalue()
+
+
+def test_each_page_of_an_upload_becomes_a_picture(uploads, intake, picture):
+    taken_in = intake()
+    stack, archive = film((8, 12), (9, 12), (10, 12)), {"b/stack.tif": film((8, 12), (9, 12))}
+    files = [uploads("stack.tif", stack), uploads("one.png", picture())]
+    files.append(uploads("more.zip", zipped(archive)))
+    taken = taken_in.take(files, every_page=True)
+    assert taken.refused == []
+    called = [taken_in.originals[path] for path in taken.pictures]
+    first, second = ([f"stack-p00{n}.tif" for n in range(1, count + 1)] for count in (3, 2))
+    assert called == [*first, "one.png", *(f"b/{name}" for name in second)]
+    assert [read_size(path)[0] for path in taken.pictures] == [8, 9, 10, 20, 8, 9]
+    assert sorted(taken_in.folder.iterdir()) == sorted(taken.pictures)
+    assert taken_in.budget.pictures == 6
+    assert taken_in.budget.used == sum(path.stat().st_size for path in taken.pictures)
+    for seed, path in enumerate(taken.pictures[:3]):
+        page = np.random.default_rng(seed).integers(0, 4096, (8 + seed, 12), dtype=np.uint16)
+        assert (tifffile.imread(path) == page).all()
+
+
+def test_a_damaged_page_is_refused_alone(uploads, intake):
+    content = film((8, 12), (9, 12))
+    file = uploads("stack.tif", content)
+    with tifffile.TiffFile(file) as opened:
+        offset = opened.pages[1].tags["StripOffsets"].valueoffset
+    file.write_bytes(content[:offset] + b"\xff\xff\xff\x7f" + content[offset + 4 :])
+    taken = intake().take([file], every_page=True)
+    assert [path.name for path in taken.pictures] == ["stack-p001.tif"]
+    assert len(taken.refused) == 1
+    assert taken.refused[0].startswith("stack.tif, page 2: ")
+
+
+def test_pages_count_towards_the_limit(uploads, intake):
+    taken_in = intake(pictures=2)
+    taken = taken_in.take([uploads("a.tif", film((8, 12), (8, 12), (8, 12)))], every_page=True)
+    assert len(taken.pictures) == 1
+    assert "more than 2 pictures" in taken.refused[0]
+    assert taken_in.budget.pictures == 1

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 import fcp.cli.app
 from fcp.cli.main import app
+from fcp.data.decode import Decoding
+from fcp.data.value_range import ValueRange
 
 
 def run(*arguments):
@@ -61,6 +63,21 @@ def test_options_are_passed_on(served):
     assert served["threads"] is None
     run("--threads", 3)
     assert served["threads"] == 3
+
+
+def test_how_pictures_are_read_is_passed_on(served):
+    run()
+    assert (served["decoding"], served["every_page"]) == (Decoding(), False)
+    assert run("--range", "0:4095", "--bands", "4,3,2", "--pages", "all").exit_code == 0
+    assert served["decoding"] == Decoding(ValueRange("values", 0, 4095), (4, 3, 2), None)
+    assert served["every_page"] is True
+
+
+def test_options_of_reading_are_checked_before_anything_is_served(served):
+    done = run("--range", "dark")
+    assert done.exit_code == 1
+    assert "--range: expected auto, full, LOW:HIGH" in done.stderr
+    assert not served
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,31 @@ def test_the_size_is_that_of_the_pixels(tmp_path, colours, suffix, turn):
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("shape", [(12, 20), (12, 20, 3), (12, 20, 4)])
+@pytest.mark.parametrize("pages", [1, 2])
+def test_tiffs_are_turned_however_they_are_packed(tmp_path, shape, compression, pages, turn):
+    photometric = "rgb" if len(shape) == 3 else "minisblack"
+    extra = ["unassalpha"] if shape[-1] == 4 else None
+    values = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    values = np.concatenate([values[..., :3], values[..., 3:] | 255], -1) if extra else values
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for _ in range(pages):
+            writer.write(
+                values,
+                photometric=photometric,
+                extrasamples=extra,
+                compression=compression,
+                extratags=[(274, "H", 1, turn, True)],
+                metadata=None,
+            )
+    colours = values[..., :3] if len(shape) == 3 else values[..., None].repeat(3, -1)
+    upright = turn_array(colours, turn)
+    assert (read_image(tmp_path / "a.tif") == upright).all()
+    assert read_size(tmp_path / "a.tif") == upright.shape[:2]
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
 def test_arrays_are_turned_as_pillow_turns(tmp_path, colours, turn):
     exif = Image.Exif()
     exif[0x0112] = turn

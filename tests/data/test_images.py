@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageFile
 
 from fcp.data.images import (
@@ -226,3 +227,34 @@ def test_a_picture_inside_another_file_is_named_by_it(gradient):
             picture_of(damaged, "a.json: imageData")
     with pytest.raises(FcpError, match=r"a\.json: damaged or truncated"):
         read_image(picture_of(content[:-40], "a.json"))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, bool])
+@pytest.mark.parametrize("pages", [1, 2])
+def test_masks_that_imagej_shows_white_on_black_or_black_on_white(tmp_path, kind, pages):
+    """Its masks are 255 in the file either way; "white is zero" says how they are shown."""
+    mask = np.zeros((20, 30), bool)
+    mask[3:9, 4:17] = True
+    values = mask if kind is bool else mask.astype(kind) * np.iinfo(kind).max
+    for photometric in ("minisblack", "miniswhite"):
+        with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+            for _ in range(pages):
+                writer.write(values, photometric=photometric, metadata=None)
+        assert (read_mask(tmp_path / "a.tif", mask.shape) == mask).all()
+        assert (read_labels(tmp_path / "a.tif") == values).all()
+    shown = read_image(tmp_path / "a.tif")
+    assert shown[mask].max() == 0
+    assert shown[~mask].min() == 255
+
+
+@pytest.mark.parametrize(("kind", "nothing"), [(np.float32, -9999), (np.int16, -1), (np.uint16, 9)])
+def test_what_a_mask_calls_no_data_is_no_foreground(tmp_path, kind, nothing):
+    mask = np.zeros((20, 30), bool)
+    mask[3:9, 4:17] = True
+    values = np.where(mask, 1, nothing).astype(kind)
+    tags = [(42113, "s", 0, str(nothing), True)]
+    options = {"photometric": "minisblack", "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", values, extratags=tags, **options)
+    assert (read_mask(tmp_path / "a.tif", mask.shape) == mask).all()
+    tifffile.imwrite(tmp_path / "a.tif", values, **options)
+    assert read_mask(tmp_path / "a.tif", mask.shape).all()

@@ -2,11 +2,22 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from fcp.data import images, photos, png, strips
-from fcp.data.images import label_png, mask_png, read_image, read_labels, read_mask, read_size
+from fcp.data.decode import Decoding
+from fcp.data.images import (
+    label_png,
+    mask_png,
+    read_image,
+    read_labels,
+    read_mask,
+    read_picture,
+    read_size,
+)
 from fcp.data.photos import is_large, read_photo
+from fcp.data.value_range import ValueRange
 from fcp.errors import FcpError
 
 WIDTH, HEIGHT = 97, 61
@@ -122,3 +133,98 @@ def test_only_what_is_larger_than_the_limit_is_large(tmp_path, monkeypatch):
     monkeypatch.setattr(photos, "LARGE", WIDTH * HEIGHT)
     assert not is_large(tmp_path / "a.png")
     assert not is_large(tmp_path / "missing.png")
+
+
+NUMBERS = [
+    ((60, 50), np.uint8),
+    ((60, 50, 3), np.uint8),
+    ((60, 50), np.uint16),
+    ((60, 50, 3), np.uint16),
+    ((60, 50, 5), np.uint16),
+    ((60, 50), np.float32),
+    ((60, 50, 2), np.int16),
+]
+PACKED = [
+    {},
+    {"byteorder": ">"},
+    {"rowsperstrip": 16},
+    {"rowsperstrip": 7, "compression": "zlib"},
+    {"tile": (16, 32)},
+    {"tile": (32, 16), "compression": "zlib"},
+]
+
+
+@pytest.mark.parametrize("packed", PACKED, ids=str)
+@pytest.mark.parametrize(("shape", "kind"), NUMBERS, ids=str)
+@pytest.mark.parametrize("turn", [1, 6])
+def test_a_large_tiff_is_read_by_rows_as_a_small_one_is_whole(tmp_path, shape, kind, packed, turn):
+    file, how = tmp_path / "a.tif", dict(packed)
+    values = np.random.default_rng(0).integers(0, 2000, shape)
+    values = (values - 700).astype(kind) if kind != np.uint8 else (values % 256).astype(kind)
+    tifffile.imwrite(
+        file,
+        values.astype(kind),
+        photometric="rgb" if shape[-1] == 3 else "minisblack",
+        planarconfig="contig" if len(shape) == 3 else None,
+        extratags=[(274, "H", 1, turn, True)],
+        metadata=None,
+        byteorder=how.pop("byteorder", "<"),
+        **how,
+    )
+    for choice in (Decoding(), Decoding(ValueRange("values", 10, 900)), Decoding(bands=(1, 1, 1))):
+        whole, notes = read_picture(file, choice)
+        photo, said = read_photo(file, choice, most=1500)
+        assert said[:-1] == notes
+        assert photo.size == whole.shape[:2]
+        # Where strips end, and before or after it is turned, resizing rounds otherwise.
+        other = read_photo(whole, most=1500)[0].pixels.astype(int)
+        assert abs(photo.pixels - other).max() <= 1
+
+
+def test_a_tiff_that_cannot_be_cut_is_read_whole(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (3, 60, 50), dtype=np.uint8)
+    options = {"photometric": "rgb", "planarconfig": "separate", "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", values, **options)
+    photo, _ = read_photo(tmp_path / "a.tif", most=1500)
+    whole = read_image(tmp_path / "a.tif")
+    assert (whole == np.moveaxis(values, 0, -1)).all()
+    assert (photo.pixels == read_photo(whole, most=1500)[0].pixels).all()
+
+
+def test_a_large_tiff_that_ends_early_is_damaged(tmp_path):
+    for options in ({}, {"rowsperstrip": 4, "compression": "zlib"}):
+        noise = np.random.default_rng(0).integers(0, 256, (60, 50, 3), dtype=np.uint8)
+        tifffile.imwrite(tmp_path / "a.tif", noise, photometric="rgb", metadata=None, **options)
+        content = (tmp_path / "a.tif").read_bytes()
+        (tmp_path / "a.tif").write_bytes(content[:-2000])
+        with pytest.raises(FcpError, match=r"a\.tif: (damaged|truncated)"):
+            read_photo(tmp_path / "a.tif", most=1500)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options", "held"),
+    [
+        ("png", {}, False),
+        ("jpg", {}, False),
+        ("tif", {}, False),
+        ("tif", {"compression": "tiff_adobe_deflate", "tiffinfo": {278: 5}}, False),
+        ("tif", {"compression": "jpeg", "tiffinfo": {278: 8}}, True),
+        ("webp", {}, True),
+        ("bmp", {}, True),
+    ],
+)
+def test_what_is_held_whole_is_known_by_the_header(tmp_path, suffix, options, held):
+    picture("RGB").save(tmp_path / f"a.{suffix}", **options)
+    expected = photos.BYTES_HELD * WIDTH * HEIGHT if held else 0
+    assert photos.bytes_held_whole(tmp_path / f"a.{suffix}") == expected
+
+
+def test_what_is_held_whole_of_odd_files(tmp_path, monkeypatch):
+    picture("RGBA").save(tmp_path / "a.tif")
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint16)).save(tmp_path / "deep.png")
+    for name in ("a.tif", "deep.png"):
+        assert photos.bytes_held_whole(tmp_path / name) == photos.BYTES_HELD * WIDTH * HEIGHT
+    (tmp_path / "b.webp").write_bytes(b"RIFF")
+    assert photos.bytes_held_whole(tmp_path / "b.webp") == 0
+    monkeypatch.setattr(photos, "LARGE", 1 << 20)
+    assert photos.bytes_held_whole(tmp_path / "deep.png") == 0

@@ -98,6 +98,17 @@ def test_a_damaged_json_among_labelmes_costs_itself_alone(tmp_path, write):
     assert (masks(tmp_path, Reading(skip_bad=True))["cat"]["a.jpg"] == INSIDE).all()
 
 
+def test_labelme2voc(tmp_path, write):
+    write("JPEGImages/a.jpg", SIZE)
+    write("SegmentationClass/a.png", png(labels_of(2, 1)))
+    write("SegmentationClassNpy/a.npy", "x")
+    write("SegmentationClassVisualization/a.jpg", SIZE)
+    write("class_names.txt", "_background_\ncat\ndog\n")
+    found = masks(tmp_path)
+    assert list(found) == ["cat", "dog"]
+    assert (found["dog"]["a.jpg"] == INSIDE).all()
+
+
 def test_labelme_cuboid(write):
     write("a.jpg", SIZE)
     front, back = SQUARE, [[x + 3, y + 3] for x, y in SQUARE]
@@ -194,6 +205,28 @@ def test_cvats_segmentation_masks(tmp_path, write):
     assert (masks(tmp_path)["cat"]["a.jpg"] == INSIDE).all()
 
 
+@pytest.mark.parametrize("black", ["bg:0,0,0::\n", "Void:0,0,0::\n", "Unlabeled:0,0,0::\n", ""])
+def test_whatever_a_list_of_colours_calls_black(tmp_path, write, black):
+    write("JPEGImages/a.jpg", SIZE)
+    write("labelmap.txt", f"{black}other:10,20,30::\n")
+    values = np.zeros((*SIZE, 3), np.uint8)
+    values[INSIDE] = (10, 20, 30)
+    write("SegmentationClass/a.png", png(values))
+    found = masks(tmp_path)
+    assert list(found) == ["other"]
+    assert (found["other"]["a.jpg"] == INSIDE).all()
+
+
+@pytest.mark.parametrize("zero", ["bg", "_background_", "Unlabeled"])
+def test_whatever_a_list_of_values_calls_zero(tmp_path, write, zero):
+    write("a.jpg", SIZE)
+    write("a_mask.png", png(labels_of(2, 1)))
+    write("_classes.csv", f"Pixel Value, Class\n0, {zero}\n1, other\n2, void\n")
+    found = masks(tmp_path)
+    assert list(found) == ["other", "void"]
+    assert (found["void"]["a.jpg"] == INSIDE).all()
+
+
 def test_roboflows_masks_and_splits(tmp_path, write):
     for split in ("train", "valid"):
         write(f"{split}/{split}.jpg", SIZE)
@@ -223,6 +256,12 @@ def test_splits_of_one_class(tmp_path, write):
         ("a.jpg", "a_Mask.png"),
         ("A.JPG", "a_MASK.PNG"),
         ("a.jpg", "a-mask.tif"),
+        ("a.tif", "a_cp_masks.tif"),
+        ("a.ome.tif", "a_mask.png"),
+        ("a.ome.tif", "a_mask.ome.tif"),
+        ("a.ome.tif", "a.ome_mask.tif"),
+        ("train/a.jpg", "train_masks/a_mask.gif"),
+        ("Images/a.jpg", "masks/a_Simple Segmentation.png"),
         ("images/a.jpg", "masks/a.jpg.png"),
         ("images/a.jpg", "masks/a_mask.png"),
         ("images/train/a.jpg", "masks/train/a.png"),

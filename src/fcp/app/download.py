@@ -16,6 +16,7 @@ from fcp.app.presence import is_here
 from fcp.app.runs import Run
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
+from fcp.formats.writer import Writer
 from fcp.labelling.export import labelled, read_back
 from fcp.labelling.results import PictureResult, Results
 
@@ -124,8 +125,11 @@ class _Found:
     def told(self, record: PictureResult) -> PictureResult:
         """Return a photo's record; one whose mask is gone stays as it is."""
         drawn = self.drawn[record.file]
-        labels = self._labels(record) if drawn else None
-        return record if labels is None else put_over(record, labels, self.names, drawn)[0]
+        if not drawn:
+            return record
+        with self.run.engine.room_for(Path(record.file)):
+            labels = self._labels(record)
+            return record if labels is None else put_over(record, labels, self.names, drawn)[0]
 
     def labels(self, record: PictureResult) -> np.ndarray | None:
         """Return a photo's label map (H, W), or None where it is gone."""
@@ -144,15 +148,22 @@ def _write(found: _Found, kept: list[PictureResult], kind: str, inside: Path) ->
     results = Results(inside, model=found.run.engine.name, fingerprint="")
     with results, FORMATS[kind](inside, names) as writer:
         for record in kept:
-            labels = found.labels(record)
-            if labels is None:
-                continue
-            # As it will lie in the zip, so that files name it by a path that holds there too.
-            file = inside / "photos" / found.run.originals[record.file]
-            picture = labelled(record, labels, names)
-            name = found.run.result_names[record.file]
-            writer.add(replace(picture, file=file, name=name))
-            results.add([_told(record, found.run)])
+            with found.run.engine.room_for(Path(record.file)):
+                is_told = _give(writer, found, record, inside)
+            if is_told:
+                results.add([_told(record, found.run)])
+
+
+def _give(writer: Writer, found: _Found, record: PictureResult, inside: Path) -> bool:
+    """Give a photo to a writer; False where its mask is gone."""
+    labels = found.labels(record)
+    if labels is None:
+        return False
+    # As it will lie in the zip, so that files name it by a path that holds there too.
+    file = inside / "photos" / found.run.originals[record.file]
+    picture = labelled(record, labels, found.names)
+    writer.add(replace(picture, file=file, name=found.run.result_names[record.file]))
+    return True
 
 
 def _told(record: PictureResult, run: Run) -> PictureResult:

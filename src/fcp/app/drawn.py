@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from fcp.app.marks import Marked
+from fcp.data.pieces import connected_pieces
 from fcp.data.prompts import annotation_mask
+from fcp.data.strips import clear_label, edges
 from fcp.errors import FcpError
 from fcp.files import sha256_of
-from fcp.instances import connected_pieces
 from fcp.labelling.results import ClassResult, ObjectResult, PictureResult
 
 KINDS_OF_MASKS = ("paint", "outline")  # a box says where it is, not what it covers
@@ -62,23 +63,30 @@ def put_over(
     Returns:
         The record with ``by_hand`` said of the classes, and the labels (H, W).
     """
+    if not drawn:
+        return record, labels
     size = (labels.shape[0], labels.shape[1])
-    by_hand: dict[int, np.ndarray] = {}
+    by_hand: set[int] = set()
     put = labels.copy()
     for one in drawn:
         mask = annotation_mask(one.example.annotation, size)
         label = 0 if one.class_name is None else names.index(one.class_name) + 1
         if label and (one.corrects or label not in by_hand):
-            put[put == label] = 0
+            clear_label(put, label)
         put[mask] = label
-        by_hand[label] = mask
+        by_hand.add(label)
     classes = dict(record.classes)
     for label, name in enumerate(names, start=1):
-        mask = put == label
-        if label in by_hand or (name in classes and (mask != (labels == label)).any()):
+        if label in by_hand or (name in classes and _differs(put, labels, label)):
             before = classes.get(name, ClassResult(1.0, 0, 0))
-            classes[name] = _told(before, mask, drawn=label in by_hand)
+            classes[name] = _told(before, put == label, drawn=label in by_hand)
     return replace(record, classes=classes), put
+
+
+def _differs(one: np.ndarray, other: np.ndarray, label: int) -> bool:
+    """Say whether two label maps (H, W) have a label in different places."""
+    rows = edges((one.shape[0], one.shape[1]))
+    return any(((one[a:b] == label) != (other[a:b] == label)).any() for a, b in rows)
 
 
 def _told(found: ClassResult, mask: np.ndarray, *, drawn: bool) -> ClassResult:

@@ -173,7 +173,7 @@ def put_on_easel(session: Session, picture: Path, mask: np.ndarray | None = None
         FcpError: the picture cannot be read.
     """
     file = session.folder / f"easel{session.number()}.jpg"
-    keep_small(picture, file, EASEL)
+    size = keep_small(picture, file, EASEL, session.decoding)
     height, width = read_size(file)
     layers = []
     if mask is not None:
@@ -184,7 +184,7 @@ def put_on_easel(session: Session, picture: Path, mask: np.ndarray | None = None
         layer = file.with_suffix(".png")
         write_atomically(layer, encode(paint, "png"))
         layers = [str(layer)]
-    session.easel = OnEasel(picture, read_size(picture), corrects=mask is not None)
+    session.easel = OnEasel(picture, size, corrects=mask is not None)
     value = {"background": str(file), "layers": layers, "composite": None}
     # A canvas of another size than the picture's puts the layers of a new editor off their place.
     return gr.update(value=value, canvas_size=(width, height), visible=True)
@@ -204,7 +204,7 @@ def _next_picture(session: Session, easel: OnEasel) -> Path | None:
 def _is_whole(session: Session, picture: Path, taken: Taken) -> bool:
     """Make the small copy of a new picture; one that cannot be decoded is refused alone."""
     try:
-        keep_small(picture, _small_copy(session, picture), LONGEST // 2)
+        keep_small(picture, _small_copy(session, picture), LONGEST // 2, session.decoding)
     except FcpError as error:
         taken.refused.append(session.told(error))
         session.examples_in.forget(picture)
@@ -224,7 +224,7 @@ def _waiting(session: Session) -> Any:  # noqa: ANN401
 
 def _draw_small(session: Session, marked: Marked) -> None:
     """Draw an example with its mark in the colour of its class."""
-    photo, _ = read_photo(marked.example.picture)
+    photo, _ = read_photo(marked.example.picture, session.decoding)
     mask = photo.under(annotation_mask(marked.example.annotation, photo.size))
     everything = [*session.marked, marked]
     names = dict.fromkeys(one.class_name for one in everything if one.class_name)

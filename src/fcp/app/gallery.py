@@ -116,7 +116,7 @@ def view(run: Run, one: Shown) -> Path:
     if labels is None:
         raise FcpError(error or "its mask is gone; run the photos again")
     here = [names.index(name) + 1 for name in one.here]
-    photo = read_photo(Path(one.record.file))[0].drawn
+    photo = read_photo(Path(one.record.file), run.task.decoding_of(None))[0].drawn
     colours = list(class_colours(names).values())
     shown = only(photo.under(labels), here)
     drawn = thumbnail(overlay_labels(photo.pixels, shown, colours), VIEW)

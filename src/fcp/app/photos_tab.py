@@ -74,7 +74,7 @@ class PhotosTab:
     def take_photos(self, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
         """Take uploads in."""
         with self.visits.visit(request, alone=True) as session:
-            taken = session.photos_in.take(named(files))
+            taken = session.photos_in.take(named(files), every_page=session.every_page)
             tell_refused(taken.refused)
             session.photos += taken.pictures
             return None, *_listed(session)
@@ -130,7 +130,8 @@ def _listed(session: Session) -> tuple[Any, ...]:
 def _preview(session: Session, photo: Path) -> Path:
     if photo not in session.previews:
         file = session.folder / f"preview{session.number()}.jpg"
-        session.previews[photo] = keep_small(photo, file, LONGEST // 2)
+        keep_small(photo, file, LONGEST // 2, session.decoding)
+        session.previews[photo] = file
     return session.previews[photo]
 
 

@@ -178,7 +178,8 @@ class ResultsTab:
             one = _chosen(session, run, threshold, wanted)
             names = sorted(one.record.classes, key=lambda n: -strength(one.record.classes[n]))
             which = gr.update(choices=names, value=names[0], visible=len(names) > 1)
-            drawn = str(view(run, one))
+            with run.engine.room_for(Path(one.record.file)):
+                drawn = str(view(run, one))
             return gr.update(visible=True), drawn, _table(one), which, "", filled([])
 
     def explain(self, name: str, request: gr.Request) -> tuple[Any, ...]:
@@ -186,8 +187,9 @@ class ResultsTab:
         with self.visits.visit(request) as session:
             run = session.finished_run()
             photo = Path(_chosen(session, run, 0.0, ALL).record.file)
-            reason = why.explain(run, photo, name)
-            drawn = why.pictures(reason, run, run.folder / f"why{session.number()}")
+            with run.engine.large:  # each example is learnt from again
+                reason = why.explain(run, photo, name)
+                drawn = why.pictures(reason, run, run.folder / f"why{session.number()}")
             return f"<p>{escape(reason.sentence)}</p>", filled(drawn)
 
     def put_for_correction(self, name: str, request: gr.Request) -> tuple[Any, ...]:
@@ -200,12 +202,14 @@ class ResultsTab:
             run = session.finished_run()
             record = _chosen(session, run, 0.0, ALL).record
             names = run.task.names
-            labels, error = read_back(record, run.folder, several=len(names) > 1)
-            if labels is None:
-                raise FcpError(error or "its mask is gone; run the photos again")
-            _, labels = put_over(record, labels, names, _known(session, record, names))
-            mask = labels == names.index(name) + 1
-            return put_on_easel(session, Path(record.file), mask), name, "paint"
+            with run.engine.room_for(Path(record.file)):
+                labels, error = read_back(record, run.folder, several=len(names) > 1)
+                if labels is None:
+                    raise FcpError(error or "its mask is gone; run the photos again")
+                _, labels = put_over(record, labels, names, _known(session, record, names))
+                mask = labels == names.index(name) + 1
+                del labels
+                return put_on_easel(session, Path(record.file), mask), name, "paint"
 
     def make_file(
         self,

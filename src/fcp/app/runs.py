@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
@@ -17,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from fcp.app.marks import Marked
 from fcp.app.small import Smaller
 from fcp.app.uploads import LONGEST_STEM
+from fcp.data.decode import Decoding
 from fcp.data.photos import is_large
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
@@ -31,11 +33,35 @@ from fcp.labelling.photos import (
     segment_photos,
 )
 from fcp.labelling.results import PictureResult, Results
+from fcp.memory import give_back_memory
 from fcp.segmenter import FewShotSegmenter
 from fcp.threads import set_threads
 
 BATCH_ON_GPU = 8
 UNEXPECTED = "the run failed unexpectedly; the terminal that runs the page says more"
+
+
+class Queue:
+    """A lock for what takes much memory, held in the order in which it was asked for.
+
+    What one has freed goes back to the system before the next one begins.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[object] = deque()
+
+    def __enter__(self) -> None:
+        ticket = object()
+        with self._changed:
+            self._waiting.append(ticket)
+            self._changed.wait_for(lambda: self._waiting[0] is ticket)
+
+    def __exit__(self, *_: object) -> None:
+        give_back_memory()
+        with self._changed:
+            self._waiting.popleft()
+            self._changed.notify_all()
 
 
 class Engine:
@@ -48,14 +74,15 @@ class Engine:
 
     Attributes:
         lock: is held while the model works; its segmenters see to that.
-        large: is held while a large photo is in memory, so that only one is.
+        large: is held by what takes much memory, so that only one thing does: a large photo, and
+            the learning from examples.
     """
 
     def __init__(self, model: str, device: str, threads: int | None = None) -> None:
         self.name = model
         self.threads = threads
         self.lock = threading.Lock()
-        self.large = threading.Lock()
+        self.large = Queue()
         self._first = FewShotSegmenter.from_pretrained(model, device=device)
         self._first.turn = self.lock
         self.batch = BATCH_ON_GPU if self._first.device.type == "cuda" else 1
@@ -64,6 +91,10 @@ class Engine:
     def device(self) -> str:
         """Where it runs."""
         return str(self._first.device)
+
+    def room_for(self, photo: Path) -> AbstractContextManager[object]:
+        """Return what is to be held while a photo is in memory: a large one waits its turn."""
+        return self.large if is_large(photo) else nullcontext()
 
     def segmenter(self) -> FewShotSegmenter:
         """Return a segmenter on the shared model that has no examples yet."""
@@ -111,7 +142,7 @@ class Run:
         self.folder = folder
         self.jobs = [Job(photo, photo.stem) for photo in photos]
         self.results = Results(folder, model=engine.name, fingerprint="")
-        self.small = Smaller(folder / "small", len(task.classes))
+        self.small = Smaller(folder / "small", len(task.classes), task.decoding_of(None))
         self.segmenter = engine.segmenter()
         self.finished = threading.Event()
         self.download: Path | None = None
@@ -162,7 +193,8 @@ class Run:
 
     def _segment(self) -> None:
         set_threads(self.engine.threads)  # holds for this thread, and those begun after it
-        fit_task(self.segmenter, self.task)
+        with self.engine.large:
+            fit_task(self.segmenter, self.task)
         self.results.appearance = decisions_of(self.segmenter)
         batches = segment_photos(
             self.segmenter,
@@ -177,7 +209,7 @@ class Run:
             if records is None:
                 return
             for record in records:
-                with self.engine.large if is_large(Path(record.file)) else nullcontext():
+                with self.engine.room_for(Path(record.file)):
                     self.small.keep(record, self.folder)
         batches.close()
 
@@ -215,8 +247,16 @@ def make_task(
     tile: Tile,
     instances: bool,
     appearance: Appearances = "auto",
+    decoding: Decoding | None = None,
 ) -> Task:
     """Say what is looked for; every class gets an answer everywhere, and the slider decides."""
     return Task(
-        classes, negatives, DEFAULT_FUSION, tile, instances, threshold=0, appearance=appearance
+        classes,
+        negatives,
+        DEFAULT_FUSION,
+        tile,
+        instances,
+        threshold=0,
+        appearance=appearance,
+        decoding=decoding,
     )

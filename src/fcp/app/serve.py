@@ -11,6 +11,8 @@ from pathlib import Path
 
 from fcp.app.limits import Limits
 from fcp.app.place import place_of_a_page
+from fcp.data.decode import Decoding
+from fcp.data.images import DEFAULT
 from fcp.errors import FcpError
 
 
@@ -39,6 +41,8 @@ def serve(
     port: int = 7860,
     share: bool = False,
     limits: Limits | None = None,
+    decoding: Decoding = DEFAULT,
+    every_page: bool = False,
 ) -> Iterator[Served]:
     """Serve the page inside the context; all its files go at the end.
 
@@ -50,6 +54,8 @@ def serve(
         port: to listen at.
         share: whether Gradio gives it a public address.
         limits: of each visitor.
+        decoding: of all pictures.
+        every_page: whether each page of an uploaded photo's file is a photo of its own.
 
     Yields:
         Where it is.
@@ -65,7 +71,7 @@ def serve(
         from fcp.app.runs import Engine
         from fcp.app.sessions import SessionStore
 
-        store = SessionStore(root, most)
+        store = SessionStore(root, most, decoding, every_page=every_page)
         page = build_page(Engine(model, device, threads), store)
         _, url, share_url = page.launch(
             server_name=host,

@@ -16,6 +16,8 @@ from fcp.app.limits import Budget, Limits
 from fcp.app.marks import Marked, by_class
 from fcp.app.runs import Engine, Run, make_task
 from fcp.app.uploads import Intake
+from fcp.data.decode import Decoding
+from fcp.data.images import DEFAULT
 from fcp.errors import FcpError
 from fcp.labelling.photos import Appearances, Tile
 
@@ -45,6 +47,8 @@ class Session:
     Args:
         folder: which exists and is this visitor's alone.
         limits: of what they may bring.
+        decoding: of their pictures.
+        every_page: whether each page of an uploaded photo's file is a photo of its own.
 
     Attributes:
         originals: picture → what the visitor calls it.
@@ -52,9 +56,18 @@ class Session:
             visitor run at the same time.
     """
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits,
+        decoding: Decoding = DEFAULT,
+        *,
+        every_page: bool = False,
+    ) -> None:
         budget = Budget(limits)
         self.folder = folder
+        self.decoding = decoding
+        self.every_page = every_page
         self.alone = threading.RLock()
         self.originals: dict[Path, str] = {}
         self.examples_in = Intake(folder / "examples", budget, self.originals)
@@ -155,7 +168,12 @@ class Session:
             if self.run is not None:
                 shutil.rmtree(self.run.folder, ignore_errors=True)
             task = make_task(
-                classes, against, tile=tile, instances=instances, appearance=appearance
+                classes,
+                against,
+                tile=tile,
+                instances=instances,
+                appearance=appearance,
+                decoding=self.decoding,
             )
             folder = self.folder / f"run{self.number()}"
             self.run = Run(
@@ -206,12 +224,23 @@ class SessionStore:
     Args:
         root: folder for everything, made where it is missing; what Gradio keeps lies there too.
         limits: of each visitor.
+        decoding: of all pictures.
+        every_page: whether each page of an uploaded photo's file is a photo of its own.
     """
 
-    def __init__(self, root: Path, limits: Limits) -> None:
+    def __init__(
+        self,
+        root: Path,
+        limits: Limits,
+        decoding: Decoding = DEFAULT,
+        *,
+        every_page: bool = False,
+    ) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
         self.limits = limits
+        self.decoding = decoding
+        self.every_page = every_page
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -231,8 +260,9 @@ class SessionStore:
             # The key comes from a browser and is no name for a folder; nobody can guess this one.
             folder = self.root / f"{PREFIX}{secrets.token_urlsafe(16)}"
             folder.mkdir()
-            self._sessions[key] = Session(folder, self.limits)
-            return self._sessions[key]
+            session = Session(folder, self.limits, self.decoding, every_page=self.every_page)
+            self._sessions[key] = session
+            return session
 
     def close(self, key: str) -> None:
         """End a visit; unknown ones are ended already."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fcp.data.images import label_png, read_image, read_labels
+from fcp.data.decode import Decoding
+from fcp.data.images import DEFAULT, label_png, read_image, read_labels
 from fcp.data.photos import read_photo
 from fcp.data.strips import resize_nearest
 from fcp.files import write_atomically
@@ -26,11 +27,13 @@ class Smaller:
     Args:
         folder: which exists.
         classes: how many there are.
+        decoding: of photos.
     """
 
-    def __init__(self, folder: Path, classes: int) -> None:
+    def __init__(self, folder: Path, classes: int, decoding: Decoding = DEFAULT) -> None:
         self.folder = folder
         self.classes = classes
+        self.decoding = decoding
 
     def keep(self, record: PictureResult, run: Path) -> None:
         """Make the small copies of a photo that is done; a failed one has none."""
@@ -38,7 +41,7 @@ class Smaller:
         if labels is None:
             return
         picture = Path(record.file)
-        small = thumbnail(read_photo(picture)[0].pixels, LONGEST)
+        small = thumbnail(read_photo(picture, self.decoding)[0].pixels, LONGEST)
         write_atomically(self.folder / f"{picture.stem}.jpg", encode(small, "jpeg", quality=80))
         little = resize_nearest(labels, (small.shape[0], small.shape[1]))
         write_atomically(self.folder / f"{picture.stem}.png", label_png(little))
@@ -74,13 +77,21 @@ def pale(photo: np.ndarray) -> np.ndarray:
     return np.rint(255 - (255 - grey) * _PALE).astype(np.uint8)
 
 
-def keep_small(picture: Path, file: Path, longest: int) -> Path:
-    """Write a small copy of a picture as JPEG; returns ``file``.
+def keep_small(picture: Path, file: Path, longest: int, how: Decoding) -> tuple[int, int]:
+    """Write a small copy of a picture as JPEG.
+
+    Args:
+        picture: to read.
+        file: to write.
+        longest: px of the copy's longer side.
+        how: to choose where the picture leaves a choice.
+
+    Returns:
+        (H, W) of the picture, upright.
 
     Raises:
         FcpError: the picture cannot be read, or the file not be written.
     """
-    write_atomically(
-        file, encode(thumbnail(read_photo(picture)[0].pixels, longest), "jpeg", quality=88)
-    )
-    return file
+    photo, _ = read_photo(picture, how)
+    write_atomically(file, encode(thumbnail(photo.pixels, longest), "jpeg", quality=88))
+    return photo.size

@@ -17,10 +17,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from fcp.app.bombs import check_zip
 from fcp.app.limits import Budget
+from fcp.app.pages import own_pages, page_of
 from fcp.data.archives import Member, walk
 from fcp.data.images import PICTURE_SUFFIXES, read_size
 from fcp.errors import FcpError
-from fcp.files import open_atomically
+from fcp.files import open_atomically, write_atomically
 
 ARCHIVE_SUFFIX = ".zip"
 LONGEST_STEM = 120  # bytes; disks allow 255 for a name, and results get longer ones
@@ -61,11 +62,14 @@ class Intake:
         self.originals = {} if originals is None else originals
         self._stems: set[str] = set()
 
-    def take(self, uploads: Iterable[Path] | Mapping[Path, str]) -> Taken:
+    def take(
+        self, uploads: Iterable[Path] | Mapping[Path, str], *, every_page: bool = False
+    ) -> Taken:
         """Take pictures and zip archives of them; each is moved or removed.
 
         Args:
             uploads: the files, with what the visitor calls them where that is another name.
+            every_page: make each page of a file a picture of its own.
 
         Returns:
             What is kept, and why the rest is not.
@@ -83,7 +87,39 @@ class Intake:
                 taken.refused.append(str(error).replace(str(upload), name))
             finally:
                 upload.unlink(missing_ok=True)
+        if every_page:
+            taken.pictures = [
+                page for picture in taken.pictures for page in self._split(picture, taken.refused)
+            ]
         return taken
+
+    def _split(self, picture: Path, refused: list[str]) -> list[Path]:
+        """Put the pages of a picture in its place, where it has several; a damaged one is left."""
+        pages = own_pages(picture)
+        if not pages:
+            return [picture]
+        name = PurePosixPath(self.originals[picture])
+        kept: list[Path] = []
+        for number in pages:
+            called = str(name.with_name(f"{name.stem}-p{number:03}"))
+            try:
+                suffix, content = page_of(picture, number)
+                kept.append(self._keep_page(called + suffix, content))
+            except FcpError as error:
+                refused.append(str(error).replace(str(picture), str(name)))
+        self.forget(picture)
+        return kept
+
+    def _keep_page(self, name: str, content: bytes) -> Path:
+        self.budget.spend(name, len(content))
+        path = self.folder / self._free_name(name)
+        try:
+            write_atomically(path, content)
+        except FcpError:
+            self.forget(path, len(content))
+            raise
+        self.originals[path] = name
+        return path
 
     def _take(self, upload: Path, name: str, refused: list[str]) -> list[Path]:
         if not upload.is_file():

@@ -81,11 +81,14 @@ def explain(run: Run, photo: Path, name: str) -> Reason:
     if support is None or name not in support.classes:
         raise FcpError(f"the last run did not look for {name!r}; run the photos again")
     used = [one for one in run.marked if one.class_name == name]
-    seen, _ = read_photo(photo, most=support.most_pixels)
+    seen, _ = read_photo(photo, run.task.decoding_of(None), support.most_pixels)
+    # As large as it is looked at: a large photo's own masks, one for each example, would be too
+    # much to keep, and are not drawn.
+    seen = Photo(seen.pixels, (seen.pixels.shape[0], seen.pixels.shape[1]))
     found = always_answer(run.segmenter, seen).classes[name]
     together, alone = _mask(seen, found), []
     for one in used:
-        shown = {name: pairs_of([one.example])}
+        shown = {name: pairs_of([one.example], run.task.decoding)}
         single = run.segmenter.encode(shown, tile=support.tile, appearance=run.task.appearance)
         only = support.with_class(name, single)
         answer = always_answer(run.segmenter, seen, only).classes[name]
@@ -118,7 +121,7 @@ def pictures(reason: Reason, run: Run, folder: Path) -> list[tuple[str, str]]:
         (similarity, "similarity to the examples' features (Eq. 5)"),
     ]
     for one in reason.alone:
-        example, _ = read_photo(one.marked.example.picture)
+        example, _ = read_photo(one.marked.example.picture, run.task.decoding_of(None))
         mask = annotation_mask(one.marked.example.annotation, example.size)
         drawn += [
             (

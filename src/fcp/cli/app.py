@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fcp.cli.options import DEFAULT_MODEL, LOCAL, DeviceOption, ModelOption, ThreadsOption
+from fcp.cli.reading_options import BandsOption, PagesOption, RangeOption, read_decoding
 from fcp.errors import FcpError
 
 
@@ -27,30 +28,38 @@ def app(
     max_upload_mb: Annotated[
         int, typer.Option(min=1, help="Most that one visitor may upload, unpacked.", metavar="N")
     ] = 2000,
+    values: RangeOption = "auto",
+    bands: BandsOption = None,
+    pages: PagesOption = "largest",
 ) -> None:
     """Open a page in the browser: mark a thing in a few pictures, find it in all others.
 
     The page is for this machine alone unless --host or --share say otherwise. What is uploaded is
     kept in a temporary folder and removed when the tab is closed, and all of it when the command
     ends (Ctrl-C, a closed terminal, SIGTERM). What a killed page has left goes at the next start.
+    --range, --bands and --pages hold for all pictures; examples are always one page.
 
     \b
     Examples:
       fcp app
       fcp app --model runs/tiny --port 8000
+      fcp app --range 0:4095 --bands 4,3,2 --pages all
     """  # noqa: D301  (\b keeps the lines)
     if find_spec("gradio") is None:
         raise FcpError("the page needs gradio; pip install '.[app]' in the checkout")
+    decoding, every_page = read_decoding(values, bands, pages)
     from fcp.app.limits import Limits
     from fcp.app.serve import serve
 
     limits = Limits(total_bytes=max_upload_mb * 10**6)
     place: dict[str, Any] = {"host": host, "port": port, "share": share}
+    reading: dict[str, Any] = {"decoding": decoding, "every_page": every_page}
     if share or host not in LOCAL:
         reached = "the public address" if share else host
         typer.echo(f"{reached}: anybody who reaches it can use the page, no password", err=True)
     try:
-        with serve(model, device=device, threads=threads, limits=limits, **place) as served:
+        computing: dict[str, Any] = {"device": device, "threads": threads}
+        with serve(model, limits=limits, **computing, **place, **reading) as served:
             typer.echo(f"open {served.share_url or served.url} (Ctrl-C ends it)")
             _wait()
     except KeyboardInterrupt:  # the ordinary end of a page

@@ -174,7 +174,20 @@ def _read_all_examples(
 
 
 def _tell(start: Start) -> None:
-    """Say what is done otherwise than one would expect."""
+    """Say what is done otherwise than one would expect, and what takes much memory."""
+    from fcp.data.photos import bytes_held_whole
+
+    held = {job.picture: bytes_held_whole(job.picture) for job in start.waiting}
+    first = max(held, key=lambda photo: held[photo], default=None)
+    if first is not None and held[first]:
+        count = sum(map(bool, held.values())) - 1
+        more = f" (and of {count} more)" if count else ""
+        message = (
+            f"{printable(first)}{more}: large, and of a kind that is decoded as a whole, which "
+            f"takes up to {held[first] / 1e9:.1f} GB of memory; a JPEG, or a PNG of 8 bits without "
+            "interlacing, takes next to none"
+        )
+        typer.secho(message, fg="yellow", err=True)
     if start.changed:
         typer.echo(
             f"{', '.join(start.changed)} have changed since the earlier run: its results are "

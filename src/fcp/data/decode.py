@@ -19,12 +19,13 @@ from PIL import ExifTags, Image
 from fcp.data.decode_errors import DAMAGE, clear_errors
 from fcp.data.pages import Pages, largest_page, own_pictures
 from fcp.data.png import SIGNATURE, read_outline, require_whole_png
+from fcp.data.tiff import choose_page, has_alpha, is_for_pillow, tiff_turn
 from fcp.data.value_range import AUTO, ValueRange
 from fcp.errors import FcpError
 
 ImageLike = str | Path | Image.Image | np.ndarray
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # what such files begin with
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _ANIMATED = (SIGNATURE, b"GIF8", b"RIFF")  # what may be: RIFF is WebP
 _JPEG_END = b"\xff\xd9"
@@ -70,6 +71,8 @@ class Opened:
         lossy: whether its format changes values near edges.
         alpha: of numbers, whether the last band says what is transparent.
         nodata: of numbers, the one that stands for "nothing measured here".
+        white_is_zero: whether the file says that its smallest number is shown white, and what is
+            read has been turned over for it.
         turn: the EXIF orientation (1 … 8) by which it is yet to be turned; numbers are upright.
     """
 
@@ -79,6 +82,7 @@ class Opened:
     lossy: bool = False
     alpha: bool = False
     nodata: float | None = None
+    white_is_zero: bool = False
     turn: int = 1
 
 
@@ -115,7 +119,7 @@ def open_stored(
             return _decode(image, name, how)
         path = Path(image)
         head = _head(path, name)
-        if head.startswith(_TIFF):
+        if head.startswith(TIFF):
             return _open_tiff(path, name, how)
         if head.startswith(SIGNATURE):
             with path.open("rb") as file:
@@ -137,10 +141,10 @@ def stored_size(path: Path) -> tuple[tuple[int, int], int]:
     name = str(path)
     with clear_errors(name):
         head = _head(path, name)
-        if head.startswith(_TIFF):
+        if head.startswith(TIFF):
             with tifffile.TiffFile(path) as file:
                 page = file.pages[largest_page(file) - 1].aspage()
-                return (page.imagelength, page.imagewidth), _tiff_turn(page)
+                return (page.imagelength, page.imagewidth), tiff_turn(page)
         if is_heif(head):
             width, height = _open_heif(path, name).size
             return (height, width), 1
@@ -207,7 +211,7 @@ def pages_of(path: Path) -> Pages:
     name = str(path)
     with clear_errors(name):
         head = _head(path, name)
-        if head.startswith(_TIFF):
+        if head.startswith(TIFF):
             with tifffile.TiffFile(path) as file:
                 return Pages(len(file.pages), tuple(own_pictures(file)))
         if not head.startswith(_ANIMATED):
@@ -307,42 +311,18 @@ def _open_heif(path: Path, name: str) -> Image.Image:
 
 def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
     with tifffile.TiffFile(path) as file:
-        count = len(file.pages)
-        number = largest_page(file) if how.page is None else how.page
-        if not 1 <= number <= count:
-            raise FcpError(f"{name}: has {count} pages; there is no page {number}")
-        notes: tuple[str, ...] = ()
-        if count > 1 and how.page is None:
-            notes = (f"page {number} of {count} is read, the largest; --pages chooses",)
-        named = f"{name}, page {number}" if count > 1 else name
+        number, named, notes = choose_page(file, name, how.page)
         with clear_errors(named):
             page = file.pages[number - 1].aspage()
-            if how.bands is not None or not _is_for_pillow(page):
+            if how.bands is not None or not is_for_pillow(page):
                 return _numbers(page, named, notes)
-            with Image.open(path) as picture:
+            # Not by its path: Pillow would map its pixels into memory, and turn them wrongly.
+            with path.open("rb") as stream, Image.open(stream) as picture:
                 picture.seek(number - 1)
                 opened = _decode_frame(picture)
-            return replace(opened, notes=notes, lossy=page.compression in (6, 7))
-
-
-def _is_for_pillow(page: tifffile.TiffPage) -> bool:
-    """Say whether Pillow keeps all that a page of a TIFF says: colours of 8 bits and less."""
-    small = page.bitspersample <= 8 and page.sampleformat == tifffile.SAMPLEFORMAT.UINT
-    if not small or page.imagedepth != 1:
-        return False
-    if page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE):
-        return page.samplesperpixel == 1
-    if page.photometric == tifffile.PHOTOMETRIC.RGB:
-        return page.samplesperpixel == 3 or (page.samplesperpixel == 4 and _has_alpha(page))
-    return True
-
-
-def _has_alpha(page: tifffile.TiffPage) -> bool:
-    extra = page.extrasamples
-    return bool(extra) and extra[-1] in (
-        tifffile.EXTRASAMPLE.ASSOCALPHA,
-        tifffile.EXTRASAMPLE.UNASSALPHA,
-    )
+            white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+            lossy = page.compression in (6, 7)
+            return replace(opened, notes=notes, lossy=lossy, white_is_zero=white_is_zero)
 
 
 def _numbers(page: tifffile.TiffPage, name: str, notes: tuple[str, ...]) -> Opened:
@@ -364,14 +344,10 @@ def _numbers(page: tifffile.TiffPage, name: str, notes: tuple[str, ...]) -> Open
         values = np.moveaxis(values, 0, -1)
     if values.ndim not in (2, 3):
         raise FcpError(f"{name}: {values.ndim} dimensions; expected a picture, not a volume")
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and values.dtype.kind == "u":
+    white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and values.dtype.kind == "u"
+    if white_is_zero:
         values = np.iinfo(values.dtype).max - values
     nodata = page.nodata if page.tags.get("GDAL_NODATA") else None
-    values = turn_array(values, _tiff_turn(page))
-    return Opened(values, notes, alpha=values.ndim == 3 and _has_alpha(page), nodata=nodata)
-
-
-def _tiff_turn(page: tifffile.TiffPage) -> int:
-    tag = page.tags.get("Orientation")
-    turn = int(tag.value) if tag is not None else 1
-    return turn if turn in _TURNS else 1
+    values = turn_array(values, tiff_turn(page))
+    alpha = values.ndim == 3 and has_alpha(page)
+    return Opened(values, notes, alpha=alpha, nodata=nodata, white_is_zero=white_is_zero)

@@ -28,11 +28,12 @@ OTHER_MASK_FOLDERS = (
     *("labels", "label", "annotations", "annotation", "segmentation", "segmentations"),
     *("ground_truth", "groundtruth", "gt", "seg"),
 )
-_MASK_END = re.compile(r"[ ._-]masks?$", re.IGNORECASE)
+_MASK_END = re.compile(r"([ ._-]cp)?[ ._-]masks?$", re.IGNORECASE)  # _cp_masks: Cellpose
 # Also in a folder of its own, where a file can be nothing but a mask.
 _OTHER_END = re.compile(
-    r"[ ._-](masks?|seg|segmentation|labels?|gt|groundtruth|annotation)$", re.IGNORECASE
+    r"[ ._-](masks?|seg|(simple )?segmentation|labels?|gt|groundtruth|annotation)$", re.IGNORECASE
 )
+_OME = re.compile(r"\.ome$", re.IGNORECASE)  # microscopes' a.ome.tif
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,25 @@ def mask_folders(folder: Path) -> tuple[Path, Path] | None:
     """Return the folders of pictures and of masks in a folder, whatever their case."""
     images, masks = find_folder(folder, IMAGE_FOLDERS), find_folder(folder, MASK_FOLDERS)
     if images is None:
-        return None
+        return _folder_beside_its_masks(folder)
     if masks is None:
         others = (find_folder(folder, [name]) for name in OTHER_MASK_FOLDERS)
         masks = next((one for one in others if one is not None and pictures_inside(one)), None)
     return None if masks is None else (images, masks)
+
+
+def _folder_beside_its_masks(folder: Path) -> tuple[Path, Path] | None:
+    """Return two folders called ``NAME`` and ``NAME_masks``, where there is one such pair."""
+    if not folder.is_dir():
+        return None
+    found = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    named = {_MASK_END.sub("", name): masks for name, masks in found.items()}
+    pairs = [
+        (found[name], masks)
+        for name, masks in named.items()
+        if name in found and found[name] != masks
+    ]
+    return pairs[0] if len(pairs) == 1 else None
 
 
 def find_folder(folder: Path, names: Sequence[str]) -> Path | None:
@@ -119,7 +134,12 @@ def find_folder(folder: Path, names: Sequence[str]) -> Path | None:
 
 def is_mask_name(path: Path) -> bool:
     """Say whether a file beside pictures is a mask: ``NAME_mask.png``, in any case."""
-    return bool(_MASK_END.search(path.stem))
+    return bool(_MASK_END.search(_stem(path)))
+
+
+def _stem(path: Path) -> str:
+    """Return a name without its suffix, also the double one of OME-TIFF."""
+    return _OME.sub("", path.stem)
 
 
 def pair_pictures(
@@ -128,7 +148,7 @@ def pair_pictures(
     """Pair masks with pictures by name; both are (folder they lie in, file)."""
     named: dict[tuple[Path | None, str], list[Path]] = {}
     for inner, picture in pictures:
-        for name in {name_key(picture.name), name_key(picture.stem)}:
+        for name in {name_key(one) for one in (picture.name, picture.stem, _stem(picture))}:
             named.setdefault((inner, name), []).append(picture)
             named.setdefault((None, name), []).append(picture)
     pairs: dict[Path, Path] = {}
@@ -155,7 +175,8 @@ def _pictures_of(
     mask: Path, inner: Path, named: dict[tuple[Path | None, str], list[Path]]
 ) -> list[Path]:
     """Find the pictures that a mask's name may mean: in the folder of its own name, or anywhere."""
-    names = (mask.stem, _MASK_END.sub("", mask.stem), _OTHER_END.sub("", mask.stem))
+    stem = _stem(mask)
+    names = (mask.stem, stem, _MASK_END.sub("", stem), _OTHER_END.sub("", stem))
     for place in (inner, None):
         for name in dict.fromkeys(names):
             found = named.get((place, name_key(name)), [])

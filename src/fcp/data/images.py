@@ -8,12 +8,14 @@ force and no Pillow setting is changed.
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from PIL import Image
 
+from fcp.data.bands import choose_bands
 from fcp.data.decode import (
     Decoding,
     ImageLike,
@@ -60,7 +62,7 @@ def read_picture(image: ImageLike, how: Decoding = DEFAULT) -> tuple[np.ndarray,
     name = name_of(image)
     if isinstance(image, np.ndarray):
         values = _squeeze(image, name)
-        return _rgb_of(values, how, name, alpha=values.ndim == 3 and values.shape[2] == 4)
+        return rgb_of_numbers(values, how, name, alpha=values.ndim == 3 and values.shape[2] == 4)
     return rgb_of_opened(open_picture(image, name, how), how, name)
 
 
@@ -74,13 +76,13 @@ def rgb_of_opened(opened: Opened, how: Decoding, name: str) -> tuple[np.ndarray,
     notes = list(opened.notes)
     content = opened.content
     if isinstance(content, np.ndarray):
-        rgb, more = _rgb_of(content, how, name, alpha=opened.alpha, nodata=opened.nodata)
+        rgb, more = rgb_of_numbers(content, how, name, alpha=opened.alpha, nodata=opened.nodata)
         return rgb, notes + more
     with clear_errors(name):  # a palette may be damaged, which Pillow finds out only now
         if content.mode in _DEEP_MODES or how.bands is not None:
             content = content.convert("RGBA") if content.mode in ("P", "PA") else content
             values = _deep_values(content) if content.mode in _DEEP_MODES else np.asarray(content)
-            rgb, more = _rgb_of(values, how, name)
+            rgb, more = rgb_of_numbers(values, how, name)
         else:
             rgb, more = to_uint8(to_rgb(content), how.values, name)
     return rgb, notes + more
@@ -126,9 +128,9 @@ def _mask_values(mask: ImageLike, name: str) -> tuple[np.ndarray, bool, bool]:
     if large is not None:
         return large[0], False, large[1]
     opened = open_picture(mask, name, DEFAULT)
+    values = _samples(opened)
     if isinstance(opened.content, np.ndarray):
-        return opened.content, False, False
-    values = _samples(opened.content, opened.step)
+        return values, False, False
     return values, opened.lossy, opened.content.mode in ("P", "1")
 
 
@@ -193,12 +195,13 @@ def read_label_picture(path: Path, *, colours: bool = False) -> np.ndarray:
     picture = opened.content
     if isinstance(picture, Image.Image) and picture.mode == "LA":
         picture = picture.getchannel("L")
+        opened = replace(opened, content=picture)
     ids = {"1", "L", "I;16", "I"} if colours else {"1", "L", "I;16", "I", "P"}
     if isinstance(picture, Image.Image) and picture.mode not in ids:
         with clear_errors(name):
             rgba = np.asarray(picture.convert("RGBA"))
         return rgba[..., :3] * (rgba[..., 3:] > 0)
-    values = _samples(picture, opened.step)
+    values = _samples(opened)
     if values.ndim != 2 or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
         raise FcpError(f"{name}: expected label ids of one band, 0 … 65,535")
     return values.astype(np.uint8 if values.dtype.itemsize == 1 else np.uint16)
@@ -298,10 +301,20 @@ def _squeeze(array: np.ndarray, name: str) -> np.ndarray:
     return array[..., 0] if array.ndim == 3 and channels == 1 else array
 
 
-def _samples(picture: Image.Image | np.ndarray, step: int) -> np.ndarray:
-    """Return the numbers as they stand in the file: Pillow stretches greys of 2 and 4 bits."""
-    values = np.asarray(picture)
-    return values // values.dtype.type(step) if step != 1 else values
+def _samples(opened: Opened) -> np.ndarray:
+    """Return the numbers of a mask as they stand in the file, 0 where it says "no data".
+
+    Pillow stretches greys of 2 and 4 bits. ImageJ shows masks with the smallest number white, and
+    means the largest.
+    """
+    values = np.asarray(opened.content)
+    if opened.white_is_zero and values.dtype == bool:
+        values = ~values
+    elif opened.white_is_zero:
+        values = np.iinfo(values.dtype).max - values
+    if opened.nodata is not None:
+        values = np.where(values == opened.nodata, values.dtype.type(0), values)
+    return values // values.dtype.type(opened.step) if opened.step != 1 else values
 
 
 def _deep_values(picture: Image.Image) -> np.ndarray:
@@ -314,7 +327,7 @@ def _deep_values(picture: Image.Image) -> np.ndarray:
     return values.astype(np.uint16) if in_range else values
 
 
-def _rgb_of(
+def rgb_of_numbers(
     values: np.ndarray,
     how: Decoding,
     name: str,
@@ -322,27 +335,27 @@ def _rgb_of(
     alpha: bool = False,
     nodata: float | None = None,
 ) -> tuple[np.ndarray, list[str]]:
-    """Choose bands of numbers (H, W) or (H, W, C), and scale them."""
-    count = values.shape[2] if values.ndim == 3 else 1
-    if how.bands is not None:
-        far = [band for band in how.bands if not 1 <= band <= count]
-        if far:
-            raise FcpError(f"{name}: --bands: there is no band {far[0]}; it has {count}")
-        chosen = values.reshape(*values.shape[:2], count)[..., [band - 1 for band in how.bands]]
-        eight, notes = to_uint8(chosen, how.values, name, nodata)
-        return to_rgb(Image.fromarray(eight[..., 0] if len(how.bands) == 1 else eight)), notes
-    if values.ndim == 2 or (count == 4 and alpha) or count == 3:
-        colours = values[..., :3] if values.ndim == 3 else values
-        eight, notes = to_uint8(colours, how.values, name, nodata)
-        if count == 4:
-            see_through, _ = to_uint8(values[..., 3:], FULL, name)
-            eight = np.concatenate([eight, see_through], axis=2)
-        return to_rgb(Image.fromarray(eight)), notes
-    first = values[..., :3] if count > 3 else values[..., 0]
-    which = "first three" if count > 3 else "first"
-    eight, notes = to_uint8(first, how.values, name, nodata)
-    said = f"the {which} of its {count} bands are read; --bands 4,3,2 chooses others"
-    return to_rgb(Image.fromarray(eight)), [said, *notes]
+    """Choose bands of numbers and scale them to 8 bits.
+
+    Args:
+        values: (H, W) or (H, W, C) of a picture, or some rows of it.
+        how: to choose bands and range.
+        name: what to call the picture in an error.
+        alpha: whether the last of four bands says what is transparent.
+        nodata: see ``to_uint8``.
+
+    Returns:
+        (H, W, 3) uint8 RGB, and what was assumed, a sentence each.
+
+    Raises:
+        FcpError: it has no such bands, or no finite numbers.
+    """
+    chosen, notes = choose_bands(values, how, name, alpha=alpha)
+    eight, more = to_uint8(chosen, how.values, name, nodata)
+    if how.bands is None and values.ndim == 3 and values.shape[2] == 4 and alpha:
+        see_through, _ = to_uint8(values[..., 3:], FULL, name)
+        eight = np.concatenate([eight, see_through], axis=2)
+    return to_rgb(Image.fromarray(eight)), [*notes, *more]
 
 
 def to_rgb(picture: Image.Image) -> np.ndarray:

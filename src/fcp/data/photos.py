@@ -13,9 +13,12 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from PIL import Image
 
+from fcp.data.bands import choose_bands
 from fcp.data.decode import (
+    TIFF,
     Decoding,
     ImageLike,
     open_stored,
@@ -24,12 +27,24 @@ from fcp.data.decode import (
     upright,
 )
 from fcp.data.decode_errors import clear_errors
-from fcp.data.images import DEFAULT, is_shallow, name_of, read_picture, rgb_of_opened, to_rgb
-from fcp.data.png import outline_of_png, strips_of
+from fcp.data.images import (
+    DEFAULT,
+    is_shallow,
+    name_of,
+    read_picture,
+    rgb_of_numbers,
+    rgb_of_opened,
+    to_rgb,
+)
+from fcp.data.pages import largest_page
+from fcp.data.png import SIGNATURE, outline_of_png, read_outline, strips_of
 from fcp.data.strips import edges, resize_nearest
+from fcp.data.tiff import can_be_cut, choose_page, has_alpha, rows_of_tiff, tiff_turn
+from fcp.data.value_range import ValueRange, find_limits
 from fcp.errors import FcpError
 
 LARGE = 25_000_000  # px; up to here nothing is reduced
+BYTES_HELD = 15  # for each pixel of a WebP, by measurement; others take less
 MOST_DRAWN = 1 << 23  # px of a large photo, for a model's square and for people
 
 Size = tuple[int, int]
@@ -102,6 +117,29 @@ def is_large(path: Path) -> bool:
         height, width = _size_of(path)
         return height * width > LARGE
     return False
+
+
+def bytes_held_whole(path: Path) -> int:
+    """Say by a file's header how much memory reading a large photo takes, beside the photo's own.
+
+    Returns:
+        About so many bytes; 0 of a small one, one that is read by rows or decoded smaller, and one
+        that cannot be read.
+    """
+    if not is_large(path):
+        return 0
+    with suppress(FcpError), clear_errors(str(path)), path.open("rb") as file:
+        head = file.read(len(SIGNATURE))
+        by_rows = head.startswith(b"\xff\xd8")
+        if head.startswith(SIGNATURE):
+            outline = read_outline(path)
+            by_rows = outline.can_be_cut and outline.depth <= 8
+        elif head.startswith(TIFF):
+            with tifffile.TiffFile(path) as opened:
+                by_rows = _is_cut(opened.pages[largest_page(opened) - 1].aspage())
+        height, width = _size_of(path)
+        return 0 if by_rows else height * width * BYTES_HELD
+    return 0
 
 
 def reduced_size(size: Size, most: int) -> Size:
@@ -179,6 +217,8 @@ def _open_large(image: ImageLike, how: Decoding, most: int) -> _Strips:
     path = image if isinstance(image, Image.Image) else Path(image)
     if isinstance(path, Path) and not by_value and (strips := _strips_of_png(path)) is not None:
         return strips
+    if isinstance(path, Path) and (strips := _strips_of_tiff(path, how)) is not None:
+        return strips
     opened = open_stored(path, name_of(image), how, most)
     content = opened.content
     if isinstance(content, np.ndarray) or by_value or not is_shallow(content):
@@ -195,6 +235,38 @@ def _open_large(image: ImageLike, how: Decoding, most: int) -> _Strips:
 def _strips_of_array(rgb: np.ndarray, notes: Sequence[str]) -> _Strips:
     size = (rgb.shape[0], rgb.shape[1])
     return _Strips((rgb[a:b] for a, b in edges(size)), size, 1, notes, size)
+
+
+def _strips_of_tiff(path: Path, how: Decoding) -> _Strips | None:
+    """Return the strips of a TIFF's page whose numbers can be read so; None of any other file."""
+    with path.open("rb") as file:
+        if not file.read(4).startswith(TIFF):
+            return None
+    with tifffile.TiffFile(path) as opened:
+        number, name, notes = choose_page(opened, str(path), how.page)
+        page = opened.pages[number - 1].aspage()
+        if not _is_cut(page):
+            return None
+        size, turn, is_deep = (
+            (page.imagelength, page.imagewidth),
+            tiff_turn(page),
+            page.dtype != "u1",
+        )
+    with clear_errors(name):
+        if not is_deep and how.values.kind in ("auto", "full"):
+            fixed, more = how, list[str]()
+        else:
+            chosen = (choose_bands(rows, how, name)[0] for rows in rows_of_tiff(path, number))
+            (low, high), more = find_limits(chosen, size[0] * size[1], how.values, name)
+            fixed = replace(how, values=ValueRange("values", low, high))
+        first = next(rows_of_tiff(path, number))
+        notes += (*choose_bands(first[:1], how, name)[1], *more)
+    shown = (rgb_of_numbers(rows, fixed, name)[0] for rows in rows_of_tiff(path, number))
+    return _Strips(shown, size, turn, notes, size)
+
+
+def _is_cut(page: tifffile.TiffPage) -> bool:
+    return can_be_cut(page) and not has_alpha(page) and not page.tags.get("GDAL_NODATA")
 
 
 def _strips_of_png(path: Path) -> _Strips | None:

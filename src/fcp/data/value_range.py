@@ -8,8 +8,9 @@ numbers go from their smallest to their largest. What was assumed is said.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from fcp.errors import FcpError
 EXPECTED = "auto, full, LOW:HIGH or pLOW:pHIGH (percentiles), such as 0:4095 or p1:p99"
 FAINT = 32  # of 255: a picture whose values span less shows next to nothing
 MOST_LOOKED_AT = 1 << 20  # values, for percentiles
+VALUES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -77,70 +79,147 @@ def to_uint8(
     """
     if values.dtype == bool:
         return values.astype(np.uint8) * np.uint8(255), []
-    if values.dtype.kind not in "uif":
-        raise FcpError(f"{name}: expected numbers, got {values.dtype}")
     if values.dtype == np.uint8 and chosen.kind in ("auto", "full"):
         return np.ascontiguousarray(values), []
-    valid = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
-    if nodata is not None:
-        valid &= values != nodata
-    if not valid.any():
+    limits, notes = find_limits([values], values.size, chosen, name, nodata)
+    eight = np.empty(values.shape, np.uint8)
+    for part, into in zip(_parts(values), _parts(eight), strict=True):
+        into[...] = _scaled(part, limits, nodata)
+    return eight, notes
+
+
+def find_limits(
+    parts: Iterable[np.ndarray],
+    count: int,
+    chosen: ValueRange,
+    name: str,
+    nodata: float | None = None,
+) -> tuple[tuple[float, float], list[str]]:
+    """Find which values of a picture become black and white.
+
+    Args:
+        parts: of the picture, of one number type.
+        count: of the values in all parts.
+        chosen: as for ``to_uint8``.
+        name: likewise.
+        nodata: likewise.
+
+    Returns:
+        The values of black and white, and what was assumed, if anything.
+
+    Raises:
+        FcpError: as ``to_uint8``.
+    """
+    seen = _look_at(parts, max(1, count // MOST_LOOKED_AT), name, nodata)
+    low, high, note = _limits(seen, chosen)
+    notes = [note] if note else []
+    ends = _scaled(np.array([seen.least, seen.most]), (low, high), None)
+    span = int(ends[1]) - int(ends[0])
+    if chosen.kind == "auto" and 0 < span < FAINT:
+        notes.append(
+            f"hardly any contrast: its values {_shown(seen.least)} … {_shown(seen.most)} become "
+            f"{span + 1} of 256 greys; --range p1:p99 spreads them"
+        )
+    return (low, high), notes
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was found in a picture's numbers.
+
+    Attributes:
+        kind: of them.
+        least: the smallest that counts.
+        most: the largest.
+        sample: (N,) of those that count, evenly spread.
+    """
+
+    kind: np.dtype[Any]
+    least: float
+    most: float
+    sample: np.ndarray
+
+
+def _look_at(parts: Iterable[np.ndarray], step: int, name: str, nodata: float | None) -> _Seen:
+    ends: list[float] = []
+    samples = [np.empty(0)]
+    kind = np.dtype(np.uint8)
+    for part in (small for one in parts for small in _parts(one)):
+        kind = part.dtype
+        if kind.kind not in "uif":
+            raise FcpError(f"{name}: expected numbers, got {kind}")
+        used = part[_counts(part, nodata)]
+        if used.size:
+            ends += [float(used.min()), float(used.max())]
+            samples.append(used[::step].copy())  # a view would keep all of them
+    if not ends:
         raise FcpError(f"{name}: none of its values is a finite number")
-    used = values[valid]
-    low, high, note = _limits(used, chosen)
+    return _Seen(kind, min(ends), max(ends), np.concatenate(samples[1:]))
+
+
+def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield pieces of an array, along its first axis, so that no large copy of it is made."""
+    if values.ndim < 2:
+        yield values
+        return
+    rows = max(1, VALUES_AT_ONCE // max(1, values[0].size))
+    yield from (values[top : top + rows] for top in range(0, len(values), rows))
+
+
+def _counts(values: np.ndarray, nodata: float | None) -> np.ndarray:
+    """Return which values count: (…) bool."""
+    valid = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+    return valid if nodata is None else valid & (values != nodata)
+
+
+def _scaled(values: np.ndarray, limits: tuple[float, float], nodata: float | None) -> np.ndarray:
+    low, high = limits
     scaled = (values.astype(np.float64) - low) * (255 / (high - low))
     # Infinite values become black or white; what is no number at all becomes black.
     eight = np.rint(np.clip(np.nan_to_num(scaled, nan=0, posinf=255, neginf=0), 0, 255))
     if nodata is not None:
         eight[values == nodata] = 0
-    notes = [note] if note else []
-    span = np.ptp(eight[valid])
-    if chosen.kind == "auto" and 0 < span < FAINT:
-        notes.append(
-            f"hardly any contrast: its values {_shown(used.min())} … {_shown(used.max())} become "
-            f"{span + 1:.0f} of 256 greys; --range p1:p99 spreads them"
-        )
-    return eight.astype(np.uint8), notes
+    return eight.astype(np.uint8)
 
 
-def _limits(used: np.ndarray, chosen: ValueRange) -> tuple[float, float, str]:
+def _limits(seen: _Seen, chosen: ValueRange) -> tuple[float, float, str]:
     """Return the values of black and white, and what was assumed."""
     if chosen.kind == "values":
         return chosen.low, chosen.high, ""
     if chosen.kind == "percentiles":
-        low, high = _percentiles(used, chosen.low, chosen.high)
+        low, high = _percentiles(seen.sample, chosen.low, chosen.high)
         return low, (high if high > low else low + 1), ""
     if chosen.kind == "full":
-        if used.dtype.kind == "f":
+        if seen.kind.kind == "f":
             return 0, 1, ""
-        kind = np.iinfo(used.dtype)
+        kind = np.iinfo(seen.kind)
         return kind.min, kind.max, ""
-    least, most = float(used.min()), float(used.max())
-    if used.dtype.kind == "f" and least >= 0 and most <= 1:
+    if seen.kind.kind == "f" and seen.least >= 0 and seen.most <= 1:
         return 0, 1, ""
-    if used.dtype.kind == "f" or least < 0:
+    if seen.kind.kind == "f" or seen.least < 0:
+        least, most = seen.least, seen.most
         note = f"values {_shown(least)} … {_shown(most)} become black … white (--range)"
         return least, (most if most > least else least + 1), note
-    return _by_bits(used)
+    return _by_bits(seen)
 
 
-def _by_bits(used: np.ndarray) -> tuple[float, float, str]:
+def _by_bits(seen: _Seen) -> tuple[float, float, str]:
     """Find how many bits unsigned numbers have; a few hot pixels do not count."""
-    (most,) = _percentiles(used, 99.9)
+    (most,) = _percentiles(seen.sample, 99.9)
     bits = max(8, int(most).bit_length())
     bits += bits % 2
+    size = 8 * seen.kind.itemsize
     note = ""
-    if bits < 8 * used.dtype.itemsize and (used.dtype.kind == "u" or bits > 8):
+    if bits < size and (seen.kind.kind == "u" or bits > 8):
         note = (
-            f"its values ({_shown(used.min())} … {_shown(used.max())}) are taken for {bits} bits "
-            f"in {8 * used.dtype.itemsize} (--range full for all of them)"
+            f"its values ({_shown(seen.least)} … {_shown(seen.most)}) are taken for {bits} bits "
+            f"in {size} (--range full for all of them)"
         )
     return 0, float((1 << bits) - 1), note
 
 
-def _percentiles(used: np.ndarray, *at: float) -> list[float]:
-    flat = used.ravel()
-    return np.percentile(flat[:: max(1, flat.size // MOST_LOOKED_AT)], at).astype(float).tolist()
+def _percentiles(sample: np.ndarray, *at: float) -> list[float]:
+    return np.percentile(sample, at).astype(float).tolist()
 
 
 def _shown(value: float) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fcp.data.episodes import EpisodeSpec
+from fcp.documents import read_text
 from fcp.errors import FcpError
 from fcp.evaluation.metrics import Counts, ScoreBoard, Scores, mean_scores
 from fcp.files import write_atomically
@@ -158,11 +159,7 @@ def load_counts(path: Path) -> EpisodeCounts:
         FcpError: missing, or no such file.
     """
     try:
-        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
-    except OSError as error:
-        raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise FcpError(f"{path}: not UTF-8 text; save it as UTF-8") from error
+        lines = list(csv.reader(io.StringIO(read_text(path))))
     except csv.Error as error:
         raise FcpError(f"{path}: not a CSV file ({error})") from error
     width = len(_IDENTITY)

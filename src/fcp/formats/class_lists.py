@@ -12,7 +12,7 @@ from fcp.formats.text import CLASS_FILES, read_lines
 
 LISTS = (*CLASS_FILES, "_classes.csv", "labelmap.txt")
 BACKGROUND = "background"
-# What a list's first line, which names the value 0, may call it.
+# What a list may call the value 0, or black; for other values, only the first is no class.
 BACKGROUND_NAMES = frozenset(
     {BACKGROUND, "_background_", "__background__", "bg", "none", "nothing", "void", "unlabeled"}
     | {"unlabelled", "other", "others", "unknown"}
@@ -79,9 +79,14 @@ def _read_csv(file: Path) -> ClassList:
             continue
         if len(fields) < 2 or not _is_value(fields[0]):
             raise FcpError(f"{file}:{number}: expected a value and its class, got {row}")
-        if fields[1].casefold() != BACKGROUND:
+        if not _is_background(fields[1], is_zero=int(fields[0]) == 0):
             names[int(fields[0])] = fields[1]
     return ClassList(file, names)
+
+
+def _is_background(name: str, *, is_zero: bool) -> bool:
+    folded = name.casefold()
+    return folded == BACKGROUND or (is_zero and folded in BACKGROUND_NAMES)
 
 
 def _is_value(text: str) -> bool:
@@ -100,8 +105,10 @@ def _read_colours(file: Path) -> ClassList:
             red, green, blue = (int(part) for part in rest[0].split(","))
         except (ValueError, IndexError) as error:
             raise FcpError(f"{file}: expected label:red,green,blue::, got {line!r}") from error
-        is_background = name.strip().casefold() == BACKGROUND
+        is_background = _is_background(name.strip(), is_zero=(red, green, blue) == (0, 0, 0))
         colours[red, green, blue] = "" if is_background else name.strip()
         if not is_background:
             names[value] = name.strip()
+    if 0 in names:  # no line for the background, which is 0 all the same
+        names = {value + 1: name for value, name in names.items()}
     return ClassList(file, names, colours)

@@ -82,9 +82,10 @@ class CocoWriter(OneFileWriter):
     file_name = "coco.json"
 
     def _pack(self, found: LabelledObject) -> dict[str, Any]:
-        runs = to_runs(found.mask)
+        mask = found.mask
+        runs = to_runs(mask)
         return {
-            "segmentation": self._segmentation(found.mask, runs),
+            "segmentation": self._segmentation(mask, runs),
             "area": int(rle_tools.area(runs)),
             "bbox": rle_tools.toBbox(runs).tolist(),
         }
@@ -197,7 +198,7 @@ def _picture(
     finder: Finder,
     reading: Reading,
 ) -> DrawnPicture:
-    picture = finder.find(image["file_name"])
+    picture = finder.find(image["file_name"] if "file_name" in image else image["coco_url"])  # LVIS
     stated = (image.get("height"), image.get("width"))
     frame = frame_of(picture, finder.file, reading, stated)
     drawings = []

@@ -38,12 +38,10 @@ class CvatWriter(OneFileWriter):
             _require_xml(name, "class")
 
     def _pack(self, found: LabelledObject) -> dict[str, Any]:
-        rows, columns = (
-            np.flatnonzero(found.mask.any(axis=1)),
-            np.flatnonzero(found.mask.any(axis=0)),
-        )
+        mask = found.mask
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         (top, bottom), (left, right) = rows[[0, -1]].tolist(), columns[[0, -1]].tolist()
-        box = found.mask[top : bottom + 1, left : right + 1]
+        box = mask[top : bottom + 1, left : right + 1]
         return {
             "rle": ", ".join(map(str, row_runs(box).tolist())),
             "left": left,

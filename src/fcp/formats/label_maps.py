@@ -238,7 +238,8 @@ def _labels(file: Path, classes: ClassList) -> np.ndarray:
 def _values_of_colours(classes: ClassList) -> dict[Colour, int]:
     if classes.colours:
         value_of = {name: value for value, name in classes.names.items()}
-        return {colour: value_of.get(name, 0) for colour, name in classes.colours.items()}
+        listed = {colour: value_of.get(name, 0) for colour, name in classes.colours.items()}
+        return {(0, 0, 0): 0, **listed}  # black needs no line
     palette = [tuple(colour) for colour in voc_palette().tolist()]
     # One more than it names: its first line may name the value 1 (``_settle_first_line``).
     named = range(max(classes.names, default=0) + 2)

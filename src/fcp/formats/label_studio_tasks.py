@@ -60,7 +60,7 @@ def read_label_studio(
 
 def _pictures(task: Mapping[str, Any], finder: Finder, reading: Reading) -> Iterator[DrawnPicture]:
     """Yield a task's picture with what was drawn on it, if anything."""
-    regions = _regions(task, finder.file)
+    regions = _regions(task, finder.file, reading)
     shapes = [one for one in regions if isinstance(one, dict) and _kind(one) is not None]
     if not shapes:
         return
@@ -75,11 +75,16 @@ def _pictures(task: Mapping[str, Any], finder: Finder, reading: Reading) -> Iter
     yield DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn)
 
 
-def _regions(task: Mapping[str, Any], file: Path) -> list[Any]:
+def _regions(task: Mapping[str, Any], file: Path, reading: Reading) -> list[Any]:
     annotations = _list(task, "annotations", file) or _list(task, "completions", file)
     kept = [one for one in annotations if isinstance(one, dict) and not one.get("was_cancelled")]
+    where = f"{file}: task {task.get('id')}"
+    if len(kept) > 1:
+        reading.note(where, "has several annotations, all of which count")
     if not kept:
         kept = [one for one in _list(task, "predictions", file) if isinstance(one, dict)][:1]
+        if kept:
+            reading.note(where, "has no annotation; its first prediction counts")
     return [region for one in kept for region in _list(one, "result", file)]
 
 

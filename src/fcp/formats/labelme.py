@@ -32,6 +32,7 @@ from fcp.formats.text import load_annotations
 from fcp.formats.writer import Writer, make_folder, write_beside
 
 VERSION = "5.5.0"  # of LabelMe, whose layout is written
+_KEYS = frozenset({"shapes", "flags", "imagePath", "imageData"})  # any of which is LabelMe's
 EDGE = 1e-6  # by which a number that was divided and multiplied may miss a whole pixel
 
 
@@ -52,10 +53,16 @@ def read_labelme(path: Path, reading: Reading | None = None) -> dict[str, list[E
     """
     own = reading or Reading()
     inside_it = files_in(path) if path.is_dir() else [path]
+    files = [file for file in inside_it if file.suffix.lower() == ".json"]
     pictures = []
-    for file in (file for file in inside_it if file.suffix.lower() == ".json"):
+    for file in files:
         with own.each():
-            pictures.append(_read_file(file, own))
+            content = load_annotations(file)
+            foreign = isinstance(content, dict) and not _KEYS & content.keys()
+            if foreign and len(files) > 1:
+                own.note(file, "left out: no JSON of LabelMe")
+                continue
+            pictures.append(_read_file(file, content, own))
     examples = examples_by_class(pictures, reading=own)
     own.finish(path)
     return examples
@@ -117,8 +124,7 @@ def _shapes(found: LabelledObject, group: int) -> list[dict[str, Any]]:
     ]
 
 
-def _read_file(file: Path, reading: Reading) -> DrawnPicture:
-    content = load_annotations(file)
+def _read_file(file: Path, content: Any, reading: Reading) -> DrawnPicture:  # noqa: ANN401
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
         raise FcpError(f"{file}: not a LabelMe JSON (no list of shapes)")

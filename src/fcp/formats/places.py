@@ -21,6 +21,7 @@ from fcp.data.folder import (
     pictures_inside,
 )
 from fcp.errors import FcpError
+from fcp.files import PICTURE_SUFFIXES
 from fcp.files import plain as plain
 
 
@@ -67,7 +68,7 @@ class Finder:
         """Find the one picture whose name is the last part of a path or URL."""
         found: list[Path] = []
         for base in _base_names(name):
-            found = found or self._near.get(base, [])
+            found = found or self._near.get(base, []) or self._by_stem(base)
         if len(found) > 1:
             stated = [name_key(part) for part in PureWindowsPath(name).as_posix().split("/")]
             same = [path for path in found if name_key(path.parent.name) in stated[:-1]]
@@ -84,6 +85,13 @@ class Finder:
         raise FcpError(
             f"{self.file}: its picture {name!r} is not there; put it beside {self.file.name}"
         )
+
+    def _by_stem(self, base: str) -> list[Path]:
+        """Return the pictures of a name that was stated without its suffix."""
+        if PureWindowsPath(base).suffix in PICTURE_SUFFIXES:
+            return []
+        near = (path for paths in self._near.values() for path in paths)
+        return [path for path in near if name_key(path.stem) == base]
 
     @cached_property
     def _near(self) -> dict[str, list[Path]]:

@@ -14,12 +14,14 @@ from types import ModuleType
 import numpy as np
 from pycocotools import mask as rle_tools
 
+from fcp.data.strips import edges as strips_of_rows
 from fcp.errors import FcpError
 from fcp.formats.run_lengths import RunLengths, overlap, to_runs, union
 
 # In px. Below the pixel's size, simplifying along pixel edges would keep most of the steps.
 ALONG_EDGES = (8.0, 5.6, 4.0, 2.8, 2.0, 1.4)
 WITHOUT_STEPS = (1.0, 0.7, 0.5, 0.35)
+SHARE = 1e-3  # by which a coordinate must miss a whole px to be taken for a share
 MAX_ERROR = 0.01  # of each part's area, and of the whole mask's IoU
 
 
@@ -109,8 +111,9 @@ def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray
         (P, 2) float64.
 
     Raises:
-        FcpError: no list of points, a point that is no number, or one further outside than the
-            picture is wide or high (pycocotools would crash the process on it).
+        FcpError: no list of points, a point that is no number, one further outside than the picture
+            is wide or high (pycocotools would crash the process on it), or shares of the picture in
+            place of px.
     """
     try:
         points = np.array(values, dtype=np.float64)
@@ -128,7 +131,18 @@ def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray
             f"{where}: the point ({x:g}, {y:g}) lies far outside the picture "
             f"({size[1]}×{size[0]} px); are these its annotations?"
         )
+    if len(points) > 1 and _are_shares(points, size):
+        raise FcpError(
+            f"{where}: all its coordinates lie in 0 … 1; expected px, not shares of the picture"
+        )
     return points
+
+
+def _are_shares(points: np.ndarray, size: tuple[int, int]) -> bool:
+    """Say whether coordinates lie in 0 … 1 and hardly any is whole, as no outline in px does."""
+    inside = ((points >= 0) & (points <= 1)).all()
+    fractions = (abs(points - points.round()) > SHARE).sum()
+    return bool(inside) and min(size) > 1 and 2 * int(fractions) >= points.size
 
 
 def _shapely() -> ModuleType:
@@ -184,25 +198,44 @@ def _exact_parts(mask: np.ndarray) -> np.ndarray:
 
 def _edges(mask: np.ndarray) -> np.ndarray:
     """Return the straight edges between fore- and background, cut at corners: (E, 2, 2) of x, y."""
-    padded = np.pad(mask, 1)
-    across = padded[1:, 1:-1] != padded[:-1, 1:-1]  # (H + 1, W): edge from (c, r) to (c + 1, r)
-    down = padded[1:-1, 1:] != padded[1:-1, :-1]  # (H, W + 1): edge from (c, r) to (c, r + 1)
-    corner = _touched(across, axis=1) & _touched(down, axis=0)
-    y, left = np.nonzero(across & corner[:, :-1])
-    _, right = np.nonzero(across & corner[:, 1:])
-    x, top = np.nonzero((down & corner[:-1]).T)
-    _, bottom = np.nonzero((down & corner[1:]).T)
-    starts = np.concatenate([np.stack([left, y], axis=1), np.stack([x, top], axis=1)])
-    ends = np.concatenate([np.stack([right + 1, y], axis=1), np.stack([x, bottom + 1], axis=1)])
+    height, width = mask.shape
+    strips = [_ends_of_edges(mask, *rows) for rows in strips_of_rows((height + 1, width + 1))]
+    left, right, top, bottom = (np.concatenate(ends) for ends in zip(*strips, strict=True))
+    # Level edges come row by row; upright ones, which may go through several strips, by column.
+    top, bottom = (ends[np.lexsort((ends[:, 1], ends[:, 0]))] for ends in (top, bottom))
+    starts, ends = np.concatenate([left, top]), np.concatenate([right, bottom])
     return np.stack([starts, ends], axis=1).astype(float)
 
 
-def _touched(edges: np.ndarray, axis: int) -> np.ndarray:
-    """Mark the grid's points (H + 1, W + 1) at which an edge along this axis starts or ends."""
-    first = [(0, 0), (0, 0)]
-    last = [(0, 0), (0, 0)]
-    first[axis], last[axis] = (1, 0), (0, 1)
-    return np.pad(edges, first) | np.pad(edges, last)
+def _ends_of_edges(
+    mask: np.ndarray, first: int, end: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Find the ends of edges on some rows of the grid (H + 1, W + 1) of the pixels' corners.
+
+    Args:
+        mask: (H, W) bool.
+        first: of the rows.
+        end: of them, exclusive.
+
+    Returns:
+        The left and right ends of level edges, and the upper and lower ends of upright ones, each
+        (N, 2) of x and y, row by row.
+    """
+    outside = (int(first == 0), int(end > len(mask)))
+    near = np.pad(mask[max(first - 1, 0) : end], (outside, (1, 1)))  # the rows above and below
+    across = near[1:, 1:-1] != near[:-1, 1:-1]  # (N, W): edge from (c, r) to (c + 1, r)
+    down = near[:, 1:] != near[:, :-1]  # (N + 1, W + 1): edge from (c, r - 1) to (c, r)
+    touched = np.pad(across, ((0, 0), (1, 0))) | np.pad(across, ((0, 0), (0, 1)))
+    corner = touched & (down[1:] | down[:-1])
+    ends = (
+        across & corner[:, :-1],
+        across & corner[:, 1:],
+        down[1:] & corner,
+        down[:-1] & corner,
+    )
+    left, right, top, bottom = (np.argwhere(one)[:, ::-1] + (0, first) for one in ends)
+    right[:, 0] += 1
+    return left, right, top, bottom
 
 
 def _keyhole(part: object) -> np.ndarray:

@@ -16,6 +16,7 @@ from fcp.data.folder import (
     mask_folders,
     natural,
     pair_support_folder,
+    pictures_inside,
 )
 from fcp.data.images import PICTURE_SUFFIXES, look_at_mask
 from fcp.errors import FcpError
@@ -23,6 +24,7 @@ from fcp.files import leads_nowhere
 from fcp.formats.coco import read_coco
 from fcp.formats.cvat_xml import read_cvat
 from fcp.formats.examples import Example, class_key
+from fcp.formats.foreign import describe_foreign
 from fcp.formats.label_maps import find_label_maps, read_label_maps
 from fcp.formats.label_studio_tasks import read_label_studio
 from fcp.formats.labelme import read_labelme
@@ -35,7 +37,10 @@ from fcp.formats.yolo import read_yolo, yolo_labels
 
 ExamplesByClass = dict[str, list[Example]]
 
-SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+# "default" is what CVAT calls a part without a name.
+SPLITS = frozenset(
+    {"train", "training", "val", "valid", "validation", "test", "testing", "default"}
+)
 _KNOWN = (
     f"NAME.jpg with NAME{MASK_SUFFIX}.png; images/NAME.jpg with masks/NAME.png (and classes.txt "
     "for several classes); a COCO JSON; LabelMe's JSON files; YOLO's images/ and labels/ with "
@@ -75,6 +80,9 @@ def read_examples(
     else:
         examples = _read_file(path, own)
     if not examples:
+        foreign = describe_foreign(path)
+        if foreign is not None:
+            raise FcpError(f"{path}: no example found, but {foreign}")
         raise FcpError(f"{path}: no example found; looked for {_KNOWN}")
     if class_name is None:
         return examples
@@ -207,7 +215,9 @@ def _read_one_layout(
     for place in (folder, folder / "annotations", folder / "Annotations"):
         inside = files_in(place) if place.is_dir() else []
         for suffix, read in ((".json", _read_json), (".xml", _read_xml)):
-            files = [path for path in inside if path.suffix.lower() == suffix]
+            # What GIS programs put beside a picture: a.tif.aux.xml.
+            mine = (path for path in inside if not path.name.lower().endswith(".aux.xml"))
+            files = [path for path in mine if path.suffix.lower() == suffix]
             if files:
                 return read(files, place, reading)
     return {}
@@ -257,6 +267,19 @@ def _refuse_foreign(content: object, file: Path) -> None:
         )
     if isinstance(content, list) and {"image", "annotator"} & first.keys():
         raise FcpError(f"{file}: Label Studio's JSON-MIN, which says too little; export JSON")
+    if first.get("type") in ("Feature", "FeatureCollection"):
+        raise FcpError(
+            f"{file}: shapes of QuPath or a GIS (GeoJSON); export them as label images, or as COCO"
+        )
+    annotations = first.get("annotations")
+    if isinstance(annotations, list) and any(
+        isinstance(one, dict) and "segments_info" in one for one in annotations[:1]
+    ):
+        raise FcpError(f"{file}: a panoptic COCO file; give that of the instances")
+    if "items" in first and "categories" in first:
+        raise FcpError(f"{file}: Datumaro's own JSON; export it as COCO")
+    if isinstance(first.get("classes"), list) and "tags" in first:
+        raise FcpError(f"{file}: a project of Supervisely; export it as COCO, or as masks")
     inside = first.get("_via_img_metadata", first)
     one = next(iter(inside.values()), None) if isinstance(inside, dict) else None
     if isinstance(one, dict) and "regions" in one:
@@ -275,7 +298,8 @@ def _read_xml(files: list[Path], path: Path, reading: Reading) -> ExamplesByClas
 
 
 def _has_masks(folder: Path) -> bool:
-    if mask_folders(folder) is not None:
+    found = mask_folders(folder)
+    if found is not None and pictures_inside(found[1]):
         return True
     files: Iterable[Path] = files_in(folder)
     return any(path.suffix.lower() in PICTURE_SUFFIXES and is_mask_name(path) for path in files)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fcp.data.pieces import Piece
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledObject:
@@ -15,13 +17,13 @@ class LabelledObject:
 
     Attributes:
         class_name: not empty.
-        mask: (H, W) bool; an empty one is written nowhere.
+        drawn: (H, W) bool, or a piece of a mask; an empty one is written nowhere.
         score: 0 … 1, or None where there is none.
         by_hand: whether a person has drawn it, or corrected it.
     """
 
     class_name: str
-    mask: np.ndarray
+    drawn: np.ndarray | Piece
     score: float | None = None
     by_hand: bool = False
 
@@ -29,10 +31,28 @@ class LabelledObject:
         """Refuse what no format can say."""
         if not self.class_name:
             raise ValueError("LabelledObject: the class has no name")
-        if self.mask.ndim != 2 or self.mask.dtype != bool:
-            raise ValueError(f"LabelledObject: {self.mask.dtype} {self.mask.shape} is no mask")
+        mask = self.drawn.mask if isinstance(self.drawn, Piece) else self.drawn
+        if mask.ndim != 2 or mask.dtype != bool:
+            raise ValueError(f"LabelledObject: {mask.dtype} {mask.shape} is no mask")
         if self.score is not None and not isfinite(self.score):
             raise ValueError(f"LabelledObject: the score {self.score} is no number")
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool; of a piece it is made at each call, so that hundreds take no memory."""
+        return self.drawn.full_mask() if isinstance(self.drawn, Piece) else self.drawn
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        if isinstance(self.drawn, Piece):
+            return self.drawn.size
+        return self.drawn.shape[0], self.drawn.shape[1]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no pixel; a piece has one."""
+        return not isinstance(self.drawn, Piece) and not self.drawn.any()
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +77,6 @@ class LabelledPicture:
         parts = self.name.split("/")
         if any(part in {"", ".", ".."} or Path(part).name != part for part in parts):
             raise ValueError(f"LabelledPicture: {self.name!r} is no name for a file")
-        sizes = {found.mask.shape for found in self.objects}
+        sizes = {found.size for found in self.objects}
         if not sizes <= {self.size}:
             raise ValueError(f"LabelledPicture: masks of {sizes} in a picture of {self.size}")

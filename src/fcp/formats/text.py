@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, ParseError, fromstring
 from fcp.documents import read_json, read_text
 from fcp.errors import FcpError
 
-CLASS_FILES = ("classes.txt", "labels.txt")
+CLASS_FILES = ("classes.txt", "labels.txt", "class_names.txt")
 
 
 def read_lines(file: Path) -> list[str]:

@@ -1,4 +1,7 @@
-"""Reads the XML of PASCAL VOC, as LabelImg and others write it: a file a picture, boxes alone."""
+"""Reads the XML of PASCAL VOC, as LabelImg and others write it: a file a picture, mostly boxes.
+
+CVAT's "LabelMe 3.0" has the same elements with polygons in place of boxes.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from xml.etree.ElementTree import Element
 
 from fcp.data.prompts import Box
 from fcp.errors import FcpError
-from fcp.formats.examples import DrawnPicture, Example, examples_by_class
+from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class
 from fcp.formats.places import Finder
-from fcp.formats.polygons import read_points
+from fcp.formats.polygons import fill_polygons, read_points
 from fcp.formats.reading import Reading, frame_of
 from fcp.formats.text import parse_xml
 
@@ -19,7 +22,7 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")  # of pixels counted from 1, both inc
 
 
 def read_voc_xml(files: Sequence[Path], reading: Reading | None = None) -> dict[str, list[Example]]:
-    """Read boxes.
+    """Read boxes and polygons.
 
     Args:
         files: an XML for each picture, which lies beside it, or in ``images/`` or ``JPEGImages/``
@@ -49,14 +52,29 @@ def _read_file(file: Path, reading: Reading) -> DrawnPicture:
     above = file.parent.parent
     finder = Finder(file, (file.parent, above / "images", above / "JPEGImages"))
     picture = finder.find(root.findtext("filename"))
-    stated = (root.findtext("size/height"), root.findtext("size/width"))
+    stated = (
+        root.findtext("size/height") or root.findtext("imagesize/nrows"),
+        root.findtext("size/width") or root.findtext("imagesize/ncols"),
+    )
     frame = frame_of(picture, file, reading, stated)
     drawings = []
     for number, found in enumerate(root.iter("object"), start=1):
         with reading.each():
-            box = _box(found, frame.size, f"{file}: object {number}")
-            drawings.append((found.findtext("name") or "", box))
+            drawn = _drawn(found, frame.size, f"{file}: object {number}")
+            drawings.append((found.findtext("name") or "", drawn))
     return DrawnPicture(picture, frame.size, file, drawings, frame.turn)
+
+
+def _drawn(found: Element, size: tuple[int, int], where: str) -> Drawn:
+    """Read a polygon of ``<pt>`` where there is one, or the box."""
+    corners = found.findall("polygon/pt")
+    if not corners:
+        return _box(found, size, where)
+    points = [[corner.findtext("x"), corner.findtext("y")] for corner in corners]
+    polygon = read_points(points, size, where)
+    if len(polygon) < 3:
+        raise FcpError(f"{where}: a polygon needs 3 points")
+    return fill_polygons([polygon], size)
 
 
 def _box(found: Element, size: tuple[int, int], where: str) -> Box:
@@ -64,5 +82,6 @@ def _box(found: Element, size: tuple[int, int], where: str) -> Box:
         x0, y0, x1, y1 = (float(found.findtext(f"bndbox/{name}") or "") for name in CORNERS)
     except ValueError as error:
         raise FcpError(f"{where}: odd or missing numbers in <bndbox>") from error
+    x0, x1, y0, y1 = *sorted((x0, x1)), *sorted((y0, y1))  # some tools keep how it was drawn
     (x0, y0), (x1, y1) = read_points([x0 - 1, y0 - 1, x1, y1], size, where).tolist()
     return Box(x0, y0, x1, y1)

@@ -62,7 +62,7 @@ class Writer(ABC):
         unknown = {found.class_name for found in picture.objects} - set(self.class_ids)
         if unknown:
             raise ValueError(f"{picture.file}: unannounced classes {unknown}")
-        there = tuple(found for found in picture.objects if found.mask.any())
+        there = tuple(found for found in picture.objects if not found.is_empty)
         self._add(replace(picture, objects=there))
 
     @abstractmethod

@@ -37,6 +37,6 @@ def _drawable(found: ClassPrediction, control: Control) -> np.ndarray:
     if control.kind == "brushlabels":
         return found.mask
     pieces = split_objects(found)
-    masks = [one.piece.full_mask((found.labels.shape[0], found.labels.shape[1])) for one in pieces]
+    masks = [one.piece.full_mask() for one in pieces]
     joined: np.ndarray = np.logical_or.reduce(masks, axis=0) if masks else found.mask & False
     return joined

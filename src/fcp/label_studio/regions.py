@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from fcp.data.pieces import connected_pieces
 from fcp.data.prompts import Box, Points
 from fcp.errors import FcpError
 from fcp.formats.examples import Drawn, inside
 from fcp.formats.label_studio import brush_runs, read_brush_runs
 from fcp.formats.polygons import fill_polygons, mask_polygons, read_points
 from fcp.formats.run_lengths import to_runs
-from fcp.instances import connected_pieces
 from fcp.label_studio.labelling import Control
 
 Region = Mapping[str, Any]

@@ -14,10 +14,10 @@ import numpy as np
 
 from fcp.data.images import read_image, read_labels, read_mask, read_size
 from fcp.data.photos import Photo, read_photo
+from fcp.data.pieces import connected_pieces
 from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.writer import Writer, write_beside
-from fcp.instances import connected_pieces
 from fcp.labelling.output import REPORT_FILE
 from fcp.labelling.photos import Task, page_file
 from fcp.labelling.results import ClassResult, PictureResult, name_of_result
@@ -163,7 +163,7 @@ def _objects(name: str, mask: np.ndarray, found: ClassResult) -> Iterator[Labell
     for piece in connected_pieces(mask):
         if wanted is not None and list(piece.box) == wanted.box:  # the others were too small
             score = None if found.by_hand else wanted.score
-            yield LabelledObject(name, piece.full_mask(mask.shape), score, by_hand=found.by_hand)
+            yield LabelledObject(name, piece, score, by_hand=found.by_hand)
             wanted = next(recorded, None)
 
 

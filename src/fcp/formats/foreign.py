@@ -1,0 +1,63 @@
+"""What is no example but is often brought as one: what it is, and what to bring instead."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fcp.data.folder import STRAY_FOLDERS
+
+MOST_LOOKED_AT = 10_000  # files of a folder
+
+# What a file's name tells, lower case → what it is and what to do; the first that fits counts.
+_KNOWN = (
+    (
+        r".*\\.*",
+        "a path of Windows as a name; unpack the archive with a program that makes folders",
+    ),
+    (r".*\.geojson", "shapes of QuPath or a GIS; export them as label images, or as COCO"),
+    (
+        r"(roiset.*\.zip|.*\.roi)",
+        "ImageJ's regions; make masks of them (Edit, Selection, Create Mask)",
+    ),
+    (r"task-\d+-annotation-.*\.png", "Label Studio's brushed masks, without pictures; export JSON"),
+    (r".*via.*\.(csv|json)", "of the VGG Image Annotator; export it as COCO"),
+    (r".*\.ndjson", "Labelbox's export; convert it to COCO"),
+    (r".*\.(h5|hdf5|ilp)", "ilastik's; export the segmentation as PNG"),
+    (r".*\.(npy|npz|mat)", "numbers and no picture; save masks as PNG"),
+    (
+        r".*\.(czi|lif|nd2|oib|oir|vsi|svs|ndpi|mrxs|dcm|nii|nii\.gz)",
+        "of a scanner; export it as TIFF",
+    ),
+    (r".*\.(shp|gpkg|kml|kmz)", "shapes of a GIS; make a mask of them on the picture's own grid"),
+    (r".*\.(zip|rar|7z|tar|gz)", "an archive; unpack it first"),
+    (
+        r".*simple segmentation\.(png|tiff?)",
+        "ilastik's, beside its picture; call it NAME_mask, with 0 for the background",
+    ),
+)
+_PATTERNS = [(re.compile(pattern), told) for pattern, told in _KNOWN]
+
+
+def describe_foreign(folder: Path) -> str | None:
+    """Say of the first file in a folder that is known not to be an example what it is.
+
+    Returns:
+        Its name and what to bring instead, or None where there is none.
+    """
+    if (folder / "meta.json").is_file() and next(folder.glob("*/ann"), None) is not None:
+        return "meta.json and ann/: a project of Supervisely; export it as COCO, or as masks"
+    masks = next(
+        (one for one in folder.glob("*") if one.name.casefold() == "segmentationclass"), None
+    )
+    if masks is not None and not (folder / "JPEGImages").is_dir():
+        return f"{masks.name}/: masks without pictures; put those into JPEGImages/ beside it"
+    for index, path in enumerate(folder.rglob("*")):
+        if index > MOST_LOOKED_AT:
+            return None
+        if path.is_file() and not (STRAY_FOLDERS & set(path.parts) or path.name.startswith(".")):
+            name = path.name.casefold()
+            told = next((told for pattern, told in _PATTERNS if pattern.fullmatch(name)), None)
+            if told is not None:
+                return f"{path.relative_to(folder)}: {told}"
+    return None
