@@ -3,7 +3,6 @@
 import pytest
 import torch
 import yaml
-from PIL import Image
 from safetensors.torch import load_file
 from transformers import MobileNetV2Config, MobileNetV2Model
 
