@@ -12,14 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
-from fcp.checkpoint import load_model
 from fcp.encoders.cache import fingerprint
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import evaluate_runs
-from fcp.evaluation.predictor import FCPPredictor
 from fcp.evaluation.report import to_json
-from fcp.frozen import open_encoders
+from fcp.evaluation.run import load_predictor
 from fcp.reproduce.evaluations import Evaluation, load_evaluations, save_evaluations
 from fcp.reproduce.plan import Experiment, Target
 from fcp.reproduce.run import (
@@ -121,13 +119,10 @@ def _make(
         return
     folder = model_of(experiment, place, report=report)
     report(f"{experiment.name}: {shots}-shot, {len(episodes)} episodes")
-    model = load_model(folder, device=place.device)
-    result = evaluate_runs(
-        FCPPredictor(model, encoders=open_encoders(model, place.store)),
-        test.data,
-        {test.run: episodes},
-        image_size=model.config.image_size,
-    )
+    predictor = load_predictor(folder, device=place.device, store=place.store)
+    model = predictor.model
+    runs = {test.run: episodes}
+    result = evaluate_runs(predictor, test.data, runs, image_size=model.config.image_size)
     found = Evaluation(
         settings,
         report=to_json(result, {test.run: test.card(episodes, folder)}),
