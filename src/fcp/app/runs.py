@@ -25,12 +25,11 @@ from fcp.labelling.photos import (
     Job,
     Task,
     Tile,
-    decisions_of,
     fit_task,
     segment_photos,
 )
 from fcp.labelling.results import PictureResult, Results
-from fcp.segmenter import DEFAULT_FUSION, FewShotSegmenter
+from fcp.segmenter import FewShotSegmenter
 from fcp.threads import set_threads
 
 BATCH_ON_GPU = 8
@@ -161,8 +160,7 @@ class Run:
 
     def _segment(self) -> None:
         set_threads(self.engine.threads)  # holds for this thread, and those begun after it
-        fit_task(self.segmenter, self.task)
-        self.results.appearance = decisions_of(self.segmenter)
+        self.results.appearance = fit_task(self.segmenter, self.task)
         batches = segment_photos(
             self.segmenter,
             self.task,
@@ -217,5 +215,10 @@ def make_task(
 ) -> Task:
     """Say what is looked for; every class gets an answer everywhere, and the slider decides."""
     return Task(
-        classes, negatives, DEFAULT_FUSION, tile, instances, threshold=0, appearance=appearance
+        classes,
+        negatives,
+        tile=tile,
+        instances=instances,
+        threshold=0,
+        appearance=appearance,
     )

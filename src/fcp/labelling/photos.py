@@ -29,6 +29,7 @@ from fcp.memory import give_back_memory
 if TYPE_CHECKING:
     import numpy as np
 
+    from fcp.config import Fusion
     from fcp.data.decode import Decoding, ImageLike
     from fcp.data.photos import Photo
     from fcp.data.prompts import Annotation
@@ -98,10 +99,10 @@ class Task:
     """
 
     classes: Mapping[str, Sequence[Example]]
-    negatives: Sequence[Example]
-    fusion: str
-    tile: Tile
-    instances: bool
+    negatives: Sequence[Example] = ()
+    fusion: Fusion = "pooled"
+    tile: Tile = "auto"
+    instances: bool = False
     threshold: float | None = None
     min_area: float | None = None
     min_score: float | None = None
@@ -141,12 +142,21 @@ def _pictures_of(examples: Sequence[Example]) -> list[str]:
     return [str(e.picture) if isinstance(e.picture, Path) else "embedded" for e in examples]
 
 
-def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
+def fit_task(segmenter: FewShotSegmenter, task: Task) -> dict[str, DecisionResult]:
     """Encode a task's examples; see ``FewShotSegmenter.fit``.
 
+    Returns:
+        Class → who decides about it, where there was a choice.
+
     Raises:
-        FcpError: as there, or a threshold that the model cannot hold.
+        FcpError: as there, a segmenter that fuses several examples otherwise than the task says,
+            or a threshold that the model cannot hold.
     """
+    if segmenter.model.fusion != task.fusion:
+        raise FcpError(
+            f"fusion: the task says {task.fusion}, the segmenter was made for "
+            f"{segmenter.model.fusion}; load it with fusion={task.fusion!r}"
+        )
     segmenter.check_threshold(task.threshold)
     least_of(task)
     segmenter.fit(
@@ -155,6 +165,7 @@ def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
         tile=task.tile,
         appearance=task.appearance,
     )
+    return _decisions_of(segmenter)
 
 
 def least_of(task: Task) -> Least:
@@ -170,19 +181,7 @@ def least_of(task: Task) -> Least:
     return Least(task.min_area, task.min_score)
 
 
-def used_settings(segmenter: FewShotSegmenter, task: Task) -> dict[str, Any]:
-    """Say what came of "auto" and of the model's own threshold, after ``fit_task``."""
-    support = segmenter.support
-    return {
-        "device": str(segmenter.device),
-        "min_score": least_of(task).score,
-        "threshold": segmenter.check_threshold(task.threshold),
-        "tile": None if support is None else support.tile,
-    }
-
-
-def decisions_of(segmenter: FewShotSegmenter) -> dict[str, DecisionResult]:
-    """Return who decides about each class of a fitted task, where there was a choice."""
+def _decisions_of(segmenter: FewShotSegmenter) -> dict[str, DecisionResult]:
     decisions = {} if segmenter.support is None else segmenter.support.decisions
     return {
         name: DecisionResult(
