@@ -111,12 +111,7 @@ def segment(
     request = Request(
         paths, out, task, model, kinds, recursive=recursive, resume=resume, overwrite=overwrite
     )
-    with _Terminal() as terminal:
-        _report(
-            label_folder(
-                request, device=device, threads=threads, batch_size=batch_size, watcher=terminal
-            )
-        )
+    _carry_out(request, device, threads, batch_size)
 
 
 def _kinds(formats: Sequence[FormatName] | None) -> list[type[Writer]]:
@@ -151,6 +146,14 @@ def _read_all_examples(
         more = f" (and of {len(files) - 1} more)" if len(files) > 1 else ""
         typer.secho(f"{files[0]}{more}: {text}", fg="yellow", err=True)
     return classes, [example for examples in against.values() for example in examples]
+
+
+def _carry_out(request: Request, device: str, threads: int | None, batch_size: int) -> None:
+    with _Terminal() as terminal:
+        done = label_folder(
+            request, device=device, threads=threads, batch_size=batch_size, watcher=terminal
+        )
+    _report(done)
 
 
 class _Terminal(Watcher):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -97,11 +97,7 @@ def label_folder(
                 segmenter = _load(request, start.results, device, threads)
                 _learn(segmenter, request.task, start.results)
                 watcher.learnt(start.results)
-                with _timed(start.results, "photos"):
-                    for records in segment_photos(
-                        segmenter, request.task, start.waiting, start.results, batch_size
-                    ):
-                        watcher.segmented(records)
+                _segment(segmenter, request.task, start, batch_size, watcher)
             with _timed(start.results, "files"):
                 _export(start, request.task, writers)
     finish(start.results)
@@ -153,6 +149,16 @@ def _learn(segmenter: FewShotSegmenter, task: Task, results: Results) -> None:
         results.appearance = fit_task(segmenter, task)
         results.examples = _judge(segmenter, task)
     results.used = _used_settings(segmenter, task)
+
+
+def _segment(
+    segmenter: FewShotSegmenter, task: Task, start: Start, batch_size: int, watcher: Watcher
+) -> None:
+    """Do the photos that are left; the records are whole on the disk however this ends."""
+    batches = segment_photos(segmenter, task, start.waiting, start.results, batch_size)
+    with _timed(start.results, "photos"), closing(batches):
+        for records in batches:
+            watcher.segmented(records)
 
 
 def _judge(segmenter: FewShotSegmenter, task: Task) -> dict[str, list[ExampleResult]]:
