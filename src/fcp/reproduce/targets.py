@@ -126,7 +126,9 @@ class _Subject:
 
     @property
     def card(self) -> dict[str, Any]:
-        return asdict(self.test.card(self.episodes, self.folder))
+        plan = self.test.plan(self.folder, shots=1, episodes=len(self.episodes))
+        (card,) = plan.cards.values()
+        return asdict(card)
 
     @property
     def minutes(self) -> str:
