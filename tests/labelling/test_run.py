@@ -108,6 +108,12 @@ def test_an_error_on_the_way_says_how_to_go_on(asked):
         label_folder(replace(asked, task=task), device="cpu")
 
 
+def test_a_batch_of_nothing_is_refused_before_a_folder_is_made(asked):
+    with pytest.raises(FcpError, match="batch_size: expected at least 1, got 0"):
+        label_folder(asked, device="cpu", batch_size=0)
+    assert not asked.out.exists()
+
+
 def test_a_photo_that_cannot_be_read_fails_alone(asked, tmp_path):
     (tmp_path / "photos/o.png").write_bytes(b"\x89PNG cut short")
     done = label_folder(asked, device="cpu")

@@ -82,20 +82,20 @@ def page_file(name: str) -> str:
 
 @dataclass(frozen=True)
 class Task:
-    """What is looked for, and how.
+    """Classes to look for in photos, and how; the defaults are those of ``fcp segment``.
 
     Attributes:
-        classes: name → examples.
-        negatives: examples of none of them.
-        fusion: of several examples of a class.
-        tile: see ``FewShotSegmenter.fit``.
-        instances: whether a class is split into its objects.
-        threshold: see ``FewShotSegmenter.predict``.
-        min_area: see ``Least``.
-        min_score: likewise; None for the one that holds without being asked for.
-        appearance: see ``FewShotSegmenter.fit``.
-        decoding: of photos and examples.
-        every_page: whether each page of a photo's file is a photo of its own.
+        classes: Class → its examples, such as ``read_examples`` gives.
+        negatives: Examples of none of the classes.
+        fusion: Rule by which several examples of a class become one answer.
+        tile: Side of the tiles in px, "auto", or None for whole photos (``FewShotSegmenter.fit``).
+        instances: Whether a class is split into its objects.
+        threshold: Least presence of a class, 0 … 1; None for the model's own.
+        min_area: Least area of a class or object; see ``Least``.
+        min_score: Least score, likewise; None for the default of ``Least``.
+        appearance: "auto" or "off"; see ``FewShotSegmenter.fit``.
+        decoding: Choices in reading photos and examples; None for the usual ones.
+        every_page: Whether each page of a photo's file is a photo of its own.
     """
 
     classes: Mapping[str, Sequence[Example]]

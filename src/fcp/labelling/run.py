@@ -85,9 +85,11 @@ def label_folder(
         watcher: Object that is told of each step.
 
     Raises:
-        FcpError: no photo, an output folder that holds what would be overwritten or mixed, no such
-            model, bad examples, or a file that cannot be written.
+        FcpError: a ``batch_size`` under 1, no photo, an output folder that holds what would be
+            overwritten or mixed, no such model, bad examples, or a file that cannot be written.
     """
+    if batch_size < 1:
+        raise FcpError(f"batch_size: expected at least 1, got {batch_size}")
     start = start_run(request)
     watcher.started(start)
     with ExitStack() as stack:
