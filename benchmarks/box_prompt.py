@@ -27,7 +27,7 @@ from fcp.data.pascal import PascalVOC
 from fcp.data.regions import tight_box
 from fcp.data.transforms import logits_to_size, to_square
 from fcp.encoders.base import PromptableSegmenter
-from fcp.encoders.tiny import TinySegmenter, load_tiny
+from fcp.encoders.tiny import TinySegmenter
 from fcp.encoders.weights import read_state_dict
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.evaluation.metrics import ScoreBoard, Scores, count_pixels
@@ -99,7 +99,7 @@ def main() -> None:
         file = arguments.model / WEIGHTS
         mixer = any(name.startswith("prompt_mixer.") for name in read_state_dict(file))
         segmenter = TinySegmenter(mixer=mixer).eval()
-        load_tiny(segmenter, file)
+        segmenter.load_start(file)
     result = score(segmenter, PascalVOC(arguments.data_root), arguments.fold, image_size=320)
     print(json.dumps(result, indent=2))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from fcp.cli.main import app
@@ -129,6 +130,54 @@ def test_first_page_leads_to_a_mask(
     (tmp_path / "second.py").write_text("".join(rest))
     runpy.run_path("second.py")
     assert f"# {capsys.readouterr().out.strip()}\n" in text
+
+
+def api_example(function: str) -> str:
+    """Return the block of the page about the Python API that calls a function."""
+    text = (DOCS / "api.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (block,) = (block for block in blocks if f"{function}(" in block)
+    return str(block)
+
+
+def test_labelling_example_of_the_api_page_runs_and_goes_on(
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, name, colour in (("examples", "a", 90), ("photos", "b", 60), ("photos", "c", 30)):
+        Path(folder).mkdir(exist_ok=True)
+        Image.new("RGB", (50, 40), (colour, 120, 200)).save(f"{folder}/{name}.png")
+    mask = Image.new("L", (50, 40))
+    mask.paste(255, (10, 10, 30, 30))
+    mask.save("examples/a_mask.png")
+    Path("label.py").write_text(api_example("label_folder").replace("tiny", str(model_folder)))
+    for done_before in (0, 2):
+        runpy.run_path("label.py")
+        told = f"2 photos, {done_before} of them done before, 0 failed\n"
+        assert capsys.readouterr().out == told
+    assert {path.name for path in Path("found/masks").iterdir()} == {"b.png", "c.png"}
+
+
+def test_evaluation_example_of_the_api_page_runs(
+    model_folder: Path,
+    mini_voc: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").symlink_to(mini_voc)
+    Path("runs").mkdir()
+    for fold in range(4):
+        Path(f"runs/fold{fold}").symlink_to(model_folder)
+    Path("score.py").write_text(api_example("plan_folds").replace("1000", "1"))
+    runpy.run_path("score.py")
+    report = json.loads(Path("all.json").read_text())
+    assert report["protocol"]["fold"] == [0, 1, 2, 3]
+    assert capsys.readouterr().out == f"mIoU {100 * report['miou']:.1f} over 4 folds\n"
 
 
 def test_notebook_is_kept_without_outputs() -> None:

@@ -2,12 +2,13 @@
 
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import pytest
 
 from fcp.errors import FcpError
-from fcp.files import Spool, open_atomically, sha256_of, write_atomically
+from fcp.files import Spool, open_atomically, require_place, sha256_of, write_atomically
 
 
 def test_content_hash_and_no_leftovers(tmp_path):
@@ -82,3 +83,16 @@ def test_a_full_disk_is_told_for_the_file_to_come(tmp_path, monkeypatch):
     with pytest.raises(FcpError, match=r"r\.html: cannot be written \(No space left on device\)"):
         with Spool(tmp_path / "r.html") as spool:
             spool.write(b"a")
+
+
+def test_a_place_for_a_result_is_checked_before_the_work(tmp_path, monkeypatch):
+    require_place(tmp_path / "new.json")
+    for file, message in (
+        (tmp_path / "none/new.json", "there is no folder .*none; make it first"),
+        (tmp_path, "is a folder; name a file in it"),
+    ):
+        with pytest.raises(FcpError, match=message):
+            require_place(file)
+    monkeypatch.setattr(os, "access", lambda place, mode: False)  # root may write all
+    with pytest.raises(FcpError, match=r"new\.json: .* cannot be written; choose another folder"):
+        require_place(tmp_path / "new.json")

@@ -64,6 +64,20 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def require_place(file: Path) -> None:
+    """Find out before hours of work that a result could not be written.
+
+    Raises:
+        FcpError: the file's folder is missing or not writable, or the file is a folder itself.
+    """
+    if not file.parent.is_dir():
+        raise FcpError(f"{file}: there is no folder {file.parent}; make it first")
+    if file.is_dir():
+        raise FcpError(f"{file}: is a folder; name a file in it")
+    if not os.access(file.parent, os.W_OK):
+        raise FcpError(f"{file}: {file.parent} cannot be written; choose another folder")
+
+
 def remove_leftovers(files: Iterable[Path]) -> None:
     """Remove what was being written of these files when a process was killed outright."""
     names: dict[Path, set[str]] = {}

@@ -295,15 +295,15 @@ def test_an_example_with_an_inverted_mask_is_named(run, examples, tmp_path, monk
 
 
 def test_a_mask_that_went_away_is_told_in_the_report(run, tmp_path, monkeypatch):
-    from fcp.cli import segment
+    from fcp.labelling import export
 
-    export = segment._export
+    original = export.export
 
-    def taken(start, task, writers):
+    def taken(*args, **how):
         (tmp_path / "out/masks/p1.png").unlink()
-        export(start, task, writers)
+        original(*args, **how)
 
-    monkeypatch.setattr(segment, "_export", taken)
+    monkeypatch.setattr(export, "export", taken)
     assert run("--format", "coco").exit_code == 0
     images = json.loads((tmp_path / "out/coco.json").read_text())["images"]
     assert [image["file_name"] for image in images] == ["p0.png", "p2.png"]

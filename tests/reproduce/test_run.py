@@ -77,7 +77,7 @@ def test_what_is_done_is_not_done_again_even_without_models(made, place, monkeyp
     shutil.rmtree(place.out / "runs")
     shutil.rmtree(place.out / "features")
     monkeypatch.setattr(training, "train", fail)
-    monkeypatch.setattr(evaluating, "evaluate_runs", fail)
+    monkeypatch.setattr(evaluating, "evaluate_folds", fail)
     again = collect([VRP, FCP], replace(place, data_root=place.out), report=quiet)
     assert table1(again) == table1(made[1])
 
@@ -87,7 +87,7 @@ def test_the_file_of_a_table_is_enough(made, place, monkeypatch):
     for folder in ("runs", "features", "results"):
         shutil.rmtree(place.out / folder)
     monkeypatch.setattr(training, "train", fail)
-    monkeypatch.setattr(evaluating, "evaluate_runs", fail)
+    monkeypatch.setattr(evaluating, "evaluate_folds", fail)
     again = collect([VRP, FCP], replace(place, data_root=place.out), report=quiet)
     assert table1(again) == table1(made[1])
     with pytest.raises(FcpError, match=rf"table1.npz, {NAME}-1shot: has 6 episodes, not 7"):

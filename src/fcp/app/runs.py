@@ -22,13 +22,11 @@ from fcp.data.decode import Decoding
 from fcp.data.photos import is_large
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
-from fcp.fusion import DEFAULT_FUSION
 from fcp.labelling.photos import (
     Appearances,
     Job,
     Task,
     Tile,
-    decisions_of,
     fit_task,
     segment_photos,
 )
@@ -194,8 +192,7 @@ class Run:
     def _segment(self) -> None:
         set_threads(self.engine.threads)  # holds for this thread, and those begun after it
         with self.engine.large:
-            fit_task(self.segmenter, self.task)
-        self.results.appearance = decisions_of(self.segmenter)
+            self.results.appearance = fit_task(self.segmenter, self.task)
         batches = segment_photos(
             self.segmenter,
             self.task,
@@ -253,9 +250,8 @@ def make_task(
     return Task(
         classes,
         negatives,
-        DEFAULT_FUSION,
-        tile,
-        instances,
+        tile=tile,
+        instances=instances,
         threshold=0,
         appearance=appearance,
         decoding=decoding,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress, TaskID
+from rich.progress import TaskID
 
 from fcp.cli.options import (
     BenchmarkOption,
@@ -27,24 +25,15 @@ from fcp.cli.options import (
 )
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
+from fcp.files import require_place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fcp.config import Fusion
     from fcp.data.dataset import FewShotDataset
-    from fcp.data.episodes import EpisodeSpec
-    from fcp.encoders.cache import FeatureCache
-    from fcp.evaluation.bootstrap import Comparison
-    from fcp.evaluation.episode_counts import EpisodeCounts, Run
+    from fcp.evaluation.episode_counts import EpisodeCounts
     from fcp.evaluation.evaluate import EvaluationResult
-    from fcp.evaluation.predictor import FCPPredictor
-    from fcp.evaluation.report import ProtocolCard
-
-    Runs = dict[Run, tuple[EpisodeSpec, ...]]
+    from fcp.evaluation.run import Draw, EpisodeFile, EvaluationPlan, FoldProgress
 
 EPISODES = 1000
-CLASSIC: SamplerName = "classic"
 
 FoldOption = Annotated[
     str | None,
@@ -87,18 +76,6 @@ CompareOption = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """Which episodes are asked for, as the user said it; None where nothing was said."""
-
-    shots: int | None
-    episodes: int | None
-    seed: int | None
-    seeds: int | None
-    sampler: SamplerName | None
-    file: Path | None
-
-
 def evaluate(
     *,
     data_root: DataRootOption,
@@ -132,42 +109,32 @@ def evaluate(
       fcp evaluate --data-root data --fold all --seeds 3 --model 'runs/f{fold}' --out all.json
     """  # noqa: D301  (\b keeps the lines)
     from fcp.data.benchmarks import open_benchmark
-    from fcp.evaluation.bootstrap import compare
-    from fcp.evaluation.episode_counts import save_counts
-    from fcp.evaluation.report import write_report
+    from fcp.evaluation.run import evaluate_folds, plan_folds
+    from fcp.threads import lower_threads
 
-    _check_places(out, save_episode_scores)
+    for file in filter(None, (out, save_episode_scores)):
+        require_place(file)
     data = open_benchmark(benchmark, data_root, pool=pool)
-    asked = _Asked(shots, episodes, seed, seeds, sampler, episodes_file)
-    runs = {number: _draw(data, number, asked) for number in _parse_folds(data, fold, asked)}
-    other = None if compare_with is None else _load_comparable(compare_with, data, runs)
-    cards = _make_cards(data, runs, model, asked, fusion)
-    _warn_of_seen(cards)  # before hours of work
-    load = partial(_load_predictor, device, open_store(feature_cache, feature_cache_gib), fusion)
-    result = _run(data, runs, model, load)
-    if save_episode_scores is not None:
-        save_counts(save_episode_scores, result.counts)
-    comparison = None if other is None else compare(result.counts, other)
-    write_report(out, result, cards, comparison)
-    _say(result, cards, comparison, out)
+    asked = _parse_episodes(episodes_file, shots, episodes, seed, seeds, sampler)
+    plan = plan_folds(data, _parse_folds(data, fold), model, episodes=asked, fusion=fusion)
+    other = None if compare_with is None else _load_comparable(compare_with, plan)
+    _warn_of_seen(plan)  # before hours of work
+    store = open_store(feature_cache, feature_cache_gib)
+    lower_threads()
+    with _progress() as progress:
+        result = evaluate_folds(plan, device=device, store=store, progress=progress)
+    _save_scores(result, save_episode_scores)
+    _report(result, plan, other, out)
 
 
-def _check_places(*files: Path | None) -> None:
-    """Find out before hours of work that a result could not be written."""
-    for file in files:
-        if file is None:
-            continue
-        if not file.parent.is_dir():
-            raise FcpError(f"{file}: there is no folder {file.parent}; make it first")
-        if file.is_dir():
-            raise FcpError(f"{file}: is a folder; name a file in it")
-        if not os.access(file.parent, os.W_OK):
-            raise FcpError(f"{file}: {file.parent} cannot be written; choose another folder")
+def _parse_folds(data: FewShotDataset, text: str | None) -> list[int | None]:
+    """Read ``1``, ``0,1,2,3`` or ``all``; None is a benchmark without folds.
 
-
-def _parse_folds(data: FewShotDataset, text: str | None, asked: _Asked) -> list[int | None]:
-    """Read ``1``, ``0,1,2,3`` or ``all``; None is a benchmark without folds."""
+    Raises:
+        FcpError: none of these, a fold that comes twice, or none where the benchmark has folds.
+    """
     if text is None:
+        require_fold(data, None)
         return [None]
     try:
         named = data.folds if text == "all" else tuple(int(part) for part in text.split(","))
@@ -176,182 +143,87 @@ def _parse_folds(data: FewShotDataset, text: str | None, asked: _Asked) -> list[
         raise FcpError(f"--fold: expected {expected}, got {text!r}") from None
     if len(set(named)) < len(named):
         raise FcpError(f"--fold: {text} names a fold twice")
-    if asked.file is not None and len(named) > 1:
-        raise FcpError("--episodes-file: holds the episodes of one fold; give a single --fold")
     return [*named]
 
 
-def _draw(data: FewShotDataset, fold: int | None, asked: _Asked) -> Runs:
-    """Draw or read the episodes of one fold: one run a seed, or the file's."""
-    from fcp.data.episodes import sample_episodes
-    from fcp.data.lists import val_lists
-    from fcp.evaluation.episode_counts import Run
+def _parse_episodes(
+    file: Path | None,
+    shots: int | None,
+    episodes: int | None,
+    seed: int | None,
+    seeds: int | None,
+    sampler: SamplerName | None,
+) -> Draw | EpisodeFile:
+    """Read which episodes are asked for; None where nothing was said.
 
-    require_fold(data, fold)
-    if asked.file is not None:
-        return {Run(fold): _read_episodes(data, fold, asked, asked.file)}
-    lists, first = val_lists(data, fold), asked.seed or 0
-    try:
-        return {
-            Run(fold, seed): sample_episodes(
-                lists,
-                shots=asked.shots or 1,
-                episodes=asked.episodes or EPISODES,
-                seed=seed,
-                sampler=asked.sampler or CLASSIC,
-            )
-            for seed in range(first, first + (asked.seeds or 1))
-        }
-    except FcpError as error:
-        raise FcpError(f"{'all classes' if fold is None else f'fold {fold}'}: {error}") from error
+    Raises:
+        FcpError: a file, and what only draws have.
+    """
+    from fcp.evaluation.run import Draw, EpisodeFile
 
-
-def _read_episodes(
-    data: FewShotDataset, fold: int | None, asked: _Asked, file: Path
-) -> tuple[EpisodeSpec, ...]:
-    """Read an episode file and hold it against the fold and against what else was asked."""
-    from fcp.data.episodes import load_episodes
-
-    for option in ("episodes", "seed", "seeds", "sampler"):
-        if getattr(asked, option) is not None:
+    if file is None:
+        drawn_with = range(seed or 0, (seed or 0) + (seeds or 1))
+        return Draw(shots or 1, episodes or EPISODES, drawn_with, sampler or "classic")
+    drawn = {"episodes": episodes, "seed": seed, "seeds": seeds, "sampler": sampler}
+    for option, value in drawn.items():
+        if value is not None:
             raise FcpError(f"--{option}: {file} says which episodes are run; leave it out")
-    specs = load_episodes(file, data)
-    novel, pictures = set(data.novel(fold)), set(data.ids("val"))
-    shots = asked.shots or len(specs[0].supports)
-    for index, spec in enumerate(specs):
-        where = f"{file}: entry {index} (query {spec.query})"
-        if spec.class_id not in novel:
-            name = data.classes.get(spec.class_id, "unknown")
-            raise FcpError(
-                f"{where}: class {spec.class_id} ({name}) is none that fold {fold} of "
-                f"{data.title} tests; choose the fold or benchmark that the file was made for"
-            )
-        if len(spec.supports) != shots:
-            raise FcpError(f"{where}: {len(spec.supports)} supports, expected {shots}")
-        for picture in {spec.query, *spec.supports} - pictures:
-            raise FcpError(f"{where}: {picture} is no val picture of {data.title} here")
-    return specs
+    return EpisodeFile(file, shots)
 
 
-def _load_comparable(
-    file: Path, data: FewShotDataset, runs: Mapping[int | None, Runs]
-) -> EpisodeCounts:
+def _load_comparable(file: Path, plan: EvaluationPlan) -> EpisodeCounts:
     """Read another model's counts; find out before hours of work that they do not compare."""
     from fcp.evaluation.bootstrap import check_same_episodes
     from fcp.evaluation.episode_counts import load_counts
-    from fcp.evaluation.evaluate import episode_ids
 
     other = load_counts(file)
-    ours = [episode for of_fold in runs.values() for episode in episode_ids(data, of_fold)]
-    check_same_episodes(ours, other.ids)
+    check_same_episodes(plan.episode_ids, other.ids)
     return other
 
 
-def _make_cards(
-    data: FewShotDataset,
-    runs: Mapping[int | None, Runs],
-    model: str,
-    asked: _Asked,
-    fusion: Fusion,
-) -> dict[Run, ProtocolCard]:
-    from fcp.data.episodes import describe_sampler, episodes_hash
-    from fcp.data.lists import val_lists
-    from fcp.evaluation.report import make_card
-    from fcp.files import sha256_of
-    from fcp.loading import find_model
-
-    return {
-        run: make_card(
-            data,
-            run,
-            shots=len(specs[0].supports),
-            episode_sha256=(episodes_hash(specs) if asked.file is None else sha256_of(asked.file)),
-            model_folder=find_model(_of_fold(model, fold)),
-            sampler=describe_sampler(val_lists(data, fold), asked.sampler or CLASSIC),
-            fusion=fusion,
-        )
-        for fold, of_fold in runs.items()
-        for run, specs in of_fold.items()
-    }
-
-
-def _run(
-    data: FewShotDataset,
-    runs: Mapping[int | None, Runs],
-    model: str,
-    load: Callable[[str], FCPPredictor],
-) -> EvaluationResult:
-    """Run fold after fold; all seeds of a fold together, so that each picture is encoded once."""
-    from fcp.evaluation.episode_counts import join
-    from fcp.evaluation.evaluate import EvaluationResult, evaluate_runs
-
-    parts: list[EvaluationResult] = []
-    loaded, predictor = "", None
+@contextmanager
+def _progress() -> Iterator[FoldProgress]:
+    """Show a bar for each fold."""
+    shown: dict[int | None, TaskID] = {}
     with progress_bar("episode") as bar:
-        for fold, of_fold in runs.items():
-            task = bar.add_task(
-                "evaluating" if fold is None else f"fold {fold}",
-                total=sum(len(specs) for specs in of_fold.values()),
-            )
-            if predictor is None or loaded != _of_fold(model, fold):
-                loaded = _of_fold(model, fold)
-                predictor = load(loaded)
-            parts.append(
-                evaluate_runs(
-                    predictor,
-                    data,
-                    of_fold,
-                    image_size=predictor.model.config.image_size,
-                    progress=partial(_advance, bar, task),
-                )
-            )
-    return EvaluationResult(
-        join([part.counts for part in parts]), sum(part.seconds for part in parts)
-    )
+
+        def show(fold: int | None, done: int, total: int) -> None:
+            if fold not in shown:
+                named = "evaluating" if fold is None else f"fold {fold}"
+                shown[fold] = bar.add_task(named, total=total)
+            bar.update(shown[fold], completed=done)
+
+        yield show
 
 
-def _advance(bar: Progress, task: TaskID, done: int, _: int) -> None:
-    bar.update(task, completed=done)
-
-
-def _load_predictor(
-    device: str, store: FeatureCache | None, fusion: Fusion, model: str
-) -> FCPPredictor:
-    from fcp.evaluation.predictor import FCPPredictor
-    from fcp.frozen import open_encoders
-    from fcp.segmenter import FewShotSegmenter
-
-    loaded = FewShotSegmenter.from_pretrained(model, device=device).model
-    return FCPPredictor(loaded, encoders=open_encoders(loaded, store), fusion=fusion)
-
-
-def _of_fold(model: str, fold: int | None) -> str:
-    return model.replace("{fold}", str(fold))
-
-
-def _warn_of_seen(cards: Mapping[Run, ProtocolCard]) -> None:
+def _warn_of_seen(plan: EvaluationPlan) -> None:
     """Say loudly which tested classes the model's training had; nothing where it had none."""
-    from fcp.evaluation.seen import NOTHING_SEEN, UNKNOWN
-
-    for fold, seen in dict.fromkeys((run.fold, c.seen_in_training) for run, c in cards.items()):
-        if seen not in (NOTHING_SEEN, UNKNOWN):
-            tested = "" if fold is None else f" of fold {fold}"
-            typer.secho("WARNING: ", fg="red", bold=True, nl=False, err=True)
-            typer.echo(
-                f"the model's training had what{tested} is tested here ({seen}): its score says "
-                "nothing about classes that it never saw",
-                err=True,
-            )
+    for fold, seen in plan.seen_in_training.items():
+        tested = "" if fold is None else f" of fold {fold}"
+        typer.secho("WARNING: ", fg="red", bold=True, nl=False, err=True)
+        typer.echo(
+            f"the model's training had what{tested} is tested here ({seen}): its score says "
+            "nothing about classes that it never saw",
+            err=True,
+        )
 
 
-def _say(
-    result: EvaluationResult,
-    cards: Mapping[Run, ProtocolCard],
-    comparison: Comparison | None,
-    out: Path,
+def _save_scores(result: EvaluationResult, file: Path | None) -> None:
+    from fcp.evaluation.episode_counts import save_counts
+
+    if file is not None:
+        save_counts(file, result.counts)
+
+
+def _report(
+    result: EvaluationResult, plan: EvaluationPlan, other: EpisodeCounts | None, out: Path
 ) -> None:
-    from fcp.evaluation.bootstrap import miou_interval
+    """Write the report, and print what matters of it."""
+    from fcp.evaluation.bootstrap import compare, miou_interval
+    from fcp.evaluation.report import write_report
 
+    comparison = None if other is None else compare(result.counts, other)
+    write_report(out, result, plan.cards, comparison)
     low, high = miou_interval(result.counts)
     typer.echo(
         f"mIoU {100 * result.square.miou:.1f} ({100 * low:.1f} … {100 * high:.1f}), "
@@ -363,4 +235,4 @@ def _say(
             f"mIoU {100 * comparison.miou_difference:+.1f} ({100 * low:+.1f} … {100 * high:+.1f}) "
             "against the other model"
         )
-    _warn_of_seen(cards)  # again, beside the number that will be copied
+    _warn_of_seen(plan)  # again, beside the number that will be copied

@@ -7,15 +7,23 @@ wants and normalises them with its own constants, so that callers never do.
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from fcp.errors import FcpError
 from fcp.structures import BackboneFeatures, Decoded, Embedding
 
 
 class Backbone(nn.Module, abc.ABC):
     """A class-consistent image encoder: picture → mid-level map and high-level map on one grid.
+
+    A new one defines ``forward``, ``mid_channels`` and ``high_channels``. Two more things are
+    optional: one that calls ``keep_statistics`` when it is made, and ``standardised`` in its
+    ``forward``, has its mid-level map standardised by what training measures; one that returns
+    ``levels`` and names their ``level_channels`` can serve the heads that compare level by level.
 
     Attributes:
         mid_channels: Cm, channels of ``BackboneFeatures.mid``.
@@ -33,7 +41,7 @@ class Backbone(nn.Module, abc.ABC):
     mid_std: Tensor
 
     def keep_statistics(self) -> None:
-        """Standardise the mid-level map from now on; the identity until ``set_statistics``."""
+        """Standardise the mid-level map from now on; the identity until ``fit_statistics``."""
         self.standardise = True
         self.register_buffer("mid_mean", torch.zeros(self.mid_channels))
         self.register_buffer("mid_std", torch.ones(self.mid_channels))
@@ -47,6 +55,27 @@ class Backbone(nn.Module, abc.ABC):
         """
         self.mid_mean.copy_(mean)
         self.mid_std.copy_(std)
+
+    def fit_statistics(self, pictures: Iterable[Tensor]) -> None:
+        """Measure and store the mean and deviation of each mid channel.
+
+        A backbone that gives its levels is measured on these, each on its own grid.
+
+        Args:
+            pictures: (1, 3, S, S) each, RGB in 0 … 1; at least one.
+        """
+        self.eval()
+        nothing = torch.zeros(self.mid_channels, dtype=torch.float64)
+        means, squares = [], []  # of each picture's cells
+        for picture in pictures:
+            with torch.inference_mode():
+                features = self(picture)
+            levels = [level[0].double().flatten(1) for level in features.levels or (features.mid,)]
+            means.append(torch.cat([level.mean(1) for level in levels]))
+            squares.append(torch.cat([level.square().mean(1) for level in levels]))
+        mean = sum(means, nothing) / len(means)
+        variance = sum(squares, nothing) / len(squares) - mean.square()
+        self.set_statistics(mean.float(), variance.clamp(min=1e-12).sqrt().float())
 
     def standardised(self, mid: Tensor) -> Tensor:
         """Return a raw mid-level map (B, Cm, h, w) standardised, if this backbone does so."""
@@ -72,11 +101,25 @@ class Backbone(nn.Module, abc.ABC):
 class PromptableSegmenter(nn.Module, abc.ABC):
     """A SAM-like model: picture → embedding; prompt tokens + embedding → mask logits + IoU.
 
+    A new one defines ``width`` and the three abstract methods; ``load_start`` is optional.
+
     Attributes:
         width: C, channels of the embedding and of each prompt token.
     """
 
     width: int
+
+    def load_start(self, file: Path) -> None:
+        """Take the weights that a class-agnostic training of this segmenter wrote.
+
+        Args:
+            file: safetensors file of that training's output folder.
+
+        Raises:
+            FcpError: the file is missing or does not fit, or, as here, this segmenter has no such
+                training.
+        """
+        raise FcpError(f"cannot start from the weights of another run ({file})")
 
     @abc.abstractmethod
     def encode(self, images: Tensor) -> Embedding:

@@ -67,6 +67,10 @@ class TinySegmenter(PromptableSegmenter):
         self.prompt_mixer = PromptMixer(width) if mixer else nn.Identity()
         self.mask_decoder = _mask_decoder(width, decoder_width)
 
+    def load_start(self, file: Path) -> None:
+        """Take the weights of `fcp train`'s class-agnostic stage, strictly; see the interface."""
+        load_strictly(self, read_state_dict(file), str(file))
+
     def encode(self, images: Tensor) -> Embedding:
         """Encode pictures (B, 3, H, W), RGB in 0 … 1, to an embedding of stride 8."""
         size = (self.image_size, self.image_size)
@@ -249,17 +253,8 @@ def build_tiny(
         width=width, image_size=image_size, decoder_width=decoder_width, mixer=mixer
     )
     if weights is not None:
-        load_tiny(segmenter, Path(weights))
+        segmenter.load_start(Path(weights))
     return segmenter
-
-
-def load_tiny(segmenter: TinySegmenter, file: Path) -> None:
-    """Fill ``segmenter`` from a safetensors file, strictly.
-
-    Raises:
-        FcpError: the file is missing or does not hold this architecture.
-    """
-    load_strictly(segmenter, read_state_dict(file), str(file))
 
 
 def _mask_decoder(width: int, feed_forward: int) -> Sam2MaskDecoder:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from fcp.checkpoint import save_model
 from fcp.config import BackboneConfig
@@ -21,7 +19,6 @@ from fcp.data.transforms import to_square
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.base import Backbone
 from fcp.encoders.cache import FeatureCache
-from fcp.encoders.tiny import TinySegmenter, load_tiny
 from fcp.engine.episode_batches import EpisodeBatches, EpisodeSource, SeenBatches
 from fcp.engine.episodic import EpisodicStage, answer_pixels, answer_seen
 from fcp.engine.holdout import Holdout
@@ -211,7 +208,8 @@ def starting_model(recipe: HeadRecipe) -> FCP:
     """Build the model of a recipe with its encoders' starting weights and a fresh head.
 
     Raises:
-        FcpError: weights are missing or do not fit.
+        FcpError: weights are missing or do not fit, or the recipe names a ``segmenter_folder`` for
+            a segmenter that cannot start from one.
     """
     torch.manual_seed(recipe.seed)
     config = recipe.model
@@ -219,8 +217,14 @@ def starting_model(recipe: HeadRecipe) -> FCP:
     source = recipe.backbone_weights if travels else config.backbone.weights
     backbone = build_backbone(BackboneConfig(config.backbone.name, source, config.backbone.options))
     segmenter = build_segmenter(config.segmenter)
-    if recipe.segmenter_folder is not None and isinstance(segmenter, TinySegmenter):
-        load_tiny(segmenter, Path(recipe.segmenter_folder) / WEIGHTS)
+    if recipe.segmenter_folder is not None:
+        try:
+            segmenter.load_start(Path(recipe.segmenter_folder) / WEIGHTS)
+        except FcpError as error:
+            raise FcpError(
+                f"segmenter_folder: segmenter {config.segmenter.name!r}: {error}; name the folder "
+                "of a segmenter's run, or set segmenter_folder=null"
+            ) from error
     return FCP(config, backbone, segmenter)
 
 
@@ -240,24 +244,4 @@ def standardise(backbone: Backbone, size: int, data_root: Path) -> None:
     """
     if backbone.standardise:
         pictures = region_pictures(data_root)[:_STATISTICS_PICTURES]
-        backbone.set_statistics(*mid_statistics(backbone, pictures, size))
-
-
-@torch.inference_mode()
-def mid_statistics(
-    backbone: Backbone, pictures: Sequence[RegionSource], size: int
-) -> tuple[Tensor, Tensor]:
-    """Measure mean and deviation of each raw mid channel (Cm,) on pictures squashed to a square.
-
-    A backbone that gives its levels is measured on these, each on its own grid.
-    """
-    backbone.eval()
-    sums = squares = torch.zeros(backbone.mid_channels, dtype=torch.float64)
-    for picture in pictures:
-        features = backbone(to_square(read_image(picture.image), size)[None])
-        levels = [level[0].double().flatten(1) for level in features.levels or (features.mid,)]
-        sums = sums + torch.cat([level.mean(1) for level in levels])
-        squares = squares + torch.cat([level.square().mean(1) for level in levels])
-    mean = sums / len(pictures)
-    variance = squares / len(pictures) - mean.square()
-    return mean.float(), variance.clamp(min=1e-12).sqrt().float()
+        backbone.fit_statistics(to_square(read_image(one.image), size)[None] for one in pictures)

@@ -22,7 +22,7 @@ from fcp.data.region_store import (
     prepare,
     voc_sources,
 )
-from fcp.encoders.tiny import PyramidEncoder, TinySegmenter, load_tiny, start_trunk
+from fcp.encoders.tiny import PyramidEncoder, TinySegmenter, start_trunk
 from fcp.engine.loop import fit
 from fcp.engine.processes import is_main
 from fcp.engine.promptable import PromptableStage
@@ -51,7 +51,7 @@ def train_segmenter(
     encode = trunk_features(model.image_encoder)
     pictures = list(prepare(sources, out.parent / "regions", encode))
     if recipe.start is not None:
-        load_tiny(model, Path(recipe.start) / WEIGHTS)
+        model.load_start(Path(recipe.start) / WEIGHTS)
     stage = segmenter_stage(recipe, model, pictures)
     record_recipe(out, recipe)
     fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)

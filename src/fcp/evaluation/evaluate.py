@@ -7,10 +7,10 @@ the photo's own size (what a user gets). Ignored pixels are left out of both.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from fcp.evaluation.metrics import Counts, Scores, count_pixels
 
 COMPARISON_SIZE = 512
 THRESHOLD = 0.5
+
+AnswerT = TypeVar("AnswerT")
+Progress = Callable[[int, int], None]  # (done, all)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def evaluate(
     episodes: Sequence[EpisodeSpec],
     *,
     image_size: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> EvaluationResult:
     """Run all episodes and score them.
 
@@ -124,7 +127,7 @@ def evaluate_runs(
     runs: Mapping[Run, Sequence[EpisodeSpec]],
     *,
     image_size: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> EvaluationResult:
     """Run the episodes of several draws together, so that they share cached features.
 
@@ -142,13 +145,13 @@ def evaluate_runs(
         raise FcpError("episodes: expected at least one")
     started = time.perf_counter()
     asked = _line_up(runs)
+    specs = [spec for _, spec in asked]
     counted: dict[int, dict[str, Counts]] = {}
-    # Neighbours that share a class and a query make caches work.
-    ordered = sorted(range(len(asked)), key=lambda i: (asked[i][1].class_id, asked[i][1].query))
-    for done, index in enumerate(ordered, start=1):
-        counted[index] = _count_episode(predictor, dataset, asked[index][1], image_size)
-        if progress is not None:
-            progress(done, len(asked))
+    for index, maps in ask_episodes(
+        predictor, dataset, specs, image_size=image_size, progress=progress
+    ):
+        truth = truth_of(dataset, specs[index].query, specs[index].class_id)
+        counted[index] = _count_maps(maps, truth)
     rows = [counted[index] for index in range(len(asked))]
     return EvaluationResult(
         counts=EpisodeCounts(
@@ -160,6 +163,50 @@ def evaluate_runs(
         ),
         seconds=time.perf_counter() - started,
     )
+
+
+def ask_episodes(
+    ask: Callable[[Sequence[Example], Picture], AnswerT],
+    dataset: FewShotDataset,
+    episodes: Sequence[EpisodeSpec],
+    *,
+    image_size: int,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, AnswerT]]:
+    """Ask episode after episode, in the order that reads each picture least often.
+
+    Args:
+        ask: called with an episode's supports and query.
+        dataset: where the pictures and masks lie.
+        episodes: what to ask, at least one.
+        image_size: side of the squares that pictures are squashed to, px.
+        progress: called with (done, all) once an answer has been worked on.
+
+    Yields:
+        Index of an episode among ``episodes``, and its answer; neighbours share class and query,
+        where they can, for the sake of caches.
+
+    Raises:
+        FcpError: no episodes, or a picture that cannot be read.
+    """
+    if not episodes:
+        raise FcpError("episodes: expected at least one")
+    order = sorted(range(len(episodes)), key=lambda i: (episodes[i].class_id, episodes[i].query))
+    for done, index in enumerate(order, start=1):
+        spec = episodes[index]
+        supports = [Example(dataset, id, image_size, spec.class_id) for id in spec.supports]
+        yield index, ask(supports, Picture(dataset, spec.query, image_size))
+        if progress is not None:
+            progress(done, len(order))
+
+
+def truth_of(dataset: FewShotDataset, picture: str, class_id: int) -> Truth:
+    """Read what a picture shows of a class.
+
+    Raises:
+        FcpError: its mask cannot be read.
+    """
+    return Truth(dataset.class_mask(picture, class_id), dataset.ignored(picture))
 
 
 def episode_ids(
@@ -182,13 +229,8 @@ def _line_up(runs: Mapping[Run, Sequence[EpisodeSpec]]) -> list[tuple[Run, Episo
     ]
 
 
-def _count_episode(
-    predictor: Predictor, dataset: FewShotDataset, spec: EpisodeSpec, image_size: int
-) -> dict[str, Counts]:
-    """Ask one episode; kind of mask → its counts."""
-    supports = [Example(dataset, id, image_size, spec.class_id) for id in spec.supports]
-    maps = predictor(supports, Picture(dataset, spec.query, image_size))
-    truth = Truth(dataset.class_mask(spec.query, spec.class_id), dataset.ignored(spec.query))
+def _count_maps(maps: Mapping[str, Tensor], truth: Truth) -> dict[str, Counts]:
+    """Count an episode's maps: kind of mask → its counts."""
     counts = {kind: count_at_square(probabilities, truth) for kind, probabilities in maps.items()}
     return {ORIGINAL: count_at_original(maps[MASK], truth), **counts}
 

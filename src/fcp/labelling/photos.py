@@ -29,6 +29,7 @@ from fcp.memory import give_back_memory
 if TYPE_CHECKING:
     import numpy as np
 
+    from fcp.config import Fusion
     from fcp.data.decode import Decoding, ImageLike
     from fcp.data.photos import Photo
     from fcp.data.prompts import Annotation
@@ -81,27 +82,27 @@ def page_file(name: str) -> str:
 
 @dataclass(frozen=True)
 class Task:
-    """What is looked for, and how.
+    """Classes to look for in photos, and how; the defaults are those of ``fcp segment``.
 
     Attributes:
-        classes: name → examples.
-        negatives: examples of none of them.
-        fusion: of several examples of a class.
-        tile: see ``FewShotSegmenter.fit``.
-        instances: whether a class is split into its objects.
-        threshold: see ``FewShotSegmenter.predict``.
-        min_area: see ``Least``.
-        min_score: likewise; None for the one that holds without being asked for.
-        appearance: see ``FewShotSegmenter.fit``.
-        decoding: of photos and examples.
-        every_page: whether each page of a photo's file is a photo of its own.
+        classes: Class → its examples, such as ``read_examples`` gives.
+        negatives: Examples of none of the classes.
+        fusion: Rule by which several examples of a class become one answer.
+        tile: Side of the tiles in px, "auto", or None for whole photos (``FewShotSegmenter.fit``).
+        instances: Whether a class is split into its objects.
+        threshold: Least presence of a class, 0 … 1; None for the model's own.
+        min_area: Least area of a class or object; see ``Least``.
+        min_score: Least score, likewise; None for the default of ``Least``.
+        appearance: "auto" or "off"; see ``FewShotSegmenter.fit``.
+        decoding: Choices in reading photos and examples; None for the usual ones.
+        every_page: Whether each page of a photo's file is a photo of its own.
     """
 
     classes: Mapping[str, Sequence[Example]]
-    negatives: Sequence[Example]
-    fusion: str
-    tile: Tile
-    instances: bool
+    negatives: Sequence[Example] = ()
+    fusion: Fusion = "pooled"
+    tile: Tile = "auto"
+    instances: bool = False
     threshold: float | None = None
     min_area: float | None = None
     min_score: float | None = None
@@ -141,12 +142,28 @@ def _pictures_of(examples: Sequence[Example]) -> list[str]:
     return [str(e.picture) if isinstance(e.picture, Path) else "embedded" for e in examples]
 
 
-def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
+def fit_task(
+    segmenter: FewShotSegmenter, task: Task, *, checks: bool = False
+) -> dict[str, DecisionResult]:
     """Encode a task's examples; see ``FewShotSegmenter.fit``.
 
+    Args:
+        segmenter: Segmenter that keeps them.
+        task: Classes with their examples, and how they are read.
+        checks: Whether each example is also found by the others of its class.
+
+    Returns:
+        Class → who decides about it, where there was a choice.
+
     Raises:
-        FcpError: as there, or a threshold that the model cannot hold.
+        FcpError: as there, a segmenter that fuses several examples otherwise than the task says,
+            or a threshold that the model cannot hold.
     """
+    if segmenter.fusion != task.fusion:
+        raise FcpError(
+            f"fusion: the task says {task.fusion}, the segmenter was made for "
+            f"{segmenter.fusion}; load it with fusion={task.fusion!r}"
+        )
     segmenter.check_threshold(task.threshold)
     least_of(task)
     segmenter.fit(
@@ -154,7 +171,9 @@ def fit_task(segmenter: FewShotSegmenter, task: Task) -> None:
         negatives=pairs_of(task.negatives, task.decoding),
         tile=task.tile,
         appearance=task.appearance,
+        checks=checks,
     )
+    return _decisions_of(segmenter)
 
 
 def least_of(task: Task) -> Least:
@@ -170,19 +189,7 @@ def least_of(task: Task) -> Least:
     return Least(task.min_area, task.min_score)
 
 
-def used_settings(segmenter: FewShotSegmenter, task: Task) -> dict[str, Any]:
-    """Say what came of "auto" and of the model's own threshold, after ``fit_task``."""
-    support = segmenter.support
-    return {
-        "device": str(segmenter.device),
-        "min_score": least_of(task).score,
-        "threshold": segmenter.check_threshold(task.threshold),
-        "tile": None if support is None else support.tile,
-    }
-
-
-def decisions_of(segmenter: FewShotSegmenter) -> dict[str, DecisionResult]:
-    """Return who decides about each class of a fitted task, where there was a choice."""
+def _decisions_of(segmenter: FewShotSegmenter) -> dict[str, DecisionResult]:
     decisions = {} if segmenter.support is None else segmenter.support.decisions
     return {
         name: DecisionResult(

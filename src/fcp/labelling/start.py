@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody asks for.
+    """Photos to label, where the results go, and what is looked for.
 
     Attributes:
-        paths: folders and files with photos.
-        out: the output folder.
-        task: what is looked for.
-        model: as the user calls it.
-        writers: of files for other tools.
-        recursive: whether folders in folders are looked into.
-        resume: go on with an earlier run.
-        overwrite: remove the files of an earlier run first.
+        paths: Folders and files with photos.
+        out: Output folder; made if missing, and never mixed with files of somebody else.
+        task: Classes to look for, and how.
+        model: Shipped model, folder or hub id.
+        writers: Classes of ``fcp.formats.FORMATS`` that write files for other tools.
+        recursive: Whether folders in folders are looked into.
+        resume: Whether an earlier run in the output folder is gone on with, if there is one.
+        overwrite: Whether the files of an earlier run are removed first.
     """
 
     paths: Sequence[Path]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from fcp.data.dataset import Example, FewShotDataset, Picture
+from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec
 from fcp.data.transforms import mask_to_square
-from fcp.errors import FcpError
-from fcp.evaluation.evaluate import Truth
+from fcp.evaluation.evaluate import Progress, Truth, ask_episodes
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.layers.masked import mask_to_grid
 from fcp.structures import Output
-
-Progress = Callable[[int, int], None]  # (done, all)
 
 
 def run_episodes(
@@ -32,26 +30,13 @@ def run_episodes(
     Raises:
         FcpError: no episodes, or a picture that cannot be read.
     """
-    if not episodes:
-        raise FcpError("episodes: expected at least one")
-    size = predictor.model.config.image_size
-    order = sorted(range(len(episodes)), key=lambda i: (episodes[i].class_id, episodes[i].query))
-    for done, index in enumerate(order, start=1):
-        spec = episodes[index]
-        supports = [Example(data, id, size, spec.class_id) for id in spec.supports]
-        query = Picture(data, spec.query, size)
-        yield index, predictor.output(supports, query, with_maps=with_maps)
-        if progress is not None:
-            progress(done, len(order))
-
-
-def truth_of(data: FewShotDataset, picture: str, class_id: int) -> Truth:
-    """Read what a picture shows of a class.
-
-    Raises:
-        FcpError: its mask cannot be read.
-    """
-    return Truth(data.class_mask(picture, class_id), data.ignored(picture))
+    return ask_episodes(
+        partial(predictor.output, with_maps=with_maps),
+        data,
+        episodes,
+        image_size=predictor.model.config.image_size,
+        progress=progress,
+    )
 
 
 def truth_on_grid(truth: Truth, side: int) -> tuple[Tensor, Tensor]:

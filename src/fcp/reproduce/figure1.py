@@ -20,10 +20,10 @@ from torch import Tensor
 from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec
 from fcp.errors import FcpError
-from fcp.evaluation.evaluate import count_at_square
+from fcp.evaluation.evaluate import Progress, count_at_square, truth_of
 from fcp.evaluation.predictor import ATTENTION, STRETCHED, FCPPredictor, probability_maps
 from fcp.reproduce.bootstrap import Interval, mean_over_groups
-from fcp.reproduce.episodes import Progress, run_episodes, truth_of, truth_on_grid
+from fcp.reproduce.episodes import run_episodes, truth_on_grid
 from fcp.reproduce.output import COLOURS, GREY, new_figure, save_png, tidy
 
 BINS = 20

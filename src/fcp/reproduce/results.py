@@ -16,10 +16,8 @@ from fcp.checkpoint import load_model
 from fcp.encoders.cache import fingerprint
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
-from fcp.evaluation.evaluate import evaluate_runs
-from fcp.evaluation.predictor import FCPPredictor
 from fcp.evaluation.report import to_json
-from fcp.frozen import open_encoders
+from fcp.evaluation.run import evaluate_folds
 from fcp.reproduce.evaluations import Evaluation, load_evaluations, save_evaluations
 from fcp.reproduce.plan import Experiment, Target
 from fcp.reproduce.run import (
@@ -121,16 +119,12 @@ def _make(
         return
     folder = model_of(experiment, place, report=report)
     report(f"{experiment.name}: {shots}-shot, {len(episodes)} episodes")
-    model = load_model(folder, device=place.device)
-    result = evaluate_runs(
-        FCPPredictor(model, encoders=open_encoders(model, place.store)),
-        test.data,
-        {test.run: episodes},
-        image_size=model.config.image_size,
-    )
+    plan = test.plan(folder, shots=shots, episodes=place.episodes)
+    result = evaluate_folds(plan, device=place.device, store=place.store)
+    model = load_model(folder)
     found = Evaluation(
         settings,
-        report=to_json(result, {test.run: test.card(episodes, folder)}),
+        report=to_json(result, plan.cards),
         counts=result.counts,
         minutes=training_minutes(folder),
         encoders=tuple(fingerprint(m, []) for m in (model.backbone, model.segmenter)),

@@ -16,7 +16,7 @@ from typing import Any
 from fcp.checkpoint import CONFIG_FILE, RECIPE_FILE
 from fcp.data.benchmarks import open_benchmark
 from fcp.data.dataset import FewShotDataset
-from fcp.data.episodes import EpisodeSpec, describe_sampler, episodes_hash, sample_episodes
+from fcp.data.episodes import EpisodeSpec, sample_episodes
 from fcp.data.lists import ClassLists, val_lists
 from fcp.documents import load_json
 from fcp.encoders.cache import FeatureCache
@@ -26,8 +26,7 @@ from fcp.engine.tracking import LOG_FILE, Report, read_log
 from fcp.engine.train import train
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
-from fcp.evaluation.episode_counts import Run
-from fcp.evaluation.report import ProtocolCard, make_card
+from fcp.evaluation.run import Draw, EvaluationPlan, plan_folds
 from fcp.reproduce.plan import ROWS, Experiment
 
 EPISODE_SEED = 0
@@ -82,29 +81,22 @@ class FoldTest:
     fold: int
     lists: ClassLists
 
-    @property
-    def run(self) -> Run:
-        """The draw of its episodes, alike for all rows."""
-        return Run(self.fold, EPISODE_SEED)
-
     def draw(self, shots: int, episodes: int) -> tuple[EpisodeSpec, ...]:
-        """Draw episodes; fewer are the first of more.
+        """Draw episodes, alike for all rows; fewer are the first of more.
 
         Raises:
             FcpError: a class with too few pictures for so many shots.
         """
         return sample_episodes(self.lists, shots=shots, episodes=episodes, seed=EPISODE_SEED)
 
-    def card(self, episodes: tuple[EpisodeSpec, ...], model_folder: Path) -> ProtocolCard:
-        """Fill in the protocol card of a model that was asked these episodes, at least one."""
-        return make_card(
-            self.data,
-            self.run,
-            shots=len(episodes[0].supports),
-            episode_sha256=episodes_hash(episodes),
-            model_folder=model_folder,
-            sampler=describe_sampler(self.lists, "classic"),
-        )
+    def plan(self, model_folder: Path, *, shots: int, episodes: int) -> EvaluationPlan:
+        """Plan to ask a model what ``draw`` gives, with its protocol card.
+
+        Raises:
+            FcpError: as ``draw``, or the folder has no weights.
+        """
+        asked = Draw(shots=shots, episodes=episodes, seeds=(EPISODE_SEED,))
+        return plan_folds(self.data, [self.fold], model_folder, episodes=asked)
 
 
 def recipe_of(experiment: Experiment, place: Workplace) -> HeadRecipe:

@@ -8,13 +8,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from fcp.checkpoint import load_model
 from fcp.data.episodes import EpisodeSpec
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.evaluation.predictor import FCPPredictor
+from fcp.evaluation.run import load_predictor
 from fcp.files import write_atomically
-from fcp.frozen import open_encoders
 from fcp.reproduce import figure1, figure2, figure4, figure5
 from fcp.reproduce.bootstrap import Interval
 from fcp.reproduce.output import write_csv
@@ -123,12 +122,13 @@ class _Subject:
 
     @property
     def predictor(self) -> FCPPredictor:
-        model = load_model(self.folder, device=self.place.device)
-        return FCPPredictor(model, encoders=open_encoders(model, self.place.store))
+        return load_predictor(self.folder, device=self.place.device, store=self.place.store)
 
     @property
     def card(self) -> dict[str, Any]:
-        return asdict(self.test.card(self.episodes, self.folder))
+        plan = self.test.plan(self.folder, shots=1, episodes=len(self.episodes))
+        (card,) = plan.cards.values()
+        return asdict(card)
 
     @property
     def minutes(self) -> str:

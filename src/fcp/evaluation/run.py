@@ -1,0 +1,318 @@
+"""A model on the folds of a benchmark: what is asked, the cards that say so, and the run itself.
+
+A plan costs seconds and refuses what could not be run; only then do the hours of work begin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+from fcp.checkpoint import load_model
+from fcp.config import Fusion
+from fcp.data.dataset import FewShotDataset
+from fcp.data.episodes import (
+    EpisodeSpec,
+    Sampler,
+    describe_sampler,
+    episodes_hash,
+    load_episodes,
+    sample_episodes,
+)
+from fcp.data.lists import val_lists
+from fcp.encoders.cache import FeatureCache
+from fcp.errors import FcpError
+from fcp.evaluation.episode_counts import EpisodeId, Run, join
+from fcp.evaluation.evaluate import EvaluationResult, episode_ids, evaluate_runs
+from fcp.evaluation.predictor import FCPPredictor
+from fcp.evaluation.report import FROM_FILE, ProtocolCard, make_card
+from fcp.evaluation.seen import NOTHING_SEEN, UNKNOWN
+from fcp.files import sha256_of
+from fcp.frozen import open_encoders
+from fcp.loading import find_device, find_model
+
+Runs = Mapping[Run, tuple[EpisodeSpec, ...]]
+FoldProgress = Callable[[int | None, int, int], None]  # (fold, done, all)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Episodes drawn from a fold's test lists, one run a seed.
+
+    Attributes:
+        shots: K, supports of each query.
+        episodes: Number of episodes a run.
+        seeds: Seeds of the runs.
+        sampler: Rule of drawing; see ``fcp.data.episodes``.
+    """
+
+    shots: int = 1
+    episodes: int = 1000
+    seeds: Sequence[int] = (0,)
+    sampler: Sampler = "classic"
+
+    def runs(self, data: FewShotDataset, fold: int | None) -> Runs:
+        """Draw the episodes of one fold.
+
+        Raises:
+            FcpError: no such fold, or a class with too few pictures.
+        """
+        lists = val_lists(data, fold)
+        draw = partial(
+            sample_episodes,
+            lists,
+            shots=self.shots,
+            episodes=self.episodes,
+            sampler=self.sampler,
+        )
+        try:
+            return {Run(fold, seed): draw(seed=seed) for seed in self.seeds}
+        except FcpError as error:
+            named = "all classes" if fold is None else f"fold {fold}"
+            raise FcpError(f"{named}: {error}") from error
+
+    def hash_of(self, episodes: tuple[EpisodeSpec, ...]) -> str:
+        """Return the SHA-256 of the file that the episodes would have."""
+        return episodes_hash(episodes)
+
+    def describe(self, data: FewShotDataset, fold: int | None) -> str:
+        """Say for protocol cards how the episodes of a fold are drawn."""
+        return describe_sampler(val_lists(data, fold), self.sampler)
+
+
+@dataclass(frozen=True)
+class EpisodeFile:
+    """Episodes of one fold that a file holds; see ``fcp.data.episodes.load_episodes``.
+
+    Attributes:
+        path: File to read.
+        shots: K that every episode must have; None for that of the first one.
+    """
+
+    path: Path
+    shots: int | None = None
+
+    def runs(self, data: FewShotDataset, fold: int | None) -> Runs:
+        """Read the episodes, and hold them against the fold.
+
+        Raises:
+            FcpError: no such file, or an episode with another number of supports, another fold's
+                class or a picture that is not of the test; the message names the entry.
+        """
+        specs = load_episodes(self.path, data)
+        novel, pictures = set(data.novel(fold)), set(data.ids("val"))
+        shots = self.shots or len(specs[0].supports)
+        for index, spec in enumerate(specs):
+            where = f"{self.path}: entry {index} (query {spec.query})"
+            if spec.class_id not in novel:
+                name = data.classes.get(spec.class_id, "unknown")
+                raise FcpError(
+                    f"{where}: class {spec.class_id} ({name}) is none that fold {fold} of "
+                    f"{data.title} tests; choose the fold or benchmark that the file was made for"
+                )
+            if len(spec.supports) != shots:
+                raise FcpError(f"{where}: {len(spec.supports)} supports, expected {shots}")
+            for picture in {spec.query, *spec.supports} - pictures:
+                raise FcpError(f"{where}: {picture} is no val picture of {data.title} here")
+        return {Run(fold): specs}
+
+    def hash_of(self, _: tuple[EpisodeSpec, ...]) -> str:
+        """Return the SHA-256 of the file."""
+        return sha256_of(self.path)
+
+    def describe(self, _data: FewShotDataset, _fold: int | None) -> str:
+        """Say for protocol cards where the episodes come from."""
+        return FROM_FILE
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """One fold of an evaluation.
+
+    Attributes:
+        fold: Fold whose novel classes are tested; None where there are no folds.
+        folder: Folder of the model that is asked.
+        runs: Draw → its episodes.
+        cards: Draw → its protocol card.
+    """
+
+    fold: int | None
+    folder: Path
+    runs: Runs
+    cards: Mapping[Run, ProtocolCard]
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """Everything that a result will depend on, before any of it is run.
+
+    Attributes:
+        data: Data set that is tested.
+        folds: Folds in the order in which they are run.
+        fusion: Rule by which K shots become one answer.
+    """
+
+    data: FewShotDataset
+    folds: tuple[FoldPlan, ...]
+    fusion: Fusion
+
+    @property
+    def cards(self) -> dict[Run, ProtocolCard]:
+        """Draw → its protocol card, over all folds."""
+        return {run: card for fold in self.folds for run, card in fold.cards.items()}
+
+    @property
+    def episode_ids(self) -> tuple[EpisodeId, ...]:
+        """Names of all episodes in the order of the result's counts."""
+        return tuple(one for fold in self.folds for one in episode_ids(self.data, fold.runs))
+
+    @property
+    def seen_in_training(self) -> dict[int | None, str]:
+        """Fold → the classes it tests that its model's training had, in words; only such folds.
+
+        The score of such a fold says nothing about classes that the model never saw.
+        """
+        told = {run.fold: card.seen_in_training for run, card in self.cards.items()}
+        return {fold: seen for fold, seen in told.items() if seen not in (NOTHING_SEEN, UNKNOWN)}
+
+
+_ONE_RUN = Draw()
+
+
+def plan_folds(
+    data: FewShotDataset,
+    folds: Sequence[int | None],
+    model: str | Path,
+    *,
+    episodes: Draw | EpisodeFile = _ONE_RUN,
+    fusion: Fusion = "mean",
+) -> EvaluationPlan:
+    """Draw the episodes of some folds and fill in the protocol card of each run.
+
+    Args:
+        data: Data set, such as ``open_benchmark`` gives.
+        folds: Folds to test, such as ``data.folds``; ``[None]`` where there are none.
+        model: Shipped model, folder or hub id; ``{fold}`` in it stands for the fold.
+        episodes: Episodes to run, of each fold.
+        fusion: Rule by which K shots become one answer; the paper's by default.
+
+    Raises:
+        FcpError: no fold, one that there is not or that comes twice, several with one episode
+            file, episodes that the data cannot give, or a model that is not there.
+    """
+    if not folds or len(set(folds)) < len(folds):
+        raise FcpError(f"folds: expected different ones, at least one; got {[*folds]}")
+    if None in folds and data.folds != (None,):
+        known = ", ".join(map(str, data.folds))
+        raise FcpError(f"folds: {data.title} has folds; name some of {known}")
+    if isinstance(episodes, EpisodeFile) and len(folds) > 1:
+        raise FcpError(f"{episodes.path}: holds the episodes of one fold; give a single fold")
+    runs = {fold: episodes.runs(data, fold) for fold in folds}
+    folders = {fold: find_model(_of_fold(model, fold)) for fold in folds}
+    plans = [
+        FoldPlan(fold, folders[fold], drawn, _cards(data, folders[fold], drawn, episodes, fusion))
+        for fold, drawn in runs.items()
+    ]
+    return EvaluationPlan(data, tuple(plans), fusion)
+
+
+def _of_fold(model: str | Path, fold: int | None) -> str | Path:
+    return model.replace("{fold}", str(fold)) if isinstance(model, str) else model
+
+
+def _cards(
+    data: FewShotDataset,
+    folder: Path,
+    runs: Runs,
+    episodes: Draw | EpisodeFile,
+    fusion: Fusion,
+) -> dict[Run, ProtocolCard]:
+    return {
+        run: make_card(
+            data,
+            run,
+            shots=len(specs[0].supports),
+            episode_sha256=episodes.hash_of(specs),
+            model_folder=folder,
+            sampler=episodes.describe(data, run.fold),
+            fusion=fusion,
+        )
+        for run, specs in runs.items()
+    }
+
+
+def evaluate_folds(
+    plan: EvaluationPlan,
+    *,
+    device: str = "auto",
+    store: FeatureCache | None = None,
+    progress: FoldProgress | None = None,
+) -> EvaluationResult:
+    """Run a plan, fold after fold.
+
+    All runs of a fold go together, and folds that stand side by side and have one model share it,
+    so that each picture is encoded once.
+
+    Args:
+        plan: Folds, episodes and models.
+        device: "auto" (CUDA, then MPS, then CPU), or a device as torch names it.
+        store: Store on disk of what the frozen encoders see, which later evaluations share.
+        progress: Function that is called with (fold, done, all) as a fold begins, and after each
+            episode.
+
+    Returns:
+        Pixel counts of all episodes; ``write_report`` takes it with ``plan.cards``.
+
+    Raises:
+        FcpError: an unknown device, a damaged model, or a picture that cannot be read.
+    """
+    where = str(find_device(device))
+    parts: list[EvaluationResult] = []
+    for folder, folds in groupby(plan.folds, key=lambda fold: fold.folder):
+        predictor = load_predictor(folder, device=where, store=store, fusion=plan.fusion)
+        parts.extend(_run_fold(predictor, plan.data, fold, progress) for fold in folds)
+    return EvaluationResult(
+        join([part.counts for part in parts]), sum(part.seconds for part in parts)
+    )
+
+
+def _run_fold(
+    predictor: FCPPredictor,
+    data: FewShotDataset,
+    plan: FoldPlan,
+    progress: FoldProgress | None,
+) -> EvaluationResult:
+    if progress is not None:
+        progress(plan.fold, 0, sum(map(len, plan.runs.values())))
+    return evaluate_runs(
+        predictor,
+        data,
+        plan.runs,
+        image_size=predictor.model.config.image_size,
+        progress=None if progress is None else partial(progress, plan.fold),
+    )
+
+
+def load_predictor(
+    folder: Path,
+    *,
+    device: str = "cpu",
+    store: FeatureCache | None = None,
+    fusion: Fusion = "mean",
+) -> FCPPredictor:
+    """Load a model folder to be evaluated.
+
+    Args:
+        folder: Folder of the model.
+        device: Device where it shall run.
+        store: Store on disk of what its frozen encoders see; None to keep it in memory alone.
+        fusion: Rule by which K shots become one answer.
+
+    Raises:
+        FcpError: the folder holds no whole model.
+    """
+    model = load_model(folder, device=device)
+    return FCPPredictor(model, encoders=open_encoders(model, store), fusion=fusion)

@@ -1,0 +1,121 @@
+"""Folds planned and run by the Python door, against each run scored by itself."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fcp.checkpoint import load_model
+from fcp.data.episodes import episodes_hash, sample_episodes, save_episodes
+from fcp.data.lists import val_lists
+from fcp.data.pascal import PascalVOC
+from fcp.encoders.cache import FeatureCache
+from fcp.errors import FcpError
+from fcp.evaluation.episode_counts import Run
+from fcp.evaluation.evaluate import evaluate
+from fcp.evaluation.predictor import FCPPredictor
+from fcp.evaluation.report import to_json
+from fcp.evaluation.run import Draw, EpisodeFile, evaluate_folds, load_predictor, plan_folds
+
+
+@pytest.fixture
+def data(mini_voc):
+    return PascalVOC(mini_voc)
+
+
+def test_two_folds_with_their_cards(data, model_folder):
+    plan = plan_folds(data, [0, 2], model_folder, episodes=Draw(episodes=3, seeds=(4, 5)))
+    assert list(plan.cards) == [Run(0, 4), Run(0, 5), Run(2, 4), Run(2, 5)]
+    result = evaluate_folds(plan, device="cpu")
+    assert result.counts.ids == plan.episode_ids
+    report = to_json(result, plan.cards)
+    model = load_model(model_folder)
+    for (run, card), told in zip(plan.cards.items(), report["runs"], strict=True):
+        episodes = sample_episodes(val_lists(data, run.fold), shots=1, episodes=3, seed=run.seed)
+        alone = evaluate(FCPPredictor(model), data, episodes, image_size=64)
+        assert told["miou"] == alone.square.miou
+        assert told["protocol"]["episode_sha256"] == card.episode_sha256 == episodes_hash(episodes)
+        assert (card.fold, card.seed, card.shots) == (run.fold, run.seed, 1)
+
+
+def test_shots_and_fusion_are_those_of_the_cards(data, model_folder):
+    scores = {}
+    for fusion in ("mean", "pooled"):
+        plan = plan_folds(
+            data, [1], model_folder, episodes=Draw(shots=3, episodes=2), fusion=fusion
+        )
+        assert plan.cards[Run(1, 0)].shots == 3
+        (fold,) = plan.folds
+        predictor = FCPPredictor(load_model(model_folder), fusion=fusion)
+        alone = evaluate(predictor, data, fold.runs[Run(1, 0)], image_size=64)
+        scores[fusion] = evaluate_folds(plan, device="cpu").pseudo_masks
+        assert scores[fusion] == alone.pseudo_masks
+    assert scores["mean"] != scores["pooled"]
+
+
+def test_each_fold_may_have_its_model_and_neighbours_share_one(
+    data, model_folder, tmp_path, monkeypatch
+):
+    for fold in (0, 1):
+        shutil.copytree(model_folder, tmp_path / f"m{fold}")
+        (tmp_path / f"m{fold}/recipe.json").write_text(json.dumps({"fold": 0}))
+    loaded = []
+
+    def load(folder, **how):
+        loaded.append(Path(folder).name)
+        return load_predictor(folder, **how)
+
+    monkeypatch.setattr("fcp.evaluation.run.load_predictor", load)
+    asked = Draw(episodes=1)
+    plan = plan_folds(data, [0, 1], str(tmp_path / "m{fold}"), episodes=asked)
+    evaluate_folds(plan, device="cpu")
+    assert loaded == ["m0", "m1"]
+    assert list(plan.seen_in_training) == [1]  # the model of fold 0 had the classes of fold 1
+    assert "bus" in plan.seen_in_training[1]
+    evaluate_folds(plan_folds(data, [1, 0], tmp_path / "m0", episodes=asked), device="cpu")
+    assert loaded[2:] == ["m0"]
+
+
+def test_progress_counts_the_episodes_of_a_fold_and_a_store_keeps_features(
+    data, model_folder, tmp_path
+):
+    steps = []
+    plan = plan_folds(data, [0, 3], model_folder, episodes=Draw(episodes=2))
+    store = FeatureCache(tmp_path / "features", 1 << 24)
+    evaluate_folds(plan, device="cpu", store=store, progress=lambda *step: steps.append(step))
+    assert steps == [(fold, done, 2) for fold in (0, 3) for done in (0, 1, 2)]
+    assert any((tmp_path / "features").rglob("*.safetensors"))
+
+
+def test_a_file_asks_what_was_drawn(data, model_folder, tmp_path):
+    drawn = plan_folds(data, [0], model_folder, episodes=Draw(shots=2, episodes=4, seeds=[8]))
+    ((run, specs),) = drawn.folds[0].runs.items()
+    digest = save_episodes(tmp_path / "e.json", specs)
+    read = plan_folds(data, [0], model_folder, episodes=EpisodeFile(tmp_path / "e.json"))
+    assert read.folds[0].runs == {Run(0): specs}
+    card = read.cards[Run(0)]
+    assert (card.seed, card.shots, card.episode_sha256) == (None, 2, digest)
+    assert card.sampler == card.list_rule == "as the episode file has them"
+    assert drawn.cards[run].episode_sha256 == digest
+
+
+def test_what_cannot_be_run_is_refused_before_a_model_is_loaded(data, model_folder, tmp_path):
+    save_episodes(
+        tmp_path / "e.json", sample_episodes(val_lists(data, 0), shots=2, episodes=2, seed=0)
+    )
+    file = EpisodeFile(tmp_path / "e.json")
+    for folds, episodes, message in (
+        ([], Draw(), "folds: expected different ones, at least one"),
+        ([1, 1], Draw(), r"at least one; got \[1, 1\]"),
+        ([None], Draw(), "has folds; name some of 0, 1, 2, 3"),
+        ([4], Draw(), "fold: expected 0 … 3"),
+        ([1], Draw(shots=9), "fold 1: class 'bus': 9 supports are asked"),
+        ([0, 1], file, "e.json: holds the episodes of one fold"),
+        ([1], file, "entry 0 .* is none that fold 1 of PASCAL-5i"),
+        ([0], EpisodeFile(file.path, shots=1), "2 supports, expected 1"),
+    ):
+        with pytest.raises(FcpError, match=message):
+            plan_folds(data, folds, model_folder, episodes=episodes)
+    with pytest.raises(FcpError, match="no such model folder"):
+        plan_folds(data, [0], tmp_path / "none", episodes=Draw(episodes=1))

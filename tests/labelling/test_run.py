@@ -1,0 +1,135 @@
+"""A folder of two photos labelled by the Python door, and gone on with."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcp.data.images import read_mask
+from fcp.errors import FcpError
+from fcp.formats import FORMATS
+from fcp.formats.read import read_examples
+from fcp.labelling.photos import Task, fit_task
+from fcp.labelling.run import Watcher, label_folder
+from fcp.labelling.start import Request
+from fcp.segmenter import DEFAULT_FUSION, FewShotSegmenter
+
+
+class Notes(Watcher):
+    """Writes down what it is told."""
+
+    def __init__(self, stop_after=None):
+        self.said, self._stop_after = [], stop_after
+
+    def started(self, start):
+        self.said.append(("started", len(start.jobs), len(start.waiting), start.changed))
+
+    def learnt(self, results):
+        self.said.append(("learnt", {name: len(all) for name, all in results.examples.items()}))
+
+    def segmented(self, records):
+        self.said.append(("segmented", [record.file.rpartition("/")[2] for record in records]))
+        if len(self.said) - 2 == self._stop_after:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def asked(tmp_path, model_folder):
+    """Return a request: two examples of one class, two photos."""
+    for folder, names in (("cup", "ab"), ("photos", "pq")):
+        (tmp_path / folder).mkdir()
+        for seed, name in enumerate(names):
+            pixels = np.random.default_rng(seed).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
+    mask = np.zeros((40, 50), bool)
+    mask[10:30, 10:30] = True
+    for name in "ab":
+        Image.fromarray(mask).save(tmp_path / f"cup/{name}_mask.png")
+    task = Task(read_examples(tmp_path / "cup"), tile=None, appearance="off")
+    return Request([tmp_path / "photos"], tmp_path / "found", task, str(model_folder))
+
+
+def content(folder):
+    """Return file → bytes of what must not differ between runs."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    kept = (path for path in files if path.name not in {"results.json", "report.html"})
+    return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
+
+
+def test_two_photos_are_labelled(asked, model_folder, tmp_path):
+    notes = Notes()
+    done = label_folder(replace(asked, writers=[FORMATS["coco"]]), device="cpu", watcher=notes)
+    assert (done.photos, done.done_before, done.failed, done.by_hand) == (2, 0, 0, 0)
+    assert notes.said == [
+        ("started", 2, 2, []),
+        ("learnt", {"cup": 2}),
+        ("segmented", ["p.png"]),
+        ("segmented", ["q.png"]),
+    ]
+    segmenter = FewShotSegmenter.from_pretrained(model_folder, device="cpu")
+    segmenter.fit([(e.picture, e.annotation) for e in asked.task.classes["cup"]], appearance="off")
+    for name in "pq":
+        found = segmenter.predict(tmp_path / f"photos/{name}.png")
+        written = read_mask(tmp_path / f"found/masks/{name}.png", found.mask.shape)
+        assert (written == found.mask).all()
+    images = json.loads((tmp_path / "found/coco.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == ["p.png", "q.png"]
+    used = json.loads((tmp_path / "found/results.json").read_text())["used"]
+    assert (used["device"], used["tile"]) == ("cpu", None)
+
+
+def test_an_interrupted_run_goes_on_and_gives_what_a_whole_one_gives(asked, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        label_folder(asked, device="cpu", watcher=Notes(stop_after=1))
+    assert len(json.loads((tmp_path / "found/results.json").read_text())["results"]) == 1
+    notes = Notes()
+    done = label_folder(replace(asked, resume=True), device="cpu", watcher=notes)
+    assert (done.photos, done.done_before) == (2, 1)
+    assert notes.said[0] == ("started", 2, 1, [])
+    assert notes.said[2:] == [("segmented", ["q.png"])]
+    label_folder(replace(asked, out=tmp_path / "whole"), device="cpu", batch_size=2)
+    assert content(tmp_path / "found") == content(tmp_path / "whole")
+
+
+def test_what_is_finished_needs_no_model(asked, monkeypatch):
+    label_folder(asked, device="cpu")
+    monkeypatch.setattr(FewShotSegmenter, "from_pretrained", None)
+    notes = Notes()
+    done = label_folder(replace(asked, resume=True), device="cpu", watcher=notes)
+    assert (done.photos, done.done_before) == (2, 2)
+    assert notes.said == [("started", 2, 0, [])]
+
+
+def test_an_error_on_the_way_says_how_to_go_on(asked):
+    task = replace(asked.task, threshold=0.5)  # this model cannot judge presence
+    with pytest.raises(FcpError, match=r"cannot judge presence; .*what is finished is kept"):
+        label_folder(replace(asked, task=task), device="cpu")
+
+
+def test_a_batch_of_nothing_is_refused_before_a_folder_is_made(asked):
+    with pytest.raises(FcpError, match="batch_size: expected at least 1, got 0"):
+        label_folder(asked, device="cpu", batch_size=0)
+    assert not asked.out.exists()
+
+
+def test_a_photo_that_cannot_be_read_fails_alone(asked, tmp_path):
+    (tmp_path / "photos/o.png").write_bytes(b"\x89PNG cut short")
+    done = label_folder(asked, device="cpu")
+    assert (done.photos, done.failed) == (3, 1)
+    failed = [one.file for one in done.results.pictures.values() if one.error]
+    assert failed == [str(tmp_path / "photos/o.png")]
+
+
+def test_the_fusion_of_a_task_is_what_is_used(asked, model_folder, tmp_path):
+    assert asked.task.fusion == DEFAULT_FUSION
+    mean = replace(asked.task, fusion="mean")
+    label_folder(replace(asked, task=mean), device="cpu")
+    segmenter = FewShotSegmenter.from_pretrained(model_folder, device="cpu", fusion="mean")
+    assert fit_task(segmenter, mean) == {}  # appearance is off: nobody had a choice
+    found = segmenter.predict(tmp_path / "photos/p.png")
+    written = read_mask(tmp_path / "found/masks/p.png", found.mask.shape)
+    assert (written == found.mask).all()
+    with pytest.raises(FcpError, match="the task says pooled, the segmenter was made for mean"):
+        fit_task(segmenter, asked.task)
