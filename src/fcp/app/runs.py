@@ -22,15 +22,9 @@ from fcp.data.decode import Decoding
 from fcp.data.photos import is_large
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
-from fcp.labelling.photos import (
-    Appearances,
-    Job,
-    Task,
-    Tile,
-    fit_task,
-    segment_photos,
-)
+from fcp.labelling.photos import Job, segment_photos
 from fcp.labelling.results import PictureResult, Results
+from fcp.labelling.task import Appearances, Task, Tile, fit_task
 from fcp.memory import give_back_memory
 from fcp.segmenter import FewShotSegmenter
 from fcp.threads import set_threads

@@ -19,7 +19,7 @@ from fcp.app.uploads import Intake
 from fcp.data.decode import Decoding
 from fcp.data.images import DEFAULT
 from fcp.errors import FcpError
-from fcp.labelling.photos import Appearances, Tile
+from fcp.labelling.task import Appearances, Tile
 
 IDLE_SECONDS = 6 * 3600.0
 LEAST_TILE = 200  # px; other visitors wait while a photo is gone through

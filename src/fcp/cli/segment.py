@@ -45,11 +45,11 @@ from fcp.cli.segment_options import (
 )
 from fcp.errors import FcpError
 from fcp.labelling.output import REPORT_FILE
-from fcp.labelling.photos import Task, Tile
 from fcp.labelling.queries import FAILURES, describe, printable
 from fcp.labelling.results import ExampleResult, PictureResult, Results
 from fcp.labelling.run import Labelled, Watcher, label_folder
 from fcp.labelling.start import Request, Start
+from fcp.labelling.task import Task, Tile
 
 if TYPE_CHECKING:
     from fcp.formats.examples import Example

@@ -19,8 +19,9 @@ from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.writer import Writer, write_beside
 from fcp.labelling.output import REPORT_FILE
-from fcp.labelling.photos import Task, page_file
+from fcp.labelling.photos import page_file
 from fcp.labelling.results import ClassResult, PictureResult, name_of_result
+from fcp.labelling.task import Task
 from fcp.report.entries import ReportClass, ReportPicture
 from fcp.report.page import write_report
 from fcp.report.thumbnails import class_thumbnail

@@ -13,7 +13,7 @@ from fcp.data.photos import read_photo
 from fcp.errors import FcpError
 from fcp.files import sha256_of
 from fcp.labelling.export import read_back
-from fcp.labelling.photos import Job, Task, photo_hash, write_overlay
+from fcp.labelling.photos import Job, photo_hash, write_overlay
 from fcp.labelling.results import (
     ClassResult,
     PictureResult,
@@ -22,6 +22,7 @@ from fcp.labelling.results import (
     Source,
     name_of_result,
 )
+from fcp.labelling.task import Task
 
 
 def known_results(photos: Iterable[Source], earlier: Record) -> dict[Source, PictureResult]:

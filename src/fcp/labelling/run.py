@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from fcp.errors import FcpError
 from fcp.labelling.output import finish
-from fcp.labelling.photos import Task, fit_task, least_of, segment_photos
+from fcp.labelling.photos import segment_photos
 from fcp.labelling.results import ExampleResult, PictureResult, Results
 from fcp.labelling.start import Request, Start, start_run
+from fcp.labelling.task import Task, fit_task, least_of
 
 if TYPE_CHECKING:
     from fcp.formats.writer import Writer

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from fcp.files import sha256_of
 from fcp.labelling.output import BOOKS, REPORT_FILE, begin, differences, read_earlier
-from fcp.labelling.photos import Job, Task, page_file
+from fcp.labelling.photos import Job, page_file
 from fcp.labelling.queries import Photos, find_photos, name_results, split_pages
 from fcp.labelling.results import PictureResult, Record, Results, Source, name_of_result
+from fcp.labelling.task import Task
 
 if TYPE_CHECKING:
     import numpy as np

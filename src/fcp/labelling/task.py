@@ -1,0 +1,159 @@
+"""A task: classes to find in photos, their examples, and how both are read and judged.
+
+torch is imported inside the functions, so that commands can be asked for help at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fcp.errors import FcpError
+from fcp.labelling.results import DecisionResult
+
+if TYPE_CHECKING:
+    from fcp.config import Fusion
+    from fcp.data.decode import Decoding, ImageLike
+    from fcp.data.prompts import Annotation
+    from fcp.formats.examples import Example
+    from fcp.prediction import Least
+    from fcp.segmenter import FewShotSegmenter
+
+Tile = int | Literal["auto"] | None
+Appearances = Literal["auto", "off"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Classes to look for in photos, and how; the defaults are those of ``fcp segment``.
+
+    Attributes:
+        classes: Class → its examples, such as ``read_examples`` gives.
+        negatives: Examples of none of the classes.
+        fusion: Rule by which several examples of a class become one answer.
+        tile: Side of the tiles in px, "auto", or None for whole photos (``FewShotSegmenter.fit``).
+        instances: Whether a class is split into its objects.
+        threshold: Least presence of a class, 0 … 1; None for the model's own.
+        min_area: Least area of a class or object; see ``Least``.
+        min_score: Least score, likewise; None for the default of ``Least``.
+        appearance: "auto" or "off"; see ``FewShotSegmenter.fit``.
+        decoding: Choices in reading photos and examples; None for the usual ones.
+        every_page: Whether each page of a photo's file is a photo of its own.
+    """
+
+    classes: Mapping[str, Sequence[Example]]
+    negatives: Sequence[Example] = ()
+    fusion: Fusion = "pooled"
+    tile: Tile = "auto"
+    instances: bool = False
+    threshold: float | None = None
+    min_area: float | None = None
+    min_score: float | None = None
+    appearance: Appearances = "auto"
+    decoding: Decoding | None = None
+    every_page: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """The classes, in the order of their labels."""
+        return list(self.classes)
+
+    def decoding_of(self, page: int | None) -> Decoding:
+        """Say how to read a photo.
+
+        Args:
+            page: of its file; None where that is one photo.
+        """
+        from fcp.data.images import DEFAULT
+
+        decoding = self.decoding or DEFAULT
+        return decoding if page is None else replace(decoding, page=page)
+
+    def settings(self) -> dict[str, Any]:
+        """Say it in plain values: examples by their pictures, all else as it is."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        plain = {
+            n: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v
+            for n, v in values.items()
+        }
+        classes = {name: _pictures_of(examples) for name, examples in self.classes.items()}
+        return {**plain, "classes": classes, "negatives": _pictures_of(self.negatives)}
+
+
+def _pictures_of(examples: Sequence[Example]) -> list[str]:
+    # A picture may lie inside the annotation file, and has no name then.
+    return [str(e.picture) if isinstance(e.picture, Path) else "embedded" for e in examples]
+
+
+def fit_task(
+    segmenter: FewShotSegmenter, task: Task, *, checks: bool = False
+) -> dict[str, DecisionResult]:
+    """Encode a task's examples; see ``FewShotSegmenter.fit``.
+
+    Args:
+        segmenter: Segmenter that keeps them.
+        task: Classes with their examples, and how they are read.
+        checks: Whether each example is also found by the others of its class.
+
+    Returns:
+        Class → who decides about it, where there was a choice.
+
+    Raises:
+        FcpError: as there, a segmenter that fuses several examples otherwise than the task says,
+            or a threshold that the model cannot hold.
+    """
+    if segmenter.fusion != task.fusion:
+        raise FcpError(
+            f"fusion: the task says {task.fusion}, the segmenter was made for "
+            f"{segmenter.fusion}; load it with fusion={task.fusion!r}"
+        )
+    segmenter.check_threshold(task.threshold)
+    least_of(task)
+    segmenter.fit(
+        {name: pairs_of(shown, task.decoding) for name, shown in task.classes.items()},
+        negatives=pairs_of(task.negatives, task.decoding),
+        tile=task.tile,
+        appearance=task.appearance,
+        checks=checks,
+    )
+    return _decisions_of(segmenter)
+
+
+def least_of(task: Task) -> Least:
+    """Return what a class must have to count as found.
+
+    Raises:
+        FcpError: an area or score that is none.
+    """
+    from fcp.prediction import Least
+
+    if task.min_score is None:
+        return Least(task.min_area)
+    return Least(task.min_area, task.min_score)
+
+
+def _decisions_of(segmenter: FewShotSegmenter) -> dict[str, DecisionResult]:
+    decisions = {} if segmenter.support is None else segmenter.support.decisions
+    return {
+        name: DecisionResult(
+            by_appearance=one.by_appearance,
+            share=one.share,
+            iou=round(one.iou, 4),
+            network_iou=round(one.network_iou, 4),
+            sentence=one.sentence,
+        )
+        for name, one in decisions.items()
+    }
+
+
+def pairs_of(
+    examples: Sequence[Example], decoding: Decoding | None = None
+) -> list[tuple[ImageLike, Annotation]]:
+    """Return examples as the segmenter takes them, decoded already where it is said how."""
+    from fcp.data.images import DEFAULT, read_image
+
+    if decoding in (None, DEFAULT):
+        return [(example.picture, example.annotation) for example in examples]
+    return [(read_image(example.picture, decoding), example.annotation) for example in examples]
