@@ -24,9 +24,9 @@ from appearance import mean_iou, photo_sets
 from synthetic_sets import SETS, Drawn
 
 from fcp import FewShotSegmenter
-from fcp.appearance.fitting import Appearance, try_example
-from fcp.appearance.gate import Decision, decide_by_halves
 from fcp.data.objects import Objects
+from fcp.inference.appearance.fitting import Appearance, try_example
+from fcp.inference.appearance.gate import Decision, decide_by_halves
 
 SHARES = (0.0, 0.5, 1.0)
 LEAST_PIXELS = 50  # of either mask

@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fcp.checkpoint import CONFIG_FILE, load_model
 from fcp.config import IGNORE
 from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
@@ -31,6 +30,8 @@ from fcp.encoders.tiny import TinySegmenter
 from fcp.encoders.weights import read_state_dict
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.evaluation.metrics import ScoreBoard, Scores, count_pixels
+from fcp.models.checkpoint import load_model
+from fcp.models.files import CONFIG_FILE
 
 
 def filled(box: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:

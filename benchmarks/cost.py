@@ -18,9 +18,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from fcp.checkpoint import WEIGHTS_FILE
-from fcp.loading import find_model
-from fcp.segmenter import FewShotSegmenter
+from fcp.inference.segmenter import FewShotSegmenter
+from fcp.models.files import WEIGHTS_FILE
+from fcp.models.loading import find_model
 
 _WIDTH, _HEIGHT = 500, 375
 

@@ -3,7 +3,7 @@
     python benchmarks/crumbs.py --data-root DATA --fold 1 --model models/tiny-fold1
 
 Three examples of each of the fold's classes compete in photos of the fold that show at least one of
-them. A class counts as found as ``fcp.prediction.Least`` says; it is real if it is in the truth.
+them. A class counts as found as ``prediction.Least`` says; it is real if it is in the truth.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fcp.data.pascal import PascalVOC
-from fcp.prediction import ALL
-from fcp.segmenter import FewShotSegmenter
+from fcp.inference.prediction import ALL
+from fcp.inference.segmenter import FewShotSegmenter
 
 SHOTS, LEAST_PX = 3, 2000
 AREAS, SCORES = (0.0, 0.001, 0.0025, 0.005), (0.0, 0.05, 0.1, 0.2, 0.3)

@@ -22,7 +22,6 @@ from safetensors.torch import save_file
 
 from fcp.app.limits import Budget, Limits
 from fcp.app.uploads import Intake
-from fcp.checkpoint import load_model, save_model
 from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
 from fcp.data.archives import walk
 from fcp.data.episodes import EpisodeSpec, load_episodes, save_episodes
@@ -30,6 +29,7 @@ from fcp.data.images import read_image, read_label_picture, read_mask, read_size
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.weights import read_state_dict
 from fcp.engine.recipe import load_recipe
+from fcp.inference.presence import FEATURES, Presence, load_presence
 from fcp.labelling.results import (
     UNFINISHED,
     ClassResult,
@@ -39,8 +39,9 @@ from fcp.labelling.results import (
     Results,
     read_record,
 )
-from fcp.model import FCP
-from fcp.presence import FEATURES, FILE_NAME, Presence, load_presence
+from fcp.method.fcp.model import FCP
+from fcp.models.checkpoint import load_model, save_model
+from fcp.models.files import PRESENCE_FILE
 
 LEVELS = (3, 4)
 
@@ -65,7 +66,7 @@ def _presence(folder: Path) -> Sequence[Path]:
     weights = torch.linspace(-1, 1, FEATURES * len(LEVELS) + 1)
     centres = torch.zeros(2, sum(LEVELS))
     Presence(LEVELS, centres, weights, 0.1, 0.5, {"fitted": "here"}).save(folder)
-    return [folder / FILE_NAME]
+    return [folder / PRESENCE_FILE]
 
 
 def _config(folder: Path) -> Sequence[Path]:

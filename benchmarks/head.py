@@ -24,7 +24,7 @@ from plain_head import Maps, PlainHead
 from torch import Tensor
 
 from fcp.config import HeadConfig
-from fcp.head import FCPHead
+from fcp.method.fcp.head import FCPHead
 from fcp.structures import BackboneFeatures, Embedding
 
 GRID, IMAGE, FOREGROUND = 64, 512, 0.15

@@ -25,9 +25,9 @@ from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
 from fcp.data.prompts import Box, annotation_mask
 from fcp.data.regions import tight_box
+from fcp.inference.segmenter import FewShotSegmenter
+from fcp.inference.support import Support
 from fcp.label_studio.hints import Hint, find_hinted
-from fcp.segmenter import FewShotSegmenter
-from fcp.support import Support
 
 
 def largest_piece(mask: np.ndarray) -> np.ndarray:

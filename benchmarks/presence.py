@@ -29,7 +29,7 @@ from fcp.data.presence_pairs import Pair, draw_pairs
 from fcp.engine.calibrate import Seen, see_pairs
 from fcp.errors import FcpError
 from fcp.formats.coco import read_coco
-from fcp.presence import Presence
+from fcp.inference.presence import Presence
 
 RECALL = 0.95
 RESAMPLES = 1000

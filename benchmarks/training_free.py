@@ -28,8 +28,8 @@ from fcp.encoders.mobilenet import MobileNetV2, build_mobilenet_v2
 from fcp.engine.train_head import standardise
 from fcp.evaluation.evaluate import MASK, THRESHOLD, Example, Picture, evaluate
 from fcp.layers.masked import mask_to_grid
-from fcp.prototypes.contrast import contrast_maps, level_means, level_units
-from fcp.prototypes.prior import conventional_mask, unit_cells
+from fcp.method.fcp.prototypes.contrast import contrast_maps, level_means, level_units
+from fcp.method.fcp.prototypes.prior import conventional_mask, unit_cells
 
 IMAGE_SIZE, LAYERS, LEVELS = 320, (5, 12, 14, 16), (32, 96, 160, 320)
 CUTS = {  # of maps in 0 … 1, -1 … 1 and -2 … 2, in that order

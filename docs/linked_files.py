@@ -1,7 +1,7 @@
 """Links out of docs/ hold on the site too: each file that they lead to becomes a page of it.
 
-A hook of mkdocs. Pages are written for GitHub, where ``../src/fcp/head.py`` is the file itself; on
-the site it is the page ``repository/src/fcp/head.py.md``, Markdown as it is and code as code.
+A hook of mkdocs. Pages are written for GitHub, where ``../src/fcp/config.py`` is the file; on
+the site it is the page ``repository/src/fcp/config.py.md``, Markdown as it is and code as code.
 """
 
 from __future__ import annotations

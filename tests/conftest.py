@@ -141,10 +141,10 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a saved model of the shipped one's architecture, small and with random weights."""
     import torch
 
-    from fcp.checkpoint import save_model
     from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
     from fcp.encoders import build_backbone, build_segmenter
-    from fcp.model import FCP
+    from fcp.method.fcp.model import FCP
+    from fcp.models.checkpoint import save_model
 
     torch.manual_seed(0)
     config = ModelConfig(

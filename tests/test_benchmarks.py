@@ -21,8 +21,8 @@ from fcp.encoders.mobilenet import build_mobilenet_v2
 from fcp.encoders.tiny import paint_boxes
 from fcp.engine.recipe import load_recipe
 from fcp.evaluation.evaluate import Example, Picture
-from fcp.head import FCPHead
-from fcp.segmenter import FewShotSegmenter
+from fcp.inference.segmenter import FewShotSegmenter
+from fcp.method.fcp.head import FCPHead
 from fcp.structures import Decoded, Embedding
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"

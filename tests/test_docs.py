@@ -109,7 +109,7 @@ def test_site_builds_without_any_warning(tmp_path: Path) -> None:
             path
         )
     api = (tmp_path / "api.html").read_text("utf-8")
-    assert 'id="fcp.segmenter.FewShotSegmenter.predict"' in api
+    assert 'id="fcp.inference.segmenter.FewShotSegmenter.predict"' in api
 
 
 @needs_photos

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
     from fcp.data.prompts import Box, Points, Scribble
     from fcp.errors import FcpError
-    from fcp.heads import run_head
-    from fcp.model import FCP
-    from fcp.prediction import ClassPrediction, Prediction
-    from fcp.segmenter import FewShotSegmenter
-    from fcp.support import Support
+    from fcp.inference.prediction import ClassPrediction, Prediction
+    from fcp.inference.segmenter import FewShotSegmenter
+    from fcp.inference.support import Support
+    from fcp.method.fcp.heads import run_head
+    from fcp.method.fcp.model import FCP
 
     __version__: str
 
@@ -40,20 +40,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "FCP": "fcp.model",
+    "FCP": "fcp.method.fcp.model",
     "BackboneConfig": "fcp.config",
     "Box": "fcp.data.prompts",
-    "ClassPrediction": "fcp.prediction",
+    "ClassPrediction": "fcp.inference.prediction",
     "FcpError": "fcp.errors",
-    "FewShotSegmenter": "fcp.segmenter",
+    "FewShotSegmenter": "fcp.inference.segmenter",
     "HeadConfig": "fcp.config",
     "ModelConfig": "fcp.config",
     "Points": "fcp.data.prompts",
-    "Prediction": "fcp.prediction",
+    "Prediction": "fcp.inference.prediction",
     "Scribble": "fcp.data.prompts",
     "SegmenterConfig": "fcp.config",
-    "Support": "fcp.support",
-    "run_head": "fcp.heads",
+    "Support": "fcp.inference.support",
+    "run_head": "fcp.method.fcp.heads",
 }
 
 

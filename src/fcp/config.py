@@ -19,7 +19,7 @@ IGNORE = 255  # label of pixels whose truth is unknown: they count neither way
 FeatureSource = Literal["F", "G", "F+G"]
 Matching = Literal["pixel", "prototype"]
 PseudoMask = Literal["conventional", "attention"]
-Fusion = Literal["mean", "confidence", "pooled"]  # of K shots; what each does: fcp.fusion
+Fusion = Literal["mean", "confidence", "pooled"]  # of K shots; what each does: fcp.method.fusion
 
 MOST = 1 << 63  # an integer of a file that is as large is a mistake
 LONGEST_SHOWN = 200  # characters of a value, in an error

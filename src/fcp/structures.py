@@ -154,7 +154,7 @@ class SupportSet:
         cells: (B, K, m) grid cells that tokens could read, as indices into h·w.
         attention: (B, K, T, N, m) attention of the tokens to those cells.
         level_means: (B, K, 2, Cm) mean foreground and background at each level of the backbone.
-        fusion: Rule by which the K examples become one answer (``fcp.fusion``).
+        fusion: Rule by which the K examples become one answer (``fcp.method.fusion``).
         correlation: Cells of all levels, of S = B·K tasks; None of a head without correlation.
     """
 

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fcp.cli.main import app
-from fcp.segmenter import FewShotSegmenter
+from fcp.inference.segmenter import FewShotSegmenter
 
 
 @pytest.fixture

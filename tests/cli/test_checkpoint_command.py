@@ -11,7 +11,7 @@ from fcp.config import SegmenterConfig
 def test_arguments_reach_the_conversion(monkeypatch):
     received = {}
     monkeypatch.setattr(
-        "fcp.checkpoint.import_checkpoint",
+        "fcp.models.checkpoint.import_checkpoint",
         lambda file, out, *, segmenter: received.update(file=file, out=out, segmenter=segmenter),
     )
     arguments = ["import-checkpoint", "best.pt", "--out", "model", "--segmenter", "sam.pth"]

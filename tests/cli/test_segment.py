@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 import fcp.files
+from fcp.inference.segmenter import FewShotSegmenter
 from fcp.labelling.results import read_record
-from fcp.segmenter import FewShotSegmenter
 
 WHOLE = ("report.html", "results.json")
 

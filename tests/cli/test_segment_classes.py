@@ -13,8 +13,8 @@ from pycocotools.coco import COCO
 from fcp.cli.segment_options import FormatName
 from fcp.formats import FORMATS
 from fcp.formats.read import read_examples
-from fcp.leave_one_out import Found
-from fcp.segmenter import FewShotSegmenter
+from fcp.inference.example_quality import Found
+from fcp.inference.segmenter import FewShotSegmenter
 
 
 def save_picture(path, height=40, width=50, seed=0):
@@ -172,7 +172,7 @@ def test_resume_with_another_question_does_all_again(run, more):
 def test_tiles_are_used_and_a_photo_for_which_they_are_too_small_fails_alone(
     run, segmenter, examples, photos, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("fcp.tiling.MOST_CANVAS", 20_000)
+    monkeypatch.setattr("fcp.inference.tiling.MOST_CANVAS", 20_000)
     done = run("--tile", 20)
     found = records(tmp_path / "out")
     assert (done.exit_code, found["p0.png"]["error"]) == (1, None)
@@ -222,7 +222,7 @@ def test_whole_photos_go_in_batches(run, monkeypatch):
 
 
 def test_a_class_that_is_not_there_gets_no_mask(run, model_folder, tmp_path, monkeypatch):
-    from fcp.presence import Presence
+    from fcp.inference.presence import Presence
 
     folder = tmp_path / "judging"
     shutil.copytree(model_folder, folder)
@@ -251,7 +251,7 @@ def test_a_threshold_needs_a_model_that_can_judge(run):
 def others_find(monkeypatch, found):
     """Let a class of as many examples be found like this, and others not be judged."""
     monkeypatch.setattr(
-        "fcp.class_encoding.leave_one_out",
+        "fcp.inference.class_encoding.leave_one_out",
         lambda model, seen, *_: found if len(seen) == len(found) else [],
     )
 

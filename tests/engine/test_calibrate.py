@@ -11,9 +11,9 @@ from fcp.data.presence_pairs import Pair, draw_pairs
 from fcp.engine import calibrate as module
 from fcp.engine.calibrate import Seen, calibrate, see_pairs
 from fcp.errors import FcpError
-from fcp.prediction import ALL
-from fcp.presence import Look, look_of_examples
-from fcp.segmenter import FewShotSegmenter
+from fcp.inference.prediction import ALL
+from fcp.inference.presence import Look, look_of_examples
+from fcp.inference.segmenter import FewShotSegmenter
 
 
 @pytest.fixture(scope="module")

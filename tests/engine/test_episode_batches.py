@@ -11,7 +11,6 @@ from fcp.data.lists import train_lists
 from fcp.data.pascal import PascalVOC
 from fcp.data.region_store import RegionSource
 from fcp.encoders import build_backbone, build_segmenter
-from fcp.encoders.cache import FeatureCache
 from fcp.engine import episode_batches
 from fcp.engine.draws import make_draw
 from fcp.engine.episode_batches import (
@@ -24,8 +23,9 @@ from fcp.engine.episodic import answer_pixels, answer_seen
 from fcp.engine.share import Share
 from fcp.engine.train_head import region_pictures
 from fcp.errors import FcpError
-from fcp.frozen import FeatureIndex, FrozenEncoders
-from fcp.model import FCP
+from fcp.features.cache import FeatureCache
+from fcp.features.frozen import FeatureIndex, FrozenEncoders
+from fcp.method.fcp.model import FCP
 
 
 def _source(root, fold=0, draw="class"):

@@ -6,18 +6,18 @@ import yaml
 from torch import nn
 from torch.nn import functional
 
-from fcp.checkpoint import load_model
 from fcp.data.benchmarks import open_benchmark
 from fcp.data.episodes import sample_episodes
 from fcp.data.lists import val_lists
 from fcp.encoders import BACKBONES
 from fcp.encoders.base import Backbone
-from fcp.encoders.cache import FeatureCache
 from fcp.engine.train import train
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.predictor import FCPPredictor
-from fcp.segmenter import FewShotSegmenter
+from fcp.features.cache import FeatureCache
+from fcp.inference.segmenter import FewShotSegmenter
+from fcp.models.checkpoint import load_model
 from fcp.structures import BackboneFeatures
 
 

@@ -18,11 +18,11 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from fcp.checkpoint import WEIGHTS_FILE
 from fcp.engine.loop import fit
 from fcp.engine.processes import is_main, processes
 from fcp.engine.recipe import OptimConfig
 from fcp.engine.tracking import LOG_FILE, read_log
+from fcp.models.files import WEIGHTS_FILE
 
 WEIGHTS = "toy.safetensors"
 PID = "pid"

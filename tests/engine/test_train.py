@@ -6,8 +6,6 @@ import yaml
 from safetensors.torch import load_file
 from transformers import MobileNetV2Config, MobileNetV2Model
 
-from fcp.checkpoint import RECIPE_FILE, WEIGHTS_FILE, load_model
-from fcp.encoders.cache import FeatureCache
 from fcp.engine.loop import Trainer
 from fcp.engine.recipe import load_recipe
 from fcp.engine.share import Share
@@ -21,6 +19,9 @@ from fcp.engine.train_head import (
 )
 from fcp.engine.train_segmenter import rarity_weights
 from fcp.errors import FcpError
+from fcp.features.cache import FeatureCache
+from fcp.models.checkpoint import load_model
+from fcp.models.files import RECIPE_FILE, WEIGHTS_FILE
 
 SEGMENTER = {"width": 16, "image_size": 64, "decoder_width": 16}
 HEADS = (

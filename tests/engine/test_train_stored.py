@@ -5,7 +5,6 @@ import pytest
 import torch
 import yaml
 
-from fcp.checkpoint import load_model
 from fcp.config import from_dict
 from fcp.data.lists import train_lists
 from fcp.data.mixed import MixedTask, Source
@@ -27,6 +26,7 @@ from fcp.engine.view_store import (
     decode_embedding,
     draw_box,
 )
+from fcp.models.checkpoint import load_model
 
 RECIPE = {
     "stage": "head",

@@ -15,7 +15,7 @@ from fcp.data.pascal import PascalVOC
 from fcp.encoders.base import Backbone, PromptableSegmenter
 from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.predictor import FCPPredictor
-from fcp.model import FCP
+from fcp.method.fcp.model import FCP
 from fcp.structures import BackboneFeatures, Decoded, Embedding, Episode
 
 SIZE = 64

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from fcp.checkpoint import load_model
 from fcp.data.episodes import episodes_hash, sample_episodes, save_episodes
 from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
-from fcp.encoders.cache import FeatureCache
 from fcp.errors import FcpError
 from fcp.evaluation.episode_counts import Run
 from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.evaluation.report import to_json
 from fcp.evaluation.run import Draw, EpisodeFile, evaluate_folds, load_predictor, plan_folds
+from fcp.features.cache import FeatureCache
+from fcp.models.checkpoint import load_model
 
 
 @pytest.fixture

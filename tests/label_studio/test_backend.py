@@ -11,12 +11,12 @@ import pytest
 from fcp.data.images import read_image
 from fcp.errors import FcpError
 from fcp.formats.label_studio import brush_runs, read_brush_runs
+from fcp.inference.segmenter import FewShotSegmenter
 from fcp.label_studio import backend as backends
 from fcp.label_studio.backend import Backend
 from fcp.label_studio.client import LabelStudio
 from fcp.label_studio.hints import read_hint
 from fcp.label_studio.store import ExampleStore
-from fcp.segmenter import FewShotSegmenter
 
 CONFIG = """
 <View><Image name="image" value="$image"/>

@@ -22,7 +22,7 @@ from fcp.data.transforms import to_square
 from fcp.labelling.export import read_back
 from fcp.labelling.photos import Job, _write
 from fcp.labelling.results import PictureResult
-from fcp.prediction import Maps, predict_classes
+from fcp.inference.prediction import Maps, predict_classes
 
 
 def peak():

@@ -11,10 +11,10 @@ from fcp.data.images import read_mask
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
 from fcp.formats.read import read_examples
+from fcp.inference.segmenter import DEFAULT_FUSION, FewShotSegmenter
 from fcp.labelling.run import Watcher, label_folder
 from fcp.labelling.start import Request
 from fcp.labelling.task import Task, fit_task
-from fcp.segmenter import DEFAULT_FUSION, FewShotSegmenter
 
 
 class Notes(Watcher):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcp.checkpoint import load_model
 from fcp.data.episodes import sample_episodes
 from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
 from fcp.evaluation.predictor import FCPPredictor
+from fcp.models.checkpoint import load_model
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from PIL import Image
 from fcp.data.dataset import Example, Picture
 from fcp.errors import FcpError
 from fcp.evaluation.predictor import FCPPredictor
-from fcp.model import FCP
+from fcp.method.fcp.model import FCP
 from fcp.reproduce.episodes import run_episodes
 from fcp.reproduce.figure1 import (
     EpisodeLook,

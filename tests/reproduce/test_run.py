@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from safetensors.torch import load_file
 
-from fcp.checkpoint import load_model
 from fcp.engine import train_head as head_stage
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
+from fcp.models.checkpoint import load_model
 from fcp.reproduce import results as evaluating
 from fcp.reproduce import run as training
 from fcp.reproduce.evaluations import load_evaluations, save_evaluations

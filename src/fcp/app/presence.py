@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from fcp.data.decode import ImageLike
 from fcp.data.photos import Photo
+from fcp.inference.prediction import Prediction
+from fcp.inference.presence import Presence
+from fcp.inference.segmenter import FewShotSegmenter
+from fcp.inference.support import Support
 from fcp.labelling.results import ClassResult
-from fcp.prediction import Prediction
-from fcp.presence import Presence
-from fcp.segmenter import FewShotSegmenter
-from fcp.support import Support
 
 
 def strength(found: ClassResult) -> float:

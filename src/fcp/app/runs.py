@@ -22,12 +22,12 @@ from fcp.data.decode import Decoding
 from fcp.data.photos import is_large
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
+from fcp.inference.segmenter import FewShotSegmenter
 from fcp.labelling.photos import Job, segment_photos
 from fcp.labelling.results import PictureResult, Results
 from fcp.labelling.task import Appearances, Task, Tile, fit_task
-from fcp.memory import give_back_memory
-from fcp.segmenter import FewShotSegmenter
-from fcp.threads import set_threads
+from fcp.system.memory import give_back_memory
+from fcp.system.threads import set_threads
 
 BATCH_ON_GPU = 8
 UNEXPECTED = "the run failed unexpectedly; the terminal that runs the page says more"
@@ -62,7 +62,7 @@ class Engine:
     Args:
         model: as ``FewShotSegmenter.from_pretrained`` takes it.
         device: likewise.
-        threads: of the CPU; None to choose at each run (``fcp.threads``).
+        threads: of the CPU; None to choose at each run (``fcp.system.threads``).
 
     Attributes:
         lock: is held while the model works; its segmenters see to that.

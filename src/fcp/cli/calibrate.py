@@ -45,7 +45,7 @@ def calibrate(
         raise FcpError("--all-classes: the model has no novel classes then; leave out --fold")
     with needs_extra("calibrate", "train"):
         from fcp.engine.calibrate import calibrate as fit
-    from fcp.segmenter import FewShotSegmenter
+    from fcp.inference.segmenter import FewShotSegmenter
 
     segmenter = FewShotSegmenter.from_pretrained(model, device=device)
     presence = fit(segmenter.running, data, fold, per_class=pairs, seed=seed)

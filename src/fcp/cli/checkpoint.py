@@ -33,7 +33,7 @@ def import_checkpoint(
       fcp import-checkpoint best_model.pt --out models/fcp-fold0 --segmenter sam_vit_h_4b8939.pth
       fcp segment --model models/fcp-fold0 --support examples --query photos --out found
     """  # noqa: D301  (\b keeps the lines)
-    from fcp.checkpoint import import_checkpoint as convert
+    from fcp.models.checkpoint import import_checkpoint as convert
 
     convert(file, out, segmenter=SegmenterConfig(name=segmenter_kind, weights=segmenter))
     typer.echo(f"model folder: {out}")

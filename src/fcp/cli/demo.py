@@ -20,7 +20,7 @@ from fcp.errors import FcpError
 if TYPE_CHECKING:
     import numpy as np
 
-    from fcp.segmenter import FewShotSegmenter
+    from fcp.inference.segmenter import FewShotSegmenter
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def demo(
       fcp demo --model runs/tiny --out page
     """  # noqa: D301  (\b keeps the lines)
     from fcp.files import write_atomically
-    from fcp.segmenter import FewShotSegmenter
+    from fcp.inference.segmenter import FewShotSegmenter
 
     content = load_json(_resource("scenes.json"))
     try:

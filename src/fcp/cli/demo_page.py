@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from fcp.prediction import Prediction
+    from fcp.inference.prediction import Prediction
 
 COLUMNS = ("example", "photo", "similarity", "attention", "result")
 THUMBNAIL = 480

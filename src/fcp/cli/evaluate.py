@@ -110,7 +110,7 @@ def evaluate(
     """  # noqa: D301  (\b keeps the lines)
     from fcp.data.benchmarks import open_benchmark
     from fcp.evaluation.run import evaluate_folds, plan_folds
-    from fcp.threads import lower_threads
+    from fcp.system.threads import lower_threads
 
     for file in filter(None, (out, save_episode_scores)):
         require_place(file)

@@ -11,7 +11,7 @@ import typer
 from fcp.cli.options import LOCAL, DeviceOption, FusionOption, ModelOption, ThreadsOption
 
 if TYPE_CHECKING:
-    from fcp.segmenter import FewShotSegmenter
+    from fcp.inference.segmenter import FewShotSegmenter
 
 
 UrlOption = Annotated[
@@ -71,7 +71,7 @@ def label_studio(
     from fcp.label_studio.client import LabelStudio
     from fcp.label_studio.server import serve
     from fcp.label_studio.store import ExampleStore
-    from fcp.threads import set_threads
+    from fcp.system.threads import set_threads
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     studio = LabelStudio(url, api_key, allow_host or [])
@@ -86,8 +86,8 @@ def label_studio(
 
 def _load(model: str, device: str, fusion: str) -> tuple[FewShotSegmenter, str]:
     """Load the model, and hash what of it decides the results."""
-    from fcp.loading import find_model, model_fingerprint
-    from fcp.segmenter import FewShotSegmenter
+    from fcp.inference.segmenter import FewShotSegmenter
+    from fcp.models.loading import find_model, model_fingerprint
 
     place = find_model(model)
     segmenter = FewShotSegmenter.from_pretrained(place, device=device, fusion=fusion)

@@ -13,7 +13,7 @@ from fcp.errors import FcpError
 
 if TYPE_CHECKING:
     from fcp.data.dataset import FewShotDataset
-    from fcp.encoders.cache import FeatureCache
+    from fcp.features.cache import FeatureCache
 
 DEFAULT_MODEL = "small"
 ModelOption = Annotated[
@@ -101,7 +101,7 @@ def open_store(folder: Path | None, gigabytes: float) -> FeatureCache | None:
     """
     if folder is None:
         return None
-    from fcp.encoders.cache import FeatureCache
+    from fcp.features.cache import FeatureCache
 
     return FeatureCache(folder, int(gigabytes * 2**30))
 

@@ -68,7 +68,7 @@ def reproduce(
     with needs_extra("reproduce", "reproduce,train"):
         from fcp.reproduce.targets import reproduce as make
     from fcp.cli.train import find_recipe
-    from fcp.loading import find_device
+    from fcp.models.loading import find_device
     from fcp.reproduce.plan import SCALES
     from fcp.reproduce.run import Workplace
 

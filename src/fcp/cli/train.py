@@ -18,7 +18,7 @@ from fcp.cli.options import (
 from fcp.errors import FcpError
 
 if TYPE_CHECKING:
-    from fcp.encoders.cache import FeatureCache
+    from fcp.features.cache import FeatureCache
 
 
 def train(

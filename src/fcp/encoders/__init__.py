@@ -70,7 +70,7 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     """Build the class-consistent backbone that a configuration names.
 
     With ``config.weights`` None it is the true architecture with random weights, for
-    ``fcp.checkpoint`` to fill from the model's folder.
+    ``fcp.models.checkpoint`` to fill from the model's folder.
 
     Raises:
         FcpError: an unknown name or option, or weights that are missing or do not fit.

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from fcp.data.dataset import FewShotDataset, Picture
 from fcp.data.presence_pairs import Pair, draw_pairs
-from fcp.encoding import encode_examples
 from fcp.errors import FcpError
-from fcp.model import FCP
-from fcp.presence import Look, Presence, features, look_at, look_of_examples
+from fcp.inference.encoding import encode_examples
+from fcp.inference.presence import Look, Presence, features, look_at, look_of_examples
+from fcp.method.fcp.model import FCP
 from fcp.structures import QueryFeatures, SupportSet
 
 RECALL = 0.93  # of the default threshold

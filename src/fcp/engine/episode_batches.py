@@ -26,7 +26,7 @@ from fcp.data.region_store import RegionSource
 from fcp.data.transforms import mask_to_square, to_square
 from fcp.engine.draws import DrawRule, make_draw
 from fcp.engine.share import Share
-from fcp.frozen import FeatureIndex, Seen, SeenExample
+from fcp.features.frozen import FeatureIndex, Seen, SeenExample
 
 Views = Literal["whole", "augmented"]
 

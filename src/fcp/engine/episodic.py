@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from fcp.engine.loop import Batches
-from fcp.frozen import FrozenEncoders
-from fcp.losses.criterion import Criterion
-from fcp.model import FCP
+from fcp.features.frozen import FrozenEncoders
+from fcp.method.fcp.losses.criterion import Criterion
+from fcp.method.fcp.model import FCP
 from fcp.structures import Episode, Output
 
 Batch = Mapping[str, Any]

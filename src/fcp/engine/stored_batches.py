@@ -23,7 +23,7 @@ from fcp.engine.view_store import (
     decode_backbone,
     decode_embedding,
 )
-from fcp.model import FCP
+from fcp.method.fcp.model import FCP
 from fcp.structures import Output
 
 _LEAST_SHARE = 0.008  # of a view that the class covers; else the whole photo serves

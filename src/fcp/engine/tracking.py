@@ -13,11 +13,11 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from fcp.checkpoint import RECIPE_FILE
 from fcp.engine.processes import processes
 from fcp.engine.recipe import Recipe
 from fcp.errors import FcpError
 from fcp.files import write_atomically
+from fcp.models.files import RECIPE_FILE
 
 Report = Callable[[str], None]
 LOG_FILE = "log.csv"

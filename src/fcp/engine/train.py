@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fcp.checkpoint import CONFIG_FILE, RECIPE_FILE, WEIGHTS_FILE
-from fcp.encoders.cache import FeatureCache
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.processes import is_main
 from fcp.engine.recipe import SegmenterRecipe, load_recipe, refuse_other_recipe
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
+from fcp.features.cache import FeatureCache
 from fcp.files import remove_leftovers
+from fcp.models.files import CONFIG_FILE, RECIPE_FILE, WEIGHTS_FILE
 
 _WRITTEN = (CHECKPOINT_FILE, RECIPE_FILE, CONFIG_FILE, WEIGHTS_FILE)
 

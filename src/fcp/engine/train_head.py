@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from fcp.checkpoint import save_model
 from fcp.config import BackboneConfig
 from fcp.data.benchmarks import open_benchmark
 from fcp.data.dataset import FewShotDataset
@@ -18,7 +17,6 @@ from fcp.data.region_store import RegionSource, bsds_sources
 from fcp.data.transforms import to_square
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.base import Backbone
-from fcp.encoders.cache import FeatureCache
 from fcp.engine.episode_batches import EpisodeBatches, EpisodeSource, SeenBatches
 from fcp.engine.episodic import EpisodicStage, answer_pixels, answer_seen
 from fcp.engine.holdout import Holdout
@@ -31,9 +29,11 @@ from fcp.engine.train_stored import stored_stage
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.predictor import FCPPredictor
-from fcp.frozen import FeatureIndex, FrozenEncoders, open_encoders
-from fcp.losses.criterion import Criterion
-from fcp.model import FCP
+from fcp.features.cache import FeatureCache
+from fcp.features.frozen import FeatureIndex, FrozenEncoders, open_encoders
+from fcp.method.fcp.losses.criterion import Criterion
+from fcp.method.fcp.model import FCP
+from fcp.models.checkpoint import save_model
 
 _STATISTICS_PICTURES = 128
 

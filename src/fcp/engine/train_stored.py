@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from fcp.checkpoint import save_model
 from fcp.config import IGNORE
 from fcp.data.dataset import FewShotDataset
 from fcp.data.lists import ClassLists
@@ -32,8 +31,9 @@ from fcp.engine.stored_batches import StoredBatches, answer_stored, make_episode
 from fcp.engine.tracking import Report
 from fcp.engine.view_store import ViewStore, build_views, crop_mask
 from fcp.evaluation.metrics import ScoreBoard, count_pixels
-from fcp.losses.criterion import Criterion
-from fcp.model import FCP
+from fcp.method.fcp.losses.criterion import Criterion
+from fcp.method.fcp.model import FCP
+from fcp.models.checkpoint import save_model
 
 VIEWS_FOLDER = "views"  # beside the runs, which share it
 _PHOTOS_OF_A_MEAN = 6  # that a class's mean foreground feature is taken of

@@ -26,7 +26,7 @@ from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 from fcp.layers.grid import join_levels
-from fcp.model import FCP
+from fcp.method.fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding
 
 INDEX = "index.json"

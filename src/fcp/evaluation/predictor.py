@@ -14,9 +14,9 @@ from torch import Tensor
 from fcp.config import Fusion
 from fcp.data.dataset import Example, Picture
 from fcp.evaluation.evaluate import MASK
-from fcp.frozen import FrozenEncoders, LiveEncoders
+from fcp.features.frozen import FrozenEncoders, LiveEncoders
 from fcp.layers.masked import min_max
-from fcp.model import FCP
+from fcp.method.fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding, Output, QueryFeatures, SupportSet
 
 ATTENTION = "attention"

@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from fcp.checkpoint import WEIGHTS_FILE
 from fcp.config import Fusion
 from fcp.data.dataset import FewShotDataset
 from fcp.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Comparison, miou_interval
@@ -19,7 +18,8 @@ from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts, Run
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
 from fcp.evaluation.seen import UNKNOWN, read_recipe, seen_in_training
 from fcp.files import sha256_of, write_atomically
-from fcp.fusion import RULES
+from fcp.method.fusion import RULES
+from fcp.models.files import WEIGHTS_FILE
 
 FROM_FILE = "as the episode file has them"
 

@@ -11,7 +11,6 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from fcp.checkpoint import load_model
 from fcp.config import Fusion
 from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import (
@@ -23,16 +22,17 @@ from fcp.data.episodes import (
     sample_episodes,
 )
 from fcp.data.lists import val_lists
-from fcp.encoders.cache import FeatureCache
 from fcp.errors import FcpError
 from fcp.evaluation.episode_counts import EpisodeId, Run, join
 from fcp.evaluation.evaluate import EvaluationResult, episode_ids, evaluate_runs
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.evaluation.report import FROM_FILE, ProtocolCard, make_card
 from fcp.evaluation.seen import NOTHING_SEEN, UNKNOWN
+from fcp.features.cache import FeatureCache
+from fcp.features.frozen import open_encoders
 from fcp.files import sha256_of
-from fcp.frozen import open_encoders
-from fcp.loading import find_device, find_model
+from fcp.models.checkpoint import load_model
+from fcp.models.loading import find_device, find_model
 
 Runs = Mapping[Run, tuple[EpisodeSpec, ...]]
 FoldProgress = Callable[[int | None, int, int], None]  # (fold, done, all)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fcp.checkpoint import RECIPE_FILE
 from fcp.data.benchmarks import name_of
 from fcp.data.dataset import FewShotDataset
 from fcp.data.folds import PASCAL_CLASSES, PASCAL_IN_COCO, novel_classes
 from fcp.documents import load_json
+from fcp.models.files import RECIPE_FILE
 
 NOTHING_SEEN = "none of the tested classes"
 UNKNOWN = "unknown"

@@ -16,6 +16,8 @@ import numpy as np
 
 from fcp.data.images import picture_of, read_image
 from fcp.errors import FcpError
+from fcp.inference.segmenter import FewShotSegmenter
+from fcp.inference.support import Support
 from fcp.label_studio.client import LabelStudio
 from fcp.label_studio.examples import MOST_EXACT, Candidate, Taken, candidates_of, choose
 from fcp.label_studio.hints import find_hinted, read_hint
@@ -23,8 +25,6 @@ from fcp.label_studio.labelling import Labelling, read_labelling
 from fcp.label_studio.predictions import answer, prediction_of
 from fcp.label_studio.regions import write_regions
 from fcp.label_studio.store import ExampleStore, examples_hash
-from fcp.segmenter import FewShotSegmenter
-from fcp.support import Support
 
 MAX_TASKS = 200  # annotated ones, the latest changed, that are looked at for examples
 KEEP = 5  # examples of a label

@@ -18,10 +18,10 @@ from fcp.data.prompts import Annotation, Box, Points, annotation_mask
 from fcp.data.transforms import logits_to_size, to_square
 from fcp.errors import FcpError
 from fcp.formats.run_lengths import to_mask
+from fcp.inference.prediction import ALL
+from fcp.inference.segmenter import FewShotSegmenter
+from fcp.inference.support import Support
 from fcp.label_studio.regions import Size, labels_of, read_region
-from fcp.prediction import ALL
-from fcp.segmenter import FewShotSegmenter
-from fcp.support import Support
 
 Point = tuple[float, float]
 

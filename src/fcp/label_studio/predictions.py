@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fcp.instances import split_objects
+from fcp.inference.instances import split_objects
+from fcp.inference.prediction import ClassPrediction, Prediction
 from fcp.label_studio.labelling import Control, Labelling
 from fcp.label_studio.regions import Region, write_regions
-from fcp.prediction import ClassPrediction, Prediction
 
 
 def prediction_of(found: Prediction, labelling: Labelling, version: str) -> dict[str, Any]:

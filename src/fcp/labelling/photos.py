@@ -24,14 +24,14 @@ from fcp.labelling.results import (
     Source,
 )
 from fcp.labelling.task import Task, least_of
-from fcp.memory import give_back_memory
+from fcp.system.memory import give_back_memory
 
 if TYPE_CHECKING:
     import numpy as np
 
     from fcp.data.photos import Photo
-    from fcp.prediction import ClassPrediction, Prediction
-    from fcp.segmenter import FewShotSegmenter
+    from fcp.inference.prediction import ClassPrediction, Prediction
+    from fcp.inference.segmenter import FewShotSegmenter
 
 T = TypeVar("T")
 
@@ -217,7 +217,7 @@ def _success(
 
 
 def _class_result(found: ClassPrediction, task: Task) -> ClassResult:
-    from fcp.instances import split_objects
+    from fcp.inference.instances import split_objects
 
     objects = [
         ObjectResult(list(one.piece.box), round(one.score, 4))

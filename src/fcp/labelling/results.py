@@ -104,7 +104,7 @@ class ExampleResult:
 
 @dataclass(frozen=True)
 class DecisionResult:
-    """Who decides about a class, see ``fcp.appearance.gate.Decision``.
+    """Who decides about a class, see ``fcp.inference.appearance.gate.Decision``.
 
     Attributes:
         by_appearance: whether the appearance has the last word, or the network.

@@ -21,8 +21,8 @@ from fcp.labelling.task import Task, fit_task, least_of
 
 if TYPE_CHECKING:
     from fcp.formats.writer import Writer
-    from fcp.segmenter import FewShotSegmenter
-    from fcp.support import Support
+    from fcp.inference.segmenter import FewShotSegmenter
+    from fcp.inference.support import Support
 
 
 class Watcher:
@@ -137,8 +137,8 @@ def _timed(results: Results, step: str) -> Iterator[None]:
 
 
 def _load(request: Request, results: Results, device: str, threads: int | None) -> FewShotSegmenter:
-    from fcp.segmenter import FewShotSegmenter
-    from fcp.threads import set_threads
+    from fcp.inference.segmenter import FewShotSegmenter
+    from fcp.system.threads import set_threads
 
     with _timed(results, "model"):
         model, fusion = request.model, request.task.fusion

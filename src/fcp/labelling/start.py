@@ -142,7 +142,7 @@ def _files_to_come(request: Request, photos: Photos) -> set[str]:
 
 def _fingerprint(model: str, task: Task) -> str:
     """Hash what decides the results: the model's files, the examples and how they are used."""
-    from fcp.loading import find_model, model_fingerprint
+    from fcp.models.loading import find_model, model_fingerprint
 
     how = {**task.settings(), "classes": task.names, "negatives": None}
     digest = hashlib.sha256(f"{how!r} {model_fingerprint(find_model(model))}".encode())

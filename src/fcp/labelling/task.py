@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from fcp.data.decode import Decoding, ImageLike
     from fcp.data.prompts import Annotation
     from fcp.formats.examples import Example
-    from fcp.prediction import Least
-    from fcp.segmenter import FewShotSegmenter
+    from fcp.inference.prediction import Least
+    from fcp.inference.segmenter import FewShotSegmenter
 
 Tile = int | Literal["auto"] | None
 Appearances = Literal["auto", "off"]
@@ -127,7 +127,7 @@ def least_of(task: Task) -> Least:
     Raises:
         FcpError: an area or score that is none.
     """
-    from fcp.prediction import Least
+    from fcp.inference.prediction import Least
 
     if task.min_score is None:
         return Least(task.min_area)

@@ -24,10 +24,10 @@ from fcp.data.dataset import FewShotDataset, Picture
 from fcp.data.lists import ClassLists
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import Progress, truth_of
+from fcp.features.frozen import device_of
 from fcp.files import write_atomically
-from fcp.frozen import device_of
-from fcp.model import FCP
-from fcp.prototypes.prior import unit_cells
+from fcp.method.fcp.model import FCP
+from fcp.method.fcp.prototypes.prior import unit_cells
 from fcp.reproduce.bootstrap import Interval, bootstrap
 from fcp.reproduce.episodes import truth_on_grid
 from fcp.reproduce.output import BLUE, GREY, ORANGE, new_figure, save_png, tidy

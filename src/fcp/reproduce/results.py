@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
-from fcp.checkpoint import load_model
-from fcp.encoders.cache import fingerprint
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.evaluation.report import to_json
 from fcp.evaluation.run import evaluate_folds
+from fcp.features.cache import fingerprint
+from fcp.models.checkpoint import load_model
 from fcp.reproduce.evaluations import Evaluation, load_evaluations, save_evaluations
 from fcp.reproduce.plan import Experiment, Target
 from fcp.reproduce.run import (

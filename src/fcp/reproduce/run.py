@@ -13,13 +13,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from fcp.checkpoint import CONFIG_FILE, RECIPE_FILE
 from fcp.data.benchmarks import open_benchmark
 from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec, sample_episodes
 from fcp.data.lists import ClassLists, val_lists
 from fcp.documents import load_json
-from fcp.encoders.cache import FeatureCache
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.recipe import HeadRecipe, flatten_settings, load_recipe
 from fcp.engine.tracking import LOG_FILE, Report, read_log
@@ -27,6 +25,8 @@ from fcp.engine.train import train
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
 from fcp.evaluation.run import Draw, EvaluationPlan, plan_folds
+from fcp.features.cache import FeatureCache
+from fcp.models.files import CONFIG_FILE, RECIPE_FILE
 from fcp.reproduce.plan import ROWS, Experiment
 
 EPISODE_SEED = 0

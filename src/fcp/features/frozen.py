@@ -1,0 +1,305 @@
+"""What the frozen encoders see in the pictures of a data set: made once, kept on disk if small.
+
+A picture is known by its file's content and an encoder by its weights, so that renamed files, other
+folds and other heads find what is there. Encoders run on one picture at a time and what they give
+is always taken as 16-bit, as it is stored: whether it was found or made just now changes no bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+from fcp.data.dataset import Example, Picture
+from fcp.features.cache import FeatureCache, fingerprint
+from fcp.files import sha256_of
+from fcp.method.fcp.model import FCP
+from fcp.structures import BackboneFeatures, Embedding
+
+Tensors = dict[str, Tensor]
+Part = Literal["backbone", "masked", "segmenter"]
+Precision = Literal["no", "bf16"]
+_FINER = "high_resolution."
+_LEVEL = "level."
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the store held of a picture; a part that was not there is None.
+
+    Attributes:
+        picture: which one.
+        content: hash of its file.
+        backbone: ``mid`` and, for a query, ``high``.
+        segmenter: ``image`` and, for a query, the finer maps.
+    """
+
+    picture: Picture
+    content: str
+    backbone: Tensors | None
+    segmenter: Tensors | None
+
+    def pin_memory(self) -> Self:
+        """Return it with its tensors in pinned memory; torch's loader looks for this method."""
+        return replace(self, backbone=_pinned(self.backbone), segmenter=_pinned(self.segmenter))
+
+
+@dataclass(frozen=True)
+class SeenExample(Seen):
+    """What the store held of an example.
+
+    Attributes:
+        mask: (S, S) 0 or 1.
+        masked: ``high`` of a backbone whose last stage ran under the mask.
+    """
+
+    mask: Tensor
+    masked: Tensors | None
+
+    def pin_memory(self) -> Self:
+        """Return it with its tensors, the mask among them, in pinned memory."""
+        mask, masked = self.mask.pin_memory(), _pinned(self.masked)
+        return replace(super().pin_memory(), mask=mask, masked=masked)
+
+    @property
+    def mask_content(self) -> str:
+        """Hash of the mask."""
+        return hashlib.sha256(self.mask.to(torch.uint8).numpy().tobytes()).hexdigest()
+
+
+class FeatureIndex:
+    """Finds features by picture; it holds no model, so that loader processes can have it.
+
+    Args:
+        model: whose encoders make the features.
+        store: where they lie.
+        precision: that the encoders run in.
+    """
+
+    def __init__(self, model: FCP, store: FeatureCache, precision: Precision = "no") -> None:
+        self.store, self.precision = store, precision
+        backbone, segmenter = model.config.backbone, model.config.segmenter
+        kinds = ([backbone.name, backbone.options], [segmenter.name, segmenter.options])
+        self._backbone = fingerprint(model.backbone, [*kinds[0], precision])
+        levels = range(len(model.backbone.level_channels))
+        self._for_examples = ("mid", *(f"{_LEVEL}{number:02}" for number in levels))
+        self._segmenter = fingerprint(model.segmenter, [*kinds[1], precision])
+
+    def look(self, picture: Picture) -> Seen:
+        """Return what there is of a query picture.
+
+        Raises:
+            FcpError: its file cannot be read.
+        """
+        seen = self.unread(picture)
+        return replace(
+            seen,
+            backbone=self.store.find(self.key("backbone", picture, seen.content)),
+            segmenter=self.store.find(self.key("segmenter", picture, seen.content)),
+        )
+
+    def unread(self, picture: Picture) -> Seen:
+        """Name a query picture's content without reading what there is of it.
+
+        Raises:
+            FcpError: its file cannot be read.
+        """
+        return Seen(picture, sha256_of(picture.data.image_path(picture.id)), None, None)
+
+    def look_at_example(self, example: Example) -> SeenExample:
+        """Return what there is of an example, without what only a query needs.
+
+        Raises:
+            FcpError: its file or its mask cannot be read.
+        """
+        content = sha256_of(example.data.image_path(example.id))
+        seen = SeenExample(
+            example,
+            content,
+            self.store.find(self.key("backbone", example, content), self._for_examples),
+            self.store.find(self.key("segmenter", example, content), ("image",)),
+            example.mask(),
+            None,
+        )
+        masked = self.store.find(self.key("masked", example, content, seen.mask_content))
+        return replace(seen, masked=masked)
+
+    def key(self, part: Part, picture: Picture, *contents: str) -> str:
+        """Return the store's key of one part of what there is to see.
+
+        Args:
+            part: which.
+            picture: for its size.
+            *contents: hashes of the file and, for ``"masked"``, of the mask.
+        """
+        encoder = self._segmenter if part == "segmenter" else self._backbone
+        facts = (part, encoder, str(picture.size), *contents)
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+class LiveEncoders:
+    """Runs the encoders each time, and stores nothing; features are on the model's device.
+
+    Args:
+        model: on the device where it shall run.
+    """
+
+    def __init__(self, model: FCP) -> None:
+        self._model = model
+
+    def embed(self, picture: Picture) -> Embedding:
+        """Return the embedding of a picture, B = 1."""
+        return self._model.segmenter.encode(self._pixels(picture))
+
+    def features(self, picture: Picture) -> BackboneFeatures:
+        """Return the backbone's features of a picture, B = 1."""
+        return self._model.backbone(self._pixels(picture))
+
+    def example(self, example: Example) -> tuple[BackboneFeatures, Tensor]:
+        """Return the backbone's features of an example under its mask, and the mask (1, S, S)."""
+        image = self._pixels(example)
+        mask = example.mask()[None].to(image.device)
+        return self._model.backbone(image, mask[:, None]), mask
+
+    def _pixels(self, picture: Picture) -> Tensor:
+        return picture.image()[None].to(device_of(self._model))
+
+
+class FrozenEncoders:
+    """Completes what a ``FeatureIndex`` finds, by running the encoders where it found nothing.
+
+    All features are float32 on the model's device.
+
+    Args:
+        model: on the device where it shall run.
+        index: of the same model.
+    """
+
+    def __init__(self, model: FCP, index: FeatureIndex) -> None:
+        self._model, self._index = model, index
+
+    def embed(self, picture: Picture) -> Embedding:
+        """Return the embedding of a picture, B = 1."""
+        return self._embeddings([self._index.unread(picture)])
+
+    def features(self, picture: Picture) -> BackboneFeatures:
+        """Return the backbone's features of a picture, B = 1."""
+        return self._features([self._index.unread(picture)])
+
+    def example(self, example: Example) -> tuple[BackboneFeatures, Tensor]:
+        """Return the backbone's features of an example under its mask, and the mask (1, S, S)."""
+        seen = self._index.look_at_example(example)
+        return self._masked_features([seen]), self._gather([seen.mask])
+
+    def queries(self, seen: Sequence[Seen]) -> tuple[BackboneFeatures, Embedding]:
+        """Return the features of B query pictures.
+
+        Raises:
+            FcpError: a picture cannot be read, or the store not written.
+        """
+        return self._features(seen), self._embeddings(seen)
+
+    def supports(self, seen: Sequence[SeenExample]) -> tuple[BackboneFeatures, Embedding, Tensor]:
+        """Return features, embedding (without finer maps) and masks (B, S, S) of B examples.
+
+        Raises:
+            FcpError: as in ``queries``.
+        """
+        image = self._join([self._segmenter(item) for item in seen], "image")
+        masks = self._gather([item.mask for item in seen])
+        return self._masked_features(seen), Embedding(image), masks
+
+    def _features(self, seen: Sequence[Seen]) -> BackboneFeatures:
+        found = [self._backbone(item) for item in seen]
+        return BackboneFeatures(
+            self._join(found, "mid"), self._join(found, "high"), self._levels(found)
+        )
+
+    def _masked_features(self, seen: Sequence[SeenExample]) -> BackboneFeatures:
+        found = [self._backbone(item) for item in seen]
+        high = self._join([self._masked(item) for item in seen], "high")
+        return BackboneFeatures(self._join(found, "mid"), high, self._levels(found))
+
+    def _levels(self, found: Sequence[Tensors]) -> tuple[Tensor, ...]:
+        names = sorted(name for name in found[0] if name.startswith(_LEVEL))
+        return tuple(self._join(found, name) for name in names)
+
+    def _embeddings(self, seen: Sequence[Seen]) -> Embedding:
+        found = [self._segmenter(item) for item in seen]
+        finer = sorted(name for name in found[0] if name.startswith(_FINER))
+        return Embedding(
+            self._join(found, "image"), tuple(self._join(found, name) for name in finer)
+        )
+
+    def _backbone(self, seen: Seen) -> Tensors:
+        def make() -> Tensors:
+            features = self._model.backbone(self._pixels(seen))
+            levels = {f"{_LEVEL}{n:02}": level[0] for n, level in enumerate(features.levels)}
+            return {"mid": features.mid[0], "high": features.high[0], **levels}
+
+        key = self._index.key("backbone", seen.picture, seen.content)
+        return seen.backbone or self._make(key, make)
+
+    def _masked(self, seen: SeenExample) -> Tensors:
+        def make() -> Tensors:
+            pixels = self._pixels(seen)
+            mask = seen.mask[None, None].to(pixels.device)
+            return {"high": self._model.backbone(pixels, mask).high[0]}
+
+        key = self._index.key("masked", seen.picture, seen.content, seen.mask_content)
+        return seen.masked or self._make(key, make)
+
+    def _segmenter(self, seen: Seen) -> Tensors:
+        def make() -> Tensors:
+            embedding = self._model.segmenter.encode(self._pixels(seen))
+            finer = enumerate(embedding.high_resolution)
+            return {"image": embedding.image[0], **{f"{_FINER}{n}": m[0] for n, m in finer}}
+
+        key = self._index.key("segmenter", seen.picture, seen.content)
+        return seen.segmenter or self._make(key, make)
+
+    @torch.no_grad()
+    def _make(self, key: str, make: Callable[[], Tensors]) -> Tensors:
+        """Run an encoder, unless the same was made since the store was looked into."""
+        found = self._index.store.find(key)
+        if found is not None:
+            return found
+        bf16 = self._index.precision == "bf16"
+        # Explicit in both cases: the caller's own autocast must not decide what is stored.
+        with torch.autocast(device_of(self._model).type, torch.bfloat16, enabled=bf16):
+            return self._index.store.put(key, make())
+
+    def _join(self, items: Sequence[Tensors], name: str) -> Tensor:
+        return self._gather([item[name] for item in items])
+
+    def _gather(self, tensors: Sequence[Tensor]) -> Tensor:
+        # Each by itself: what is stacked before it travels is no longer in pinned memory.
+        device = device_of(self._model)
+        return torch.stack([tensor.to(device, non_blocking=True).float() for tensor in tensors])
+
+    def _pixels(self, seen: Seen) -> Tensor:
+        return seen.picture.image()[None].to(device_of(self._model))
+
+
+def open_encoders(model: FCP, store: FeatureCache | None) -> LiveEncoders | FrozenEncoders:
+    """Return a model's encoders as they are, or with a store beside them.
+
+    With a store this reads all of their weights, for the keys: once is enough for a model.
+    """
+    return (
+        LiveEncoders(model) if store is None else FrozenEncoders(model, FeatureIndex(model, store))
+    )
+
+
+def _pinned(tensors: Tensors | None) -> Tensors | None:
+    return tensors and {name: tensor.pin_memory() for name, tensor in tensors.items()}
+
+
+def device_of(model: FCP) -> torch.device:
+    """Return where a model's weights are."""
+    return next(model.parameters()).device

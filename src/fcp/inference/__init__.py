@@ -1,0 +1,1 @@
+"""From examples and photos to masks, for people."""

@@ -1,0 +1,276 @@
+"""The appearance of each class of a task, from its examples; and of a photo, into the answer."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fcp.config import Fusion
+from fcp.data.transforms import logits_to_size
+from fcp.inference.appearance.classifier import Classifier, fit_classifier
+from fcp.inference.appearance.features import Layer, filter_picture, penalties_of, read_at
+from fcp.inference.appearance.gate import Decision, Trial, decide_by_halves, decide_by_others
+from fcp.inference.appearance.samples import Samples, draw_samples
+from fcp.inference.encoding import Seen, Shown, join, see, square
+from fcp.inference.tiling import Marked
+from fcp.method.fcp.model import FCP
+from fcp.method.fusion import DEFAULT_FUSION
+from fcp.structures import QueryFeatures
+
+# Half the penalty of a squared weight, in losses of pixels: the coarser, the easier it learns the
+# example by heart.
+FILTERS, FINE, COARSE = 20.0, 60.0, 300.0
+FINE_STRIDE = 8  # px of the model's square for a cell; from there on it is coarse
+MOST_EXAMPLES = 9  # that are learnt from, so that neither memory nor time grows with more
+MOST_PIXELS = 1 << 21  # of an answer: 8 MB
+COPY_SIDE = (0.7, 0.9)  # of the picture's
+COPY_GAMMA = (0.75, 1.33)
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What a class looks like, pixel by pixel, and how much that counts.
+
+    Attributes:
+        classifier: of the pixels; None where it has no say.
+        decision: how much of the answer is its.
+    """
+
+    classifier: Classifier | None
+    decision: Decision
+
+    def mix(self, logits: Tensor, layers: Sequence[Layer], size: tuple[int, int]) -> Tensor:
+        """Mix its log-odds of a photo with those of the network.
+
+        Args:
+            logits: (S, S) of the network.
+            layers: of the photo.
+            size: (H, W) of the photo.
+
+        Returns:
+            (H', W'): the photo's size, or as much of it as is kept.
+        """
+        if self.classifier is None:
+            return logits
+        kept, share = kept_size(size), self.decision.share
+        own = logits_to_size(self.classifier.of_picture(layers), kept)
+        return torch.lerp(logits_to_size(logits, kept), own, share)
+
+
+def layers_of(picture: np.ndarray, query: QueryFeatures, index: int, square: int) -> list[Layer]:
+    """Return all that is known of a photo's pixels.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        query: of it and others, as the model sees them.
+        index: of the photo among them.
+        square: S, side in px of what the model sees.
+    """
+    levels = query.level_units.unflatten(2, query.grid)
+    seen = [*query.embedding.high_resolution, query.embedding.image, levels]
+    return [Layer(maps, FILTERS) for maps in filter_picture(picture)] + [
+        Layer(maps[index].float().cpu(), FINE if square <= FINE_STRIDE * maps.shape[-1] else COARSE)
+        for maps in seen
+    ]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """An example, as pixels and as the network sees it.
+
+    Attributes:
+        picture: (H, W, 3) uint8 RGB.
+        mask: (H, W) bool.
+        seen: The same, encoded.
+        samples: Pixels that are drawn of it.
+        penalties: (D,) penalty of each of their features' weights.
+    """
+
+    picture: np.ndarray
+    mask: np.ndarray
+    seen: Seen
+    samples: Samples
+    penalties: Tensor
+
+    def network(self, model: FCP, examples: Sequence[Shown], fusion: Fusion) -> Tensor:
+        """Return the network's log-odds (n,) of its pixels."""
+        output = model.match(join(model, examples, fusion), self.seen.query)
+        return _at(output.mask_logits, self.samples)
+
+
+@torch.inference_mode()
+def learn(model: FCP, example: Marked, seen: Seen) -> Learnt:
+    """Draw the pixels of an example that has been encoded.
+
+    Args:
+        model: Model in evaluation mode.
+        example: (H, W, 3) picture with its mask (H, W), which has background.
+        seen: The same, encoded, with the finer maps of its picture.
+    """
+    picture, mask = example
+    layers = layers_of(picture, seen.query, 0, model.config.image_size)
+    samples = draw_samples(layers, mask, _generator(picture))
+    return Learnt(picture, mask, seen, samples, penalties_of(layers))
+
+
+@torch.inference_mode()
+def fit_appearances(
+    model: FCP, entrants: Sequence[Sequence[Learnt]], fusion: Fusion = DEFAULT_FUSION
+) -> list[Appearance | None]:
+    """Learn what each of the entrants of a task looks like.
+
+    Args:
+        model: Model in evaluation mode.
+        entrants: Examples of each that are learnt from (``choose_learnt``), maybe none.
+        fusion: Rule by which the network's examples become one answer.
+
+    Returns:
+        For each its appearance; None without examples.
+    """
+    found: list[Appearance | None] = []
+    for index, own in enumerate(entrants):
+        against = [
+            one.samples.as_background()
+            for place, of in enumerate(entrants)
+            if place != index
+            for one in of
+        ]
+        found.append(_fit_one(model, own, against, fusion) if own else None)
+    return found
+
+
+def _fit_one(
+    model: FCP, own: Sequence[Learnt], against: Sequence[Samples], fusion: Fusion
+) -> Appearance:
+    if len(own) > 1:
+        return _fit_several(model, own, against, fusion)
+    return _fit_single(model, own[0], against, fusion)
+
+
+def _fit_several(
+    model: FCP, own: Sequence[Learnt], against: Sequence[Samples], fusion: Fusion
+) -> Appearance:
+    """Fit to all, and decide by what a fit to all but one makes of that one."""
+    samples, penalties = [one.samples for one in own], own[0].penalties
+    classifier = fit_classifier([*samples, *against], penalties)
+    trials = []
+    for index, one in enumerate(own):
+        rest = [*samples[:index], *samples[index + 1 :], *against]
+        others = [other.seen.shown for other in own if other is not one]
+        by_others = fit_classifier(rest, penalties, classifier)
+        network = one.network(model, others, fusion)
+        trials.append(Trial(one.samples, network, by_others.of_samples(one.samples.values)))
+    return Appearance(classifier, decide_by_others(trials))
+
+
+def _fit_single(model: FCP, own: Learnt, against: Sequence[Samples], fusion: Fusion) -> Appearance:
+    """Fit to the example and a changed copy of it, and decide by its halves."""
+    tried = _try_single(model, own, against, fusion)
+    decision = decide_by_halves(tried.halves, tried.known)
+    return Appearance(tried.classifier if decision.share > 0 else None, decision)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What one example says of both; see ``decide_by_halves``.
+
+    Attributes:
+        classifier: fitted to the example and a changed copy of it.
+        halves: each found by the appearance of the other.
+        known: IoU of the network on the example and on the copy.
+    """
+
+    classifier: Classifier
+    halves: Sequence[Trial]
+    known: Sequence[float]
+
+
+@torch.inference_mode()
+def try_example(
+    model: FCP, picture: np.ndarray, mask: np.ndarray, fusion: Fusion = DEFAULT_FUSION
+) -> Tried:
+    """Fit to one example (H, W, 3) with its mask (H, W), and try it on its halves."""
+    return _try_single(model, _see_and_learn(model, (picture, mask)), (), fusion)
+
+
+def _try_single(model: FCP, own: Learnt, against: Sequence[Samples], fusion: Fusion) -> Tried:
+    copy = _see_and_learn(model, changed_copy(own.picture, own.mask))
+    classifier = fit_classifier([own.samples, copy.samples, *against], own.penalties)
+    networks = [one.network(model, [own.seen.shown], fusion) for one in (own, copy)]
+    known = [one.samples.overlap(odds) for one, odds in zip((own, copy), networks, strict=True)]
+    halves = []
+    first = own.samples.in_first_half()
+    for half in (first, ~first):
+        other = fit_classifier([own.samples.of(~half), *against], own.penalties, classifier)
+        tried = own.samples.of(half)
+        halves.append(Trial(tried, networks[0][half], other.of_samples(tried.values)))
+    return Tried(classifier, halves, known)
+
+
+def _see_and_learn(model: FCP, example: Marked) -> Learnt:
+    return learn(model, example, see(model, *square(model, example)))
+
+
+def choose_learnt(examples: Sequence[Marked], usable: Sequence[bool]) -> list[int]:
+    """Choose the examples that are learnt from, evenly where they are too many.
+
+    They come in an order of their own, so that the one they were given in has no say.
+
+    Args:
+        examples: Pictures with their masks.
+        usable: Whether each has an exact mask.
+
+    Returns:
+        Their places. What has no background is left out.
+    """
+    places = [
+        place
+        for place, (example, exact) in enumerate(zip(examples, usable, strict=True))
+        if exact and not example[1].all()
+    ]
+    places.sort(key=lambda place: _checksum(examples[place]))
+    count = min(len(places), MOST_EXAMPLES)
+    return [places[index * len(places) // count] for index in range(count)]
+
+
+def _checksum(example: Marked) -> int:
+    picture, mask = example
+    return zlib.crc32(mask.tobytes(), zlib.crc32(picture.tobytes()))
+
+
+def changed_copy(picture: np.ndarray, mask: np.ndarray) -> Marked:
+    """Mirror a picture, cut some of it away and change its brightness."""
+    generator = _generator(picture)
+    rows, columns = np.nonzero(mask)
+    chosen = generator.integers(len(rows))
+    windows = []
+    for place, length in ((rows[chosen], mask.shape[0]), (columns[chosen], mask.shape[1])):
+        side = max(1, round(length * generator.uniform(*COPY_SIDE)))
+        low, high = max(0, place - side + 1), min(place, length - side)
+        start = int(generator.integers(low, high + 1))  # some foreground stays
+        windows.append(slice(start, start + side))
+    part = (windows[0], windows[1])
+    changed = 255 * (picture[part] / 255.0) ** generator.uniform(*COPY_GAMMA)
+    mirrored = np.ascontiguousarray(changed[:, ::-1].astype(np.uint8))
+    return mirrored, np.ascontiguousarray(mask[part][:, ::-1])
+
+
+def _at(logits: Tensor, samples: Samples) -> Tensor:
+    """Read a map (1, S, S) at the places of samples."""
+    return read_at(logits.float().cpu(), samples.places)[:, 0]
+
+
+def _generator(picture: np.ndarray) -> np.random.Generator:
+    """Return chance that depends on the picture alone, and not on the order of the examples."""
+    return np.random.default_rng(zlib.crc32(picture.tobytes()))
+
+
+def kept_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size (H', W') of an answer that is kept of a photo (H, W)."""
+    scale = min(1.0, (MOST_PIXELS / (size[0] * size[1])) ** 0.5)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -1,0 +1,89 @@
+"""The examples of one class, each encoded once for all that is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from fcp.config import Fusion
+from fcp.inference.appearance.fitting import Learnt, choose_learnt, learn
+from fcp.inference.encoding import Shown, closer_cuts, cut_example, join, see, show, square
+from fcp.inference.example_quality import (
+    ExampleQuality,
+    Found,
+    even_groups,
+    judge_examples,
+    leave_one_out,
+)
+from fcp.inference.examples import Given
+from fcp.inference.presence import Presence
+from fcp.method.fcp.model import FCP
+from fcp.structures import SupportSet
+
+
+@dataclass(frozen=True)
+class EncodedClass:
+    """What is made of the examples of one class.
+
+    Attributes:
+        support: The examples as the network's support.
+        learnt: Those of them that the appearance is learnt from.
+        quality: How well each is found by means of the others; empty where that was not asked for,
+            or of a single example.
+    """
+
+    support: SupportSet
+    learnt: Sequence[Learnt]
+    quality: Sequence[ExampleQuality]
+
+
+@torch.inference_mode()
+def encode_class(
+    model: FCP,
+    given: Given,
+    tile: int | None,
+    fusion: Fusion,
+    *,
+    learns: bool,
+    checks: bool,
+    presence: Presence | None,
+) -> EncodedClass:
+    """Encode the examples of a class.
+
+    Args:
+        model: Model in evaluation mode.
+        given: The examples, at least one.
+        tile: Side in px of the tiles that are cut of them; None for whole pictures.
+        fusion: Rule by which the examples become one answer.
+        learns: Whether an appearance will be learnt from them.
+        checks: Whether each is found by means of the others.
+        presence: Judge of presence for that, or None.
+    """
+    examples = [cut_example(example, tile) for example in given.pairs]
+    chosen = choose_learnt(examples, given.exact) if learns else []
+    as_query = set(range(len(examples)) if checks and len(examples) > 1 else chosen)
+    shown: list[Shown] = []
+    found: list[Found] = []
+    learnt: dict[int, Learnt] = {}
+    for group in even_groups(len(examples)):  # as queries, few are held at a time
+        seen = {
+            place: see(model, *square(model, examples[place]))
+            for place in group
+            if place in as_query
+        }
+        if checks:
+            found += leave_one_out(model, list(seen.values()), presence, fusion)
+        learnt |= {p: learn(model, examples[p], seen[p]) for p in set(group) & set(chosen)}
+        shown += [
+            seen[place].shown if place in seen else show(model, *square(model, examples[place]))
+            for place in group
+        ]
+    closer = closer_cuts(model, given.pairs, tile, fusion)
+    shown += [show(model, *square(model, cut)) for cut in closer]
+    return EncodedClass(
+        support=join(model, shown, fusion),
+        learnt=[learnt[place] for place in chosen],
+        quality=judge_examples(found) if found else [],
+    )

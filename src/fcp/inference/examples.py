@@ -1,0 +1,87 @@
+"""What is given as examples: read, and refused where it makes no task."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fcp.data.decode import ImageLike
+from fcp.data.prompts import Annotation, Box, Points, Scribble, read_support
+from fcp.errors import FcpError
+from fcp.inference.prediction import ONLY_CLASS
+from fcp.inference.tiling import Marked
+
+Examples = Iterable[tuple[ImageLike, Annotation]]
+
+
+@dataclass(frozen=True)
+class Given:
+    """The examples of one class.
+
+    Attributes:
+        pairs: pictures (H, W, 3) with their masks (H, W).
+        exact: of each, whether its mask was given as one: a box marks more than the object, points
+            and scribbles less.
+    """
+
+    pairs: Sequence[Marked]
+    exact: Sequence[bool]
+
+
+def read_classes(examples: Examples | Mapping[str, Examples]) -> dict[str, Given]:
+    """Read the examples of each class.
+
+    Raises:
+        FcpError: no class at all, or an unreadable example.
+    """
+    named = examples if isinstance(examples, Mapping) else {ONLY_CLASS: examples}
+    if not named:
+        raise FcpError("examples: expected at least one class, got none")
+    return {name: read_given(pairs) for name, pairs in named.items()}
+
+
+def read_given(examples: Examples) -> Given:
+    """Read the examples of one class, maybe none.
+
+    Raises:
+        FcpError: an unreadable one.
+    """
+    pairs, exact = [], []
+    for picture, annotation in examples:
+        pairs.append(read_support(picture, annotation))
+        exact.append(not isinstance(annotation, Box | Points | Scribble))
+    return Given(pairs, exact)
+
+
+def refuse_no_task(classes: Mapping[str, Given], negatives: Given) -> None:
+    """Raise where a class has no example, or two mark the same pixels of the same picture.
+
+    Raises:
+        FcpError: it is so.
+    """
+    for name, given in classes.items():
+        _refuse_no_example(name, given.pairs, has_negatives=bool(negatives.pairs))
+    owners: dict[bytes, str] = {}
+    for name, given in (*classes.items(), ("the negative examples", negatives)):
+        for image, mask in given.pairs:
+            hashed = hashlib.sha256(np.ascontiguousarray(image).data)
+            hashed.update(np.ascontiguousarray(mask).data)
+            digest = hashed.digest()
+            owner = owners.setdefault(digest, name)
+            if owner != name:
+                raise FcpError(
+                    f"examples: {owner!r} and {name!r} mark the same pixels of the same picture; "
+                    "leave it out of one of them"
+                )
+
+
+def _refuse_no_example(name: str, pairs: Sequence[object], *, has_negatives: bool) -> None:
+    if not pairs:
+        alone = "; negative examples alone do not say what to find" if has_negatives else ""
+        of = "" if name == ONLY_CLASS else f" of {name!r}"
+        raise FcpError(
+            f"examples: expected at least one (picture, annotation) pair{of}, got none{alone}"
+        )

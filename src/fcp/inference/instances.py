@@ -1,0 +1,68 @@
+"""A class's mask → its objects: pieces that do not touch, each with a box and a score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from fcp.data.pieces import Piece, connected_pieces
+from fcp.data.strips import edges
+from fcp.data.transforms import rows_to_size
+from fcp.inference.prediction import ClassPrediction, Least
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One object of a class.
+
+    Attributes:
+        piece: where it is.
+        score: 0 … 1, as ``ClassPrediction.score``, within its box and beside the other objects.
+    """
+
+    piece: Piece
+    score: float
+
+
+def split_objects(found: ClassPrediction, least: Least | None = None) -> list[Instance]:
+    """Split what was found of a class into its connected pieces, in their order.
+
+    Two objects that touch are one piece.
+
+    Args:
+        found: of a class.
+        least: what a piece that has less of it is left out for; None for ``Least()``.
+    """
+    least = least or Least()
+    size = (found.labels.shape[0], found.labels.shape[1])
+    pixels = least.pixels(size, found.maps.pseudo_mask.numel())
+    mask = found.mask
+    objects = (
+        Instance(piece, _expected_iou(found.maps.logits, mask, piece))
+        for piece in connected_pieces(mask)
+        if piece.mask.sum() >= pixels
+    )
+    return [one for one in objects if one.score >= least.score]
+
+
+def _expected_iou(logits: Tensor, mask: np.ndarray, piece: Piece) -> float:
+    """Return Σ M·p / Σ max(M, p) of a piece M, where p is of no other piece.
+
+    Args:
+        logits: of the class, of any size.
+        mask: (H, W) of the class.
+        piece: of the mask.
+    """
+    x0, y0, x1, _ = piece.box
+    size = (mask.shape[0], mask.shape[1])
+    inside, anywhere = 0.0, 0.0
+    for top, end in edges((len(piece.mask), size[1])):
+        own = piece.mask[top:end]
+        odds = rows_to_size(logits, size, y0 + top, y0 + end)[:, x0:x1].numpy()
+        probability = 1 / (1 + np.exp(-odds.astype(np.float64)))
+        probability[mask[y0 + top : y0 + end, x0:x1] & ~own] = 0
+        inside += float(probability[own].sum())
+        anywhere += float(probability.sum())
+    return inside / (int(piece.mask.sum()) + anywhere - inside)

@@ -1,0 +1,373 @@
+"""The door for people: examples once, then photo after photo; masks at each photo's own size.
+
+Photos are squashed, not letter-boxed, to the square that the model sees (method, section 1), and
+every answer is brought back from logits, so that nothing here depends on a photo's size or shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from huggingface_hub import ModelHubMixin
+
+from fcp.config import to_dict
+from fcp.data.decode import ImageLike
+from fcp.data.photos import Photo, read_photo
+from fcp.errors import FcpError
+from fcp.features.cache import fingerprint
+from fcp.inference.appearance.fitting import fit_appearances
+from fcp.inference.class_encoding import encode_class
+from fcp.inference.example_quality import ExampleQuality
+from fcp.inference.examples import Examples, Given, read_classes, read_given, refuse_no_task
+from fcp.inference.photo_matching import match_pictures, match_tiles
+from fcp.inference.prediction import Least, Prediction, predict_classes
+from fcp.inference.presence import Presence, load_presence
+from fcp.inference.support import Support
+from fcp.inference.tiling import choose_tile
+from fcp.method.fcp.model import FCP
+from fcp.method.fusion import DEFAULT_FUSION, check_fusion
+from fcp.models.checkpoint import load_model, save_model
+from fcp.models.files import CARD_FILE
+from fcp.models.loading import find_device, find_model, for_inference
+from fcp.system.threads import lower_threads
+
+LEAST = Least()
+
+
+class FewShotSegmenter(
+    ModelHubMixin,
+    library_name="fcp",
+    pipeline_tag="image-segmentation",
+    tags=["few-shot-segmentation"],
+    paper_url="https://arxiv.org/abs/2501.00752",
+):
+    """Finds in any photo what a few examples show: one thing, or several that compete.
+
+    ``save_pretrained(folder)`` and ``push_to_hub(id)`` follow the hub's conventions; the examples
+    are not saved.
+
+    Examples:
+        >>> segmenter = FewShotSegmenter.from_pretrained("tiny")  # doctest: +SKIP
+        >>> segmenter.fit([("cat.jpg", "cat_mask.png")])  # doctest: +SKIP
+        >>> segmenter.predict("another_cat.jpg").mask.shape  # doctest: +SKIP
+        (480, 640)
+        >>> cats, dogs = [("cat.jpg", "cat_mask.png")], [("dog.jpg", "dog_mask.png")]
+        >>> segmenter.fit({"cat": cats, "dog": dogs})  # doctest: +SKIP
+        >>> segmenter.predict("both.jpg").classes["dog"].score  # doctest: +SKIP
+        0.91
+
+    Attributes:
+        model: the model, in evaluation mode on ``device``; what is saved.
+        running: what answers: the same in a faster form (``loading.for_inference``).
+        device: where it runs.
+        support: the encoded examples, or None before ``fit``; may be kept and set again later.
+        turn: is held while the model works, and not while pictures are read or masks are made.
+        card: text of the model card that came with the weights, or None.
+        presence: judges whether a class is in a photo at all, or None.
+    """
+
+    def __init__(
+        self,
+        model: FCP,
+        *,
+        device: str = "auto",
+        card: str | None = None,
+        fusion: str = DEFAULT_FUSION,
+        presence: Presence | None = None,
+    ) -> None:
+        self.device = find_device(device)
+        self.model = model.to(self.device).eval()
+        self.fusion = check_fusion(fusion)
+        self.running = for_inference(self.model)
+        self.support: Support | None = None
+        self.turn: AbstractContextManager[object] = nullcontext()
+        self.card = card
+        self.presence = presence
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        device: str = "auto",
+        fusion: str = DEFAULT_FUSION,
+        **hub_options: Any,  # noqa: ANN401  (as snapshot_download takes them)
+    ) -> Self:
+        """Load a model, and let torch use no more threads than cores are free.
+
+        Args:
+            pretrained_model_name_or_path: ``"tiny"``, the model that ships inside; a folder that
+                ``save_pretrained`` or training wrote; or a hub id ``"owner/name"``. A folder of
+                one's own that is called tiny is ``"./tiny"``.
+            device: ``"auto"`` (CUDA, then MPS, then CPU), or a device as torch names it.
+            fusion: how several examples become one answer: ``"pooled"``,
+                ``"confidence"`` or ``"mean"`` (the paper's); see ``fcp.method.fusion``.
+            **hub_options: ``revision``, ``token``, ``cache_dir``, ``local_files_only`` … of
+                ``huggingface_hub.snapshot_download``.
+
+        Raises:
+            FcpError: no such model, device or fusion, or files that do not make a model.
+        """
+        folder = find_model(pretrained_model_name_or_path, **hub_options)
+        card = folder / CARD_FILE
+        text = card.read_text(encoding="utf-8") if card.is_file() else None
+        model = load_model(folder)
+        presence = load_presence(folder, model.head.levels)
+        lower_threads()
+        return cls(model, device=device, card=text, fusion=fusion, presence=presence)
+
+    def fit(
+        self,
+        examples: Examples | Mapping[str, Examples],
+        *,
+        negatives: Examples = (),
+        tile: int | Literal["auto"] | None = None,
+        appearance: Literal["auto", "off"] = "auto",
+        checks: bool = False,
+    ) -> Self:
+        """``encode`` the examples and keep them as ``support``; replaces those given before.
+
+        Args:
+            examples: See ``encode``.
+            negatives: See ``encode``.
+            tile: See ``encode``.
+            appearance: See ``encode``.
+            checks: See ``encode``.
+
+        Raises:
+            FcpError: as ``encode``.
+        """
+        self.support = self.encode(
+            examples, negatives=negatives, tile=tile, appearance=appearance, checks=checks
+        )
+        return self
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        examples: Examples | Mapping[str, Examples],
+        *,
+        negatives: Examples = (),
+        tile: int | Literal["auto"] | None = None,
+        appearance: Literal["auto", "off"] = "auto",
+        checks: bool = False,
+    ) -> Support:
+        """Encode the examples, once for all photos to come; the segmenter stays as it is.
+
+        Args:
+            examples: (picture, annotation) pairs of one class, or name → pairs of several.
+                Pictures and masks are paths, Pillow pictures or arrays (see ``fcp.data.images``);
+                an annotation may also be a ``Box``, ``Points`` or ``Scribble`` of
+                ``fcp.data.prompts``.
+            negatives: Pairs that show what is none of the classes, but might be taken for one.
+            tile: For small objects in large photos: side in px of the overlapping tiles that
+                photos are cut into, each segmented by itself, and of the windows around the
+                objects that are taken of the examples. None takes whole pictures; "auto" chooses by
+                the size of the objects in the examples (``tiling.choose_tile``).
+            appearance: "auto" learns what the classes look like, pixel by pixel, and lets that
+                decide where the examples say that it is better (docs/appearance.md); "off" does
+                not.
+            checks: Whether each example is also found by means of the others of its class
+                (``Support.quality``).
+
+        Returns:
+            The support, for ``predict``; ``save`` keeps it in a file.
+
+        Raises:
+            FcpError: no example of a class, an unreadable one, one whose mask is empty or does not
+                fit, two classes with the same pixels of the same picture, a ``tile`` under 1, or
+                another ``appearance``.
+        """
+        if appearance not in ("auto", "off"):
+            raise FcpError(f"appearance: expected auto or off, got {appearance!r}")
+        read, against = read_classes(examples), read_given(negatives)
+        refuse_no_task(read, against)
+        side = self._side_of(tile, read)
+        given = [*read.values(), *([against] if against.pairs else [])]
+        with self.turn:
+            encoded = [
+                encode_class(
+                    self.running,
+                    one,
+                    side,
+                    self.fusion,
+                    learns=appearance == "auto",
+                    checks=checks,
+                    presence=self.presence,
+                )
+                for one in given
+            ]
+            learnt = [one.learnt for one in encoded]
+            appearances = fit_appearances(self.running, learnt, self.fusion)
+        return Support(
+            model=self.fingerprint,
+            classes={n: one.support for n, one in zip(read, encoded, strict=False)},
+            negatives=encoded[-1].support if against.pairs else None,
+            tile=side,
+            tile_was_chosen=tile == "auto",
+            appearances=appearances if appearance == "auto" else (),
+            quality={n: one.quality for n, one in zip(read, encoded, strict=False) if one.quality},
+        )
+
+    def check_examples(
+        self,
+        examples: Examples | Mapping[str, Examples],
+        *,
+        tile: int | Literal["auto"] | None = None,
+    ) -> Mapping[str, Sequence[ExampleQuality]]:
+        """Find each example by means of the others of its class; see ``Support.quality``.
+
+        Args:
+            examples: See ``encode``.
+            tile: See ``encode``.
+
+        Raises:
+            FcpError: as ``encode``.
+        """
+        return self.encode(examples, tile=tile, appearance="off", checks=True).quality
+
+    def _side_of(self, tile: int | Literal["auto"] | None, read: Mapping[str, Given]) -> int | None:
+        if tile == "auto":
+            pairs = {name: given.pairs for name, given in read.items()}
+            return choose_tile(pairs, square=self.model.config.image_size)
+        if tile is not None and tile < 1:
+            raise FcpError(f"tile: expected at least 1 px, got {tile}")
+        return tile
+
+    def predict(
+        self,
+        image: ImageLike | Photo,
+        *,
+        support: Support | None = None,
+        threshold: float | None = None,
+        least: Least = LEAST,
+    ) -> Prediction:
+        """Segment one photo.
+
+        Args:
+            image: The photo.
+            support: Examples that ``encode`` has encoded; None takes those of ``fit``.
+            threshold: Presence under which a class gets no pixel; None takes the model's own, 0
+                always answers.
+            least: Area and score under which a class gets no pixel either.
+
+        Raises:
+            FcpError: no support, one of another model, an unreadable photo, a ``tile`` that is too
+                small for it, or a threshold that is not in 0 … 1 or that nothing can be held to.
+        """
+        return self.predict_batch([image], support=support, threshold=threshold, least=least)[0]
+
+    def predict_batch(
+        self,
+        images: Iterable[ImageLike | Photo],
+        batch_size: int = 8,
+        *,
+        support: Support | None = None,
+        threshold: float | None = None,
+        least: Least = LEAST,
+    ) -> list[Prediction]:
+        """Segment photos of any sizes, ``batch_size`` at a time; the same results as one by one.
+
+        Args:
+            images: The photos.
+            batch_size: Number of photos that are encoded together.
+            support: See ``predict``.
+            threshold: See ``predict``.
+            least: See ``predict``.
+
+        Raises:
+            FcpError: a ``batch_size`` under 1, or as ``predict``.
+        """
+        if batch_size < 1:
+            raise FcpError(f"batch_size: expected at least 1, got {batch_size}")
+        likely, own = self.check_threshold(threshold), self._own(support)
+        waiting = list(images)
+        batches = (waiting[at : at + batch_size] for at in range(0, len(waiting), batch_size))
+        return [
+            one for batch in batches for one in self._predict_together(batch, own, likely, least)
+        ]
+
+    def check_threshold(self, threshold: float | None) -> float:
+        """Return the threshold that ``predict`` takes for this one.
+
+        Raises:
+            FcpError: it is not in 0 … 1, or over 0 and the model cannot judge presence.
+        """
+        if threshold is None:
+            return 0.0 if self.presence is None else self.presence.threshold
+        if not 0 <= threshold <= 1:
+            raise FcpError(f"threshold: expected a probability, 0 … 1, got {threshold}")
+        if threshold > 0 and self.presence is None:
+            raise FcpError(
+                "threshold: this model cannot judge presence; teach it with `fcp calibrate`"
+            )
+        return threshold
+
+    def _predict_together(
+        self, images: list[ImageLike | Photo], support: Support, threshold: float, least: Least
+    ) -> list[Prediction]:
+        photos = [read_photo(image, most=support.most_pixels)[0] for image in images]
+        if support.tile is None:
+            pixels = [photo.pixels for photo in photos]
+            answers = match_pictures(self.running, support, pixels, self.presence, self.turn)
+            del pixels
+        else:
+            answers = [
+                match_tiles(
+                    self.running, support, photo, self.presence, self.turn, threshold=threshold
+                )
+                for photo in photos
+            ]
+        sizes = [photo.size for photo in photos]
+        del photos  # large ones make room for their masks, if nobody else holds them
+        return [
+            predict_classes(
+                dict(zip(support.classes, maps, strict=False)),
+                size,
+                against=maps[-1] if support.negatives else None,
+                threshold=threshold,
+                least=least,
+            )
+            for maps, size in zip(answers, sizes, strict=True)
+        ]
+
+    @property
+    def fitted(self) -> Support:
+        """The support that ``fit`` has kept.
+
+        Raises:
+            FcpError: ``fit`` has not been called.
+        """
+        if self.support is None:
+            raise FcpError("predict: no examples yet; call fit([(picture, mask), …]) first")
+        return self.support
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the model's configuration and weights, which its supports carry."""
+        return fingerprint(self.model, to_dict(self.model.config))
+
+    def _own(self, support: Support | None) -> Support:
+        """Return the support to predict with, on the model's device.
+
+        Raises:
+            FcpError: there is none, or another model has encoded it.
+        """
+        own = self.fitted if support is None else support
+        if own.model != self.fingerprint:
+            raise FcpError(
+                "support: another model has encoded these examples; encode them with this one"
+            )
+        return own.to(self.device)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_model(self.model, save_directory)
+        if self.presence is not None:
+            self.presence.save(save_directory)
+        if self.card is not None and not (save_directory / CARD_FILE).exists():
+            (save_directory / CARD_FILE).write_text(self.card, encoding="utf-8")

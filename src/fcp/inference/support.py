@@ -1,0 +1,284 @@
+"""The examples of a task as the model keeps them: encoded once, for any number of photos.
+
+A support is a value: it may be kept, sent to a worker, and saved. Its file is one safetensors file:
+the tensors by name, and in its header a JSON record of all else. Nothing in it is code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from fcp.config import Fusion, check, from_dict
+from fcp.data.photos import MOST_DRAWN
+from fcp.documents import parse_json
+from fcp.errors import FcpError
+from fcp.files import write_atomically
+from fcp.inference.appearance.classifier import Classifier
+from fcp.inference.appearance.fitting import Appearance
+from fcp.inference.appearance.gate import Decision
+from fcp.inference.example_quality import ExampleQuality
+from fcp.inference.tiling import MOST_CANVAS
+from fcp.structures import CorrelationSupport, SupportSet
+
+FORMAT = "fcp-support-1"
+_RECORD, _CHECKSUM = "support", "sha256"  # entries of the header
+
+
+@dataclass(frozen=True)
+class Support:
+    """Encoded examples.
+
+    Attributes:
+        model: Fingerprint of the model that encoded them; another cannot use them.
+        classes: Name → its examples, at least one class.
+        negatives: Examples of what is none of the classes, or None.
+        tile: Side in px of the tiles that photos are cut into; None for the whole photo.
+        tile_was_chosen: Whether the rule chose it and not the user: larger tiles will do where a
+            photo has too many.
+        appearances: Appearance of each entrant, in their order; None where one has none. Empty
+            where appearance is off.
+        quality: Name → how well each example is found by means of the others of its class, where
+            that was asked for and there are several. It is not kept in a file.
+    """
+
+    model: str
+    classes: Mapping[str, SupportSet]
+    negatives: SupportSet | None = None
+    tile: int | None = None
+    tile_was_chosen: bool = False
+    appearances: Sequence[Appearance | None] = ()
+    quality: Mapping[str, Sequence[ExampleQuality]] = field(default_factory=dict)
+
+    @property
+    def most_pixels(self) -> int:
+        """Number of pixels of a large photo that are segmented."""
+        return MOST_DRAWN if self.tile is None else MOST_CANVAS
+
+    @property
+    def entrants(self) -> tuple[SupportSet, ...]:
+        """All that compete for pixels: the classes, and the negatives last."""
+        last = () if self.negatives is None else (self.negatives,)
+        return (*self.classes.values(), *last)
+
+    @property
+    def decisions(self) -> dict[str, Decision]:
+        """Class → who decides about it, of the classes that have an appearance."""
+        pairs = zip(self.classes, self.appearances, strict=False)
+        return {name: own.decision for name, own in pairs if own is not None}
+
+    def to(self, device: torch.device) -> Support:
+        """Return it with the network's tensors on a device; itself where they are there."""
+        if all(one.high.device == device for one in self.entrants):
+            return self
+        classes = {name: one.to(device) for name, one in self.classes.items()}
+        return replace(
+            self, classes=classes, negatives=self.negatives and self.negatives.to(device)
+        )
+
+    def with_class(self, name: str, other: Support) -> Support:
+        """Return the same task with the examples that another one has of a class.
+
+        Args:
+            name: Name of the class, the only one of the other.
+            other: Support whose examples are taken.
+        """
+        place = list(self.classes).index(name)
+        appearances = list(self.appearances)
+        appearances[place : place + 1] = other.appearances
+        classes = {**self.classes, name: other.classes[name]}
+        return replace(self, classes=classes, appearances=appearances)
+
+    def save(self, path: Path) -> None:
+        """Write the support to a file; an older one is replaced.
+
+        Args:
+            path: The file, ``.safetensors`` by custom.
+
+        Raises:
+            FcpError: the file cannot be written.
+        """
+        tensors: dict[str, Tensor] = {}
+        for index, entrant in enumerate(self.entrants):
+            tensors |= dict(_walk(entrant, f"{index}."))
+        for index, one in enumerate(self.appearances):
+            if one is not None and one.classifier is not None:
+                tensors |= dict(_walk(one.classifier, f"{index}.appearance."))
+        record = _Record(
+            format=FORMAT,
+            model=self.model,
+            classes=list(self.classes),
+            has_negatives=self.negatives is not None,
+            fusion=self.entrants[0].fusion,
+            tile=self.tile,
+            tile_was_chosen=self.tile_was_chosen,
+            appearances=[None if one is None else _record_of(one) for one in self.appearances],
+        )
+        copies = {name: one.detach().cpu().contiguous().clone() for name, one in tensors.items()}
+        text = json.dumps(asdict(record))
+        header = {_RECORD: text, _CHECKSUM: _checksum(text, copies)}
+        write_atomically(path, save(copies, metadata=header))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a support that ``save`` has written, on the CPU.
+
+        Args:
+            path: The file.
+
+        Raises:
+            FcpError: the file is missing, damaged or no support.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+            text = header.get(_RECORD, "")
+            record = from_dict(_Record, parse_json(text, "its record"), "its record")
+            if header.get(_CHECKSUM) != _checksum(text, tensors):
+                raise FcpError("its checksum is wrong")
+            return cls(**_parts(record, tensors))
+        except FileNotFoundError as error:
+            raise FcpError(f"{path}: no such file") from error
+        except OSError as error:
+            raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
+        except (SafetensorError, FcpError, KeyError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise FcpError(
+                f"{path}: damaged, or no support of fcp ({reason}); encode the examples anew"
+            ) from error
+
+
+@dataclass(frozen=True)
+class _AppearanceRecord:
+    """Decision of an appearance, and the bias of its classifier, None where it has none."""
+
+    share: float
+    iou: float
+    network_iou: float
+    bias: float | None
+
+    def __post_init__(self) -> None:
+        check(self)
+        for name in ("share", "iou", "network_iou"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise FcpError(f"{name}: expected 0 … 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What a file holds beside its tensors; see ``Support``."""
+
+    format: str
+    model: str
+    classes: list[str]
+    has_negatives: bool
+    fusion: Fusion
+    tile: int | None
+    tile_was_chosen: bool
+    appearances: list[_AppearanceRecord | None]
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.format != FORMAT:
+            raise FcpError(f"format: expected {FORMAT!r}, got {self.format!r}")
+        if not self.classes or len(set(self.classes)) < len(self.classes):
+            raise FcpError(f"classes: expected different names, got {self.classes}")
+        if self.tile is not None and self.tile < 1:
+            raise FcpError(f"tile: expected at least 1 px, got {self.tile}")
+        entrants = len(self.classes) + self.has_negatives
+        if len(self.appearances) not in (0, entrants):
+            raise FcpError(f"appearances: expected none or {entrants}, got {len(self.appearances)}")
+
+
+def _record_of(appearance: Appearance) -> _AppearanceRecord:
+    classifier = appearance.classifier
+    bias = None if classifier is None else classifier.bias
+    return _AppearanceRecord(**asdict(appearance.decision), bias=bias)
+
+
+def _parts(record: _Record, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the fields of a support."""
+    broken = next((name for name, one in tensors.items() if not one.isfinite().all()), None)
+    if broken is not None:
+        raise FcpError(f"{broken} holds values that are not finite")
+    names = [*record.classes, *([None] if record.has_negatives else [])]
+    entrants = [_entrant(tensors, f"{index}.", record.fusion) for index in range(len(names))]
+    return dict(
+        model=record.model,
+        classes=dict(zip(record.classes, entrants, strict=False)),
+        negatives=entrants[-1] if record.has_negatives else None,
+        tile=record.tile,
+        tile_was_chosen=record.tile_was_chosen,
+        appearances=[
+            None if one is None else _appearance(tensors, f"{index}.appearance.", one)
+            for index, one in enumerate(record.appearances)
+        ],
+    )
+
+
+def _entrant(tensors: Mapping[str, Tensor], prefix: str, fusion: Fusion) -> SupportSet:
+    correlation = None
+    if f"{prefix}correlation.share" in tensors:
+        correlation = CorrelationSupport(
+            levels=_numbered(tensors, f"{prefix}correlation.levels."),
+            **_fields(tensors, f"{prefix}correlation.", CorrelationSupport),
+        )
+    return SupportSet(
+        prototypes=_numbered(tensors, f"{prefix}prototypes."),
+        fusion=fusion,
+        correlation=correlation,
+        **_fields(tensors, prefix, SupportSet),
+    )
+
+
+def _appearance(
+    tensors: Mapping[str, Tensor], prefix: str, record: _AppearanceRecord
+) -> Appearance:
+    decision = Decision(record.share, record.iou, record.network_iou)
+    if record.bias is None:
+        return Appearance(None, decision)
+    return Appearance(
+        Classifier(bias=record.bias, **_fields(tensors, prefix, Classifier)), decision
+    )
+
+
+def _checksum(record: str, tensors: Mapping[str, Tensor]) -> str:
+    """Hash the record, and the tensors with their names."""
+    digest = hashlib.sha256(record.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _walk(value: object, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """Name the tensors of a dataclass, of its tuples and of the dataclasses in it, by place."""
+    if isinstance(value, Tensor):
+        yield prefix.removesuffix("."), value
+    elif isinstance(value, tuple):
+        for index, one in enumerate(value):
+            yield from _walk(one, f"{prefix}{index}.")
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _walk(getattr(value, field.name), f"{prefix}{field.name}.")
+
+
+def _fields(tensors: Mapping[str, Tensor], prefix: str, of: type) -> dict[str, Any]:
+    """Return the fields of a dataclass that are single tensors."""
+    names = [field.name for field in fields(of) if field.type == "Tensor"]
+    return {name: tensors[prefix + name] for name in names}
+
+
+def _numbered(tensors: Mapping[str, Tensor], prefix: str) -> tuple[Tensor, ...]:
+    count = sum(name.startswith(prefix) for name in tensors)
+    return tuple(tensors[f"{prefix}{index}"] for index in range(count))

@@ -1,0 +1,1 @@
+"""FCP (AAAI 2025), and its baseline VRP-SAM."""

@@ -1,0 +1,1 @@
+"""Model folders: those that ship lie here."""

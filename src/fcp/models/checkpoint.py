@@ -1,0 +1,233 @@
+"""Model folders: ``config.json`` beside ``model.safetensors``; and checkpoints of the authors.
+
+A part whose configuration names weights (a hub id, a file) is fetched from there; a part whose
+weights are None lies in the folder, and so does the head, always.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig, from_dict, to_dict
+from fcp.documents import load_json
+from fcp.encoders import build_backbone, build_segmenter
+from fcp.encoders.base import Backbone
+from fcp.encoders.weights import load_strictly, read_state_dict
+from fcp.errors import FcpError
+from fcp.files import write_atomically
+from fcp.method.fcp.heads import build_head
+from fcp.method.fcp.model import FCP
+from fcp.models.files import CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
+
+FORMAT = "fcp-1"
+
+# Beginnings of the authors' names (method.md §11) → ours; the last part of a name stays.
+_DECODER = "transformer_decoder."
+_HEAD_NAMES = {
+    "downsample_query.0.": "features.F.project.0.",
+    "downsample_sam_query.0.": "features.G.project.0.",
+    f"{_DECODER}merge.0.": "features.F.merge.",
+    f"{_DECODER}merge_sam_and_mask.0.": "features.G.merge.",
+    f"{_DECODER}spt_protos.weight": "support.tokens",
+    f"{_DECODER}qry_protos.weight": "query.tokens",
+    f"{_DECODER}transformer_cross_attention_layers_spt.": "support.layers.",
+    f"{_DECODER}transformer_cross_attention_layers_qry.": "query.layers.",
+    f"{_DECODER}transformer_cross_attention_layers_1.0.": "matching.cross_attention.",
+    f"{_DECODER}transformer_self_attention_layers_1.0.": "matching.self_attention.",
+}
+_BACKBONE_ENTRY = re.compile(r"layer[0-4]\.\d+\.")
+_RESNETS = {6: "resnet50", 23: "resnet101"}  # by the bottlenecks of stage 3
+_PUBLISHED_SAM = SegmenterConfig(name="sam", weights="facebook/sam-vit-huge")
+
+
+def save_model(model: FCP, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write a model folder; each of its files is whole or absent.
+
+    Args:
+        model: to save.
+        folder: made if missing; an older model in it is replaced, with its ``presence.json``.
+        dtype: of floating tensors on disk; a tensor with values outside its range stays as it is.
+
+    Raises:
+        FcpError: the folder cannot be written, or the disk is full.
+    """
+    state = nn.ModuleDict(_stored_parts(model)).state_dict()
+    _write_folder(folder, model.config, state, dtype)
+
+
+def load_model(folder: Path, *, device: str | torch.device = "cpu") -> FCP:
+    """Read a model folder: float32, in evaluation mode, on the device.
+
+    Raises:
+        FcpError: a file is missing or damaged, or configuration and weights do not fit together;
+            the message names the file and the first entries that do not fit.
+    """
+    config = _read_config(folder / CONFIG_FILE)
+    weights = folder / WEIGHTS_FILE
+    state = read_state_dict(weights)
+    broken = next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
+    if broken is not None:
+        raise FcpError(f"{weights}: {broken} holds values that are not finite; get it anew")
+    model = _build(config, folder / CONFIG_FILE)
+    load_strictly(nn.ModuleDict(_stored_parts(model)), state, weights)
+    return model.float().to(device).eval()
+
+
+def _build(config: ModelConfig, path: Path) -> FCP:
+    """Build the model that a file describes.
+
+    Raises:
+        FcpError: no model can be built of it.
+    """
+    try:
+        return FCP(config, build_backbone(config.backbone), build_segmenter(config.segmenter))
+    except FcpError as error:
+        raise FcpError(f"{path}: {error}") from error
+    except Exception as error:  # what the libraries raise on sizes that do not fit together
+        raise FcpError(f"{path}: no model can be built of these settings ({error})") from error
+
+
+def import_checkpoint(
+    file: Path, out: Path, *, segmenter: SegmenterConfig = _PUBLISHED_SAM
+) -> None:
+    """Turn a checkpoint of the authors' program into a model folder that gives the same outputs.
+
+    T, N and C are read off the tensors' shapes, the kind of backbone off their names. The
+    backbone's weights travel in the new folder; SAM's are not in a checkpoint.
+
+    Args:
+        file: a ``state_dict``, with or without the prefix ``module.``.
+        out: the new folder.
+        segmenter: the SAM that the checkpoint was trained with; names its weights.
+
+    Raises:
+        FcpError: the file is damaged, or not such a checkpoint; names the entries that do not fit.
+    """
+    if segmenter.weights is None:
+        raise FcpError(
+            f"segmenter.weights: {file} does not hold them; name a hub id, a folder or a file"
+        )
+    state = read_state_dict(file)
+    backbone_state = {n: t for n, t in state.items() if _BACKBONE_ENTRY.match(n)}
+    head_state = {_own_name(n): t for n, t in state.items() if n not in backbone_state}
+    # A 1×1 convolution is a matrix here.
+    head_state = {n: t.flatten(1) if t.ndim == 4 else t for n, t in head_state.items()}
+
+    config = ModelConfig(
+        head=_head_config(head_state, file),
+        backbone=_backbone_config(backbone_state, file),
+        segmenter=segmenter,
+    )
+    backbone = build_backbone(config.backbone)
+    load_strictly(backbone, _in_order(backbone_state, backbone), file)
+    head = build_head(config.head, backbone.mid_channels)
+    load_strictly(head, head_state, file)
+    parts = nn.ModuleDict({"head": head, "backbone": backbone})
+    _write_folder(out, config, parts.state_dict(), None)
+
+
+def _stored_parts(model: FCP) -> dict[str, nn.Module]:
+    """Return the parts that lie in the model's own folder."""
+    parts: dict[str, nn.Module] = {"head": model.head}
+    if model.config.backbone.weights is None:
+        parts["backbone"] = model.backbone
+    if model.config.segmenter.weights is None:
+        parts["segmenter"] = model.segmenter
+    return parts
+
+
+def _write_folder(
+    folder: Path, config: ModelConfig, state: Mapping[str, Tensor], dtype: torch.dtype | None
+) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FcpError(f"{folder}: cannot be made ({error.strerror}); choose another") from error
+    tensors = {name: _on_disk(tensor, dtype) for name, tensor in state.items()}
+    settings = {"format": FORMAT, **to_dict(config)}
+    # What was fitted to older weights says nothing of these.
+    (folder / PRESENCE_FILE).unlink(missing_ok=True)
+    write_atomically(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+    write_atomically(folder / CONFIG_FILE, (json.dumps(settings, indent=2) + "\n").encode())
+
+
+def _on_disk(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Copy a tensor (tied ones too, which a file cannot share) and cast it where that is safe."""
+    copy = tensor.detach().to("cpu", copy=True).contiguous()
+    if dtype is None or not copy.is_floating_point():
+        return copy
+    cast = copy.to(dtype)
+    return cast if cast.isfinite().all() else copy
+
+
+def _read_config(path: Path) -> ModelConfig:
+    settings = load_json(path)
+    found = settings.pop("format", None)
+    if found != FORMAT:
+        raise FcpError(f"{path}: expected a model of format {FORMAT!r}, got {found!r}")
+    return from_dict(ModelConfig, settings, str(path))
+
+
+def _own_name(name: str) -> str:
+    """Rename an entry of the authors' head; an unknown name stays, and is refused on loading."""
+    for theirs, ours in _HEAD_NAMES.items():
+        if name.startswith(theirs):
+            rest = name.removeprefix(theirs)
+            return ours + rest.replace("multihead_attn.", "").replace("self_attn.", "")
+    return name
+
+
+def _head_config(state: Mapping[str, Tensor], file: Path) -> HeadConfig:
+    tokens = state.get("support.tokens")
+    if tokens is None or tokens.ndim != 2:
+        raise FcpError(
+            f"{file}: no checkpoint of the authors' program: {_DECODER}spt_protos.weight is missing"
+        )
+    steps = {name.split(".")[2] for name in state if name.startswith("support.layers.")}
+    return HeadConfig(width=tokens.shape[1], tokens=tokens.shape[0], steps=max(len(steps), 1))
+
+
+def _backbone_config(state: Mapping[str, Tensor], file: Path) -> BackboneConfig:
+    first = state.get("layer0.0.weight")
+    if first is None or first.ndim != 4:
+        raise FcpError(f"{file}: no checkpoint of the authors' program: has no layer0.0.weight")
+    if "layer1.0.conv1.weight" not in state:
+        return BackboneConfig(name="vgg16_bn")
+    blocks = len({name.split(".")[1] for name in state if name.startswith("layer3.")})
+    if blocks not in _RESNETS:
+        raise FcpError(f"{file}: stage 3 has {blocks} blocks; ResNet-50 has 6, ResNet-101 has 23")
+    stem = "7x7" if first.shape[-1] == 7 else "3conv"
+    return BackboneConfig(name=_RESNETS[blocks], options={"stem": stem})
+
+
+def _in_order(state: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
+    """Rename ``layerS.I.…`` so that the layers of each stage are numbered as ours.
+
+    A slice of torchvision's VGG keeps its numbers (layer1.7) or starts from 0, depending on how it
+    was cut; the order is the same.
+    """
+    theirs, ours = _numbers(state), _numbers(backbone.state_dict())
+    renamed = {}
+    for name, tensor in state.items():
+        stage, number, field = name.split(".", 2)
+        place = theirs[stage].index(int(number))
+        known = ours.get(stage, [])
+        own = known[place] if place < len(known) else number
+        renamed[f"{stage}.{own}.{field}"] = tensor
+    return renamed
+
+
+def _numbers(state: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    """Return the sorted layer numbers of each stage."""
+    numbers: dict[str, set[int]] = {}
+    for name in state:
+        stage, number, _ = name.split(".", 2)
+        numbers.setdefault(stage, set()).add(int(number))
+    return {stage: sorted(found) for stage, found in numbers.items()}

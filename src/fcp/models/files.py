@@ -1,0 +1,7 @@
+"""The files of a model folder: whoever reads, writes or removes one takes its name from here."""
+
+CONFIG_FILE = "config.json"  # settings of the model
+WEIGHTS_FILE = "model.safetensors"
+PRESENCE_FILE = "presence.json"  # judge of presence, fitted to these weights; may be missing
+RECIPE_FILE = "recipe.json"  # settings of the training
+CARD_FILE = "README.md"  # model card

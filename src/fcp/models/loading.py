@@ -1,0 +1,98 @@
+"""Where a model lies and how it runs: names → folders and devices, and a faster form."""
+
+from __future__ import annotations
+
+import copy
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+
+from fcp.encoders.folding import fold_norms
+from fcp.errors import FcpError
+from fcp.files import sha256_of
+from fcp.method.fcp.model import FCP
+from fcp.models.files import CARD_FILE, CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
+
+SHIPPED = ("small", "tiny")
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE, CARD_FILE]
+
+
+def find_device(name: str) -> torch.device:
+    """Turn a device's name into a device that works here; ``"auto"`` takes the fastest there is.
+
+    Raises:
+        FcpError: an unknown name, or a device that this machine lacks.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, here in available.items() if here))
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise FcpError(f"device: expected auto, cpu, cuda or mps, got {name!r}") from error
+    if not available.get(device.type, False):
+        raise FcpError(f"device: {name} is not available here; use auto or cpu")
+    return device
+
+
+def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  (as the hub's)
+    """Find the folder with a model's ``config.json`` and ``model.safetensors``.
+
+    Args:
+        model: a shipped model's name (text only), a folder, or a hub id, tried in this order.
+        **hub_options: of ``huggingface_hub.snapshot_download``.
+
+    Raises:
+        FcpError: nothing goes by this name, or the hub cannot give it.
+    """
+    if model in SHIPPED:
+        folder = Path(str(files("fcp") / "models" / str(model)))
+        if not folder.is_dir():
+            raise FcpError(f"{model}: its weights are not in this installation; install fcp anew")
+        return folder
+    if Path(model).is_dir():
+        return Path(model)
+    if isinstance(model, Path) or not _HUB_ID.fullmatch(model):
+        known = f"{', '.join(SHIPPED)}, a folder, or a hub id owner/name"
+        raise FcpError(f"{model}: no such model folder; expected {known}")
+    try:
+        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, **hub_options))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise FcpError(f"{model}: neither a folder nor found on the hub ({reason})") from error
+
+
+def for_inference(model: FCP) -> FCP:
+    """Copy a model in evaluation mode, with its batch norms folded into its convolutions.
+
+    The answers are the same up to rounding, sooner; it is not for training or saving. All that has
+    no such norm, the head for one, is shared with the model.
+    """
+    parts = {
+        id(model.backbone): fold_norms(model.backbone),
+        id(model.segmenter): fold_norms(model.segmenter),
+        id(model.head): model.head,
+    }
+    return copy.deepcopy(model, parts)  # which takes these for copied already
+
+
+def model_fingerprint(folder: Path) -> str:
+    """Hash the files of a model folder that decide its results.
+
+    Raises:
+        FcpError: one of them cannot be read.
+    """
+    files = [folder / name for name in (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE)]
+    # Not every model can judge presence.
+    return " ".join(
+        sha256_of(file) for file in files if file.name != PRESENCE_FILE or file.exists()
+    )

@@ -1,0 +1,1 @@
+"""The machine: threads and memory."""

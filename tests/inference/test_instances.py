@@ -1,0 +1,78 @@
+"""Pieces against a flood fill, and what is said of each."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fcp.data.pieces import connected_pieces
+from fcp.inference.instances import split_objects
+from fcp.inference.prediction import Least, Maps, predict_classes
+
+
+def class_found(log_odds, grid=4):
+    values = torch.tensor(log_odds, dtype=torch.float32)
+    maps = Maps(values, torch.zeros(grid, grid), torch.zeros(grid, grid))
+    return predict_classes({"cat": maps}, tuple(values.shape)).classes["cat"]
+
+
+def flood(mask):
+    """Return each 8-connected piece as a set of pixels."""
+    left, pieces = {tuple(p) for p in np.argwhere(mask)}, []
+    while left:
+        piece, edge = set(), [left.pop()]
+        while edge:
+            y, x = edge.pop()
+            piece.add((y, x))
+            near = {(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & left
+            left -= near
+            edge += near
+        pieces.append(piece)
+    return pieces
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 999), share=st.floats(0.1, 0.7))
+def test_objects_are_the_connected_pieces_of_a_cell_or_more(seed, share):
+    generator = np.random.default_rng(seed)
+    mask = generator.random((16, 12)) < share
+    found = class_found(np.where(mask, 1 + generator.random(mask.shape), -1))
+    objects = split_objects(found, Least(score=0))
+    expected = {frozenset(piece) for piece in flood(mask) if len(piece) >= 16 * 12 / 16}
+    seen = {frozenset(map(tuple, np.argwhere(one.piece.full_mask()).tolist())) for one in objects}
+    assert seen == {frozenset(map(tuple, np.array(list(p)).tolist())) for p in expected}
+    for one in objects:
+        for axis in (0, 1):  # the box is tight
+            edges = one.piece.mask.any(axis)
+            assert edges[0]
+            assert edges[-1]
+        x0, y0, x1, y1 = one.piece.box
+        inside, union = 0.0, 0.0
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                own, likely = one.piece.mask[y - y0, x - x0], 1 / (1 + np.exp(-found.logits[y, x]))
+                inside += likely if own else 0
+                union += 1 if own else 0 if mask[y, x] else likely
+        assert one.score == pytest.approx(inside / union, abs=1e-6)
+    assert [one.piece.box for one in objects] == [
+        piece.box for piece in connected_pieces(mask) if piece.mask.sum() >= 16 * 12 / 16
+    ]
+
+
+def test_an_empty_mask_has_no_object():
+    assert split_objects(class_found(np.full((8, 8), -1.0))) == []
+
+
+def test_small_and_unsure_objects_are_left_out():
+    log_odds = np.full((16, 16), -9.0)
+    log_odds[0:4, 0:4] = 9  # 16 px: one cell of a 4×4 grid
+    log_odds[8:10, 8:10] = 9
+    log_odds[12:16, 0:5] = 0.1
+    found = class_found(log_odds)
+    boxes = [
+        [one.piece.box for one in split_objects(found, least)]
+        for least in (None, Least(area=0), Least(area=17), Least(area=0.07), Least(score=0.9))
+    ]
+    large, small, unsure = (0, 0, 4, 4), (8, 8, 10, 10), (0, 12, 5, 16)
+    assert boxes == [[large, unsure], [large, small, unsure], [unsure], [unsure], [large]]

@@ -1,0 +1,126 @@
+"""A support as a value: used without ``fit``, written, read, and refused by other models."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from fcp.errors import FcpError
+from fcp.inference.segmenter import FewShotSegmenter
+from fcp.inference.support import Support
+
+
+def photo(seed):
+    return np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+
+
+def mask(top=10):
+    marked = np.zeros((60, 80), bool)
+    marked[top : top + 12, 20:40] = True
+    return marked
+
+
+TASKS = {
+    "one class": {"examples": [(photo(0), mask())]},
+    "classes, negatives": {
+        "examples": {
+            "cat": [(photo(0), mask()), (photo(1), mask())],
+            "dog": [(photo(2), mask(40))],
+        },
+        "negatives": [(photo(3), mask())],
+    },
+    "tiles": {"examples": [(photo(0), mask())], "tile": 40},
+    "no appearance": {"examples": [(photo(0), mask())], "appearance": "off"},
+}
+
+
+@pytest.fixture(scope="module", params=["folder", "small"])
+def segmenter(request, model_folder):
+    name = model_folder if request.param == "folder" else "small"
+    return FewShotSegmenter.from_pretrained(name, device="cpu")
+
+
+def same(first, second):
+    return np.array_equal(first.labels, second.labels) and all(
+        (one.score, one.presence) == (other.score, other.presence)
+        and torch.equal(one.maps.logits, other.maps.logits)
+        for one, other in zip(first.classes.values(), second.classes.values(), strict=True)
+    )
+
+
+def test_a_support_answers_without_being_kept(segmenter):
+    other = segmenter.fit([(photo(5), mask(30))]).support
+    task = TASKS["classes, negatives"]
+    support = segmenter.encode(**task)
+    found = segmenter.predict(photo(9), support=support)
+    assert segmenter.support is other
+    assert same(found, segmenter.fit(**task).predict(photo(9)))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_support_read_from_its_file_answers_the_same(segmenter, tmp_path, task):
+    support = segmenter.encode(**TASKS[task])
+    support.save(tmp_path / "it.safetensors")
+    again = Support.load(tmp_path / "it.safetensors")
+    assert again.decisions == support.decisions
+    assert list(again.classes) == list(support.classes)
+    expected = segmenter.predict(photo(9), support=support, threshold=0)
+    assert same(segmenter.predict(photo(9), support=again, threshold=0), expected)
+
+
+def test_a_support_of_another_model_is_refused(segmenter, model_folder):
+    support = segmenter.encode([(photo(0), mask())], appearance="off")
+    tiny = FewShotSegmenter.from_pretrained("tiny", device="cpu")
+    with pytest.raises(FcpError, match="another model has encoded these examples"):
+        tiny.predict(photo(9), support=support)
+    with torch.no_grad():
+        tiny.model.head.support.tokens.add_(1)
+    trained = FewShotSegmenter(tiny.model, device="cpu")
+    assert trained.fingerprint != FewShotSegmenter.from_pretrained("tiny").fingerprint
+
+
+@pytest.fixture(scope="module")
+def file(model_folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("support") / "it.safetensors"
+    FewShotSegmenter.from_pretrained(model_folder).encode([(photo(0), mask())]).save(path)
+    return path
+
+
+def test_what_is_no_support_is_named(file, tmp_path):
+    with pytest.raises(FcpError, match=r"none\.safetensors: no such file"):
+        Support.load(tmp_path / "none.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(FcpError, match=r"other\.safetensors: damaged, or no support .* encode"):
+        Support.load(tmp_path / "other.safetensors")
+
+
+@settings(max_examples=100, deadline=None)
+@given(place=st.floats(0, 0.999), bit=st.integers(0, 7), cut=st.booleans())
+def test_a_damaged_file_is_refused(file, place, bit, cut):
+    content = bytearray(file.read_bytes())
+    at = int(place * len(content))
+    content[at] ^= 1 << bit
+    bad = file.with_name("bad.safetensors")
+    bad.write_bytes(content[:at] if cut else content)
+    with pytest.raises(FcpError, match=r"bad\.safetensors: damaged, or no support"):
+        Support.load(bad)
+
+
+def test_values_that_are_not_finite_are_refused(segmenter, tmp_path):
+    support = segmenter.encode([(photo(0), mask())], appearance="off")
+    broken = replace(support.classes["thing"], high=support.classes["thing"].high * torch.nan)
+    replace(support, classes={"thing": broken}).save(tmp_path / "nan.safetensors")
+    with pytest.raises(FcpError, match=r"0\.high holds values that are not finite"):
+        Support.load(tmp_path / "nan.safetensors")
+
+
+def test_tensors_go_to_a_device_and_back(segmenter):
+    support = segmenter.encode([(photo(0), mask())], appearance="off")
+    meta = support.to(torch.device("meta"))
+    assert meta.classes["thing"].prototypes[0].device.type == "meta"
+    assert support.to(torch.device("cpu")) is support
+    assert replace(support, model="x").to(torch.device("cpu")).model == "x"

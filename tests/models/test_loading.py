@@ -1,0 +1,76 @@
+"""Models by name, devices, and the faster form of a model, which answers the same."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+import fcp.models.loading
+from fcp.errors import FcpError
+from fcp.inference.segmenter import FewShotSegmenter
+from fcp.models.loading import find_device, find_model
+
+
+def test_the_faster_form_answers_like_the_model_that_is_saved(model_folder, tmp_path):
+    rng = np.random.default_rng(0)
+    example, photo = (rng.integers(0, 256, (60, 70, 3), dtype=np.uint8) for _ in range(2))
+    mask = np.zeros((60, 70), dtype=bool)
+    mask[20:40, 10:50] = True
+
+    segmenter = FewShotSegmenter.from_pretrained(model_folder, device="cpu")
+    faster = segmenter.fit([(example, mask)], appearance="off").predict(photo)
+    segmenter.save_pretrained(tmp_path)
+    assert segmenter.running is not segmenter.model
+    segmenter.running = segmenter.model
+    plain = segmenter.fit([(example, mask)], appearance="off").predict(photo)
+    assert np.allclose(faster.logits, plain.logits, atol=1e-4)
+    assert np.isclose(faster.score, plain.score, atol=1e-4)
+
+    stored = FewShotSegmenter.from_pretrained(tmp_path, device="cpu").model.state_dict()
+    kept = segmenter.model.state_dict()
+    assert stored.keys() == kept.keys()
+    assert all(torch.equal(stored[name], kept[name]) for name in kept)
+
+
+def test_hub_that_cannot_be_reached_is_one_line(monkeypatch):
+    def refuse(*_, **__):
+        raise LocalEntryNotFoundError("offline,\nand nothing in the cache")
+
+    monkeypatch.setattr(fcp.models.loading, "snapshot_download", refuse)
+    with pytest.raises(FcpError, match=r"someone/mine.*offline, and nothing"):
+        find_model("someone/mine")
+
+
+@pytest.mark.parametrize("name", ["no/such/folder", "nothing", "./tiny", Path("a/b"), Path("tiny")])
+def test_missing_model_says_what_is_expected(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FcpError, match="no such model folder; expected small, tiny, a folder"):
+        find_model(name)
+
+
+def test_own_folder_called_tiny_is_reached_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny").mkdir()
+    assert find_model("./tiny").samefile(tmp_path / "tiny")
+
+
+def test_folder_without_a_model_names_the_file(tmp_path):
+    with pytest.raises(FcpError, match=r"config\.json"):
+        FewShotSegmenter.from_pretrained(tmp_path)
+
+
+def test_devices():
+    assert find_device("cpu") == torch.device("cpu")
+    assert find_device("auto").type in {"cpu", "cuda", "mps"}
+    with pytest.raises(FcpError, match="expected auto"):
+        find_device("abacus")
+    with pytest.raises(FcpError, match="not available"):
+        find_device("meta")
+
+
+def test_unavailable_cuda_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(FcpError, match="cuda is not available"):
+        find_device("cuda")
