@@ -43,7 +43,7 @@ FENCES = {
     "transformers": ("fcp.encoders",),
     "accelerate": ("fcp.engine",),
     "matplotlib": ("fcp.reproduce",),
-    "PIL": ("fcp.data", "fcp.inference.segmenter", "fcp.visualize", "fcp.cli.demo"),
+    "PIL": ("fcp.data", "fcp.visualize"),
     "typer": ("fcp.cli",),
     "gradio": ("fcp.app",),
     "rich": ("fcp.cli",),

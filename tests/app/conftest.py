@@ -91,14 +91,14 @@ def demo_photos() -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     """Return the photos of `fcp demo` by name, each with its mask where we have one."""
     pytest.importorskip("skimage", reason="needs the photos of scikit-image")
     pytest.importorskip("matplotlib", reason="needs the photos of matplotlib")
-    from fcp.cli.demo import _read_mask, _read_photo, _resource
+    from fcp.cli.demo import demo_file, demo_mask, demo_photo
     from fcp.documents import load_json
 
     photos = {}
-    for name, source in load_json(_resource("scenes.json"))["photos"].items():
-        photo = _read_photo(**source)
-        has_mask = _resource(f"masks/{name}.png").is_file()
-        photos[name] = (photo, _read_mask(name, photo) if has_mask else None)
+    for name, source in load_json(demo_file("scenes.json"))["photos"].items():
+        photo = demo_photo(**source)
+        has_mask = demo_file(f"masks/{name}.png").is_file()
+        photos[name] = (photo, demo_mask(name, photo) if has_mask else None)
     return photos
 
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import fcp.cli.demo
 from fcp import FewShotSegmenter
-from fcp.cli.demo import View, _read_mask, _read_photo
-from fcp.cli.demo_page import SceneResult, _verdict
+from fcp.cli.demo import View, demo_mask, demo_photo
+from fcp.cli.demo_page import SceneResult, verdict
 from fcp.cli.main import app
 
 SCENES = json.loads((Path(str(files("fcp") / "demo" / "scenes.json"))).read_text("utf-8"))
@@ -25,7 +25,7 @@ SCENES = json.loads((Path(str(files("fcp") / "demo" / "scenes.json"))).read_text
 def photos():
     pytest.importorskip("skimage")
     pytest.importorskip("matplotlib")
-    return {name: _read_photo(**photo) for name, photo in SCENES["photos"].items()}
+    return {name: demo_photo(**photo) for name, photo in SCENES["photos"].items()}
 
 
 def demo(*arguments):
@@ -63,7 +63,7 @@ def test_every_example_has_a_mask_of_its_size_that_its_view_shows(photos):
     for scene in SCENES["scenes"]:
         for support in scene["supports"]:
             view = View(**support)
-            mask = view.of(_read_mask(view.photo, photos[view.photo]))
+            mask = view.of(demo_mask(view.photo, photos[view.photo]))
             assert mask.shape == view.of(photos[view.photo]).shape[:2]
             assert 0.05 < mask.mean() < 0.9
 
@@ -81,15 +81,15 @@ def test_a_failure_is_called_one(found, iou, said):
     prediction = SimpleNamespace(mask=mask)
     result = SceneResult("t", "g", "n", False, [], np.zeros((4, 4, 3)), truth, prediction, 0.1)
     assert result.iou == iou
-    assert _verdict(result).startswith(said)
-    assert _verdict(replace(result, truth=None)) == ""
+    assert verdict(result).startswith(said)
+    assert verdict(replace(result, truth=None)) == ""
 
 
 @pytest.mark.parametrize(
     ("example", "photo"), [("astronaut", "grace_hopper"), ("grace_hopper", "astronaut")]
 )
 def test_the_shipped_model_finds_a_portrait_from_the_other(photos, example, photo):
-    masks = {name: _read_mask(name, photos[name]) for name in (example, photo)}
+    masks = {name: demo_mask(name, photos[name]) for name in (example, photo)}
     segmenter = FewShotSegmenter.from_pretrained("tiny", device="cpu")
     found = segmenter.fit([(photos[example], masks[example])]).predict(photos[photo]).mask
     assert (found & masks[photo]).sum() / (found | masks[photo]).sum() > 0.7

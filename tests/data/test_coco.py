@@ -222,9 +222,9 @@ def test_a_killed_build_goes_on_and_is_no_data_set_before(root, monkeypatch):
     with pytest.raises(FcpError, match="not finished; run fcp data coco again"):
         Coco(root)
     painted = []
-    true_insert = coco_index._insert
+    true_insert = coco_index.insert_picture
     monkeypatch.setattr(
-        coco_index, "_insert", lambda *a: painted.append(a[2]["id"]) or true_insert(*a)
+        coco_index, "insert_picture", lambda *a: painted.append(a[2]["id"]) or true_insert(*a)
     )
     assert build(root).pictures == 7
     assert painted == [12, 13]
@@ -246,7 +246,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(root, monkeypatch):
     def full(*_):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(coco_index, "_insert", full)
+    monkeypatch.setattr(coco_index, "insert_picture", full)
     with pytest.raises(FcpError, match=r"coco20i\.sqlite: database or disk is full; make room"):
         build(root)
     monkeypatch.undo()
@@ -297,5 +297,5 @@ def test_real_part_of_coco(data_root):
 
 
 def _fresh(root):
-    coco._areas.cache_clear()
+    coco.areas_of_split.cache_clear()
     return Coco(root)

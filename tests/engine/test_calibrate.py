@@ -95,7 +95,7 @@ def seen_with(signal, noise, seed=0, classes=10, per_class=40):
 
 def test_the_threshold_finds_93_percent_and_the_rates_are_counted_there():
     read, seen, present = seen_with(signal=2.0, noise=1.0)
-    fitted = module._fit(read, seen, levels=(2,), centres=torch.zeros(2, 2), seed=0)
+    fitted = module.fit_presence(read, seen, levels=(2,), centres=torch.zeros(2, 2), seed=0)
     guesses = torch.sigmoid(read @ fitted.weights + fitted.bias).numpy()
     assert fitted.facts["recall"] == pytest.approx(0.93, abs=0.01)
     assert (guesses[present] >= fitted.threshold).mean() == pytest.approx(0.93, abs=0.02)
@@ -107,7 +107,7 @@ def test_the_threshold_finds_93_percent_and_the_rates_are_counted_there():
 
 def test_probabilities_are_calibrated():
     read, seen, present = seen_with(signal=1.0, noise=1.0, classes=50)
-    fitted = module._fit(read, seen, levels=(2,), centres=torch.zeros(2, 2), seed=0)
+    fitted = module.fit_presence(read, seen, levels=(2,), centres=torch.zeros(2, 2), seed=0)
     guesses = torch.sigmoid(read @ fitted.weights + fitted.bias).numpy()
     for low in (0.2, 0.4, 0.6):
         chosen = (guesses >= low) & (guesses < low + 0.2)

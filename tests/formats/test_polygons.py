@@ -41,7 +41,7 @@ def enlarge(mask):
 
 
 def exactly(mask):
-    return [module._keyhole(part) for part in module._exact_parts(mask)]
+    return [module.keyhole(part) for part in module.exact_parts(mask)]
 
 
 @given(any_mask.filter(np.any))

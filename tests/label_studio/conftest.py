@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcp.cli.demo import _read_mask, _read_photo, _resource
+from fcp.cli.demo import demo_file, demo_mask, demo_photo
 from fcp.documents import load_json
 
 
@@ -29,11 +29,11 @@ class Shown:
 @pytest.fixture(scope="session")
 def photos():
     """Return name → photo with mask: two persons, a cat, and the same cat mirrored and cropped."""
-    content = load_json(_resource("scenes.json"))["photos"]
+    content = load_json(demo_file("scenes.json"))["photos"]
     found = {}
     for name in ("astronaut", "grace_hopper", "chelsea"):
-        pixels = _read_photo(**content[name])
-        found[name] = Shown(pixels, _read_mask(name, pixels))
+        pixels = demo_photo(**content[name])
+        found[name] = Shown(pixels, demo_mask(name, pixels))
     cat = found["chelsea"]
     parts = (part[:300, 120:451][:, ::-1] for part in (cat.pixels, cat.mask))
     return {**found, "chelsea_again": Shown(*(np.ascontiguousarray(part) for part in parts))}

@@ -69,13 +69,13 @@ def demo(
     from fcp.files import write_atomically
     from fcp.inference.segmenter import FewShotSegmenter
 
-    content = load_json(_resource("scenes.json"))
+    content = load_json(demo_file("scenes.json"))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         message = f"{out}: cannot be written ({error.strerror}); choose another --out"
         raise FcpError(message) from error
-    photos = {name: _read_photo(**photo) for name, photo in content["photos"].items()}
+    photos = {name: demo_photo(**photo) for name, photo in content["photos"].items()}
     segmenter = FewShotSegmenter.from_pretrained(model, device=device)
     with progress_bar("scene") as bar:
         results = [
@@ -83,7 +83,7 @@ def demo(
             for scene in bar.track(content["scenes"], description="segmenting")
         ]
     credits = dict.fromkeys(photo["credit"] for photo in content["photos"].values())
-    template = _resource("page.html").read_text(encoding="utf-8")
+    template = demo_file("page.html").read_text(encoding="utf-8")
     facts = {"model": model, "device": str(segmenter.device), "credits": "; ".join(credits)}
     page = make_page(template, group_scenes(content["groups"], results), facts)
     write_atomically(out / "demo.html", page.encode())
@@ -96,7 +96,7 @@ def _run_scene(
 ) -> SceneResult:
     views = [View(**support) for support in scene["supports"]]
     examples = [
-        (view.of(photos[view.photo]), view.of(_read_mask(view.photo, photos[view.photo])))
+        (view.of(photos[view.photo]), view.of(demo_mask(view.photo, photos[view.photo])))
         for view in views
     ]
     question = View(**scene["query"])
@@ -118,7 +118,7 @@ def _run_scene(
     )
 
 
-def _read_photo(package: str, file: str, credit: str) -> np.ndarray:
+def demo_photo(package: str, file: str, credit: str) -> np.ndarray:
     """Read a photo that an installed package carries; the credit is for the page."""
     from fcp.data.images import read_image
 
@@ -131,18 +131,19 @@ def _read_photo(package: str, file: str, credit: str) -> np.ndarray:
     return read_image(Path(folders[0]) / file)
 
 
-def _read_mask(photo: str, pixels: np.ndarray) -> np.ndarray:
+def demo_mask(photo: str, pixels: np.ndarray) -> np.ndarray:
     """Read our mask (H, W) of a photo (H, W, 3)."""
     from fcp.data.images import read_mask
 
-    return read_mask(_resource(f"masks/{photo}.png"), (pixels.shape[0], pixels.shape[1]))
+    return read_mask(demo_file(f"masks/{photo}.png"), (pixels.shape[0], pixels.shape[1]))
 
 
 def _truth(view: View, pixels: np.ndarray) -> np.ndarray | None:
     """Return our mask (H, W) of what is asked for, if we drew one."""
-    drawn = _resource(f"masks/{view.photo}.png").exists()
-    return view.of(_read_mask(view.photo, pixels)) if drawn else None
+    drawn = demo_file(f"masks/{view.photo}.png").exists()
+    return view.of(demo_mask(view.photo, pixels)) if drawn else None
 
 
-def _resource(name: str) -> Path:
+def demo_file(name: str) -> Path:
+    """Return a file of the demo that the package carries."""
     return Path(str(files("fcp") / "demo" / name))

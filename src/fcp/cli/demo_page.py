@@ -120,7 +120,7 @@ def _parts(group: SceneGroup) -> list[str]:
     return [heading, *(_section(result) for result in group.results)]
 
 
-def _verdict(result: SceneResult) -> str:
+def verdict(result: SceneResult) -> str:
     """Say how good a result is, a failure too."""
     if result.iou is None:
         return ""
@@ -132,7 +132,7 @@ def _section(result: SceneResult) -> str:
     captions = [
         "example" if len(result.examples) == 1 else f"{len(result.examples)} examples",
         *COLUMNS[1:-1],
-        f"result: score {result.prediction.score:.2f}, {result.seconds:.2f} s{_verdict(result)}",
+        f"result: score {result.prediction.score:.2f}, {result.seconds:.2f} s{verdict(result)}",
     ]
     figures = "\n".join(
         f"<figure>{''.join(map(_image, pictures))}<figcaption>{caption}</figcaption></figure>"

@@ -95,7 +95,7 @@ class Coco:
 
     def areas(self, split: Split) -> Mapping[str, Mapping[int, int]]:
         """Return the pixels of each class in the pictures of a split, which the index holds."""
-        return _areas(self, split)
+        return areas_of_split(self, split)
 
     def pixels(self, picture: str) -> Mapping[int, int]:
         """Return the pixels of each class in a picture."""
@@ -212,7 +212,8 @@ def _classes(data: Coco) -> Mapping[int, str]:
 
 
 @lru_cache(maxsize=8)
-def _areas(data: Coco, split: Split) -> Mapping[str, Mapping[int, int]]:
+def areas_of_split(data: Coco, split: Split) -> Mapping[str, Mapping[int, int]]:
+    """Read a split's areas from the index, once per process; see ``Coco.areas``."""
     pictures = data._ask("SELECT id FROM pictures WHERE split = ? ORDER BY id", split)
     areas: dict[str, dict[int, int]] = {picture: {} for (picture,) in pictures}
     query = (

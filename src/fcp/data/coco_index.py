@@ -217,7 +217,7 @@ def _fill(database: sqlite3.Connection, source: Source, root: Path, progress: Pr
         new = [image for image in chunk if Path(image["file_name"]).stem not in there]
         with database:
             for image in new:
-                problems += _insert(database, painter, image, objects[image["id"]])
+                problems += insert_picture(database, painter, image, objects[image["id"]])
         progress(f"pictures of {source.file.stem}", start + len(chunk), len(wanted))
     with database:
         lines = [(source.split, line) for line in problems]
@@ -279,7 +279,7 @@ def _strays(file: Path, known: set[int], objects: Mapping[int, list[object]]) ->
     ]
 
 
-def _insert(
+def insert_picture(
     database: sqlite3.Connection,
     painter: _Painter,
     image: Mapping[str, Any],

@@ -142,12 +142,21 @@ def calibrate(
             for one in seen
         ]
     )
-    return _fit(read, seen, levels=levels, centres=centres, seed=seed)
+    return fit_presence(read, seen, levels=levels, centres=centres, seed=seed)
 
 
-def _fit(
+def fit_presence(
     read: Tensor, seen: Sequence[Seen], *, levels: tuple[int, ...], centres: Tensor, seed: int
 ) -> Presence:
+    """Fit the regression, and take the threshold from classes left out in turn.
+
+    Args:
+        read: (n, features) of each question.
+        seen: The same questions, in this order.
+        levels: Channels of each level, stage 4 last.
+        centres: (2, D) means over many pictures, of queries and of examples.
+        seed: Seed of the questions, for the record.
+    """
     inputs, present = read.double().numpy(), np.array([one.pair.present for one in seen])
     classes = np.array([one.pair.class_id for one in seen])
     model = _regression()

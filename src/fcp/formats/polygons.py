@@ -46,8 +46,8 @@ def mask_polygons(mask: np.ndarray) -> list[np.ndarray]:
         return []
     runs = to_runs(mask)
     size = (mask.shape[0], mask.shape[1])
-    for parts in _ever_finer(_exact_parts(mask)):
-        polygons = [_keyhole(part) for part in parts]
+    for parts in _ever_finer(exact_parts(mask)):
+        polygons = [keyhole(part) for part in parts]
         if overlap(fill_polygons(polygons, size), runs) >= 1 - MAX_ERROR:
             break
     return polygons  # the last try is the mask itself
@@ -184,7 +184,7 @@ def _cut_corners(parts: np.ndarray) -> np.ndarray:
     return middles
 
 
-def _exact_parts(mask: np.ndarray) -> np.ndarray:
+def exact_parts(mask: np.ndarray) -> np.ndarray:
     """Outline the parts of a mask along its pixel edges: (N,) of shapely's polygons."""
     shapely = _shapely()
     faces = shapely.get_parts(shapely.polygonize(shapely.linestrings(_edges(mask))))
@@ -238,7 +238,7 @@ def _ends_of_edges(
     return left, right, top, bottom
 
 
-def _keyhole(part: object) -> np.ndarray:
+def keyhole(part: object) -> np.ndarray:
     """Join the holes of one of shapely's polygons to its outer ring: (P, 2).
 
     Each hole is reached from the left of its leftmost corner, from the outer ring or from a hole
