@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from fcp.app import why
 from fcp.app.download import TITLES, make_download
 from fcp.app.gallery import PAGE, arrange, facts, pages, pictures_of, summary, view
 from fcp.app.limits import Limits
-from fcp.app.runs import Run, make_task
+from fcp.app.runs import Queue, Run, make_task
 from fcp.app.sessions import SessionStore
 from fcp.app.small import Smaller, only, pale
 from fcp.data.images import label_png, read_image, read_labels
@@ -358,3 +359,22 @@ def test_seconds_left(engine, tmp_path):
     assert run.seconds_left() is None
     run.results.pictures["a.png"] = SimpleNamespace()
     assert run.seconds_left() >= 0
+
+
+def test_what_takes_much_memory_is_done_in_the_order_in_which_it_was_asked_for():
+    queue, done = Queue(), []
+
+    def work(number: int) -> None:
+        with queue:
+            done.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    with queue:
+        for waiting, thread in enumerate(threads, start=1):
+            thread.start()
+            while len(queue._waiting) <= waiting:
+                time.sleep(0.001)
+        assert done == []
+    for thread in threads:
+        thread.join()
+    assert done == list(range(6))

@@ -308,3 +308,10 @@ def test_a_palette_with_too_much_transparency(tmp_path):
     for read in (read_image, partial(read_label_picture, colours=True)):
         with pytest.raises(FcpError, match=r"a\.png: damaged or truncated \(palette index"):
             read(tmp_path / "a.png")
+
+
+def test_a_volume_is_no_picture_of_many_bands(tmp_path):
+    values = np.zeros((8, 64, 64), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", values, volumetric=True, tile=(16, 16, 16))
+    with pytest.raises(FcpError, match=r"a\.tif: expected a picture, not a volume; save each"):
+        read_image(tmp_path / "a.tif")

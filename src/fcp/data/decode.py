@@ -342,8 +342,8 @@ def _numbers(page: tifffile.TiffPage, name: str, notes: tuple[str, ...]) -> Open
         ) from error
     if values.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
         values = np.moveaxis(values, 0, -1)
-    if values.ndim not in (2, 3):
-        raise FcpError(f"{name}: {values.ndim} dimensions; expected a picture, not a volume")
+    if values.ndim not in (2, 3) or page.imagedepth > 1:
+        raise FcpError(f"{name}: expected a picture, not a volume; save each plane as a page")
     white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and values.dtype.kind == "u"
     if white_is_zero:
         values = np.iinfo(values.dtype).max - values
