@@ -2,8 +2,8 @@
 
 The conventional mask knows the foreground of one layer alone. Where the backbone is small, the mean
 foreground *and* background at every level tell apart classes that training never showed (measured
-in docs/lab/tiny.md), so guidance may read these similarities beside its mask, and presence is judged by
-them.
+in docs/lab/tiny.md), so guidance may read these similarities beside its mask, and presence is
+judged by them.
 
 A level is a part of the channels of the backbone's mid-level map: ``levels`` are their channel
 counts, which sum to Cm.
