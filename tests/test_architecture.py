@@ -34,7 +34,7 @@ LAYERS = (
     ("instances",),
     ("checkpoint", "prediction"),
     ("model", "losses"),
-    ("head",),
+    ("head", "method"),
     ("formats",),
     ("matching", "prototypes", "encoders", "data", "fusion", "presence"),
     ("layers",),

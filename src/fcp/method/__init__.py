@@ -1,0 +1,1 @@
+"""The methods that FCP is compared with, one folder each."""
