@@ -85,10 +85,12 @@ def episode() -> Any:
                 y, x = torch.randint(0, side // 3, (2,), generator=generator).tolist()
                 masks[b, k, y : y + side // 2 + k, x : x + side // 2 - b] = 1
         masks[:, :, -side // 9 :] = 255
+        images = torch.rand(batch, shots + 1, 3, side, side, generator=generator)
+        images[:, :, 0] = 0.6 * images[:, :, 0] + 0.4 * (masks == 1)  # an object is redder
         return SimpleNamespace(
-            support_images=torch.rand(batch, shots, 3, side, side, generator=generator),
+            support_images=images[:, :-1],
             support_masks=masks[:, :-1],
-            query_images=torch.rand(batch, 3, side, side, generator=generator),
+            query_images=images[:, -1],
             query_masks=masks[:, -1],
         )
 

@@ -8,10 +8,12 @@ import torch
 from fcp.errors import FcpError
 from fcp.method.base import Truth, base_labels
 from fcp.method.pfenet.model import PFENet
+from fcp.method.ssp.model import SSP
 from fcp.structures import Episode
 
 TOYS = {
     "pfenet": lambda backbone: PFENet(backbone, bins=(1.0, 0.5), width=8),
+    "ssp": lambda backbone: SSP(backbone, trained=("first.",)),
 }
 
 
@@ -76,11 +78,11 @@ def test_only_the_method_learns(toy, episode):
     model = toy.train()
     assert not any(m.training for m in model.backbone.modules())
     losses(model, episode(72, 2, batch=2))["total"].backward()
-    frozen = {id(p) for p in model.parameters() if not p.requires_grad}
-    assert {id(p) for p in model.backbone.parameters()} <= frozen
-    assert all(p.grad is None for p in model.parameters() if id(p) in frozen)
-    learning = {n: p for n, p in model.named_parameters() if id(p) not in frozen}
-    assert [n for n, p in learning.items() if p.grad is None] == []
+    learnt = {n for n, p in model.named_parameters() if p.grad is not None}
+    assert learnt == {n for n, p in model.named_parameters() if p.requires_grad}
+    backbone = {n for n in learnt if n.startswith("backbone.")}
+    assert all(n.startswith("backbone.first.") for n in backbone)  # of SSP alone
+    assert bool(backbone) == isinstance(model, SSP)
 
 
 def test_a_few_steps_lower_the_loss(toy, episode):

@@ -1,7 +1,7 @@
 """Equations and layers that several compared methods share (table1.md §0).
 
-Letters: B batch, K shots, C channels, h w grid, H W picture, L = h·w. Masks hold 1 for the object, 0
-for the rest and 255 for pixels that do not count.
+Letters: B batch, K shots, C channels, h w grid, H W picture, L = h·w. Masks hold 1 for the object,
+0 for the rest and 255 for pixels that do not count.
 """
 
 from __future__ import annotations

@@ -14,6 +14,11 @@ State = Mapping[str, Tensor]
 BACKBONE_NAMES = {f"layer{stage}.": f"backbone.layer{stage}." for stage in range(5)}
 
 
+def _no_options(state: State) -> dict[str, Any]:
+    del state
+    return {}
+
+
 def _as_it_is(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
@@ -30,7 +35,7 @@ class Published:
     """
 
     names: Mapping[str, str]
-    options_of: Callable[[State], dict[str, Any]]
+    options_of: Callable[[State], dict[str, Any]] = _no_options
     unused: tuple[str, ...] = ()
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = _as_it_is
 

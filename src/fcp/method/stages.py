@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fcp.encoders.base import Backbone
 from fcp.encoders.pixels import Normalise
@@ -116,4 +116,4 @@ def _signed(block: Bottleneck, x: Tensor) -> Tensor:
     """Run a bottleneck that has no projection, without its last ReLU."""
     y = torch.relu(block.bn1(block.conv1(x)))
     y = torch.relu(block.bn2(block.conv2(y)))
-    return cast(nn.BatchNorm2d, block.bn3)(block.conv3(y)) + x
+    return block.bn3(block.conv3(y)) + x

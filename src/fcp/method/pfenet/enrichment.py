@@ -1,4 +1,4 @@
-"""Feature enrichment: the query meets the prototype and the prior at several scales, fine to coarse.
+"""Feature enrichment: the query meets prototype and prior at several scales, fine to coarse.
 
 Information flows from each scale to the next, coarser one (table1.md §2).
 """
