@@ -166,6 +166,9 @@ def naive() -> SimpleNamespace:
         head=lambda x, w, name: conv(conv(x, w, f"{name}.0", 1).relu(), w, f"{name}.3"),
         residual=lambda x, w, a, b: conv(conv(x, w, a, 1).relu(), w, b, 1).relu() + x,
         conv=conv,
+        norm=norm,
+        learner=learner,
+        gram=gram,
     )
 
 
@@ -181,3 +184,27 @@ def conv(
         padding=padding,
         **options,
     )
+
+
+def norm(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
+    """Batch norm in float64 by a published name, with its stored statistics."""
+    fields = ("running_mean", "running_var", "weight", "bias")
+    return F.batch_norm(x, *(weights[f"{name}.{field}"].double() for field in fields))
+
+
+def learner(
+    high: Tensor, weights: dict[str, Tensor], pools: str, stage5: tuple[str, str]
+) -> Tensor:
+    """Stage 5 of the base learner in float64, by the names of its pools, convolution and norm."""
+    parts, grid = [high.double()], high.shape[-2:]
+    for i, side in enumerate((1, 2, 3, 6)):
+        x = conv(F.adaptive_avg_pool2d(high.double(), side), weights, f"{pools}.features.{i}.1")
+        parts.append(up(norm(x, weights, f"{pools}.features.{i}.2").relu(), grid))
+    return norm(conv(torch.cat(parts, 1), weights, stage5[0], 1), weights, stage5[1])
+
+
+def gram(maps: Tensor) -> Tensor:
+    """Cosines of the channels of (C, h, w)."""
+    rows = maps.double().flatten(1)
+    lengths = rows.square().sum(1).sqrt()
+    return rows @ rows.T / (lengths[:, None] * lengths[None] + 1e-7)

@@ -75,29 +75,6 @@ def imported(weights, write_checkpoint, tmp_path_factory):
     }
 
 
-def gram_by_hand(maps):
-    rows = maps.double().flatten(1)
-    products = rows @ rows.T
-    lengths = rows.square().sum(1).sqrt()
-    return products / (lengths[:, None] * lengths[None] + 1e-7)
-
-
-def base_logits(high, w, naive):
-    """The PSPNet's head in float64."""
-
-    def norm(x, name):
-        fields = ("running_mean", "running_var", "weight", "bias")
-        return F.batch_norm(x, *(w[f"{name}.{field}"].double() for field in fields))
-
-    parts = [high.double()]
-    for i, side in enumerate((1, 2, 3, 6)):
-        name = f"learner_base.0.features.{i}"
-        x = naive.conv(F.adaptive_avg_pool2d(high.double(), side), w, f"{name}.1")
-        parts.append(naive.up(norm(x, f"{name}.2").relu(), (GRID, GRID)))
-    x = naive.conv(torch.cat(parts, 1), w, "learner_base.1.0", 1)
-    return naive.conv(norm(x, "learner_base.1.1").relu(), w, "learner_base.1.4")
-
-
 def shot_weights(distances, w):
     """Sort, two layers, undo the sort, softmax."""
     if len(distances) == 1:
@@ -116,9 +93,9 @@ def reference(w, seen, naive):
     """Final (training and test), meta and base logits at the picture's size: table1.md §3."""
     query, supports, masks = seen
     x = naive.conv(query.mid, w, "down_query.0").relu()
-    g = gram_by_hand(query.mid[0, 1024:])
+    g = naive.gram(query.mid[0, 1024:])
     distances = torch.stack(
-        [(g - gram_by_hand(s.mid[0, 1024:])).square().sum().sqrt() / 512 for s in supports]
+        [(g - naive.gram(s.mid[0, 1024:])).square().sum().sqrt() / 512 for s in supports]
     )
     share = shot_weights(distances, w)
     v = p = 0
@@ -137,7 +114,10 @@ def reference(w, seen, naive):
         branches.append(naive.conv(m, w, f"ASPP_meta.layer6_{i}.0", d, dilation=d).relu())
     f = naive.conv(torch.cat(branches, 1), w, "res1_meta.0").relu()
     meta = naive.head(naive.residual(f, w, "res2_meta.0", "res2_meta.2"), w, "cls_meta")
-    base = base_logits(query.high, w, naive)
+    stage5 = naive.learner(
+        query.high, w, "learner_base.0", ("learner_base.1.0", "learner_base.1.1")
+    )
+    base = naive.conv(stage5.relu(), w, "learner_base.1.4")
     finals = []
     for left_out in (None, OWN):
         shown = [c for c in range(1, 16) if c != left_out]

@@ -9,6 +9,7 @@ from fcp.errors import FcpError
 from fcp.method.bam.base_learner import BaseLearner
 from fcp.method.bam.model import BAM
 from fcp.method.base import Truth, base_labels
+from fcp.method.hdmnet.model import HDMNet
 from fcp.method.pfenet.model import PFENet
 from fcp.method.ssp.model import SSP
 from fcp.structures import Episode
@@ -22,6 +23,9 @@ TOYS = {
     "pfenet": lambda backbone: PFENet(backbone, bins=(1.0, 0.5), width=8),
     "ssp": lambda backbone: SSP(backbone, trained=("first.",)),
     "bam": lambda backbone: BAM(backbone, learner(), fine_channels=4, width=8, shots=2),
+    "hdmnet": lambda backbone: HDMNet(
+        backbone, learner(), fine_channels=4, width=8, token_width=16, inner=8, shots=2
+    ),
 }
 
 
