@@ -136,7 +136,7 @@ def mean_under(maps: Tensor, mask: Tensor) -> Tensor:
 def best_cosine(query: Tensor, support: Tensor) -> Tensor:
     """Best cosine of each query cell to any cell of one support (C, h, w), masked before."""
     q, s = query.double().flatten(1).mT, support.double().flatten(1).mT
-    best = [max(float(a @ b) / (float(a.norm()) * float(b.norm()) + 1e-7) for b in s) for a in q]
+    best = [float((s @ a / (a.norm() * s.norm(dim=1) + 1e-7)).max()) for a in q]
     return torch.tensor(best, dtype=torch.float64).view(query.shape[1:])
 
 

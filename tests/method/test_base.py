@@ -9,6 +9,7 @@ from fcp.errors import FcpError
 from fcp.method.bam.base_learner import BaseLearner
 from fcp.method.bam.model import BAM
 from fcp.method.base import Truth, base_labels
+from fcp.method.cyctr.model import CyCTR
 from fcp.method.hdmnet.model import HDMNet
 from fcp.method.pfenet.model import PFENet
 from fcp.method.ssp.model import SSP
@@ -26,6 +27,7 @@ TOYS = {
     "hdmnet": lambda backbone: HDMNet(
         backbone, learner(), fine_channels=4, width=8, token_width=16, inner=8, shots=2
     ),
+    "cyctr": lambda backbone: CyCTR(backbone, width=16),
 }
 
 
