@@ -169,6 +169,7 @@ def naive() -> SimpleNamespace:
         norm=norm,
         learner=learner,
         gram=gram,
+        ensemble=ensemble,
     )
 
 
@@ -208,3 +209,14 @@ def gram(maps: Tensor) -> Tensor:
     rows = maps.double().flatten(1)
     lengths = rows.square().sum(1).sqrt()
     return rows @ rows.T / (lengths[:, None] * lengths[None] + 1e-7)
+
+
+def ensemble(
+    weights: dict[str, Tensor], meta: Tensor, base: Tensor, psi: Tensor, left_out: int | None
+) -> Tensor:
+    """Final logits on the grid of BAM and HDMNet, without a class."""
+    counted = [c for c in range(1, base.shape[1]) if c != left_out]
+    b = base.softmax(1)[:, counted].sum(1)
+    a, c = (weights[f"{name}.weight"].double().flatten() for name in ("gram_merge", "cls_merge"))
+    background, object_ = (a[0] * meta.softmax(1)[:, i] + a[1] * psi for i in (0, 1))
+    return torch.stack([c[0] * background + c[1] * b, object_], 1)

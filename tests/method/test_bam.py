@@ -118,13 +118,7 @@ def reference(w, seen, naive):
         query.high, w, "learner_base.0", ("learner_base.1.0", "learner_base.1.1")
     )
     base = naive.conv(stage5.relu(), w, "learner_base.1.4")
-    finals = []
-    for left_out in (None, OWN):
-        shown = [c for c in range(1, 16) if c != left_out]
-        b = base.softmax(1)[:, shown].sum(1)
-        a, c = (w[f"{n}.weight"].double().flatten() for n in ("gram_merge", "cls_merge"))
-        background, object_ = (a[0] * meta.softmax(1)[:, i] + a[1] * psi for i in (0, 1))
-        finals.append(torch.stack([c[0] * background + c[1] * b, object_], 1))
+    finals = [naive.ensemble(w, meta, base, psi, left_out) for left_out in (None, OWN)]
     return [naive.up(t, (SIDE, SIDE)) for t in (*finals, meta, base)]
 
 

@@ -1,5 +1,6 @@
 """CyCTR against its equations in float64, from published names; and what must hold."""
 
+import itertools
 import math
 
 import pytest
@@ -65,6 +66,12 @@ def imported(weights, write_checkpoint, tmp_path_factory):
     return import_checkpoint("cyctr", path)
 
 
+def two_next_to(place):
+    """Those of the two cells around a place that lie on the grid."""
+    first = math.floor(place)
+    return [i for i in (first, first + 1) if 0 <= i < GRID]
+
+
 class Naive:
     """The method in float64, by published names; tokens are (L, 256)."""
 
@@ -93,19 +100,13 @@ class Naive:
         values = self.linear(x, f"{name}.value_proj") * ~padded.flatten()[:, None]
         values = values.view(GRID, GRID, 8, 32)
         out = torch.zeros(len(x), 8, 32, dtype=torch.float64)
-        for cell in range(len(x)):
-            for head in range(8):
-                for point in range(9):
-                    # Cell (i, j) has its value at (j, i) when its centre is j + ½, i + ½.
-                    px = cell % GRID + float(offsets[cell, head, point, 0])
-                    py = cell // GRID + float(offsets[cell, head, point, 1])
-                    x0, y0 = math.floor(px), math.floor(py)
-                    for yy, xx in ((y0, x0), (y0, x0 + 1), (y0 + 1, x0), (y0 + 1, x0 + 1)):
-                        if 0 <= yy < GRID and 0 <= xx < GRID:
-                            near = (1 - abs(py - yy)) * (1 - abs(px - xx))
-                            out[cell, head] += (
-                                near * share[cell, head, point] * values[yy, xx, head]
-                            )
+        for cell, head, point in itertools.product(range(len(x)), range(8), range(9)):
+            # Cell (i, j) has its value at (j, i) when its centre is j + ½, i + ½.
+            px = cell % GRID + float(offsets[cell, head, point, 0])
+            py = cell // GRID + float(offsets[cell, head, point, 1])
+            for yy, xx in itertools.product(two_next_to(py), two_next_to(px)):
+                near = (1 - abs(py - yy)) * (1 - abs(px - xx)) * share[cell, head, point]
+                out[cell, head] += near * values[yy, xx, head]
         return self.linear(out.flatten(1), f"{name}.output_proj")
 
     def cross(self, x, support, keys, layer):
@@ -127,18 +128,13 @@ class Naive:
     def code(self, padded):
         """Sine of the count of unpadded cells, y half first."""
         code = torch.zeros(GRID, GRID, C, dtype=torch.float64)
-        for y in range(GRID):
-            for x in range(GRID):
-                up, left = ~padded[: y + 1, x], ~padded[y, : x + 1]
-                counts = (
-                    float(up.sum()) / (float((~padded[:, x]).sum()) + 1e-6),
-                    float(left.sum()) / (float((~padded[y]).sum()) + 1e-6),
-                )
-                for axis, count in enumerate(counts):
-                    for i in range(64):
-                        angle = count * 2 * math.pi / 10000 ** (2 * i / 128)
-                        code[y, x, 128 * axis + 2 * i] = math.sin(angle)
-                        code[y, x, 128 * axis + 2 * i + 1] = math.cos(angle)
+        for y, x in itertools.product(range(GRID), range(GRID)):
+            for axis, (line, place) in enumerate(((padded[:, x], y), (padded[y], x))):
+                count = float((~line[: place + 1]).sum()) / (float((~line).sum()) + 1e-6)
+                for i in range(64):
+                    angle = count * 2 * math.pi / 10000 ** (2 * i / 128)
+                    code[y, x, 128 * axis + 2 * i] = math.sin(angle)
+                    code[y, x, 128 * axis + 2 * i + 1] = math.cos(angle)
         return code.view(-1, C) + self.w["transformer.level_embed"].double()
 
 
