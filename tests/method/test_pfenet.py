@@ -8,7 +8,7 @@ from fcp.errors import FcpError
 from fcp.method.base import Truth
 from fcp.method.pfenet.enrichment import COCO_BINS, bin_cells
 from fcp.method.pfenet.model import PFENet
-from fcp.method.trained import import_checkpoint
+from fcp.method.trained import build_trained, import_checkpoint
 
 SIDE, GRID = 41, 6
 BINS = (6, 4, 3, 2)
@@ -100,6 +100,14 @@ def test_every_published_tensor_is_used(imported, weights):
     assert all(torch.equal(stem[n], t) for n, t in weights.items() if n.startswith("layer"))
 
 
+def test_options_build_the_same_model_again(imported):
+    assert imported.options == {"backbone": "resnet50", "released": True, "bins": BINS}
+    again = build_trained("pfenet", **imported.options)
+    again.load_state_dict(imported.model.state_dict())
+    assert again.enrichment.bins == BINS
+    assert again.released
+
+
 def test_entries_that_do_not_fit_are_named(weights, write_checkpoint, tmp_path):
     lacking = {n: t for n, t in weights.items() if n != "res1.0.weight"} | {
         "odd.weight": torch.ones(1)
@@ -111,6 +119,8 @@ def test_entries_that_do_not_fit_are_named(weights, write_checkpoint, tmp_path):
         import_checkpoint("pfenet", path)
     with pytest.raises(FcpError, match="expected one of ssp, pfenet"):
         import_checkpoint("pfnet", path)
+    with pytest.raises(FcpError, match="'pfenet': backbone: expected one of resnet50, vgg16_bn"):
+        build_trained("pfenet", backbone="resnet18")
 
 
 def test_coco_bins_are_fractions_of_the_rows():

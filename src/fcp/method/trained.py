@@ -28,10 +28,12 @@ class Imported:
 
     Attributes:
         model: The method with its weights, in evaluation mode.
+        options: Those of the builder that make the same model again.
         unused: Tensors of the file that the program itself never reads.
     """
 
     model: AnyMethod
+    options: dict[str, Any]
     unused: tuple[str, ...]
 
 
@@ -76,4 +78,4 @@ def import_checkpoint(method: str, path: Path, **options: Any) -> Imported:  # n
     ours, unused = renamed(state, published)
     model = build_trained(method, **found)
     load_strictly(model, ours, path)
-    return Imported(model.eval(), unused)
+    return Imported(model.eval(), found, unused)
