@@ -309,5 +309,8 @@ def test_every_published_tensor_is_used(imported):
 
 def test_tensors_that_no_key_passes_are_named(weights, write_checkpoint, tmp_path):
     idle = f"{T}.match_layers.1.0.attn.norm.weight"
-    path = write_checkpoint(tmp_path / "idle.pth", weights | {idle: torch.ones(64)})
-    assert import_checkpoint("hdmnet", path).unused == (idle,)
+    single = {n: t for n, t in weights.items() if "kshot" not in n}
+    single |= {idle: torch.ones(64), "kshot_rw.0.weight": torch.ones(2, 1, 1, 1)}
+    found = import_checkpoint("hdmnet", write_checkpoint(tmp_path / "idle.pth", single))
+    assert found.unused == (idle, "kshot_rw.0.weight")
+    assert found.options["shots"] == 1

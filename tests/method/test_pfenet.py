@@ -131,5 +131,9 @@ def test_coco_bins_are_fractions_of_the_rows():
 def test_released_batch_norms_drift(toy_backbone, episode, released):
     model = PFENet(toy_backbone, bins=(1.0,), width=8, released=released).train()
     before = toy_backbone.norm.running_mean.clone()
-    model.encode_query(episode(72, 1).query_images)
+    task = episode(72, 2, batch=2)
+    whole = model.see_support(task.support_images.flatten(0, 1), task.support_masks)
+    one = model.see_support(task.support_images[:, 1], task.support_masks[:, 1:])
+    torch.testing.assert_close(whole.mid[1::2], one.mid)  # statistics are of one shot each
+    torch.testing.assert_close(whole.high[1::2], one.high)
     assert torch.equal(before, toy_backbone.norm.running_mean) != released

@@ -19,6 +19,11 @@ def _no_options(state: State) -> dict[str, Any]:
     return {}
 
 
+def _all_used(state: State) -> tuple[str, ...]:
+    del state
+    return ()
+
+
 def _as_it_is(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
@@ -30,13 +35,13 @@ class Published:
     Attributes:
         names: Beginnings of its names → ours.
         options_of: Finds the builder's options in a state dict with the program's names.
-        unused: Beginnings of names that its forward pass never reads.
+        unused_of: Finds beginnings of names that the program's forward pass never reads.
         adapt: Changes what has our names where a new name is not enough.
     """
 
     names: Mapping[str, str]
     options_of: Callable[[State], dict[str, Any]] = _no_options
-    unused: tuple[str, ...] = ()
+    unused_of: Callable[[State], tuple[str, ...]] = _all_used
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = _as_it_is
 
 
@@ -47,7 +52,8 @@ def renamed(state: State, published: Published) -> tuple[dict[str, Tensor], tupl
         The tensors under our names (an unknown name stays), and the names of those that the
         program itself never reads.
     """
-    unused = tuple(name for name in state if name.startswith(published.unused))
+    starts = published.unused_of(state)
+    unused = tuple(name for name in state if name.startswith(starts))
     kept = {own_name(n, published.names): t for n, t in state.items() if n not in unused}
     return published.adapt(kept), unused
 
@@ -61,6 +67,11 @@ def own_name(name: str, names: Mapping[str, str]) -> str:
 def backbone_of(state: State) -> str:
     """Tell the backbone by its names."""
     return "resnet50" if "layer1.0.conv1.weight" in state else "vgg16_bn"
+
+
+def idle_shot_weights(state: State) -> tuple[str, ...]:
+    """Return where the weighting of the shots stands if there is but one shot."""
+    return ("kshot_rw.",) if shots_of(state) == 1 else ()
 
 
 def shots_of(state: State) -> int:

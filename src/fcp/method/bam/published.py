@@ -11,6 +11,7 @@ from fcp.method.published import (
     Published,
     State,
     backbone_of,
+    idle_shot_weights,
     renamed,
     shots_of,
 )
@@ -62,6 +63,7 @@ PUBLISHED = Published(
         "cls_meta.3.": "head.score.",
     },
     options_of=_options,
+    unused_of=idle_shot_weights,
 )
 
 BASE_LEARNER = Published(
@@ -72,7 +74,7 @@ BASE_LEARNER = Published(
         "cls.1.": "learner.norm.",
         "cls.4.": "learner.score.",
     },
-    unused=("encoder.",),  # the stages once more
+    unused_of=lambda _: ("encoder.",),  # the stages once more
 )
 
 

@@ -267,13 +267,18 @@ def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def build_cyctr(
-    weights: str | None, *, backbone: str = "resnet50", released: bool = False
+    weights: str | None,
+    *,
+    backbone: str = "resnet50",
+    keys_per_shot: int = KEYS_PER_SHOT,
+    released: bool = False,
 ) -> CyCTR:
     """Build CyCTR at its published size.
 
     Args:
         weights: ImageNet weights of the backbone; None for random ones.
         backbone: "resnet50", the only one here.
+        keys_per_shot: See ``CyCTR``.
         released: See ``CyCTR``.
 
     Raises:
@@ -281,4 +286,5 @@ def build_cyctr(
     """
     if backbone != "resnet50":
         raise FcpError(f"backbone: expected resnet50, got {backbone!r}")
-    return CyCTR(published_stages(backbone, weights, previous_dilation=True), released=released)
+    stages = published_stages(backbone, weights, previous_dilation=True)
+    return CyCTR(stages, keys_per_shot=keys_per_shot, released=released)

@@ -69,6 +69,6 @@ PUBLISHED = Published(
         "supp_cls.3.": "back.head.score.",
     },
     options_of=lambda _: {"released": True},
-    unused=("addtional_proj.",),
+    unused_of=lambda _: ("addtional_proj.",),
     adapt=_stages_swapped,
 )

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from fcp.method.bam.published import ENSEMBLE_NAMES, pool_names
-from fcp.method.published import BACKBONE_NAMES, Published, State, backbone_of, shots_of
+from fcp.method.published import (
+    BACKBONE_NAMES,
+    Published,
+    State,
+    backbone_of,
+    idle_shot_weights,
+    shots_of,
+)
 
 _TRANSFORMER = "transformer.mix_transformer."
 _LEVELS = range(3)
@@ -61,6 +68,16 @@ def _options(state: State) -> dict[str, object]:
     return found if score is None else {**found, "base_classes": len(score) - 1}
 
 
+# Keys that are not shrunk need neither convolution nor norm.
+_NOT_SHRUNK = tuple(
+    f"{_TRANSFORMER}{place}.attn.{part}."
+    for place in (
+        *(f"down_sample_layers.2.{block}" for block in (1, 2)),
+        *(f"match_layers.{level}.0" for level in _LEVELS),
+    )
+    for part in ("sr", "norm")
+)
+
 PUBLISHED = Published(
     names={
         **BACKBONE_NAMES,
@@ -77,13 +94,5 @@ PUBLISHED = Published(
         **_below("cls.", "decoder.head.", {f"{i}.": own for i, own in _BOTTLENECK.items()}),
     },
     options_of=_options,
-    # Keys that are not shrunk need neither.
-    unused=tuple(
-        f"{_TRANSFORMER}{place}.attn.{part}."
-        for place in (
-            *(f"down_sample_layers.2.{block}" for block in (1, 2)),
-            *(f"match_layers.{level}.0" for level in _LEVELS),
-        )
-        for part in ("sr", "norm")
-    ),
+    unused_of=lambda state: _NOT_SHRUNK + idle_shot_weights(state),
 )

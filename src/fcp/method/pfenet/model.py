@@ -100,6 +100,19 @@ class PFENet(TrainedMethod[PFENetSupport, PFENetQuery, PFENetOutput]):
         self.backbone.train(mode and self.released)
         return self
 
+    def see_support(self, pictures: Tensor, masks: Tensor) -> BackboneFeatures:
+        """Run the backbone; while its batch norms drift, on one shot of all tasks at a time."""
+        if not self.backbone.training:
+            return super().see_support(pictures, masks)
+        shots = [
+            super(PFENet, self).see_support(pictures[k :: masks.shape[1]], masks[:, k : k + 1])
+            for k in range(masks.shape[1])
+        ]
+        return BackboneFeatures(
+            mid=torch.stack([shot.mid for shot in shots], 1).flatten(0, 1),
+            high=torch.stack([shot.high for shot in shots], 1).flatten(0, 1),
+        )
+
     def prepare_support(self, features: BackboneFeatures, masks: Tensor) -> PFENetSupport:
         """Average the object's features over cells, then over shots."""
         cells = cells_of(masks.flatten(0, 1), grid_of(features.mid))
