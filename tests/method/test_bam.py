@@ -9,7 +9,7 @@ from fcp.errors import FcpError
 from fcp.method.bam.base_learner import BaseLearner, PSPNet
 from fcp.method.bam.ensemble import Ensemble, ShotWeights, base_probability, gram, style_distance
 from fcp.method.bam.model import BAM
-from fcp.method.bam.published import import_base_learner
+from fcp.method.bam.published import PUBLISHED, import_base_learner
 from fcp.method.base import Truth
 from fcp.method.trained import import_checkpoint
 
@@ -66,13 +66,9 @@ def weights(random_weights, resnet_state, learner_shapes):
 
 @pytest.fixture(scope="module")
 def imported(weights, write_checkpoint, tmp_path_factory):
-    """The same weights with and without the weighting of 5 shots."""
-    folder = tmp_path_factory.mktemp("bam")
-    single = {n: t for n, t in weights.items() if "kshot" not in n}
-    return {
-        1: import_checkpoint("bam", write_checkpoint(folder / "1.pth", single)),
-        5: import_checkpoint("bam", write_checkpoint(folder / "5.pth", weights)),
-    }
+    """Trained for 5 shots, which changes nothing for 1."""
+    path = write_checkpoint(tmp_path_factory.mktemp("bam") / "best.pth", weights)
+    return import_checkpoint("bam", path)
 
 
 def shot_weights(distances, w):
@@ -125,7 +121,7 @@ def reference(w, seen, naive):
 @pytest.mark.parametrize("shots", [1, 5])
 @torch.no_grad()
 def test_published_weights_give_the_equations(imported, weights, naive, episode, shots):
-    model, task = imported[shots].model, episode(SIDE, shots)
+    model, task = imported.model, episode(SIDE, shots)
     support = model.encode_support(task.support_images, task.support_masks)
     query = model.encode_query(task.query_images)
     stages, supports = model.backbone, []
@@ -151,8 +147,14 @@ def test_published_weights_give_the_equations(imported, weights, naive, episode,
 
 
 def test_every_published_tensor_is_used(imported):
-    assert all(found.unused == () for found in imported.values())
-    assert imported[5].model.shot_weights.shots == 5
+    assert imported.unused == ()
+    assert imported.options == {"backbone": "resnet50", "shots": 5, "base_classes": 15}
+
+
+def test_checkpoint_of_one_shot_has_no_weighting(weights):
+    single = {n: t for n, t in weights.items() if "kshot" not in n}
+    assert PUBLISHED.options_of(single)["shots"] == 1
+    assert PUBLISHED.unused_of(weights) == ()
 
 
 @torch.no_grad()
@@ -167,7 +169,7 @@ def test_published_base_learner_is_read(
             state["cls." + name.removeprefix("learner_base.1.")] = tensor
     path = write_checkpoint(tmp_path / "base.pth", state | resnet_state)
     images = episode(SIDE, 1).query_images
-    learner, bam = import_base_learner(path), imported[1].model
+    learner, bam = import_base_learner(path), imported.model
     small = bam.learner(bam.backbone(images).high)
     expected = F.interpolate(small, (SIDE, SIDE), mode="bilinear", align_corners=True)
     assert torch.equal(learner(images), expected)
