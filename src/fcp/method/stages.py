@@ -1,0 +1,119 @@
+"""Published backbones as the compared methods read them (table1.md §0).
+
+They differ from ``fcp.encoders`` in how the mask reaches stage 4 (bilinear with aligned corners,
+not nearest neighbour), and in the variants that SSP and CyCTR were trained with.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from fcp.encoders.base import Backbone
+from fcp.encoders.pixels import Normalise
+from fcp.encoders.resnet import Bottleneck, DilatedResNet, build_resnet50
+from fcp.encoders.vgg import VGG16, build_vgg16_bn
+from fcp.errors import FcpError
+from fcp.method.parts import cells_of, up
+from fcp.structures import BackboneFeatures
+
+PUBLISHED_BACKBONES = ("resnet50", "vgg16_bn")
+
+
+class Stages(Backbone):
+    """A classifier's stages, on the grid of stage 3.
+
+    ``BackboneFeatures.mid`` is concat(stage 3, stage 2), ``high`` is stage 4.
+
+    Args:
+        trunk: Backbone whose stages are taken over; it must not be used afterwards.
+
+    Attributes:
+        fine_channels: Number of the last channels of ``mid``, those of stage 2.
+    """
+
+    def __init__(self, trunk: DilatedResNet | VGG16) -> None:
+        super().__init__()
+        self.normalise = Normalise()
+        self.layer0, self.layer1, self.layer2 = trunk.layer0, trunk.layer1, trunk.layer2
+        self.layer3, self.layer4 = trunk.layer3, trunk.layer4
+        self.mid_channels, self.high_channels = trunk.mid_channels, trunk.high_channels
+        self.fine_channels = 512 if isinstance(trunk, DilatedResNet) else 256
+
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
+        """Encode pictures (B, 3, H, W) in 0 … 1; see ``Backbone``.
+
+        Masks (B, 1, H, W) are brought to the grid bilinearly; only pixels of value 1 are object.
+        """
+        stage2 = self.layer2(self.layer1(self.layer0(self.normalise(images))))
+        stage3 = self.layer3(stage2)
+        grid = (stage3.shape[-2], stage3.shape[-1])
+        last = stage3 if mask is None else stage3 * cells_of(mask[:, 0], grid).to(stage3.dtype)
+        return BackboneFeatures(
+            mid=torch.cat([stage3, up(stage2, grid)], 1), high=self.layer4(last)
+        )
+
+
+class StageThree(Backbone):
+    """Stage 3 of a ResNet without the last ReLU of its last block: all that SSP reads.
+
+    ``BackboneFeatures.high`` has no channels.
+
+    Args:
+        trunk: Backbone whose stages 0 to 3 are taken over; it must not be used afterwards.
+    """
+
+    def __init__(self, trunk: DilatedResNet) -> None:
+        super().__init__()
+        self.normalise = Normalise()
+        self.layer0, self.layer1 = trunk.layer0, trunk.layer1
+        self.layer2, self.layer3 = trunk.layer2, trunk.layer3
+        self.mid_channels, self.high_channels = 1024, 0
+
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
+        """Encode pictures (B, 3, H, W) in 0 … 1; the mask has no influence."""
+        x = self.layer2(self.layer1(self.layer0(self.normalise(images))))
+        x = _signed(cast(Bottleneck, self.layer3[-1]), self.layer3[:-1](x))
+        return BackboneFeatures(mid=x, high=x[:, :0])
+
+
+def published_stages(kind: str, weights: str | None, *, previous_dilation: bool = False) -> Stages:
+    """Build the backbone of PFENet, BAM, HDMNet and, with ``previous_dilation``, CyCTR.
+
+    Args:
+        kind: One of ``PUBLISHED_BACKBONES``; the ResNet has the 3-conv stem.
+        weights: ImageNet weights; see ``fcp.encoders``. None for random ones.
+        previous_dilation: Let the first block of stages 3 and 4 keep the dilation before it.
+
+    Raises:
+        FcpError: Unknown kind, or weights that are missing or do not fit.
+    """
+    if kind not in PUBLISHED_BACKBONES:
+        known = ", ".join(PUBLISHED_BACKBONES)
+        raise FcpError(f"backbone: expected one of {known}, got {kind!r}")
+    if kind == "vgg16_bn":
+        return Stages(build_vgg16_bn(weights))
+    trunk = build_resnet50(weights)
+    return Stages(keep_previous_dilation(trunk) if previous_dilation else trunk)
+
+
+def published_stage_three(weights: str | None) -> StageThree:
+    """Build the backbone of SSP: ResNet-50; see ``published_stages``."""
+    return StageThree(keep_previous_dilation(build_resnet50(weights)))
+
+
+def keep_previous_dilation(trunk: DilatedResNet) -> DilatedResNet:
+    """Set the first block of stages 3 and 4 to dilation 1 and 2, and return the backbone."""
+    for stage, dilation in ((trunk.layer3, 1), (trunk.layer4, 2)):
+        middle = cast(Bottleneck, stage[0]).conv2
+        middle.dilation = middle.padding = (dilation, dilation)
+    return trunk
+
+
+def _signed(block: Bottleneck, x: Tensor) -> Tensor:
+    """Run a bottleneck that has no projection, without its last ReLU."""
+    y = torch.relu(block.bn1(block.conv1(x)))
+    y = torch.relu(block.bn2(block.conv2(y)))
+    return block.bn3(block.conv3(y)) + x

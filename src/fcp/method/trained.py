@@ -1,0 +1,81 @@
+"""The compared methods that are trained on episodes, by name, and their published checkpoints."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fcp.encoders import LazyBuilder
+from fcp.encoders.weights import load_strictly, read_state_dict
+from fcp.errors import FcpError
+from fcp.method.base import TrainedMethod
+from fcp.method.published import Published, renamed
+
+AnyMethod = TrainedMethod[Any, Any, Any]
+
+# Name → builder, called as ``builder(backbone_weights, **options)``.
+TRAINED: dict[str, LazyBuilder] = {
+    name: LazyBuilder(f"fcp.method.{name}.model", f"build_{name}")
+    for name in ("ssp", "pfenet", "bam", "hdmnet", "cyctr")
+}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A checkpoint of a method's own program, read.
+
+    Attributes:
+        model: The method with its weights, in evaluation mode.
+        options: Those of the builder that make the same model again.
+        unused: Tensors of the file that the program itself never reads.
+    """
+
+    model: AnyMethod
+    options: dict[str, Any]
+    unused: tuple[str, ...]
+
+
+def build_trained(method: str, weights: str | None = None, **options: Any) -> AnyMethod:  # noqa: ANN401  (each method's own)
+    """Build a method at its published size.
+
+    Args:
+        method: Key of ``TRAINED``.
+        weights: ImageNet weights of its backbone; None for random ones.
+        **options: Of the method's builder.
+
+    Raises:
+        FcpError: Unknown method or option, or weights that are missing or do not fit.
+    """
+    if method not in TRAINED:
+        raise FcpError(f"method: expected one of {', '.join(TRAINED)}, got {method!r}")
+    try:
+        model: AnyMethod = TRAINED[method](weights, **options)
+    except FcpError as error:
+        raise FcpError(f"method {method!r}: {error}") from error
+    return model
+
+
+def import_checkpoint(method: str, path: Path, **options: Any) -> Imported:  # noqa: ANN401  (each method's own)
+    """Read a checkpoint of a method's own program; its weights replace the backbone's too.
+
+    Args:
+        method: Key of ``TRAINED``.
+        path: State dict as the program writes it: bare or under ``state_dict``, with or without
+            the prefix ``module.``.
+        **options: Of the method's builder, where the file does not tell them: ``bins`` of PFENet.
+            ``released`` is True unless it is given: what the program does by accident is kept.
+
+    Raises:
+        FcpError: Unknown method, damaged file, or entries that do not fit; names the first ones.
+    """
+    if method not in TRAINED:
+        raise FcpError(f"method: expected one of {', '.join(TRAINED)}, got {method!r}")
+    published: Published = importlib.import_module(f"fcp.method.{method}.published").PUBLISHED
+    state = read_state_dict(path)
+    found = {**published.options_of(state), **options}
+    ours, unused = renamed(state, published)
+    model = build_trained(method, **found)
+    load_strictly(model, ours, path)
+    return Imported(model.eval(), found, unused)
