@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import ndimage
 
 import fcp.data.strips
@@ -35,3 +36,13 @@ def test_pieces_are_those_that_scipy_finds_in_the_same_order(seed, share, size, 
 
 def test_no_piece_of_nothing():
     assert list(connected_pieces(np.zeros((5, 7), bool))) == []
+
+
+def test_pillow_s_true_is_255_and_counts_as_one():
+    mask = np.zeros((6, 8), bool)
+    mask[1:3, 2:5] = True
+    theirs = np.array(Image.fromarray(mask))  # mode 1
+    assert theirs.view(np.uint8).max() == 255
+    (piece,) = connected_pieces(theirs)
+    assert piece.box == (2, 1, 5, 3)
+    assert piece.mask.all()

@@ -74,3 +74,9 @@ def test_support_is_read_and_checked(tmp_path):
     Image.new("L", (96, 128)).save(mask)
     with pytest.raises(FcpError, match=r"cat_mask\.png: the mask is 96×128 px but .*cat\.jpg is"):
         read_support(image, mask)
+
+
+@pytest.mark.parametrize("kind", [Points, Scribble])
+def test_what_is_drawn_is_zero_or_one(kind):
+    drawn = annotation_mask(kind([(30, 30), (60, 40)]), SIZE)
+    assert set(np.unique(drawn.view(np.uint8))) == {0, 1}

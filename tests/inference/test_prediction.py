@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcp import prediction
 from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
+from fcp.inference import prediction
 from fcp.inference.prediction import Least, Maps, predict_classes
 
 

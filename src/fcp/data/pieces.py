@@ -58,7 +58,9 @@ def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return row, start and end (exclusive) of each run of foreground, row by row."""
     found = []
     for top, end in edges((mask.shape[0], mask.shape[1])):
-        changes = np.diff(np.pad(mask[top:end], ((0, 0), (1, 1))).view(np.int8), axis=1)
+        # Pillow writes True as 255, which a view would take for -1.
+        bits = np.pad(mask[top:end], ((0, 0), (1, 1))).astype(np.int8)
+        changes = np.diff(bits, axis=1)
         rows, starts = np.nonzero(changes == 1)
         found.append(np.stack([rows + top, starts, np.nonzero(changes == -1)[1]]))
     rows, starts, ends = np.concatenate(found, axis=1) if found else np.zeros((3, 0), np.int64)

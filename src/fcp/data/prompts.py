@@ -126,7 +126,7 @@ def _draw(
         draw.line(list(points), fill=1, width=max(1, round(2 * radius)))
     for x, y in points:
         draw.circle((x, y), radius, fill=1)
-    mask = np.array(canvas)
+    mask = np.array(canvas.convert("L")) > 0  # of mode 1, Pillow writes True as 255
     # Pillow may round a tiny disc away; the marked pixels themselves always count.
     for x, y in points:
         mask[int(y), int(x)] = True

@@ -26,7 +26,7 @@ def count_values(values: np.ndarray) -> np.ndarray:
     """
     counts = np.zeros(256, np.int64)
     for top, end in edges((values.shape[0], values.shape[1])):
-        counts += np.bincount(values[top:end].ravel().view(np.uint8), minlength=256)
+        counts += np.bincount(values[top:end].ravel().astype(np.uint8), minlength=256)
     return counts
 
 
