@@ -139,9 +139,9 @@ def test_a_pasted_thing_is_a_region_and_hides_what_is_under_it(pictures, monkeyp
     monkeypatch.setattr(region_batches, "_PASTE_SHARE", 1.0)
     batches = _batches(pictures)
     things = []
-    original = batches._draw_thing
+    original = batches._draw_pasted
     monkeypatch.setattr(
-        batches, "_draw_thing", lambda rng: things.append(original(rng)) or things[-1]
+        batches, "_draw_pasted", lambda rng: things.append(original(rng)) or things[-1]
     )
     for step in range(8):
         things.clear()

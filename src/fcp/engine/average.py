@@ -1,4 +1,4 @@
-"""Exponential moving average of the trained weights: what is scored and saved in their place."""
+"""Exponential moving average of the trained weights, which is scored and saved in their place."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_EARLY = 10  # steps: at first the average follows more closely, or it would remember the start
+_EARLY = 10  # steps; at first the average follows more closely, so that it forgets the start
 
 
 class MovingAverage:
-    """Averages parameters in place of which it can be shown.
+    """Exponential moving average of parameters, which can take their place in the model.
 
     Args:
-        parameters: that are trained.
-        decay: part of the average that stays at each step; 0 for no average.
+        parameters: Trained parameters.
+        decay: Part of the average that stays at each step, 0 ≤ decay < 1; 0 for no average.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
@@ -26,17 +26,17 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take the weights after a step (0, 1, …) in."""
+        """Include the weights after a step (0, 1, …) in the average."""
         decay = min(self._decay, (step + 1) / (step + _EARLY))
         for value, parameter in zip(self.values, self._parameters, strict=False):
             value.lerp_(parameter, 1 - decay)
 
     def state(self) -> dict[str, Any]:
-        """Return what ``load`` takes, for a checkpoint."""
+        """Return the average in the form that ``load`` takes, for a checkpoint."""
         return {"average": self.values}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take up the average of a run that is resumed."""
+        """Restore the average of a resumed run."""
         for own, value in zip(self.values, state["average"], strict=True):
             own.copy_(value)
 
@@ -50,7 +50,7 @@ class MovingAverage:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Let the model have the average for a while."""
+        """Give the model the averaged weights inside a ``with`` block."""
         self.swap()
         try:
             yield

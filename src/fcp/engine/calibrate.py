@@ -1,4 +1,4 @@
-"""How likely is it that a class is in a picture? Fitted on classes of training, on val pictures.
+"""Calibration of presence: a classifier fitted on the training classes in val pictures.
 
 Val pictures were not trained on, and those that show a novel class are left out, so that nothing of
 the novel classes is known here either.
@@ -26,9 +26,9 @@ from fcp.inference.presence import Look, Presence, features, look_at, look_of_ex
 from fcp.method.fcp.model import FCP
 from fcp.structures import QueryFeatures, SupportSet
 
-RECALL = 0.93  # of the default threshold
+RECALL = 0.93  # share of the present classes that the default threshold finds
 INVERSE_PENALTY = 0.1  # scikit-learn's C, on standardised features
-CLASSES_APART = 5  # folds of the cross-validation that the threshold is taken from
+CLASSES_APART = 5  # folds of the cross-validation that gives the threshold
 PAIRS_OF_CLASS = 200
 SUPPORTS_KEPT = 512  # encoded examples; the tiny model has at most 320, a few MB each
 SHOTS = (1, 1, 2, 3, 5)
@@ -36,14 +36,14 @@ SHOTS = (1, 1, 2, 3, 5)
 
 @dataclass(frozen=True)
 class Seen:
-    """What the model saw of a pair.
+    """Features of a pair, from which presence is judged.
 
     Attributes:
-        pair: the question.
-        examples: (2, D) what its examples look like.
+        pair: Question: examples, class and query.
+        examples: Features of the examples that presence is judged by (2, D).
         shots: K, with the closer cuts of small objects among them.
-        look: of the query, under the mask that was found.
-        has_mask: whether any pixel was found.
+        look: Features of the query under the predicted mask.
+        has_mask: Whether the predicted mask has any pixel.
     """
 
     pair: Pair
@@ -54,12 +54,12 @@ class Seen:
 
 
 def see_pairs(model: FCP, data: FewShotDataset, pairs: Sequence[Pair]) -> Iterator[Seen]:
-    """Look for the examples' class in the query of each pair; pairs come sorted by query.
+    """Search the query of each pair for the examples' class; pairs come sorted by query.
 
     Args:
         model: Model in evaluation mode.
-        data: whose ids the pairs hold.
-        pairs: of ``draw_pairs``.
+        data: Data set that the ids of the pairs belong to.
+        pairs: Pairs made by ``draw_pairs``.
     """
     size, device = model.config.image_size, next(model.parameters()).device
 
@@ -99,22 +99,23 @@ def calibrate(
     per_class: int = PAIRS_OF_CLASS,
     seed: int = 0,
 ) -> Presence:
-    """Fit a model's sense of presence on the fold's training classes.
+    """Fit a model's presence classifier on the fold's training classes.
 
     Args:
-        model: in evaluation mode.
-        data: it was trained on.
-        fold: whose novel classes are never seen; None where all classes were trained on.
-        per_class: pairs of each class.
-        seed: of the pairs.
+        model: Model in evaluation mode.
+        data: Data set that the model was trained on.
+        fold: Fold whose novel classes are never seen; None where all classes were trained on.
+        per_class: Number of pairs of each class.
+        seed: Seed of the drawn pairs.
 
     Returns:
-        With the threshold that finds 93 % of what is present, in classes left out of its fit.
+        Presence classifier whose threshold finds 93 % of the present classes, measured on classes
+        left out of its fit.
 
     Raises:
-        FcpError: fewer classes with pictures than are needed to leave some out.
+        FcpError: too few classes have pictures for a cross-validation over classes.
     """
-    known = data.holdout(fold)  # of a folder of one's own: all of them
+    known = data.holdout(fold)  # all classes where the data set is a user's own folder
     pairs = draw_pairs(
         data,
         known,

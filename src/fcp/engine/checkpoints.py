@@ -1,7 +1,8 @@
 """Resumable checkpoints: one file that is whole or absent, for any number of processes.
 
-It holds what training changes: trainable parameters, buffers, the optimiser's moments, every
-process's random state, and the log's open sums. Frozen encoders come from their own weights again.
+It holds all that training changes: trainable parameters, buffers, the optimiser's moments, every
+process's random state, and the sums since the log's last row. Frozen encoders are loaded from their
+own weights.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ def save_checkpoint(
     """Replace the folder's checkpoint; all processes call this, the main one writes.
 
     Args:
-        folder: of the run; several machines share it.
-        model: what is trained, with its frozen parts.
-        optimizer: of its trainable parameters.
-        progress: plain values and tensors to get back from ``load_checkpoint``.
+        folder: Folder of the run; several machines share it.
+        model: Trained model, with its frozen parts.
+        optimizer: Optimiser of the model's trainable parameters.
+        progress: Plain values and tensors to get back from ``load_checkpoint``.
 
     Raises:
-        FcpError: the disk is full or not writable; the checkpoint before is still there.
+        FcpError: the disk is full or not writable; the previous checkpoint is kept.
     """
     states = gather_object([random_state()])
     if processes().is_main_process:
@@ -59,12 +60,12 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, Any], bool]:
-    """Bring model, optimiser and this process's random state to where the checkpoint was made.
+    """Restore model, optimiser and this process's random state from the checkpoint.
 
     Rates and decay stay those of the optimiser as given, so that a resumed run may change them.
 
     Returns:
-        What was saved as ``progress``, and whether the random state could be restored: not where
+        The saved ``progress``, and whether the random state could be restored: it cannot where
         another number of processes made the checkpoint.
 
     Raises:
@@ -102,7 +103,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Undo all drawing since ``random_state``."""
+    """Set all random generators of this process to a state returned by ``random_state``."""
     name, keys, *rest = state["numpy"]
     random.setstate(state["python"])
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))

@@ -1,4 +1,4 @@
-"""Which class, support and query a training episode shows: two rules, each from the seed alone."""
+"""Two rules that draw class, support and query of a training episode, from the seed alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DrawRule = Literal["query", "class"]
 
 @dataclass(frozen=True)
 class Task:
-    """A 1-shot training episode by the ids of its pictures, which differ."""
+    """A 1-shot training episode: its class and the ids of its two pictures, which differ."""
 
     class_id: int
     support: str
@@ -23,26 +23,26 @@ class Task:
 
 
 class Draw(Protocol):
-    """A rule of drawing."""
+    """A rule that draws training episodes."""
 
     epoch: int
-    """Episodes that make an epoch: the listed pictures."""
+    """Number of episodes that make an epoch, that of the listed pictures."""
 
     def __call__(self, index: int, rng: np.random.Generator) -> Task:
         """Draw the ``index``-th episode of the training, with the generator of this episode."""
 
 
 class QueryDraw:
-    """The paper's: in an epoch each listed picture is the query once, in an order of its own.
+    """The paper's rule: in an epoch each listed picture is the query once, in random order.
 
     The class is drawn from the base classes that the query shows, the support from the class.
 
     Args:
-        lists: the classes and pictures that may be drawn.
-        seed: of the order.
+        lists: Classes and pictures that may be drawn.
+        seed: Seed of the order of the queries.
 
     Raises:
-        FcpError: no picture has another one to be its support.
+        FcpError: no two pictures show the same class.
     """
 
     def __init__(self, lists: ClassLists, seed: int) -> None:
@@ -67,10 +67,10 @@ class QueryDraw:
 
 
 class ClassDraw:
-    """Ours: a class, nearly evenly, then two of its pictures.
+    """Our rule: a class, nearly evenly, then two of its pictures.
 
     Args:
-        lists: the classes and pictures that may be drawn.
+        lists: Classes and pictures that may be drawn.
 
     Raises:
         FcpError: no class has two pictures.

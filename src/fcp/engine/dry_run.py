@@ -1,4 +1,4 @@
-"""`fcp train --dry-run`: what a recipe would cost, measured on a few of its steps."""
+"""`fcp train --dry-run`: the cost of a recipe, measured on a few of its steps."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ from fcp.engine.train_segmenter import region_sources, segmenter_stage, starting
 from fcp.errors import FcpError
 
 _MEASURED = 5  # steps, after a first one that is slower
-_MOMENTS = 2  # of AdamW, in the precision of the parameters
+_MOMENTS = 2  # moments of AdamW for each parameter, in the precision of the parameter
 
 
 def dry_run(recipe: Path, *, overrides: tuple[str, ...], data_root: Path, report: Report) -> None:
     """Report parameters, memory, steps and time of a recipe; write nothing.
 
-    The head's steps are real ones; where its data are missing they run on random pictures. The
-    segmenter's always do, since its regions take long to prepare.
+    The head's steps run on its own data, or on random pictures where the data are missing. The
+    segmenter's steps always run on random pictures, since its regions take long to prepare.
 
     Args:
         recipe: YAML file.
-        overrides: ``key=value`` settings that win over the file's.
-        data_root: folder of the data sets.
-        report: called with each line.
+        overrides: Settings ``key=value`` that win over the file's.
+        data_root: Folder of the data sets.
+        report: Function that takes each line of output.
 
     Raises:
         FcpError: a bad recipe, missing starting weights, or ``optim.epochs`` without data.
@@ -68,7 +68,7 @@ def dry_run(recipe: Path, *, overrides: tuple[str, ...], data_root: Path, report
 
 
 def measure(stage: Stage, optim: OptimConfig) -> list[str]:
-    """Run a few steps and return what they cost, line by line."""
+    """Run a few steps and return their cost, line by line."""
     trainer = Trainer(stage, optim)
     kept: dict[int, int] = {}
     batches, seconds = trainer.load(0), []
@@ -96,7 +96,7 @@ def measure(stage: Stage, optim: OptimConfig) -> list[str]:
 
 @contextmanager
 def _saved_for_backward(model: nn.Module, kept: dict[int, int]) -> Iterator[None]:
-    """Count the bytes of each storage that autograd keeps, parameters left out."""
+    """Count the bytes of each storage that autograd keeps, without those of parameters."""
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ def _head(recipe: HeadRecipe, data_root: Path) -> tuple[EpisodicStage, str | Non
 
 
 def _missing_data(recipe: HeadRecipe, data_root: Path) -> FcpError | None:
-    """Return what says that the head's data are not there; None where they are.
+    """Return the error that reports missing data of the head; None where all are there.
 
     Raises:
         FcpError: no such benchmark.

@@ -1,9 +1,9 @@
 """Training episodes: fresh ones at each step, each drawn from (seed, step, position) alone.
 
-Most VOC pictures show one thing, of few kinds, so "outline what stands out" would do without any
-example. Two additions of ours make examples matter: distractors, things of another class pasted
-into the query; and region episodes, whose support and query are two views of one picture with any
-human-drawn region as the thing.
+Most VOC pictures show a single object of one of a few kinds, so a model that outlines the salient
+object would do well without looking at the example. Two additions of ours make examples matter:
+distractors, objects of another class pasted into the query; and region episodes, whose support and
+query are two views of one picture with a human-drawn region as the object.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from fcp.features.frozen import FeatureIndex, Seen, SeenExample
 Views = Literal["whole", "augmented"]
 
 _CROP_TRIES = 10
-_LEAST_SHARE = 0.01  # of a crop that the class covers
-_SWAP_SHARE = 0.3  # of the distractors: the wanted thing is pasted into the other's picture
-_LEAST_LEFT = 0.5  # of the wanted thing that a distractor may leave uncovered
-_REGION_AREA = (0.02, 0.5)  # of the picture, that a region to find covers
+_LEAST_SHARE = 0.01  # least share of a crop that the class covers
+_SWAP_SHARE = 0.3  # share of the distractors where the wanted object goes into the other's picture
+_LEAST_LEFT = 0.5  # least share of the wanted object that a distractor leaves uncovered
+_REGION_AREA = (0.02, 0.5)  # share of the picture that a wanted region covers
 
 
 @dataclass(frozen=True)
 class EpisodeSource:
-    """What training episodes are drawn from, and how.
+    """Data, rule and seed of the training episodes.
 
     Attributes:
-        data: pictures and masks.
-        lists: the classes and pictures that may be drawn.
-        draw: rule by which class, support and query are drawn.
-        batch: episodes of a step.
-        image_size: S, px.
-        seed: of the draw.
+        data: Pictures and masks.
+        lists: Classes and pictures that may be drawn.
+        draw: Rule by which class, support and query are drawn.
+        batch: Number of episodes of a step.
+        image_size: Side of the square pictures S, px.
+        seed: Seed of the episodes.
     """
 
     data: FewShotDataset
@@ -69,11 +69,12 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
     ``query_images`` (B, 3, S, S) in 0 … 1 and ``query_masks`` (B, S, S): 0, 1 or 255 (ignore).
 
     Args:
-        source: what is drawn.
-        views: pictures as they are (the paper's), or cropped, flipped and coloured anew each time.
-        distractor_share: of the queries, that get a thing of another class.
-        regions: pictures with regions for region episodes.
-        region_share: of the episodes, that are region episodes.
+        source: Data, rule and seed of the episodes.
+        views: Pictures as they are ("whole", the paper's) or cropped, flipped and coloured anew
+            each time ("augmented", ours).
+        distractor_share: Share of the queries that get an object of another class, 0 … 1.
+        regions: Pictures with regions for region episodes.
+        region_share: Share of the episodes that are region episodes, 0 … 1.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
     def _distract(
         self, image: Tensor, mask: Tensor, class_id: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Put a thing of another class into the query, or the query's into another's picture."""
+        """Paste an object of another class into the query, or the query's into another picture."""
         other = int(rng.choice(list(self._members)))
         without = [p for p in self._members[other] if class_id not in self._present[p]]
         if other == class_id or not without:
@@ -164,8 +165,8 @@ class SeenBatches(Dataset[dict[str, object]]):
     (B, S, S): 0, 1 or 255 (ignore). The same episodes as ``EpisodeBatches`` with whole views.
 
     Args:
-        source: what is drawn.
-        index: where features are looked for.
+        source: Data, rule and seed of the episodes.
+        index: Index of the stored features.
     """
 
     def __init__(self, source: EpisodeSource, index: FeatureIndex) -> None:
@@ -182,7 +183,7 @@ class SeenBatches(Dataset[dict[str, object]]):
 
     def _episode(self, step: int, position: int) -> tuple[SeenExample, Seen, Tensor]:
         source, rng = self._source, self._source.rng(step, position)
-        rng.random()  # what EpisodeBatches asks first: whether it is a region episode
+        rng.random()  # EpisodeBatches first draws whether this is a region episode
         task = self._draw(step * source.batch + position, rng)
         size = source.image_size
         example = Example(source.data, task.support, size, task.class_id)
@@ -203,17 +204,17 @@ def class_truth(data: FewShotDataset, picture: str, class_id: int, size: int) ->
 def make_view(
     image: np.ndarray, wanted: np.ndarray, ignored: np.ndarray, size: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Crop, flip and colour a picture; keep enough of the wanted thing in sight.
+    """Crop, flip and colour a picture; the view shows enough of the wanted object.
 
     Args:
-        image: (H, W, 3) RGB.
-        wanted: (H, W) boolean.
-        ignored: (H, W) boolean, where the truth is unknown.
-        size: S.
-        rng: source of the draw.
+        image: RGB picture (H, W, 3).
+        wanted: Boolean mask of the object (H, W).
+        ignored: Boolean mask of the pixels whose truth is unknown (H, W).
+        size: Side of the view S, px.
+        rng: Source of the draw.
 
     Returns:
-        (3, S, S) in 0 … 1 and (S, S): 0, 1 or 255.
+        Pixels (3, S, S) in 0 … 1, and mask (S, S): 0, 1 or 255 (ignore).
     """
     crop = draw_crop_with(wanted, rng)
     flip = rng.random() < 0.5

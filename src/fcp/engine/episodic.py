@@ -20,12 +20,12 @@ class EpisodicStage:
     """Losses of an episodic step (Eq. 15).
 
     Args:
-        model: the whole model; its promptable segmenter stays frozen.
-        batches: episodes.
-        answer: what the model makes of a batch: ``answer_pixels``, ``answer_seen`` or
+        model: Whole model; its promptable segmenter stays frozen.
+        batches: Source of the episodes.
+        answer: Function from a batch to the model's output: ``answer_pixels``, ``answer_seen`` or
             ``stored_batches.answer_stored``.
-        criterion: named loss terms.
-        train_backbone: train the backbone too; its batch norms keep their statistics.
+        criterion: Named loss terms.
+        train_backbone: Whether to train the backbone too; its batch norms keep their statistics.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class EpisodicStage:
         self.model = model.train()
         self.batches = batches
         self._answer, self._criterion = answer, criterion
-        # The head has the parameters that it uses; a backbone may have some that no feature needs.
+        # The head uses all of its parameters; a backbone may have some that no feature needs.
         self.skips_parameters = train_backbone
         model.backbone.requires_grad_(train_backbone)
 
@@ -50,7 +50,7 @@ class EpisodicStage:
         return list(self.model.head.parameters()), backbone
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Run the episodes; the query's mask meets the model's answer only here."""
+        """Run the episodes; only the loss reads the query's mask."""
         return self._criterion(self._answer(batch), batch["query_masks"], batch.get("present"))
 
 

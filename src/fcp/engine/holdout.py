@@ -1,4 +1,4 @@
-"""A score on held-out pictures while training goes on, and the best model by it."""
+"""Scores on held-out pictures during training, and the model with the best of them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fcp.engine.checkpoints import random_state, set_random_state
 
 @dataclass(frozen=True)
 class Holdout:
-    """How a run is judged on the way; it trains the same with and without this.
+    """Scoring during a run; training is the same with and without it.
 
     Attributes:
-        every: steps between two scores; the last step is scored too.
-        score: judges the model as it is, in evaluation mode; higher is better.
-        save: keeps the model; called when the score is the best so far.
+        every: Number of steps between two scores; the last step is scored too.
+        score: Function that judges the model as it is, in evaluation mode; higher is better.
+        save: Function that keeps the model, called when the score is the best so far.
     """
 
     every: int
@@ -27,7 +27,7 @@ class Holdout:
     save: Callable[[], None]
 
     def due(self, step: int, total: int) -> bool:
-        """Tell whether a score is taken after so many steps of so many."""
+        """Return whether a score is taken after ``step`` of ``total`` steps."""
         return step % self.every == 0 or step == total
 
 
@@ -47,7 +47,7 @@ def judge(holdout: Holdout, model: nn.Module, best: float | None) -> tuple[float
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluate; then bring back each module's mode and every random state."""
+    """Set evaluation mode; afterwards restore each module's mode and all random states."""
     modes = {module: module.training for module in model.modules()}
     state = random_state()
     model.eval()

@@ -1,6 +1,6 @@
-"""The training loop of every stage: one or many processes, resumable, loud on a non-finite loss.
+"""The training loop of every stage: one or many processes, resumable, stops at a non-finite loss.
 
-Knows no task. All of accelerate and of gradient accumulation stands here.
+It knows no task. All use of accelerate and all gradient accumulation is in this file.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from fcp.errors import FcpError
 
 Batch = Any
 DRAWN_ANEW = "another number of processes made the checkpoint; dropout is drawn anew"
-_WORKERS = 4  # at most, that prepare a process's batches
+_WORKERS = 4  # most loader workers that prepare a process's batches
 
 
 class Batches(Protocol):
-    """Where a stage's batches come from.
+    """Source of a stage's batches.
 
-    A ``Share`` gives that part of a step's batch, the same however often it is asked. The loop may
-    ask from a copy in another process.
+    Indexed by a ``Share`` it returns that part of a step's batch, the same each time. The loop may
+    read from a copy in another process.
     """
 
     @property
@@ -52,13 +52,13 @@ class Batches(Protocol):
 
 
 class Stage(Protocol):
-    """What a task gives to the loop.
+    """Parts of a task that the loop needs.
 
     Frozen parameters of ``model`` have ``requires_grad`` False.
 
     Attributes:
-        skips_parameters: a step may leave a trainable parameter without gradient. Several processes
-            then look for those at each step, which costs a little.
+        skips_parameters: Whether a step may leave a trainable parameter without gradient. Several
+            processes then search for such parameters at each step, which costs a little.
     """
 
     @property
@@ -79,16 +79,16 @@ class Stage(Protocol):
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         """Return the named loss terms of a batch, each the mean over its samples.
 
-        ``"total"`` is what is minimised.
+        ``"total"`` is minimised.
         """
 
 
 class Trainer:
-    """A stage made ready to run steps on this process's device.
+    """A stage that is ready to run steps on this process's device.
 
     Args:
-        stage: what is trained.
-        optim: how.
+        stage: Stage to train.
+        optim: Schedule and settings of the optimiser.
 
     Raises:
         FcpError: the batch cannot be split evenly over the processes.
@@ -104,7 +104,7 @@ class Trainer:
                 f"choose a multiple of {self.parts}"
             )
         self.steps = optim.steps(stage.batches.samples_per_epoch)
-        # Given as objects: what `accelerate launch` sets in the environment must not win.
+        # Given as objects, so that the environment set by `accelerate launch` does not win.
         self.accelerator = Accelerator(
             mixed_precision="no",
             gradient_accumulation_plugin=GradientAccumulationPlugin(
@@ -141,14 +141,14 @@ class Trainer:
         """Do one optimiser step.
 
         Args:
-            number: of the step.
-            batches: this process's parts of the step's batch.
+            number: Number of the step.
+            batches: This process's parts of the step's batch.
 
         Returns:
             Each term's mean over the whole batch.
 
         Raises:
-            FcpError: a term is not finite, on whatever process; all of them raise.
+            FcpError: a term is not finite on at least one process; all of them raise.
         """
         sums: dict[str, Tensor] = {}
         for batch in batches:
@@ -172,7 +172,7 @@ class Trainer:
 
     @property
     def rate(self) -> float:
-        """Return the learning rate of the step before, of the first parameters."""
+        """Return the last step's learning rate of the first group of parameters."""
         return float(self.optimizer.param_groups[0]["lr"])
 
 
@@ -188,9 +188,9 @@ def fit(
 ) -> None:
     """Train a stage to its last step; all processes call this with the same arguments.
 
-    The main one writes ``log.csv``, ``tensorboard/`` and ``checkpoint.pt`` under ``out``. A resumed
-    run draws the same batches and dropout masks as an uninterrupted one. In the end the model has
-    the averaged weights, if the recipe averages them.
+    The main process writes ``log.csv``, ``tensorboard/`` and ``checkpoint.pt`` under ``out``. A
+    resumed run draws the same batches and dropout masks as an uninterrupted one. Afterwards the
+    model has the averaged weights, if the recipe averages them.
 
     Raises:
         FcpError: a loss that is not finite, a batch that cannot be split, nothing to resume from,
@@ -227,14 +227,14 @@ def fit(
 
 
 def _seed(seed: int) -> None:
-    """Seed dropout, on each process in its own way."""
+    """Seed dropout, differently on each process."""
     set_seed(seed + processes().process_index)
 
 
 def _record(
     log: Log, step: int, trainer: Trainer, holdout: Holdout | None, best: float | None
 ) -> float | None:
-    """Score and write a row where they are due; return the best score so far."""
+    """Score the model and write a log row when due; return the best score so far."""
     score = None
     if holdout is not None and holdout.due(step, trainer.steps):
         with trainer.average.shown():
@@ -277,7 +277,7 @@ def _groups(stage: Stage, optim: OptimConfig) -> list[dict[str, Any]]:
 
 
 def warmup_cosine(step: int, warmup: int, steps: int) -> float:
-    """Return the share of the peak rate at a step: a line up, then a cosine to 0."""
+    """Return the share of the peak rate at a step: linear warm-up, then a cosine to 0."""
     if step < warmup:
         return (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
@@ -285,8 +285,8 @@ def warmup_cosine(step: int, warmup: int, steps: int) -> float:
 
 
 def _loader(batches: Batches, shares: list[Share], device: torch.device) -> Iterable[Batch]:
-    # Workers prepare the next batches while this process computes; each batch depends on its share
-    # alone, so that they cannot change what is drawn.
+    # Workers prepare the next batches while this process computes. Each batch depends on its share
+    # alone, so that their number does not change the episodes.
     cores = (os.cpu_count() or 1) // processes().num_processes
     return DataLoader(
         cast("Dataset[Batch]", batches),

@@ -18,8 +18,8 @@ class PromptableStage:
     """Losses of a class-agnostic step.
 
     Args:
-        model: the segmenter; its trunk starts from ImageNet weights.
-        batches: regions and prompts.
+        model: Promptable segmenter; its trunk starts from ImageNet weights.
+        batches: Source of the regions and prompts.
     """
 
     skips_parameters = True  # each kind of prompt has its own embeddings
@@ -39,7 +39,7 @@ class PromptableStage:
         )
 
     def losses(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Mask BCE + dice and the error of the estimated IoU, over one or two rounds."""
+        """Return mask BCE + dice and the error of the estimated IoU, over one or two rounds."""
         targets, valid = batch["targets"], batch["valid"]
         embedding = self.model.encode(batch["images"])
         embedding = repeat_embedding(embedding, len(targets) // len(batch["images"]))
@@ -62,7 +62,7 @@ class PromptableStage:
     def _correct(
         self, embedding: Embedding, prompts: Tensor, logits: Tensor, targets: Tensor, valid: Tensor
     ) -> dict[str, Tensor]:
-        """Add a point where the mask is wrong, give the mask itself as prompt, and try again."""
+        """Run a second round: prompt with the mask and with a point where it is wrong."""
         points, labels = draw_error_points(logits, targets, valid)
         more, _ = self.model.embed_prompts(points=points, point_labels=labels)
         again, iou = self.model.decode_candidates(
@@ -72,7 +72,7 @@ class PromptableStage:
 
 
 def freeze_batch_norm(model: nn.Module) -> None:
-    """Keep the ImageNet statistics: small batches of crops would only blur them."""
+    """Freeze the ImageNet statistics: small batches of crops would only blur them."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
@@ -89,13 +89,13 @@ def repeat_embedding(embedding: Embedding, times: int) -> Embedding:
 def candidate_losses(
     logits: Tensor, iou: Tensor, targets: Tensor, valid: Tensor
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Score candidate masks; only the best one of each prompt is taught, as in SAM.
+    """Score candidate masks; only the best one of each prompt gets a mask loss, as in SAM.
 
     Args:
-        logits: (n, c, h, w).
-        iou: (n, c) the decoder's estimates.
-        targets: (n, h, w) 0 or 1.
-        valid: (n, h, w) 0 where the label is unknown.
+        logits: Mask logits of the candidates (n, c, h, w).
+        iou: The decoder's estimates of the candidates' IoU (n, c).
+        targets: True masks (n, h, w), 0 or 1.
+        valid: Known pixels (n, h, w): 0 where the label is unknown, 1 elsewhere.
 
     Returns:
         Scalar terms ``bce``, ``dice``, ``iou``, and the best logits (n, h, w).

@@ -1,4 +1,4 @@
-"""Typed recipes: what `fcp train` reads from a YAML file. No torch."""
+"""Typed recipes, which `fcp train` reads from YAML files. No torch."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ class OptimConfig:
     """AdamW with linear warm-up and a cosine to 0 by iteration.
 
     Attributes:
-        batch: pictures (segmenter) or episodes (head) a step, over all processes together.
-        iterations: optimiser steps; or else
-        epochs: times that each training picture comes up on average.
-        accumulate: parts that each process's share of a batch is computed in, one after the other,
-            when it does not fit into memory whole.
-        learning_rate: peak rate of freshly initialised layers.
-        pretrained_scale: factor on it for layers that start from ImageNet weights.
-        weight_decay: decoupled, on matrices and kernels only.
-        warmup: steps from 0 to the peak; 0 for none.
-        clip: largest gradient norm; None for no clipping.
-        precision: "bf16" runs the forward pass under autocast.
-        average: decay a step of the moving average of the weights, which is what is scored and
-            saved; 0 for the weights themselves.
-        checkpoint_every: steps between resumable checkpoints.
-        log_every: steps between log lines (each the mean over the steps since the last).
+        batch: Pictures (segmenter) or episodes (head) a step, over all processes together.
+        iterations: Number of optimiser steps; None where ``epochs`` is given.
+        epochs: Number of times that each training picture is used on average; None where
+            ``iterations`` is given.
+        accumulate: Number of parts that each process's share of a batch is computed in, one after
+            the other, when it does not fit into memory whole.
+        learning_rate: Peak rate of freshly initialised layers.
+        pretrained_scale: Factor on the rate for layers that start from ImageNet weights.
+        weight_decay: Decoupled weight decay, on matrices and kernels only.
+        warmup: Number of steps from 0 to the peak; 0 for none.
+        clip: Largest gradient norm; None for no clipping.
+        precision: Precision of the forward pass: "bf16" (autocast) or "no" (32 bits).
+        average: Decay a step of the moving average of the weights, which is scored and saved in
+            their place; 0 for the weights themselves.
+        checkpoint_every: Number of steps between resumable checkpoints.
+        log_every: Number of steps between log lines (each the mean over the steps since the last).
     """
 
     batch: int
@@ -83,17 +84,19 @@ class SegmenterRecipe:
     """Class-agnostic training of the small promptable segmenter with boxes, points and masks.
 
     Attributes:
-        stage: tells the two kinds of recipe apart.
-        optim: the schedule.
-        backbone_weights: MobileNetV2 in transformers' layout (folder or hub id): the trunk's start,
-            and the features that the region hierarchies are merged by.
-        start: folder of an earlier run of this stage to go on from, or None.
-        options: of ``encoders.tiny.TinySegmenter``.
-        exclude_folds: pictures that show a class of these PASCAL-5i folds are left out.
-        objects: learn from the masks of ``objects`` too, but for kinds that overlap with the
-            excluded folds' classes or that COCO names.
-        masks: regions drawn a picture and step.
-        seed: of everything.
+        stage: Kind of recipe, always "segmenter".
+        optim: Schedule and settings of the optimiser.
+        backbone_weights: MobileNetV2 in transformers' layout (folder or hub id): start of the
+            trunk, and source of the features that the region hierarchies are merged by.
+        start: Folder of an earlier run of this stage to go on from; None to start from
+            ``backbone_weights`` alone.
+        options: Options of ``encoders.tiny.TinySegmenter``.
+        exclude_folds: PASCAL-5i folds to keep novel; pictures that show one of their classes are
+            left out.
+        objects: Whether to learn from the masks of ``objects`` too, without kinds that overlap with
+            the excluded folds' classes or that COCO names.
+        masks: Number of regions drawn a picture and step.
+        seed: Seed of all random numbers.
     """
 
     stage: Literal["segmenter"]
@@ -107,7 +110,7 @@ class SegmenterRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the types of what was given."""
+        """Check the types of the settings."""
         check(self)
 
 
@@ -116,40 +119,42 @@ class HeadRecipe:
     """Episodic training of the FCP head.
 
     Attributes:
-        stage: tells the two kinds of recipe apart.
-        model: the model; its encoders are built from its own weights entries.
-        optim: the schedule.
-        benchmark: whose training pictures are learnt from, a key of ``data.benchmarks``.
-        fold: of the benchmark, whose classes stay novel; None to train on all classes.
-        unfiltered: keep training pictures that show a novel class, as background (the released
-            lists drop them).
-        draw: "query": in an epoch each listed picture is the query once (the paper's); "class":
-            classes nearly evenly, then two of the class's pictures (ours).
-        views: "whole" pictures (the paper's), or "augmented": cropped, flipped, coloured (ours).
-        loss: weights of the terms.
-        distractor_share: of the training queries, that get a thing of another class pasted in
-            (ours; 0 is the paper's).
-        region_share: of the training episodes, that ask for a human-drawn region of BSDS500 in two
-            views of one picture (ours; 0 is the paper's).
-        shares: part of the episodes that is drawn from "voc" and from each set of ``objects``
+        stage: Kind of recipe, always "head".
+        model: Settings of the model; its encoders are built from its own weights entries.
+        optim: Schedule and settings of the optimiser.
+        benchmark: Benchmark to learn from, a key of ``data.benchmarks``.
+        fold: Fold of the benchmark whose classes stay novel; None to train on all classes.
+        unfiltered: Whether to keep training pictures that show a novel class, as background (the
+            released lists drop them).
+        draw: Rule that draws the episodes: "query", in an epoch each listed picture is the query
+            once (the paper's); or "class", classes nearly evenly, then two of the class's pictures
+            (ours).
+        views: Pictures as they are ("whole", the paper's) or cropped, flipped and coloured
+            ("augmented", ours).
+        loss: Weights of the loss terms.
+        distractor_share: Share of the training queries that get an object of another class pasted
+            in, 0 … 1 (ours; 0 is the paper's).
+        region_share: Share of the training episodes that ask for a human-drawn region of BSDS500 in
+            two views of one picture, 0 … 1 (ours; 0 is the paper's).
+        shares: Share of the episodes that is drawn from "voc" and from each set of ``objects``
             (ours; empty: all are the benchmark's).
-        absent_share: of the training queries, that do not show the class (ours; with ``shares``).
-        shots: numbers of supports, one of which is drawn at each step (with ``shares``).
-        stored_views: views of each photo that the frozen encoders see, once in all (with
+        absent_share: Share of the training queries that do not show the class, 0 … 1 (ours; with
             ``shares``).
-        photos_per_class: photos of a common class of VOC that are stored, about.
-        hold_out_kinds: leave out the kinds of ``objects`` that settings are chosen by, and score
-            the model on them.
-        train_backbone: train the backbone too, at ``optim.pretrained_scale`` (ours; the paper
-            freezes it).
-        segmenter_folder: output folder of a segmenter run whose weights are taken, or None.
-        backbone_weights: that the backbone starts from when its weights are to travel inside the
-            model's folder (``model.backbone.weights`` is None).
-        holdout_every: steps between two scores on a hold-out of base classes, by which the model in
-            ``best/`` is chosen; 0 for none.
-        holdout_episodes: of each score.
-        weights_dtype: of the weights on disk; float16 halves a model that ships.
-        seed: of everything.
+        shots: Numbers of supports, one of which is drawn at each step (with ``shares``).
+        stored_views: Number of stored views of each photo, encoded once in all (with ``shares``).
+        photos_per_class: Approximate number of stored photos of a common class of VOC.
+        hold_out_kinds: Whether to leave out the kinds of ``objects`` that settings are chosen by,
+            and score the model on them.
+        train_backbone: Whether to train the backbone too, at ``optim.pretrained_scale`` (ours; the
+            paper freezes it).
+        segmenter_folder: Output folder of a segmenter run whose weights are taken, or None.
+        backbone_weights: Starting weights of a backbone that are to travel inside the model's
+            folder (where ``model.backbone.weights`` is None).
+        holdout_every: Number of steps between two scores on a hold-out of base classes, by which
+            the model in ``best/`` is chosen; 0 for none.
+        holdout_episodes: Number of episodes of each score.
+        weights_dtype: Type of the weights on disk; float16 halves the size of a published model.
+        seed: Seed of all random numbers.
     """
 
     stage: Literal["head"]
@@ -178,7 +183,7 @@ class HeadRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse shares that are none and a hold-out of nothing."""
+        """Refuse shares outside 0 … 1 and a hold-out without episodes."""
         check(self)
         for name in ("distractor_share", "region_share", "absent_share"):
             if not 0 <= getattr(self, name) <= 1:
@@ -197,7 +202,7 @@ _KINDS: dict[str, type[SegmenterRecipe] | type[HeadRecipe]] = {
 }
 
 
-# What a resumed run may change: how long and how it goes on, not what it has done.
+# Settings that a resumed run may change: they decide how the run goes on, not what it has done.
 _MAY_CHANGE = {
     f"optim.{name}"
     for name in (
@@ -217,11 +222,11 @@ def refuse_other_recipe(file: Path, recipe: Recipe) -> None:
     """Check that a run may go on with a recipe.
 
     Args:
-        file: the recipe as the run was started.
-        recipe: the one to go on with.
+        file: Stored recipe that the run was started with.
+        recipe: Recipe to go on with.
 
     Raises:
-        FcpError: they differ in what cannot change on the way; names the settings.
+        FcpError: they differ in settings that a resumed run may not change; it names them.
     """
     before = flatten_settings(asdict(load_recipe(file)))
     now = flatten_settings(asdict(recipe))
@@ -238,7 +243,7 @@ def refuse_other_recipe(file: Path, recipe: Recipe) -> None:
 
 
 def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by dotted name, each after the prefix."""
+    """Return nested settings by dotted name, with the prefix before each name."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         flat.update(
@@ -254,7 +259,7 @@ def load_recipe(file: Path, overrides: tuple[str, ...] = ()) -> Recipe:
 
     Args:
         file: YAML.
-        overrides: ``key.sub=value`` settings that win over the file's.
+        overrides: Settings ``key.sub=value`` that win over the file's.
 
     Raises:
         FcpError: unreadable file, unknown stage or setting, value of a wrong type or range.

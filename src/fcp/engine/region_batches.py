@@ -21,15 +21,15 @@ from fcp.data.strips import resize_nearest
 from fcp.engine.share import Share
 
 PromptKind = Literal["point", "points", "box", "mask", "box+mask"]
-# Shares of the steps; coarse masks are what the attention-based pseudo mask will look like.
+# Shares of the steps; coarse masks resemble the attention-based pseudo mask.
 _KIND_SHARES = (0.10, 0.10, 0.33, 0.35, 0.12)
-_CORRECTION_SHARE = 0.2  # of the steps get a second round with points where the first one erred
-_LABEL_SHARE = 0.7  # of the regions, those that people drew; the rest come from the hierarchy
-_LEAST_AREA = 0.003  # of the crop, that a region shows
-_PASTE_SHARE = 0.3  # of the pictures get a thing from another picture
+_CORRECTION_SHARE = 0.2  # share of the steps with a second round of points where the first erred
+_LABEL_SHARE = 0.7  # share of the regions that people drew; the rest come from the hierarchy
+_LEAST_AREA = 0.003  # least share of the crop that a region covers
+_PASTE_SHARE = 0.3  # share of the pictures that get an object from another picture
 _POINTS = 5
-_STRIDE = 2  # of the targets: the decoder's logits have half the picture's side
-_EMBEDDING_STRIDE = 4  # of the embedding's grid, counted in cells of the targets
+_STRIDE = 2  # stride of the targets: the decoder's logits have half the picture's side
+_EMBEDDING_STRIDE = 4  # stride of the embedding's grid, in cells of the targets
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -44,11 +44,11 @@ class RegionBatches(Dataset[dict[str, Tensor | str | bool]]):
     fractions; ``point_labels`` (B·M, P), -1 padding; ``coarse`` (B·M, 1, g, g) mask logits.
 
     Args:
-        pictures: prepared pictures, kept in memory.
-        batch: pictures a step, over all of its parts; B of them are in a share.
-        masks: M, regions a picture.
-        image_size: S.
-        seed: of the draw.
+        pictures: Prepared pictures, kept in memory.
+        batch: Number of pictures of a step, over all of its parts; a share holds B of them.
+        masks: Number of regions of a picture M.
+        image_size: Side of the square pictures S, px.
+        seed: Seed of crops, regions and prompts.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class RegionBatches(Dataset[dict[str, Tensor | str | bool]]):
         samples = [self._sample(share.step, at, kind) for at in share.positions(self._batch)]
         images = torch.stack([image for image, _ in samples])
         prompted = {name: torch.cat([s[name] for _, s in samples]) for name in samples[0][1]}
-        # Of the whole step, as the kind is: all processes must run the same modules.
+        # Drawn for the whole step, as the kind is: all processes must run the same modules.
         correct = bool(step.random() < _CORRECTION_SHARE)
         return {"images": images, "kind": kind, "correct": correct, **prompted}
 
     def _sample(self, step: int, position: int, kind: str) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return a picture (3, S, S) and all else of a batch for its M regions."""
+        """Return a picture (3, S, S) and the batch's other entries for its M regions."""
         # numpy takes (seed, step, 0) for (seed, step), which draws the kind.
         rng = np.random.default_rng((self._seed, step, position + 1))
         drawn = self._try_sample(rng)
@@ -93,16 +93,16 @@ class RegionBatches(Dataset[dict[str, Tensor | str | bool]]):
         }
 
     def _try_sample(self, rng: np.random.Generator) -> tuple[Tensor, Mask, Mask] | None:
-        """Return a view, M regions and where their labels are known; None if it shows no region."""
+        """Return a view, M regions and their known pixels; None if the view shows no region."""
         picture = self._draw_picture(rng)
         crop = draw_crop(picture.image.shape[:2], rng)
         pixels = self._pixels(picture, crop)
         regions, known = self._draw_regions(picture, crop, rng)
         if rng.random() < _PASTE_SHARE:
-            thing, foreign = self._draw_thing(rng)
-            pixels = paste(pixels, foreign, thing)
-            regions = [region & ~thing for region in regions] + [thing]
-            known = [mask | thing for mask in known] + [np.ones_like(thing)]
+            pasted, foreign = self._draw_pasted(rng)
+            pixels = paste(pixels, foreign, pasted)
+            regions = [region & ~pasted for region in regions] + [pasted]
+            known = [mask | pasted for mask in known] + [np.ones_like(pasted)]
         usable = [i for i, region in enumerate(regions) if region.mean() > _LEAST_AREA]
         if not usable:
             return None
@@ -115,7 +115,7 @@ class RegionBatches(Dataset[dict[str, Tensor | str | bool]]):
     def _draw_regions(
         self, picture: RegionPicture, crop: tuple[slice, slice], rng: np.random.Generator
     ) -> tuple[list[Mask], list[Mask]]:
-        """Return masks and, for each, where its label is known."""
+        """Return masks and, for each, the pixels whose label is known."""
         side = self._size // _STRIDE
         from_labels = rng.binomial(self._masks, _LABEL_SHARE)
         labels = resize_nearest(
@@ -131,11 +131,12 @@ class RegionBatches(Dataset[dict[str, Tensor | str | bool]]):
     def _draw_picture(self, rng: np.random.Generator) -> RegionPicture:
         return self._pictures[int(rng.choice(len(self._pictures), p=self._chance))]
 
-    def _draw_thing(self, rng: np.random.Generator) -> tuple[Mask, Tensor]:
+    def _draw_pasted(self, rng: np.random.Generator) -> tuple[Mask, Tensor]:
         """Return a shape (S/2, S/2) to paste and the pixels (3, S, S) it is cut from.
 
-        Half of the things are regions that people drew; half are four-cornered cuts, whose inside
-        has edges that are not theirs, as screens, vehicles and boxes have.
+        Half of the shapes are regions that people drew. Half are quadrilaterals cut out of a
+        picture: their inside has edges other than their outline, as screens, vehicles and boxes
+        have.
         """
         donor = self._draw_picture(rng)
         crop = draw_crop(donor.image.shape[:2], rng)
@@ -166,12 +167,12 @@ def draw_crop(size: tuple[int, int], rng: np.random.Generator) -> tuple[slice, s
 
 
 def draw_prompts(mask: Mask, kind: str, rng: np.random.Generator) -> dict[str, Array]:
-    """Draw what a person or the FCP head might give for a region.
+    """Draw prompts as a person or the FCP head might give them for a region.
 
     Args:
-        mask: (h, w), not empty.
-        kind: one of ``PromptKind``.
-        rng: source of the draw.
+        mask: Boolean mask of the region (h, w), not empty.
+        kind: Kind of prompt, one of ``PromptKind``.
+        rng: Source of the draw.
 
     Returns:
         ``points``, ``point_labels``, ``boxes`` and ``coarse`` of the batch, for one region.
@@ -221,9 +222,9 @@ def mask_box(mask: Mask) -> tuple[float, float, float, float]:
 def coarse_mask(mask: Mask, rng: np.random.Generator) -> Array:
     """Blur, weaken and disturb a mask until it looks like a pseudo mask: (1, g, g) logits.
 
-    The grid is that of the embedding (a quarter of the mask's side) or half as fine, the blur up
-    to 2 of its cells, and smooth noise makes false parts and holes, since attention covers neither
-    exactly.
+    The grid is that of the embedding (a quarter of the mask's side) or half as fine. The blur is at
+    most 2 of its cells. Smooth noise adds false parts and holes, which an attention-based pseudo
+    mask has too.
     """
     grid = mask.shape[0] // _EMBEDDING_STRIDE
     repeat = int(rng.choice((2, 1)))

@@ -1,4 +1,4 @@
-"""The key of a training batch: which part of which step's batch."""
+"""The key of a training batch: the step, and the part of its batch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Share(NamedTuple):
     drawn from (seed, step, position) alone.
 
     Attributes:
-        step: number of the optimiser step.
-        part: 0 … parts - 1.
-        parts: a divisor of the batch.
+        step: Number of the optimiser step.
+        part: Number of the part, 0 … parts - 1.
+        parts: Number of parts of a step, a divisor of the batch.
     """
 
     step: int
@@ -23,6 +23,6 @@ class Share(NamedTuple):
     parts: int = 1
 
     def positions(self, batch: int) -> range:
-        """Return the positions in the step's batch of so many samples that are this part."""
+        """Return this part's positions in the step's batch of ``batch`` samples."""
         size = batch // self.parts
         return range(self.part * size, (self.part + 1) * size)

@@ -1,4 +1,4 @@
-"""Training episodes out of stored views: features, masks, and whether the query shows the class."""
+"""Training episodes from stored views: features, masks, and whether the query shows the class."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from fcp.engine.view_store import (
 from fcp.method.fcp.model import FCP
 from fcp.structures import Output
 
-_LEAST_SHARE = 0.008  # of a view that the class covers; else the whole photo serves
+_LEAST_SHARE = 0.008  # least share of a view that the class covers; else the whole photo is taken
 _SUPPORT = (*BACKBONE, SEGMENTER[0])  # a support is never decoded, so that it needs no finer maps
 
 
@@ -35,11 +35,12 @@ class StoredEpisode:
     """One episode as tensors.
 
     Attributes:
-        support: name → (K, C, h, w) 8-bit arrays.
-        support_masks: (K, S, S) 0 or 1.
-        query: name → (C, h, w) 8-bit arrays.
-        query_mask: (S, S) 0, 1, or 255 where the truth is unknown, as all of an absent class is.
-        present: whether the query shows the class.
+        support: Arrays of 8-bit numbers (K, C, h, w) by name.
+        support_masks: Masks of the supports (K, S, S), 0 or 1.
+        query: Arrays of 8-bit numbers (C, h, w) by name.
+        query_mask: Mask of the query (S, S): 0, 1, or 255 where the truth is unknown; 255
+            throughout where the class is absent.
+        present: Whether the query shows the class.
     """
 
     support: dict[str, Tensor]
@@ -52,14 +53,16 @@ class StoredEpisode:
 class StoredBatches(Dataset[dict[str, Any]]):
     """Share of a step → episodes of stored views, drawn from (seed, step, position) alone.
 
-    A share holds what ``StoredEpisode`` does, stacked: ``support`` and ``query`` are dictionaries.
+    A share holds the fields of ``StoredEpisode``, stacked; ``support`` and ``query`` are
+    dictionaries.
 
     Args:
-        mixtures: one for each number of shots; a step draws one of them, evenly.
-        store: features of all photos that the mixtures draw.
-        batch: episodes of a step.
-        image_size: S, px.
-        seed: of the draw.
+        mixtures: Sources of the episodes, one for each number of shots; a step draws one of them,
+            evenly.
+        store: Features of all photos that the mixtures draw.
+        batch: Number of episodes of a step.
+        image_size: Side of the square pictures S, px.
+        seed: Seed of the episodes.
     """
 
     def __init__(
@@ -93,10 +96,10 @@ def make_episode(
     """Read an episode.
 
     Args:
-        store: of the views.
-        task: what to read.
-        size: S, px.
-        rng: draws which view of each photo is taken; None takes whole photos.
+        store: Store of the views.
+        task: Class and photos of the episode.
+        size: Side of the square pictures S, px.
+        rng: Generator that draws a view of each photo; None for whole photos.
     """
     supports = [_view_with(store, task, photo, size, rng) for photo in task.supports]
     read = [store.read(photo, number, _SUPPORT) for photo, number, _ in supports]
@@ -117,7 +120,7 @@ def make_episode(
 
 
 def stack_episodes(episodes: Sequence[StoredEpisode]) -> dict[str, Any]:
-    """Make a batch of episodes of as many shots each."""
+    """Make a batch of episodes with the same number of shots."""
     first = episodes[0]
     return {
         "support": {n: torch.stack([e.support[n] for e in episodes]) for n in first.support},

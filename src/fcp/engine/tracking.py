@@ -1,4 +1,4 @@
-"""The record of a run: its recipe, `log.csv` and TensorBoard files, and a line for who watches."""
+"""The record of a run: its recipe, `log.csv`, TensorBoard files and lines of progress."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def record_recipe(out: Path, recipe: Recipe) -> None:
     Raises:
         FcpError: the disk is full or not writable.
     """
-    processes().wait_for_everyone()  # the file is replaced once all have read the one before
+    processes().wait_for_everyone()  # the file is replaced once all have read the previous one
     if processes().is_main_process:
         settings = json.dumps(asdict(recipe), indent=2) + "\n"
         out.mkdir(parents=True, exist_ok=True)
@@ -39,17 +39,17 @@ def record_recipe(out: Path, recipe: Recipe) -> None:
 
 
 class Log:
-    """Means of each loss term between rows; the main process has one.
+    """Log of the means of each loss term since the last row; the main process has one.
 
     The columns are ``step``, every term, ``learning_rate``, ``seconds_per_step`` and ``holdout``
     (empty in rows without a score).
 
     Args:
-        folder: of the run.
-        first: steps that are done; later rows of an interrupted run are dropped.
-        total: steps of the whole run.
-        report: called with each line worth showing.
-        state: of an interrupted run's log.
+        folder: Folder of the run.
+        first: Number of steps done so far; later rows of an interrupted run are dropped.
+        total: Number of steps of the whole run.
+        report: Function that takes each line of output.
+        state: State of an interrupted run's log; empty for a new run.
     """
 
     def __init__(
@@ -69,22 +69,22 @@ class Log:
         self._writer = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=first + 1)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps: the sums since the last row and of how many steps."""
+        """Return the state for a checkpoint: the sums since the last row and their step count."""
         return {"sums": self._sums, "count": self._count}
 
     def add(self, losses: Mapping[str, float]) -> None:
-        """Count the terms of a step."""
+        """Add the loss terms of a step."""
         self._count += 1
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
 
     def write(self, step: int, rate: float, score: float | None = None) -> None:
-        """Close the means with a row.
+        """Write the means as a row and start new ones.
 
         Args:
-            step: number of steps that are done.
-            rate: learning rate of the last of them.
-            score: of the hold-out, where it was taken now.
+            step: Number of steps done.
+            rate: Learning rate of the last of them.
+            score: Score on the hold-out, where one was taken at this step; else None.
         """
         means = {name: total / self._count for name, total in self._sums.items()}
         seconds = (time.monotonic() - self._since) / (step - self._timed)
@@ -100,7 +100,7 @@ class Log:
         self._since, self._timed = time.monotonic(), step
 
     def close(self) -> None:
-        """End the TensorBoard file."""
+        """Close the TensorBoard file."""
         self._writer.close()
 
     def _append(self, row: Mapping[str, float | str]) -> None:
@@ -114,7 +114,7 @@ class Log:
             raise FcpError(f"{self._file}: cannot be written ({error.strerror})") from error
 
     def _keep_until(self, first: int) -> None:
-        """Drop rows after a step, and one that a kill cut short."""
+        """Drop rows after a step, and a row that was cut short when the run was killed."""
         rows = read_log(self._file) if first and self._file.exists() else []
         kept = [row for row in rows if int(row["step"]) <= first]
         text = io.StringIO()
@@ -126,6 +126,6 @@ class Log:
 
 
 def read_log(file: Path) -> list[dict[str, str]]:
-    """Return the whole rows of a log, by column; a row that a kill cut short is left out."""
+    """Return the complete rows of a log, by column; a row that was cut short is left out."""
     with file.open(encoding="utf-8", newline="") as stream:
         return [row for row in csv.DictReader(stream) if None not in row.values()]

@@ -30,16 +30,16 @@ def train(
 
     Args:
         recipe: YAML file.
-        overrides: ``key=value`` settings that win over the file's.
-        data_root: folder that holds ``VOC2012/`` (and ``BSDS500/`` for the segmenter).
-        out: where ``recipe.json`` (the recipe as it was run), log, checkpoint and result go.
-        resume: go on from the checkpoint in ``out``.
-        report: called with each line worth showing.
-        store: of frozen features, for a head whose features do not change.
+        overrides: Settings ``key=value`` that win over the file's.
+        data_root: Folder that holds ``VOC2012/`` (and ``BSDS500/`` for the segmenter).
+        out: Folder of ``recipe.json`` (the recipe as it was run), log, checkpoint and result.
+        resume: Whether to go on from the checkpoint in ``out``.
+        report: Function that takes each line of output.
+        store: Store of frozen features, for a head whose features do not change; None for no store.
 
     Raises:
-        FcpError: a bad recipe, one that does not continue the run in ``out``, a run there that is
-            not to be resumed, missing data or weights, or a loss that is not finite.
+        FcpError: a bad recipe, one that does not continue the run in ``out``, a run in ``out``
+            without ``resume``, missing data or weights, or a loss that is not finite.
     """
     loaded = load_recipe(recipe, overrides)
     if not resume and (out / CHECKPOINT_FILE).exists():
@@ -47,7 +47,7 @@ def train(
     if resume and (out / RECIPE_FILE).exists():
         refuse_other_recipe(out / RECIPE_FILE, loaded)
     if is_main():
-        # What a killed run was writing is nobody's any more.
+        # Half-written files of a killed run are of no use.
         remove_leftovers(out / name for name in _WRITTEN)
     else:
         report = _say_nothing
@@ -64,4 +64,4 @@ def train(
 
 
 def _say_nothing(_: str) -> None:
-    """Stand in for ``report`` on all processes but the main one."""
+    """Report nothing; takes the place of ``report`` on all processes but the main one."""

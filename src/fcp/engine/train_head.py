@@ -50,12 +50,13 @@ def train_head(
     """Train the head and make ``out`` a model's folder.
 
     Args:
-        recipe: what to train, and how.
-        data_root: where the data sets lie.
-        out: for checkpoint, log and model.
-        resume: go on from the checkpoint in ``out``.
-        report: called with each line worth showing.
-        store: of frozen features, so that the encoders see each picture once in all.
+        recipe: Recipe of the head.
+        data_root: Folder of the data sets.
+        out: Folder of checkpoint, log and model.
+        resume: Whether to go on from the checkpoint in ``out``.
+        report: Function that takes each line of output.
+        store: Store of frozen features, so that the encoders see each picture once in all; None for
+            no store.
 
     Raises:
         FcpError: data or starting weights are missing, a store is given though the features
@@ -151,7 +152,7 @@ def frozen_stage(
 def make_holdout(
     recipe: HeadRecipe, model: FCP, data: FewShotDataset, out: Path, store: FeatureCache | None
 ) -> Holdout | None:
-    """Judge the model by its 1-shot mIoU on base classes; the best one goes to ``out/best``.
+    """Make the scoring by 1-shot mIoU on base classes; the best model goes to ``out/best``.
 
     Raises:
         FcpError: no two hold-out pictures show the same class.
@@ -163,7 +164,7 @@ def make_holdout(
     size, encoders = recipe.model.image_size, open_encoders(model, store)
 
     def score() -> float:
-        # A predictor of its own each time: it keeps what the head made of the features.
+        # A new predictor for each score: it keeps what the head made of the features.
         predictor = FCPPredictor(model, encoders=encoders)
         return evaluate(predictor, data, episodes, image_size=size).square.miou
 
@@ -174,7 +175,7 @@ def make_holdout(
 
 
 def _refuse_changing_features(recipe: HeadRecipe) -> None:
-    """Refuse a store of features for a recipe whose features are new at each step."""
+    """Refuse a store of features for a recipe that changes the features at each step."""
     frozen = {
         "train_backbone": recipe.train_backbone is False,
         "views": recipe.views == "whole",
@@ -231,13 +232,13 @@ def starting_model(recipe: HeadRecipe) -> FCP:
 def standardise(backbone: Backbone, size: int, data_root: Path) -> None:
     """Give a backbone that standardises its mid-level map the statistics of its channels.
 
-    BSDS500's pictures serve for all folds and seeds: the features are then the same and stored
-    once, and no picture of a novel class plays a part.
+    BSDS500's pictures are used for all folds and seeds. The features are then the same for all of
+    them and stored once, and no VOC picture of a novel class influences them.
 
     Args:
-        backbone: of any kind; one that does not standardise stays as it is.
-        size: side of the square that pictures are squashed to, px.
-        data_root: folder that holds ``BSDS500/``.
+        backbone: Backbone of any kind; one that does not standardise stays as it is.
+        size: Side of the square that pictures are squashed to, px.
+        data_root: Folder that holds ``BSDS500/``.
 
     Raises:
         FcpError: BSDS500 is missing.

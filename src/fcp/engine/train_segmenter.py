@@ -92,9 +92,10 @@ def region_sources(
     """List BSDS500 and the pictures of VOC, and of `objects`, without the excluded folds' classes.
 
     Args:
-        data_root: holds ``BSDS500/``, ``VOC2012/`` and ``objects/``.
-        exclude_folds: of PASCAL-5i.
-        objects: list pictures of ``objects`` too; those of kinds that COCO names stay out.
+        data_root: Folder that holds ``BSDS500/``, ``VOC2012/`` and ``objects/``.
+        exclude_folds: PASCAL-5i folds whose classes no listed picture shows.
+        objects: Whether to list pictures of ``objects`` too; those of kinds that COCO names stay
+            out.
     """
     voc = PascalVOC(data_root)
     novel = [c for fold in exclude_folds for c in novel_classes(fold)]
@@ -119,7 +120,8 @@ def rarity_weights(shown: Mapping[str, Sequence[int]]) -> dict[str, float]:
     Else the few common classes would teach that a region is an animal or a person.
 
     Args:
-        shown: the classes in each picture; a picture without any weighs as little as the commonest.
+        shown: Classes in each picture; a picture without any weighs as little as those of the
+            commonest class.
     """
     count = Counter(c for classes in shown.values() for c in classes)
     largest = max(count.values(), default=1)

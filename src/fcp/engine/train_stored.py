@@ -1,4 +1,4 @@
-"""Training on stored views: VOC and `objects` together, queries without the object among them."""
+"""Training on stored views: VOC and `objects` together, some queries without the object."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from fcp.method.fcp.losses.criterion import Criterion
 from fcp.method.fcp.model import FCP
 from fcp.models.checkpoint import save_model
 
-VIEWS_FOLDER = "views"  # beside the runs, which share it
-_PHOTOS_OF_A_MEAN = 6  # that a class's mean foreground feature is taken of
+VIEWS_FOLDER = "views"  # beside the folders of the runs, which share it
+_PHOTOS_OF_A_MEAN = 6  # photos that a class's mean foreground feature is taken over
 
 
 def stored_stage(
     recipe: HeadRecipe, model: FCP, data_root: Path, out: Path, report: Report
 ) -> tuple[EpisodicStage, Holdout | None]:
-    """Make the stage that trains the head on stored views, and what judges it on the way.
+    """Make the stage that trains the head on stored views, and its scoring during training.
 
     The views lie in ``out.parent/views``, so that runs side by side share them.
 
@@ -74,7 +74,7 @@ def stored_stage(
 
 
 def make_mixtures(recipe: HeadRecipe, data_root: Path, store: ViewStore) -> list[Mixture]:
-    """Make what episodes are drawn from, for each number of shots of a recipe."""
+    """Make the source of the episodes for each number of shots of a recipe."""
     sources = [
         keep_stored(source, store)
         for source in training_sources(data_root, recipe.fold, hold_out=recipe.hold_out_kinds)
@@ -96,7 +96,7 @@ def make_mixtures(recipe: HeadRecipe, data_root: Path, store: ViewStore) -> list
 def kinds_score(
     recipe: HeadRecipe, model: FCP, data_root: Path, store: ViewStore, out: Path
 ) -> Holdout | None:
-    """Judge the model by its 1-shot mIoU on held-out kinds; the best one goes to ``out/best``."""
+    """Make the scoring by 1-shot mIoU on held-out kinds; the best model goes to ``out/best``."""
     if not recipe.holdout_every or not recipe.hold_out_kinds:
         return None
     objects = Objects(data_root)
@@ -130,12 +130,13 @@ def score_stored(model: FCP, store: ViewStore, tasks: Sequence[MixedTask], size:
 def stored_photos(
     sources: Sequence[Source], objects: Objects, most: int
 ) -> list[tuple[FewShotDataset, str]]:
-    """List what all models may need: each photo of ``objects``, and some of VOC's common classes.
+    """List the photos that all models need: each of ``objects``, and enough of VOC's classes.
 
     Args:
-        sources: of a model that leaves nothing of VOC out; the first is VOC's.
-        objects: all of whose photos are stored.
-        most: photos of a class of VOC, from which on no photo is stored for its sake.
+        sources: Sources of a model that leaves nothing of VOC out; the first is VOC's.
+        objects: Data set ``objects``, all of whose photos are stored.
+        most: Number of stored photos of a class of VOC from which on no photo is added for that
+            class.
     """
     voc = sources[0]
     kept = thin_photos(voc.lists, most)
@@ -146,8 +147,8 @@ def thin_photos(lists: ClassLists, most: int) -> list[str]:
     """Choose photos, those with rare classes first, until each class has enough.
 
     Args:
-        lists: of all photos.
-        most: photos of a class, from which on no photo is chosen for its sake.
+        lists: Classes of all photos.
+        most: Number of photos of a class from which on no photo is added for that class.
     """
     total = {c: len(members) for c, members in lists.members.items()}
     counts = dict.fromkeys(total, 0)
@@ -162,7 +163,7 @@ def thin_photos(lists: ClassLists, most: int) -> list[str]:
 
 
 def keep_photos(lists: ClassLists, photos: Collection[str]) -> ClassLists:
-    """Leave out of lists what is not among some photos."""
+    """Restrict lists to some photos."""
     return replace(
         lists,
         rows=tuple(row for row in lists.rows if row in photos),
@@ -188,7 +189,7 @@ def mean_features(source: Source, store: ViewStore, size: int) -> dict[int, np.n
 
 
 def keep_stored(source: Source, store: ViewStore) -> Source:
-    """Leave out of a source the photos that are not stored."""
+    """Restrict a source to stored photos."""
     absent = {
         asked: {
             shown: stored

@@ -1,8 +1,8 @@
 """Features of a few fixed views of each training photo, on disk as 8-bit numbers.
 
-While the encoders are frozen, a photo seen anew at each step costs most of the training's time.
-Here each photo is seen a few times in all: whole, and in crops that were flipped and coloured. What
-the encoders make of these views lies in memory-mapped arrays, which any number of runs share.
+While the encoders are frozen, encoding a photo anew at each step costs most of the training's time.
+Here each photo is encoded a few times in all: whole, and in crops that were flipped and coloured.
+The features of these views lie in memory-mapped arrays, which any number of runs share.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from fcp.structures import BackboneFeatures, Embedding
 
 INDEX = "index.json"
 FORMAT = "fcp-views-1"
-LEVEL_STEP = 0.08  # of the standardised levels: 8 bits reach to 10 deviations
+LEVEL_STEP = 0.08  # step of the standardised levels: 8 bits reach to 10 standard deviations
 STEPS_A_DEVIATION = 1 / 0.065  # of the embedding and the finer maps, whose deviation is measured
-_MEASURED = 24  # photos that it is measured on
+_MEASURED = 24  # photos that the deviation is measured on
 _TRIES = 20
-_LEAST_SHARE = 0.01  # of a crop that some class covers …
-_LEAST_SHOWN = 0.4  # … and of that class's pixels, that the crop shows
+_LEAST_SHARE = 0.01  # least share of a crop that some class covers …
+_LEAST_SHOWN = 0.4  # … and least share of that class's pixels that the crop shows
 
 
 @dataclass(frozen=True)
 class View:
-    """How a photo is seen.
+    """A crop of a photo, perhaps mirrored.
 
     Attributes:
-        box: left, top, right, bottom of the crop, px.
-        flip: whether it is mirrored.
+        box: Left, top, right, bottom of the crop, px.
+        flip: Whether the crop is mirrored.
     """
 
     box: tuple[int, int, int, int]
@@ -60,17 +60,17 @@ class View:
 
 @dataclass(frozen=True)
 class ViewStore:
-    """Reads the features of views.
+    """Stored features of views.
 
     Attributes:
-        folder: of the arrays.
+        folder: Folder of the arrays.
     """
 
     folder: Path
 
     @cached_property
     def index(self) -> dict[str, Any]:
-        """What lies here: photos, steps of the 8-bit numbers, image size.
+        """Content of the folder: photos, steps of the 8-bit numbers, image size.
 
         Raises:
             FcpError: there is no index, or it is damaged.
@@ -109,7 +109,7 @@ class ViewStore:
         return [np.load(self.folder / f"boxes_{view}.npy") for view in range(self.views)]
 
     def view(self, photo: str, number: int) -> View:
-        """Return how a photo is seen in one of its views."""
+        """Return one of a photo's views."""
         *box, flip = (int(value) for value in self._boxes[number][self.places[photo]])
         return View((box[0], box[1], box[2], box[3]), bool(flip))
 
@@ -152,15 +152,16 @@ def build_views(
     seed: int,
     report: Report,
 ) -> ViewStore:
-    """Encode each photo in each of its views; views that the folder holds already are kept.
+    """Encode each photo in each of its views; a folder that holds an index is kept as it is.
 
     Args:
-        model: whose encoders look; the backbone gives a fine level and coarse ones of one grid.
-        photos: data set and id of each.
-        folder: made if missing.
-        views: of a photo; the first is the whole photo.
-        seed: of crops, mirroring and colours.
-        report: called with each line worth showing.
+        model: Model whose encoders make the features; its backbone gives a fine level and coarse
+            ones of one grid.
+        photos: Data set and id of each photo.
+        folder: Folder of the arrays, made if missing.
+        views: Number of views of a photo; the first is the whole photo.
+        seed: Seed of crops, mirroring and colours.
+        report: Function that takes each line of output.
 
     Raises:
         FcpError: a photo cannot be read.
@@ -221,14 +222,14 @@ def _draw(
 
 
 def draw_box(masks: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draw a crop of 40 … 95 % of the sides around a pixel of some class, that shows much of it.
+    """Draw a crop of 40 … 95 % of the sides that shows enough of some class.
 
     Args:
-        masks: (H, W) boolean of each class, at least one, none empty.
-        rng: source of the draw.
+        masks: Boolean mask (H, W) of each class, at least one, none empty.
+        rng: Source of the draw.
 
     Returns:
-        left, top, right, bottom; the whole picture where no draw serves.
+        Left, top, right, bottom, px; the whole picture where no draw shows enough.
     """
     height, width = masks[0].shape
     for _ in range(_TRIES):

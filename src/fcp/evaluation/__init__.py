@@ -1,1 +1,1 @@
-"""Counting what a model finds: metrics, the run over episodes, and the report with its card."""
+"""Evaluation of a model: metrics, the run over episodes, and the report with its card."""

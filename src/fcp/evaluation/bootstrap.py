@@ -1,8 +1,8 @@
 """Intervals for mIoU by bootstrap over episodes, and for the difference of two models.
 
 A resample draws as many episodes as there were, with replacement and within each run, and pools
-them as the score does. What varies is the chance of the episodes alone: neither the seed of the
-training nor the choice of the pictures, which many episodes share.
+them as the score does. The intervals cover only the random choice of the episodes, neither the
+seed of the training nor the choice of the pictures, which many episodes share.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Comparison:
-    """How one model does against another on the same episodes.
+    """Difference of two models on the same episodes.
 
     Attributes:
-        miou_difference: ours - theirs, -1 … 1.
-        miou_difference_interval: 95 % of its resamples lie between these.
-        episodes: how many were compared.
+        miou_difference: Difference of the mIoUs, ours - theirs, -1 … 1.
+        miou_difference_interval: Bounds that hold 95 % of the difference's resamples.
+        episodes: Number of compared episodes.
     """
 
     miou_difference: float
@@ -42,10 +42,10 @@ def miou_interval(
     """Return the percentile interval (95 %) of the mIoU of one kind of mask.
 
     Args:
-        table: the episodes' counts.
-        kind: of mask, a key of ``table.counts``.
-        resamples: how many, at least one.
-        seed: of the resamples.
+        table: Counts of the episodes.
+        kind: Kind of mask, a key of ``table.counts``.
+        resamples: Number of resamples, at least one.
+        seed: Seed of the resamples.
     """
     return percentiles(resample_miou(table, kind, resamples=resamples, seed=seed))
 
@@ -61,11 +61,12 @@ def compare(
     """Compare two models by the same resamples of the same episodes (paired).
 
     Args:
-        ours: the counts of one model.
-        theirs: of the other, for the same episodes in the same order, as ``evaluate`` leaves them.
-        kind: of mask, a key of both tables' counts.
-        resamples: how many, at least one.
-        seed: of the resamples.
+        ours: Counts of one model.
+        theirs: Counts of the other model, for the same episodes in the same order, which
+            ``evaluate`` keeps.
+        kind: Kind of mask, a key of both tables' counts.
+        resamples: Number of resamples, at least one.
+        seed: Seed of the resamples.
 
     Raises:
         FcpError: the episodes or their truths are not the same.
@@ -103,9 +104,9 @@ def _weighted_miou(times: np.ndarray, counts: np.ndarray, names: list[str]) -> n
     """Pool by class and take the mean over the classes that were drawn.
 
     Args:
-        times: (R, n), how often each episode counts.
-        counts: (n, 4), tp, fp, fn, tn.
-        names: of the n episodes' classes.
+        times: Number of times that each episode was drawn in each resample (R, n).
+        counts: Pixel counts of each episode (n, 4): tp, fp, fn, tn.
+        names: Class names of the n episodes.
     """
     _, of_class = np.unique(names, return_inverse=True)
     members = np.eye(of_class.max() + 1)[of_class]  # (n, C): 1 where the episode asks the class
@@ -113,7 +114,7 @@ def _weighted_miou(times: np.ndarray, counts: np.ndarray, names: list[str]) -> n
     intersections = times @ (members * counts[:, :1])  # (R, C)
     unions = times @ (members * counts[:, :3].sum(axis=1, keepdims=True))
     drawn = times @ members > 0
-    ious = np.ones_like(unions)  # nothing there and nothing found
+    ious = np.ones_like(unions)  # 1 where neither truth nor prediction has a pixel
     np.divide(intersections, unions, out=ious, where=unions > 0)
     return np.where(drawn, ious, 0).sum(axis=1) / drawn.sum(axis=1)
 
@@ -126,7 +127,7 @@ def percentiles(values: np.ndarray) -> Interval:
 
 
 def check_same_episodes(ours: Sequence[EpisodeId], theirs: Sequence[EpisodeId]) -> None:
-    """Refuse a comparison of models that were not asked the same.
+    """Refuse a comparison of models that were run on different episodes.
 
     Raises:
         FcpError: a run, an episode or their order differs.

@@ -1,4 +1,4 @@
-"""Pixel counts of every episode, kept apart so that they can be resampled, compared and stored.
+"""Pixel counts of every single episode, which can be resampled, compared and stored.
 
 The file is plain CSV: one line an episode, four counts for each kind of mask.
 """
@@ -30,11 +30,11 @@ _COUNTS = ("tp", "fp", "fn", "tn")
 
 @dataclass(frozen=True)
 class Run:
-    """One draw of episodes: what a table's mean is taken over.
+    """One draw of episodes; the mean of a table is taken over runs.
 
     Attributes:
-        fold: whose novel classes are tested; None where there are no folds.
-        seed: that the episodes were drawn with; None where they come from a file.
+        fold: Fold whose novel classes are tested; None where there are no folds.
+        seed: Seed that the episodes were drawn with; None where they come from a file.
     """
 
     fold: int | None = None
@@ -43,13 +43,13 @@ class Run:
 
 @dataclass(frozen=True)
 class EpisodeId:
-    """What was asked in one episode.
+    """Name of one episode: its run, pictures and class.
 
     Attributes:
-        run: that it belongs to.
-        digest: 12 hexadecimal digits of a hash of query, supports and class.
-        query: id of the picture.
-        class_name: what was to be found.
+        run: Run that the episode belongs to.
+        digest: First 12 hexadecimal digits of a hash of query, supports and class.
+        query: Id of the query picture.
+        class_name: Name of the class to segment.
     """
 
     run: Run
@@ -60,12 +60,12 @@ class EpisodeId:
 
 @dataclass(frozen=True, eq=False)
 class EpisodeCounts:
-    """The counts of E episodes.
+    """Pixel counts of E episodes.
 
     Attributes:
-        ids: of the E episodes, those of one run side by side.
-        counts: kind of mask → (E, 4) int64 pixels: tp, fp, fn, tn. ``"mask"`` and the pseudo masks
-            are counted at 512×512, ``"original"`` is the mask at the photo's own size.
+        ids: Names of the E episodes, those of one run side by side.
+        counts: Pixel counts by kind of mask, (E, 4) int64: tp, fp, fn, tn. ``"mask"`` and the
+            pseudo masks are counted at 512×512, ``"original"`` is the mask at the photo's own size.
     """
 
     ids: tuple[EpisodeId, ...]
@@ -103,7 +103,7 @@ def identify(spec: EpisodeSpec, class_name: str, run: Run) -> EpisodeId:
 
 
 def join(parts: Sequence[EpisodeCounts]) -> EpisodeCounts:
-    """Put the episodes of several folds into one, in this order.
+    """Join the episodes of several folds, in this order.
 
     Raises:
         FcpError: they were not scored on the same kinds of masks.
@@ -128,7 +128,7 @@ def text_of_id(episode: EpisodeId) -> list[str]:
 
 
 def parse_id(fields: Sequence[str]) -> EpisodeId:
-    """Read back what ``text_of_id`` gave.
+    """Read back the fields that ``text_of_id`` returned.
 
     Raises:
         ValueError: another number of fields, or a fold or seed that is no number.
@@ -153,10 +153,10 @@ def save_counts(path: Path, table: EpisodeCounts) -> None:
 
 
 def load_counts(path: Path) -> EpisodeCounts:
-    """Read back what ``save_counts`` wrote.
+    """Read back a file that ``save_counts`` wrote.
 
     Raises:
-        FcpError: missing, or no such file.
+        FcpError: the file is missing, or is not such a file.
     """
     try:
         lines = list(csv.reader(io.StringIO(read_text(path))))

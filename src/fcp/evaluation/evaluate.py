@@ -20,7 +20,7 @@ from fcp.data.dataset import Example, FewShotDataset, Picture
 from fcp.data.episodes import EpisodeSpec
 from fcp.data.transforms import logits_to_size, mask_to_square
 from fcp.errors import FcpError
-from fcp.evaluation.episode_counts import MASK as MASK  # predictors name their map by it
+from fcp.evaluation.episode_counts import MASK as MASK  # predictors name their mask by it
 from fcp.evaluation.episode_counts import ORIGINAL, EpisodeCounts, EpisodeId, Run, identify
 from fcp.evaluation.metrics import Counts, Scores, count_pixels
 
@@ -33,11 +33,11 @@ Progress = Callable[[int, int], None]  # (done, all)
 
 @dataclass(frozen=True)
 class Truth:
-    """What a query really shows, at its own size.
+    """True mask of a query's class, at the photo's own size.
 
     Attributes:
-        mask: (H, W) bool, the class.
-        ignored: (H, W) bool, pixels that no score counts.
+        mask: Boolean mask of the class (H, W).
+        ignored: Boolean mask of the pixels that no score counts (H, W).
     """
 
     mask: np.ndarray
@@ -53,7 +53,7 @@ class Truth:
 
 
 class Predictor(Protocol):
-    """Anything that finds in a query what the supports show."""
+    """A function that segments in a query the class that the supports show."""
 
     def __call__(self, supports: Sequence[Example], query: Picture) -> Mapping[str, Tensor]:
         """Return probability maps (H', W') in 0 … 1 at any size.
@@ -65,11 +65,11 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found.
+    """Pixel counts and duration of an evaluation.
 
     Attributes:
-        counts: the pixels of every episode, sorted by run, class and query.
-        seconds: wall-clock time of all of them.
+        counts: Pixel counts of every episode, sorted by run, class and query.
+        seconds: Wall-clock time of all episodes, s.
     """
 
     counts: EpisodeCounts
@@ -77,22 +77,22 @@ class EvaluationResult:
 
     @property
     def episodes(self) -> int:
-        """How many episodes were run."""
+        """Number of episodes."""
         return len(self.counts.ids)
 
     @cached_property
     def square(self) -> Scores:
-        """The prediction at 512×512."""
+        """Scores of the prediction at 512×512."""
         return self.counts.scores(MASK)
 
     @cached_property
     def original(self) -> Scores:
-        """The prediction at the photo's own size."""
+        """Scores of the prediction at the photo's own size."""
         return self.counts.scores(ORIGINAL)
 
     @cached_property
     def pseudo_masks(self) -> dict[str, Scores]:
-        """Name → its scores at 512×512."""
+        """Scores of each pseudo mask at 512×512, by its name."""
         names = [kind for kind in self.counts.counts if kind not in (MASK, ORIGINAL)]
         return {name: self.counts.scores(name) for name in names}
 
@@ -108,11 +108,11 @@ def evaluate(
     """Run all episodes and score them.
 
     Args:
-        predictor: what is evaluated.
-        dataset: where the pictures and masks lie.
-        episodes: what to ask, at least one.
-        image_size: side of the squares that the predictor is given, px.
-        progress: called after each episode with (done, all).
+        predictor: Predictor to evaluate.
+        dataset: Data set of the pictures and masks.
+        episodes: Episodes to run, at least one.
+        image_size: Side of the squares that the predictor is given, px.
+        progress: Function called after each episode with (done, all).
 
     Raises:
         FcpError: no episodes, or a picture that cannot be read.
@@ -132,11 +132,11 @@ def evaluate_runs(
     """Run the episodes of several draws together, so that they share cached features.
 
     Args:
-        predictor: what is evaluated.
-        dataset: where the pictures and masks lie.
-        runs: draw → its episodes, at least one.
-        image_size: side of the squares that the predictor is given, px.
-        progress: called after each episode with (done, all).
+        predictor: Predictor to evaluate.
+        dataset: Data set of the pictures and masks.
+        runs: Episodes by run, at least one of each.
+        image_size: Side of the squares that the predictor is given, px.
+        progress: Function called after each episode with (done, all).
 
     Raises:
         FcpError: a draw without episodes, or a picture that cannot be read.
@@ -173,18 +173,18 @@ def ask_episodes(
     image_size: int,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, AnswerT]]:
-    """Ask episode after episode, in the order that reads each picture least often.
+    """Run one episode after another, in an order that reads few pictures twice.
 
     Args:
-        ask: called with an episode's supports and query.
-        dataset: where the pictures and masks lie.
-        episodes: what to ask, at least one.
-        image_size: side of the squares that pictures are squashed to, px.
-        progress: called with (done, all) once an answer has been worked on.
+        ask: Function called with an episode's supports and query.
+        dataset: Data set of the pictures and masks.
+        episodes: Episodes to run, at least one.
+        image_size: Side of the squares that pictures are squashed to, px.
+        progress: Function called with (done, all) once the caller has processed an answer.
 
     Yields:
-        Index of an episode among ``episodes``, and its answer; neighbours share class and query,
-        where they can, for the sake of caches.
+        Index of an episode among ``episodes``, and its answer. Episodes of one class and query
+        follow each other, so that caches are used.
 
     Raises:
         FcpError: no episodes, or a picture that cannot be read.
@@ -201,7 +201,7 @@ def ask_episodes(
 
 
 def truth_of(dataset: FewShotDataset, picture: str, class_id: int) -> Truth:
-    """Read what a picture shows of a class.
+    """Read the true mask of a class in a picture.
 
     Raises:
         FcpError: its mask cannot be read.
@@ -214,7 +214,7 @@ def episode_ids(
 ) -> tuple[EpisodeId, ...]:
     """Name all episodes, in the order in which ``evaluate_runs`` returns their counts.
 
-    That order is by run, class, query and supports, whatever the order they are given in.
+    That order is by run, class, query and supports, whatever the order of ``runs``.
     """
     return tuple(
         identify(spec, dataset.classes[spec.class_id], run) for run, spec in _line_up(runs)
@@ -239,8 +239,8 @@ def count_at_square(probabilities: Tensor, truth: Truth) -> Counts:
     """Count a map at 512×512: the map resized bilinearly, the truth by nearest neighbour.
 
     Args:
-        probabilities: (H', W') in 0 … 1; ≥ 0.5 is foreground.
-        truth: of the query.
+        probabilities: Foreground probability (H', W'), 0 … 1; ≥ 0.5 is foreground.
+        truth: True mask and ignored pixels of the query.
     """
     return count_pixels(
         logits_to_size(probabilities, (COMPARISON_SIZE, COMPARISON_SIZE)).cpu() >= THRESHOLD,
@@ -249,7 +249,7 @@ def count_at_square(probabilities: Tensor, truth: Truth) -> Counts:
 
 
 def count_at_original(probabilities: Tensor, truth: Truth) -> Counts:
-    """Count a map at the photo's own size: only the map is resized; as ``count_at_square``."""
+    """Count a map at the photo's own size, to which it is resized; see ``count_at_square``."""
     return count_pixels(
         logits_to_size(probabilities, truth.mask.shape).cpu() >= THRESHOLD,
         torch.from_numpy(truth.mask),

@@ -1,7 +1,7 @@
 """Pixel counts → IoU, precision and recall, pooled as few-shot segmentation does it.
 
 Per class the counts are summed over all episodes before any division; mIoU is the mean over the
-classes. The mean of the episodes' own IoUs is another number and has its own name.
+classes. The mean of the episodes' own IoUs is another number with its own name.
 """
 
 from __future__ import annotations
@@ -29,37 +29,37 @@ class Counts:
 
     @property
     def iou(self) -> float:
-        """Intersection over union; 1 where nothing was there and nothing was found."""
+        """Intersection over union; 1 where neither truth nor prediction has a pixel."""
         union = self.tp + self.fp + self.fn
         return self.tp / union if union else 1.0
 
     @property
     def precision(self) -> float:
-        """Share of the found pixels that are right; 0 where nothing was found."""
+        """Share of the predicted pixels that are right; 0 where none was predicted."""
         return self.tp / (self.tp + self.fp) if self.tp + self.fp else 0.0
 
     @property
     def recall(self) -> float:
-        """Share of the true pixels that were found; 0 where nothing was there."""
+        """Share of the true pixels that were predicted; 0 where there are none."""
         return self.tp / (self.tp + self.fn) if self.tp + self.fn else 0.0
 
     @property
     def background(self) -> Counts:
-        """The same pixels with background taken as what is to be found."""
+        """The counts with background taken as the class."""
         return Counts(tp=self.tn, fp=self.fn, fn=self.fp, tn=self.tp)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a set of masks scores; all values 0 … 1.
+    """Scores of a set of masks; all values 0 … 1.
 
     Attributes:
-        miou: mean of ``class_iou`` over the classes that were drawn.
-        fb_iou: mean of the IoUs of foreground and background, pooled over all classes.
-        precision: pooled for each class, mean over the classes that were drawn.
-        recall: pooled for each class, mean over the classes that were drawn.
-        class_iou: class name → ΣI/ΣU, for the classes that were drawn.
-        mean_episode_iou: mean of each episode's own IoU: not mIoU.
+        miou: Mean of ``class_iou`` over the classes that were drawn.
+        fb_iou: Mean of the IoUs of foreground and background, pooled over all classes.
+        precision: Precision pooled for each class, mean over the classes that were drawn.
+        recall: Recall pooled for each class, mean over the classes that were drawn.
+        class_iou: IoU (ΣI/ΣU) by class name, for the classes that were drawn.
+        mean_episode_iou: Mean of each episode's own IoU, which is not mIoU.
     """
 
     miou: float
@@ -73,10 +73,10 @@ class Scores:
 def mean_scores(runs: Sequence[Scores]) -> Scores:
     """Return the mean of several runs' scores, as tables do with folds.
 
-    ``class_iou`` has every class that a run drew: its mean over the runs that drew it.
+    ``class_iou`` has every class that any run drew, with the mean over the runs that drew it.
 
     Args:
-        runs: at least one.
+        runs: Scores of the runs, at least one.
     """
     names = dict.fromkeys(name for scores in runs for name in scores.class_iou)
     return Scores(
@@ -95,9 +95,9 @@ def count_pixels(prediction: Tensor, target: Tensor, valid: Tensor | None = None
     """Count a binary mask against the true one.
 
     Args:
-        prediction: (H, W) bool.
-        target: (H, W) bool.
-        valid: (H, W) bool, pixels that count; None for all.
+        prediction: Predicted mask (H, W), bool.
+        target: True mask (H, W), bool.
+        valid: Boolean mask of the pixels that count (H, W); None for all.
     """
     if valid is not None:
         prediction, target = prediction & valid, target & valid

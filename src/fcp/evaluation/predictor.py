@@ -1,4 +1,4 @@
-"""FCP as a predictor: what the frozen encoders see in a picture is computed once and kept."""
+"""FCP as a predictor: the frozen encoders' features of a picture are computed once and kept."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ T = TypeVar("T")
 class FCPPredictor:
     """Segments queries with an FCP model, keeping encoder outputs by picture id.
 
-    A picture's embedding is kept whatever part it plays, a query's features by picture, a support's
-    by picture and class (its mask changes its stage-4 map), and so is all that the head makes of a
-    lone support. The oldest are dropped when they exceed the memory allowed.
+    A picture's embedding is kept for its use both as query and as support. A query's features are
+    kept by picture, a support's by picture and class (its mask changes its stage-4 map), and so is
+    the head's encoding of a single support. The least recently used values are dropped when the
+    allowed memory is exceeded.
 
     Args:
-        model: the model, on the device where it shall run.
-        cache_bytes: memory allowed for what is kept, in bytes.
-        encoders: of the model, such as ``open_encoders`` gives with a store on disk; None for its
-            own.
-        fusion: Rule by which the shots become one answer; the paper's, unless a card says another.
+        model: Model on the device where it is to run.
+        cache_bytes: Memory allowed for kept features, bytes.
+        encoders: Encoders of the model, such as ``open_encoders`` returns with a store on disk;
+            None for the model's own.
+        fusion: Rule by which the shots become one answer; the paper's by default.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class FCPPredictor:
     def output(
         self, supports: Sequence[Example], query: Picture, *, with_maps: bool = False
     ) -> Output:
-        """Return all that the model says of one query, B = 1; the attention maps when asked."""
+        """Return the model's whole output for one query, B = 1; attention maps on request."""
         support = self._support(supports)
         prepared = self._cache.get(("query", query.id), partial(self._prepare_query, query))
         return self.model.match(support, prepared, with_maps=with_maps)
@@ -74,7 +75,7 @@ class FCPPredictor:
         return self.model.head.prepare_query(features, embedding)
 
     def _embedding(self, picture: Picture) -> Embedding:
-        """Return a picture's embedding, which serves it as query and as support of any class."""
+        """Return a picture's embedding, the same for a query and for a support of any class."""
         key = ("embedding", picture.id)
         return self._cache.get(key, partial(self._encoders.embed, picture))
 
@@ -106,7 +107,7 @@ class _BoundedCache:
         self._values: OrderedDict[Hashable, object] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the value kept under a key, made now if it is not there."""
+        """Return the value kept under a key; make it if there is none."""
         if key not in self._values:
             self._values[key] = make()
             self.held += _bytes_of(self._values[key])
@@ -121,9 +122,9 @@ class _BoundedCache:
 def probability_maps(output: Output) -> dict[str, Tensor]:
     """Return an output's first ``"mask"`` and pseudo masks as probability maps (H', W').
 
-    Those of several shots are averaged. ``"correlation"`` and ``"attention"`` are missing where the
-    model makes none. The conventional mask is given as the head sees it, a cosine that some
-    backbones never bring to 0.5, and once more stretched to 0 … 1 over the picture, as the
+    Pseudo masks of several shots are averaged. ``"correlation"`` and ``"attention"`` are missing
+    where the model makes none. The conventional mask comes twice: as the head uses it, a cosine
+    that stays below 0.5 with some backbones, and stretched to 0 … 1 over the picture, as the
     attention maps are (Eq. 8).
     """
     cosine = output.conventional_mask[0]  # (K, h, w)

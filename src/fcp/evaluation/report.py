@@ -1,4 +1,4 @@
-"""A result as JSON, never without its protocol card: what exactly was tested, and how."""
+"""A result as JSON, always with its protocol card, which states exactly how it was measured."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ FROM_FILE = "as the episode file has them"
 
 @dataclass(frozen=True)
 class ProtocolCard:
-    """What a number depends on; docs/protocol.md says why each line is here.
+    """Conditions that a number depends on; docs/protocol.md gives the reason for each line.
 
     Attributes:
-        data_set: its title.
-        pool: what lists the training pictures.
-        fold: whose novel classes are tested; None where there are no folds.
-        shots: K, supports of each query.
-        seed: that the episodes were drawn with; None where they come from a file.
-        episode_sha256: hash of the episodes' file.
-        checkpoint_sha256: hash of the model's weights file.
-        list_rule: which pictures are rows of the test.
-        sampler: how the episodes were drawn from them.
-        training_lists: how the model's training pictures were chosen, not the test's: "filtered,
-            fold 1 of pascal5i", "all classes of pascal5i", or "unknown" where the model's folder
-            has no recipe.
-        seen_in_training: which of the tested classes the model's training had, as
-            ``seen.seen_in_training`` says it.
-        code_version: package version and hash of its source.
+        data_set: Title of the data set.
+        pool: Name of the training pictures' list.
+        fold: Fold whose novel classes are tested; None where there are no folds.
+        shots: Number of supports of each query K.
+        seed: Seed that the episodes were drawn with; None where they come from a file.
+        episode_sha256: Hash of the episodes' file.
+        checkpoint_sha256: Hash of the model's weights file.
+        list_rule: Rule by which pictures are listed for the test.
+        sampler: Rule by which the episodes were drawn from the list.
+        training_lists: Training lists of the model, not of the test: "filtered, fold 1 of
+            pascal5i", "all classes of pascal5i", or "unknown" where the model's folder has no
+            recipe.
+        seen_in_training: Tested classes that the model's training had, as ``seen.seen_in_training``
+            words them.
+        code_version: Package version and hash of its source.
     """
 
     data_set: str
@@ -85,13 +85,13 @@ def make_card(
     """Fill in the card of one run, hashing the weights and the code.
 
     Args:
-        data: what is tested.
-        run: its fold and seed; without a seed the episodes come from a file.
-        shots: K.
-        episode_sha256: hash of the episodes' file.
-        model_folder: of the model.
-        sampler: how the episodes were drawn, in words.
-        fusion: of the shots.
+        data: Tested data set.
+        run: Fold and seed of the run; without a seed the episodes come from a file.
+        shots: Number of supports of each query K.
+        episode_sha256: Hash of the episodes' file.
+        model_folder: Folder of the model.
+        sampler: Rule by which the episodes were drawn, in words.
+        fusion: Rule by which the shots become one answer.
 
     Raises:
         FcpError: the model folder has no weights file, or a damaged recipe.
@@ -114,7 +114,7 @@ def make_card(
 
 
 def training_lists(model_folder: Path) -> str:
-    """Say from a model folder's recipe which of its data set's training lists it was trained on.
+    """Describe a model's training lists, as its folder's recipe names them.
 
     Raises:
         FcpError: a damaged recipe.
@@ -136,13 +136,13 @@ def to_json(
 ) -> dict[str, Any]:
     """Return the report as plain values; scores 0 … 1, the prediction's at 512×512 on top.
 
-    With several runs the figures on top are the mean over them, as tables do with folds, the card
-    lists what differs between them, and ``runs`` has a report of each.
+    With several runs the figures on top are the mean over the runs, as tables do with folds. The
+    card then lists the values that differ between them, and ``runs`` has a report of each.
 
     Args:
-        result: of all runs together.
-        cards: run → its card, one for each run of the result.
-        comparison: with another model, where one was made.
+        result: Result of all runs together.
+        cards: Protocol card of each run of the result.
+        comparison: Comparison with another model; None where none was made.
     """
     counts = result.counts
     report = _figures(counts, _merge_cards(list(cards.values())))
@@ -205,7 +205,7 @@ def _means(mious: Mapping[Run, float]) -> dict[str, Any]:
 
 
 def _merge_cards(cards: list[ProtocolCard]) -> dict[str, Any]:
-    """Join cards: what they agree on as it is, the rest as the list of the different values."""
+    """Join cards: a value that all share is kept, others become the list of different values."""
     merged = {}
     for name in asdict(cards[0]):
         values = list(dict.fromkeys(getattr(card, name) for card in cards))
@@ -223,7 +223,7 @@ def _list_rule(min_pixels: int) -> str:
 def code_version() -> str:
     """Return the package's version and a hash of its source, such as ``0.1.0+src.1f2e3d4c5b6a``.
 
-    The hash is of the files that run, so it holds for a checkout with edits and for a wheel alike.
+    The hash is of the files that run, so that it is right for an edited checkout and for a wheel.
     """
     package = Path(__file__).parent.parent
     digest = hashlib.sha256()

@@ -1,6 +1,6 @@
-"""A model on the folds of a benchmark: what is asked, the cards that say so, and the run itself.
+"""A model on the folds of a benchmark: the episodes, their protocol cards, and the run itself.
 
-A plan costs seconds and refuses what could not be run; only then do the hours of work begin.
+A plan takes seconds and refuses settings that cannot be run, before hours of work begin.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Draw:
         return episodes_hash(episodes)
 
     def describe(self, data: FewShotDataset, fold: int | None) -> str:
-        """Say for protocol cards how the episodes of a fold are drawn."""
+        """Return the drawing rule of a fold's episodes, in words for protocol cards."""
         return describe_sampler(val_lists(data, fold), self.sampler)
 
 
@@ -96,11 +96,11 @@ class EpisodeFile:
     shots: int | None = None
 
     def runs(self, data: FewShotDataset, fold: int | None) -> Runs:
-        """Read the episodes, and hold them against the fold.
+        """Read the episodes and check that they belong to the fold.
 
         Raises:
-            FcpError: no such file, or an episode with another number of supports, another fold's
-                class or a picture that is not of the test; the message names the entry.
+            FcpError: no such file, or an episode with a wrong number of supports, a class of
+                another fold or a picture outside the test lists; the message names the entry.
         """
         specs = load_episodes(self.path, data)
         novel, pictures = set(data.novel(fold)), set(data.ids("val"))
@@ -124,7 +124,7 @@ class EpisodeFile:
         return sha256_of(self.path)
 
     def describe(self, _data: FewShotDataset, _fold: int | None) -> str:
-        """Say for protocol cards where the episodes come from."""
+        """Return the origin of the episodes, in words for protocol cards."""
         return FROM_FILE
 
 
@@ -134,9 +134,9 @@ class FoldPlan:
 
     Attributes:
         fold: Fold whose novel classes are tested; None where there are no folds.
-        folder: Folder of the model that is asked.
-        runs: Draw → its episodes.
-        cards: Draw → its protocol card.
+        folder: Folder of the evaluated model.
+        runs: Episodes by run.
+        cards: Protocol card of each run.
     """
 
     fold: int | None
@@ -147,10 +147,10 @@ class FoldPlan:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """Everything that a result will depend on, before any of it is run.
+    """All conditions of a result, known before any episode is run.
 
     Attributes:
-        data: Data set that is tested.
+        data: Tested data set.
         folds: Folds in the order in which they are run.
         fusion: Rule by which K shots become one answer.
     """
@@ -161,7 +161,7 @@ class EvaluationPlan:
 
     @property
     def cards(self) -> dict[Run, ProtocolCard]:
-        """Draw → its protocol card, over all folds."""
+        """Protocol card of each run, over all folds."""
         return {run: card for fold in self.folds for run, card in fold.cards.items()}
 
     @property
@@ -171,12 +171,12 @@ class EvaluationPlan:
 
     @property
     def seen_in_training(self) -> dict[int | None, str]:
-        """Fold → the classes it tests that its model's training had, in words; only such folds.
+        """Tested classes that the model's training had, in words, by fold; only folds with any.
 
         The score of such a fold says nothing about classes that the model never saw.
         """
-        told = {run.fold: card.seen_in_training for run, card in self.cards.items()}
-        return {fold: seen for fold, seen in told.items() if seen not in (NOTHING_SEEN, UNKNOWN)}
+        known = {run.fold: card.seen_in_training for run, card in self.cards.items()}
+        return {fold: seen for fold, seen in known.items() if seen not in (NOTHING_SEEN, UNKNOWN)}
 
 
 _ONE_RUN = Draw()
@@ -200,8 +200,8 @@ def plan_folds(
         fusion: Rule by which K shots become one answer; the paper's by default.
 
     Raises:
-        FcpError: no fold, one that there is not or that comes twice, several with one episode
-            file, episodes that the data cannot give, or a model that is not there.
+        FcpError: no fold, an unknown fold or one given twice, several folds with one episode file,
+            episodes that the data cannot give, or a missing model.
     """
     if not folds or len(set(folds)) < len(folds):
         raise FcpError(f"folds: expected different ones, at least one; got {[*folds]}")
@@ -253,13 +253,13 @@ def evaluate_folds(
 ) -> EvaluationResult:
     """Run a plan, fold after fold.
 
-    All runs of a fold go together, and folds that stand side by side and have one model share it,
-    so that each picture is encoded once.
+    All runs of a fold are run together, and neighbouring folds with the same model share it, so
+    that each picture is encoded once.
 
     Args:
         plan: Folds, episodes and models.
-        device: "auto" (CUDA, then MPS, then CPU), or a device as torch names it.
-        store: Store on disk of what the frozen encoders see, which later evaluations share.
+        device: Device: "auto" (CUDA, then MPS, then CPU), or a name that torch knows.
+        store: Store on disk of the frozen encoders' features, which later evaluations share.
         progress: Function that is called with (fold, done, all) as a fold begins, and after each
             episode.
 
@@ -307,8 +307,8 @@ def load_predictor(
 
     Args:
         folder: Folder of the model.
-        device: Device where it shall run.
-        store: Store on disk of what its frozen encoders see; None to keep it in memory alone.
+        device: Device that the model runs on.
+        store: Store on disk of the frozen encoders' features; None to keep them in memory alone.
         fusion: Rule by which K shots become one answer.
 
     Raises:

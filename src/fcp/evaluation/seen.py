@@ -1,4 +1,4 @@
-"""Whether a model's training had what it is tested on, as far as its recipe tells."""
+"""Tested classes that a model was trained on, as far as its recipe says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN = "unknown"
 
 
 def read_recipe(model_folder: Path) -> Mapping[str, Any] | None:
-    """Read how a model was trained; None where its folder does not tell.
+    """Read the recipe that a model was trained by; None where its folder has none.
 
     Raises:
         FcpError: a damaged recipe.
@@ -27,19 +27,19 @@ def read_recipe(model_folder: Path) -> Mapping[str, Any] | None:
 
 
 def seen_in_training(data: FewShotDataset, fold: int | None, model_folder: Path) -> str:
-    """Say which of the classes that a fold tests the model's training had.
+    """Name the tested classes of a fold that the model was trained on.
 
     Args:
-        data: what is tested.
-        fold: whose novel classes; None where there are no folds.
-        model_folder: with the recipe of its training.
+        data: Tested data set.
+        fold: Fold whose novel classes are tested; None where there are no folds.
+        model_folder: Folder of the model, with the recipe of its training.
 
     Returns:
-        ``NOTHING_SEEN``; or ``UNKNOWN``, without a recipe or where the classes of another data set
-        cannot be compared; or what was seen, in words.
+        The classes, in words; ``NOTHING_SEEN`` where there are none; or ``UNKNOWN``, without a
+        recipe or where the classes of another data set cannot be compared.
 
     Raises:
-        FcpError: a damaged recipe, or one of a fold that there is not.
+        FcpError: a damaged recipe, or one with an unknown fold.
     """
     recipe = read_recipe(model_folder)
     trained = None if recipe is None else _trained_classes(recipe, data)
@@ -57,7 +57,7 @@ def _trained_classes(recipe: Mapping[str, Any], data: FewShotDataset) -> set[str
     """Return the classes of a training by the names that the tested data set has for them."""
     trained, tested = recipe.get("benchmark", "pascal5i"), name_of(data)
     fold = recipe.get("fold")
-    if trained == tested and tested != "folder":  # which folder it was, no recipe says
+    if trained == tested and tested != "folder":  # a recipe does not say which folder it was
         return {data.classes[class_id] for class_id in data.base(fold)}
     if (trained, tested) == ("pascal5i", "coco20i"):
         held_out = {PASCAL_CLASSES[i - 1] for i in (() if fold is None else novel_classes(fold))}

@@ -1,1 +1,1 @@
-"""From examples and photos to masks, for people."""
+"""From a user's examples and photos to masks."""

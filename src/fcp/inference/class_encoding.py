@@ -1,4 +1,4 @@
-"""The examples of one class, each encoded once for all that is made of it."""
+"""The examples of one class, each encoded once for support, appearance and checks."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from fcp.structures import SupportSet
 
 @dataclass(frozen=True)
 class EncodedClass:
-    """What is made of the examples of one class.
+    """Encoded examples of one class.
 
     Attributes:
-        support: The examples as the network's support.
-        learnt: Those of them that the appearance is learnt from.
-        quality: How well each is found by means of the others; empty where that was not asked for,
-            or of a single example.
+        support: Support made of the examples.
+        learnt: Examples that the appearance is learnt from.
+        quality: Result of finding each example by the others; empty where the check was not
+            requested, or for a single example.
     """
 
     support: SupportSet
@@ -54,12 +54,12 @@ def encode_class(
 
     Args:
         model: Model in evaluation mode.
-        given: The examples, at least one.
-        tile: Side in px of the tiles that are cut of them; None for whole pictures.
+        given: Examples of the class, at least one.
+        tile: Side in px of the tiles cut from the examples; None for whole pictures.
         fusion: Rule by which the examples become one answer.
-        learns: Whether an appearance will be learnt from them.
-        checks: Whether each is found by means of the others.
-        presence: Judge of presence for that, or None.
+        learns: Whether an appearance will be learnt from the examples.
+        checks: Whether each example is to be found by means of the others.
+        presence: Presence classifier for that check, or None.
     """
     examples = [cut_example(example, tile) for example in given.pairs]
     chosen = choose_learnt(examples, given.exact) if learns else []
@@ -67,7 +67,7 @@ def encode_class(
     shown: list[Shown] = []
     found: list[Found] = []
     learnt: dict[int, Learnt] = {}
-    for group in even_groups(len(examples)):  # as queries, few are held at a time
+    for group in even_groups(len(examples)):  # few query features are held at a time
         seen = {
             place: see(model, *square(model, examples[place]))
             for place in group

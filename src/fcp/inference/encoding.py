@@ -1,4 +1,4 @@
-"""Pictures with their masks → what both encoders make of them → the support of one class."""
+"""Pictures with their masks → features of both encoders → the support of one class."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from fcp.structures import BackboneFeatures, Embedding, QueryFeatures, SupportSe
 
 @dataclass(frozen=True)
 class Shown:
-    """An example as a support: what both encoders make of it.
+    """An example as a support: its mask and the features of both encoders.
 
     Attributes:
-        mask: (S, S) 0 or 1.
+        mask: Mask of the object (S, S), 0 or 1.
         features: Features of the backbone, whose last stage ran under the mask.
         embedding: Embedding of the promptable segmenter, without finer maps.
     """
@@ -37,7 +37,7 @@ class Seen:
 
     Attributes:
         shown: The example as a support.
-        query: Features of its picture, as if nothing were known of it.
+        query: Features of its picture as a query, made without the mask.
     """
 
     shown: Shown
@@ -49,8 +49,8 @@ def see(model: FCP, image: Tensor, mask: Tensor) -> Seen:
 
     Args:
         model: Model in evaluation mode.
-        image: (3, S, S) RGB in 0 … 1, on the model's device.
-        mask: (S, S) 0 or 1.
+        image: RGB picture (3, S, S) in 0 … 1, on the model's device.
+        mask: Mask of the object (S, S), 0 or 1.
     """
     embedding = model.segmenter.encode(image[None])
     query = model.head.prepare_query(model.backbone(image[None]), embedding)
@@ -65,7 +65,7 @@ def show(model: FCP, image: Tensor, mask: Tensor) -> Shown:
 
 
 def join(model: FCP, shown: Sequence[Shown], fusion: Fusion = DEFAULT_FUSION) -> SupportSet:
-    """Make one class of examples that were encoded one by one."""
+    """Join examples that were encoded one by one into the support of one class."""
     return model.head.prepare_support(
         BackboneFeatures.cat([one.features for one in shown]),
         Embedding.cat([one.embedding for one in shown]),
@@ -85,7 +85,7 @@ def encode_examples(
     Args:
         model: Model in evaluation mode.
         examples: Pictures with their masks, at least one.
-        tile: Side in px of the cuts that are taken of them; None for whole pictures.
+        tile: Side in px of the tiles cut from the examples; None for whole pictures.
         fusion: Rule by which the examples become one answer.
     """
     cuts = [cut_example(example, tile) for example in examples]
@@ -103,8 +103,8 @@ def closer_cuts(
 ) -> list[Marked]:
     """Return a closer cut of each small object, as one more example.
 
-    There are none where photos are cut into tiles, and of a head that compares no cells
-    (``correlation``) or does not pool those of several examples.
+    There are none where photos are cut into tiles, nor for a head that compares no cells
+    (``correlation``) or does not pool the cells of several examples.
     """
     if tile is not None or model.head.correlation is None or fusion != "pooled":
         return []
@@ -113,7 +113,7 @@ def closer_cuts(
 
 
 def square(model: FCP, example: Marked) -> tuple[Tensor, Tensor]:
-    """Squash an example to what the model sees, on its device: (3, S, S), mask (S, S)."""
+    """Squash an example to the model's square, on its device: (3, S, S), mask (S, S)."""
     side, device = model.config.image_size, next(model.parameters()).device
     image, mask = example
     return to_square(image, side).to(device), support_to_square(mask, side).to(device)

@@ -1,7 +1,7 @@
-"""How good are the examples? Each one is looked for by means of the others.
+"""Quality of the examples: each one is segmented by means of the others.
 
-A mask that marks the wrong thing, or a picture that shows another thing than the others do, is
-found badly from them, and is of little use for finding them.
+An example whose mask marks the wrong object, or whose picture shows another object than the others,
+is segmented badly by them, and is of little use for segmenting them.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ LOW_SHARE = 0.5
 USUAL_IOU = 0.4
 UNLIKELY = 0.1
 CERTAIN = 20.0
-MOST_TOGETHER = 9  # examples at a time, so that neither memory nor time grows with their square
+MOST_TOGETHER = 9  # examples in a group, since memory and time grow with the square of the number
 
 
 @dataclass(frozen=True)
 class Found:
-    """How the others of its class see an example.
+    """Result of segmenting an example by the others of its class.
 
     Attributes:
-        iou: 0 … 1, of its mask with the one that they find in its picture.
-        presence: 0 … 1, how likely what its own mask shows is the same kind of thing; None of a
-            model that cannot judge that.
-        inverse_iou: 0 … 1, of what its mask leaves out with the one that they find, where its mask
-            looks inverted (``looks_inverted``); None elsewhere.
+        iou: IoU of its mask and the mask that the others predict in its picture, 0 … 1.
+        presence: Probability that its own mask shows the same kind of object as the others, 0 … 1;
+            None for a model without a presence classifier.
+        inverse_iou: IoU of its mask's background and the mask that the others predict, 0 … 1, where
+            its mask looks inverted (``looks_inverted``); None elsewhere.
     """
 
     iou: float
@@ -49,11 +49,12 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleQuality(Found):
-    """The same, and what is to be thought of it.
+    """Result of segmenting an example by the others, with its verdict.
 
     Attributes:
-        is_odd: whether it is worth a second look, see ``judge_examples``.
-        is_inverted: whether its mask is likely to mark all but the thing; it is odd then.
+        is_odd: Whether a person should check the example, see ``judge_examples``.
+        is_inverted: Whether its mask is likely to mark the background and not the object; it is odd
+            then.
     """
 
     is_odd: bool
@@ -61,16 +62,19 @@ class ExampleQuality(Found):
 
 
 def judge_examples(found: Sequence[Found]) -> list[ExampleQuality]:
-    """Say which of the examples of a class (at least two) are odd.
+    """Judge which examples of a class (at least two) are odd.
 
-    An example is odd if it is badly found where the others are found well: its IoU is under 0.25
-    and under half of the median of the class, which is 0.4 or more. Among examples that are all
-    hard to find, none stands out. It is odd, too, if what it marks is hardly the same kind of
-    thing (a presence under 0.1). The figures are chosen on fold 3 (docs/presence.md).
+    An example is odd if one of these holds:
 
-    And it is odd if its mask looks inverted, as at most half of the class's do, and the others find
-    what it leaves out better than what it marks. Its IoU alone does not tell: shown to the others,
-    it makes them be found badly too.
+    - It is segmented badly where the others are segmented well: its IoU is under 0.25 and under
+      half of the median of the class, which is 0.4 or more. Where all examples are hard, none is
+      odd by this rule.
+    - Its marked object is hardly of the same kind: its presence is under 0.1.
+    - Its mask looks inverted, as at most half of the class's masks do, and the others predict its
+      background better than its foreground. The IoU alone would not show this, since an inverted
+      example makes the others be segmented badly too.
+
+    The thresholds are chosen on fold 3 (docs/presence.md).
     """
     usual = median(one.iou for one in found)
     low = min(LOW_IOU, LOW_SHARE * usual) if usual >= USUAL_IOU else 0.0
@@ -83,13 +87,13 @@ def judge_examples(found: Sequence[Found]) -> list[ExampleQuality]:
 
 
 def _are_inverted(found: Sequence[Found]) -> list[bool]:
-    """Say of each example of a class whether its mask is likely to be inverted."""
+    """Return for each example of a class whether its mask is likely to be inverted."""
     few = 2 * sum(one.inverse_iou is not None for one in found) <= len(found)
     return [few and one.inverse_iou is not None and one.inverse_iou > one.iou for one in found]
 
 
 def even_groups(count: int) -> list[range]:
-    """Split K examples into groups of at most nine, as even as can be."""
+    """Split K examples into groups of at most nine, as even as possible."""
     groups = max(1, ceil(count / MOST_TOGETHER))
     ends = [round(count * number / groups) for number in range(groups + 1)]
     return [range(start, end) for start, end in pairwise(ends)]
@@ -102,18 +106,19 @@ def leave_one_out(
     judge: Presence | None = None,
     fusion: Fusion = DEFAULT_FUSION,
 ) -> list[Found]:
-    """Find each example by the others of its group.
+    """Segment each example by the others of its group.
 
-    Those whose masks are likely to be inverted are shown to none of the others, where two are left.
+    Examples whose masks are likely to be inverted are not used to segment the others, as long as
+    two others are left.
 
     Args:
         model: Model in evaluation mode.
-        seen: Examples of a group of ``even_groups``; of one alone nothing can be said.
-        judge: Judge of presence, if the model has one.
+        seen: Examples of a group of ``even_groups``; a single one cannot be judged.
+        judge: Presence classifier, if the model has one.
         fusion: Rule by which the other examples become one answer.
 
     Returns:
-        An answer for each, none for a single example.
+        A result for each example; an empty list for a single example.
     """
     if len(seen) < 2:
         return []
@@ -135,7 +140,7 @@ def _find_each(
         output = model.match(others, one.query)
         found = output.mask_logits[0] > 0
         marked = one.shown.mask > 0
-        # A mask as log-odds of certainty, so that it is looked at as if it had been found.
+        # The given mask as certain log-odds, so that it is measured like a predicted one.
         certain = torch.where(marked, CERTAIN, -CERTAIN)[None]
         look = look_at(one.query, certain, output.correlation)[0]
         suspect = looks_inverted(marked.cpu().numpy())

@@ -1,4 +1,4 @@
-"""What is given as examples: read, and refused where it makes no task."""
+"""The user's examples: reading, and refusal where they make no task."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Given:
     """The examples of one class.
 
     Attributes:
-        pairs: pictures (H, W, 3) with their masks (H, W).
-        exact: of each, whether its mask was given as one: a box marks more than the object, points
-            and scribbles less.
+        pairs: Pictures (H, W, 3) with their masks (H, W).
+        exact: Whether the mask of each was given as a mask. Others are less exact: a box covers
+            more than the object, points and scribbles less.
     """
 
     pairs: Sequence[Marked]
@@ -47,7 +47,7 @@ def read_given(examples: Examples) -> Given:
     """Read the examples of one class, maybe none.
 
     Raises:
-        FcpError: an unreadable one.
+        FcpError: an example cannot be read.
     """
     pairs, exact = [], []
     for picture, annotation in examples:
@@ -57,10 +57,10 @@ def read_given(examples: Examples) -> Given:
 
 
 def refuse_no_task(classes: Mapping[str, Given], negatives: Given) -> None:
-    """Raise where a class has no example, or two mark the same pixels of the same picture.
+    """Refuse a class without examples, and two that mark the same pixels of the same picture.
 
     Raises:
-        FcpError: it is so.
+        FcpError: a class has no example, or two mark the same pixels; the message names them.
     """
     for name, given in classes.items():
         _refuse_no_example(name, given.pairs, has_negatives=bool(negatives.pairs))

@@ -18,8 +18,9 @@ class Instance:
     """One object of a class.
 
     Attributes:
-        piece: where it is.
-        score: 0 … 1, as ``ClassPrediction.score``, within its box and beside the other objects.
+        piece: Mask and box of the object.
+        score: Score of the object, 0 … 1: as ``ClassPrediction.score``, within its box and without
+            the other objects' pixels.
     """
 
     piece: Piece
@@ -27,13 +28,13 @@ class Instance:
 
 
 def split_objects(found: ClassPrediction, least: Least | None = None) -> list[Instance]:
-    """Split what was found of a class into its connected pieces, in their order.
+    """Split the mask of a class into its connected pieces, in their order.
 
     Two objects that touch are one piece.
 
     Args:
-        found: of a class.
-        least: what a piece that has less of it is left out for; None for ``Least()``.
+        found: Prediction of the class.
+        least: Least area and score of an object; others are left out. None for ``Least()``.
     """
     least = least or Least()
     size = (found.labels.shape[0], found.labels.shape[1])
@@ -48,12 +49,12 @@ def split_objects(found: ClassPrediction, least: Least | None = None) -> list[In
 
 
 def _expected_iou(logits: Tensor, mask: np.ndarray, piece: Piece) -> float:
-    """Return Σ M·p / Σ max(M, p) of a piece M, where p is of no other piece.
+    """Return Σ M·p / Σ max(M, p) of a piece M over all pixels but those of other pieces.
 
     Args:
-        logits: of the class, of any size.
-        mask: (H, W) of the class.
-        piece: of the mask.
+        logits: Log-odds of the class, of any size.
+        mask: Mask of the class (H, W).
+        piece: Piece of the mask.
     """
     x0, y0, x1, _ = piece.box
     size = (mask.shape[0], mask.shape[1])

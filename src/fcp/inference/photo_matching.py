@@ -29,17 +29,17 @@ def match_pictures(
     presence: Presence | None,
     turn: AbstractContextManager[object],
 ) -> list[list[Maps]]:
-    """Match all entrants of a support with pictures, each of which is encoded once.
+    """Match all entrants of a support with pictures; each picture is encoded once.
 
     Args:
         model: Model in evaluation mode.
-        support: The examples, on the model's device.
-        pictures: (H, W, 3) uint8 RGB, of any sizes.
-        presence: Judge of presence, or None.
+        support: Encoded examples, on the model's device.
+        pictures: RGB photos (H, W, 3), uint8, of any sizes.
+        presence: Presence classifier, or None.
         turn: Context that is held while the model works.
 
     Returns:
-        For each picture the maps of each entrant: the classes, and the negatives last.
+        Maps of each entrant for each picture: the classes, and the negatives last.
     """
     device = next(model.parameters()).device
     squares = torch.stack([to_square(picture, model.config.image_size) for picture in pictures])
@@ -65,11 +65,11 @@ def match_tiles(
 
     Args:
         model: Model in evaluation mode.
-        support: The examples, which say how large a tile is.
-        photo: The photo.
-        presence: Judge of presence, or None.
+        support: Encoded examples, with the side of the tiles.
+        photo: Photo to segment.
+        presence: Presence classifier, or None.
         turn: Context that is held while the model works.
-        threshold: Presence in a tile under which a class gets nothing of it.
+        threshold: Presence in a tile below which a class gets no pixel of it.
 
     Raises:
         FcpError: the tile is too small for the photo.

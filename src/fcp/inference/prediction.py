@@ -1,7 +1,7 @@
-"""What the segmenter answers: one label map a photo, in which classes compete, and why.
+"""The segmenter's answer: one label map a photo, in which classes compete, and its maps.
 
-Maps are kept at the size that the model made them and enlarged when they are asked for: of twenty
-classes on a large photo, that is the difference between megabytes and gigabytes.
+Maps are kept at the model's own size and enlarged on request. For twenty classes on a large photo
+this takes megabytes instead of gigabytes.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from fcp.data.strips import clear_label, count_label
 from fcp.data.transforms import rows_to_size
 from fcp.errors import FcpError
 
-ONLY_CLASS = "thing"  # its name where examples come without one
-# Of enlarged log-odds: 4 MB, so that memory does not grow with photos and classes.
+ONLY_CLASS = "thing"  # name of the class where examples come without one
+# Enlarged log-odds held at once: 4 MB, so that memory does not grow with photos and classes.
 VALUES_AT_ONCE = 1 << 20
 CLAIM_OF_PRESENCE = 2.0  # chosen on fold 3 among 0, 0.5, 1, 2 and 4
-SURELY_NOT = -4.0  # log-odds
-SURE = 1e-4  # a presence counts as if it were no nearer to 0 or 1
-TINY = 1e-9  # px; a class that is nowhere likely scores 0 and not 0 / 0
-LEAST_SCORE = 0.1  # crumbs have less
+SURELY_NOT = -4.0  # largest log-odds of a class that was judged absent
+SURE = 1e-4  # presence is clipped to SURE … 1 - SURE
+TINY = 1e-9  # px; a class without any likely pixel scores 0 and not 0 / 0
+LEAST_SCORE = 0.1  # stray pixels score less
 
 
 @dataclass(frozen=True)
 class Least:
-    """What a class, or an object of it, must have to count as found; else it gets no pixel.
+    """Least area and score of a class, or of an object of it; below them it gets no pixel.
 
     Attributes:
-        area: from 1 on in px, below 1 as a share of the photo; None for one cell of the model's
-            grid, since what is smaller the model cannot have seen.
-        score: see ``ClassPrediction.score``.
+        area: Least area: px from 1 on, a share of the photo below 1; None for one cell of the
+            model's grid, the smallest area that the model can resolve.
+        score: Least score; see ``ClassPrediction.score``.
     """
 
     area: float | None = None
     score: float = LEAST_SCORE
 
     def __post_init__(self) -> None:
-        """Refuse what is no area and no score.
+        """Refuse a wrong area or score.
 
         Raises:
-            FcpError: says which.
+            FcpError: one of them is out of range; the message names it.
         """
         if self.area is not None and not (self.area >= 0 and isfinite(self.area)):
             raise FcpError(f"min-area: expected px, or a share of the photo, got {self.area}")
@@ -58,8 +58,8 @@ class Least:
         """Return the least area in px.
 
         Args:
-            size: (H, W) of the photo.
-            cells: of the model's grid.
+            size: Size of the photo (H, W), px.
+            cells: Number of cells of the model's grid.
         """
         whole = size[0] * size[1]
         if self.area is None:
@@ -72,15 +72,15 @@ ALL = Least(area=0, score=0)  # even one pixel counts
 
 @dataclass(frozen=True)
 class Maps:
-    """What the model made of one class in one photo, at the size that it sees.
+    """Maps that the model made of one class in one photo, at the model's own size.
 
     Attributes:
-        logits: (S, S) log-odds of foreground; (H', W') of a photo that was cut into tiles.
-        pseudo_mask: (h, w) last attention-based mask in 0 … 1, mean over the examples.
-        conventional_mask: (h, w) likewise of the conventional mask.
-        presence: Probability, 0 … 1, that the class is in the photo; None where not judged.
-        by_appearance: Whether appearance decides about the class. Presence is judged by the
-            network's objects and knows nothing of that: it has no say then.
+        logits: Log-odds of foreground (S, S); (H', W') for a photo that was cut into tiles.
+        pseudo_mask: Last attention-based mask (h, w) in 0 … 1, mean over the examples.
+        conventional_mask: Conventional mask (h, w) in 0 … 1, mean over the examples.
+        presence: Probability that the class is in the photo, 0 … 1; None where not judged.
+        by_appearance: Whether appearance decides about the class. Presence then has no influence,
+            since it is judged by the network alone.
     """
 
     logits: Tensor
@@ -91,11 +91,11 @@ class Maps:
 
     @property
     def counted_presence(self) -> float | None:
-        """Presence where it has a say, else None."""
+        """Presence; None where it was not judged or appearance decides."""
         return None if self.by_appearance else self.presence
 
     def without_absent(self, threshold: float) -> Maps:
-        """Say surely no everywhere, where presence has a say and is under the threshold."""
+        """Return maps with low log-odds if presence counts and is below the threshold."""
         likely = self.counted_presence
         if likely is None or likely >= threshold:
             return self
@@ -107,12 +107,12 @@ class ClassPrediction:
     """One class in one photo of H×W px.
 
     Attributes:
-        labels: (H, W) the photo's label map.
-        label: the value of this class in it.
-        score: 0 … 1, the IoU with the truth that the map of probabilities p itself expects of the
-            mask M: Σ M·p / Σ max(M, p). Near 1 for a sharp mask, 0 for an empty one. It says how
-            sure the model is of the mask, not whether it is right.
-        maps: The model's maps of the class.
+        labels: Label map of the photo (H, W).
+        label: Value of this class in the label map.
+        score: Expected IoU with the truth, 0 … 1, computed from the probabilities p and the mask M:
+            Σ M·p / Σ max(M, p). Near 1 for a sharp mask, 0 for an empty one. It states the model's
+            confidence in the mask's extent, not the correctness of the class.
+        maps: Maps that the model made of the class.
     """
 
     labels: np.ndarray
@@ -124,48 +124,48 @@ class ClassPrediction:
     def presence(self) -> float | None:
         """Probability, 0 … 1, that the class is in the photo, if half of all photos show it.
 
-        None of a model without ``presence.json``. It is given where appearance decides, too, and
-        has no say there (docs/appearance.md).
+        None for a model without ``presence.json``. Where appearance decides, it is given but has no
+        influence (docs/appearance.md).
         """
         return self.maps.presence
 
     @property
     def confidence(self) -> float:
-        """How sure it is that the class is here, 0 … 1: presence where it has a say, else score."""
+        """Confidence that the photo shows the class, 0 … 1: presence if it counts, else score."""
         likely = self.maps.counted_presence
         return self.score if likely is None else likely
 
     @cached_property
     def here(self) -> bool:
-        """Whether any pixel is of the class: it was judged present, and won some."""
+        """Whether the class has any pixel: it was judged present, and won some."""
         return self.area > 0
 
     @cached_property
     def area(self) -> int:
-        """How many pixels the class has won."""
+        """Number of pixels that the class has won."""
         return count_label(self.labels, self.label)
 
     @property
     def mask(self) -> np.ndarray:
-        """(H, W) bool: the pixels that the class has won."""
+        """Mask (H, W), bool: the pixels that the class has won."""
         return self.labels == self.label
 
     @cached_property
     def logits(self) -> np.ndarray:
-        """(H, W) float32, log-odds of foreground, of all examples together."""
+        """Log-odds of foreground (H, W), float32, of all examples together."""
         return self._enlarged(self.maps.logits)
 
     @cached_property
     def pseudo_mask(self) -> np.ndarray:
-        """(H, W) float32 in 0 … 1: the last attention-based map (Eq. 8), mean over the examples.
+        """Last attention-based map (Eq. 8), mean over the examples: (H, W) float32 in 0 … 1.
 
-        The conventional one for a model that makes none.
+        The conventional map for a model without attention-based ones.
         """
         return self._enlarged(self.maps.pseudo_mask)
 
     @cached_property
     def conventional_mask(self) -> np.ndarray:
-        """(H, W) float32 in 0 … 1: the similarity map (Eq. 5), mean over the examples."""
+        """Conventional map (Eq. 5), mean over the examples: (H, W) float32 in 0 … 1."""
         return self._enlarged(self.maps.conventional_mask)
 
     def _enlarged(self, square: Tensor) -> np.ndarray:
@@ -175,14 +175,15 @@ class ClassPrediction:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the examples' classes look like in one photo of H×W px.
+    """Prediction of all classes in one photo of H×W px.
 
-    Of one class alone, ``score``, ``presence``, ``here``, ``logits``, ``pseudo_mask`` and
-    ``conventional_mask`` are its.
+    With a single class, ``score``, ``presence``, ``here``, ``logits``, ``pseudo_mask`` and
+    ``conventional_mask`` are those of this class.
 
     Attributes:
-        labels: (H, W) uint8, or uint16 of more than 255 classes: 0 is none of them, i + 1 the i-th.
-        classes: name → what was found of it, in the order of ``fit``.
+        labels: Label map (H, W), uint8, or uint16 for more than 255 classes: 0 is none of them, i +
+            1 the i-th.
+        classes: Prediction of each class by its name, in the order of ``fit``.
     """
 
     labels: np.ndarray
@@ -190,7 +191,7 @@ class Prediction:
 
     @property
     def mask(self) -> np.ndarray:
-        """(H, W) bool: any of the classes."""
+        """Mask (H, W), bool, of all classes together."""
         return self.labels > 0
 
     @property
@@ -241,19 +242,19 @@ def predict_classes(
 ) -> Prediction:
     """Let classes compete for the pixels of a photo.
 
-    A pixel is claimed by all whose log-odds are above 0 there, and goes to the one with the highest
-    sum of these and twice the log-odds of its presence: what is likelier to be in the photo at all
-    has the better claim (docs/presence.md).
+    A pixel is claimed by all classes whose log-odds are above 0 there. It goes to the one with the
+    highest sum of these log-odds and twice the log-odds of its presence, so that a class that is
+    likelier to be in the photo has the better claim (docs/presence.md).
 
     Args:
         classes: Maps of each class by name, in the order of labels; at least one.
-        size: (H, W) of the photo.
-        against: Maps of what is none of the classes; they win pixels and get no label.
-        threshold: Presence under which a class does not compete.
-        least: Area and score under which a class loses all of its pixels, to nobody.
+        size: Size of the photo (H, W), px.
+        against: Maps of the negatives, which win pixels and get no label; None for no negatives.
+        threshold: Presence below which a class does not compete.
+        least: Area and score below which a class loses all of its pixels; no other class gets them.
 
     Returns:
-        Masks that share no pixel. Of equals the first class wins.
+        Prediction whose masks share no pixel. Ties go to the first class.
 
     Raises:
         FcpError: the model's answer is not finite.
@@ -291,7 +292,7 @@ def predict_classes(
 
 
 def _claims(entrants: Sequence[Maps], classes: int, threshold: float) -> Tensor:
-    """Return what is added to each entrant's log-odds; -inf for classes that do not compete."""
+    """Return the term added to each entrant's log-odds; -inf for classes that do not compete."""
     claims = torch.zeros(len(entrants))
     for index, one in enumerate(entrants):
         likely = one.counted_presence
@@ -314,8 +315,8 @@ def _overlaps(won: Tensor, probability: Tensor) -> Tensor:
     """Sum Σ M·p and Σ max(M, p) of each class, M being its pixels.
 
     Args:
-        won: (n, W) labels.
-        probability: (C, n, W).
+        won: Label of each pixel (n, W).
+        probability: Probability of each class (C, n, W), 0 … 1.
 
     Returns:
         (2, C) float64.

@@ -1,11 +1,11 @@
-"""Is the thing in the picture at all? A calibrated probability, from what was seen anyway.
+"""Presence of a class in a picture: a calibrated probability, from features at hand.
 
-The head always answers, so its mask says little. What tells a present thing from an absent one is
-whether the cells under the mask look like the examples' foreground, at each level of the backbone,
-and how much of that likeness is shared by the rest of the picture and by the examples' background:
-the sea looks like a boat's picture also where there is no boat. These cosines, as they are and
-after the mean over many pictures has been taken off, go into one logistic regression, fitted on
-classes of training (``engine.calibrate``; docs/presence.md has the measurements).
+The head always returns a mask, so the mask alone says little about presence. Presence is judged by
+the similarity of the cells under the mask to the examples' foreground, at each level of the
+backbone, and by how much of that similarity the rest of the picture and the examples' background
+share: the sea is similar to a picture of a boat even where there is no boat. These cosines, with
+and without the mean over many pictures subtracted, go into one logistic regression, fitted on
+training classes (``engine.calibrate``; docs/presence.md has the measurements).
 
 Letters: D = Cm + Ch, the channels of all levels, stage 4 being the last one.
 """
@@ -31,20 +31,22 @@ from fcp.models.files import PRESENCE_FILE
 from fcp.structures import CorrelationOutput, QueryFeatures, SupportSet
 
 FORMAT = "fcp-presence-1"
-SOFT_WEIGHT = 1e-3  # of the probability beside the mask: it decides where the mask is empty
+SOFT_WEIGHT = 1e-3  # of the probability outside the mask; it decides where the mask is empty
 EPSILON = 1e-6
 FEATURES = 8  # of each level; see ``features``
-LARGEST = 1e6  # of any number in a file; cosines and their weights are near 1
+LARGEST = 1e6  # largest number allowed in a file; cosines and their weights are near 1
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a picture looks like under a mask and beside it: sums over its cells.
+    """Features of a picture inside and outside a mask: sums over its cells.
 
     Attributes:
-        sums: (2, D) inside and outside, each level of a cell being of length 1.
-        cells: (2,) how many cells these are, in parts.
-        logit: of a head with correlation, which judges presence itself; else None.
+        sums: Sums of the cells inside and outside the mask (2, D), each level of a cell being of
+            length 1.
+        cells: Number of cells inside and outside, with fractions (2,).
+        logit: Presence logit of a head with correlation, which judges presence itself; None for
+            other heads.
     """
 
     sums: Tensor
@@ -53,22 +55,23 @@ class Look:
 
     @property
     def means(self) -> Tensor:
-        """(2, D) of inside and outside."""
+        """Means inside and outside the mask (2, D)."""
         return self.sums / (self.cells[:, None] + EPSILON)
 
 
 def look_at(
     query: QueryFeatures, mask_logits: Tensor, correlation: CorrelationOutput | None = None
 ) -> list[Look]:
-    """See what is under the masks found in B pictures and what is beside them.
+    """Sum the features of B pictures inside and outside their predicted masks.
 
     Args:
         query: Features of B pictures.
-        mask_logits: (B, S, S).
-        correlation: with them, of a head that has it; the mean over the shots counts.
+        mask_logits: Mask logits (B, S, S).
+        correlation: Correlation of the pictures, for a head that has it, else None; its presence is
+            averaged over the shots.
 
     Returns:
-        B looks, on the CPU.
+        Sums of each of the B pictures, on the CPU.
     """
     units = query.level_units
     cells = torch.cat([units.float(), F.normalize(query.high.float(), dim=1)], 1)  # (B, D, L)
@@ -83,7 +86,7 @@ def look_at(
 
 
 def look_of_examples(support: SupportSet) -> Tensor:
-    """Return what the examples of one class look like: foreground and background (2, D), CPU.
+    """Return the means of one class's examples: foreground and background (2, D), on the CPU.
 
     Stage 4 ran under the mask, so that its background is 0.
     """
@@ -98,12 +101,12 @@ def compare(look: Tensor, examples: Tensor, levels: Sequence[int]) -> Tensor:
     """Compare both regions of a picture with foreground and background of the examples.
 
     Args:
-        look: (2, D) inside, outside.
-        examples: (2, D) foreground, background.
-        levels: channels of each level, D in all.
+        look: Means inside and outside the mask (2, D).
+        examples: Means of the examples' foreground and background (2, D).
+        levels: Channels of each level, D in all.
 
     Returns:
-        (levels · 4,) cosines, by level: inside and outside with the foreground, then with the
+        Cosines (levels · 4,), by level: inside and outside with the foreground, then with the
         background.
     """
     parts = zip(look.split(list(levels), 1), examples.split(list(levels), 1), strict=True)
@@ -113,15 +116,15 @@ def compare(look: Tensor, examples: Tensor, levels: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Presence:
-    """A logistic regression over the cosines, and what it is known to get wrong.
+    """A logistic regression over the cosines, and its known error rates.
 
     Attributes:
-        levels: channels of each level, stage 4 last; they sum to D.
-        centres: (2, D) means of regions over many pictures: of queries, of examples.
-        weights: (n,) of the features, see ``features``.
-        bias: of the sum.
-        threshold: probability from which on a class is taken for present.
-        facts: how it was fitted, and its error rates there.
+        levels: Channels of each level, stage 4 last; they sum to D.
+        centres: Means of regions over many pictures (2, D): of queries, of examples.
+        weights: Weights of the features (n,), see ``features``.
+        bias: Constant term of the log-odds.
+        threshold: Probability from which on a class counts as present.
+        facts: Facts about the fit, and its error rates.
     """
 
     levels: tuple[int, ...]
@@ -132,14 +135,14 @@ class Presence:
     facts: dict[str, Any]
 
     def judge(self, support: SupportSet, look: Look) -> float:
-        """Return the probability, 0 … 1, that what the examples show is in the picture.
+        """Return the probability, 0 … 1, that the examples' class is in the picture.
 
-        It takes it for granted that half of the pictures show it.
+        It holds where half of all pictures show the class.
         """
         return self.judge_looks(look, look_of_examples(support), support.grid_mask.shape[1])
 
     def judge_looks(self, look: Look, examples: Tensor, shots: int) -> float:
-        """Do the same from what K = ``shots`` examples look like, (2, D)."""
+        """Return the same probability from the means (2, D) of K = ``shots`` examples."""
         seen = features(look, examples, levels=self.levels, centres=self.centres, shots=shots)
         return float(torch.sigmoid(seen @ self.weights + self.bias))
 
@@ -165,17 +168,17 @@ class Presence:
 def features(
     look: Look, examples: Tensor, *, levels: Sequence[int], centres: Tensor, shots: int
 ) -> Tensor:
-    """Return what the regression reads: cosines as they are, centred ones, log2 of the examples.
+    """Return the regression's inputs: cosines, centred cosines, log2 of the number of examples.
 
     Args:
-        look: of the picture.
-        examples: (2, D) means of foreground and background.
-        levels: channels of each level.
-        centres: (2, D) means over many pictures: of ``look``, of ``examples``.
-        shots: K.
+        look: Sums over the query picture's cells.
+        examples: Means of the examples' foreground and background (2, D).
+        levels: Channels of each level.
+        centres: Means over many pictures (2, D): of ``look``, of ``examples``.
+        shots: Number of examples K.
 
     Returns:
-        (levels · 8 + 1,), and one more where the head judges presence itself.
+        Features (levels · 8 + 1,), and one more where the head judges presence itself.
     """
     means = look.means
     known = examples.abs().sum(1, keepdim=True) > 0  # a background that is 0 stays 0
@@ -189,11 +192,11 @@ def load_presence(folder: Path, levels: Sequence[int]) -> Presence | None:
     """Read a model folder's ``presence.json``; None where it has none.
 
     Args:
-        folder: of the model.
-        levels: channels of its backbone's levels, without stage 4.
+        folder: Folder of the model.
+        levels: Channels of its backbone's levels, without stage 4.
 
     Raises:
-        FcpError: damaged, of another format, or of another model.
+        FcpError: the file is damaged, of another format, or of another model.
     """
     path = folder / PRESENCE_FILE
     if not path.is_file():
@@ -219,7 +222,7 @@ def load_presence(folder: Path, levels: Sequence[int]) -> Presence | None:
 
 @dataclass(frozen=True)
 class _Content:
-    """What ``presence.json`` holds; see ``Presence``."""
+    """Content of ``presence.json``; see ``Presence``."""
 
     format: str
     levels: list[int]

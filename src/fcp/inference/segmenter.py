@@ -1,7 +1,7 @@
-"""The door for people: examples once, then photo after photo; masks at each photo's own size.
+"""The interface for users: examples once, then any photos; masks at each photo's own size.
 
-Photos are squashed, not letter-boxed, to the square that the model sees (method, section 1), and
-every answer is brought back from logits, so that nothing here depends on a photo's size or shape.
+Photos are squashed, not letter-boxed, to the square that the model reads (method, section 1), and
+the logits are resized back, so that nothing here depends on a photo's size or shape.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class FewShotSegmenter(
     tags=["few-shot-segmentation"],
     paper_url="https://arxiv.org/abs/2501.00752",
 ):
-    """Finds in any photo what a few examples show: one thing, or several that compete.
+    """Segments in any photo the class that a few examples show, or several classes that compete.
 
     ``save_pretrained(folder)`` and ``push_to_hub(id)`` follow the hub's conventions; the examples
     are not saved.
@@ -62,13 +62,14 @@ class FewShotSegmenter(
         0.91
 
     Attributes:
-        model: the model, in evaluation mode on ``device``; what is saved.
-        running: what answers: the same in a faster form (``loading.for_inference``).
-        device: where it runs.
-        support: the encoded examples, or None before ``fit``; may be kept and set again later.
-        turn: is held while the model works, and not while pictures are read or masks are made.
-        card: text of the model card that came with the weights, or None.
-        presence: judges whether a class is in a photo at all, or None.
+        model: Model in evaluation mode on ``device``; the one that is saved.
+        running: Copy of the model in a faster form, which segments (``loading.for_inference``).
+        device: Device that the model runs on.
+        support: Encoded examples, or None before ``fit``; may be kept and set again later.
+        turn: Context that is held while the model works, but not while pictures are read or masks
+            are made.
+        card: Text of the model card that came with the weights, or None.
+        presence: Presence classifier, which judges whether a class is in a photo at all, or None.
     """
 
     def __init__(
@@ -101,14 +102,14 @@ class FewShotSegmenter(
         """Load a model, and let torch use no more threads than cores are free.
 
         Args:
-            pretrained_model_name_or_path: ``"tiny"``, the model that ships inside; a folder that
-                ``save_pretrained`` or training wrote; or a hub id ``"owner/name"``. A folder of
-                one's own that is called tiny is ``"./tiny"``.
-            device: ``"auto"`` (CUDA, then MPS, then CPU), or a device as torch names it.
-            fusion: how several examples become one answer: ``"pooled"``,
-                ``"confidence"`` or ``"mean"`` (the paper's); see ``fcp.method.fusion``.
-            **hub_options: ``revision``, ``token``, ``cache_dir``, ``local_files_only`` … of
-                ``huggingface_hub.snapshot_download``.
+            pretrained_model_name_or_path: Model to load: ``"tiny"``, which ships with the package;
+                a folder that ``save_pretrained`` or training wrote; or a hub id ``"owner/name"``. A
+                folder of your own named tiny is ``"./tiny"``.
+            device: Device: ``"auto"`` (CUDA, then MPS, then CPU), or a name that torch knows.
+            fusion: Rule by which several examples become one answer: ``"pooled"``, ``"confidence"``
+                or ``"mean"`` (the paper's); see ``fcp.method.fusion``.
+            **hub_options: Options of ``huggingface_hub.snapshot_download``: ``revision``,
+                ``token``, ``cache_dir``, ``local_files_only`` …
 
         Raises:
             FcpError: no such model, device or fusion, or files that do not make a model.
@@ -130,7 +131,7 @@ class FewShotSegmenter(
         appearance: Literal["auto", "off"] = "auto",
         checks: bool = False,
     ) -> Self:
-        """``encode`` the examples and keep them as ``support``; replaces those given before.
+        """Encode the examples and keep them as ``support``, in place of earlier ones.
 
         Args:
             examples: See ``encode``.
@@ -157,31 +158,31 @@ class FewShotSegmenter(
         appearance: Literal["auto", "off"] = "auto",
         checks: bool = False,
     ) -> Support:
-        """Encode the examples, once for all photos to come; the segmenter stays as it is.
+        """Encode the examples, once for all later photos; the segmenter is not changed.
 
         Args:
-            examples: (picture, annotation) pairs of one class, or name → pairs of several.
+            examples: Pairs (picture, annotation) of one class, or such pairs by class name.
                 Pictures and masks are paths, Pillow pictures or arrays (see ``fcp.data.images``);
                 an annotation may also be a ``Box``, ``Points`` or ``Scribble`` of
                 ``fcp.data.prompts``.
-            negatives: Pairs that show what is none of the classes, but might be taken for one.
-            tile: For small objects in large photos: side in px of the overlapping tiles that
-                photos are cut into, each segmented by itself, and of the windows around the
-                objects that are taken of the examples. None takes whole pictures; "auto" chooses by
-                the size of the objects in the examples (``tiling.choose_tile``).
-            appearance: "auto" learns what the classes look like, pixel by pixel, and lets that
-                decide where the examples say that it is better (docs/appearance.md); "off" does
-                not.
+            negatives: Pairs whose masks mark objects of none of the classes that might be mistaken
+                for one.
+            tile: Side in px of the overlapping tiles that photos are cut into, for small objects in
+                large photos. Each tile is segmented by itself, and the examples are cut to one tile
+                around the object. None for whole pictures; "auto" chooses by the size of the
+                objects in the examples (``tiling.choose_tile``).
+            appearance: Use of a pixel classifier fitted to the examples (docs/appearance.md):
+                "auto" uses it where it is better on the examples, "off" never.
             checks: Whether each example is also found by means of the others of its class
                 (``Support.quality``).
 
         Returns:
-            The support, for ``predict``; ``save`` keeps it in a file.
+            Support for ``predict``; its method ``save`` writes it to a file.
 
         Raises:
-            FcpError: no example of a class, an unreadable one, one whose mask is empty or does not
-                fit, two classes with the same pixels of the same picture, a ``tile`` under 1, or
-                another ``appearance``.
+            FcpError: a class without examples, an unreadable example, a mask that is empty or of
+                the wrong size, two classes with the same pixels of the same picture, a ``tile``
+                under 1, or an unknown ``appearance``.
         """
         if appearance not in ("auto", "off"):
             raise FcpError(f"appearance: expected auto or off, got {appearance!r}")
@@ -220,7 +221,7 @@ class FewShotSegmenter(
         *,
         tile: int | Literal["auto"] | None = None,
     ) -> Mapping[str, Sequence[ExampleQuality]]:
-        """Find each example by means of the others of its class; see ``Support.quality``.
+        """Segment each example by means of the others of its class; see ``Support.quality``.
 
         Args:
             examples: See ``encode``.
@@ -250,15 +251,16 @@ class FewShotSegmenter(
         """Segment one photo.
 
         Args:
-            image: The photo.
-            support: Examples that ``encode`` has encoded; None takes those of ``fit``.
-            threshold: Presence under which a class gets no pixel; None takes the model's own, 0
-                always answers.
-            least: Area and score under which a class gets no pixel either.
+            image: Photo to segment.
+            support: Support made by ``encode``; None for that of ``fit``.
+            threshold: Presence below which a class gets no pixel, 0 … 1; None for the model's own
+                threshold, 0 to segment every class always.
+            least: Area and score below which a class gets no pixel either.
 
         Raises:
             FcpError: no support, one of another model, an unreadable photo, a ``tile`` that is too
-                small for it, or a threshold that is not in 0 … 1 or that nothing can be held to.
+                small for it, a threshold outside 0 … 1, or one for a model that cannot judge
+                presence.
         """
         return self.predict_batch([image], support=support, threshold=threshold, least=least)[0]
 
@@ -274,7 +276,7 @@ class FewShotSegmenter(
         """Segment photos of any sizes, ``batch_size`` at a time; the same results as one by one.
 
         Args:
-            images: The photos.
+            images: Photos to segment.
             batch_size: Number of photos that are encoded together.
             support: See ``predict``.
             threshold: See ``predict``.
@@ -324,7 +326,7 @@ class FewShotSegmenter(
                 for photo in photos
             ]
         sizes = [photo.size for photo in photos]
-        del photos  # large ones make room for their masks, if nobody else holds them
+        del photos  # frees the memory of large photos for their masks
         return [
             predict_classes(
                 dict(zip(support.classes, maps, strict=False)),
@@ -338,7 +340,7 @@ class FewShotSegmenter(
 
     @property
     def fitted(self) -> Support:
-        """The support that ``fit`` has kept.
+        """Support that ``fit`` has kept.
 
         Raises:
             FcpError: ``fit`` has not been called.

@@ -1,7 +1,7 @@
-"""The examples of a task as the model keeps them: encoded once, for any number of photos.
+"""The encoded examples of a task: made once, used for any number of photos.
 
-A support is a value: it may be kept, sent to a worker, and saved. Its file is one safetensors file:
-the tensors by name, and in its header a JSON record of all else. Nothing in it is code.
+A support is a value that can be kept, sent to a worker, and saved. Its file is a safetensors file:
+the tensors by name, and a JSON record of all other fields in the header. It holds no code.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ class Support:
     """Encoded examples.
 
     Attributes:
-        model: Fingerprint of the model that encoded them; another cannot use them.
-        classes: Name → its examples, at least one class.
-        negatives: Examples of what is none of the classes, or None.
+        model: Fingerprint of the model that encoded the examples; other models cannot use them.
+        classes: Encoded examples of each class by its name, at least one class.
+        negatives: Encoded negative examples, or None.
         tile: Side in px of the tiles that photos are cut into; None for the whole photo.
-        tile_was_chosen: Whether the rule chose it and not the user: larger tiles will do where a
-            photo has too many.
+        tile_was_chosen: Whether the side was chosen by the rule and not by the user; it is then
+            enlarged where a photo would have too many tiles.
         appearances: Appearance of each entrant, in their order; None where one has none. Empty
             where appearance is off.
-        quality: Name → how well each example is found by means of the others of its class, where
-            that was asked for and there are several. It is not kept in a file.
+        quality: Result of finding each example by the others of its class, by class name, where the
+            check was requested and a class has several examples. It is not kept in a file.
     """
 
     model: str
@@ -66,18 +66,18 @@ class Support:
 
     @property
     def entrants(self) -> tuple[SupportSet, ...]:
-        """All that compete for pixels: the classes, and the negatives last."""
+        """Encoded examples of all that compete for pixels: the classes, and the negatives last."""
         last = () if self.negatives is None else (self.negatives,)
         return (*self.classes.values(), *last)
 
     @property
     def decisions(self) -> dict[str, Decision]:
-        """Class → who decides about it, of the classes that have an appearance."""
+        """Decision between network and appearance for each class that has an appearance."""
         pairs = zip(self.classes, self.appearances, strict=False)
         return {name: own.decision for name, own in pairs if own is not None}
 
     def to(self, device: torch.device) -> Support:
-        """Return it with the network's tensors on a device; itself where they are there."""
+        """Return the support with its network tensors on a device."""
         if all(one.high.device == device for one in self.entrants):
             return self
         classes = {name: one.to(device) for name, one in self.classes.items()}
@@ -86,11 +86,11 @@ class Support:
         )
 
     def with_class(self, name: str, other: Support) -> Support:
-        """Return the same task with the examples that another one has of a class.
+        """Return the same task with a class's examples taken from another support.
 
         Args:
-            name: Name of the class, the only one of the other.
-            other: Support whose examples are taken.
+            name: Name of the class, the only one of ``other``.
+            other: Support to take the class's examples from.
         """
         place = list(self.classes).index(name)
         appearances = list(self.appearances)
@@ -102,7 +102,7 @@ class Support:
         """Write the support to a file; an older one is replaced.
 
         Args:
-            path: The file, ``.safetensors`` by custom.
+            path: File to write, ``.safetensors`` by custom.
 
         Raises:
             FcpError: the file cannot be written.
@@ -133,7 +133,7 @@ class Support:
         """Read a support that ``save`` has written, on the CPU.
 
         Args:
-            path: The file.
+            path: File to read.
 
         Raises:
             FcpError: the file is missing, damaged or no support.
@@ -160,7 +160,7 @@ class Support:
 
 @dataclass(frozen=True)
 class _AppearanceRecord:
-    """Decision of an appearance, and the bias of its classifier, None where it has none."""
+    """Decision about an appearance, and the bias of its classifier; None where it has none."""
 
     share: float
     iou: float
@@ -176,7 +176,7 @@ class _AppearanceRecord:
 
 @dataclass(frozen=True)
 class _Record:
-    """What a file holds beside its tensors; see ``Support``."""
+    """Content of a file beside its tensors; see ``Support``."""
 
     format: str
     model: str
@@ -207,7 +207,7 @@ def _record_of(appearance: Appearance) -> _AppearanceRecord:
 
 
 def _parts(record: _Record, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the fields of a support."""
+    """Return the fields of a support, built from a file's record and tensors."""
     broken = next((name for name, one in tensors.items() if not one.isfinite().all()), None)
     if broken is not None:
         raise FcpError(f"{broken} holds values that are not finite")
@@ -262,7 +262,7 @@ def _checksum(record: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _walk(value: object, prefix: str) -> Iterator[tuple[str, Tensor]]:
-    """Name the tensors of a dataclass, of its tuples and of the dataclasses in it, by place."""
+    """Yield the tensors of a dataclass, its tuples and inner dataclasses, with dotted names."""
     if isinstance(value, Tensor):
         yield prefix.removesuffix("."), value
     elif isinstance(value, tuple):

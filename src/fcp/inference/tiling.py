@@ -1,8 +1,8 @@
-"""Large photos with small things: overlapping windows over the photo, their answers blended.
+"""Large photos with small objects: overlapping windows over the photo, their answers blended.
 
-The photo is resized so that a tile has the side S of the square that the model sees; what is asked
-and blended from there on is that canvas, not the photo. Examples are cut to one tile around the
-thing, so that it has the same size in both.
+The photo is resized so that a tile has the side S of the square that the model reads. The resized
+photo is the canvas, on which windows are segmented and blended. Examples are cut to one tile around
+the object, so that it has the same size in examples and photos.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
 from fcp.inference.prediction import Maps
 
-OVERLAP = 0.25  # of a window's side, at least
-MOST_CANVAS = 1 << 25  # of a canvas: 128 MB of log-odds for each class
-THING_SHARE = 0.25  # of a tile's side, that a thing takes where the side is chosen here
-STRIDE = 8  # px of the canvas for one cell of the grids that are blended
-CUT_FACTOR = 1.5  # side of a closer cut, in longer sides of what is marked
-LEAST_CUT = 96  # px, of the side of a closer cut
-MOST_OF_PICTURE = 0.6  # that a closer cut shows; else it is no closer
-WORTH_CUTTING = 1 / 3  # of a picture's longer side; larger tiles show hardly more than the whole
+OVERLAP = 0.25  # least overlap of two windows, as a share of their side
+MOST_CANVAS = 1 << 25  # most pixels of a canvas: 128 MB of log-odds for each class
+OBJECT_SHARE = 0.25  # share of a tile's side that an object takes where the side is chosen here
+STRIDE = 8  # px of the canvas for one cell of the blended grids
+CUT_FACTOR = 1.5  # side of a closer cut, in longer sides of the marked object
+LEAST_CUT = 96  # least side of a closer cut, px
+MOST_OF_PICTURE = 0.6  # most of the picture that a closer cut shows; else it is no closer
+WORTH_CUTTING = 1 / 3  # of a picture's longer side; larger tiles show little more than the whole
 
 Marked = tuple[np.ndarray, np.ndarray]  # a picture (H, W, 3) and its mask (H, W)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the windows lie on the canvas.
+    """Places of the windows on the canvas.
 
     Attributes:
-        canvas: (H', W') px.
-        corners: (top, left) of each window, S×S px, multiples of the stride; row by row.
-        stride: px of the canvas for one cell of a grid.
+        canvas: Size of the canvas (H', W'), px.
+        corners: Top and left of each window, S×S px, multiples of the stride; row by row.
+        stride: Side of a grid's cell, px of the canvas.
     """
 
     canvas: tuple[int, int]
@@ -51,10 +51,10 @@ def plan_windows(size: tuple[int, int], tile: int, *, square: int, stride: int) 
     """Cover a photo with overlapping windows.
 
     Args:
-        size: (H, W) of the photo.
-        tile: side of a window in px of the photo.
-        square: S, side of a window in px of the canvas.
-        stride: px for one cell of a grid; S is a multiple of it.
+        size: Size of the photo (H, W), px.
+        tile: Side of a window, px of the photo.
+        square: Side S of a window, px of the canvas.
+        stride: Side of a grid's cell, px of the canvas; S is a multiple of it.
 
     Returns:
         Windows that overlap by at least a quarter. A side that is shorter than a tile is stretched
@@ -85,29 +85,29 @@ def least_tile(size: tuple[int, int], square: int) -> int:
 
 
 def choose_tile(classes: Mapping[str, Sequence[Marked]], *, square: int) -> int | None:
-    """Choose a tile by the size of the things in the examples; photos should have their scale.
+    """Choose a tile by the size of the objects in the examples; photos should have their scale.
 
-    The rule: a thing's side is the root of the area of a connected piece, and of pieces and
-    examples the median counts, each pixel once, so that specks do not. It should be a quarter of
-    the tile's. The class of the largest things decides. A tile is no smaller than the square that
-    the model sees: magnified, a photo shows nothing new. Where such a tile is longer than a
-    third of an example's longer side, the photos are looked at as a whole.
+    An object's side is the square root of the area of a connected piece. The side of a class is the
+    median over its pieces, weighted by area so that specks do not count. The tile is four times the
+    side of the class with the largest objects, but no smaller than the square that the model reads,
+    since magnifying a photo shows nothing new. Where the tile would be longer than a third of an
+    example's longer side, photos are segmented as a whole.
 
     Args:
-        classes: name → its examples.
-        square: S, side of the square that the model sees, px.
+        classes: Examples of each class by its name.
+        square: Side S of the square that the model reads, px.
 
     Returns:
         The side in px, or None for the whole photo.
     """
-    side = max(_thing_side(examples) for examples in classes.values())
-    tile = max(square, round(side / THING_SHARE))
+    side = max(_object_side(examples) for examples in classes.values())
+    tile = max(square, round(side / OBJECT_SHARE))
     shortest = min(max(mask.shape) for examples in classes.values() for _, mask in examples)
     return tile if tile < WORTH_CUTTING * shortest else None
 
 
-def _thing_side(examples: Sequence[Marked]) -> float:
-    """Return the median side in px of the things in the examples of a class."""
+def _object_side(examples: Sequence[Marked]) -> float:
+    """Return the median side in px of the objects in the examples of a class."""
     areas = np.sort([int(p.mask.sum()) for _, mask in examples for p in connected_pieces(mask)])
     middle = np.searchsorted(areas.cumsum(), areas.sum() / 2)
     return float(areas[middle]) ** 0.5
@@ -127,7 +127,7 @@ def cut_to_tile(image: np.ndarray, mask: np.ndarray, tile: int) -> Marked:
 
 
 def cut_closer(image: np.ndarray, mask: np.ndarray) -> Marked | None:
-    """Cut an example to one and a half times the longer side of what it marks, within the picture.
+    """Cut an example to 1.5 times the longer side of its marked object, within the picture.
 
     A small object covers few cells of the whole picture and many of this cut.
 
@@ -157,14 +157,14 @@ def _starts(free: int, window: int) -> list[int]:
 
 
 class Blend:
-    """Lays windows' maps over the canvas; where they overlap, the nearer centre counts more.
+    """Weighted mean of windows' maps on the canvas; weights fall from a window's centre outwards.
 
-    Maps that agree where they overlap come out as they are, so that there are no seams.
+    Maps that agree where they overlap are not changed, so that there are no seams.
 
     Args:
-        plan: where they lie.
-        side: n, of a map.
-        shrink: px of the canvas for one cell of a map; 1 or the stride.
+        plan: Places of the windows.
+        side: Side of a map n, cells.
+        shrink: Side of a map's cell, px of the canvas; 1 or the stride.
     """
 
     def __init__(self, plan: Plan, *, side: int, shrink: int) -> None:
@@ -174,7 +174,7 @@ class Blend:
         height, width = (length // shrink for length in plan.canvas)
         self._total = torch.zeros(height, width)
         tops, lefts = ({corner[axis] for corner in plan.corners} for axis in (0, 1))
-        # All windows together weigh at a cell what their rows weigh, times what their columns do.
+        # The sum of all windows' weights at a cell is the product of those of its row and column.
         self._down, self._across = self._weights(tops, height), self._weights(lefts, width)
 
     def _weights(self, starts: Iterable[int], length: int) -> Tensor:
@@ -184,21 +184,21 @@ class Blend:
         return weights
 
     def add(self, values: Tensor, corner: tuple[int, int]) -> None:
-        """Lay the map (n, n) of the window at a corner of the plan; each once."""
+        """Add the map (n, n) of the window at a corner of the plan; each once."""
         side = len(self._ramp)
         top, left = (place // self._shrink for place in corner)
         weight = self._ramp[:, None] * self._ramp
         self._total[top : top + side, left : left + side] += weight * values
 
     def result(self) -> Tensor:
-        """Return (H' / shrink, W' / shrink), after the last window."""
+        """Return the blended map (H' / shrink, W' / shrink), after the last window."""
         for row, weight in zip(self._total, self._down, strict=True):
             row.div_(weight * self._across)
         return self._total
 
 
 class _MapsBlend:
-    """The three maps of a class."""
+    """Blend of the three maps of a class."""
 
     def __init__(self, plan: Plan, square: int) -> None:
         self._cells = square // plan.stride
@@ -209,7 +209,7 @@ class _MapsBlend:
 
     def add(self, maps: Maps, corner: tuple[int, int]) -> None:
         self._logits.add(maps.logits, corner)
-        size = (self._cells, self._cells)  # of any grid, cells of the plan's stride are made
+        size = (self._cells, self._cells)  # maps of any grid are resized to the plan's stride
         for blend, grid in zip(
             self._grids, (maps.pseudo_mask, maps.conventional_mask), strict=True
         ):
@@ -228,15 +228,15 @@ class _MapsBlend:
 def blend_answers(answers: Iterable[Sequence[Maps]], plan: Plan, *, square: int) -> list[Maps]:
     """Make one answer for the whole photo from those of its windows, S = ``square`` px wide.
 
-    They are taken one at a time, in the order of the plan's corners, and none is kept.
+    The windows are taken one at a time, in the order of the plan's corners, and none is kept.
 
     Args:
         answers: Maps of each class in each window.
         plan: Places of the windows.
-        square: S, side of a window in px.
+        square: Side S of a window, px.
 
     Returns:
-        Maps of each class. What is in any window is in the photo.
+        Maps of each class. A class that is present in any window is present in the photo.
     """
     blends: list[_MapsBlend] = []
     for answer, corner in zip(answers, plan.corners, strict=True):

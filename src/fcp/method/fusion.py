@@ -1,9 +1,9 @@
 """K shots → one answer, without any training (docs/fusion.md has the measurements).
 
 ``mean`` is the paper's: each shot prompts the decoder, and the mask logits are averaged.
-``confidence`` weighs these logits by what the decoder thinks of its own masks. ``pooled`` makes one
-example of all: its foreground is the foreground of all pictures, so that one set of prompts
-remains, decoded once. With one shot all three are the same.
+``confidence`` weighs these logits by the decoder's estimate of its masks' IoU. ``pooled`` makes one
+example of all: its foreground is that of all pictures, so that one set of prompts remains and is
+decoded once. With one shot all three are the same.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from fcp.config import Fusion
 from fcp.errors import FcpError
 
 DEFAULT_FUSION: Fusion = (
-    "pooled"  # of people's examples: better than the mean and cheaper (docs/fusion.md)
+    "pooled"  # for users' examples: better than the mean and cheaper (docs/fusion.md)
 )
-TEMPERATURE = 0.05  # of the estimated IoU: a mask that is thought 5 points better weighs e times
+TEMPERATURE = 0.05  # a mask whose estimated IoU is 0.05 higher weighs e times as much
 RULES: dict[Fusion, str] = {
     "mean": "mean of the K mask logits",
     "confidence": (
@@ -42,15 +42,15 @@ def check_fusion(name: str) -> Fusion:
 
 
 def fuse_logits(logits: Tensor, iou: Tensor, fusion: Fusion) -> Tensor:
-    """Fuse the masks of K shots; of pooled examples there is only one.
+    """Fuse the masks of K shots; pooled examples have only one mask.
 
     Args:
-        logits: (B, K, H', W') of each shot.
-        iou: (B, K) the decoder's estimate for each.
-        fusion: how.
+        logits: Mask logits of each shot (B, K, H', W').
+        iou: Decoder's estimate of each mask's IoU (B, K).
+        fusion: Rule by which the shots become one answer.
 
     Returns:
-        (B, H', W').
+        Mask logits (B, H', W').
     """
     if fusion != "confidence":
         return logits.mean(1)

@@ -1,4 +1,4 @@
-"""Intervals by bootstrap: how far a figure would move with other pictures of the same kind."""
+"""Bootstrap intervals: the variation of a number over other pictures of the same kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the 95 % of its bootstrap between 2.5 and 97.5 %; it knows no training seeds."""
+    """A value and its bootstrap percentiles 2.5 and 97.5 %; training seeds are not covered."""
 
     value: float
     low: float
@@ -22,13 +22,13 @@ class Interval:
 def bootstrap(
     statistic: Callable[[np.ndarray], float], strata: Sequence[Hashable], *, seed: int = 0
 ) -> Interval:
-    """Draw units with replacement, within their strata, and see where a statistic falls.
+    """Return a statistic and its interval over units drawn with replacement within their strata.
 
     Args:
-        statistic: how often each unit was drawn (n,) → a number; NaN where it has none, which
-            leaves that draw out.
-        strata: of each of the n units; each stratum keeps its number of units.
-        seed: of the draws.
+        statistic: Function from the number of times that each unit was drawn (n,) to a number; a
+            draw whose number is NaN is left out.
+        strata: Stratum of each of the n units; each stratum keeps its number of units.
+        seed: Seed of the draws.
     """
     generator = np.random.default_rng(seed)
     places: dict[Hashable, list[int]] = {}

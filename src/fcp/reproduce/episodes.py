@@ -1,4 +1,4 @@
-"""What the figures share: episodes run through a model, and what is true on its grid."""
+"""Functions that the figures share: episodes run through a model, and the truth on its grid."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run_episodes(
     with_maps: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, Output]]:
-    """Run episodes and give (index, output) in the order that reads each picture least often.
+    """Run episodes and yield (index, output), in an order that reads few pictures twice.
 
     Raises:
         FcpError: no episodes, or a picture that cannot be read.
@@ -43,7 +43,7 @@ def truth_on_grid(truth: Truth, side: int) -> tuple[Tensor, Tensor]:
     """Bring a truth to a grid of side × side cells, as supports' masks are brought to theirs.
 
     Returns:
-        (L,) bool foreground, and (L,) bool background; ignored cells are neither.
+        Foreground (L,) bool and background (L,) bool; ignored cells are neither.
     """
     foreground = mask_to_grid(torch.from_numpy(truth.mask)[None], (side, side))[0]
     ignored = mask_to_square(truth.ignored, side) > 0

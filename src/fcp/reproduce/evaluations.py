@@ -1,4 +1,4 @@
-"""Evaluations in one file: what each found, and the pixel counts of every episode.
+"""Evaluations in one file: the report of each, and the pixel counts of every episode.
 
 The file is an ``.npz`` of plain arrays, which numpy opens without pickle:
 
@@ -8,7 +8,7 @@ The file is an ``.npz`` of plain arrays, which numpy opens without pickle:
 - ``truth0``, …: (kinds, 2, E) pixels of the foreground, tp + fn, and of the background, fp + tn;
 - ``found0``, …: (kinds, 2, E) pixels that were called foreground rightly, tp, and wrongly, fp.
 
-Models that were asked the same share episodes and truth, so each of these is there once.
+Models that were run on the same episodes share the arrays of episodes and truth.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _INDEX = "evaluations"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model and what it was asked with one number of shots.
+    """Evaluation of one model with one number of shots.
 
     Attributes:
-        settings: of the training, without the places that weights come from.
-        report: of ``fcp.evaluation.report``; None where the data cannot give so many shots.
-        counts: of each episode; None likewise.
-        missing: why there is no report.
-        minutes: of the training; None where its log is gone.
-        encoders: hashes of the frozen backbone and promptable segmenter.
+        settings: Settings of the training, without the places that weights come from.
+        report: Report of ``fcp.evaluation.report``; None where the data cannot give so many shots.
+        counts: Counts of each episode; None where there is no report.
+        missing: Reason why there is no report; None where there is one.
+        minutes: Duration of the training, minutes; None where its log is gone.
+        encoders: Hashes of the frozen backbone and promptable segmenter.
     """
 
     settings: Mapping[str, Any]
@@ -52,7 +52,7 @@ class Evaluation:
 
 
 def save_evaluations(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
-    """Write evaluations by name to an ``.npz``, whole or not at all; the same give the same bytes.
+    """Write evaluations by name to an ``.npz``, whole or not at all; equal ones give equal bytes.
 
     Raises:
         FcpError: the file cannot be written.
@@ -65,10 +65,10 @@ def save_evaluations(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
 
 
 def load_evaluations(path: Path) -> dict[str, Evaluation]:
-    """Read back what ``save_evaluations`` wrote.
+    """Read back a file that ``save_evaluations`` wrote.
 
     Raises:
-        FcpError: missing, or no such file.
+        FcpError: the file is missing, or is not such a file.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -116,7 +116,7 @@ def _restore(content: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Evalu
 
 
 def _add(arrays: dict[str, np.ndarray], kind: str, part: np.ndarray) -> str:
-    """Add an array unless there is one like it; return its name."""
+    """Add an array unless an equal one is there; return its name."""
     others = [name for name in arrays if name.startswith(kind)]
     same = (name for name in others if np.array_equal(arrays[name], part))
     name = next(same, f"{kind}{len(others)}")

@@ -31,18 +31,19 @@ BINS = 20
 
 @dataclass(frozen=True)
 class EpisodeLook:
-    """Where a model looked in one episode. All values 0 … 1.
+    """Attention of a model in one episode. All values 0 … 1.
 
     Attributes:
-        query: picture id.
-        supports: picture ids, with blanks between them.
-        class_name: of the supports.
-        foreground: share of the query's cells that are foreground: the mass of even attention.
-        mass: share of the query branch's attention on them, at its last step, T.
-        mask_mass: the same at step T-1, which makes the last pseudo mask and is the last that the
-            guide loss (Eq. 9) trains; None where there is no such step.
-        conventional_iou: of the conventional pseudo mask, stretched over the picture, at 512×512.
-        attention_iou: of the attention-based one; None where the model makes none.
+        query: Id of the query picture.
+        supports: Ids of the support pictures, with blanks between them.
+        class_name: Name of the supports' class.
+        foreground: Share of the query's cells that are foreground: the mass of even attention.
+        mass: Share of the query branch's attention on the foreground cells, at its last step, T.
+        mask_mass: The same share at step T-1, which makes the last pseudo mask and is the last that
+            the guide loss (Eq. 9) trains; None where there is no such step.
+        conventional_iou: IoU of the conventional pseudo mask, stretched over the picture, at
+            512×512.
+        attention_iou: IoU of the attention-based pseudo mask; None where the model makes none.
     """
 
     query: str
@@ -62,7 +63,7 @@ def look(
     *,
     progress: Progress | None = None,
 ) -> tuple[EpisodeLook, ...]:
-    """Run episodes and say of each where the model looked, in the order given.
+    """Run episodes and measure the model's attention in each, in the order given.
 
     Raises:
         FcpError: no episodes, or a picture that cannot be read.
@@ -123,8 +124,8 @@ def plot_mass(models: Mapping[str, Sequence[EpisodeLook]], path: Path) -> None:
     A model of several steps has a second column, for step T-1.
 
     Args:
-        models: name → its episodes; the same ones for each.
-        path: of the PNG.
+        models: Episodes of each model, by its name; the same ones for each.
+        path: PNG file to write.
 
     Raises:
         FcpError: no or too many models, other episodes, or the file cannot be written.
@@ -157,7 +158,7 @@ def plot_mass(models: Mapping[str, Sequence[EpisodeLook]], path: Path) -> None:
 
 
 def plot_iou(looks: Sequence[EpisodeLook], path: Path) -> None:
-    """Draw Figure 1b: how the IoU of both pseudo masks is distributed over episodes.
+    """Draw Figure 1b: the distribution of both pseudo masks' IoU over episodes.
 
     Raises:
         FcpError: a model without attention masks, no episodes, or the file cannot be written.

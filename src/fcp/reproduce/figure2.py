@@ -1,4 +1,4 @@
-"""Figure 2: what the features of the segmenter (G) and of the backbone (F) are good at.
+"""Figure 2: what the features of the segmenter (G) and of the backbone (F) can tell apart.
 
 Every value is a mean cosine similarity over all pairs of cells of two sets. 2a, within a picture:
 pairs inside an object minus pairs of object and background. 2b, across pictures: pairs of objects
@@ -32,19 +32,19 @@ from fcp.reproduce.bootstrap import Interval, bootstrap
 from fcp.reproduce.episodes import truth_on_grid
 from fcp.reproduce.output import BLUE, GREY, ORANGE, new_figure, save_png, tidy
 
-SEGMENTER = "G"  # what starts a name of the segmenter's feature; all others are the backbone's
+SEGMENTER = "G"  # start of the name of the segmenter's feature; all others are the backbone's
 
 
 @dataclass(frozen=True)
 class SeenObject:
-    """All objects of a class in a picture, as one feature sees them.
+    """Similarities in one feature of all objects of a class in a picture.
 
     Attributes:
-        picture: its id.
-        class_id: of the objects.
-        mean: (C,) float64, mean of the foreground cells' unit vectors.
-        inside: mean similarity of two different foreground cells, -1 … 1.
-        across: mean similarity of a foreground and a background cell, -1 … 1.
+        picture: Id of the picture.
+        class_id: Class of the objects.
+        mean: Mean of the foreground cells' unit vectors (C,), float64.
+        inside: Mean similarity of two different foreground cells, -1 … 1.
+        across: Mean similarity of a foreground and a background cell, -1 … 1.
     """
 
     picture: str
@@ -56,13 +56,15 @@ class SeenObject:
 
 @dataclass(frozen=True)
 class FeatureStatistic:
-    """What one feature is good at; differences of mean cosine similarities.
+    """Both values of Figure 2 for one feature: differences of mean cosine similarities.
 
     Attributes:
-        feature: its name.
-        objects: pairs of a picture and a class that were counted.
-        within: Figure 2a, FG-FG minus FG-BG within a picture; high: it finds an object's extent.
-        between: Figure 2b, same class minus other class across pictures; high: it knows classes.
+        feature: Name of the feature.
+        objects: Number of counted pairs of a picture and a class.
+        within: Value of Figure 2a, FG-FG minus FG-BG within a picture; high where the feature tells
+            an object from its background.
+        between: Value of Figure 2b, same class minus other class across pictures; high where the
+            feature tells classes apart.
     """
 
     feature: str
@@ -79,10 +81,10 @@ def feature_statistics(
     *,
     progress: Progress | None = None,
 ) -> tuple[FeatureStatistic, ...]:
-    """Measure every feature that the model's encoders offer, on the pictures of a fold's lists.
+    """Measure every feature of the model's encoders, on the pictures of a fold's lists.
 
-    A picture and a class that it is listed under are one object; objects without two foreground
-    cells and one of background on a feature's grid are left out there.
+    A picture and a class that it is listed under are one object. An object needs two foreground
+    cells and one of background on a feature's grid; else it is left out for that feature.
 
     Raises:
         FcpError: fewer than two classes or no class with two objects, or an unreadable picture.
@@ -104,9 +106,10 @@ def feature_statistics(
 
 
 def features_of(model: FCP, images: Tensor) -> dict[str, Tensor]:
-    """Return every map (C, h, w) of a picture (1, 3, S, S), under a name for people.
+    """Return every map (C, h, w) of a picture (1, 3, S, S), under a name for the figure.
 
-    The backbone's mid-level map also by its levels, where the head's configuration tells them.
+    The backbone's mid-level map is also split into its levels, where the head's configuration names
+    them.
     """
     features = model.backbone(images)
     maps = {f"{SEGMENTER}: segmenter": model.segmenter.encode(images).image[0]}
@@ -121,9 +124,9 @@ def see_object(maps: Tensor, foreground: Tensor, background: Tensor) -> tuple[Te
     """Compare the cells of one object with each other and with the background.
 
     Args:
-        maps: (C, h, w) a feature.
-        foreground: (L,) bool, at least two cells.
-        background: (L,) bool, at least one cell.
+        maps: Maps of a feature (C, h, w).
+        foreground: Foreground cells (L,) bool, at least two.
+        background: Background cells (L,) bool, at least one.
 
     Returns:
         The mean of the foreground's unit vectors (C,), float64; the mean similarity of two
@@ -165,8 +168,8 @@ def plot_features(folds: Mapping[str, Sequence[FeatureStatistic]], path: Path) -
     """Draw Figure 2: both values of each feature, fold by fold, and the folds' mean.
 
     Args:
-        folds: name of the fold → the same features, in the same order.
-        path: of the PNG.
+        folds: Statistics of each fold, by its name: the same features in the same order.
+        path: PNG file to write.
 
     Raises:
         FcpError: no fold, folds with other features, or the file cannot be written.
@@ -234,7 +237,7 @@ def _objects(
 
 
 def _checked(seen: Mapping[str, list[SeenObject]]) -> Iterator[tuple[str, list[SeenObject]]]:
-    """Pass on what can be compared."""
+    """Yield the features whose objects can be compared."""
     if not seen:
         raise FcpError("figure 2: the lists name no picture; choose another fold")
     for name, objects in seen.items():
@@ -262,10 +265,10 @@ def _class_contrast(
     """Average similarities by pair of classes; NaN where a draw leaves nothing to compare.
 
     Args:
-        similar: (n, n) similarities, 0 where not counted.
-        counted: (n, n) 0 or 1.
-        member: (n, classes) 0 or 1.
-        drawn: (n,) how often each object counts.
+        similar: Similarities (n, n), 0 where not counted.
+        counted: Counted pairs (n, n), 0 or 1.
+        member: Membership of the objects in the classes (n, classes), 0 or 1.
+        drawn: Number of times that each object counts (n,).
     """
     weighted = member * drawn[:, None]
     sums, pairs = weighted.T @ similar @ weighted, weighted.T @ counted @ weighted

@@ -1,7 +1,7 @@
 """Figure 4: support, query, both pseudo masks, prediction and truth, side by side.
 
 No picture is picked by hand. Episodes are ranked by the prediction's IoU and shown at evenly
-spaced ranks, so that the row in the middle is the median.
+spaced ranks, so that the middle row is the median.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from fcp.reproduce.episodes import run_episodes
 from fcp.reproduce.output import new_figure, save_png
 from fcp.visualize import Colour, heatmap, overlay, thumbnail
 
-GIVEN: Colour = (86, 180, 233)  # sky blue: what a person marked
-FOUND: Colour = (240, 140, 0)  # orange: what the model says
+GIVEN: Colour = (86, 180, 233)  # sky blue: mask of a person
+FOUND: Colour = (240, 140, 0)  # orange: mask of the model
 _TITLES = {STRETCHED: "conventional mask", ATTENTION: "attention mask", MASK: "prediction"}
 _SHOWN_PX = 400
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a row: title of its column, (H, W, 3) uint8, and what stands below it."""
+    """One picture of a row: title of its column, (H, W, 3) uint8, and the text below it."""
 
     title: str
     image: np.ndarray
@@ -41,11 +41,11 @@ class Tile:
 
 @dataclass(frozen=True)
 class Row:
-    """One episode.
+    """One episode of the figure.
 
     Attributes:
-        title: what the row shows.
-        tiles: from the supports to the truth.
+        title: Class and note of the episode.
+        tiles: Pictures of the row, from the supports to the truth.
     """
 
     title: str
@@ -75,13 +75,13 @@ def prediction_ious(
 def spread_ranks(ious: Sequence[float], count: int) -> list[tuple[int, float]]:
     """Choose episodes at evenly spaced ranks of their IoU, best first.
 
-    Five of 100 are those that 10, 30, 50, 70 and 90 % of the episodes do not exceed.
+    With ``count`` 5 these are the percentiles 90, 70, 50, 30 and 10.
 
     Returns:
-        (index, share of the episodes below it, 0 … 1) of each.
+        Pairs of an index and the share of the episodes below it, 0 … 1.
 
     Raises:
-        FcpError: fewer than one, or more than there are.
+        FcpError: ``count`` is below one, or above the number of episodes.
     """
     if not 1 <= count <= len(ious):
         raise FcpError(f"figure 4: expected 1 … {len(ious)} rows, got {count}")
@@ -93,13 +93,13 @@ def spread_ranks(ious: Sequence[float], count: int) -> list[tuple[int, float]]:
 def show(
     predictor: FCPPredictor, data: FewShotDataset, spec: EpisodeSpec, *, note: str = ""
 ) -> Row:
-    """Make the pictures of one episode, each at its photo's own aspect.
+    """Make the pictures of one episode, each with its photo's own aspect ratio.
 
     Args:
-        predictor: whose masks are shown.
-        data: where the pictures lie.
-        spec: the episode.
-        note: stands in the row's title, below the class.
+        predictor: Predictor whose masks are shown.
+        data: Data set of the pictures.
+        spec: Episode to show.
+        note: Text of the row's title below the class.
 
     Raises:
         FcpError: a picture that cannot be read.
@@ -146,7 +146,7 @@ def show_spread(
 
 
 def plot_rows(rows: Sequence[Row], path: Path) -> None:
-    """Lay episodes out under each other.
+    """Draw Figure 4, one episode in a row.
 
     Raises:
         FcpError: no rows, rows with other columns, or the file cannot be written.
@@ -176,7 +176,7 @@ def _draw(kind: str, probabilities: Tensor, image: np.ndarray) -> np.ndarray:
 
 
 def _on_one_canvas(images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Centre a row's pictures on white of one size, so that titles and captions stand in line."""
+    """Centre a row's pictures on white of one size, so that titles and captions line up."""
     height, width = (max(image.shape[side] for image in images) for side in (0, 1))
     canvases = []
     for image in images:

@@ -14,21 +14,21 @@ from fcp.errors import FcpError
 from fcp.evaluation.predictor import ATTENTION
 from fcp.reproduce.output import COLOURS, GREY, new_figure, save_png, tidy
 
-Report = Mapping[str, Any]  # what fcp.evaluation.report.to_json returns
+Report = Mapping[str, Any]  # returned by fcp.evaluation.report.to_json
 
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """What models of T steps score, mean over their reports; all scores 0 … 1.
+    """Scores of models with T steps, mean over their reports; all scores 0 … 1.
 
     Attributes:
-        steps: T.
-        reports: how many were averaged: folds, seeds or both.
-        miou: of the prediction.
-        lowest: mIoU of the lowest report.
-        highest: mIoU of the highest one.
-        recall: of the attention mask; None where there is none (T = 1).
-        precision: likewise.
+        steps: Number of steps T.
+        reports: Number of averaged reports: folds, seeds or both.
+        miou: Mean mIoU of the prediction.
+        lowest: Lowest mIoU of a report.
+        highest: Highest mIoU of a report.
+        recall: Recall of the attention mask; None where there is none (T = 1).
+        precision: Precision of the attention mask; None where there is none.
     """
 
     steps: int
@@ -44,10 +44,10 @@ def sweep(reports: Sequence[tuple[int, Report]]) -> tuple[SweepPoint, ...]:
     """Average the reports of each T.
 
     Args:
-        reports: (T, report); each T on the same folds and seeds.
+        reports: Pairs of T and a report; each T on the same folds and seeds.
 
     Raises:
-        FcpError: none, T with unequally many reports, or a report without its scores.
+        FcpError: no reports, unequally many for the values of T, or a report without its scores.
     """
     by_steps: dict[int, list[Report]] = {}
     for steps, report in reports:
@@ -62,8 +62,8 @@ def plot_sweep(series: Mapping[str, Sequence[SweepPoint]], path: Path) -> None:
     """Draw Figure 5: left mIoU, right recall and precision of the attention mask.
 
     Args:
-        series: name → its points, such as both values of ``refresh_guidance``.
-        path: of the PNG.
+        series: Points of each series, by its name, such as both values of ``refresh_guidance``.
+        path: PNG file to write.
 
     Raises:
         FcpError: no points, too many series, or the file cannot be written.

@@ -1,4 +1,4 @@
-"""What figures are written with: one look for all plots, PNG and CSV files whole or absent."""
+"""Output of the figures: one style for all plots; PNG and CSV files are whole or absent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def new_figure(
 
 
 def tidy(axes: Axes, *, title: str, x: str = "", y: str = "", grid: str = "y") -> None:
-    """Label axes, drop the frame's upper and right line, and rule faint lines along one axis."""
+    """Label axes, drop the frame's upper and right line, and draw a faint grid along one axis."""
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
@@ -54,7 +54,7 @@ def save_png(figure: Figure, path: Path) -> None:
     """
     stream = io.BytesIO()
     with rc_context({"savefig.facecolor": "white"}):
-        # Without the version of matplotlib inside, the same numbers give the same file for longer.
+        # Without matplotlib's version inside, a new version can still give the same file.
         figure.savefig(stream, format="png", metadata={"Software": None})
     write_atomically(path, stream.getvalue())
 

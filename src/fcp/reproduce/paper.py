@@ -19,7 +19,7 @@ TABLE1: Mapping[tuple[str, str, int], tuple[float, ...]] = {
     ("coco20i-vgg16", "FCP", 5): (49.0, 58.3, 55.2, 52.3),
 }
 
-# Table 1, means of the four folds as printed; of VRP-SAM with 5 shots the paper gives these alone.
+# Table 1, means of the four folds as printed; for VRP-SAM with 5 shots the paper gives only these.
 TABLE1_MEANS: Mapping[tuple[str, str, int], float] = {
     ("pascal5i-resnet50", "FCP", 1): 73.2,
     ("pascal5i-resnet50", "FCP", 5): 74.0,
@@ -62,10 +62,10 @@ def table1_mean(setting: str, row: str, shots: int, folds: Sequence[int]) -> flo
     """Return the paper's mean over some folds, or None where it cannot be known.
 
     Args:
-        setting: first part of a key of ``TABLE1``; other parts follow.
-        row: "FCP" or "VRP-SAM".
-        shots: K.
-        folds: that the mean is taken over, so that it stands beside ours of the same folds.
+        setting: First part of a key of ``TABLE1``; other parts follow.
+        row: Row of the table, "FCP" or "VRP-SAM".
+        shots: Number of supports K.
+        folds: Folds that the mean is taken over, the same as in our table.
     """
     key = (setting, row, shots)
     if set(folds) == {0, 1, 2, 3}:

@@ -1,7 +1,8 @@
-"""What each table and figure needs: rows as settings over a recipe, folds, seeds and shots.
+"""Experiments of each table and figure: rows as settings over a recipe, folds, seeds and shots.
 
-Every row of a scale is trained by the same recipe on the same frozen encoders; a row is what it
-changes. The baseline and the ablations are switches of one model (Table 2, method section 9).
+Every row of a scale is trained by the same recipe on the same frozen encoders; a row is the
+settings that it changes. The baseline and the ablations are switches of one model (Table 2, method
+section 9).
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ FIG5_ROWS = {1: "T=1", 2: "T=2", 3: "FCP", 4: "T=4", 5: "T=5"}
 
 @dataclass(frozen=True)
 class Setting:
-    """A recipe and what it is compared with.
+    """A recipe and the published numbers that it is compared with.
 
     Attributes:
-        name: benchmark and size of the encoders; files are named by it.
-        recipe: name of a shipped recipe.
-        benchmark: key of ``data.benchmarks``.
-        paper: whose numbers stand beside ours: first part of a key of ``paper.TABLE1``.
+        name: Benchmark and size of the encoders; files are named by it.
+        recipe: Name of a shipped recipe.
+        benchmark: Name of the benchmark, a key of ``data.benchmarks``.
+        paper: Published numbers to compare with: first part of a key of ``paper.TABLE1``.
     """
 
     name: str
@@ -62,10 +63,10 @@ class Scale:
     """The size of a reproduction.
 
     Attributes:
-        settings: of Table 1; the first one serves all other tables and figures.
-        main_seeds: training seeds of the main comparison (Table 1).
-        seeds: training seeds of all other rows.
-        ablation_folds: of Tables 2 and 4 and Fig. 5.
+        settings: Settings of Table 1; the first one is used for all other tables and figures.
+        main_seeds: Number of training seeds of the main comparison (Table 1).
+        seeds: Number of training seeds of all other rows.
+        ablation_folds: Folds of Tables 2 and 4 and Fig. 5.
     """
 
     settings: tuple[Setting, ...]
@@ -98,11 +99,11 @@ class Experiment:
     """One training with its evaluations.
 
     Attributes:
-        setting: recipe and benchmark.
-        row: key of ``ROWS``.
-        fold: whose classes are novel.
-        seed: of the training.
-        shots: K of each evaluation.
+        setting: Recipe and benchmark.
+        row: Row of a table, a key of ``ROWS``.
+        fold: Fold whose classes are novel.
+        seed: Seed of the training.
+        shots: Number of supports K of each evaluation.
     """
 
     setting: Setting
@@ -113,7 +114,7 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """A file name that no other training of a scale has."""
+        """File name that no other training of a scale has."""
         row = self.row.lower().replace(" ", "-")
         return f"{self.setting.name}-{row}-fold{self.fold}-seed{self.seed}"
 
@@ -124,16 +125,17 @@ def experiments(
     folds: tuple[int, ...] | None = None,
     seeds: int | None = None,
 ) -> list[Experiment]:
-    """List what a table or figure needs, in the order in which it is run.
+    """List the experiments of a table or figure, in the order in which they are run.
 
     Args:
-        target: table or figure.
-        scale: its size.
-        folds: to restrict it to; None for all that it is made of.
-        seeds: of the trainings, at least 1: 0 … seeds - 1; None for as many as the scale has.
+        target: Table or figure.
+        scale: Size of the reproduction.
+        folds: Folds to restrict it to; None for all folds of the target.
+        seeds: Number of training seeds, at least 1: 0 … seeds - 1; None for as many as the scale
+            has.
 
     Raises:
-        FcpError: one of these folds is no part of it.
+        FcpError: one of the folds is not part of the target.
     """
     first = scale.settings[0]
     rows: tuple[str, ...] = ("FCP",)

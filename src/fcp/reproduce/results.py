@@ -1,8 +1,9 @@
-"""Evaluations of the experiments: those that are missing are made, nothing is mixed.
+"""Evaluations of the experiments: missing ones are made; different settings are not mixed.
 
-While the work goes on each lies in a file of its own, so that several runs may share it by folds.
-All of a table go into one file beside it, which is enough to make the table again, without weights
-(as it is published). An evaluation says by which settings it was made; others are refused.
+During the work each evaluation lies in a file of its own, so that several runs can divide the folds
+among them. All evaluations of a table go into one file beside it. This file is published, and is
+enough to make the table again without weights. An evaluation holds the settings that it was made
+by; those of other settings are refused.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ class Result:
     """An evaluation of an experiment.
 
     Attributes:
-        experiment: which.
-        shots: K.
-        found: what came of it.
-        file: that it was read from.
+        experiment: Training that was evaluated.
+        shots: Number of supports K.
+        found: Evaluation with its report and counts.
+        file: File that the evaluation was read from.
     """
 
     experiment: Experiment
@@ -49,22 +50,22 @@ class Result:
 
     @property
     def name(self) -> str:
-        """Its name in a file of evaluations."""
+        """Name of the result in a file of evaluations."""
         return _name(self.experiment, self.shots)
 
     @property
     def place(self) -> str:
-        """Where it is, for messages."""
+        """File and name of the result, for messages."""
         return f"{self.file}, {self.name}"
 
 
 def collect(experiments: Iterable[Experiment], place: Workplace, *, report: Report) -> list[Result]:
-    """Return the results of experiments, running what is missing.
+    """Return the results of experiments; missing ones are run.
 
     Args:
-        experiments: what is asked for.
-        place: where.
-        report: called with each line worth showing.
+        experiments: Experiments whose results are wanted.
+        place: Folders and settings of the reproduction.
+        report: Function that takes each line of output.
 
     Raises:
         FcpError: data or weights are missing, or a result was made by other settings, on other
@@ -77,7 +78,7 @@ def collect(experiments: Iterable[Experiment], place: Workplace, *, report: Repo
         for shots in experiment.shots:
             name = _name(experiment, shots)
             file = place.out / "results" / f"{name}.npz"
-            known.update(_read(file))  # made later than the tables' files, if it is in both
+            known.update(_read(file))  # newer than the tables' files, if it is in both
             if name not in known:
                 _make(experiment, shots, file, place, report=report)
                 known.update(_read(file))
@@ -88,7 +89,7 @@ def collect(experiments: Iterable[Experiment], place: Workplace, *, report: Repo
 
 
 def keep(results: Iterable[Result], file: Path) -> None:
-    """Write a table's evaluations to its file; those in it that are not among these stay.
+    """Write a table's evaluations to its file; others that the file holds stay.
 
     Raises:
         FcpError: the file is damaged or cannot be written.
@@ -113,7 +114,7 @@ def _make(
     try:
         episodes = test.draw(shots, place.episodes)
     except FcpError as error:
-        # What follows is a remedy for other commands.
+        # The rest of the message is a remedy for other commands.
         missing = str(error).partition(";")[0]
         save_evaluations(file, {file.stem: Evaluation(settings, missing=missing)})
         return
@@ -134,10 +135,10 @@ def _make(
 
 
 def _refuse_other_result(result: Result, place: Workplace) -> None:
-    """Check that a result was made by the settings and on as many episodes as are asked for.
+    """Check that a result was made with the wanted settings and number of episodes.
 
     Raises:
-        FcpError: it was not; names the file.
+        FcpError: it was not; the message names the file.
     """
     now = settings_of(asdict(recipe_of(result.experiment, place)))
     refuse_other_settings(result.place, result.found.settings, now)
@@ -150,10 +151,10 @@ def _refuse_other_result(result: Result, place: Workplace) -> None:
 
 
 def _refuse_unlike(results: Sequence[Result]) -> None:
-    """Check that all rows of a fold rest on the same frozen encoders and were asked the same.
+    """Check that all rows of a fold have the same frozen encoders and the same episodes.
 
     Raises:
-        FcpError: they do not; names both files.
+        FcpError: they do not; the message names both files.
     """
     first: dict[tuple[object, ...], Result] = {}
     for result in results:

@@ -1,6 +1,6 @@
-"""Trainings of the experiments: each in a folder of its name, so that an interrupted one goes on.
+"""Trainings of the experiments: each in a folder of its name, so that it can be resumed.
 
-A folder says by which settings it was made; other settings are refused, not mixed.
+A folder holds the settings that it was made by; other settings are refused, not mixed.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from fcp.models.files import CONFIG_FILE, RECIPE_FILE
 from fcp.reproduce.plan import ROWS, Experiment
 
 EPISODE_SEED = 0
-# Where weights come from is no part of what an experiment is.
+# Places that weights come from; an experiment does not depend on them.
 _PLACES = ("backbone_weights", "segmenter_folder")
 _OF_PROMPTABLE = "promptable."
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where a reproduction reads and writes.
+    """Folders and settings of a reproduction.
 
     Attributes:
-        data_root: of the data sets.
-        out: ``results/`` and ``runs/`` go there.
-        recipes: folder of the recipes.
-        promptable: folder of promptable stages (``tiny-promptable-02``, ``-13``) that are there
-            already; None to train those that are missing, in ``out``.
-        settings: ``key=value`` for every head's recipe, such as where weights lie;
-            ``promptable.key=value`` for that of the promptable stages.
-        episodes: of each evaluation.
-        cache_bytes: that stored features may take.
-        device: where evaluations run.
+        data_root: Folder of the data sets.
+        out: Folder that ``results/`` and ``runs/`` are written to.
+        recipes: Folder of the recipes.
+        promptable: Folder of trained promptable stages (``tiny-promptable-02``, ``-13``); None to
+            train the missing ones, in ``out``.
+        settings: Settings ``key=value`` for every head's recipe, such as places of weights;
+            ``promptable.key=value`` for the recipe of the promptable stages.
+        episodes: Number of episodes of each evaluation.
+        cache_bytes: Space allowed for stored features, bytes.
+        device: Device that evaluations run on.
     """
 
     data_root: Path
@@ -63,18 +63,18 @@ class Workplace:
 
     @cached_property
     def store(self) -> FeatureCache:
-        """The features that all experiments share."""
+        """Store of the features that all experiments share."""
         return FeatureCache(self.out / "features", self.cache_bytes)
 
 
 @dataclass(frozen=True)
 class FoldTest:
-    """What a fold's models are asked.
+    """Test of a fold's models.
 
     Attributes:
-        data: of the benchmark.
-        fold: whose novel classes are tested.
-        lists: of its test.
+        data: Data set of the benchmark.
+        fold: Fold whose novel classes are tested.
+        lists: Test lists of the fold.
     """
 
     data: FewShotDataset
@@ -82,7 +82,7 @@ class FoldTest:
     lists: ClassLists
 
     def draw(self, shots: int, episodes: int) -> tuple[EpisodeSpec, ...]:
-        """Draw episodes, alike for all rows; fewer are the first of more.
+        """Draw episodes, the same for all rows; a smaller number gives the first of a larger one.
 
         Raises:
             FcpError: a class with too few pictures for so many shots.
@@ -90,10 +90,10 @@ class FoldTest:
         return sample_episodes(self.lists, shots=shots, episodes=episodes, seed=EPISODE_SEED)
 
     def plan(self, model_folder: Path, *, shots: int, episodes: int) -> EvaluationPlan:
-        """Plan to ask a model what ``draw`` gives, with its protocol card.
+        """Plan the run of a model on the episodes of ``draw``, with its protocol card.
 
         Raises:
-            FcpError: as ``draw``, or the folder has no weights.
+            FcpError: a class with too few pictures, or a folder without weights.
         """
         asked = Draw(shots=shots, episodes=episodes, seeds=(EPISODE_SEED,))
         return plan_folds(self.data, [self.fold], model_folder, episodes=asked)
@@ -145,8 +145,8 @@ def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Pat
 def promptable_stage(experiment: Experiment, place: Workplace, *, report: Report) -> Path:
     """Return the folder of a promptable stage that never saw the fold's novel classes.
 
-    Folds 0 and 2 share one, and so do 1 and 3; one that is nowhere is trained (an hour on two
-    cores) by the recipe that stands beside the head's, RECIPE-segmenter.
+    Folds 0 and 2 share one, and so do 1 and 3. A missing one is trained (an hour on two cores) by
+    the recipe beside the head's, RECIPE-segmenter.
 
     Raises:
         FcpError: data or starting weights are missing.
@@ -172,7 +172,7 @@ def promptable_stage(experiment: Experiment, place: Workplace, *, report: Report
 
 
 def training_minutes(folder: Path) -> float | None:
-    """Sum the time of a run's steps over all its sittings, from its log; None without one."""
+    """Sum the time of a run's steps, from its log, over all resumptions; None without a log."""
     file = folder / LOG_FILE
     if not file.exists():
         return None
@@ -183,7 +183,7 @@ def training_minutes(folder: Path) -> float | None:
 
 
 def open_test(experiment: Experiment, place: Workplace) -> FoldTest:
-    """Open what an experiment is tested on.
+    """Open the data and lists that an experiment is tested on.
 
     Raises:
         FcpError: data are missing or cannot be read.
@@ -205,10 +205,10 @@ def _recipe_file(experiment: Experiment, place: Workplace) -> Path:
 def refuse_other_settings(
     place: Path | str, before: Mapping[str, Any], now: Mapping[str, Any]
 ) -> None:
-    """Check that what was made is what is asked for.
+    """Check that an earlier result was made with the wanted settings.
 
     Raises:
-        FcpError: it is not; names the first setting.
+        FcpError: it was not; the message names the first differing setting.
     """
     old, new = (flatten_settings(values, "recipe.") for values in (before, now))
     differing = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))

@@ -60,10 +60,10 @@ class Table:
     """Cells of text under a header, with notes.
 
     Attributes:
-        title: what it is.
-        header: one name a column.
-        rows: cells, as many as the header has.
-        notes: lines below the table.
+        title: Title of the table.
+        header: Names of the columns.
+        rows: Cells of each row, as many as the header has.
+        notes: Lines below the table.
     """
 
     title: str
@@ -97,7 +97,7 @@ class Group:
     """The results of one row: some folds, one or more training seeds, one number of shots.
 
     Args:
-        results: with reports.
+        results: Results with reports.
     """
 
     def __init__(self, results: Sequence[Result]) -> None:
@@ -171,13 +171,13 @@ def difference(ours: Group, theirs: Group) -> tuple[float, float, float]:
 
 
 def difference_over_seeds(ours: Group, theirs: Group) -> tuple[float, float] | None:
-    """Say how far a difference would move with other training seeds, the episodes being the same.
+    """Return the interval of a difference over other training seeds, on the same episodes.
 
     Each fold's paired differences scatter around that fold's mean with one variance, pooled over
     the folds; Student's t with folds * (seeds - 1) degrees of freedom gives 95 % of their mean.
 
     Returns:
-        The bounds in points of mIoU, or None where both rows have but one seed in common.
+        The bounds in points of mIoU, or None where the rows have fewer than two common seeds.
     """
     folds = [fold for fold in ours.folds if fold in theirs.folds]
     seeds = [seed for seed in ours.seeds if seed in theirs.seeds]
@@ -195,7 +195,7 @@ def difference_over_seeds(ours: Group, theirs: Group) -> tuple[float, float] | N
 
 
 def table1(results: Sequence[Result]) -> Table:
-    """FCP and VRP-SAM by fold, 1-shot and 5-shot."""
+    """Return Table 1: FCP and VRP-SAM by fold, 1-shot and 5-shot."""
     found = groups(results)
     folds = _folds(results)
     rows, chances = [], []
@@ -225,24 +225,24 @@ def table1(results: Sequence[Result]) -> Table:
 
 
 def table2(results: Sequence[Result]) -> Table:
-    """Ablation of features, matching and pseudo mask."""
-    title = "Table 2: what the prototypes gather, how they match, what guides; mIoU, 1-shot"
+    """Return Table 2: ablation of features, matching and pseudo mask."""
+    title = "Table 2: features, matching and pseudo mask; mIoU, 1-shot"
     return _ablation(title, results, _TABLE2_LABELS, paper.TABLE2)
 
 
 def table4(results: Sequence[Result]) -> Table:
-    """Ablation of the losses."""
+    """Return Table 4: ablation of the losses."""
     title = "Table 4: losses; mIoU, 1-shot"
     return _ablation(title, results, _TABLE4_LABELS, paper.TABLE4)
 
 
 def steps_table(results: Sequence[Result]) -> Table:
-    """Figure 5 in numbers; the paper prints none."""
+    """Return Figure 5 in numbers; the paper prints none."""
     return _ablation("Figure 5: refinement steps; mIoU, 1-shot", results, _FIG5_LABELS, {})
 
 
 def table3(results: Sequence[Result]) -> Table:
-    """Score the pseudo masks against the query's mask."""
+    """Return Table 3: scores of the pseudo masks against the query's mask."""
     group = Group(results)
     rows = []
     for kind, label in _TABLE3_LABELS.items():
@@ -290,13 +290,13 @@ def _ablation(
     labels: Mapping[str, str],
     published: Mapping[str, float],
 ) -> Table:
-    """Set rows against FCP.
+    """Return the table that compares rows with FCP.
 
     Args:
-        title: of the table.
-        results: of all rows.
-        labels: row → its name in the table, in order.
-        published: row → the paper's mean of all folds; some or all may be missing.
+        title: Title of the table.
+        results: Results of all rows.
+        labels: Name in the table of each row, in order.
+        published: The paper's mean of all folds for each row; some or all may be missing.
     """
     by_row = {row: group for (_, row, _), group in groups(results).items()}
     folds = _folds(results)

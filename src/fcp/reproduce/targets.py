@@ -1,4 +1,4 @@
-"""One function a table or figure: what it needs is run, then it is written."""
+"""One function a table or figure: its experiments are run, then it is written."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ def reproduce(
     folds: tuple[int, ...] | None = None,
     seeds: int | None = None,
 ) -> list[Path]:
-    """Run what a table or figure needs and write it to ``place.out``.
+    """Run the experiments of a table or figure and write it to ``place.out``.
 
     Args:
-        target: which.
-        scale: its size.
-        place: where.
-        report: called with each line worth showing.
-        folds: to restrict it to; None for all that it is made of.
-        seeds: of the trainings, how many; None for as many as the scale has.
+        target: Table or figure.
+        scale: Size of the reproduction.
+        place: Folders and settings of the reproduction.
+        report: Function that takes each line of output.
+        folds: Folds to restrict it to; None for all folds of the target.
+        seeds: Number of training seeds; None for as many as the scale has.
 
     Returns:
         The files written.
 
     Raises:
-        FcpError: no such fold in it, missing data or weights, or a result of other settings.
+        FcpError: a fold outside the target, missing data or weights, or a result of other settings.
     """
     wanted = experiments(target, scale, folds, seeds)
     place.out.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def reproduce(
 
 
 def protocol_note(cards: Sequence[Mapping[str, Any]]) -> str:
-    """Say what the protocol cards have in common, and what each fold was asked."""
+    """Describe what the protocol cards have in common, and the episodes of each fold."""
     lines = ["## Protocol", "", *(line for name in _FACTS for line in _facts(name, cards))]
     lines += sorted(
         {
@@ -104,7 +104,7 @@ def _refuse_nothing(target: Target, results: Sequence[Result]) -> None:
     """Check that at least one of the results has a report.
 
     Raises:
-        FcpError: none has; says why.
+        FcpError: none has; the message gives the reason.
     """
     if not any(result.found.report for result in results):
         raise FcpError(f"{target}: {results[0].found.missing}")
@@ -112,7 +112,7 @@ def _refuse_nothing(target: Target, results: Sequence[Result]) -> None:
 
 @dataclass(frozen=True)
 class _Subject:
-    """A model that a figure looks at, and the episodes it looks at."""
+    """A model that a figure measures, and the episodes that it is measured on."""
 
     experiment: Experiment
     test: FoldTest
@@ -141,7 +141,7 @@ def _subjects(wanted: Sequence[Experiment], place: Workplace, report: Report) ->
         test = open_test(experiment, place)
         episodes = test.draw(1, min(_LOOKS, place.episodes))
         folder = model_of(experiment, place, report=report)
-        report(f"{experiment.name}: looking")
+        report(f"{experiment.name}: measuring")
         yield _Subject(experiment, test, episodes, folder, place)
 
 

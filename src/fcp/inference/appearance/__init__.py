@@ -1,1 +1,1 @@
-"""What the pixels of one task look like: a classifier fitted with the examples (ours)."""
+"""Appearance: a classifier of pixels that is fitted to the examples of one task (ours)."""

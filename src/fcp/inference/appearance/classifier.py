@@ -1,8 +1,8 @@
-"""Logistic regression on what pixels look like, from few pixels of few examples.
+"""Logistic regression on pixel features, from few pixels of few examples.
 
-A pixel's features are z-scores, clipped, so that no odd pixel decides. A layer's weights cost what
-the layer says. A layer's share in the log-odds is computed on its own grid and enlarged then, which
-is far cheaper than enlarging its maps.
+A pixel's features are z-scores, clipped, so that no outlier decides. Each layer sets the penalty of
+its weights. A layer's share in the log-odds is computed on its own grid and then enlarged, which is
+far cheaper than enlarging its maps.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from fcp.inference.appearance.samples import Samples
 
 CLIP = 3.0
 MOST_STEPS = 60
-CLOSE = 1e-5  # relative gain of a step, from which on the fit is done
-LEAST_DEVIATION = 1e-4  # of a feature that is nearly the same everywhere
+CLOSE = 1e-5  # relative gain of a step below which the fit ends
+LEAST_DEVIATION = 1e-4  # least standard deviation, for a feature that is nearly constant
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """Log-odds of foreground from what pixels look like.
+    """Log-odds of foreground from pixel features.
 
     Attributes:
-        mean: (D,) of each feature.
-        scale: (D,) one over its standard deviation.
-        weights: (D,) of the clipped z-scores.
-        bias: of the sum.
+        mean: Mean of each feature (D,).
+        scale: Inverse standard deviation of each feature (D,).
+        weights: Weights of the clipped z-scores (D,).
+        bias: Constant term of the log-odds.
     """
 
     mean: Tensor
@@ -65,12 +65,13 @@ class Classifier:
 def fit_classifier(
     samples: Sequence[Samples], penalties: Tensor, start: Classifier | None = None
 ) -> Classifier:
-    """Fit to the samples of one or more pictures.
+    """Fit a classifier to the samples of one or more pictures.
 
     Args:
-        samples: of each.
-        penalties: (D,) of half the squared weights, against the sum of the samples' losses.
-        start: of nearly the same samples, from where it is not far.
+        samples: Samples of each picture, at least one.
+        penalties: Penalty of half each squared weight (D,), against the sum of the samples' losses.
+        start: Classifier of nearly the same samples to start from, which saves steps; None for
+            zeros.
     """
     values, truth, counts = (
         torch.cat([getattr(one, name) for one in samples])

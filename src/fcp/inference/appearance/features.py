@@ -1,7 +1,7 @@
-"""What a pixel looks like: colour and simple filters, at several scales.
+"""Pixel features: colour and simple filters, at several scales.
 
-Each scale is computed on a picture that is no larger than it needs. Maps of different sizes cover
-the same picture from edge to edge, and are read where they are wanted (``read_at``).
+Each scale is computed on a picture no larger than it needs. Maps of different sizes cover the same
+picture from edge to edge; ``read_at`` reads them at any position.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from torch import Tensor
 from fcp.data.transforms import to_canvas
 
 LONGER_SIDE = 384  # px of the picture that is filtered
-# Standard deviations in px of the filters, by how often the picture is halved for them.
+# Standard deviations of the filters in px, by the number of times that the picture is halved.
 SCALES = ((1.0, 2.0), (2.0,), (2.0,))
-WIDE = (2.0, 4.0)  # on a picture that is halved three times: light and shade, not the object
+WIDE = (2.0, 4.0)  # on a picture that is halved three times: illumination, not the object
 WIDE_HALVINGS = 3
 TRUNCATE = 3.0
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Some maps of a picture, and how much their weights cost.
+    """Some maps of a picture, and the penalty of their weights.
 
     Attributes:
-        maps: (C, h, w) float32.
-        penalty: of the squared weights; the coarser what is seen, the higher.
+        maps: Feature maps (C, h, w), float32.
+        penalty: Penalty of each squared weight; the coarser the maps, the higher.
     """
 
     maps: Tensor
@@ -48,7 +48,7 @@ def filter_picture(picture: np.ndarray) -> list[Tensor]:
     """Filter a picture.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
+        picture: RGB picture (H, W, 3), uint8.
 
     Returns:
         Maps (C, h, w), (C', h', w') …, the first at ``working_size`` and the others smaller.
@@ -71,11 +71,11 @@ def read_at(maps: Tensor, places: Tensor) -> Tensor:
     """Read maps between their cells, bilinear.
 
     Args:
-        maps: (C, h, w).
-        places: (n, 2) x, y as fractions 0 … 1 of width and height.
+        maps: Maps to read (C, h, w).
+        places: Positions x, y (n, 2) as fractions 0 … 1 of width and height.
 
     Returns:
-        (n, C).
+        Values (n, C).
     """
     grid = (2 * places - 1)[None, None].to(maps.dtype)
     read = F.grid_sample(maps[None], grid, padding_mode="border", align_corners=False)
@@ -107,7 +107,7 @@ def _filters(colours: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _tints(colours: Tensor) -> Tensor:
-    """Return a picture (3, h, w) with what its colours are apart from their brightness: (6, …)."""
+    """Return a picture (3, h, w) and its colours without brightness as maps (6, h, w)."""
     logs = (colours + 0.05).log()
     chroma = colours.amax(0) - colours.amin(0)
     return torch.cat([colours, logs[:1] - logs[1:2], logs[1:2] - logs[2:], chroma[None]])

@@ -1,4 +1,4 @@
-"""The appearance of each class of a task, from its examples; and of a photo, into the answer."""
+"""Fit the appearance of each class to its examples, and mix it into the answer for a photo."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from fcp.method.fcp.model import FCP
 from fcp.method.fusion import DEFAULT_FUSION
 from fcp.structures import QueryFeatures
 
-# Half the penalty of a squared weight, in losses of pixels: the coarser, the easier it learns the
-# example by heart.
+# Half the penalty of a squared weight, in losses of pixels. Coarse features overfit to the example
+# more easily and have a higher one.
 FILTERS, FINE, COARSE = 20.0, 60.0, 300.0
-FINE_STRIDE = 8  # px of the model's square for a cell; from there on it is coarse
-MOST_EXAMPLES = 9  # that are learnt from, so that neither memory nor time grows with more
+FINE_STRIDE = 8  # px of the model's square per cell, from which on a level counts as coarse
+MOST_EXAMPLES = 9  # examples to learn from at most, which bounds memory and time
 MOST_PIXELS = 1 << 21  # of an answer: 8 MB
-COPY_SIDE = (0.7, 0.9)  # of the picture's
+COPY_SIDE = (0.7, 0.9)  # side of the changed copy, as a share of the picture's
 COPY_GAMMA = (0.75, 1.33)
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """What a class looks like, pixel by pixel, and how much that counts.
+    """Pixel classifier of a class, and its share in the answer.
 
     Attributes:
-        classifier: of the pixels; None where it has no say.
-        decision: how much of the answer is its.
+        classifier: Classifier of the pixels; None where it has no share in the answer.
+        decision: Share of the classifier in the answer, and the reason.
     """
 
     classifier: Classifier | None
@@ -48,12 +48,12 @@ class Appearance:
         """Mix its log-odds of a photo with those of the network.
 
         Args:
-            logits: (S, S) of the network.
-            layers: of the photo.
-            size: (H, W) of the photo.
+            logits: Log-odds of the network (S, S).
+            layers: Pixel features of the photo.
+            size: Size of the photo (H, W), px.
 
         Returns:
-            (H', W'): the photo's size, or as much of it as is kept.
+            Log-odds (H', W') of the photo's size, or of ``kept_size`` where that is smaller.
         """
         if self.classifier is None:
             return logits
@@ -63,13 +63,13 @@ class Appearance:
 
 
 def layers_of(picture: np.ndarray, query: QueryFeatures, index: int, square: int) -> list[Layer]:
-    """Return all that is known of a photo's pixels.
+    """Return all pixel features of a photo: filters, and the network's levels.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
-        query: of it and others, as the model sees them.
-        index: of the photo among them.
-        square: S, side in px of what the model sees.
+        picture: RGB picture (H, W, 3), uint8.
+        query: Network features of a batch of photos that contains this one.
+        index: Index of the photo in the batch.
+        square: Side S of the square that the model reads, px.
     """
     levels = query.level_units.unflatten(2, query.grid)
     seen = [*query.embedding.high_resolution, query.embedding.image, levels]
@@ -81,14 +81,14 @@ def layers_of(picture: np.ndarray, query: QueryFeatures, index: int, square: int
 
 @dataclass(frozen=True)
 class Learnt:
-    """An example, as pixels and as the network sees it.
+    """An example as pixels and as the network's features.
 
     Attributes:
-        picture: (H, W, 3) uint8 RGB.
-        mask: (H, W) bool.
-        seen: The same, encoded.
-        samples: Pixels that are drawn of it.
-        penalties: (D,) penalty of each of their features' weights.
+        picture: RGB picture (H, W, 3), uint8.
+        mask: Mask of the object (H, W), bool.
+        seen: The example, encoded by the network.
+        samples: Pixels drawn from the example.
+        penalties: Penalty of each of their features' weights (D,).
     """
 
     picture: np.ndarray
@@ -98,19 +98,19 @@ class Learnt:
     penalties: Tensor
 
     def network(self, model: FCP, examples: Sequence[Shown], fusion: Fusion) -> Tensor:
-        """Return the network's log-odds (n,) of its pixels."""
+        """Return the network's log-odds (n,) of its sampled pixels, from other examples."""
         output = model.match(join(model, examples, fusion), self.seen.query)
         return _at(output.mask_logits, self.samples)
 
 
 @torch.inference_mode()
 def learn(model: FCP, example: Marked, seen: Seen) -> Learnt:
-    """Draw the pixels of an example that has been encoded.
+    """Draw pixels of an encoded example.
 
     Args:
         model: Model in evaluation mode.
-        example: (H, W, 3) picture with its mask (H, W), which has background.
-        seen: The same, encoded, with the finer maps of its picture.
+        example: Picture (H, W, 3) with its mask (H, W), which has background.
+        seen: The example, encoded by the network, with the finer maps of its picture.
     """
     picture, mask = example
     layers = layers_of(picture, seen.query, 0, model.config.image_size)
@@ -122,15 +122,15 @@ def learn(model: FCP, example: Marked, seen: Seen) -> Learnt:
 def fit_appearances(
     model: FCP, entrants: Sequence[Sequence[Learnt]], fusion: Fusion = DEFAULT_FUSION
 ) -> list[Appearance | None]:
-    """Learn what each of the entrants of a task looks like.
+    """Fit the appearance of each entrant of a task.
 
     Args:
         model: Model in evaluation mode.
-        entrants: Examples of each that are learnt from (``choose_learnt``), maybe none.
+        entrants: Examples of each entrant to learn from (``choose_learnt``), maybe none.
         fusion: Rule by which the network's examples become one answer.
 
     Returns:
-        For each its appearance; None without examples.
+        Appearance of each entrant; None without examples.
     """
     found: list[Appearance | None] = []
     for index, own in enumerate(entrants):
@@ -155,7 +155,7 @@ def _fit_one(
 def _fit_several(
     model: FCP, own: Sequence[Learnt], against: Sequence[Samples], fusion: Fusion
 ) -> Appearance:
-    """Fit to all, and decide by what a fit to all but one makes of that one."""
+    """Fit to all examples, and decide by leave-one-out fits."""
     samples, penalties = [one.samples for one in own], own[0].penalties
     classifier = fit_classifier([*samples, *against], penalties)
     trials = []
@@ -169,7 +169,7 @@ def _fit_several(
 
 
 def _fit_single(model: FCP, own: Learnt, against: Sequence[Samples], fusion: Fusion) -> Appearance:
-    """Fit to the example and a changed copy of it, and decide by its halves."""
+    """Fit to the example and a changed copy of it, and decide by the example's halves."""
     tried = _try_single(model, own, against, fusion)
     decision = decide_by_halves(tried.halves, tried.known)
     return Appearance(tried.classifier if decision.share > 0 else None, decision)
@@ -177,12 +177,12 @@ def _fit_single(model: FCP, own: Learnt, against: Sequence[Samples], fusion: Fus
 
 @dataclass(frozen=True)
 class Tried:
-    """What one example says of both; see ``decide_by_halves``.
+    """Trial of network and appearance on a single example; see ``decide_by_halves``.
 
     Attributes:
-        classifier: fitted to the example and a changed copy of it.
-        halves: each found by the appearance of the other.
-        known: IoU of the network on the example and on the copy.
+        classifier: Classifier fitted to the example and a changed copy of it.
+        halves: Trial of each half, by the appearance of the other half.
+        known: Network's IoU on the example and on the copy, 0 … 1.
     """
 
     classifier: Classifier
@@ -194,7 +194,7 @@ class Tried:
 def try_example(
     model: FCP, picture: np.ndarray, mask: np.ndarray, fusion: Fusion = DEFAULT_FUSION
 ) -> Tried:
-    """Fit to one example (H, W, 3) with its mask (H, W), and try it on its halves."""
+    """Fit to one example (H, W, 3) with its mask (H, W), and test the fit on its halves."""
     return _try_single(model, _see_and_learn(model, (picture, mask)), (), fusion)
 
 
@@ -217,16 +217,16 @@ def _see_and_learn(model: FCP, example: Marked) -> Learnt:
 
 
 def choose_learnt(examples: Sequence[Marked], usable: Sequence[bool]) -> list[int]:
-    """Choose the examples that are learnt from, evenly where they are too many.
+    """Choose the examples to learn from, evenly spread where there are too many.
 
-    They come in an order of their own, so that the one they were given in has no say.
+    They are sorted by a checksum first, so that the order of the examples has no effect.
 
     Args:
         examples: Pictures with their masks.
-        usable: Whether each has an exact mask.
+        usable: Whether each example has an exact mask.
 
     Returns:
-        Their places. What has no background is left out.
+        Indices of the chosen examples. Examples without background are left out.
     """
     places = [
         place
@@ -244,7 +244,7 @@ def _checksum(example: Marked) -> int:
 
 
 def changed_copy(picture: np.ndarray, mask: np.ndarray) -> Marked:
-    """Mirror a picture, cut some of it away and change its brightness."""
+    """Mirror a picture, crop it and change its brightness."""
     generator = _generator(picture)
     rows, columns = np.nonzero(mask)
     chosen = generator.integers(len(rows))
@@ -266,11 +266,11 @@ def _at(logits: Tensor, samples: Samples) -> Tensor:
 
 
 def _generator(picture: np.ndarray) -> np.random.Generator:
-    """Return chance that depends on the picture alone, and not on the order of the examples."""
+    """Return a generator seeded by the picture, independent of the order of the examples."""
     return np.random.default_rng(zlib.crc32(picture.tobytes()))
 
 
 def kept_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size (H', W') of an answer that is kept of a photo (H, W)."""
+    """Return the size (H', W') at which the answer for a photo (H, W) is kept."""
     scale = min(1.0, (MOST_PIXELS / (size[0] * size[1])) ** 0.5)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

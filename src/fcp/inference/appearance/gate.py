@@ -1,8 +1,8 @@
-"""Who decides, the network or the appearance? The examples say: each is looked for by the others.
+"""Choice between network and appearance, by segmenting each example with the others.
 
 The log-odds of both are mixed, ``(1 - share) · network + share · appearance``. On photos of objects
-the network is better and the share small or 0; where it sees nothing (under a microscope, on a
-road's surface) the share is 1.
+the network is better and the share small or 0. Where the network fails (on micrographs, on a road's
+surface) the share is 1.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from torch import Tensor
 from fcp.inference.appearance.samples import Samples
 
 SHARES = (0.2, 0.5, 1.0)  # with several examples; the first unless another is clearly better
-CLEARLY = 0.05  # IoU
-FOUND = 0.4  # IoU from which on the network is taken to know its only example
-BETTER = 0.1  # IoU more, on the other half of an example it does not know, that appearance needs
-MUCH = 1.5  # times the network's IoU, where the network knows too little to have a say
-FAR_BETTER = 0.35  # IoU more, there, that the appearance needs where the network knows the example
-A_BIT = 0.12  # IoU more, there, that both together need
+CLEARLY = 0.05  # gain in IoU that is clearly better
+FOUND = 0.4  # IoU from which on the network is said to know its only example
+# Gains in IoU over the network, on the halves of a single example, that are needed …
+BETTER = 0.1  # for appearance alone, where the network does not know the example
+FAR_BETTER = 0.35  # for appearance alone, where the network knows the example
+A_BIT = 0.12  # for a mixture of both
+MUCH = 1.5  # factor on the network's IoU that is needed for appearance alone
 
 
 @dataclass(frozen=True)
 class Decision:
-    """How much of a class's answer is the appearance's, and why.
+    """Share of the appearance in a class's answer, and the reason.
 
     Attributes:
-        share: 0 … 1, of the appearance in the log-odds.
-        iou: 0 … 1, of the mixture on the examples that it was not fitted on, mean.
-        network_iou: 0 … 1, of the network alone there.
+        share: Share of the appearance in the log-odds, 0 … 1.
+        iou: Mean IoU of the mixture on the examples that it was not fitted on, 0 … 1.
+        network_iou: Mean IoU of the network alone on the same examples, 0 … 1.
     """
 
     share: float
@@ -39,12 +40,12 @@ class Decision:
 
     @property
     def by_appearance(self) -> bool:
-        """Whether the appearance has the last word: a share, where the network knows little."""
+        """Whether appearance decides: it has a share, and its IoU is far above the network's."""
         return self.share > 0 and self.iou >= MUCH * self.network_iou
 
     @property
     def sentence(self) -> str:
-        """Say who decides and why."""
+        """Return the decision and its reason in words."""
         mixed, alone = (f"{100 * iou:.0f} %" for iou in (self.iou, self.network_iou))
         if self.by_appearance:
             return f"decided by appearance: {mixed} against {alone} on your own examples"
@@ -55,12 +56,12 @@ class Decision:
 
 @dataclass(frozen=True)
 class Trial:
-    """Both answers where the truth is known and neither has seen it.
+    """Answers of network and appearance on pixels whose truth is known.
 
     Attributes:
-        samples: of the example, n pixels.
-        network: (n,) log-odds.
-        appearance: (n,) log-odds.
+        samples: Pixels drawn from the example, n in all.
+        network: Log-odds of the network (n,).
+        appearance: Log-odds of the appearance (n,).
     """
 
     samples: Samples
@@ -73,7 +74,7 @@ class Trial:
 
 
 def decide_by_others(trials: Sequence[Trial]) -> Decision:
-    """Decide by examples that were each found by means of the others."""
+    """Decide by examples that were each segmented by means of the others."""
     small, *larger = SHARES
     best = max(larger, key=lambda share: _mean_iou(trials, share))
     clearly = _mean_iou(trials, best) >= _mean_iou(trials, small) + CLEARLY
@@ -81,11 +82,12 @@ def decide_by_others(trials: Sequence[Trial]) -> Decision:
 
 
 def decide_by_halves(halves: Sequence[Trial], known: Sequence[float]) -> Decision:
-    """Decide by one example, each half of which was found by an appearance of the other.
+    """Decide by one example, each half of which was segmented by an appearance of the other.
 
     Args:
-        halves: of the example. The network has seen both, so that it is flattered.
-        known: IoU of the network on the example itself, and on a changed copy of it.
+        halves: Trials of the example's halves. The network's support holds both halves, so that its
+            answers look better than they are.
+        known: Network's IoU on the example itself, and on a changed copy of it, 0 … 1.
     """
     network, both, appearance = (_mean_iou(halves, share) for share in (0, 0.5, 1))
     if sum(known) / len(known) < FOUND:

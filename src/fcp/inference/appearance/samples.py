@@ -1,4 +1,4 @@
-"""Pixels of an example that stand for all of it: what they look like, and what they are."""
+"""Pixels drawn from an example: their features and their true class."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 
 from fcp.inference.appearance.features import Layer, read_at
 
-ANYWHERE, FOREGROUND = 3000, 1000  # pixels that are drawn of a picture
+ANYWHERE, FOREGROUND = 3000, 1000  # pixels drawn from a picture: anywhere, and of its foreground
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Pixels that were drawn of a picture.
+    """Pixels drawn from a picture.
 
     Attributes:
-        values: (n, D) what they look like, all layers.
-        truth: (n,) 0 or 1.
-        weights: (n,) how much each counts in training.
-        shares: (n,) how many pixels of the picture each stands for, in parts.
-        places: (n, 2) x, y as fractions 0 … 1 of width and height.
+        values: Features of each pixel in all layers (n, D).
+        truth: True class of each pixel (n,): 1 foreground, 0 background.
+        weights: Weight of each pixel in training (n,).
+        shares: Area of the picture that each pixel stands for (n,), up to a common factor.
+        places: Positions x, y (n, 2) as fractions 0 … 1 of width and height.
     """
 
     values: Tensor
@@ -33,16 +33,16 @@ class Samples:
     places: Tensor
 
     def of(self, chosen: Tensor) -> Samples:
-        """Return some of them, chosen by index or (n,) bool."""
+        """Return some of the pixels, chosen by index or (n,) bool."""
         return Samples(*(part[chosen] for part in vars(self).values()))
 
     def as_background(self) -> Samples:
-        """Return the foreground as what another class is not, at its natural share."""
+        """Return the foreground as background of another class, at its natural share."""
         own = self.of(self.truth > 0)
         return replace(own, truth=torch.zeros_like(own.truth), weights=own.shares)
 
     def in_first_half(self) -> Tensor:
-        """Return (n,) bool, cut where half of the foreground lies, across its longer extent."""
+        """Return the pixels (n,) bool of one half, cut across the foreground's longer extent."""
         foreground = self.places[self.truth > 0]
         axis = int(foreground[:, 1].std() > foreground[:, 0].std())
         return self.places[:, axis] <= foreground[:, axis].median()
@@ -59,13 +59,13 @@ def draw_samples(
 ) -> Samples:
     """Draw pixels of an example, anywhere and of its foreground.
 
-    Background counts at its natural share; foreground is lifted by the root of how much rarer it
-    is, half-way to equal shares.
+    Background keeps its natural weight. Foreground is weighted by the square root of the ratio of
+    background to foreground area, half-way to equal weights.
 
     Args:
-        layers: of its picture.
-        mask: (H, W) bool, of any size, with some foreground.
-        generator: the only source of chance.
+        layers: Pixel features of the example's picture.
+        mask: Mask of the object (H, W), bool, of any size, with some foreground.
+        generator: Only source of chance.
     """
     kinds = (np.flatnonzero(mask), np.flatnonzero(~mask))
     share = len(kinds[0]) / mask.size

@@ -53,8 +53,8 @@ class FCPHead(PromptHead):
         """Make prompts; S = B·K pairs of a query and a shot, each with L cells and N tokens.
 
         Args:
-            support: The support of B tasks, or of one that serves all B queries.
-            query: The features of B pictures.
+            support: Support of B tasks, or of a single one for all B queries.
+            query: Features of B pictures.
             with_maps: Whether the attention maps are returned.
         """
         prior = conventional_mask(support.high, query.high).flatten(0, 1)  # (S, L), Eq. 5

@@ -49,16 +49,16 @@ def run_head(
     The maps of one shot may come without their axis K.
 
     Args:
-        head: Head to run, in the mode it is in.
-        support_mid: (B, K, Cm, h, w) F before its projection.
-        support_high: (B, K, Ch, h, w) stage 4, run under the mask.
-        support_sam: (B, K, C, h, w) G.
-        support_mask: (B, K, H, W) 0 or 1, of any size.
-        query_mid: (B, Cm, h, w) F before its projection.
-        query_high: (B, Ch, h, w) stage 4.
-        query_sam: (B, C, h, w) G.
+        head: Head to run, in its present mode.
+        support_mid: Backbone maps F of the supports before their projection (B, K, Cm, h, w).
+        support_high: Stage-4 maps of the supports, run under the mask (B, K, Ch, h, w).
+        support_sam: Segmenter's embeddings G of the supports (B, K, C, h, w).
+        support_mask: Masks of the supports (B, K, H, W), 0 or 1, of any size.
+        query_mid: Backbone maps F of the queries before their projection (B, Cm, h, w).
+        query_high: Stage-4 maps of the queries (B, Ch, h, w).
+        query_sam: Segmenter's embeddings G of the queries (B, C, h, w).
         with_maps: Whether the attention maps are returned.
-        pooled: Whether the K examples are made one.
+        pooled: Whether the K examples are pooled into one.
 
     Raises:
         FcpError: a mask has no foreground at all.

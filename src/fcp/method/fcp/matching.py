@@ -1,4 +1,4 @@
-"""The right of Figure 3: support tokens ask, the query answers, prompt tokens come out (Eq. 12)."""
+"""The right of Figure 3: support tokens attend to the query and become prompt tokens (Eq. 12)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from fcp.layers.attention import AttentionBlock
 
 
 class PrototypeMatching(nn.Module):
-    """FCP: the query's prototypes answer.
+    """Matching of FCP: support prototypes attend to the query's prototypes.
 
     Args:
-        width: C.
-        heads: attention heads.
-        dropout: on the cross-attention.
+        width: Number of channels C.
+        heads: Number of attention heads.
+        dropout: Probability of dropout on the cross-attention.
     """
 
     def __init__(self, width: int, heads: int, *, dropout: float) -> None:
@@ -29,13 +29,13 @@ class PrototypeMatching(nn.Module):
 
 
 class PixelMatching(nn.Module):
-    """VRP-SAM, the baseline: the query's guided pixels answer.
+    """Matching of VRP-SAM, the baseline: support tokens attend to the query's guided pixels.
 
     Args:
-        width: C.
-        heads: attention heads.
-        dropout: on the attention to the pixels.
-        maps_after_dropout: see ``AttentionBlock``.
+        width: Number of channels C.
+        heads: Number of attention heads.
+        dropout: Probability of dropout on the attention to the pixels.
+        maps_after_dropout: Whether the returned map includes the dropout; see ``AttentionBlock``.
     """
 
     def __init__(self, width: int, heads: int, *, dropout: float, maps_after_dropout: bool) -> None:

@@ -23,7 +23,7 @@ from fcp.structures import (
 )
 
 MASK_PROMPT_EPSILON = 1e-3
-MOST_LOGIT = 7.0  # of a dense prompt: what a probability of 0.999 has
+MOST_LOGIT = 7.0  # largest logit of a dense prompt, that of a probability of 0.999
 
 
 class FCP(nn.Module):
@@ -53,7 +53,7 @@ class FCP(nn.Module):
         self.head = build_head(config.head, backbone.mid_channels, backbone.level_channels)
 
     def train(self, mode: bool = True) -> FCP:
-        """Switch the head; the encoders stay as they are, batch norms included."""
+        """Set the head's mode; the encoders stay in evaluation mode, batch norms included."""
         super().train(mode)
         self.backbone.eval()
         self.segmenter.eval()
@@ -79,8 +79,8 @@ class FCP(nn.Module):
         """Encode examples.
 
         Args:
-            images: (B, K, 3, H, W) RGB in 0 … 1.
-            masks: (B, K, H, W) 0 or 1.
+            images: RGB pictures of the examples (B, K, 3, H, W) in 0 … 1.
+            masks: Masks of the examples (B, K, H, W), 0 or 1.
             fusion: Rule by which the K examples become one answer (``fcp.method.fusion``).
 
         Raises:
@@ -101,8 +101,8 @@ class FCP(nn.Module):
         """Segment encoded queries.
 
         Args:
-            support: The support of B tasks, or of one that serves all B queries.
-            query: The features of B pictures.
+            support: Support of B tasks, or of a single one for all B queries.
+            query: Features of B pictures.
             with_maps: Whether the attention maps are returned, which the losses need.
         """
         found = self.head(support, query, with_maps=with_maps)
@@ -118,7 +118,7 @@ class FCP(nn.Module):
         return Output(**vars(found), mask_logits=logits, iou=iou.mean(1))
 
     def _mask_prompt(self, found: HeadOutput) -> Tensor | None:
-        """Return the dense prompt (B·K, 1, h, w), or None of a model that gives tokens alone."""
+        """Return the dense prompt (B·K, 1, h, w); None for a model that prompts by tokens alone."""
         if found.correlation is not None:
             return found.correlation.estimates[-1][:, None].clamp(-MOST_LOGIT, MOST_LOGIT)
         if not self.config.head.mask_prompt:

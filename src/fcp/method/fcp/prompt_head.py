@@ -1,7 +1,7 @@
-"""What the heads of FCP and VRP-SAM share: features on one grid, and the support branch.
+"""The shared part of the heads of FCP and VRP-SAM: features on one grid, and the support branch.
 
-The left half of Figure 3. Contrast and correlation (ours, off by default) stand beside the paper's
-steps: they add maps to the guidance and a mask in the conventional one's place.
+The left half of Figure 3. Contrast and correlation (ours, off by default) are additions to the
+paper's steps: maps for the guidance, and a mask that replaces the conventional one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PromptHead(nn.Module):
         config: Sizes and switches.
         mid_channels: Cm, channels of the backbone's mid-level map.
         level_channels: Channels of the backbone's levels, which a head with correlation needs.
-        steps: T, attention blocks of the support branch.
+        steps: Number of attention blocks of the support branch T.
         reads_background: Whether the support's tokens read the cells outside the mask too.
 
     Attributes:
@@ -87,12 +87,12 @@ class PromptHead(nn.Module):
         *,
         fusion: Fusion = "mean",
     ) -> SupportSet:
-        """Do all work on K examples that no query changes, on their foreground cells alone.
+        """Encode K examples as far as no query is needed, on their foreground cells alone.
 
         Args:
             features: Features of B·K pictures, whose stage 4 ran under the mask.
             embedding: Embedding of the same pictures.
-            masks: (B, K, H, W) 0 or 1, of any size.
+            masks: Masks of the examples (B, K, H, W), 0 or 1, of any size.
             fusion: Rule by which the K examples become one answer (``fcp.method.fusion``).
 
         Raises:
@@ -132,7 +132,7 @@ class PromptHead(nn.Module):
         )
 
     def prepare_query(self, features: BackboneFeatures, embedding: Embedding) -> QueryFeatures:
-        """Do all work on B query pictures that no support changes."""
+        """Encode B query pictures as far as no support is needed."""
         cells = self._on_one_grid(features, embedding)
         keys, values = self.features.choose(cells.backbone, cells.sam)
         value_share = self.features.value.query_share(values)
@@ -162,7 +162,7 @@ class PromptHead(nn.Module):
         )
 
     def correlate(self, support: SupportSet, query: QueryFeatures) -> CorrelationOutput | None:
-        """Correlate each shot with each query (ours); None of a head without correlation."""
+        """Correlate each shot with each query (ours); None for a head without correlation."""
         if self.correlation is None or support.correlation is None or query.correlation is None:
             return None
         found: CorrelationOutput = self.correlation(
@@ -227,10 +227,10 @@ class _Cells:
     """Raw features of S pictures on one grid.
 
     Attributes:
-        backbone: (S, Cm, L) F.
-        sam: (S, C, L) G.
-        high: (S, Ch, L) stage 4.
-        grid: (h, w) of each picture.
+        backbone: Backbone map F (S, Cm, L).
+        sam: Segmenter's embedding G (S, C, L).
+        high: Stage-4 map (S, Ch, L).
+        grid: Grid of each picture (h, w).
     """
 
     backbone: Tensor
@@ -264,15 +264,15 @@ def attention_steps(config: HeadConfig, count: int) -> list[AttentionBlock]:
 def first_mask(
     prior: Tensor, correlated: CorrelationOutput | None, grid: tuple[int, int]
 ) -> Tensor:
-    """Return the mask that guides first: the conventional one, or the correlation's (ours).
+    """Return the first guiding mask: the conventional one, or the correlation's (ours).
 
     Args:
-        prior: (S, L) conventional pseudo mask.
+        prior: Conventional pseudo mask (S, L).
         correlated: Result of a head with correlation, else None.
-        grid: (h, w) of the query.
+        grid: Grid of the query (h, w).
 
     Returns:
-        (S, L) in 0 … 1.
+        Mask (S, L) in 0 … 1.
     """
     if correlated is None:
         return prior

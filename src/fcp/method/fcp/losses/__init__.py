@@ -1,1 +1,1 @@
-"""The training arrows of Figure 3: what the mask, the pseudo masks and the maps should be."""
+"""The training losses of Figure 3: targets of the mask, the pseudo masks and the attention maps."""

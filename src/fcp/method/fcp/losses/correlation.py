@@ -1,4 +1,4 @@
-"""Loss of the correlation's estimates (ours): each should be the query's mask."""
+"""Loss of the correlation's estimates (ours), whose target is the query's mask."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fcp.method.fcp.losses.mask import mask_loss_from_logits
 
-FINEST_FACTOR = 2  # cells of the target for one of the finest estimate
+FINEST_FACTOR = 2  # side of the target over that of the finest estimate
 COARSE_WEIGHT = 0.5
 
 
@@ -17,8 +17,9 @@ def correlation_loss(estimates: Sequence[Tensor], query_mask: Tensor) -> Tensor:
     """Compare each estimate with the mask at twice the finest one's size.
 
     Args:
-        estimates: mask logits, coarse to fine, (B, h, w) each; all but the last count half.
-        query_mask: (B, H, W) 0, 1, or 255 for pixels that do not count.
+        estimates: Mask logits (B, h, w) of each estimate, coarse to fine; all but the last count
+            half.
+        query_mask: Mask of the queries (B, H, W): 0, 1, or 255 for pixels that do not count.
 
     Returns:
         Scalar, at least 0.

@@ -18,7 +18,7 @@ class Criterion:
     """``total = prompt + 0.5·guide + 0.05·ortho`` at the default weights.
 
     Args:
-        weights: of the terms; a term of weight 0 is reported all the same.
+        weights: Weights of the terms; a term of weight 0 is reported all the same.
     """
 
     def __init__(self, weights: LossWeights | None = None) -> None:
@@ -27,16 +27,18 @@ class Criterion:
     def __call__(
         self, output: Output, query_mask: Tensor, present: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Judge an output.
+        """Compute the loss terms of an output.
 
         Args:
-            output: of the model in training, or with its maps.
-            query_mask: (B, H, W) 0, 1, or 255 for pixels that do not count; of the logits' size.
-            present: (B,) 1 where the query shows the class, else 0, for a head with correlation.
+            output: Output of the model in training, or with its attention maps.
+            query_mask: Mask of the queries (B, H, W): 0, 1, or 255 for pixels that do not count; of
+                the logits' size.
+            present: Presence of the class in the queries (B,), 0 or 1, for a head with correlation;
+                None for other heads.
 
         Returns:
-            The terms ``prompt``, ``guide``, ``ortho`` and, of a head with correlation,
-            ``correlation`` and ``presence``, unweighted, and ``total``: scalars, float32.
+            Unweighted terms ``prompt``, ``guide``, ``ortho`` and, for a head with correlation,
+            ``correlation`` and ``presence``; and their weighted sum ``total``: scalars, float32.
 
         Raises:
             FcpError: the mask is not of the logits' size, or the output has no maps.

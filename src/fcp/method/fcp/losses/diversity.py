@@ -1,4 +1,4 @@
-"""Orthogonal loss (Eq. 14): different tokens should look at different places."""
+"""Orthogonal loss (Eq. 14): different tokens should attend to different places."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def orthogonal_loss(attention: Tensor) -> Tensor:
-    """Return the mean cosine similarity of the maps of different tokens; negative ones count 0.
+    """Return the mean cosine similarity of different tokens' maps; negative ones count as 0.
 
     Args:
-        attention: (…, N, L) of one branch, with at least one step.
+        attention: Attention maps of one branch (…, N, L), with at least one step.
 
     Returns:
         Scalar in 0 … 1; 0 for a single token, which has no pair.

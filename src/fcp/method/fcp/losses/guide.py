@@ -1,4 +1,4 @@
-"""Guide loss (Eq. 9, 18, 19): the attention-based pseudo masks should be the query's mask."""
+"""Guide loss (Eq. 9, 18, 19): attention-based pseudo masks against the query's mask."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ def guide_loss(attention_masks: Tensor, query_mask: Tensor) -> Tensor:
     """Compare each step's pseudo mask, of each shot, with the mask at grid size.
 
     Args:
-        attention_masks: (B, K, T-1, h, w) in 0 … 1; steps and shots weigh the same.
-        query_mask: (B, H, W) 0, 1, or 255 for pixels that do not count.
+        attention_masks: Attention-based pseudo masks (B, K, T-1, h, w) in 0 … 1; steps and shots
+            weigh the same.
+        query_mask: Mask of the queries (B, H, W): 0, 1, or 255 for pixels that do not count.
 
     Returns:
         Scalar; 0 where the head's switches make no such masks.

@@ -1,7 +1,7 @@
 """Binary cross-entropy plus dice between masks, on logits or on probabilities (Eq. 13, 9).
 
-All in float32 and outside autocast's reach. Pixels labelled 255 count in neither term; each picture
-weighs the same, so a batch's loss is the mean of its pictures' losses.
+Both terms are computed in float32, also under autocast. Pixels labelled 255 count in neither term.
+Each picture weighs the same, so a batch's loss is the mean of its pictures' losses.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def mask_loss_from_logits(logits: Tensor, target: Tensor) -> Tensor:
 def mask_loss_from_probabilities(probabilities: Tensor, target: Tensor) -> Tensor:
     """Compare masks (B, …) in 0 … 1 with target (B, …), 0, 1 or 255: scalar, at least 0.
 
-    The logarithm sees probabilities clamped by 1e-6.
+    Probabilities are clamped by 1e-6 before the logarithm.
     """
     probabilities = probabilities.float()
     clamped = probabilities.clamp(PROBABILITY_EPSILON, 1 - PROBABILITY_EPSILON)

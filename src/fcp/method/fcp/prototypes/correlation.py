@@ -1,11 +1,10 @@
 """Correlation (ours): a coarse mask and a presence from similarities alone, at every level.
 
 The conventional mask compares one level, foreground only. Here each level of the backbone gives six
-maps of how much a query cell is like the support's foreground and background, and a small decoder
-reads those maps and nothing else: it never sees a feature, so that it cannot learn the training
-classes by heart. A first estimate makes the query's own foreground and background the prototypes of
-a second one. The result guides the head in the conventional mask's place, and is the mask decoder's
-dense prompt.
+maps of a query cell's similarity to the support's foreground and background. A small decoder reads
+those maps and no features, so that it cannot memorise the training classes. From a first estimate
+the query's own foreground and background become the prototypes of a second one. The result guides
+the head in the conventional mask's place, and is the mask decoder's dense prompt.
 
 Letters: S tasks or pictures, C channels of a level, n support cells, L = h·w query cells.
 """
@@ -21,23 +20,23 @@ from torch import Tensor, nn
 from fcp.layers.mix import MixBlock
 from fcp.structures import CorrelationOutput, CorrelationQuery, CorrelationSupport
 
-SHARPNESS = 20.0  # of the attention that carries masks over; cosines are in -1 … 1
-MOST_CELLS = 784  # of the foreground, and as many of the rest, that a query is compared with
-FOREGROUND_SHARE = 0.5  # of a cell, from which on it counts as foreground
-BACKGROUND_SHARE = 0.1  # of a cell, up to which it counts as background
-MAPS = 6  # that ``similarity_maps`` makes of a level
-FINE_MAPS = 6  # of the finest level: three of the support's prototypes, three of the query's own
+SHARPNESS = 20.0  # factor on the cosines, -1 … 1, of the attention that transfers masks
+MOST_CELLS = 784  # most foreground cells, and most others, that a query is compared with
+FOREGROUND_SHARE = 0.5  # share of foreground from which on a cell counts as foreground
+BACKGROUND_SHARE = 0.1  # share of foreground up to which a cell counts as background
+MAPS = 6  # maps that ``similarity_maps`` makes of a level
+FINE_MAPS = 6  # maps of the finest level: three of the support's prototypes, three of the query's
 SELF_MAPS = 3
-SELF_ATTENTION = (0, -1)  # coarse levels whose attention carries the first estimate over
+SELF_ATTENTION = (0, -1)  # coarse levels whose attention transfers the first estimate
 
 
 class Correlation(nn.Module):
     """Similarity maps of all levels → mask logits in three estimates, and presence.
 
     Args:
-        levels: channels of the backbone's levels, the finest first.
-        width: hidden channels.
-        depth: blocks of each of the two coarse estimates.
+        levels: Channels of the backbone's levels, the finest first.
+        width: Number of hidden channels.
+        depth: Number of blocks of each of the two coarse estimates.
     """
 
     def __init__(self, levels: Sequence[int], width: int, depth: int = 3) -> None:
@@ -61,12 +60,12 @@ class Correlation(nn.Module):
     def forward(
         self, support: CorrelationSupport, query: CorrelationQuery, shots: int = 1
     ) -> CorrelationOutput:
-        """Find the support's foreground in the query.
+        """Estimate the mask of the support's class in the query.
 
         Args:
-            support: of B tasks of K shots each, S = B·K; or of one task, for all pictures.
-            query: of B pictures.
-            shots: K.
+            support: Support of B tasks of K shots each, S = B·K; or of one task, for all pictures.
+            query: Query levels of B pictures.
+            shots: Number of shots K.
         """
         pictures = torch.arange(len(query.fine)).repeat_interleave(shots)
         one = len(support.share) == shots
@@ -88,13 +87,13 @@ class Correlation(nn.Module):
         )
 
     def _refine(self, theirs: Tensor, cells: Tensor, hidden: Tensor, coarse: Tensor) -> Tensor:
-        """Draw the coarse mask (S, 1, h, w) anew on the finest level's grid (S, 1, h', w').
+        """Refine the coarse mask (S, 1, h, w) on the finest level's grid (S, 1, h', w').
 
         Args:
-            theirs: (S, 2, C) the support's means at the finest level.
-            cells: (S, C, h', w') the query's.
-            hidden: (S, width, h, w).
-            coarse: (S, 1, h, w) mask logits.
+            theirs: Support's means at the finest level (S, 2, C).
+            cells: Query's cells at the finest level (S, C, h', w').
+            hidden: Hidden maps of the coarse estimate (S, width, h, w).
+            coarse: Mask logits (S, 1, h, w).
         """
         grid = cells.shape[-2:]
         with torch.no_grad():
@@ -116,12 +115,12 @@ def prepare_support(levels: Sequence[Tensor], masks: Tensor, shots: int) -> Corr
     """Choose and scale the cells of S tasks of ``shots`` pictures each, whose cells are pooled.
 
     Args:
-        levels: (S·K, C, h, w) maps of the backbone, the finest first.
-        masks: (S·K, H, W), 0 or 1.
-        shots: K.
+        levels: Maps of the backbone (S·K, C, h, w), the finest first.
+        masks: Masks of the examples (S·K, H, W), 0 or 1.
+        shots: Number of shots K.
 
     Returns:
-        Up to 784 foreground cells and as many others of each task, evenly spread.
+        Support with up to 784 foreground cells and as many others of each task, evenly spread.
     """
     fine, *coarse = levels
     height, width = coarse[-1].shape[-2:]
@@ -156,14 +155,14 @@ def prepare_query(levels: Sequence[Tensor]) -> CorrelationQuery:
 
 
 def choose_cells(share: Tensor) -> tuple[Tensor, Tensor]:
-    """Choose which of a task's cells are compared.
+    """Choose the cells of a task that queries are compared with.
 
     Args:
-        share: (n,) foreground of each cell.
+        share: Share of foreground in each cell (n,), 0 … 1.
 
     Returns:
-        Their indices, at most 784 of the foreground and 784 others, and the number of cells that
-        each stands for.
+        Indices of the cells, at most 784 of the foreground and 784 others, and the number of cells
+        that each stands for.
     """
     inside = share >= _foreground_from(share)
     parts = [group.nonzero()[:, 0] for group in (inside, ~inside)]
@@ -182,15 +181,15 @@ def similarity_maps(
     """Compare one query picture with one task's support, at each coarse level.
 
     Args:
-        support: of S tasks.
-        task: index of the task.
-        query: of B pictures.
-        picture: index of the picture.
+        support: Support of S tasks.
+        task: Index of the task.
+        query: Query levels of B pictures.
+        picture: Index of the picture.
 
     Returns:
-        (levels · 6, h, w): cosine to the foreground's and to the background's prototype, largest
-        cosine to a foreground cell and to a background cell, the difference of the first two (all
-        in -2 … 2), and the mask carried over by attention (0 … 1).
+        Maps (levels · 6, h, w): cosine to the foreground's and to the background's prototype,
+        largest cosine to a foreground cell and to a background cell, the difference of the first
+        two (all in -2 … 2), and the support's mask transferred by attention (0 … 1).
     """
     kept = support.weight[task] > 0
     share, weight = support.share[task][kept], support.weight[task][kept]
@@ -211,15 +210,15 @@ def similarity_maps(
 
 @torch.no_grad()
 def own_maps(levels: Sequence[Tensor], estimate: Tensor) -> Tensor:
-    """Compare the query with what it is itself believed to show.
+    """Compare the query with its own estimated foreground and background.
 
     Args:
-        levels: (S, C, h, w) cells of length 1.
-        estimate: (S, 1, h, w) mask in 0 … 1.
+        levels: Cells (S, C, h, w) of length 1 at each level.
+        estimate: Mask (S, 1, h, w) in 0 … 1.
 
     Returns:
-        (S, levels · 3 + 2, h, w): cosine to its own foreground and background, their difference;
-        and the estimate carried over by the attention of two levels.
+        Maps (S, levels · 3 + 2, h, w): cosine to its own foreground and background, their
+        difference; and the estimate transferred by the attention of two levels.
     """
     shown = estimate.flatten(2)  # (S, 1, L)
     maps = []
@@ -237,16 +236,16 @@ def own_maps(levels: Sequence[Tensor], estimate: Tensor) -> Tensor:
 
 
 def prototypes(cells: Tensor, shown: Tensor) -> Tensor:
-    """Average sure foreground and sure background: cells (S, C, L), mask (S, 1, L) → (S, 2, C)."""
+    """Average certain foreground and background: cells (S, C, L), mask (S, 1, L) → (S, 2, C)."""
     weights = torch.cat([shown, 1 - shown], 1).square()
     return F.normalize(weights @ cells.mT, dim=2)
 
 
 def pool_hidden(hidden: Tensor, mask_logits: Tensor) -> Tensor:
-    """Pool (S, C, h, w) under a mask, everywhere, at its maximum and where the mask is surest.
+    """Pool (S, C, h, w) under a mask, everywhere, at its maximum and where the mask is largest.
 
     Returns:
-        (S, 4·C + 2), the last two being the mask's largest logit and its mean.
+        Pooled values (S, 4·C + 2), the last two being the mask's largest logit and its mean.
     """
     cells, logits = hidden.flatten(2), mask_logits.flatten(2)
     shown, surest = logits.sigmoid(), logits.softmax(2)
@@ -270,7 +269,7 @@ def _means(cells: Tensor, share: Tensor, weight: Tensor | float = 1.0) -> Tensor
 
 
 def _foreground_from(share: Tensor) -> Tensor:
-    """Return the share from which on cells are foreground; some cell always is."""
+    """Return the share from which on cells count as foreground; at least one cell does."""
     return (share.max() * 0.999).clamp(max=FOREGROUND_SHARE)
 
 

@@ -1,4 +1,4 @@
-"""Guidance (Eq. 1, 3, 6, 10): mask and prototype tell a feature where the foreground is.
+"""Guidance (Eq. 1, 3, 6, 10): mask and prototype mark the foreground in a feature.
 
 ``guide(X, M, p) = ReLU(Conv1x1(concat(X, p expanded, 10·M)))``. The convolution is linear in its
 parts and p is constant over the grid, so the product is split: X's share once per picture
@@ -23,14 +23,15 @@ MAP_GAIN = 10.0
 
 @dataclass(frozen=True)
 class Unguided:
-    """The query's features before a mask guides them, for S pairs of a query and a shot.
+    """Query features before a mask guides them, for S pairs of a query and a shot.
 
     Attributes:
-        key_share: (S, C, L) share of the key feature in its guidance (``query_share``).
-        value_share: (S, C, L) likewise of the value feature.
-        key_bias: (S, C, 1) share of the support's masked mean in the key's guidance (``bias``).
-        value_bias: (S, C, 1) likewise of the value feature.
-        contrast: (S, 2·levels, L) of a head with contrast, else None.
+        key_share: Share of the key feature in its guidance (S, C, L), from ``query_share``.
+        value_share: Share of the value feature in its guidance (S, C, L), from ``query_share``.
+        key_bias: Share of the support's masked mean in the key's guidance (S, C, 1), from ``bias``.
+        value_bias: Share of the support's masked mean in the value's guidance (S, C, 1), from
+            ``bias``.
+        contrast: Contrast maps (S, 2·levels, L) for a head with contrast, else None.
     """
 
     key_share: Tensor
@@ -43,12 +44,12 @@ class Unguided:
 class GuidedFeatures(nn.ModuleDict):
     """The features in use, by name: tokens compare themselves with keys and gather values.
 
-    With both features keys are G and the values of step T are F (Eq. 4, 11). One feature alone is
-    both.
+    With both features, keys are G and the values of step T are F (Eq. 4, 11). A single feature is
+    used for both.
 
     Args:
         config: Sizes and switches of the head.
-        mid_channels: Cm, channels of F before its projection.
+        mid_channels: Channels of F before its projection Cm.
     """
 
     def __init__(self, config: HeadConfig, mid_channels: int) -> None:
@@ -85,7 +86,7 @@ class GuidedFeatures(nn.ModuleDict):
         return self.key.guide(query.key_share, query.key_bias, mask, query.contrast).mT
 
     def guide_values(self, query: Unguided, mask: Tensor) -> Tensor:
-        """Guide the value feature likewise (Eq. 10)."""
+        """Guide the value feature in the same way (Eq. 10)."""
         return self.value.guide(query.value_share, query.value_bias, mask, query.contrast).mT
 
 
@@ -96,7 +97,7 @@ class GuidedFeature(nn.Module):
 
     Args:
         in_channels: Channels of the raw map.
-        width: C, channels of the projected map.
+        width: Channels of the projected map C.
         dropout: Probability of the channel dropout on the projected map.
         mean_of_projected: Whether the masked mean is taken after the projection (F) or before (G).
         contrast_channels: Channels of the contrast D; 0 for none.
@@ -124,12 +125,12 @@ class GuidedFeature(nn.Module):
         """Guide support cells by their own mask.
 
         Args:
-            cells: (S, in_channels, n) raw cells.
-            inside: (S, n) boolean, True inside the mask.
-            contrast: (S, contrast_channels, n) contrast of these cells, or None.
+            cells: Raw cells (S, in_channels, n).
+            inside: Boolean mask (S, n), True inside the mask.
+            contrast: Contrast of these cells (S, contrast_channels, n), or None.
 
         Returns:
-            The guided cells (S, C, n), and MP(X, M), which guides the query too: (S, C).
+            Guided cells (S, C, n), and the masked mean MP(X, M) (S, C), which guides the query too.
         """
         projected = self.project(cells)
         mean = masked_mean(projected if self.mean_of_projected else cells, inside)
@@ -137,7 +138,7 @@ class GuidedFeature(nn.Module):
         return self.guide(share, self.bias(mean), inside.float(), contrast), mean
 
     def query_share(self, cells: Tensor) -> Tensor:
-        """Return the part of the query's guidance that no support changes: (S, C, n)."""
+        """Return the part of the query's guidance that no support influences: (S, C, n)."""
         return self.feature_share(self.project(cells))
 
     def feature_share(self, projected: Tensor) -> Tensor:
@@ -155,13 +156,13 @@ class GuidedFeature(nn.Module):
         """Finish the guidance.
 
         Args:
-            share: (…, C, n) result of ``feature_share``.
-            bias: (…, C, 1) result of ``bias``.
-            mask: (…, n) mask in 0 … 1.
-            contrast: (…, contrast_channels, n) contrast in -1 … 1, or None.
+            share: Result of ``feature_share`` (…, C, n).
+            bias: Result of ``bias`` (…, C, 1).
+            mask: Mask (…, n) in 0 … 1.
+            contrast: Contrast (…, contrast_channels, n) in -1 … 1, or None.
 
         Returns:
-            (…, C, n), at least 0.
+            Guided cells (…, C, n), at least 0.
         """
         C = share.shape[-2]
         mask_weight, contrast_weight = self.merge.weight[:, 2 * C :].tensor_split([1], dim=1)

@@ -23,11 +23,11 @@ def head_output(
     """Unfold S = B·K pairs to B, K and L cells to h, w.
 
     Args:
-        prompts: (S, N, C) prompt tokens.
-        prior: (S, L) conventional pseudo mask.
+        prompts: Prompt tokens (S, N, C).
+        prior: Conventional pseudo mask (S, L).
         found: Prototypes, masks and attention of the query branch.
-        support: The support of the B tasks, or of one that serves all queries.
-        grid: (h, w) of the query.
+        support: Support of the B tasks, or of a single one for all queries.
+        grid: Grid of the query (h, w).
         correlation: Result of a head with correlation, else None.
         with_maps: Whether the attention maps are returned.
     """
@@ -54,9 +54,9 @@ def support_maps(support: SupportSet, queries: int, length: int) -> Tensor:
     A pooled support has one row of cells for its K pictures, which is cut into K grids here.
 
     Args:
-        support: The support of B tasks, or of one that serves all queries.
-        queries: B, number of queries.
-        length: L, cells of a picture.
+        support: Support of B tasks, or of a single one for all queries.
+        queries: Number of queries B.
+        length: Number of cells of a picture L.
     """
     tasks, rows, steps, tokens, _ = support.attention.shape  # rows: K, or 1 of a pooled support
     pictures = support.grid_mask.shape[1]  # K

@@ -1,7 +1,7 @@
-"""Conventional pseudo mask (Eq. 5): where the query looks like the support's foreground.
+"""Conventional pseudo mask (Eq. 5): similarity of the query to the support's foreground.
 
-The plain form is an L×L×Ch product. Support cells outside the mask score 0, so only the n inside
-are multiplied, and the rest is a clamp at 0.
+The plain form is an L×L×Ch product. Support cells outside the mask score 0, so only the n cells
+inside are multiplied, and the others become a clamp at 0.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def conventional_mask(support: Tensor, query: Tensor) -> Tensor:
     """Score each query cell by its best cosine similarity to the support's foreground.
 
     Args:
-        support: (B or 1, K, n, Ch) stage-4 foreground cells of length 1, or 0 where padded.
-        query: (B, Ch, L) stage-4 cells, as they are.
+        support: Stage-4 foreground cells (B or 1, K, n, Ch), of length 1, or 0 where padded.
+        query: Stage-4 cells (B, Ch, L), not normalised.
 
     Returns:
-        (B, K, L) float32 in 0 … 1.
+        Pseudo masks (B, K, L), float32 in 0 … 1.
     """
     K, n = support.shape[1:3]
     shared = support.flatten(1, 2).expand(len(query), -1, -1)  # (B, K·n, Ch)

@@ -1,4 +1,4 @@
-"""Attention-based pseudo mask (Eq. 8): where the query's tokens look."""
+"""Attention-based pseudo mask (Eq. 8): the cells that the query's tokens attend to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from fcp.layers.masked import min_max
 def attention_mask(attention: Tensor) -> Tensor:
     """Turn the head-averaged attention of a step (S, N, L) into a mask (S, L) in 0 … 1.
 
-    Each token's map is stretched to 0 … 1 over the cells; a cell keeps its best token.
+    Each token's map is stretched to 0 … 1 over the cells; a cell gets the maximum over the tokens.
     """
     return min_max(attention).amax(1)

@@ -1,6 +1,6 @@
 """Query prototypes (Eq. 6, 7, 8, 10, 11, 17): tokens gather the query's foreground.
 
-Nobody knows the query's mask, so each step's attention makes the mask that guides the next.
+The query's mask is unknown, so each step's attention makes the mask that guides the next step.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from fcp.method.fcp.prototypes.pseudo_mask import attention_mask
 
 @dataclass(frozen=True)
 class Gathered:
-    """What the query branch found.
+    """Output of the query branch.
 
     Attributes:
-        prototypes: T × (S, N, C) tokens after each step.
-        masks: (S, L) attention-based pseudo masks of steps 1 … T-1, in 0 … 1.
-        attention: (S, T, N, L) attention of all steps, or None when not asked for.
+        prototypes: Tokens after each of the T steps (S, N, C).
+        masks: Attention-based pseudo masks (S, L) of steps 1 … T-1, in 0 … 1.
+        attention: Attention of all steps (S, T, N, L); None when not requested.
     """
 
     prototypes: tuple[Tensor, ...]
@@ -32,16 +32,16 @@ class Gathered:
 
 
 class QueryPrototypes(nn.Module):
-    """N tokens, refined by one attention block a step; not the support's tokens.
+    """N query tokens, refined by one attention block a step; the support has its own.
 
     Args:
-        tokens: N, number of tokens.
-        width: C, their channels.
+        tokens: Number of tokens N.
+        width: Channels of the tokens C.
         layers: Attention block of each of the T steps.
         attention_guided: Whether the attention makes pseudo masks (Eq. 8); else the first mask
             guides throughout.
-        refresh: Whether each of those masks guides the keys anew (released program), or the first
-            mask does once (Eq. 6).
+        refresh: Whether each of those masks guides the keys anew (released program); else only the
+            first mask guides them (Eq. 6).
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class QueryPrototypes(nn.Module):
         Args:
             features: Guidance of keys and values, shared with the support.
             query: The query's features before any mask guides them, S pairs.
-            mask: (S, L) first mask, in 0 … 1.
-            position: (L, C) position code, added to the keys only.
+            mask: First mask (S, L), in 0 … 1.
+            position: Position code (L, C), added to the keys only.
             with_maps: Whether the attention of all steps is returned.
         """
         tokens = self.tokens.expand(len(mask), -1, -1)

@@ -14,8 +14,8 @@ class SupportPrototypes(nn.Module):
     """N tokens, refined by one attention block a step.
 
     Args:
-        tokens: N, number of tokens.
-        width: C, their channels.
+        tokens: Number of tokens N.
+        width: Channels of the tokens C.
         layers: Attention block of each of the T steps.
     """
 
@@ -30,10 +30,11 @@ class SupportPrototypes(nn.Module):
         """Gather the foreground: values are the keys, and at step T ``last_values``.
 
         Args:
-            keys: (S, n, C) guided cells of the key feature.
-            last_values: (S, n, C) guided cells of the value feature.
-            position: (S, n, C) position code of the cells, added to the keys only.
-            excluded: (S, n) boolean, True outside the mask; None lets tokens read all cells.
+            keys: Guided cells of the key feature (S, n, C).
+            last_values: Guided cells of the value feature (S, n, C).
+            position: Position code of the cells (S, n, C), added to the keys only.
+            excluded: Boolean mask (S, n), True outside the object's mask; None lets tokens read all
+                cells.
 
         Returns:
             The tokens after each step, T × (S, N, C), and their attention (S, T, N, n).
