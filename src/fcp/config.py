@@ -35,26 +35,26 @@ class HeadConfig:
         width: C, channels of the head and of the prompt tokens; equals the segmenter's.
         tokens: N, learnable tokens of each branch.
         steps: T, refinement steps; the last one reads the backbone's features as values.
-        heads: attention heads; divides ``width``.
-        features: which features the prototypes gather ("F" backbone, "G" SAM, "F+G" both).
-        matching: prototype-prototype (FCP) or prototype-pixel (VRP-SAM).
-        pseudo_mask: what guides the query's later steps: the attention-based mask of the step
+        heads: Attention heads; divides ``width``.
+        features: Which features the prototypes gather ("F" backbone, "G" SAM, "F+G" both).
+        matching: Prototype-prototype (FCP) or prototype-pixel (VRP-SAM).
+        pseudo_mask: What guides the query's later steps: the attention-based mask of the step
             before (FCP, Eq. 8) or the conventional one throughout (Eq. 5).
-        refresh_guidance: guide G anew at each step with the attention mask (released program),
+        refresh_guidance: Guide G anew at each step with the attention mask (released program),
             or once with the conventional mask (paper, Eq. 6).
-        mask_prompt: the last attention mask also enters the mask decoder as its dense mask prompt
+        mask_prompt: The last attention mask also enters the mask decoder as its dense mask prompt
             (ours, for small segmenters; not in the paper).
-        contrast_levels: channels of each level of the backbone's mid-level map, whose similarity to
+        contrast_levels: Channels of each level of the backbone's mid-level map, whose similarity to
             the support's foreground and background guides as well (ours, for small backbones;
             empty: none, as the paper).
-        correlation: hidden channels of the correlation decoder, whose mask takes the conventional
+        correlation: Hidden channels of the correlation decoder, whose mask takes the conventional
             mask's place and is the dense mask prompt (ours; 0: none, as the paper). The backbone
             must give its levels.
-        maps_after_dropout: build pseudo masks and losses from attention maps that have passed
+        maps_after_dropout: Build pseudo masks and losses from attention maps that have passed
             dropout (released program), or from the maps before it (default).
-        attention_dropout: on the attention of the refinement steps.
-        matching_dropout: on the attention of the matching layer.
-        feature_dropout: channel dropout on projected backbone features.
+        attention_dropout: On the attention of the refinement steps.
+        matching_dropout: On the attention of the matching layer.
+        feature_dropout: Channel dropout on projected backbone features.
     """
 
     width: int = 256
@@ -113,9 +113,9 @@ class BackboneConfig:
     """The class-consistent backbone: registry name, where its weights come from, its own options.
 
     Attributes:
-        name: key of ``fcp.encoders.BACKBONES``.
-        weights: hub id, folder or file; None when the weights travel inside the model's folder.
-        options: keyword arguments of the builder, such as ``{"stem": "7x7"}``.
+        name: Key of ``fcp.encoders.BACKBONES``.
+        weights: Hub id, folder or file; None when the weights travel inside the model's folder.
+        options: Keyword arguments of the builder, such as ``{"stem": "7x7"}``.
     """
 
     name: str = "resnet50"
@@ -133,9 +133,9 @@ class SegmenterConfig:
     """The promptable segmenter: registry name, where its weights come from, its own options.
 
     Attributes:
-        name: key of ``fcp.encoders.SEGMENTERS``.
-        weights: hub id, folder or file; None when the weights travel inside the model's folder.
-        options: keyword arguments of the builder.
+        name: Key of ``fcp.encoders.SEGMENTERS``.
+        weights: Hub id, folder or file; None when the weights travel inside the model's folder.
+        options: Keyword arguments of the builder.
     """
 
     name: str = "sam"
@@ -169,11 +169,11 @@ class LossWeights:
     """Weight of each named term in the total (Eq. 15); the defaults are the paper's.
 
     Attributes:
-        prompt: on the predicted mask (Eq. 13).
-        guide: on the attention-based pseudo masks (Eq. 9).
-        ortho: on the similarity of the tokens' attention maps (Eq. 14).
-        correlation: on the estimates of a head with correlation (ours).
-        presence: on its judgement whether the query shows the class (ours).
+        prompt: On the predicted mask (Eq. 13).
+        guide: On the attention-based pseudo masks (Eq. 9).
+        ortho: On the similarity of the tokens' attention maps (Eq. 14).
+        correlation: On the estimates of a head with correlation (ours).
+        presence: On its judgement whether the query shows the class (ours).
     """
 
     prompt: float = 1.0
@@ -196,10 +196,10 @@ def from_dict(cls: type[ConfigT], values: Mapping[str, Any], where: str = "confi
     """Build a (nested) configuration from plain values, checking every name and type.
 
     Args:
-        cls: one of the frozen dataclasses of this module (or of ``fcp.engine``), or a record of a
+        cls: One of the frozen dataclasses of this module (or of ``fcp.engine``), or a record of a
             file; its fields may be lists and mappings of others.
-        values: plain mapping, as YAML or JSON gives it.
-        where: what to call the mapping in an error: a file's name, or a dotted path.
+        values: Plain mapping, as YAML or JSON gives it.
+        where: What to call the mapping in an error: a file's name, or a dotted path.
 
     Raises:
         FcpError: an unknown or missing key, or a value of the wrong type or range.

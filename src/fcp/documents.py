@@ -49,8 +49,8 @@ def read_json(path: Path, *, finite: bool = True) -> Any:  # noqa: ANN401  (what
     """Read a JSON file: UTF-8, with or without a byte-order mark.
 
     Args:
-        path: of the file.
-        finite: refuse ``NaN`` and ``Infinity``, which are none of JSON but which Python writes.
+        path: Of the file.
+        finite: Refuse ``NaN`` and ``Infinity``, which are none of JSON but which Python writes.
 
     Raises:
         FcpError: the file is missing, not UTF-8, no JSON, or nested too deep.
@@ -140,8 +140,8 @@ def _count_values(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
     """Count the values in a node, those behind aliases each time.
 
     Args:
-        node: to go through.
-        known: node → what was counted; a node that holds itself counts as too much.
+        node: To go through.
+        known: Node → what was counted; a node that holds itself counts as too much.
     """
     if node not in known:
         known[node] = MOST_VALUES + 1

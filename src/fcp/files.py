@@ -96,7 +96,7 @@ class Spool:
     It has no name, so that it is gone however the program ends; a context closes it.
 
     Args:
-        path: of the file to come; an error names it.
+        path: Of the file to come; an error names it.
 
     Raises:
         FcpError: the folder is missing or not writable, or the disk is full.

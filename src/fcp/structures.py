@@ -23,7 +23,7 @@ class BackboneFeatures:
         mid: (B, Cm, h, w) mid-level maps, concatenated: F before its projection.
         high: (B, Ch, h, w) stage-4 map; it serves only the conventional pseudo mask (Eq. 5).
             For a support picture stage 4 ran on stage-3 features multiplied by the mask.
-        levels: the mid-level maps (B, Cl, hl, wl) on their own grids, finest first; empty for a
+        levels: The mid-level maps (B, Cl, hl, wl) on their own grids, finest first; empty for a
             backbone that gives none.
     """
 
@@ -47,7 +47,7 @@ class Embedding:
 
     Attributes:
         image: (B, C, h, w) the embedding: G.
-        high_resolution: finer maps for decoders that take them (SAM 2, SAM-HQ, tiny); else empty.
+        high_resolution: Finer maps for decoders that take them (SAM 2, SAM-HQ, tiny); else empty.
     """
 
     image: Tensor
@@ -100,7 +100,7 @@ class CorrelationSupport:
     """What the correlation (``prototypes.correlation``) compares of the examples of S tasks.
 
     Attributes:
-        levels: cells (S, C, n) of each coarse level, of length 1.
+        levels: Cells (S, C, n) of each coarse level, of length 1.
         share: (S, n) foreground of each cell, 0 … 1.
         weight: (S, n) number of cells that each stands for, 0 where padded.
         fine_means: (S, 2, C) mean foreground and background of the finest level, of length 1.
@@ -117,8 +117,8 @@ class CorrelationQuery:
     """What the correlation compares of B query pictures.
 
     Attributes:
-        levels: cells (B, C, h, w) of each coarse level, of length 1, on one grid.
-        fine: cells (B, C, h', w') of the finest level, of length 1.
+        levels: Cells (B, C, h, w) of each coarse level, of length 1, on one grid.
+        fine: Cells (B, C, h', w') of the finest level, of length 1.
     """
 
     levels: tuple[Tensor, ...]
@@ -130,7 +130,7 @@ class CorrelationOutput:
     """What the correlation finds.
 
     Attributes:
-        estimates: mask logits, coarse to fine: (S, h, w), (S, h, w), (S, h', w').
+        estimates: Mask logits, coarse to fine: (S, h, w), (S, h, w), (S, h', w').
         presence: (S,) logit of whether the object is in the query at all.
     """
 
@@ -221,15 +221,15 @@ class HeadOutput:
 
     Attributes:
         prompts: (B, K, N, C) visual reference prompts for the mask decoder.
-        support_prototypes: tokens after each step, T × (B, K, N, C).
-        query_prototypes: tokens after each step, T × (B, K, N, C); none when pixels are matched.
+        support_prototypes: Tokens after each step, T × (B, K, N, C).
+        query_prototypes: Tokens after each step, T × (B, K, N, C); none when pixels are matched.
         conventional_mask: (B, K, h, w) pseudo mask from cosine similarity (Eq. 5).
         attention_masks: (B, K, T-1, h, w) pseudo masks of steps 1 … T-1 (Eq. 8); an empty axis
             when the head's switches make none.
         support_attention: (B, K, T, N, L) averaged over the heads, each row sums to 1; None unless
             asked for.
         query_attention: (B, K, T, N, L) likewise.
-        correlation: of S = B·K pairs; None of a head without correlation.
+        correlation: Of S = B·K pairs; None of a head without correlation.
     """
 
     prompts: Tensor

@@ -59,9 +59,9 @@ def overlay(
     Args:
         image: (H, W, 3) uint8 RGB.
         mask: (H, W) bool.
-        colour: of tint and outline, RGB 0 … 255.
-        alpha: share of the colour in the tint, 0 … 1.
-        outline: width of the line in px, inside the mask; None for 1/300 of the longer side.
+        colour: Of tint and outline, RGB 0 … 255.
+        alpha: Share of the colour in the tint, 0 … 1.
+        outline: Width of the line in px, inside the mask; None for 1/300 of the longer side.
 
     Returns:
         (H, W, 3) uint8, a new array.
@@ -86,9 +86,9 @@ def overlay_labels(
     Args:
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) ints: 0 for background, k for the class of ``colours[k - 1]``.
-        colours: of the classes, RGB 0 … 255.
-        alpha: share of the colour in the tint, 0 … 1.
-        outline: width of the lines in px, see ``overlay``.
+        colours: Of the classes, RGB 0 … 255.
+        alpha: Share of the colour in the tint, 0 … 1.
+        outline: Width of the lines in px, see ``overlay``.
 
     Returns:
         (H, W, 3) uint8, a new array.
@@ -114,7 +114,7 @@ def heatmap(
     Args:
         values: (H, W) floats in 0 … 1; what lies outside is clipped.
         image: (H, W, 3) uint8 RGB, or None.
-        alpha: share of the colours where there is a picture, 0 … 1.
+        alpha: Share of the colours where there is a picture, 0 … 1.
 
     Returns:
         (H, W, 3) uint8.
@@ -139,9 +139,9 @@ def contact_sheet(
     """Lay pictures out in a table on white, centred in its cell, under column titles.
 
     Args:
-        rows: pictures (H, W, 3) uint8, as many in each row as there are titles.
-        titles: of the columns.
-        cell: side of a cell in px.
+        rows: Pictures (H, W, 3) uint8, as many in each row as there are titles.
+        titles: Of the columns.
+        cell: Side of a cell in px.
 
     Returns:
         (rows, columns, 3) uint8.
@@ -169,8 +169,8 @@ def encode(image: np.ndarray, kind: Literal["png", "jpeg"], *, quality: int = 90
 
     Args:
         image: (H, W, 3) uint8 RGB, (H, W) uint8 grey, or (H, W) bool, written as 0 and 255.
-        kind: of file.
-        quality: of a JPEG, 1 … 95; a PNG loses nothing.
+        kind: Of file.
+        quality: Of a JPEG, 1 … 95; a PNG loses nothing.
     """
     pixels = image.astype(np.uint8) * 255 if image.dtype == bool else image
     stream = io.BytesIO()

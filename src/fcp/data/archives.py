@@ -20,7 +20,7 @@ from typing import IO
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 
-# Phase, files done, files in all where that is known.
+# Phase, number of files done, number of files in all where it is known.
 Progress = Callable[[str, int, int | None], None]
 
 _BROKEN = (
@@ -29,8 +29,8 @@ _BROKEN = (
     zlib.error,
     EOFError,
     OSError,
-    RuntimeError,  # zipfile's word for a file with a password
-    NotImplementedError,  # … and for a compression that it does not know
+    RuntimeError,  # what zipfile raises on a file with a password
+    NotImplementedError,  # … and on an unknown compression
 )
 
 
@@ -39,10 +39,10 @@ class Member:
     """A file in a download.
 
     Attributes:
-        path: its name there, relative.
-        size: bytes.
-        source: the download.
-        open: gives the content as a stream; valid until the next member.
+        path: Name of the file in the download, as a relative path.
+        size: Length in bytes.
+        source: Download that holds the file.
+        open: Function that returns the content as a stream; valid until the next member.
     """
 
     path: PurePosixPath
@@ -59,7 +59,7 @@ class Member:
         return b"".join(self.pieces(-1))
 
     def pieces(self, most: int = 1 << 20) -> Iterator[bytes]:
-        """Yield the content in pieces of at most so many bytes; raises as ``read``."""
+        """Yield the content in pieces of at most ``most`` bytes; raises as ``read``."""
         try:
             with self.open() as stream:
                 while piece := stream.read(most):
@@ -70,11 +70,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Built:
-    """What a build has made.
+    """Result of a build.
 
     Attributes:
-        pictures: that are ready for use.
-        problems: a line for each thing that was missing or broken and is left out.
+        pictures: Number of pictures that are ready for use.
+        problems: One line for each file that was missing or broken and is left out.
     """
 
     pictures: int
@@ -119,14 +119,14 @@ def has_size(path: Path, size: int) -> bool:
 
 
 def require_space(out: Path, needed: int) -> str:
-    """Say what a build will take of the disk.
+    """Return a line on the disk space that a build needs and has.
 
     Args:
-        out: the folder to build in, which need not exist yet.
-        needed: bytes.
+        out: Folder to build in; it need not exist yet.
+        needed: Space in bytes.
 
     Raises:
-        FcpError: the disk has less.
+        FcpError: the disk has less free space.
     """
     place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
@@ -180,13 +180,13 @@ def _tar_members(source: Path) -> Iterator[Member]:
 
 
 def _require_end(archive: tarfile.TarFile) -> None:
-    """Refuse what tarfile takes for a shorter archive: one that is cut or damaged at a header."""
+    """Refuse an archive cut or damaged at a header, which tarfile takes for a shorter one."""
     stream = archive.fileobj
     stream.seek(archive.offset)
     end = stream.read(tarfile.BLOCKSIZE)
     if len(end) < tarfile.BLOCKSIZE or any(end):
         raise tarfile.ReadError("no end mark")
-    while stream.read(1 << 20):  # gzip's checksum is compared at its end alone
+    while stream.read(1 << 20):  # gzip compares its checksum only at the end
         pass
 
 

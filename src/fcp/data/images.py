@@ -48,9 +48,9 @@ def read_picture(image: ImageLike, how: Decoding = DEFAULT) -> tuple[np.ndarray,
     """Bring a picture to 8-bit RGB.
 
     Args:
-        image: file, Pillow picture of any mode, or array (H, W), (H, W, 1), (H, W, 3) or
+        image: File, Pillow picture of any mode, or array (H, W), (H, W, 1), (H, W, 3) or
             (H, W, 4) of numbers or bool.
-        how: what to choose where the picture leaves a choice.
+        how: What to choose where the picture leaves a choice.
 
     Returns:
         (H, W, 3) uint8 RGB, upright; a fresh or read-only array that the caller should not edit.
@@ -103,9 +103,9 @@ def look_at_mask(
     pixel is not fully transparent. Soft edges and JPEG's noise are cut at half.
 
     Args:
-        mask: file, Pillow picture, or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+        mask: File, Pillow picture, or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
         size: (H, W) of the upright picture.
-        picture: what to call the picture in an error.
+        picture: What to call the picture in an error.
 
     Returns:
         (H, W) bool, and what is odd about it, a sentence each.
@@ -176,8 +176,8 @@ def read_label_picture(path: Path, *, colours: bool = False) -> np.ndarray:
     """Read a label mask of ids or of colours, both exact.
 
     Args:
-        path: of the mask.
-        colours: of a palette's indices, return the colours.
+        path: Of the mask.
+        colours: Of a palette's indices, return the colours.
 
     Returns:
         (H, W) uint8 or uint16 of ids, or (H, W, 3) uint8 RGB, black where it is transparent.
@@ -244,9 +244,9 @@ def require_same_size(mask: Path, got: tuple[int, ...], picture: Path) -> None:
     """Compare a mask's size with its picture's, of which the header alone is read.
 
     Args:
-        mask: file of the mask, for the error.
+        mask: File of the mask, for the error.
         got: (H, W) of the mask.
-        picture: file of the picture.
+        picture: File of the picture.
 
     Raises:
         FcpError: another size, or a picture that cannot be read.
@@ -269,8 +269,8 @@ def picture_of(content: bytes, name: str) -> Image.Image:
     """Open a picture that lies inside another file, for ``read_image`` or ``read_mask``.
 
     Args:
-        content: of a picture's file.
-        name: what to call it in an error.
+        content: Of a picture's file.
+        name: What to call it in an error.
 
     Raises:
         FcpError: empty, or no picture; what is damaged further in is told when it is read.
@@ -339,10 +339,10 @@ def rgb_of_numbers(
 
     Args:
         values: (H, W) or (H, W, C) of a picture, or some rows of it.
-        how: to choose bands and range.
-        name: what to call the picture in an error.
-        alpha: whether the last of four bands says what is transparent.
-        nodata: see ``to_uint8``.
+        how: To choose bands and range.
+        name: What to call the picture in an error.
+        alpha: Whether the last of four bands says what is transparent.
+        nodata: See ``to_uint8``.
 
     Returns:
         (H, W, 3) uint8 RGB, and what was assumed, a sentence each.

@@ -27,12 +27,12 @@ class ClassLists:
     """The lists that episodes are drawn from.
 
     Attributes:
-        rows: listed pictures, each once, in the order of the source list.
-        members: class id → pictures listed under it, in the same order; one entry for each
+        rows: Listed pictures, each once, in the order of the source list.
+        members: Class id → pictures listed under it, in the same order; one entry for each
             allowed class, maybe empty.
-        present: row → allowed classes with at least one pixel in it, ascending.
-        names: class id → name, of the allowed classes.
-        classic_rule: what the benchmark's classic sampler starts from.
+        present: Row → allowed classes with at least one pixel in it, ascending.
+        names: Class id → name, of the allowed classes.
+        classic_rule: What the benchmark's classic sampler starts from.
     """
 
     rows: tuple[str, ...]
@@ -54,7 +54,7 @@ def nearly_even(counts: Sequence[int] | np.ndarray) -> np.ndarray:
     Otherwise a few common kinds would teach what a thing looks like.
 
     Args:
-        counts: pictures of each class, at least 1.
+        counts: Pictures of each class, at least 1.
 
     Returns:
         Shares (C,) whose sum is 1.
@@ -69,10 +69,10 @@ def train_lists(
     """Return a fold's training lists: its base classes, by default without any novel pixel.
 
     Args:
-        data: whose lists.
+        data: Whose lists.
         fold: None where there is none.
-        filtered: leave pictures of novel classes out. A class that is base too is no secret.
-        areas: counts to go by instead of all of the data set's.
+        filtered: Leave pictures of novel classes out. A class that is base too is no secret.
+        areas: Counts to go by instead of all of the data set's.
 
     Raises:
         FcpError: no such fold, or a list or mask that cannot be read.
@@ -134,11 +134,11 @@ def make_lists(
     """Apply the list rule to pixel counts.
 
     Args:
-        areas: picture id → class id → pixels, in source order.
-        names: class id → name, of the classes that may be kept.
-        min_pixels: that a kept class covers at least.
-        banned: class ids whose single pixel excludes a picture.
-        classic_rule: what the benchmark's classic sampler starts from.
+        areas: Picture id → class id → pixels, in source order.
+        names: Class id → name, of the classes that may be kept.
+        min_pixels: That a kept class covers at least.
+        banned: Class ids whose single pixel excludes a picture.
+        classic_rule: What the benchmark's classic sampler starts from.
     """
     allowed = sorted(names)
     rows: list[str] = []

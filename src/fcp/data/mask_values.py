@@ -30,8 +30,8 @@ def foreground(
 
     Args:
         values: (H, W), or (H, W, C) whose last band of 2 or 4 is the transparency.
-        lossy: whether the file's format changes values near edges (JPEG).
-        is_index: whether values are indices of a palette, and never soft.
+        lossy: Whether the file's format changes values near edges (JPEG).
+        is_index: Whether values are indices of a palette, and never soft.
 
     Returns:
         (H, W) bool, and what is odd, a sentence each.
@@ -59,7 +59,7 @@ def oddities(mask: np.ndarray, values: Sequence[float] | None = None) -> list[st
 
     Args:
         mask: (H, W) bool.
-        values: different ones that it was made of, ascending; None for its own.
+        values: Different ones that it was made of, ascending; None for its own.
     """
     share = float(mask.mean())
     if share <= 0.5:

@@ -31,10 +31,10 @@ class Source:
     """Classes of one data set that episodes are drawn from.
 
     Attributes:
-        name: that the shares know it by.
-        data: where its photos and masks lie.
-        lists: classes and photos that may be drawn.
-        absent: class asked for → class shown instead → its photos, none of which shows the class
+        name: That the shares know it by.
+        data: Where its photos and masks lie.
+        lists: Classes and photos that may be drawn.
+        absent: Class asked for → class shown instead → its photos, none of which shows the class
             asked for; no entry for a class without such photos.
     """
 
@@ -49,11 +49,11 @@ class MixedTask:
     """A training episode by the ids of its photos, which differ.
 
     Attributes:
-        source: that all of it is from.
-        class_id: that the supports show.
-        supports: one or more.
-        query: to be searched.
-        present: whether the query shows the class; if not, its target is empty.
+        source: That all of it is from.
+        class_id: That the supports show.
+        supports: One or more.
+        query: To be searched.
+        present: Whether the query shows the class; if not, its target is empty.
     """
 
     source: Source
@@ -67,11 +67,11 @@ class Mixture:
     """Draws episodes; each from its generator alone.
 
     Args:
-        sources: that the shares name; one from which nothing can be drawn is left out.
-        shares: name of a source → its part of the episodes; what is left of them is scaled to 1.
-        shots: supports of an episode; a class with no more photos than that is not drawn.
-        absent_share: of all episodes, that ask for a class that the query does not show.
-        features: name of a source → class id → mean foreground feature (C,), of any length: photos
+        sources: That the shares name; one from which nothing can be drawn is left out.
+        shares: Name of a source → its part of the episodes; what is left of them is scaled to 1.
+        shots: Supports of an episode; a class with no more photos than that is not drawn.
+        absent_share: Of all episodes, that ask for a class that the query does not show.
+        features: Name of a source → class id → mean foreground feature (C,), of any length: photos
             of the most similar classes are preferred as queries without the class. Without them
             all classes serve alike.
 
@@ -142,10 +142,10 @@ def training_sources(data_root: Path, fold: int | None, *, hold_out: bool) -> tu
     """List what a model may learn from.
 
     Args:
-        data_root: folder that holds ``VOC2012/`` and ``objects/``.
-        fold: whose classes of VOC stay novel; None for a model that ships, which learns all of
+        data_root: Folder that holds ``VOC2012/`` and ``objects/``.
+        fold: Whose classes of VOC stay novel; None for a model that ships, which learns all of
             VOC's classes and no kind that COCO names.
-        hold_out: leave out the kinds that steps and settings are chosen by.
+        hold_out: Leave out the kinds that steps and settings are chosen by.
 
     Raises:
         FcpError: data are missing, or there is no such fold.
@@ -168,8 +168,8 @@ def kinds_holdout(objects: Objects, left_out: Collection[int]) -> ClassLists:
     """List the held-out kinds and their photos, for episodes that steps are chosen by.
 
     Args:
-        objects: the data set.
-        left_out: kinds that must stay novel to the choice too (``left_out_kinds``).
+        objects: The data set.
+        left_out: Kinds that must stay novel to the choice too (``left_out_kinds``).
     """
     kept = held_out(objects.kinds) - frozenset(left_out)
     names = {c: name for c, name in objects.classes.items() if c in kept}
@@ -235,7 +235,7 @@ def look_alikes(means: Mapping[int, np.ndarray]) -> dict[int, tuple[int, ...]]:
     """Sort, for each class, the other classes by the cosine of their means, the nearest first.
 
     Args:
-        means: class id → mean foreground feature (C,).
+        means: Class id → mean foreground feature (C,).
     """
     if not means:
         return {}

@@ -40,13 +40,13 @@ class Kind:
     """One entry of the manifest.
 
     Attributes:
-        set: the public set that its photos are from.
-        name: unique in its set.
-        masks: how many there are.
-        voc: the class of VOC that it is or belongs to, ``ANY``, or None for none.
-        coco: the class of COCO that it is or belongs to where VOC has none for it, or None.
-        shows_voc: classes of VOC, or ``ANY``, that the set's photos show without a mask.
-        labelled: whether everything that the set's photos show has a mask.
+        set: The public set that its photos are from.
+        name: Unique in its set.
+        masks: How many there are.
+        voc: The class of VOC that it is or belongs to, ``ANY``, or None for none.
+        coco: The class of COCO that it is or belongs to where VOC has none for it, or None.
+        shows_voc: Classes of VOC, or ``ANY``, that the set's photos show without a mask.
+        labelled: Whether everything that the set's photos show has a mask.
     """
 
     set: str
@@ -81,7 +81,7 @@ class Objects:
     are chosen; "val" are those of the held-out kinds (``held_out``).
 
     Attributes:
-        root: the data root, which holds ``objects/``.
+        root: The data root, which holds ``objects/``.
     """
 
     root: Path
@@ -210,8 +210,8 @@ def overlap_with_voc(kinds: Mapping[int, Kind], novel: Collection[str]) -> froze
     without a mask. A photo that shows any of them is left out too (``lists.make_lists``).
 
     Args:
-        kinds: class id → entry of the manifest.
-        novel: names of VOC's classes, as VOC has them.
+        kinds: Class id → entry of the manifest.
+        novel: Names of VOC's classes, as VOC has them.
     """
     if not novel:
         return frozenset()

@@ -15,8 +15,8 @@ class Pages:
     """The pages of a TIFF or the frames of an animation; one of any other picture.
 
     Attributes:
-        count: of all.
-        pictures: those that are pictures of their own, from 1: no masks, no thumbnails.
+        count: Of all.
+        pictures: Those that are pictures of their own, from 1: no masks, no thumbnails.
     """
 
     count: int = 1

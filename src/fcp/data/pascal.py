@@ -28,10 +28,10 @@ class PascalVOC:
     """VOC 2012 with the masks of SegmentationClassAug, in its standard layout.
 
     Attributes:
-        root: the data root; it holds ``VOC2012/`` with ``JPEGImages/``, ``SegmentationClassAug/``
+        root: The data root; it holds ``VOC2012/`` with ``JPEGImages/``, ``SegmentationClassAug/``
             and ``ImageSets/Segmentation/`` with ``val.txt`` and ``pascal5i.txt``, the few-shot
             pool, or ``trainaug.txt``.
-        pool_file: another list of the training pictures, one id a line, whose order is kept.
+        pool_file: Another list of the training pictures, one id a line, whose order is kept.
     """
 
     root: Path

@@ -84,9 +84,9 @@ def read_photo(
     held whole while they are decoded.
 
     Args:
-        image: as for ``read_picture``, or a photo that was read before.
-        how: as for ``read_picture``.
-        most: pixels that a large photo is reduced to.
+        image: As for ``read_picture``, or a photo that was read before.
+        how: As for ``read_picture``.
+        most: Pixels that a large photo is reduced to.
 
     Returns:
         The photo, and what was left out or assumed, a sentence each.
@@ -198,8 +198,8 @@ class _Strips:
     Attributes:
         rows: (n, W, 3) uint8 RGB, from top to bottom.
         size: (H, W) of all together.
-        turn: the EXIF orientation by which it is yet to be turned.
-        notes: what was left out or assumed.
+        turn: The EXIF orientation by which it is yet to be turned.
+        notes: What was left out or assumed.
         own: (H, W) of the photo as stored, which a JPEG may be decoded smaller than.
     """
 

@@ -36,10 +36,10 @@ class Outline:
 
     Attributes:
         size: (H, W).
-        depth: bits of a sample.
-        kind: of colour, as PNG counts.
-        interlaced: whether its lines are in another order.
-        chunks: all others, (kind, content), in their order.
+        depth: Bits of a sample.
+        kind: Of colour, as PNG counts.
+        interlaced: Whether its lines are in another order.
+        chunks: All others, (kind, content), in their order.
     """
 
     size: tuple[int, int]
@@ -153,8 +153,8 @@ def strips_of(path: Path, outline: Outline) -> Iterator[Image.Image]:
     """Decode a PNG from top to bottom.
 
     Args:
-        path: of the file.
-        outline: of it; one that can be cut.
+        path: Of the file.
+        outline: Of it; one that can be cut.
 
     Yields:
         Pictures as wide as it is, some rows each, in the mode that Pillow gives the whole.
@@ -176,7 +176,7 @@ def png_of(rows: Iterator[np.ndarray], size: tuple[int, int], palette: bytes | N
     Args:
         rows: (n, W) uint8, or uint16 without a palette; together H.
         size: (H, W).
-        palette: of RGB, three bytes a colour, or None for greys.
+        palette: Of RGB, three bytes a colour, or None for greys.
 
     Returns:
         The file's bytes.

@@ -22,10 +22,10 @@ class Pair:
     """A question: is the class of these examples in this picture?
 
     Attributes:
-        class_id: of the data set.
-        examples: ids of the pictures that show it, without the query.
-        query: id of the picture.
-        present: the answer.
+        class_id: Of the data set.
+        examples: Ids of the pictures that show it, without the query.
+        query: Id of the picture.
+        present: The answer.
     """
 
     class_id: int
@@ -46,12 +46,12 @@ def draw_pairs(
     """Draw as many pairs of each class, half of them present, from the val pictures.
 
     Args:
-        data: the data set.
-        classes: whose presence is asked.
-        without: classes; pictures that show any of them are not used at all.
-        per_class: pairs of each class.
-        shots: how many examples, in turn; fewer where a class has fewer pictures.
-        seed: of the draw.
+        data: The data set.
+        classes: Whose presence is asked.
+        without: Classes; pictures that show any of them are not used at all.
+        per_class: Pairs of each class.
+        shots: How many examples, in turn; fewer where a class has fewer pictures.
+        seed: Of the draw.
 
     Returns:
         Pairs sorted by query. A class with fewer than two pictures is left out.

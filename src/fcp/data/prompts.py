@@ -73,9 +73,9 @@ def annotation_mask(
     """Turn any annotation into a mask.
 
     Args:
-        annotation: mask, box, points or scribble.
+        annotation: Mask, box, points or scribble.
         size: (H, W) of the upright picture.
-        picture: what to call the picture in an error.
+        picture: What to call the picture in an error.
 
     Returns:
         (H, W) bool; all false only where a given mask is so.

@@ -28,11 +28,11 @@ class RegionSource:
     """Where one training picture lies.
 
     Attributes:
-        key: unique name, used as file name in the store.
-        image: the photo.
-        labels: label maps of it (class masks or human segmentations).
-        background: ids in the label maps that are no region.
-        weight: how often it is drawn, in relation to others.
+        key: Unique name, used as file name in the store.
+        image: The photo.
+        labels: Label maps of it (class masks or human segmentations).
+        background: Ids in the label maps that are no region.
+        weight: How often it is drawn, in relation to others.
     """
 
     key: str
@@ -48,10 +48,10 @@ class RegionPicture:
 
     Attributes:
         image: (H, W, 3) RGB, longer side ``LONG_SIDE``.
-        tree: its region hierarchy.
+        tree: Its region hierarchy.
         labels: (A, H, W) label maps.
-        background: ids in them that are no region.
-        weight: how often it is drawn, in relation to others.
+        background: Ids in them that are no region.
+        weight: How often it is drawn, in relation to others.
     """
 
     image: NDArray[np.uint8]
@@ -113,9 +113,9 @@ def prepare(
     """Yield each source's prepared picture, building and storing what the store does not hold.
 
     Args:
-        sources: pictures.
-        store: folder of ``KEY.npz`` files; made if missing.
-        encode: backbone maps of a picture, see ``regions.map_features``.
+        sources: Pictures.
+        store: Folder of ``KEY.npz`` files; made if missing.
+        encode: Backbone maps of a picture, see ``regions.map_features``.
     """
     store.mkdir(parents=True, exist_ok=True)
     for source in sources:

@@ -79,10 +79,10 @@ def draw_tree_regions(
     rarely a frame around something else.
 
     Args:
-        tree: of the whole picture.
+        tree: Of the whole picture.
         crop: (h, w) leaf indices of a crop.
-        rng: source of the draw.
-        count: how many at most.
+        rng: Source of the draw.
+        count: How many at most.
 
     Returns:
         Up to ``count`` masks (h, w).
@@ -121,9 +121,9 @@ def draw_label_regions(
 
     Args:
         labels: (h, w) region or class ids.
-        rng: source of the draw.
-        count: how many at most.
-        background: ids that are no region.
+        rng: Source of the draw.
+        count: How many at most.
+        background: Ids that are no region.
     """
     ids, areas = np.unique(labels, return_counts=True)
     usable = [
@@ -147,7 +147,7 @@ def map_features(
     """Bring backbone maps to half the picture's size, each level weighing one unit in all.
 
     Args:
-        encode: picture (H, W, 3) → maps (D, h, w) of several strides.
+        encode: Picture (H, W, 3) → maps (D, h, w) of several strides.
         image: (H, W, 3) RGB.
 
     Returns:

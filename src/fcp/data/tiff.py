@@ -29,9 +29,9 @@ def choose_page(
     """Choose the page of a TIFF that is read.
 
     Args:
-        file: opened.
-        name: what to call it in an error.
-        page: that is asked for, from 1; None for the largest.
+        file: Opened.
+        name: What to call it in an error.
+        page: That is asked for, from 1; None for the largest.
 
     Returns:
         Its number, from 1, what to call it in an error, and what was left out.
@@ -100,8 +100,8 @@ def rows_of_tiff(path: Path, number: int) -> Iterator[np.ndarray]:
     """Decode a page from top to bottom, as stored.
 
     Args:
-        path: of the file.
-        number: of a page that can be cut, from 1.
+        path: Of the file.
+        number: Of a page that can be cut, from 1.
 
     Yields:
         (n, W) or (n, W, C) of the file's numbers, a row of strips or tiles each.

@@ -19,7 +19,7 @@ def to_square(image: np.ndarray, size: int) -> Tensor:
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        size: side S of the square in px.
+        size: Side S of the square in px.
 
     Returns:
         (3, S, S) float32 RGB in 0 … 1.
@@ -47,7 +47,7 @@ def mask_to_square(mask: np.ndarray, size: int) -> Tensor:
 
     Args:
         mask: (H, W) bool.
-        size: side S of the square in px.
+        size: Side S of the square in px.
 
     Returns:
         (S, S) float32, 0 or 1.
@@ -63,7 +63,7 @@ def support_to_square(mask: np.ndarray, size: int) -> Tensor:
 
     Args:
         mask: (H, W) bool.
-        size: side S of the square in px.
+        size: Side S of the square in px.
 
     Returns:
         (S, S) float32, 0 or 1; some pixel is 1 where one of the mask is.
@@ -89,8 +89,8 @@ def rows_to_size(values: Tensor, size: tuple[int, int], top: int, bottom: int) -
     Args:
         values: (H', W') float.
         size: (H, W).
-        top: first row wanted, 0 … H - 1.
-        bottom: end of the rows wanted, at most H.
+        top: First row wanted, 0 … H - 1.
+        bottom: End of the rows wanted, at most H.
 
     Returns:
         (bottom - top, W).

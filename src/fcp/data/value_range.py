@@ -28,8 +28,8 @@ class ValueRange:
 
     Attributes:
         kind: "auto" and "full" (all of the number type) need no limits.
-        low: black: a value, or a percentile 0 … 100.
-        high: white, likewise.
+        low: Black: a value, or a percentile 0 … 100.
+        high: White, likewise.
     """
 
     kind: Literal["auto", "full", "values", "percentiles"] = "auto"
@@ -66,10 +66,10 @@ def to_uint8(
     """Scale numbers to 8 bits; what is not finite, or no data, does not count.
 
     Args:
-        values: of any shape.
-        chosen: black and white.
-        name: what to call the picture in an error.
-        nodata: the value that stands for "nothing measured here"; becomes black.
+        values: Of any shape.
+        chosen: Black and white.
+        name: What to call the picture in an error.
+        nodata: The value that stands for "nothing measured here"; becomes black.
 
     Returns:
         uint8 of the same shape, and what was assumed, if anything.
@@ -98,11 +98,11 @@ def find_limits(
     """Find which values of a picture become black and white.
 
     Args:
-        parts: of the picture, of one number type.
-        count: of the values in all parts.
-        chosen: as for ``to_uint8``.
-        name: likewise.
-        nodata: likewise.
+        parts: Of the picture, of one number type.
+        count: Of the values in all parts.
+        chosen: As for ``to_uint8``.
+        name: Likewise.
+        nodata: Likewise.
 
     Returns:
         The values of black and white, and what was assumed, if anything.
@@ -128,9 +128,9 @@ class _Seen:
     """What was found in a picture's numbers.
 
     Attributes:
-        kind: of them.
-        least: the smallest that counts.
-        most: the largest.
+        kind: Of them.
+        least: The smallest that counts.
+        most: The largest.
         sample: (N,) of those that count, evenly spread.
     """
 

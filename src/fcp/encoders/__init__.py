@@ -26,8 +26,8 @@ class LazyBuilder:
     """A builder known by the module that holds it; called as ``builder(weights, **options)``.
 
     Attributes:
-        module: dotted path of the module.
-        function: name of the builder in it; its keyword-only arguments are the options.
+        module: Dotted path of the module.
+        function: Name of the builder in it; its keyword-only arguments are the options.
     """
 
     module: str

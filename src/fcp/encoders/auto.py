@@ -34,10 +34,10 @@ class AutoEncoder(Backbone):
     """Mid-level map: two intermediate stages (or layers of a ViT); high-level map: the last one.
 
     Args:
-        model: a transformers backbone, or a ViT that returns its layers' tokens.
-        layers: indices of the two mid-level stages; 0 is the patch embedding.
-        image_size: square size (px) to run at; None for the picture's own, rounded to patches.
-        normalise: the model's own normalisation.
+        model: A transformers backbone, or a ViT that returns its layers' tokens.
+        layers: Indices of the two mid-level stages; 0 is the patch embedding.
+        image_size: Square size (px) to run at; None for the picture's own, rounded to patches.
+        normalise: The model's own normalisation.
     """
 
     model: Any  # transformers' outputs are loosely typed
@@ -96,14 +96,14 @@ def build_auto(
     """Build any transformers backbone or ViT.
 
     Args:
-        weights: folder in transformers' layout or hub id.
-        layers: two ascending stage numbers for the mid-level map (0 = patch embedding); default
+        weights: Folder in transformers' layout or hub id.
+        layers: Two ascending stage numbers for the mid-level map (0 = patch embedding); default
             at half and three quarters of the depth: stages 2 and 3 of 4, layers 6 and 9 of 12.
-        image_size: square size (px) to run at; default the picture's own, rounded to a multiple
+        image_size: Square size (px) to run at; default the picture's own, rounded to a multiple
             of the patch (a plain ViT runs at the size it was trained at).
-        mean: of the model's normalisation; ImageNet's by default.
-        std: as ``mean``.
-        config: architecture as in transformers' ``config.json``, with its ``model_type``, where
+        mean: Of the model's normalisation; ImageNet's by default.
+        std: As ``mean``.
+        config: Architecture as in transformers' ``config.json``, with its ``model_type``, where
             ``weights`` is None.
 
     Raises:

@@ -28,8 +28,8 @@ class Backbone(nn.Module, abc.ABC):
     Attributes:
         mid_channels: Cm, channels of ``BackboneFeatures.mid``.
         high_channels: Ch, channels of ``BackboneFeatures.high``.
-        level_channels: channels of each of ``BackboneFeatures.levels``; empty where it gives none.
-        standardise: the mid-level map's channels are brought to mean 0 and deviation 1 by stored
+        level_channels: Channels of each of ``BackboneFeatures.levels``; empty where it gives none.
+        standardise: The mid-level map's channels are brought to mean 0 and deviation 1 by stored
             statistics, which training measures once; saved with the model.
     """
 
@@ -113,7 +113,7 @@ class PromptableSegmenter(nn.Module, abc.ABC):
         """Take the weights that a class-agnostic training of this segmenter wrote.
 
         Args:
-            file: safetensors file of that training's output folder.
+            file: Safetensors file of that training's output folder.
 
         Raises:
             FcpError: the file is missing or does not fit, or, as here, this segmenter has no such
@@ -132,7 +132,7 @@ class PromptableSegmenter(nn.Module, abc.ABC):
         """Draw one mask per picture from sparse prompt tokens.
 
         Args:
-            embedding: of B pictures.
+            embedding: Of B pictures.
             prompts: (B, N, C) sparse prompt embeddings.
             mask_prompt: (B, 1, h', w') mask logits given as dense prompt, resized to the size
                 that the prompt encoder wants; None for the "no mask" embedding.

@@ -47,13 +47,13 @@ class BlockShape:
     """Shape of one inverted residual.
 
     Attributes:
-        stage: index of its stage, 0 … 6.
-        kernel: side of the depthwise kernel.
-        stride: of the depthwise convolution.
-        dilation: of the depthwise convolution.
-        expansion: hidden channels per input channel.
-        inputs: channels that come in.
-        outputs: channels that go out.
+        stage: Index of its stage, 0 … 6.
+        kernel: Side of the depthwise kernel.
+        stride: Of the depthwise convolution.
+        dilation: Of the depthwise convolution.
+        expansion: Hidden channels per input channel.
+        inputs: Channels that come in.
+        outputs: Channels that go out.
     """
 
     stage: int
@@ -73,9 +73,9 @@ class EfficientNetLite(Backbone):
 
     Args:
         size: 0 … 4, of Lite0 … Lite4.
-        layers: numbers of the blocks that make the mid-level map, in ascending order.
+        layers: Numbers of the blocks that make the mid-level map, in ascending order.
         output_stride: 32, 16 or 8 px; strides beyond it become dilations.
-        standardise: see ``Backbone``.
+        standardise: See ``Backbone``.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class InvertedResidual(nn.Module):
     """1×1 expansion, depthwise convolution, linear 1×1 projection; the input added if it fits.
 
     Args:
-        shape: channels, kernel, stride and dilation.
+        shape: Channels, kernel, stride and dilation.
     """
 
     def __init__(self, shape: BlockShape) -> None:
@@ -169,12 +169,12 @@ class SameConv(nn.Conv2d):
     """Convolution without bias, padded as TensorFlow's "same": the odd pixel goes to the end.
 
     Args:
-        inputs: channels that come in.
-        outputs: channels that go out.
-        kernel: side of the kernel, odd.
-        stride: of the convolution.
-        dilation: of the kernel.
-        groups: of channels.
+        inputs: Channels that come in.
+        outputs: Channels that go out.
+        kernel: Side of the kernel, odd.
+        stride: Of the convolution.
+        dilation: Of the kernel.
+        groups: Of channels.
     """
 
     def __init__(
@@ -245,11 +245,11 @@ def build_efficientnet_lite(
     """Build EfficientNet-Lite.
 
     Args:
-        weights: a file with the published PyTorch names, or a folder or hub id with one.
+        weights: A file with the published PyTorch names, or a folder or hub id with one.
         size: 0 … 4.
-        layers: blocks of the mid-level map; None for the last of each stage from stride 8 on.
+        layers: Blocks of the mid-level map; None for the last of each stage from stride 8 on.
         output_stride: 32, 16 or 8 px: later strides become dilations.
-        standardise: see ``Backbone``.
+        standardise: See ``Backbone``.
 
     Raises:
         FcpError: options out of range, or weights that are missing or do not fit.

@@ -30,7 +30,7 @@ def fold_norms(encoder: EncoderT) -> EncoderT:
     """Copy an encoder, each batch norm moved into the convolution before it.
 
     Args:
-        encoder: in evaluation mode.
+        encoder: In evaluation mode.
 
     Returns:
         The copy; the encoder itself where it has no such norm, or where a backbone of

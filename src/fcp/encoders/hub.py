@@ -43,10 +43,10 @@ def load_model(
     """Load a model in float32 from a local folder if there is one, else from the hub.
 
     Args:
-        model_class: of transformers.
-        weights: folder in transformers' layout, or hub id.
-        may_miss: part of the names that published files lack by design.
-        settings: entries of the model's configuration to replace.
+        model_class: Of transformers.
+        weights: Folder in transformers' layout, or hub id.
+        may_miss: Part of the names that published files lack by design.
+        settings: Entries of the model's configuration to replace.
 
     Raises:
         FcpError: nothing there, no connection, or weights of another architecture.
@@ -74,7 +74,7 @@ def find_weight_file(weights: str) -> Path:
     """Find a file of named weights that is no model of transformers, such as timm's.
 
     Args:
-        weights: the file, a folder with ``model.safetensors``, or the hub id of such a folder.
+        weights: The file, a folder with ``model.safetensors``, or the hub id of such a folder.
 
     Returns:
         The file on this machine, fetched into the hub's cache where it must be.

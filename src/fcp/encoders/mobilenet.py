@@ -32,9 +32,9 @@ class MobileNetV2(Backbone):
     output multiplied by the mask.
 
     Args:
-        model: transformers' model; its pooling and last 1×1 convolution are not used.
-        layers: numbers of the blocks that make the mid-level map, in ascending order.
-        standardise: see ``Backbone``.
+        model: Transformers' model; its pooling and last 1×1 convolution are not used.
+        layers: Numbers of the blocks that make the mid-level map, in ascending order.
+        standardise: See ``Backbone``.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ def build_mobilenet_v2(
     """Build MobileNetV2.
 
     Args:
-        weights: folder in transformers' layout or hub id, with or without a classifier.
-        layers: blocks of the mid-level map.
+        weights: Folder in transformers' layout or hub id, with or without a classifier.
+        layers: Blocks of the mid-level map.
         output_stride: 32, 16 or 8 px: later strides become dilations.
-        standardise: see ``Backbone``.
-        config: architecture as in transformers' ``config.json``, where ``weights`` is None.
+        standardise: See ``Backbone``.
+        config: Architecture as in transformers' ``config.json``, where ``weights`` is None.
 
     Raises:
         FcpError: options out of range, or weights that are missing or do not fit.

@@ -19,8 +19,8 @@ class Normalise(nn.Module):
     """Subtract a mean and divide by a deviation per channel; constants are not saved.
 
     Args:
-        mean: one value per channel, for pictures in 0 … 1.
-        std: one value per channel.
+        mean: One value per channel, for pictures in 0 … 1.
+        std: One value per channel.
     """
 
     mean: Tensor

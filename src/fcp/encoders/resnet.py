@@ -32,10 +32,10 @@ class Bottleneck(nn.Module):
     """1×1 → 3×3 (strided or dilated) → 1×1 with a shortcut.
 
     Args:
-        inputs: channels that come in.
-        width: channels of the 3×3 convolution; ``EXPANSION`` times as many go out.
-        stride: of the 3×3 convolution.
-        dilation: of the 3×3 convolution.
+        inputs: Channels that come in.
+        width: Channels of the 3×3 convolution; ``EXPANSION`` times as many go out.
+        stride: Of the 3×3 convolution.
+        dilation: Of the 3×3 convolution.
     """
 
     def __init__(self, inputs: int, width: int, *, stride: int, dilation: int) -> None:
@@ -69,7 +69,7 @@ class DilatedResNet(Backbone):
     """ResNet whose mid-level map is concat(stage 3, stage 2) and whose high-level map is stage 4.
 
     Args:
-        blocks: bottlenecks in each of the four stages.
+        blocks: Bottlenecks in each of the four stages.
         stem: "3conv" (64, 64, 128 channels; PSPNet's) or "7x7" (torchvision's).
     """
 
@@ -98,9 +98,9 @@ def build_resnet50(weights: str | None, *, stem: str = "3conv") -> DilatedResNet
     """Build ResNet-50.
 
     Args:
-        weights: a torchvision, PSPNet-style, timm or own state-dict file, or a folder or hub id
+        weights: A torchvision, PSPNet-style, timm or own state-dict file, or a folder or hub id
             with one, such as ``timm/resnet50.tv_in1k`` (torchvision's, stem "7x7").
-        stem: see ``DilatedResNet``.
+        stem: See ``DilatedResNet``.
 
     Raises:
         FcpError: an unknown stem, or weights that are missing or do not fit.

@@ -26,7 +26,7 @@ class Sam(PromptableSegmenter):
     """SAM behind our interface; SAM 2 and SAM-HQ differ in the three methods below it.
 
     Args:
-        model: transformers' model with its own image size (1024 px for the published ones, whose
+        model: Transformers' model with its own image size (1024 px for the published ones, whose
             embedding is (B, 256, 64, 64)).
     """
 
@@ -105,9 +105,9 @@ def build_sam(weights: str | None, *, config: Mapping[str, Any] | None = None) -
     """Build SAM.
 
     Args:
-        weights: hub id, folder in transformers' layout, or Meta's ``sam_vit_{b,l,h}_*.pth``, whose
+        weights: Hub id, folder in transformers' layout, or Meta's ``sam_vit_{b,l,h}_*.pth``, whose
             size is read off its weights.
-        config: architecture as in transformers' ``config.json``, where ``weights`` is None;
+        config: Architecture as in transformers' ``config.json``, where ``weights`` is None;
             ViT-B by default.
 
     Raises:

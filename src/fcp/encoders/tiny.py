@@ -43,9 +43,9 @@ class TinySegmenter(PromptableSegmenter):
 
     Args:
         width: C, channels of the embedding and of a prompt token.
-        image_size: side in px that pictures are brought to; the grid is an eighth of it.
-        decoder_width: hidden units of the decoder's feed-forward layers.
-        mixer: let cells look around once the dense prompt is in, and paint boxes as one; False is
+        image_size: Side in px that pictures are brought to; the grid is an eighth of it.
+        decoder_width: Hidden units of the decoder's feed-forward layers.
+        mixer: Let cells look around once the dense prompt is in, and paint boxes as one; False is
             SAM's architecture, which points and boxes steer through their tokens alone.
     """
 
@@ -221,7 +221,7 @@ def paint_boxes(boxes: Tensor, side: int) -> Tensor:
 
     Args:
         boxes: (B, 4) x0, y0, x1, y1 as fractions 0 … 1.
-        side: cells a side.
+        side: Cells a side.
 
     Returns:
         (B, 1, side, side) in -4 … 4.

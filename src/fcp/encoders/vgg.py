@@ -56,7 +56,7 @@ def build_vgg16_bn(weights: str | None) -> VGG16:
     """Build VGG-16-BN.
 
     Args:
-        weights: a file with torchvision's, timm's or own names, or a folder or hub id with one,
+        weights: A file with torchvision's, timm's or own names, or a folder or hub id with one,
             such as ``timm/vgg16_bn.tv_in1k``.
 
     Raises:

@@ -55,10 +55,10 @@ def load_strictly(
     """Load a state dict that must fit name by name and shape by shape.
 
     Args:
-        module: what takes the weights.
-        state: named tensors; only batch norms' counters may be missing.
-        source: file the tensors came from, for the error.
-        assign: hand the tensors over instead of copying them (for modules on the meta device).
+        module: What takes the weights.
+        state: Named tensors; only batch norms' counters may be missing.
+        source: File the tensors came from, for the error.
+        assign: Hand the tensors over instead of copying them (for modules on the meta device).
 
     Raises:
         FcpError: names the file and the first entries that do not fit.

@@ -40,8 +40,8 @@ class FeatureCache:
     before it evicts, so the store may for a while exceed its capacity by what the others wrote.
 
     Args:
-        folder: of the entries; made if missing.
-        capacity: bytes that the entries may take.
+        folder: Of the entries; made if missing.
+        capacity: Bytes that the entries may take.
 
     Raises:
         FcpError: the folder cannot be made, or the capacity is not positive.
@@ -135,8 +135,8 @@ def fingerprint(module: nn.Module, settings: object) -> str:
     """Return a hash of a module's weights and their names: 64 hexadecimal digits.
 
     Args:
-        module: an encoder.
-        settings: what else its outputs depend on, such as its registry name and options.
+        module: An encoder.
+        settings: What else its outputs depend on, such as its registry name and options.
     """
     digest = hashlib.sha256(json.dumps([_FORMAT, settings], sort_keys=True).encode())
     for name, tensor in sorted(module.state_dict().items()):

@@ -33,8 +33,8 @@ class Seen:
     """What the store held of a picture; a part that was not there is None.
 
     Attributes:
-        picture: which one.
-        content: hash of its file.
+        picture: Which one.
+        content: Hash of its file.
         backbone: ``mid`` and, for a query, ``high``.
         segmenter: ``image`` and, for a query, the finer maps.
     """
@@ -76,9 +76,9 @@ class FeatureIndex:
     """Finds features by picture; it holds no model, so that loader processes can have it.
 
     Args:
-        model: whose encoders make the features.
-        store: where they lie.
-        precision: that the encoders run in.
+        model: Whose encoders make the features.
+        store: Where they lie.
+        precision: That the encoders run in.
     """
 
     def __init__(self, model: FCP, store: FeatureCache, precision: Precision = "no") -> None:
@@ -133,9 +133,9 @@ class FeatureIndex:
         """Return the store's key of one part of what there is to see.
 
         Args:
-            part: which.
-            picture: for its size.
-            *contents: hashes of the file and, for ``"masked"``, of the mask.
+            part: Which.
+            picture: For its size.
+            *contents: Hashes of the file and, for ``"masked"``, of the mask.
         """
         encoder = self._segmenter if part == "segmenter" else self._backbone
         facts = (part, encoder, str(picture.size), *contents)
@@ -146,7 +146,7 @@ class LiveEncoders:
     """Runs the encoders each time, and stores nothing; features are on the model's device.
 
     Args:
-        model: on the device where it shall run.
+        model: On the device where it shall run.
     """
 
     def __init__(self, model: FCP) -> None:
@@ -176,8 +176,8 @@ class FrozenEncoders:
     All features are float32 on the model's device.
 
     Args:
-        model: on the device where it shall run.
-        index: of the same model.
+        model: On the device where it shall run.
+        index: Of the same model.
     """
 
     def __init__(self, model: FCP, index: FeatureIndex) -> None:

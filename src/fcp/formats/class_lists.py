@@ -28,10 +28,10 @@ class ClassList:
     """What a list says.
 
     Attributes:
-        file: that says it.
-        names: value → class; the background's value is not in it.
-        colours: colour → class, of lists that speak of colours; "" is the background.
-        first: what the line of the value 0 says.
+        file: That says it.
+        names: Value → class; the background's value is not in it.
+        colours: Colour → class, of lists that speak of colours; "" is the background.
+        first: What the line of the value 0 says.
     """
 
     file: Path

@@ -43,9 +43,9 @@ def read_coco(
     An annotation without segmentation counts by its box. Ids may be numbers or text.
 
     Args:
-        file: of the annotations.
-        reading: how; takes notes.
-        content: of the file, where it has been read already.
+        file: Of the annotations.
+        reading: How; takes notes.
+        content: Of the file, where it has been read already.
 
     Returns:
         Category → examples; categories in the order of the JSON, pictures likewise.

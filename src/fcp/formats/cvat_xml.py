@@ -26,9 +26,9 @@ def read_cvat(
     """Read masks, polygons, boxes, ellipses, lines and points.
 
     Args:
-        file: of the annotations.
-        reading: how; takes notes.
-        root: of the file, where it has been parsed already.
+        file: Of the annotations.
+        reading: How; takes notes.
+        root: Of the file, where it has been parsed already.
 
     Returns:
         Label → examples; labels in the order in which they are met, pictures in that of the file.

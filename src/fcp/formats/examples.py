@@ -25,8 +25,8 @@ class Example:
     """A picture that shows a class, and where.
 
     Attributes:
-        picture: its file, or (H, W, 3) uint8 where the picture lies inside the annotation file.
-        drawn: the mask's file, or what was drawn; masks stay packed until they are asked for, since
+        picture: Its file, or (H, W, 3) uint8 where the picture lies inside the annotation file.
+        drawn: The mask's file, or what was drawn; masks stay packed until they are asked for, since
             a large data set's would not fit into memory.
     """
 
@@ -44,10 +44,10 @@ class DrawnPicture:
     """A picture and all that was drawn on it.
 
     Attributes:
-        picture: as in ``Example``.
+        picture: As in ``Example``.
         size: (H, W) px of the picture that was drawn on.
-        source: the annotation file, for errors.
-        drawings: class and drawing, in the file's order.
+        source: The annotation file, for errors.
+        drawings: Class and drawing, in the file's order.
         turn: EXIF orientation by which what was drawn becomes upright.
     """
 
@@ -67,9 +67,9 @@ def examples_by_class(
     before points alone. All but points alone become one mask. Class names are trimmed.
 
     Args:
-        pictures: in the order that the examples shall have.
-        order: the classes that come first; the others follow as they are met.
-        reading: collects faults and notes; without it the first fault is raised.
+        pictures: In the order that the examples shall have.
+        order: The classes that come first; the others follow as they are met.
+        reading: Collects faults and notes; without it the first fault is raised.
 
     Returns:
         Class → examples; only classes that have one.
@@ -107,7 +107,7 @@ def inside(
     """Pull points on the picture's right or lower edge, as tools allow them, onto its last pixel.
 
     Args:
-        points: of x and y in px.
+        points: Of x and y in px.
         size: (H, W).
     """
     height, width = size

@@ -60,9 +60,9 @@ def read_brush_runs(rle: object, size: tuple[int, int], where: str) -> np.ndarra
     """Decode the bytes of a brush stroke, ours or the editor's; the inverse of ``brush_runs``.
 
     Args:
-        rle: as it stands in the annotation.
+        rle: As it stands in the annotation.
         size: (H, W) px of the picture that was brushed.
-        where: what to call the stroke in an error.
+        where: What to call the stroke in an error.
 
     Returns:
         (H, W) bool, where the stroke is opaque.

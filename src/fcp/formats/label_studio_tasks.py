@@ -34,9 +34,9 @@ def read_label_studio(
     prediction.
 
     Args:
-        file: for errors, and beside which the pictures lie.
-        content: of the file: a list of tasks.
-        reading: how; takes notes.
+        file: For errors, and beside which the pictures lie.
+        content: Of the file: a list of tasks.
+        reading: How; takes notes.
 
     Returns:
         Label → examples; labels in the order in which they are met, pictures in that of the file.

@@ -42,8 +42,8 @@ def read_labelme(path: Path, reading: Reading | None = None) -> dict[str, list[E
     A shape of an unknown type is named in a note, and the others count.
 
     Args:
-        path: a JSON, or a folder in which every JSON is LabelMe's.
-        reading: how; takes notes.
+        path: A JSON, or a folder in which every JSON is LabelMe's.
+        reading: How; takes notes.
 
     Returns:
         Label → examples; labels in the order in which they are met, pictures in natural order.

@@ -33,8 +33,8 @@ class Finder:
     included. Case, blanks around it, %-escapes and how letters are composed do not count.
 
     Args:
-        file: the annotation file.
-        folders: where to look, in this order.
+        file: The annotation file.
+        folders: Where to look, in this order.
     """
 
     def __init__(self, file: Path, folders: Iterable[Path] = ()) -> None:
@@ -47,7 +47,7 @@ class Finder:
         r"""Look for a picture.
 
         Args:
-            name: as it stands in the file: a path (``\`` separates folders too) or a URL.
+            name: As it stands in the file: a path (``\`` separates folders too) or a URL.
 
         Raises:
             FcpError: no name, a picture elsewhere, none, or several that may be meant.
@@ -133,8 +133,8 @@ def pair_by_stem(
     """Find the picture of each annotation file: the one of the same name but for the suffix.
 
     Args:
-        annotations: files, one a picture.
-        folder: where the pictures lie.
+        annotations: Files, one a picture.
+        folder: Where the pictures lie.
 
     Returns:
         (picture, annotation), in the order of ``annotations``; and what is wrong: an annotation

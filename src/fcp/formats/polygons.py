@@ -59,7 +59,7 @@ def join_polygons(polygons: Sequence[np.ndarray]) -> np.ndarray:
     The way from part to part is walked twice, forth and back.
 
     Args:
-        polygons: at least one (P, 2).
+        polygons: At least one (P, 2).
 
     Returns:
         (P, 2).
@@ -79,7 +79,7 @@ def move_inward(polygon: np.ndarray, by: float) -> np.ndarray:
     Args:
         polygon: (P, 2) with its inside to the left, as ``mask_polygons`` and ``join_polygons`` make
             them.
-        by: px.
+        by: Px.
     """
     edges = np.roll(polygon, -1, axis=0) - polygon
     inside = np.stack([-edges[:, 1], edges[:, 0]], axis=1)
@@ -92,7 +92,7 @@ def fill_polygons(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> RunL
     """Paint the union of polygons; ``read_points`` checks what comes from a file.
 
     Args:
-        polygons: at least one (P, 2) with P ≥ 3.
+        polygons: At least one (P, 2) with P ≥ 3.
         size: (H, W).
     """
     flat = [polygon.reshape(-1).tolist() for polygon in polygons]
@@ -103,9 +103,9 @@ def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray
     """Check coordinates that come from a file; a little outside the picture is usual.
 
     Args:
-        values: x and y in px, as pairs or flat.
+        values: X and y in px, as pairs or flat.
         size: (H, W) of the picture.
-        where: what to call the shape in an error.
+        where: What to call the shape in an error.
 
     Returns:
         (P, 2) float64.
@@ -214,8 +214,8 @@ def _ends_of_edges(
 
     Args:
         mask: (H, W) bool.
-        first: of the rows.
-        end: of them, exclusive.
+        first: Of the rows.
+        end: Of them, exclusive.
 
     Returns:
         The left and right ends of level edges, and the upper and lower ends of upright ones, each

@@ -55,11 +55,11 @@ def read_examples(
     """Read examples in any known layout.
 
     Args:
-        path: a folder, a JSON of COCO, LabelMe or Label Studio, an XML of CVAT, or a data set's
+        path: A folder, a JSON of COCO, LabelMe or Label Studio, an XML of CVAT, or a data set's
             YAML of YOLO.
-        class_name: the one class to read, or the name of the class of a layout that has no name
+        class_name: The one class to read, or the name of the class of a layout that has no name
             for it; None for all.
-        reading: how; takes notes of what a person should know.
+        reading: How; takes notes of what a person should know.
 
     Returns:
         Class → examples, at least one, in an order that the files alone decide. Where neither the
@@ -200,9 +200,9 @@ def _read_one_layout(
     """Read a folder of any layout but class folders; no class where it is of none.
 
     Args:
-        folder: to read.
-        reading: how.
-        class_name: of masks, which have no name; None for the folder's.
+        folder: To read.
+        reading: How.
+        class_name: Of masks, which have no name; None for the folder's.
     """
     if yolo_labels(folder):
         return read_yolo(folder, reading)

@@ -32,11 +32,11 @@ class Reading:
     """The choices of one reading, and what is collected on the way.
 
     Attributes:
-        skip_bad: leave faulty items out instead of refusing everything.
-        drawn_on_raw: coordinates and masks are those of pictures as stored, before they are turned
+        skip_bad: Leave faulty items out instead of refusing everything.
+        drawn_on_raw: Coordinates and masks are those of pictures as stored, before they are turned
             as their EXIF orientation says.
-        notes: about what was read, or left out.
-        faults: of items that were left out, each naming its file and reason.
+        notes: About what was read, or left out.
+        faults: Of items that were left out, each naming its file and reason.
     """
 
     skip_bad: bool = False
@@ -67,7 +67,7 @@ class Reading:
         """End the reading of a data set.
 
         Args:
-            path: of the data set, for the error.
+            path: Of the data set, for the error.
 
         Raises:
             FcpError: there are faults, and they are not to be left out; lists them all.
@@ -109,9 +109,9 @@ def frame_of(
     """Find out what an annotation's coordinates mean.
 
     Args:
-        picture: that was annotated.
-        source: file of the annotation.
-        reading: says which picture was drawn on; takes a note where only a person can tell.
+        picture: That was annotated.
+        source: File of the annotation.
+        reading: Says which picture was drawn on; takes a note where only a person can tell.
         stated: (height, width) as the annotation has them; what is no size counts as none.
 
     Raises:
@@ -145,11 +145,11 @@ def require_stated_size(
     """Compare the size that a file states for its picture with the picture's own.
 
     Args:
-        source: file that states it.
+        source: File that states it.
         stated: (height, width) as they stand there; what is no size counts as none.
         size: (H, W) of the picture.
         turned: (H, W) of the picture read in the other way.
-        switch: that reads it so.
+        switch: That reads it so.
 
     Raises:
         FcpError: they differ: the annotations are of another picture.

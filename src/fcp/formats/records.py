@@ -16,10 +16,10 @@ class LabelledObject:
     """A thing that was found; several may be of one class and may overlap.
 
     Attributes:
-        class_name: not empty.
+        class_name: Not empty.
         drawn: (H, W) bool, or a piece of a mask; an empty one is written nowhere.
         score: 0 … 1, or None where there is none.
-        by_hand: whether a person has drawn it, or corrected it.
+        by_hand: Whether a person has drawn it, or corrected it.
     """
 
     class_name: str
@@ -60,11 +60,11 @@ class LabelledPicture:
     """A picture with all that was found in it, which may be nothing.
 
     Attributes:
-        file: the picture.
-        name: of the files that speak of it, without suffix, "/" between folders; no other picture
+        file: The picture.
+        name: Of the files that speak of it, without suffix, "/" between folders; no other picture
             has it (``fcp.labelling.queries``).
         size: (H, W) px of the upright picture.
-        objects: of the same size.
+        objects: Of the same size.
     """
 
     file: Path

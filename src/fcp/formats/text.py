@@ -59,8 +59,8 @@ def class_lines(names: Iterable[str], file: Path) -> bytes:
     """Encode class names so that ``read_lines`` reads them.
 
     Args:
-        names: in the order of their ids.
-        file: what to call the list in an error.
+        names: In the order of their ids.
+        file: What to call the list in an error.
 
     Raises:
         FcpError: a name that a line cannot hold.

@@ -25,9 +25,9 @@ def read_voc_xml(files: Sequence[Path], reading: Reading | None = None) -> dict[
     """Read boxes and polygons.
 
     Args:
-        files: an XML for each picture, which lies beside it, or in ``images/`` or ``JPEGImages/``
+        files: An XML for each picture, which lies beside it, or in ``images/`` or ``JPEGImages/``
             beside the XML's folder.
-        reading: how; takes notes.
+        reading: How; takes notes.
 
     Returns:
         Name → examples; names in the order in which they are met.

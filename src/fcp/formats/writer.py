@@ -23,8 +23,8 @@ class Writer(ABC):
     picture stay, each whole, and files that speak of all are not written.
 
     Args:
-        out: output folder; made where it is missing.
-        class_names: all classes, in the order of their ids.
+        out: Output folder; made where it is missing.
+        class_names: All classes, in the order of their ids.
 
     Raises:
         FcpError: a class name that the format cannot say, or a folder that cannot be written.

@@ -40,8 +40,8 @@ def read_yolo(path: Path, reading: Reading | None = None) -> dict[str, list[Exam
     not.
 
     Args:
-        path: the YAML file of a data set, or its folder, with ``data.yaml`` or a list of classes.
-        reading: how; takes notes.
+        path: The YAML file of a data set, or its folder, with ``data.yaml`` or a list of classes.
+        reading: How; takes notes.
 
     Returns:
         Class → examples; classes in the order of their ids.

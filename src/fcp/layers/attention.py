@@ -17,9 +17,9 @@ class AttentionBlock(nn.Module):
 
     Args:
         width: C, channels of tokens, keys and values.
-        heads: attention heads, a divisor of ``width``.
-        dropout: on the attention weights, in training.
-        maps_after_dropout: return the weights that gathered the values, dropped ones included,
+        heads: Attention heads, a divisor of ``width``.
+        dropout: On the attention weights, in training.
+        maps_after_dropout: Return the weights that gathered the values, dropped ones included,
             and not the softmax itself.
     """
 
@@ -54,7 +54,7 @@ class AttentionBlock(nn.Module):
             keys: (S, n, C), position code included.
             values: (S, n, C).
             excluded: (S, n) boolean, cells that no token may read; never all of a picture's.
-            need_map: build the map.
+            need_map: Build the map.
 
         Returns:
             Tokens (S, N, C), and the attention averaged over the heads, float32 (S, N, n), or None.

@@ -15,8 +15,8 @@ class Pointwise(nn.Module):
     computed; and matrix products stay float32 where accelerators drop convolutions to TF32.
 
     Args:
-        in_channels: channels of a cell that comes in.
-        out_channels: channels of a cell that goes out.
+        in_channels: Channels of a cell that comes in.
+        out_channels: Channels of a cell that goes out.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

@@ -21,7 +21,7 @@ def sine_position(
     Args:
         channels: C, a multiple of 4.
         grid: (h, w).
-        device: where to put it.
+        device: Where to put it.
     """
     height, width = grid
     half = channels // 2

@@ -51,9 +51,9 @@ def save_model(model: FCP, folder: Path, *, dtype: torch.dtype | None = None) ->
     """Write a model folder; each of its files is whole or absent.
 
     Args:
-        model: to save.
-        folder: made if missing; an older model in it is replaced, with its ``presence.json``.
-        dtype: of floating tensors on disk; a tensor with values outside its range stays as it is.
+        model: To save.
+        folder: Made if missing; an older model in it is replaced, with its ``presence.json``.
+        dtype: Of floating tensors on disk; a tensor with values outside its range stays as it is.
 
     Raises:
         FcpError: the folder cannot be written, or the disk is full.
@@ -103,9 +103,9 @@ def import_checkpoint(
     backbone's weights travel in the new folder; SAM's are not in a checkpoint.
 
     Args:
-        file: a ``state_dict``, with or without the prefix ``module.``.
-        out: the new folder.
-        segmenter: the SAM that the checkpoint was trained with; names its weights.
+        file: A ``state_dict``, with or without the prefix ``module.``.
+        out: The new folder.
+        segmenter: The SAM that the checkpoint was trained with; names its weights.
 
     Raises:
         FcpError: the file is damaged, or not such a checkpoint; names the entries that do not fit.

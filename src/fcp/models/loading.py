@@ -48,8 +48,8 @@ def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  
     """Find the folder with a model's ``config.json`` and ``model.safetensors``.
 
     Args:
-        model: a shipped model's name (text only), a folder, or a hub id, tried in this order.
-        **hub_options: of ``huggingface_hub.snapshot_download``.
+        model: A shipped model's name (text only), a folder, or a hub id, tried in this order.
+        **hub_options: Of ``huggingface_hub.snapshot_download``.
 
     Raises:
         FcpError: nothing goes by this name, or the hub cannot give it.

@@ -25,7 +25,7 @@ def set_threads(threads: int | None = None) -> int:
     """Tell torch how many threads to use.
 
     Args:
-        threads: so many; None for what the environment's ``OMP_NUM_THREADS`` says, and without it
+        threads: So many; None for what the environment's ``OMP_NUM_THREADS`` says, and without it
             for ``free_cores()``.
 
     Returns:
@@ -54,7 +54,7 @@ def free_cores(root: Path = _ROOT) -> int:
     (other than Linux), all cores count as free.
 
     Args:
-        root: of the file system that tells.
+        root: Of the file system that tells.
 
     Returns:
         At least 1; heeds the process's affinity and its cgroup's quota.
