@@ -37,7 +37,7 @@ class _Found:
     problems: list[str] = field(default_factory=list)
 
     def from_voc(self) -> set[str]:
-        """Return the ids that need VOC's mask, even if it is missing: SBD's has no ignored border."""
+        """Return the ids that need VOC's mask, even a missing one: SBD's has no ignored border."""
         return {*self.voc_masks, *(picture for ids in self.voc.values() for picture in ids)}
 
     def wanted(self) -> set[str]:

@@ -245,7 +245,7 @@ def _compare_pools(data: PascalVOC) -> Iterator[str]:
 
 
 def _explain_rows(rules: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
-    """Report, for each released length, which other rule gives it where the rule of its name does not."""
+    """Report, for each released length, whether its rule gives it here, or else which rule does."""
     for name, expected in RELEASED.items():
         if rules[name] == expected:
             yield f"{name}: the released lengths"

@@ -47,7 +47,7 @@ def cache_folder() -> Path:
 
 
 def _entry(data: FewShotDataset, ids: tuple[str, ...]) -> Path | None:
-    """Return the file of these masks' counts; None where a mask is missing, which reading reports."""
+    """Return the file of these masks' counts; None if a mask is missing, which reading reports."""
     digest = hashlib.sha256(f"{FORMAT} {data.title} {data.classes}".encode())
     try:
         for picture in ids:

@@ -40,7 +40,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_GREY_STEPS = {"L;2": 85, "L;4": 17, "L;2I": 85, "L;4I": 17}  # factor by which Pillow stretches samples
+_GREY_STEPS = {"L;2": 85, "L;4": 17, "L;2I": 85, "L;4I": 17}  # Pillow's factors
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def mask_folders(folder: Path) -> tuple[Path, Path] | None:
 
 
 def _folder_beside_its_masks(folder: Path) -> tuple[Path, Path] | None:
-    """Return the two folders called ``NAME`` and ``NAME_masks``, if there is exactly one such pair."""
+    """Return the two folders called ``NAME`` and ``NAME_masks``, if there is just one such pair."""
     if not folder.is_dir():
         return None
     found = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}
@@ -174,7 +174,7 @@ def _unpaired(mask: Path, found: Sequence[Path]) -> str:
 def _pictures_of(
     mask: Path, inner: Path, named: dict[tuple[Path | None, str], list[Path]]
 ) -> list[Path]:
-    """Find the pictures that a mask's name may mean: in the subfolder of the same name, or anywhere."""
+    """Find the pictures that a mask's name may mean: in the subfolder of its name, or anywhere."""
     stem = _stem(mask)
     names = (mask.stem, stem, _MASK_END.sub("", stem), _OTHER_END.sub("", stem))
     for place in (inner, None):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-STRIP_PIXELS = 1 << 20  # of a strip; it is never less than a row
+STRIP_PIXELS = 1 << 20  # of a strip, which has at least one row
 
 
 def edges(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
@@ -19,7 +19,7 @@ def count_values(values: np.ndarray) -> np.ndarray:
     """Count how often each value occurs.
 
     Args:
-        values: (H, W) uint8 or bool.
+        values: Values (H, W) uint8 or bool.
 
     Returns:
         (256,) int64.

@@ -1,9 +1,10 @@
-"""Numbers of a picture with any type and range → 8 bits.
+"""Numbers of any type and range → 8 bits.
 
-By itself ("auto") a picture of 8 bits stays as it is, floats in 0 … 1 are multiplied by 255, and
-unsigned numbers are divided by the largest of the smallest even number of bits that holds them, so
-that 12 bits in a file of 16 look like the same picture shifted to the top. Other floats and signed
-numbers go from their smallest to their largest. What was assumed is said.
+By default ("auto") a picture of 8 bits is not changed and floats in 0 … 1 are multiplied by 255.
+Unsigned numbers are divided by 2ᵇ - 1, where b is the smallest even number of bits that holds them,
+so that 12 bits in a file of 16 give the same result as the picture shifted to the top bits. Other
+floats and signed numbers are stretched from their smallest to their largest. Assumptions are
+reported.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ import numpy as np
 from fcp.errors import FcpError
 
 EXPECTED = "auto, full, LOW:HIGH or pLOW:pHIGH (percentiles), such as 0:4095 or p1:p99"
-FAINT = 32  # of 255: a picture whose values span less shows next to nothing
-MOST_LOOKED_AT = 1 << 20  # values, for percentiles
+FAINT = 32  # of 255: a picture with a smaller span of values is hardly visible
+MOST_LOOKED_AT = 1 << 20  # number of values used for percentiles
 VALUES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
 class ValueRange:
-    """Which values of a picture become black and white.
+    """Rule for the values of a picture that become black and white.
 
     Attributes:
-        kind: "auto" and "full" (all of the number type) need no limits.
-        low: Black: a value, or a percentile 0 … 100.
-        high: White, likewise.
+        kind: Kind of the rule; "auto" and "full" (all of the number type) need no limits.
+        low: Value that becomes black, or a percentile 0 … 100.
+        high: Value that becomes white, or a percentile 0 … 100.
     """
 
     kind: Literal["auto", "full", "values", "percentiles"] = "auto"
@@ -41,7 +42,7 @@ class ValueRange:
         """Read an option.
 
         Raises:
-            FcpError: no range, or one whose ends are in the wrong order.
+            FcpError: not a range, or a range with its ends in the wrong order.
         """
         if text in ("auto", "full"):
             return cls("full" if text == "full" else "auto")
@@ -63,16 +64,16 @@ AUTO = ValueRange()
 def to_uint8(
     values: np.ndarray, chosen: ValueRange, name: str, nodata: float | None = None
 ) -> tuple[np.ndarray, list[str]]:
-    """Scale numbers to 8 bits; what is not finite, or no data, does not count.
+    """Scale numbers to 8 bits; numbers that are not finite, or no data, are ignored.
 
     Args:
-        values: Of any shape.
-        chosen: Black and white.
-        name: What to call the picture in an error.
-        nodata: The value that stands for "nothing measured here"; becomes black.
+        values: Numbers of any shape.
+        chosen: Rule for black and white.
+        name: Name of the picture in an error.
+        nodata: Value that stands for "nothing measured here"; it becomes black.
 
     Returns:
-        uint8 of the same shape, and what was assumed, if anything.
+        uint8 of the same shape, and a sentence for each assumption.
 
     Raises:
         FcpError: no numbers, or none of them finite.
@@ -98,14 +99,14 @@ def find_limits(
     """Find which values of a picture become black and white.
 
     Args:
-        parts: Of the picture, of one number type.
-        count: Of the values in all parts.
-        chosen: As for ``to_uint8``.
-        name: Likewise.
-        nodata: Likewise.
+        parts: Parts of the picture, of one number type.
+        count: Number of values in all parts.
+        chosen: Rule for black and white.
+        name: Name of the picture in an error.
+        nodata: Value that stands for "nothing measured here".
 
     Returns:
-        The values of black and white, and what was assumed, if anything.
+        The values of black and white, and a sentence for each assumption.
 
     Raises:
         FcpError: as ``to_uint8``.
@@ -125,13 +126,13 @@ def find_limits(
 
 @dataclass(frozen=True)
 class _Seen:
-    """What was found in a picture's numbers.
+    """Statistics of a picture's numbers.
 
     Attributes:
-        kind: Of them.
-        least: The smallest that counts.
-        most: The largest.
-        sample: (N,) of those that count, evenly spread.
+        kind: Number type.
+        least: Smallest value that counts.
+        most: Largest value that counts.
+        sample: Values (N,) that count, evenly spread.
     """
 
     kind: np.dtype[Any]
@@ -167,7 +168,7 @@ def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _counts(values: np.ndarray, nodata: float | None) -> np.ndarray:
-    """Return which values count: (…) bool."""
+    """Return a mask (…) bool of the values that count."""
     valid = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
     return valid if nodata is None else valid & (values != nodata)
 
@@ -183,7 +184,7 @@ def _scaled(values: np.ndarray, limits: tuple[float, float], nodata: float | Non
 
 
 def _limits(seen: _Seen, chosen: ValueRange) -> tuple[float, float, str]:
-    """Return the values of black and white, and what was assumed."""
+    """Return the values of black and white, and the assumption."""
     if chosen.kind == "values":
         return chosen.low, chosen.high, ""
     if chosen.kind == "percentiles":
