@@ -1,4 +1,4 @@
-"""Reads CVAT for images 1.1: an XML of all pictures, as CVAT and ``fcp.formats.cvat`` write it."""
+"""Reader of CVAT for images 1.1: one XML of all pictures, as CVAT or ``fcp.formats.cvat`` write."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ def read_cvat(
     """Read masks, polygons, boxes, ellipses, lines and points.
 
     Args:
-        file: Of the annotations.
-        reading: How; takes notes.
-        root: Of the file, where it has been parsed already.
+        file: File of the annotations.
+        reading: Choices of the reading; takes its notes.
+        root: Parsed root of the file, if it has been read already.
 
     Returns:
-        Label → examples; labels in the order in which they are met, pictures in that of the file.
+        Label → examples; labels in the order of their first shape, pictures in the order of the
+        file.
 
     Raises:
-        FcpError: no XML of CVAT, or shapes with faults: all of them are listed.
+        FcpError: no XML of CVAT, or shapes with faults; all faults are listed.
     """
     own = reading or Reading()
     root = parse_xml(file) if root is None else root

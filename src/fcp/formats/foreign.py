@@ -1,4 +1,4 @@
-"""What is no example but is often brought as one: what it is, and what to bring instead."""
+"""Files that are often given as examples but are none: their kind, and the remedy."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from fcp.data.folder import STRAY_FOLDERS
 
-MOST_LOOKED_AT = 10_000  # files of a folder
+MOST_LOOKED_AT = 10_000  # number of files of a folder
 
-# What a file's name tells, lower case → what it is and what to do; the first that fits counts.
+# Pattern of a file's lower-case name → its kind and the remedy; the first match counts.
 _KNOWN = (
     (
         r".*\\.*",
@@ -40,10 +40,10 @@ _PATTERNS = [(re.compile(pattern), told) for pattern, told in _KNOWN]
 
 
 def describe_foreign(folder: Path) -> str | None:
-    """Say of the first file in a folder that is known not to be an example what it is.
+    """Describe the first file in a folder that is known not to be an example.
 
     Returns:
-        Its name and what to bring instead, or None where there is none.
+        Its name, its kind and the remedy; None if there is no such file.
     """
     if (folder / "meta.json").is_file() and next(folder.glob("*/ann"), None) is not None:
         return "meta.json and ann/: a project of Supervisely; export it as COCO, or as masks"
