@@ -1,4 +1,4 @@
-"""The frozen encoders of the left of Figure 3, by name: registries and the two builders.
+"""The frozen encoders on the left of Figure 3, by name: registries and the two builders.
 
 A builder is imported when it runs, so that importing this package needs neither torch's models
 nor transformers. A new encoder is one entry here and one file beside this one.
@@ -23,7 +23,7 @@ __all__ = ["BACKBONES", "SEGMENTERS", "build_backbone", "build_segmenter"]
 
 @dataclass(frozen=True)
 class LazyBuilder:
-    """A builder known by the module that holds it; called as ``builder(weights, **options)``.
+    """A builder that is imported at its first call; called as ``builder(weights, **options)``.
 
     Attributes:
         module: Dotted path of the module.
@@ -69,8 +69,8 @@ SEGMENTERS: dict[str, Callable[..., PromptableSegmenter]] = {
 def build_backbone(config: BackboneConfig) -> Backbone:
     """Build the class-consistent backbone that a configuration names.
 
-    With ``config.weights`` None it is the true architecture with random weights, for
-    ``fcp.models.checkpoint`` to fill from the model's folder.
+    With ``config.weights`` None it has random weights, which ``fcp.models.checkpoint`` replaces by
+    those of the model's folder.
 
     Raises:
         FcpError: an unknown name or option, or weights that are missing or do not fit.

@@ -1,4 +1,4 @@
-"""What every encoder does to a picture before its first layer, and to a mask before its last."""
+"""Steps common to all encoders: normalising and resizing pictures, and resizing masks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Normalise(nn.Module):
     """Subtract a mean and divide by a deviation per channel; constants are not saved.
 
     Args:
-        mean: One value per channel, for pictures in 0 … 1.
-        std: One value per channel.
+        mean: Mean of each channel, for pictures in 0 … 1.
+        std: Standard deviation of each channel.
     """
 
     mean: Tensor
@@ -46,7 +46,7 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def grid_of(images: Tensor) -> tuple[int, int]:
-    """Rows and columns of the stride-8 grid of pictures (B, 3, H, W)."""
+    """Return the rows and columns of the stride-8 grid of pictures (B, 3, H, W)."""
     height, width = images.shape[-2:]
     return -(-height // STRIDE), -(-width // STRIDE)
 

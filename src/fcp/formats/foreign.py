@@ -36,7 +36,7 @@ _KNOWN = (
         "ilastik's, beside its picture; call it NAME_mask, with 0 for the background",
     ),
 )
-_PATTERNS = [(re.compile(pattern), told) for pattern, told in _KNOWN]
+_PATTERNS = [(re.compile(pattern), text) for pattern, text in _KNOWN]
 
 
 def describe_foreign(folder: Path) -> str | None:
@@ -57,7 +57,7 @@ def describe_foreign(folder: Path) -> str | None:
             return None
         if path.is_file() and not (STRAY_FOLDERS & set(path.parts) or path.name.startswith(".")):
             name = path.name.casefold()
-            told = next((told for pattern, told in _PATTERNS if pattern.fullmatch(name)), None)
-            if told is not None:
-                return f"{path.relative_to(folder)}: {told}"
+            text = next((text for pattern, text in _PATTERNS if pattern.fullmatch(name)), None)
+            if text is not None:
+                return f"{path.relative_to(folder)}: {text}"
     return None

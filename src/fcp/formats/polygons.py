@@ -155,7 +155,7 @@ def _shapely() -> ModuleType:
 
 
 def _ever_finer(parts: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the parts simplified by each tolerance, or by the next finer that keeps the area.
+    """Yield the parts simplified by each tolerance, or by the next finer that keeps each area.
 
     The fine tolerances start from outlines without the pixels' steps.
     """
