@@ -55,7 +55,7 @@ class Embedding:
 
     @classmethod
     def cat(cls, items: Sequence[Embedding]) -> Embedding:
-        """Join several examples, at least one, to one batch; finer maps, for queries only, are dropped."""
+        """Join examples, at least one, to one batch without finer maps, which only queries need."""
         return cls(torch.cat([item.image for item in items]))
 
     def repeat(self, shots: int) -> Embedding:
@@ -247,7 +247,7 @@ class HeadOutput:
 
     @property
     def pseudo_masks(self) -> Tensor:
-        """Pseudo masks (B, K, h, w) of each shot: the last attention mask, else the conventional one."""
+        """Pseudo masks (B, K, h, w) by shot: the last attention mask, else the conventional one."""
         has_attention = self.attention_masks.shape[2] > 0
         return self.attention_masks[:, :, -1] if has_attention else self.conventional_mask
 

@@ -80,7 +80,7 @@ class Backbone(nn.Module, abc.ABC):
         self.set_statistics(mean.float(), variance.clamp(min=1e-12).sqrt().float())
 
     def standardised(self, mid: Tensor) -> Tensor:
-        """Standardise a raw mid-level map (B, Cm, h, w); unchanged for a backbone without statistics."""
+        """Standardise a raw mid-level map (B, Cm, h, w), if this backbone has statistics."""
         if not self.standardise:
             return mid
         return (mid - self.mid_mean.view(-1, 1, 1)) / self.mid_std.view(-1, 1, 1)

@@ -53,7 +53,7 @@ def fold_norms(encoder: EncoderT) -> EncoderT:
         setattr(parent, name, nn.Identity())
     _pad_inside(folded)
     folded.requires_grad_(False)
-    if next(folded.parameters()).device.type == "cpu":  # where 1×1 and depthwise kernels are faster in this layout
+    if next(folded.parameters()).device.type == "cpu":  # its kernels are faster so
         convert_conv2d_weight_memory_format(folded, torch.channels_last)
     if (
         isinstance(encoder, Backbone)
@@ -78,7 +78,7 @@ def _normed(encoder: nn.Module) -> Iterator[tuple[nn.Module, nn.Conv2d, str]]:
 
 
 def _pad_inside(encoder: nn.Module) -> None:
-    """Let MobileNet's convolutions pad by themselves at stride 1, where TensorFlow's padding is even.
+    """Let MobileNet's convolutions pad themselves at stride 1, where TensorFlow pads evenly.
 
     transformers pads before each, which copies the whole map.
     """

@@ -63,7 +63,10 @@ _CONSTANTS = ("pixel_mean", "pixel_std")
 
 
 def read_sam(model_class: type[ModelT], config_class: type[PreTrainedConfig], path: str) -> ModelT:
-    """Build a SAM or SAM-HQ from an original file. Raises: FcpError: names the file and the first entries that are missing or do not fit.
+    """Build a SAM or SAM-HQ from an original file.
+
+    Raises:
+        FcpError: an entry is missing or does not fit; the message names the file and the first one.
     """
     state = to_transformers(read_state_dict(path))
     try:
@@ -110,7 +113,7 @@ def _vision(state: Mapping[str, Tensor]) -> dict[str, Any]:
     grid = state["vision_encoder.pos_embed"].shape[1]
     depth = _count(state, "vision_encoder.layers")
     positions = [state[f"vision_encoder.layers.{i}.attn.rel_pos_h"] for i in range(depth)]
-    spans = [(len(position) + 1) // 2 for position in positions]  # number of cells that attention covers
+    spans = [(len(position) + 1) // 2 for position in positions]  # cells under attention
     return {
         "hidden_size": hidden,
         "num_hidden_layers": depth,

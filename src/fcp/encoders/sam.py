@@ -122,7 +122,7 @@ def make_model(
     weights: str | None,
     config: Mapping[str, Any] | None,
 ) -> ModelT:
-    """Make a model of the SAM family from a hub id, a folder, an original file or random weights."""
+    """Make a model of the SAM family from a hub id, folder, original file or random weights."""
     refuse_both(weights, config)
     if weights is None:
         return model_class(make_config(config_class, config))

@@ -17,7 +17,7 @@ class SamHQ(Sam):
 
     def _embed(self, pixels: Tensor) -> Embedding:
         encoded = self.model.vision_encoder(pixels)
-        early = encoded.intermediate_embeddings[0]  # (B, h, w, D), the only one that the decoder reads
+        early = encoded.intermediate_embeddings[0]  # (B, h, w, D), the only one decoded
         return Embedding(
             image=encoded.last_hidden_state, high_resolution=(early.permute(0, 3, 1, 2),)
         )

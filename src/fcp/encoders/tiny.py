@@ -123,8 +123,8 @@ class TinySegmenter(PromptableSegmenter):
     ) -> tuple[Tensor, Tensor | None]:
         """Turn points and boxes into tokens (a box: its corners, labels 2 and 3).
 
-        With the mixer, a box is painted instead: a decoder that gets painted boxes learns not to
-        read their tokens.
+        With the mixer, a box is painted as well. A decoder trained with painted boxes learns to
+        ignore tokens.
         """
         coordinates, labels = [], []
         if boxes is not None:
@@ -148,7 +148,7 @@ class TinySegmenter(PromptableSegmenter):
 
     @property
     def _mask_side(self) -> int:
-        """Number of cells a side of the mask that the prompt encoder takes."""
+        """Number of cells a side of the prompt encoder's mask."""
         return 4 * (self.image_size // STRIDE)
 
     def _dense_prompt(
@@ -206,7 +206,7 @@ class PyramidEncoder(nn.Module):
 
 
 class PromptMixer(nn.Module):
-    """Mixes the dense prompt of neighbouring cells into each cell, at half the grid's resolution."""
+    """Mixes neighbouring cells with the dense prompt in them, at half the grid's resolution."""
 
     def __init__(self, width: int, depth: int = 3) -> None:
         super().__init__()

@@ -155,7 +155,7 @@ def _shapely() -> ModuleType:
 
 
 def _ever_finer(parts: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the parts simplified by each tolerance, or by the next finer that keeps each area.
+    """Yield the parts simplified by each tolerance, or by a finer one that keeps each area.
 
     The fine tolerances start from outlines without the pixels' steps.
     """
@@ -172,7 +172,7 @@ def _ever_finer(parts: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _cut_corners(parts: np.ndarray) -> np.ndarray:
-    """Move outlines from the pixels' corners to the middles of their edges; none crosses a centre."""
+    """Move outlines from the pixels' corners to the middles of edges; none crosses a centre."""
     shapely = _shapely()
     steps = shapely.segmentize(parts, 1)
     points = shapely.get_coordinates(steps)

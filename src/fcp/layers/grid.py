@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def on_grid(maps: Tensor, grid: tuple[int, int], *, align_corners: bool = True) -> Tensor:
-    """Bring maps (S, C, h', w') to a grid (h, w) by bilinear sampling; unchanged if they have it."""
+    """Resize maps (S, C, h', w') to a grid (h, w), bilinear; unchanged if theirs is the same."""
     if maps.shape[-2:] == grid:
         return maps
     # With channels last the CPU's kernel is four times as fast.
