@@ -161,4 +161,4 @@ def _parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401  (any YAML value)
     except yaml.YAMLError as error:
         raise FcpError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
     except _NO_SCALAR as error:
-        raise FcpError(f"{where}: not valid YAML (an odd value: {error})") from error
+        raise FcpError(f"{where}: not valid YAML (an invalid value: {error})") from error

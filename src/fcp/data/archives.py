@@ -93,7 +93,9 @@ def walk(source: Path) -> Iterator[Member]:
         for member in _members(source):
             parts = member.path.parts
             if member.path.is_absolute() or ".." in parts:
-                raise FcpError(f"{source}: unsafe name {str(member.path)!r}; not the true download")
+                raise FcpError(
+                    f"{source}: unsafe name {str(member.path)!r}; not the original download"
+                )
             if not any(part.startswith(".") or part == "__MACOSX" for part in parts):
                 yield member
     except _BROKEN as error:

@@ -15,8 +15,7 @@ def choose_bands(
 
     Args:
         values: Numbers of a picture, or of some of its rows.
-        how: Settings of reading; ``how.bands`` names the bands, None leaves the choice to this
-            function.
+        how: Options of reading; ``how.bands`` are the bands to read, or None for the default ones.
         name: Name of the picture in an error.
         alpha: Whether the last of four bands is the transparency.
 

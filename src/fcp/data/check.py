@@ -185,7 +185,7 @@ def _explain(
     elif isinstance(data, Coco):
         left_out = data.left_out()
         if left_out:
-            yield f"{len(left_out)} things of the JSON are left out, such as {left_out[0]}"
+            yield f"{len(left_out)} entries of the JSON are left out, such as {left_out[0]}"
     elif isinstance(data, FSS1000):
         parts = (len(data.base(None)), len(data.holdout(None)), len(data.novel(None)))
         if parts != (520, 240, 240):

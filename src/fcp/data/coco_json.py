@@ -37,7 +37,7 @@ def run_lengths(
         # pycocotools paints missing pixels at random, and never returns when it merges such masks.
         if not isinstance(shape, list) and unpack_counts(runs["counts"]).sum() != np.prod(painted):
             raise ValueError("run lengths that do not add up")
-    except Exception as error:  # pycocotools raises nothing finer on an odd shape
+    except Exception as error:  # pycocotools raises nothing finer on an invalid shape
         raise FcpError(f"{file}: annotation {annotation.get('id')}: bad segmentation") from error
     if painted != size:
         raise FcpError(f"{file}: annotation {annotation.get('id')}: not of its picture's size")

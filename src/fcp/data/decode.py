@@ -45,7 +45,7 @@ _GREY_STEPS = {"L;2": 85, "L;4": 17, "L;2I": 85, "L;4I": 17}  # Pillow's factors
 
 @dataclass(frozen=True)
 class Decoding:
-    """Choices in reading pictures that offer several.
+    """Options of reading pictures that have several pages, bands or value ranges.
 
     Attributes:
         values: Range of values that becomes black … white.
@@ -106,7 +106,7 @@ def open_stored(
     Args:
         image: Picture to open.
         name: Name of the picture in an error.
-        how: Choices of page, bands and values.
+        how: Options of page, bands and values.
         enough: Number of pixels that is enough of a large JPEG; None for all.
 
     Raises:

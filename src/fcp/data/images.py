@@ -50,7 +50,7 @@ def read_picture(image: ImageLike, how: Decoding = DEFAULT) -> tuple[np.ndarray,
     Args:
         image: File, Pillow picture of any mode, or array (H, W), (H, W, 1), (H, W, 3) or
             (H, W, 4) of numbers or bool.
-        how: Choices of page, bands and values.
+        how: Options of page, bands and values.
 
     Returns:
         (H, W, 3) uint8 RGB, upright, not to be edited by the caller; and a sentence on each part
@@ -341,7 +341,7 @@ def rgb_of_numbers(
 
     Args:
         values: Numbers (H, W) or (H, W, C) of a picture, or of some of its rows.
-        how: Choices of bands and range.
+        how: Options of bands and range.
         name: Name of the picture in an error.
         alpha: Whether the last of four bands is the transparency.
         nodata: Value that stands for "nothing measured here", see ``to_uint8``.

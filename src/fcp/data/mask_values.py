@@ -19,7 +19,7 @@ MOST_SHOWN = 5  # number of values in a note
 TRIMAP = frozenset({1, 2, 3})
 SEVERAL = (
     "the mask has several values, which all count as the object; a list of classes (classes.txt) "
-    "beside the masks tells them apart"
+    "beside the masks distinguishes them"
 )
 
 

@@ -110,7 +110,7 @@ class Mixture:
         if not 0 <= absent_share <= safe:
             raise FcpError(
                 f"absent_share: expected 0 … {safe:.2f}, which is the share of the classes with "
-                f"photos that surely do not show them, got {absent_share}"
+                f"photos that certainly do not show them, got {absent_share}"
             )
         self._absent_given_safe = absent_share / safe if absent_share else 0.0
         self._similar = {name: look_alikes(means) for name, means in (features or {}).items()}

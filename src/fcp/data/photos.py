@@ -86,7 +86,7 @@ def read_photo(
 
     Args:
         image: Picture as for ``read_picture``, or a photo that was read before.
-        how: Choices as for ``read_picture``.
+        how: Options as for ``read_picture``.
         most: Number of pixels that a large photo is reduced to.
 
     Returns:
@@ -108,7 +108,7 @@ def read_photo(
         reduced = reduce_strips(strips.rows, strips.size, _scaled(strips.size, most))
     pixels, size = turn_array(reduced, strips.turn), upright(strips.own, strips.turn)
     shown = f"{pixels.shape[1]:,}×{pixels.shape[0]:,}"
-    said = f"{size[1]:,}×{size[0]:,} px: looked at and drawn at {shown} px, its mask has all"
+    said = f"{size[1]:,}×{size[0]:,} px: read and drawn at {shown} px; its mask has the full size"
     return Photo(np.ascontiguousarray(pixels), size), [*strips.notes, said]
 
 

@@ -35,7 +35,7 @@ class Outline:
     """A PNG without its pixels.
 
     Attributes:
-        size: Size (H, W).
+        size: Size (H, W) of the picture.
         depth: Bits of a sample.
         kind: Kind of colour, in PNG's numbering.
         interlaced: Whether its lines are in another order.
@@ -174,7 +174,7 @@ def png_of(rows: Iterator[np.ndarray], size: tuple[int, int], palette: bytes | N
 
     Args:
         rows: Rows (n, W) uint8, or uint16 without a palette; H in all.
-        size: Size (H, W).
+        size: Size (H, W) of the picture.
         palette: Colours of the palette, three bytes RGB each; None for greys.
 
     Returns:

@@ -63,7 +63,7 @@ def read_support(image: ImageLike, annotation: Annotation) -> tuple[np.ndarray, 
     if not mask.any():
         raise FcpError(
             f"{name_of(annotation)}: the mask of {name_of(image)} is empty; "
-            "mark the thing to find in it"
+            "mark the object to find in it"
         )
     return pixels, mask
 

@@ -19,7 +19,7 @@ from fcp.errors import FcpError
 
 EXPECTED = "auto, full, LOW:HIGH or pLOW:pHIGH (percentiles), such as 0:4095 or p1:p99"
 FAINT = 32  # of 255: a picture with a smaller span of values is hardly visible
-MOST_LOOKED_AT = 1 << 20  # number of values used for percentiles
+MOST_SAMPLED = 1 << 20  # number of values used for percentiles
 VALUES_AT_ONCE = 1 << 20
 
 
@@ -111,21 +111,21 @@ def find_limits(
     Raises:
         FcpError: as ``to_uint8``.
     """
-    seen = _look_at(parts, max(1, count // MOST_LOOKED_AT), name, nodata)
-    low, high, note = _limits(seen, chosen)
+    stats = _measure(parts, max(1, count // MOST_SAMPLED), name, nodata)
+    low, high, note = _limits(stats, chosen)
     notes = [note] if note else []
-    ends = _scaled(np.array([seen.least, seen.most]), (low, high), None)
+    ends = _scaled(np.array([stats.least, stats.most]), (low, high), None)
     span = int(ends[1]) - int(ends[0])
     if chosen.kind == "auto" and 0 < span < FAINT:
         notes.append(
-            f"hardly any contrast: its values {_shown(seen.least)} … {_shown(seen.most)} become "
+            f"hardly any contrast: its values {_shown(stats.least)} … {_shown(stats.most)} become "
             f"{span + 1} of 256 greys; --range p1:p99 spreads them"
         )
     return (low, high), notes
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Statistics:
     """Statistics of a picture's numbers.
 
     Attributes:
@@ -141,7 +141,9 @@ class _Seen:
     sample: np.ndarray
 
 
-def _look_at(parts: Iterable[np.ndarray], step: int, name: str, nodata: float | None) -> _Seen:
+def _measure(
+    parts: Iterable[np.ndarray], step: int, name: str, nodata: float | None
+) -> _Statistics:
     ends: list[float] = []
     samples = [np.empty(0)]
     kind = np.dtype(np.uint8)
@@ -155,7 +157,7 @@ def _look_at(parts: Iterable[np.ndarray], step: int, name: str, nodata: float | 
             samples.append(used[::step].copy())  # a view would keep all of them
     if not ends:
         raise FcpError(f"{name}: none of its values is a finite number")
-    return _Seen(kind, min(ends), max(ends), np.concatenate(samples[1:]))
+    return _Statistics(kind, min(ends), max(ends), np.concatenate(samples[1:]))
 
 
 def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
@@ -183,37 +185,37 @@ def _scaled(values: np.ndarray, limits: tuple[float, float], nodata: float | Non
     return eight.astype(np.uint8)
 
 
-def _limits(seen: _Seen, chosen: ValueRange) -> tuple[float, float, str]:
+def _limits(stats: _Statistics, chosen: ValueRange) -> tuple[float, float, str]:
     """Return the values of black and white, and the assumption."""
     if chosen.kind == "values":
         return chosen.low, chosen.high, ""
     if chosen.kind == "percentiles":
-        low, high = _percentiles(seen.sample, chosen.low, chosen.high)
+        low, high = _percentiles(stats.sample, chosen.low, chosen.high)
         return low, (high if high > low else low + 1), ""
     if chosen.kind == "full":
-        if seen.kind.kind == "f":
+        if stats.kind.kind == "f":
             return 0, 1, ""
-        kind = np.iinfo(seen.kind)
+        kind = np.iinfo(stats.kind)
         return kind.min, kind.max, ""
-    if seen.kind.kind == "f" and seen.least >= 0 and seen.most <= 1:
+    if stats.kind.kind == "f" and stats.least >= 0 and stats.most <= 1:
         return 0, 1, ""
-    if seen.kind.kind == "f" or seen.least < 0:
-        least, most = seen.least, seen.most
+    if stats.kind.kind == "f" or stats.least < 0:
+        least, most = stats.least, stats.most
         note = f"values {_shown(least)} … {_shown(most)} become black … white (--range)"
         return least, (most if most > least else least + 1), note
-    return _by_bits(seen)
+    return _by_bits(stats)
 
 
-def _by_bits(seen: _Seen) -> tuple[float, float, str]:
+def _by_bits(stats: _Statistics) -> tuple[float, float, str]:
     """Find how many bits unsigned numbers have; a few hot pixels do not count."""
-    (most,) = _percentiles(seen.sample, 99.9)
+    (most,) = _percentiles(stats.sample, 99.9)
     bits = max(8, int(most).bit_length())
     bits += bits % 2
-    size = 8 * seen.kind.itemsize
+    size = 8 * stats.kind.itemsize
     note = ""
-    if bits < size and (seen.kind.kind == "u" or bits > 8):
+    if bits < size and (stats.kind.kind == "u" or bits > 8):
         note = (
-            f"its values ({_shown(seen.least)} … {_shown(seen.most)}) are taken for {bits} bits "
+            f"its values ({_shown(stats.least)} … {_shown(stats.most)}) are taken for {bits} bits "
             f"in {size} (--range full for all of them)"
         )
     return 0, float((1 << bits) - 1), note

@@ -97,7 +97,8 @@ def build_auto(
     """Build any transformers backbone or ViT.
 
     Args:
-        weights: Folder in transformers' layout, or hub id.
+        weights: Folder in transformers' layout, or hub id; None for random weights of the
+            architecture ``config``.
         layers: Two ascending stage numbers for the mid-level map (0 = patch embedding); None for
             half and three quarters of the depth: stages 2 and 3 of 4, layers 6 and 9 of 12.
         image_size: Side in px of the square input; None for the picture's own size, rounded to a

@@ -72,7 +72,7 @@ def read_sam(model_class: type[ModelT], config_class: type[PreTrainedConfig], pa
     try:
         config = config_class(**architecture(state))
     except (KeyError, ValueError, IndexError) as error:
-        reason = f"{error} is missing or has an odd shape"
+        reason = f"{error} is missing or has an invalid shape"
         raise FcpError(f"{path}: not an original SAM file: {reason}") from error
     with torch.device("meta"):  # saves time and memory for weights that are replaced at once
         model = model_class(config)

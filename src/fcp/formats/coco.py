@@ -44,7 +44,7 @@ def read_coco(
 
     Args:
         file: File of the annotations.
-        reading: Choices of the reading; takes its notes.
+        reading: Options of the reading, which also collects its notes; None for the defaults.
         content: Parsed content of the file, if it has been read already.
 
     Returns:
@@ -67,7 +67,9 @@ def read_coco(
                 pictures.append(_picture(images[key], annotations, names, finder, own))
         order = [str(category["name"]) for category in names.values()]
     except (KeyError, TypeError, AttributeError) as error:
-        raise FcpError(f"{file}: not a COCO instances JSON (missing or odd: {error})") from error
+        raise FcpError(
+            f"{file}: not a COCO instances JSON (missing or invalid: {error})"
+        ) from error
     examples = examples_by_class(pictures, order, own)
     own.finish(file)
     return examples
@@ -156,7 +158,7 @@ def _by_id(
         key = _key(item["id"])
         if key in found:
             raise FcpError(
-                f"{file}: the {kind} id {item['id']!r} is there twice: "
+                f"{file}: the {kind} id {item['id']!r} occurs twice: "
                 f"{found[key].get(name)!r} and {item.get(name)!r}; give each its own"
             )
         found[key] = item

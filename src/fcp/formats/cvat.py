@@ -83,4 +83,4 @@ def _attributes(values: Mapping[str, object]) -> str:
 
 def _require_xml(name: str, kind: str) -> None:
     if _NO_XML.search(name):
-        raise FcpError(f"XML cannot say the name of the {kind} {name!r}; rename it")
+        raise FcpError(f"XML cannot hold the name of the {kind} {name!r}; rename it")

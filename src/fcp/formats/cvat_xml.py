@@ -27,7 +27,7 @@ def read_cvat(
 
     Args:
         file: File of the annotations.
-        reading: Choices of the reading; takes its notes.
+        reading: Options of the reading, which also collects its notes; None for the defaults.
         root: Parsed root of the file, if it has been read already.
 
     Returns:
@@ -63,7 +63,7 @@ def _picture(image: Element, finder: Finder, reading: Reading) -> DrawnPicture:
         where = f"{finder.file}: {picture.name}: shape {number}"
         with reading.each():
             if shape.tag == "tag":
-                reading.note(where, "says something of the whole picture: not a shape, left out")
+                reading.note(where, "describes the whole picture, not a shape; left out")
                 continue
             if shape.tag not in _SHAPES:
                 known = ", ".join(_SHAPES)
@@ -71,7 +71,7 @@ def _picture(image: Element, finder: Finder, reading: Reading) -> DrawnPicture:
             try:
                 drawn = _SHAPES[shape.tag](shape, frame.size, where)
             except (TypeError, ValueError, OverflowError) as error:
-                raise FcpError(f"{where}: odd or missing numbers in <{shape.tag}>") from error
+                raise FcpError(f"{where}: invalid or missing numbers in <{shape.tag}>") from error
             drawings.append((shape.get("label", ""), drawn))
     return DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn)
 
@@ -120,7 +120,7 @@ def _ellipse(shape: Element, size: Size, where: str) -> Drawn:
     x, y, across, down = (float(shape.get(name, "")) for name in ("cx", "cy", "rx", "ry"))
     angle = np.deg2rad(float(shape.get("rotation", 0)))
     if not np.isfinite([x, y, across, down, angle]).all() or across <= 0 or down <= 0:
-        raise FcpError(f"{where}: an ellipse without width, height or a true rotation")
+        raise FcpError(f"{where}: an ellipse without width, height or a valid rotation")
     rows, columns = np.ogrid[0.5 : size[0], 0.5 : size[1]]
     along = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
     beside = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)

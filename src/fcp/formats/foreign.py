@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fcp.data.folder import STRAY_FOLDERS
 
-MOST_LOOKED_AT = 10_000  # number of files of a folder
+MOST_CHECKED = 10_000  # number of files of a folder
 
 # Pattern of a file's lower-case name → its kind and the remedy; the first match counts.
 _KNOWN = (
@@ -21,19 +21,19 @@ _KNOWN = (
         "ImageJ's regions; make masks of them (Edit, Selection, Create Mask)",
     ),
     (r"task-\d+-annotation-.*\.png", "Label Studio's brushed masks, without pictures; export JSON"),
-    (r".*via.*\.(csv|json)", "of the VGG Image Annotator; export it as COCO"),
+    (r".*via.*\.(csv|json)", "a file of the VGG Image Annotator; export it as COCO"),
     (r".*\.ndjson", "Labelbox's export; convert it to COCO"),
-    (r".*\.(h5|hdf5|ilp)", "ilastik's; export the segmentation as PNG"),
-    (r".*\.(npy|npz|mat)", "numbers and no picture; save masks as PNG"),
+    (r".*\.(h5|hdf5|ilp)", "a file of ilastik; export the segmentation as PNG"),
+    (r".*\.(npy|npz|mat)", "numbers, not a picture; save masks as PNG"),
     (
         r".*\.(czi|lif|nd2|oib|oir|vsi|svs|ndpi|mrxs|dcm|nii|nii\.gz)",
-        "of a scanner; export it as TIFF",
+        "a picture of a scanner; export it as TIFF",
     ),
     (r".*\.(shp|gpkg|kml|kmz)", "shapes of a GIS; make a mask of them on the picture's own grid"),
     (r".*\.(zip|rar|7z|tar|gz)", "an archive; unpack it first"),
     (
         r".*simple segmentation\.(png|tiff?)",
-        "ilastik's, beside its picture; call it NAME_mask, with 0 for the background",
+        "ilastik's segmentation, beside its picture; call it NAME_mask, with 0 for the background",
     ),
 )
 _PATTERNS = [(re.compile(pattern), text) for pattern, text in _KNOWN]
@@ -53,7 +53,7 @@ def describe_foreign(folder: Path) -> str | None:
     if masks is not None and not (folder / "JPEGImages").is_dir():
         return f"{masks.name}/: masks without pictures; put those into JPEGImages/ beside it"
     for index, path in enumerate(folder.rglob("*")):
-        if index > MOST_LOOKED_AT:
+        if index > MOST_CHECKED:
             return None
         if path.is_file() and not (STRAY_FOLDERS & set(path.parts) or path.name.startswith(".")):
             name = path.name.casefold()

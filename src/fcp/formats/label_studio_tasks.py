@@ -36,7 +36,7 @@ def read_label_studio(
     Args:
         file: Path of the file, for errors; the pictures lie beside it.
         content: Parsed content of the file: a list of tasks.
-        reading: Choices of the reading; takes its notes.
+        reading: Options of the reading, which also collects its notes; None for the defaults.
 
     Returns:
         Label → examples; labels in the order of their first region, pictures in the order of the
@@ -127,7 +127,7 @@ def _drawn(region: Mapping[str, Any], size: Size, where: str) -> list[tuple[str,
     try:
         drawn = _SHAPES[kind](value, size, where)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise FcpError(f"{where}: odd or missing numbers ({error})") from error
+        raise FcpError(f"{where}: invalid or missing numbers ({error})") from error
     return [(str(label), drawn) for label in labels]
 
 
@@ -165,7 +165,7 @@ def _ellipse(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
     angle = np.deg2rad(float(value.get("rotation") or 0))
     middle, radius = _pixels([[x, y], [across, down]], size, where)
     if (radius <= 0).any() or not np.isfinite(angle):
-        raise FcpError(f"{where}: an ellipse without width, height or a true rotation")
+        raise FcpError(f"{where}: an ellipse without width, height or a valid rotation")
     rows, columns = np.ogrid[0.5 : size[0], 0.5 : size[1]]
     along = (columns - middle[0]) * np.cos(angle) + (rows - middle[1]) * np.sin(angle)
     beside = (rows - middle[1]) * np.cos(angle) - (columns - middle[0]) * np.sin(angle)

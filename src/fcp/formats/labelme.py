@@ -43,7 +43,7 @@ def read_labelme(path: Path, reading: Reading | None = None) -> dict[str, list[E
 
     Args:
         path: Path of a JSON, or of a folder in which every JSON is LabelMe's.
-        reading: Choices of the reading; takes its notes.
+        reading: Options of the reading, which also collects its notes; None for the defaults.
 
     Returns:
         Label → examples; labels in the order of their first shape, pictures in natural order.

@@ -59,7 +59,7 @@ def read_examples(
             of a YOLO data set.
         class_name: The one class to read, or the name of the class of a layout that stores no class
             names; None for all classes.
-        reading: Choices of the reading; takes notes for the user.
+        reading: Options of the reading, which also collects its notes; None for the defaults.
 
     Returns:
         Class → examples, at least one, in an order that depends only on the files. If neither the
@@ -150,7 +150,7 @@ def _read_mask(picture: Path, mask: Path, reading: Reading) -> Example:
     for oddity in oddities:
         reading.note(mask, oddity)
     if not values.any():
-        raise FcpError(f"{mask}: the mask of {picture} is empty; mark the thing to find in it")
+        raise FcpError(f"{mask}: the mask of {picture} is empty; mark the object to find in it")
     if frame.turn == 1:
         return Example(picture, mask)
     return Example(picture, to_runs(turn_array(values, frame.turn)))
@@ -201,7 +201,7 @@ def _read_one_layout(
 
     Args:
         folder: Folder to read.
-        reading: Choices of the reading.
+        reading: Options of the reading, which also collects its notes.
         class_name: Name of the class of masks, whose files store none; None for the folder's name.
     """
     if yolo_labels(folder):
@@ -266,7 +266,7 @@ def _refuse_foreign(content: object, file: Path) -> None:
             "file with images, categories and annotations"
         )
     if isinstance(content, list) and {"image", "annotator"} & first.keys():
-        raise FcpError(f"{file}: Label Studio's JSON-MIN, which says too little; export JSON")
+        raise FcpError(f"{file}: Label Studio's JSON-MIN, which lacks information; export JSON")
     if first.get("type") in ("Feature", "FeatureCollection"):
         raise FcpError(
             f"{file}: shapes of QuPath or a GIS (GeoJSON); export them as label images, or as COCO"

@@ -1,4 +1,4 @@
-"""State of one reading of examples: its choices, and the notes and faults so far.
+"""State of one reading of examples: its options, and the notes and faults so far.
 
 A reader continues after a fault, so that all faults of a data set are reported at once.
 """
@@ -29,7 +29,7 @@ class Note:
 
 @dataclass
 class Reading:
-    """The choices of one reading, and the notes and faults that it collects.
+    """The options of one reading, and the notes and faults that it collects.
 
     Attributes:
         skip_bad: Whether faulty items are left out instead of refusing the data set.
@@ -111,8 +111,8 @@ def frame_of(
     Args:
         picture: Path of the annotated picture.
         source: File of the annotation.
-        reading: Choices of the reading, ``drawn_on_raw`` among them; takes a note where only the
-            user can tell.
+        reading: Options of the reading, ``drawn_on_raw`` among them; collects a note where only the
+            user can decide.
         stated: Size (height, width) that the annotation states; anything that is no size counts as
             missing.
 

@@ -27,7 +27,7 @@ def read_voc_xml(files: Sequence[Path], reading: Reading | None = None) -> dict[
     Args:
         files: XML files, one for each picture, which lies beside it, or in ``images/`` or
             ``JPEGImages/`` beside the XML's folder.
-        reading: Choices of the reading; takes its notes.
+        reading: Options of the reading, which also collects its notes; None for the defaults.
 
     Returns:
         Name → examples; names in the order of their first box.
@@ -81,7 +81,7 @@ def _box(found: Element, size: tuple[int, int], where: str) -> Box:
     try:
         x0, y0, x1, y1 = (float(found.findtext(f"bndbox/{name}") or "") for name in CORNERS)
     except ValueError as error:
-        raise FcpError(f"{where}: odd or missing numbers in <bndbox>") from error
+        raise FcpError(f"{where}: invalid or missing numbers in <bndbox>") from error
     x0, x1, y0, y1 = *sorted((x0, x1)), *sorted((y0, y1))  # some tools store them as drawn
     (x0, y0), (x1, y1) = read_points([x0 - 1, y0 - 1, x1, y1], size, where).tolist()
     return Box(x0, y0, x1, y1)

@@ -41,7 +41,7 @@ def read_yolo(path: Path, reading: Reading | None = None) -> dict[str, list[Exam
     Args:
         path: Path of a data set's YAML file, or of its folder, with ``data.yaml`` or a list of
             classes.
-        reading: Choices of the reading; takes its notes.
+        reading: Options of the reading, which also collects its notes; None for the defaults.
 
     Returns:
         Class → examples; classes in the order of their ids.
