@@ -1,7 +1,8 @@
 """Official downloads as streams of files: tar, tgz, zip or the unpacked folder, all read alike.
 
-Nothing is unpacked by the names inside, and a name that would leave its folder is refused. What is
-built from a download goes file by file to its place, so a build that was stopped goes on.
+Nothing is unpacked by the names inside, and a name that would leave its folder is refused. The
+files of a build are written one by one to their final places, so that an interrupted build can be
+continued.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def walk(source: Path) -> Iterator[Member]:
 
 
 def store(path: Path, content: Callable[[], bytes]) -> None:
-    """Write a file whole or not at all, making its folder.
+    """Write a complete file or none, in a folder that is made if missing.
 
     Raises:
         FcpError: it cannot be written; a disk that is full leaves nothing behind.
@@ -116,7 +117,7 @@ def store(path: Path, content: Callable[[], bytes]) -> None:
 
 
 def has_size(path: Path, size: int) -> bool:
-    """Say whether a file is there and as long as it should be."""
+    """Return whether a file exists and has the expected length."""
     return path.is_file() and path.stat().st_size == size
 
 

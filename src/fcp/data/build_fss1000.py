@@ -21,7 +21,7 @@ def build_fss1000(
     say: Callable[[str], None],
     progress: Progress,
 ) -> Built:
-    """Build the data set, or go on with it.
+    """Build the data set, or continue an interrupted build.
 
     Args:
         source: Zip file of the download, or its unpacked folder; folders around the classes do not

@@ -49,7 +49,7 @@ class _Found:
 def build_pascal(
     voc: Path, sbd: Path, out: Path, *, say: Callable[[str], None], progress: Progress
 ) -> Built:
-    """Build the data set, or go on with it.
+    """Build the data set, or continue an interrupted build.
 
     Args:
         voc: VOCtrainval_11-May-2012.tar, or its unpacked folder.

@@ -66,7 +66,7 @@ def build_coco(
     say: Callable[[str], None],
     progress: Progress,
 ) -> Built:
-    """Build ``COCO/coco20i.sqlite`` under the data root, or go on with it.
+    """Build ``COCO/coco20i.sqlite`` under the data root, or continue an interrupted build.
 
     Args:
         images: Folder of the pictures, or of train2014/ and val2014/ (or 2017).

@@ -45,7 +45,7 @@ def read_image(image: ImageLike, how: Decoding = DEFAULT) -> np.ndarray:
 
 
 def read_picture(image: ImageLike, how: Decoding = DEFAULT) -> tuple[np.ndarray, list[str]]:
-    """Bring a picture to 8-bit RGB.
+    """Convert a picture to 8-bit RGB.
 
     Args:
         image: File, Pillow picture of any mode, or array (H, W), (H, W, 1), (H, W, 3) or
@@ -72,7 +72,7 @@ def is_shallow(content: Image.Image | np.ndarray) -> bool:
 
 
 def rgb_of_opened(opened: Opened, how: Decoding, name: str) -> tuple[np.ndarray, list[str]]:
-    """Bring a decoded picture to 8-bit RGB, turned or not; see ``read_picture``."""
+    """Convert a decoded picture to 8-bit RGB, turned or not; see ``read_picture``."""
     notes = list(opened.notes)
     content = opened.content
     if isinstance(content, np.ndarray):

@@ -72,7 +72,7 @@ class Photo:
         return self if smaller == size else Photo(reduce_strips(rows, size, smaller), self.size)
 
     def under(self, labels: np.ndarray) -> np.ndarray:
-        """Bring a map (H, W) of the photo to the size of ``pixels``, (h, w)."""
+        """Resize a map (H, W) of the photo to the size of ``pixels``, (h, w)."""
         return resize_nearest(labels, (self.pixels.shape[0], self.pixels.shape[1]))
 
 

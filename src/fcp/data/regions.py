@@ -145,7 +145,7 @@ def draw_label_regions(
 def map_features(
     encode: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]], image: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Bring backbone maps to half the picture's size; each level has a total weight of one unit.
+    """Resize backbone maps to half the picture's size; each level has a total weight of one unit.
 
     Args:
         encode: Function that maps a picture (H, W, 3) to maps (D, h, w) of several strides.

@@ -44,7 +44,7 @@ def clear_label(labels: np.ndarray, label: int) -> None:
 
 
 def resize_nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring a map (h, w) to (H, W): each pixel takes the value under its centre."""
+    """Resize a map (h, w) to (H, W): each pixel takes the value under its centre."""
     if labels.shape == size:
         return labels
     rows, columns = (

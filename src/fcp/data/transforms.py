@@ -75,7 +75,7 @@ def support_to_square(mask: np.ndarray, size: int) -> Tensor:
 
 
 def logits_to_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring a map (H', W') of logits or probabilities to (H, W), bilinear."""
+    """Resize a map (H', W') of logits or probabilities to (H, W), bilinear."""
     if logits.shape == size:
         return logits
     return functional.interpolate(

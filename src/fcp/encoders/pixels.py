@@ -39,7 +39,7 @@ class Normalise(nn.Module):
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring pictures (B, C, H, W) to ``size`` (rows, columns): bilinear, smoothed when shrunk."""
+    """Resize pictures (B, C, H, W) to ``size`` (rows, columns): bilinear, smoothed when shrunk."""
     if images.shape[-2:] == size:
         return images
     return functional.interpolate(images, size, mode="bilinear", antialias=True)
@@ -52,6 +52,6 @@ def grid_of(images: Tensor) -> tuple[int, int]:
 
 
 def mask_like(mask: Tensor, features: Tensor) -> Tensor:
-    """Bring masks (B, 1, H, W) of 0 and 1 to the grid and dtype of features (B, C, h, w)."""
+    """Convert masks (B, 1, H, W) of 0 and 1 to the grid and dtype of features (B, C, h, w)."""
     height, width = features.shape[-2:]
     return mask_to_grid(mask[:, 0], (height, width))[:, None].to(features.dtype)

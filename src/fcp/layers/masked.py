@@ -14,7 +14,7 @@ MIN_MAX_EPSILON = 1e-9
 
 
 def mask_to_grid(masks: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Bring masks (S, H, W), 0 or 1, to the grid: boolean (S, h, w).
+    """Resize masks (S, H, W), 0 or 1, to the grid: boolean (S, h, w).
 
     Nearest neighbour (512 → 64: cell i reads row 8i). Of a mask that vanishes by this, every cell
     that it touches is set instead. A mask without any foreground stays empty.
@@ -27,7 +27,7 @@ def mask_to_grid(masks: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def mask_to_share(masks: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Bring maps (B, H, W) to the grid by area, as cells in reading order: (B, L)."""
+    """Resize maps (B, H, W) to the grid by area, as cells in reading order: (B, L)."""
     return F.adaptive_avg_pool2d(masks[:, None], grid).flatten(1)
 
 

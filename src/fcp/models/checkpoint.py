@@ -48,7 +48,7 @@ _PUBLISHED_SAM = SegmenterConfig(name="sam", weights="facebook/sam-vit-huge")
 
 
 def save_model(model: FCP, folder: Path, *, dtype: torch.dtype | None = None) -> None:
-    """Write a model folder; each of its files is whole or absent.
+    """Write a model folder; each of its files is complete or absent.
 
     Args:
         model: Model to save.
