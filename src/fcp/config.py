@@ -15,15 +15,15 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from fcp.errors import FcpError
 
-IGNORE = 255  # label of pixels whose truth is unknown: they count neither way
+IGNORE = 255  # label of pixels whose truth is unknown: they are neither foreground nor background
 FeatureSource = Literal["F", "G", "F+G"]
 Matching = Literal["pixel", "prototype"]
 PseudoMask = Literal["conventional", "attention"]
-Fusion = Literal["mean", "confidence", "pooled"]  # of K shots; what each does: fcp.method.fusion
+Fusion = Literal["mean", "confidence", "pooled"]  # of K shots; explained in fcp.method.fusion
 
-MOST = 1 << 63  # an integer of a file that is as large is a mistake
+MOST = 1 << 63  # an integer in a file that is as large as this is a mistake
 LONGEST_SHOWN = 200  # characters of a value, in an error
-# Of a model: far above all that are known, and small enough that a mistake costs no memory.
+# Sizes of a model: far above all known ones, and small enough that a mistake fills no memory.
 MOST_PX, MOST_CHANNELS, MOST_STEPS = 8192, 16384, 1000
 
 
@@ -32,29 +32,29 @@ class HeadConfig:
     """The trainable head: sizes, and the switches that make the ablations of Table 2 and Eq. 6.
 
     Attributes:
-        width: C, channels of the head and of the prompt tokens; equals the segmenter's.
-        tokens: N, learnable tokens of each branch.
-        steps: T, refinement steps; the last one reads the backbone's features as values.
-        heads: attention heads; divides ``width``.
-        features: which features the prototypes gather ("F" backbone, "G" SAM, "F+G" both).
-        matching: prototype-prototype (FCP) or prototype-pixel (VRP-SAM).
-        pseudo_mask: what guides the query's later steps: the attention-based mask of the step
+        width: Number C of channels of the head and of the prompt tokens; equals the segmenter's.
+        tokens: Number N of learnable tokens of each branch.
+        steps: Number T of refinement steps; the last one reads the backbone's features as values.
+        heads: Number of attention heads; divides ``width``.
+        features: Features that the prototypes gather ("F" backbone, "G" SAM, "F+G" both).
+        matching: Kind of matching: prototype-prototype (FCP) or prototype-pixel (VRP-SAM).
+        pseudo_mask: Mask that guides the query's later steps: the attention-based mask of the step
             before (FCP, Eq. 8) or the conventional one throughout (Eq. 5).
-        refresh_guidance: guide G anew at each step with the attention mask (released program),
-            or once with the conventional mask (paper, Eq. 6).
-        mask_prompt: the last attention mask also enters the mask decoder as its dense mask prompt
-            (ours, for small segmenters; not in the paper).
-        contrast_levels: channels of each level of the backbone's mid-level map, whose similarity to
-            the support's foreground and background guides as well (ours, for small backbones;
-            empty: none, as the paper).
-        correlation: hidden channels of the correlation decoder, whose mask takes the conventional
-            mask's place and is the dense mask prompt (ours; 0: none, as the paper). The backbone
-            must give its levels.
-        maps_after_dropout: build pseudo masks and losses from attention maps that have passed
-            dropout (released program), or from the maps before it (default).
-        attention_dropout: on the attention of the refinement steps.
-        matching_dropout: on the attention of the matching layer.
-        feature_dropout: channel dropout on projected backbone features.
+        refresh_guidance: Whether G is guided anew at each step with the attention mask (released
+            program), or once with the conventional mask (paper, Eq. 6).
+        mask_prompt: Whether the last attention mask also enters the mask decoder as its dense mask
+            prompt (ours, for small segmenters; not in the paper).
+        contrast_levels: Number of channels of each level of the backbone's mid-level map whose
+            similarity to the support's foreground and background is added to the guidance (ours,
+            for small backbones; empty: none, as the paper).
+        correlation: Number of hidden channels of the correlation decoder, whose mask replaces the
+            conventional mask and is the dense mask prompt (ours; 0: none, as the paper). The
+            backbone must return its levels.
+        maps_after_dropout: Whether pseudo masks and losses use the attention maps after dropout
+            (released program) or before it (default).
+        attention_dropout: Dropout rate of the attention of the refinement steps.
+        matching_dropout: Dropout rate of the attention of the matching layer.
+        feature_dropout: Rate of channel dropout on projected backbone features.
     """
 
     width: int = 256
@@ -110,12 +110,12 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """The class-consistent backbone: registry name, where its weights come from, its own options.
+    """The class-consistent backbone: registry name, source of its weights, its own options.
 
     Attributes:
-        name: key of ``fcp.encoders.BACKBONES``.
-        weights: hub id, folder or file; None when the weights travel inside the model's folder.
-        options: keyword arguments of the builder, such as ``{"stem": "7x7"}``.
+        name: Key of ``fcp.encoders.BACKBONES``.
+        weights: Hub id, folder or file; None when the weights are stored in the model's folder.
+        options: Keyword arguments of the builder, such as ``{"stem": "7x7"}``.
     """
 
     name: str = "resnet50"
@@ -123,19 +123,19 @@ class BackboneConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the types of what was given, and that no number is a mistake."""
+        """Check the fields' types, and that no number is far too large."""
         check(self)
         _require_modest(self.options, "options")
 
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """The promptable segmenter: registry name, where its weights come from, its own options.
+    """The promptable segmenter: registry name, source of its weights, its own options.
 
     Attributes:
-        name: key of ``fcp.encoders.SEGMENTERS``.
-        weights: hub id, folder or file; None when the weights travel inside the model's folder.
-        options: keyword arguments of the builder.
+        name: Key of ``fcp.encoders.SEGMENTERS``.
+        weights: Hub id, folder or file; None when the weights are stored in the model's folder.
+        options: Keyword arguments of the builder.
     """
 
     name: str = "sam"
@@ -143,7 +143,7 @@ class SegmenterConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the types of what was given, and that no number is a mistake."""
+        """Check the fields' types, and that no number is far too large."""
         check(self)
         _require_modest(self.options, "options")
 
@@ -169,11 +169,11 @@ class LossWeights:
     """Weight of each named term in the total (Eq. 15); the defaults are the paper's.
 
     Attributes:
-        prompt: on the predicted mask (Eq. 13).
-        guide: on the attention-based pseudo masks (Eq. 9).
-        ortho: on the similarity of the tokens' attention maps (Eq. 14).
-        correlation: on the estimates of a head with correlation (ours).
-        presence: on its judgement whether the query shows the class (ours).
+        prompt: Weight of the loss on the predicted mask (Eq. 13).
+        guide: Weight of the loss on the attention-based pseudo masks (Eq. 9).
+        ortho: Weight of the similarity of the tokens' attention maps (Eq. 14).
+        correlation: Weight of the loss on the estimates of a head with correlation (ours).
+        presence: Weight of the loss on its estimate whether the query shows the class (ours).
     """
 
     prompt: float = 1.0
@@ -196,10 +196,10 @@ def from_dict(cls: type[ConfigT], values: Mapping[str, Any], where: str = "confi
     """Build a (nested) configuration from plain values, checking every name and type.
 
     Args:
-        cls: one of the frozen dataclasses of this module (or of ``fcp.engine``), or a record of a
+        cls: One of the frozen dataclasses of this module (or of ``fcp.engine``), or a record of a
             file; its fields may be lists and mappings of others.
-        values: plain mapping, as YAML or JSON gives it.
-        where: what to call the mapping in an error: a file's name, or a dotted path.
+        values: Plain mapping, as YAML or JSON gives it.
+        where: Name of the mapping in an error: a file's name, or a dotted path.
 
     Raises:
         FcpError: an unknown or missing key, or a value of the wrong type or range.
@@ -252,13 +252,13 @@ def _require(holds: bool, name: str, expected: str, got: object) -> None:
 
 
 def _short(value: object) -> str:
-    """Say a value of a file in a few words, whatever its length."""
+    """Return a value of a file as text of bounded length."""
     text = repr(value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def _require_modest(value: object, name: str) -> None:
-    """Refuse a size far beyond any model's, before it takes all memory."""
+    """Refuse a size far beyond any model's, before it fills the memory."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for one in inside:
         _require_modest(one, name)
@@ -269,7 +269,7 @@ def _require_modest(value: object, name: str) -> None:
 def check(config: Any) -> None:  # noqa: ANN401  (any dataclass)
     """Check each field against its annotation.
 
-    Known are plain types, unions with None, Literals, and lists and mappings of these; numbers
+    Supported are plain types, unions with None, Literals, and lists and mappings of these; numbers
     must be finite.
     """
     for name, (hint, _) in _fields(type(config)).items():  # type: ignore[arg-type]

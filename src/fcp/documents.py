@@ -1,4 +1,4 @@
-"""Text, JSON and YAML files → plain values; whatever they hold, a fault is one line."""
+"""Text, JSON and YAML files → plain values; any fault is an error of one line."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fcp.errors import FcpError
 
 LONGEST = 1_000_000  # characters of a YAML file, of which PyYAML reads some 100,000 a second
 DEEPEST = 100  # levels of a YAML file: PyYAML's time grows with their square
-MOST_VALUES = 1_000_000  # of a YAML file, where each alias counts as all that it stands for
-# What PyYAML raises on a scalar that is none of its kind, such as the 99th of a month.
+MOST_VALUES = 1_000_000  # of a YAML file, where each alias counts as all values that it stands for
+# PyYAML's errors on a scalar that is invalid for its type, such as the 99th of a month.
 _NO_SCALAR = (ValueError, AttributeError, IndexError, KeyError, TypeError, OverflowError)
 
 
@@ -45,12 +45,13 @@ def load_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_json(path: Path, *, finite: bool = True) -> Any:  # noqa: ANN401  (whatever it holds)
+def read_json(path: Path, *, finite: bool = True) -> Any:  # noqa: ANN401  (any JSON value)
     """Read a JSON file: UTF-8, with or without a byte-order mark.
 
     Args:
-        path: of the file.
-        finite: refuse ``NaN`` and ``Infinity``, which are none of JSON but which Python writes.
+        path: Path of the file.
+        finite: Whether ``NaN`` and ``Infinity``, which are not JSON but which Python writes, are
+            refused.
 
     Raises:
         FcpError: the file is missing, not UTF-8, no JSON, or nested too deep.
@@ -62,9 +63,9 @@ def parse_json(text: str, where: str, *, finite: bool = True) -> Any:  # noqa: A
     """Parse JSON text.
 
     Args:
-        text: The text.
-        where: Its name in the error.
-        finite: See ``read_json``.
+        text: Text to parse.
+        where: Name of the text in an error.
+        finite: Whether ``NaN`` and ``Infinity`` are refused, see ``read_json``.
 
     Raises:
         FcpError: no JSON, or nested too deep.
@@ -110,19 +111,20 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads ``1e-4`` as a number, as YAML 1.2 does, and refuses what would take all time or memory.
+    """A loader that reads ``1e-4`` as a number, as YAML 1.2 does, and refuses excessive documents.
 
-    PyYAML alone makes a string of the first.
+    PyYAML alone reads ``1e-4`` as a string. Excessive are nesting, or aliases, that would take
+    minutes or fill the memory.
     """
 
     def fetch_more_tokens(self) -> None:
-        """Take more tokens in, unless what is open by now is too deep."""
+        """Read more tokens, unless the nesting is too deep by now."""
         if self.flow_level + len(self.indents) > DEEPEST:
             raise yaml.YAMLError("nested too deep")
         super().fetch_more_tokens()
 
     def get_single_node(self) -> yaml.Node | None:
-        """Compose the tree, and measure it before anything goes through it."""
+        """Compose the tree, and count its values before it is traversed."""
         node: yaml.Node | None = super().get_single_node()
         if node is not None and _count_values(node, {}) > MOST_VALUES:
             raise yaml.YAMLError(f"its aliases stand for over {MOST_VALUES:,} values")
@@ -140,8 +142,8 @@ def _count_values(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
     """Count the values in a node, those behind aliases each time.
 
     Args:
-        node: to go through.
-        known: node → what was counted; a node that holds itself counts as too much.
+        node: Node to traverse.
+        known: Counts by node; a node that contains itself counts as too many.
     """
     if node not in known:
         known[node] = MOST_VALUES + 1
@@ -151,7 +153,7 @@ def _count_values(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
     return known[node]
 
 
-def _parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401  (whatever the text holds)
+def _parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401  (any YAML value)
     if len(text) > LONGEST:
         raise FcpError(f"{where}: over {LONGEST:,} characters; expected settings or class names")
     try:
@@ -159,4 +161,4 @@ def _parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401  (whatever the te
     except yaml.YAMLError as error:
         raise FcpError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
     except _NO_SCALAR as error:
-        raise FcpError(f"{where}: not valid YAML (an odd value: {error})") from error
+        raise FcpError(f"{where}: not valid YAML (an invalid value: {error})") from error

@@ -1,15 +1,15 @@
-"""The one exception for everything a user can put right: one line with the file and the remedy."""
+"""The exception for all errors that a user can correct: one line with the file and the remedy."""
 
 LONGEST_LINE = 2000  # characters; paths and lists of names fit, a damaged file's content does not
-_END = 500  # of these from the end, where the remedy stands
+_END = 500  # of these from the end, which holds the remedy
 
 
 class FcpError(Exception):
-    """Bad input, with a message that says which file or argument, what is wrong and what to do.
+    """Bad input, with a message that names the file or argument, the fault and the remedy.
 
     The command line prints the message alone and exits with a status other than 0 (the traceback
-    only with ``--debug``). Programming errors are never turned into an ``FcpError``. A line that
-    quotes more than anybody reads is cut in its middle.
+    only with ``--debug``). Programming errors are never turned into an ``FcpError``. A very long
+    line is cut in its middle.
     """
 
     def __init__(self, message: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, what waits for them, and their hashes. Standard library only."""
+"""Files that are complete or absent, temporary content, and hashes. Standard library only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fcp.errors import FcpError
 _UNFINISHED = re.compile(r"\.(?P<name>.+)\.\w{8}", re.DOTALL)  # as ``open_atomically`` names it
 
 
-# What Pillow reads by itself, and .heic and .heif with pillow-heif.
+# Formats that Pillow reads by itself, and .heic and .heif, with pillow-heif.
 PICTURE_SUFFIXES = frozenset(
     ".apng .avif .bmp .gif .heic .heif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpg_large .jpg_small .mpo "
     ".pgm .png .pnm .ppm .tif .tiff .webp".split()
@@ -25,15 +25,15 @@ PICTURE_SUFFIXES = frozenset(
 
 
 def leads_nowhere(path: Path) -> bool:
-    """Say whether a path is a link to what is not there."""
+    """Return whether a path is a link whose target does not exist."""
     return path.is_symlink() and not path.exists()
 
 
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write of which no reader ever sees half: made beside it first, then renamed.
+    """Open a file for writing under a temporary name, and rename it once it is complete.
 
-    An exception inside the ``with`` leaves what was there before.
+    No reader ever sees an incomplete file. An exception inside the ``with`` leaves the old one.
 
     Raises:
         FcpError: the folder is missing or not writable, or the disk is full; nothing is left.
@@ -45,7 +45,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-        # mkstemp makes files that only their owner may read; results are for everyone.
+        # mkstemp makes files that only their owner may read; results should be readable by all.
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:
@@ -55,7 +55,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that no reader ever sees half of it.
+    """Write a file so that no reader ever sees an incomplete one.
 
     Raises:
         FcpError: see ``open_atomically``.
@@ -65,7 +65,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def require_place(file: Path) -> None:
-    """Find out before hours of work that a result could not be written.
+    """Check before hours of work that a result can be written.
 
     Raises:
         FcpError: the file's folder is missing or not writable, or the file is a folder itself.
@@ -79,7 +79,7 @@ def require_place(file: Path) -> None:
 
 
 def remove_leftovers(files: Iterable[Path]) -> None:
-    """Remove what was being written of these files when a process was killed outright."""
+    """Remove the temporary versions of these files that a killed process has left."""
     names: dict[Path, set[str]] = {}
     for file in files:
         names.setdefault(file.parent, set()).add(file.name)
@@ -91,12 +91,12 @@ def remove_leftovers(files: Iterable[Path]) -> None:
 
 
 class Spool:
-    """Bytes for a file to come, kept on the disk beside it, so that memory does not grow.
+    """Bytes for a later file, kept on the disk beside it, so that memory does not grow.
 
-    It has no name, so that it is gone however the program ends; a context closes it.
+    It is a file without a name, so that it vanishes however the program ends; a context closes it.
 
     Args:
-        path: of the file to come; an error names it.
+        path: Path of the later file; errors name it.
 
     Raises:
         FcpError: the folder is missing or not writable, or the disk is full.
@@ -117,18 +117,18 @@ class Spool:
         """Go through all lines, from the first."""
         with self._errors():
             self._file.seek(0)
-            # Not `yield from`, which would close the file where somebody stops before the end.
+            # Not `yield from`, which would close the file if the caller stops before the end.
             for line in self._file:  # noqa: UP028
                 yield line
 
     @property
     def closed(self) -> bool:
-        """Whether it is gone."""
+        """Whether it is closed."""
         return self._file.closed
 
     def close(self) -> None:
-        """Let it go; may be called again."""
-        # On a full disk closing fails as the last write did; what it holds is not wanted any more.
+        """Close it; may be called again."""
+        # On a full disk closing fails as the last write did; the content is not needed any more.
         with suppress(OSError):
             self._file.close()
 

@@ -1,4 +1,4 @@
-"""The nouns that cross a module's border, as frozen dataclasses with their shapes.
+"""The values that modules exchange, as frozen dataclasses with their shapes.
 
 Letters: B batch, K shots, N tokens, T steps, C width, h w feature grid, L = h·w, H W picture.
 """
@@ -17,14 +17,14 @@ from fcp.config import Fusion
 
 @dataclass(frozen=True)
 class BackboneFeatures:
-    """What the class-consistent backbone sees in a batch of pictures, on one grid.
+    """Features of the class-consistent backbone for a batch of pictures, on one grid.
 
     Attributes:
-        mid: (B, Cm, h, w) mid-level maps, concatenated: F before its projection.
-        high: (B, Ch, h, w) stage-4 map; it serves only the conventional pseudo mask (Eq. 5).
-            For a support picture stage 4 ran on stage-3 features multiplied by the mask.
-        levels: the mid-level maps (B, Cl, hl, wl) on their own grids, finest first; empty for a
-            backbone that gives none.
+        mid: Mid-level maps (B, Cm, h, w), concatenated: F before its projection.
+        high: Stage-4 map (B, Ch, h, w), used only for the conventional pseudo mask (Eq. 5). For a
+            support picture stage 4 ran on stage-3 features multiplied by the mask.
+        levels: Mid-level maps (B, Cl, hl, wl) on their own grids, finest first; empty for a
+            backbone that returns none.
     """
 
     mid: Tensor
@@ -33,7 +33,7 @@ class BackboneFeatures:
 
     @classmethod
     def cat(cls, items: Sequence[BackboneFeatures]) -> BackboneFeatures:
-        """Make one batch of several; at least one."""
+        """Join several batches, at least one, to one batch."""
         return cls(
             mid=torch.cat([item.mid for item in items]),
             high=torch.cat([item.high for item in items]),
@@ -43,11 +43,11 @@ class BackboneFeatures:
 
 @dataclass(frozen=True)
 class Embedding:
-    """What the promptable segmenter's image encoder sees in a batch of pictures.
+    """Output of the promptable segmenter's image encoder for a batch of pictures.
 
     Attributes:
-        image: (B, C, h, w) the embedding: G.
-        high_resolution: finer maps for decoders that take them (SAM 2, SAM-HQ, tiny); else empty.
+        image: Embedding (B, C, h, w): G.
+        high_resolution: Finer maps for decoders that take them (SAM 2, SAM-HQ, tiny); else empty.
     """
 
     image: Tensor
@@ -55,11 +55,11 @@ class Embedding:
 
     @classmethod
     def cat(cls, items: Sequence[Embedding]) -> Embedding:
-        """Make one batch of several examples, at least one; finer maps serve a query alone."""
+        """Join examples, at least one, to one batch without finer maps, which only queries need."""
         return cls(torch.cat([item.image for item in items]))
 
     def repeat(self, shots: int) -> Embedding:
-        """Repeat each picture's maps once a shot: B → B·K."""
+        """Repeat each picture's maps for each shot: B → B·K."""
         if shots == 1:
             return self
         maps = (self.image, *self.high_resolution)
@@ -69,11 +69,11 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the mask decoder answers.
+    """Output of the mask decoder.
 
     Attributes:
-        logits: (B, H', W') low-resolution mask logits; > 0 is foreground.
-        iou: (B,) the decoder's own estimate of its mask's IoU, about 0 … 1.
+        logits: Low-resolution mask logits (B, H', W'); > 0 is foreground.
+        iou: Estimate (B,) by the decoder of its mask's IoU, about 0 … 1.
     """
 
     logits: Tensor
@@ -82,12 +82,12 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Episode:
-    """One batch of few-shot tasks. The query carries no mask: the model cannot see it.
+    """One batch of few-shot tasks. The query has no mask here, so that the model cannot use it.
 
     Attributes:
-        support_images: (B, K, 3, H, W) RGB in 0 … 1.
-        support_masks: (B, K, H, W) 0 or 1.
-        query_images: (B, 3, H, W) RGB in 0 … 1.
+        support_images: Support pictures (B, K, 3, H, W) RGB in 0 … 1.
+        support_masks: Support masks (B, K, H, W) of 0 and 1.
+        query_images: Query pictures (B, 3, H, W) RGB in 0 … 1.
     """
 
     support_images: Tensor
@@ -97,13 +97,13 @@ class Episode:
 
 @dataclass(frozen=True)
 class CorrelationSupport:
-    """What the correlation (``prototypes.correlation``) compares of the examples of S tasks.
+    """Features of the examples of S tasks for the correlation (``prototypes.correlation``).
 
     Attributes:
-        levels: cells (S, C, n) of each coarse level, of length 1.
-        share: (S, n) foreground of each cell, 0 … 1.
-        weight: (S, n) number of cells that each stands for, 0 where padded.
-        fine_means: (S, 2, C) mean foreground and background of the finest level, of length 1.
+        levels: Cells (S, C, n) of each coarse level, of length 1.
+        share: Foreground share (S, n) of each cell, 0 … 1.
+        weight: Number (S, n) of cells that each stands for, 0 where padded.
+        fine_means: Mean foreground and background (S, 2, C) of the finest level, of length 1.
     """
 
     levels: tuple[Tensor, ...]
@@ -114,11 +114,11 @@ class CorrelationSupport:
 
 @dataclass(frozen=True)
 class CorrelationQuery:
-    """What the correlation compares of B query pictures.
+    """Features of B query pictures for the correlation.
 
     Attributes:
-        levels: cells (B, C, h, w) of each coarse level, of length 1, on one grid.
-        fine: cells (B, C, h', w') of the finest level, of length 1.
+        levels: Cells (B, C, h, w) of each coarse level, of length 1, on one grid.
+        fine: Cells (B, C, h', w') of the finest level, of length 1.
     """
 
     levels: tuple[Tensor, ...]
@@ -127,11 +127,11 @@ class CorrelationQuery:
 
 @dataclass(frozen=True)
 class CorrelationOutput:
-    """What the correlation finds.
+    """Output of the correlation.
 
     Attributes:
-        estimates: mask logits, coarse to fine: (S, h, w), (S, h, w), (S, h', w').
-        presence: (S,) logit of whether the object is in the query at all.
+        estimates: Mask logits, coarse to fine: (S, h, w), (S, h, w), (S, h', w').
+        presence: Logit (S,) of whether the object is in the query at all.
     """
 
     estimates: tuple[Tensor, ...]
@@ -140,22 +140,22 @@ class CorrelationOutput:
 
 @dataclass(frozen=True)
 class SupportSet:
-    """All that a query needs to know of K examples; made once, it serves any number of queries.
+    """Encoded form of K examples; computed once, it serves any number of queries.
 
-    Pooled examples are one shot: K is 1 throughout, but for ``grid_mask``, and a cell is an index
+    Pooled examples are one shot: K is 1 in all fields except ``grid_mask``, and a cell is an index
     into the cells of all pictures.
 
     Attributes:
-        prototypes: T × (B, K, N, C) support tokens after each step.
-        key_mean: (B, K, C) masked mean of the feature that tokens are compared with.
-        value_mean: (B, K, C) masked mean of the feature that step T gathers; may be the same.
-        high: (B, K, n, Ch) stage-4 foreground cells scaled to length 1, zero where padded.
-        grid_mask: (B, K, h, w) boolean, the masks on the grid.
-        cells: (B, K, m) grid cells that tokens could read, as indices into h·w.
-        attention: (B, K, T, N, m) attention of the tokens to those cells.
-        level_means: (B, K, 2, Cm) mean foreground and background at each level of the backbone.
-        fusion: Rule by which the K examples become one answer (``fcp.method.fusion``).
-        correlation: Cells of all levels, of S = B·K tasks; None of a head without correlation.
+        prototypes: Support tokens after each step, T × (B, K, N, C).
+        key_mean: Masked mean (B, K, C) of the feature that tokens are compared with.
+        value_mean: Masked mean (B, K, C) of the feature that step T gathers; may be the same.
+        high: Stage-4 foreground cells (B, K, n, Ch) scaled to length 1, zero where padded.
+        grid_mask: Masks (B, K, h, w) boolean on the grid.
+        cells: Grid cells (B, K, m) that tokens could read, as indices into h·w.
+        attention: Attention (B, K, T, N, m) of the tokens to those cells.
+        level_means: Mean foreground and background (B, K, 2, Cm) at each level of the backbone.
+        fusion: Rule by which the K examples give one result (``fcp.method.fusion``).
+        correlation: Cells of all levels, of S = B·K tasks; None for a head without correlation.
     """
 
     prototypes: tuple[Tensor, ...]
@@ -191,16 +191,17 @@ def _moved(value: ValueT, device: torch.device) -> ValueT:
 
 @dataclass(frozen=True)
 class QueryFeatures:
-    """All of a query picture that no support changes; made once, whatever the number of shots.
+    """Features of a query picture that do not depend on the support; computed once for all shots.
 
     Attributes:
-        key_share: (B, C, L) part of the key feature's guidance that no support changes.
-        value_share: (B, C, L) likewise of the value feature; may be the same.
-        high: (B, Ch, L) stage-4 cells.
-        grid: (h, w) cells of a picture.
+        key_share: Part (B, C, L) of the key feature's guidance that does not depend on the support.
+        value_share: Part (B, C, L) of the value feature's guidance that does not depend on the
+            support; may be the same.
+        high: Stage-4 cells (B, Ch, L).
+        grid: Grid size (h, w) in cells.
         embedding: Embedding for the mask decoder.
-        level_units: (B, Cm, L) mid-level cells, each level's part of length 1.
-        correlation: Cells of all levels; None of a head without correlation.
+        level_units: Mid-level cells (B, Cm, L), each level's part of length 1.
+        correlation: Cells of all levels; None for a head without correlation.
     """
 
     key_share: Tensor
@@ -214,22 +215,25 @@ class QueryFeatures:
 
 @dataclass(frozen=True)
 class HeadOutput:
-    """What the head makes of a query and K examples. Masks are in 0 … 1.
+    """Output of the head for a query and K examples. Masks are in 0 … 1.
 
-    Of pooled examples K is 1, but for ``support_attention``, where a row's sum is 1 over all
+    For pooled examples K is 1, except in ``support_attention``, where a row sums to 1 over all
     pictures.
 
     Attributes:
-        prompts: (B, K, N, C) visual reference prompts for the mask decoder.
-        support_prototypes: tokens after each step, T × (B, K, N, C).
-        query_prototypes: tokens after each step, T × (B, K, N, C); none when pixels are matched.
-        conventional_mask: (B, K, h, w) pseudo mask from cosine similarity (Eq. 5).
-        attention_masks: (B, K, T-1, h, w) pseudo masks of steps 1 … T-1 (Eq. 8); an empty axis
-            when the head's switches make none.
-        support_attention: (B, K, T, N, L) averaged over the heads, each row sums to 1; None unless
-            asked for.
-        query_attention: (B, K, T, N, L) likewise.
-        correlation: of S = B·K pairs; None of a head without correlation.
+        prompts: Visual reference prompts (B, K, N, C) for the mask decoder.
+        support_prototypes: Support tokens after each step, T × (B, K, N, C).
+        query_prototypes: Query tokens after each step, T × (B, K, N, C); none when pixels are
+            matched.
+        conventional_mask: Pseudo mask (B, K, h, w) from cosine similarity (Eq. 5).
+        attention_masks: Pseudo masks (B, K, T-1, h, w) of steps 1 … T-1 (Eq. 8); an empty axis when
+            the head's switches make none.
+        support_attention: Attention (B, K, T, N, L) to the support, averaged over the heads, each
+            row sums to 1; None unless requested.
+        query_attention: Attention (B, K, T, N, L) to the query, averaged over the heads, each row
+            sums to 1; None unless requested.
+        correlation: Output of the correlation for S = B·K pairs; None for a head without
+            correlation.
     """
 
     prompts: Tensor
@@ -243,23 +247,23 @@ class HeadOutput:
 
     @property
     def pseudo_masks(self) -> Tensor:
-        """(B, K, h, w) of each shot: the last attention mask, else the conventional one."""
+        """Pseudo masks (B, K, h, w) by shot: the last attention mask, else the conventional one."""
         has_attention = self.attention_masks.shape[2] > 0
         return self.attention_masks[:, :, -1] if has_attention else self.conventional_mask
 
     @property
     def pseudo_mask(self) -> Tensor:
-        """(B, h, w) mean of ``pseudo_masks`` over the shots."""
+        """Mean (B, h, w) of ``pseudo_masks`` over the shots."""
         return self.pseudo_masks.mean(1)
 
 
 @dataclass(frozen=True)
 class Output(HeadOutput):
-    """What the whole model makes of a query.
+    """Output of the whole model for a query.
 
     Attributes:
-        mask_logits: (B, H, W) of the K shots, fused; > 0 is foreground.
-        iou: (B,) the decoder's own estimate of its mask's IoU, mean over the shots.
+        mask_logits: Mask logits (B, H, W), fused over the K shots; > 0 is foreground.
+        iou: Estimate (B,) by the decoder of its mask's IoU, averaged over the shots.
     """
 
     mask_logits: Tensor

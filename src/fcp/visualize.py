@@ -16,9 +16,9 @@ Colour = tuple[int, int, int]
 
 RED: Colour = (230, 40, 60)
 
-# One colour per class, in the order of the classes. Seven chosen by hand; each next is the colour
-# farthest (OKLab) from those before it, in normal sight and as red-, green- and blue-blind people
-# see it, so that a few classes differ strongly and twenty still differ.
+# One colour per class, in the order of the classes. Seven are chosen by hand; each next is the
+# colour farthest (OKLab) from those before it, in normal sight and as red-, green- and blue-blind
+# people see it, so that a few classes differ strongly and twenty still differ.
 PALETTE: tuple[Colour, ...] = (
     RED,
     (30, 110, 240),
@@ -54,14 +54,14 @@ def overlay(
     alpha: float = 0.45,
     outline: int | None = None,
 ) -> np.ndarray:
-    """Tint what a mask covers and draw its outline.
+    """Tint the pixels of a mask and draw its outline.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        mask: (H, W) bool.
-        colour: of tint and outline, RGB 0 … 255.
-        alpha: share of the colour in the tint, 0 … 1.
-        outline: width of the line in px, inside the mask; None for 1/300 of the longer side.
+        image: Picture (H, W, 3) uint8 RGB.
+        mask: Mask (H, W) bool.
+        colour: Colour of tint and outline, RGB 0 … 255.
+        alpha: Share of the colour in the tint, 0 … 1.
+        outline: Width of the line in px, inside the mask; None for 1/300 of the longer side.
 
     Returns:
         (H, W, 3) uint8, a new array.
@@ -84,11 +84,11 @@ def overlay_labels(
     """Tint each class of a label map in its colour and draw the outlines.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        labels: (H, W) ints: 0 for background, k for the class of ``colours[k - 1]``.
-        colours: of the classes, RGB 0 … 255.
-        alpha: share of the colour in the tint, 0 … 1.
-        outline: width of the lines in px, see ``overlay``.
+        image: Picture (H, W, 3) uint8 RGB.
+        labels: Label map (H, W) of ints: 0 for background, k for the class of ``colours[k - 1]``.
+        colours: Colours of the classes, RGB 0 … 255.
+        alpha: Share of the colour in the tint, 0 … 1.
+        outline: Width of the lines in px, see ``overlay``.
 
     Returns:
         (H, W, 3) uint8, a new array.
@@ -102,7 +102,7 @@ def overlay_labels(
 
 
 def class_colours(names: Iterable[str]) -> dict[str, Colour]:
-    """Give each class its colour by its place; after the last colour the first comes again."""
+    """Assign colours to classes by position; after the last colour the first is used again."""
     return dict(zip(names, itertools.cycle(PALETTE)))
 
 
@@ -112,9 +112,9 @@ def heatmap(
     """Colour a map from dark blue (0) to pale yellow (1), alone or laid over its grey picture.
 
     Args:
-        values: (H, W) floats in 0 … 1; what lies outside is clipped.
-        image: (H, W, 3) uint8 RGB, or None.
-        alpha: share of the colours where there is a picture, 0 … 1.
+        values: Map (H, W) of floats in 0 … 1; values outside are clipped.
+        image: Picture (H, W, 3) uint8 RGB under the colours, or None.
+        alpha: Share of the colours if there is a picture, 0 … 1.
 
     Returns:
         (H, W, 3) uint8.
@@ -139,9 +139,9 @@ def contact_sheet(
     """Lay pictures out in a table on white, centred in its cell, under column titles.
 
     Args:
-        rows: pictures (H, W, 3) uint8, as many in each row as there are titles.
-        titles: of the columns.
-        cell: side of a cell in px.
+        rows: Pictures (H, W, 3) uint8, as many in each row as there are titles.
+        titles: Titles of the columns.
+        cell: Side of a cell in px.
 
     Returns:
         (rows, columns, 3) uint8.
@@ -168,9 +168,9 @@ def encode(image: np.ndarray, kind: Literal["png", "jpeg"], *, quality: int = 90
     """Return a picture as the bytes of a file.
 
     Args:
-        image: (H, W, 3) uint8 RGB, (H, W) uint8 grey, or (H, W) bool, written as 0 and 255.
-        kind: of file.
-        quality: of a JPEG, 1 … 95; a PNG loses nothing.
+        image: Picture (H, W, 3) uint8 RGB, (H, W) uint8 grey, or (H, W) bool, written as 0 and 255.
+        kind: Format of the file.
+        quality: Quality of a JPEG, 1 … 95; ignored for a PNG, which is lossless.
     """
     pixels = image.astype(np.uint8) * 255 if image.dtype == bool else image
     stream = io.BytesIO()
@@ -182,11 +182,11 @@ def encode(image: np.ndarray, kind: Literal["png", "jpeg"], *, quality: int = 90
 def _tint(
     image: np.ndarray, mask: np.ndarray, colour: Colour, alpha: float, outline: int | None
 ) -> None:
-    """Do what ``overlay`` does, in place and in strips, so that no large array is made."""
+    """Do the work of ``overlay`` in place and in strips, so that no large array is made."""
     width = max(1, round(max(mask.shape) / 300)) if outline is None else outline
     tint = np.asarray(colour, dtype=np.float32) * alpha
     for top, end in edges((mask.shape[0], mask.shape[1])):
-        first = max(0, top - width)  # what erodes the strip lies up to so far outside it
+        first = max(0, top - width)  # pixels up to this far outside the strip can erode it
         around = mask[first : end + width]
         inner = _eroded(around, width)[top - first : end - first]
         part, inside = image[top:end], mask[top:end]
@@ -195,7 +195,7 @@ def _tint(
 
 
 def _labels_in(labels: np.ndarray) -> list[int]:
-    """Return the labels of a map (H, W) but 0, in order."""
+    """Return the labels of a map (H, W) except 0, in order."""
     found: set[int] = set()
     for top, end in edges((labels.shape[0], labels.shape[1])):
         found.update(np.unique(labels[top:end]).tolist())

@@ -43,7 +43,7 @@ def test_what_is_written(tmp_path, found, classes):
 
 @pytest.mark.parametrize("name", ["bell\a", "nul\0", "\ufffe", "escape\x1b[31m"])
 def test_names_that_xml_cannot_say(tmp_path, name):
-    with pytest.raises(FcpError, match=r"XML cannot say the name of the class .*; rename it"):
+    with pytest.raises(FcpError, match=r"XML cannot hold the name of the class .*; rename it"):
         FORMATS["cvat"](tmp_path, [name])
     writer = FORMATS["cvat"](tmp_path, ["cat"])
     picture = LabelledPicture(tmp_path / f"{name}.jpg", "a", (3, 4), ())

@@ -68,7 +68,7 @@ def test_coco_ids_that_are_there_twice(write, kind, name):
     write("a.jpg", SIZE)
     twice = [{"id": 1, name: "a.jpg"}, {"id": "1", name: "b.jpg"}]
     file = write("any.json", coco(**{kind: twice}))
-    with pytest.raises(FcpError, match=r"id '1' is there twice: 'a\.jpg' and 'b\.jpg'; give each"):
+    with pytest.raises(FcpError, match=r"id '1' occurs twice: 'a\.jpg' and 'b\.jpg'; give each"):
         read_examples(file)
 
 

@@ -1,7 +1,8 @@
 """Official downloads as streams of files: tar, tgz, zip or the unpacked folder, all read alike.
 
-Nothing is unpacked by the names inside, and a name that would leave its folder is refused. What is
-built from a download goes file by file to its place, so a build that was stopped goes on.
+Nothing is unpacked by the names inside, and a name that would leave its folder is refused. The
+files of a build are written one by one to their final places, so that an interrupted build can be
+continued.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import IO
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 
-# Phase, files done, files in all where that is known.
+# Phase, number of files done, number of files in all where it is known.
 Progress = Callable[[str, int, int | None], None]
 
 _BROKEN = (
@@ -29,8 +30,8 @@ _BROKEN = (
     zlib.error,
     EOFError,
     OSError,
-    RuntimeError,  # zipfile's word for a file with a password
-    NotImplementedError,  # … and for a compression that it does not know
+    RuntimeError,  # what zipfile raises on a file with a password
+    NotImplementedError,  # … and on an unknown compression
 )
 
 
@@ -39,10 +40,10 @@ class Member:
     """A file in a download.
 
     Attributes:
-        path: its name there, relative.
-        size: bytes.
-        source: the download.
-        open: gives the content as a stream; valid until the next member.
+        path: Name of the file in the download, as a relative path.
+        size: Length in bytes.
+        source: Download that holds the file.
+        open: Function that returns the content as a stream; valid until the next member.
     """
 
     path: PurePosixPath
@@ -59,7 +60,7 @@ class Member:
         return b"".join(self.pieces(-1))
 
     def pieces(self, most: int = 1 << 20) -> Iterator[bytes]:
-        """Yield the content in pieces of at most so many bytes; raises as ``read``."""
+        """Yield the content in pieces of at most ``most`` bytes; raises as ``read``."""
         try:
             with self.open() as stream:
                 while piece := stream.read(most):
@@ -70,11 +71,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Built:
-    """What a build has made.
+    """Result of a build.
 
     Attributes:
-        pictures: that are ready for use.
-        problems: a line for each thing that was missing or broken and is left out.
+        pictures: Number of pictures that are ready for use.
+        problems: One line for each file that was missing or broken and is left out.
     """
 
     pictures: int
@@ -93,7 +94,9 @@ def walk(source: Path) -> Iterator[Member]:
         for member in _members(source):
             parts = member.path.parts
             if member.path.is_absolute() or ".." in parts:
-                raise FcpError(f"{source}: unsafe name {str(member.path)!r}; not the true download")
+                raise FcpError(
+                    f"{source}: unsafe name {str(member.path)!r}; not the original download"
+                )
             if not any(part.startswith(".") or part == "__MACOSX" for part in parts):
                 yield member
     except _BROKEN as error:
@@ -101,7 +104,7 @@ def walk(source: Path) -> Iterator[Member]:
 
 
 def store(path: Path, content: Callable[[], bytes]) -> None:
-    """Write a file whole or not at all, making its folder.
+    """Write a complete file or none, in a folder that is made if missing.
 
     Raises:
         FcpError: it cannot be written; a disk that is full leaves nothing behind.
@@ -114,19 +117,19 @@ def store(path: Path, content: Callable[[], bytes]) -> None:
 
 
 def has_size(path: Path, size: int) -> bool:
-    """Say whether a file is there and as long as it should be."""
+    """Return whether a file exists and has the expected length."""
     return path.is_file() and path.stat().st_size == size
 
 
 def require_space(out: Path, needed: int) -> str:
-    """Say what a build will take of the disk.
+    """Return a line on the disk space that a build needs and has.
 
     Args:
-        out: the folder to build in, which need not exist yet.
-        needed: bytes.
+        out: Folder to build in; it need not exist yet.
+        needed: Space in bytes.
 
     Raises:
-        FcpError: the disk has less.
+        FcpError: the disk has less free space.
     """
     place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
@@ -180,13 +183,13 @@ def _tar_members(source: Path) -> Iterator[Member]:
 
 
 def _require_end(archive: tarfile.TarFile) -> None:
-    """Refuse what tarfile takes for a shorter archive: one that is cut or damaged at a header."""
+    """Refuse an archive cut or damaged at a header, which tarfile takes for a shorter one."""
     stream = archive.fileobj
     stream.seek(archive.offset)
     end = stream.read(tarfile.BLOCKSIZE)
     if len(end) < tarfile.BLOCKSIZE or any(end):
         raise tarfile.ReadError("no end mark")
-    while stream.read(1 << 20):  # gzip's checksum is compared at its end alone
+    while stream.read(1 << 20):  # gzip compares its checksum only at the end
         pass
 
 

@@ -1,4 +1,4 @@
-"""Changes to training pictures that both stages use: colours, and things from other pictures."""
+"""Changes to training pictures that both stages use: colours, and objects from other pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which bands of a picture are read, where it has others than grey or red, green and blue."""
+"""Choice of the bands that are read, for pictures that are not grey or red, green and blue."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def choose_bands(
     """Choose the bands of numbers (H, W) or (H, W, C) that become grey or red, green and blue.
 
     Args:
-        values: of a picture, or some rows of it.
-        how: may say which.
-        name: what to call the picture in an error.
-        alpha: whether the last of four says what is transparent.
+        values: Numbers of a picture, or of some of its rows.
+        how: Options of reading; ``how.bands`` are the bands to read, or None for the default ones.
+        name: Name of the picture in an error.
+        alpha: Whether the last of four bands is the transparency.
 
     Returns:
         (H, W) or (H, W, 3) of the same numbers, and what was assumed, if anything.

@@ -1,4 +1,4 @@
-"""Benchmarks by name: which data set, and where it lies under the data root."""
+"""Benchmarks by name: their data sets, and the folders of these under the data root."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def open_benchmark(name: str, data_root: Path, *, pool: Path | None = None) -> F
     """Open a benchmark's data set.
 
     Args:
-        name: a key of ``BENCHMARKS``.
-        data_root: folder that holds the data sets (for "folder": the folder of classes itself).
-        pool: file that lists PASCAL-5i's training pictures, one id a line; None takes the data
-            root's own.
+        name: Key of ``BENCHMARKS``.
+        data_root: Folder that holds the data sets (for "folder": the folder of classes itself).
+        pool: File that lists PASCAL-5i's training pictures, one id a line; None for the list in the
+            data root.
 
     Raises:
-        FcpError: no such benchmark, its data are not under the root, or a pool where there is
-            none to choose.
+        FcpError: no such benchmark, its data are not under the root, or a pool for another
+            benchmark than pascal5i.
     """
     if name not in BENCHMARKS:
         raise FcpError(f"benchmark: expected one of {', '.join(BENCHMARKS)}, got {name!r}")
@@ -45,5 +45,5 @@ def open_benchmark(name: str, data_root: Path, *, pool: Path | None = None) -> F
 
 
 def name_of(data: FewShotDataset) -> str | None:
-    """Return the key of ``BENCHMARKS`` that opens such a data set; None for one of another kind."""
+    """Return the key of ``BENCHMARKS`` that opens this kind of data set; None if there is none."""
     return next((name for name, kind in BENCHMARKS.items() if kind is type(data)), None)

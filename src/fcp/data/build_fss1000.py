@@ -21,23 +21,24 @@ def build_fss1000(
     say: Callable[[str], None],
     progress: Progress,
 ) -> Built:
-    """Build the data set, or go on with it.
+    """Build the data set, or continue an interrupted build.
 
     Args:
-        source: the zip, or a folder with what it holds; folders around the classes do not matter.
-        out: the data root; ``FSS-1000/`` is made in it.
-        splits: folder with trn.txt, val.txt and test.txt, one class a line; None takes the
-            published test classes and ``default_split``.
-        say: takes the line on disk space before anything is written.
-        progress: called after each file.
+        source: Zip file of the download, or its unpacked folder; folders around the classes do not
+            matter.
+        out: Data root; ``FSS-1000/`` is made in it.
+        splits: Folder with trn.txt, val.txt and test.txt, one class a line; None for the published
+            test classes and ``default_split``.
+        say: Function that takes the line on disk space before anything is written.
+        progress: Function that is called after each file.
 
     Raises:
-        FcpError: a download that is missing, broken or another; split files at odds with it; a
-            full disk. What was written stays, and the next run goes on after it.
+        FcpError: the download is missing, broken or of another data set; split files name other
+            classes; the disk is full. What was written stays, and the next run continues after it.
     """
     sizes = {m.path: m.size for m in walk(source) if _is_part(m.path)}
     classes = _classes(sizes)
-    # A photo or mask that is alone is named in the end, and of no use.
+    # A photo without mask, or a mask without photo, is not used; it is reported at the end.
     sizes = {
         path: size
         for path, size in sizes.items()

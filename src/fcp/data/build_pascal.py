@@ -1,7 +1,7 @@
 """VOC 2012 and SBD, as downloaded → ``VOC2012/`` with SegmentationClassAug and the lists.
 
-VOC's own masks win where both have one, with their ignored borders; the others come from SBD's
-``.mat`` files. All downloads are read as streams, and what lies whole in its place is skipped.
+Where both have a mask, VOC's is used, with its ignored border; the others come from SBD's ``.mat``
+files. Downloads are read as streams, and files that are complete already are skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MASK_BYTES = 8192  # more than a palette PNG of this data set takes on the mean
 
 @dataclass
 class _Found:
-    """What the passes through the downloads have seen so far."""
+    """Findings of the passes through the downloads so far."""
 
     voc: dict[str, list[str]] = field(default_factory=dict)  # list → ids
     sbd: dict[str, list[str]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class _Found:
     problems: list[str] = field(default_factory=list)
 
     def from_voc(self) -> set[str]:
-        """Return the ids whose mask is VOC's, there or not: SBD's has no ignored border."""
+        """Return the ids that need VOC's mask, even a missing one: SBD's has no ignored border."""
         return {*self.voc_masks, *(picture for ids in self.voc.values() for picture in ids)}
 
     def wanted(self) -> set[str]:
@@ -49,18 +49,18 @@ class _Found:
 def build_pascal(
     voc: Path, sbd: Path, out: Path, *, say: Callable[[str], None], progress: Progress
 ) -> Built:
-    """Build the data set, or go on with it.
+    """Build the data set, or continue an interrupted build.
 
     Args:
-        voc: VOCtrainval_11-May-2012.tar, or a folder with what it holds.
-        sbd: benchmark.tgz, or a folder with what it holds.
-        out: the data root; ``VOC2012/`` is made in it.
-        say: takes the line on disk space before anything is written.
-        progress: called after each file.
+        voc: VOCtrainval_11-May-2012.tar, or its unpacked folder.
+        sbd: File benchmark.tgz, or its unpacked folder.
+        out: Data root; ``VOC2012/`` is made in it.
+        say: Function that takes the line on disk space before anything is written.
+        progress: Function that is called after each file.
 
     Raises:
-        FcpError: a download that is missing, broken or another; a disk that is full. What was
-            written stays, and the next run goes on after it.
+        FcpError: a download is missing, broken or of another data set; the disk is full. What was
+            written stays, and the next run continues after it.
     """
     found = _Found()
     _index_voc(voc, found)
@@ -98,7 +98,7 @@ def read_sbd_mask(content: bytes) -> np.ndarray:
         FcpError: damaged, or without ``GTcls.Segmentation``.
     """
     try:
-        stream: Any = io.BytesIO(content)  # scipy's stubs know paths alone
+        stream: Any = io.BytesIO(content)  # scipy's stubs allow only paths
         truth = loadmat(stream, variable_names=["GTcls"])["GTcls"][0][0]
         labels = np.asarray(truth["Segmentation"])
     except Exception as error:  # scipy raises many kinds on a damaged file
@@ -156,7 +156,7 @@ def _convert(member: Member, folder: Path, found: _Found) -> None:
     picture = member.path.stem
     target = _mask(folder, picture)
     if _is_whole_png(target):
-        # The photos come last: where a build was stopped before them, the mask alone is judged.
+        # The photos come last: where a build was stopped before them, only the mask is checked.
         photo = _photo(folder, picture)
         if not photo.is_file() or not any(_faults_of_size(photo, target)):
             return
@@ -183,14 +183,14 @@ def _copy_photos(voc: Path, folder: Path, found: _Found, progress: Progress) -> 
 
 
 def _write_lists(folder: Path, found: _Found) -> Built:
-    """Write the lists of what is complete, and name what is not."""
+    """Write the lists of the complete pictures, and report the incomplete ones."""
     named = " ".join(found.problems)
     complete, from_voc = set(), found.from_voc()
     for picture in sorted(found.wanted()):
         faults = list(_faults(picture, folder, found, from_voc))
         if not faults:
             complete.add(picture)
-        mat = f"/{picture}.mat:"  # one that could not be read is named already
+        mat = f"/{picture}.mat:"  # a file that could not be read is reported already
         new = [fault for fault in faults if mat not in fault or mat not in named]
         found.problems += [f"{fault}; left out" for fault in new]
     train, val, sbd = found.voc["train"], found.voc["val"], found.sbd

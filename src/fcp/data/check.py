@@ -1,4 +1,4 @@
-"""Counts everything in a data set, and explains where the counts differ from the known ones."""
+"""Counts of a data set's files and pixels, and why they differ from the published ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPLITS: tuple[Split, ...] = ("train", "val")
 POOL = 5953  # pictures that the released PASCAL-5i lists were made from
 TRAINAUG = 10582
 VOC_VAL = 1449
-# Rows of the released PASCAL-5i lists, by fold.
+# Number of rows of the released PASCAL-5i lists, by fold.
 RELEASED = {
     "train filtered": (4208, 3726, 2752, 4510),
     "train unfiltered": (4760, 4588, 4097, 5108),
@@ -29,13 +29,13 @@ RELEASED = {
 
 @dataclass(frozen=True)
 class SplitCount:
-    """What a split holds.
+    """Counts of a split.
 
     Attributes:
-        pictures: that it lists.
-        missing: files of them that are not there.
-        damaged: a line for each mask that is there and cannot be read.
-        classes: with at least one pixel in what can be read.
+        pictures: Number of pictures that the split lists.
+        missing: Files of listed pictures that do not exist.
+        damaged: One line for each mask that exists and cannot be read.
+        classes: Number of classes with at least one pixel in the readable masks.
     """
 
     pictures: int
@@ -46,17 +46,17 @@ class SplitCount:
 
 @dataclass(frozen=True)
 class Check:
-    """What was counted, ready for JSON.
+    """Counts of a data set, ready for JSON.
 
     Attributes:
-        title: of the data set.
-        pool: what lists the training pictures.
-        classes: the data set's number of classes.
-        splits: by name.
-        rules: list rule → rows of each fold, in the order of ``folds``.
-        folds: as the data set has them.
-        expected: list rule → rows of the released lists, where they are known.
-        notes: sentences that explain what is missing or differs.
+        title: Title of the data set.
+        pool: Name of the list of training pictures.
+        classes: Number of the data set's classes.
+        splits: Counts of each split, by the split's name.
+        rules: List rule → number of rows in each fold, in the order of ``folds``.
+        folds: Folds of the data set.
+        expected: List rule → number of rows in the released lists, where they are known.
+        notes: Sentences on missing files and on differences.
     """
 
     title: str
@@ -115,7 +115,7 @@ def _count(data: FewShotDataset, split: Split) -> tuple[Areas, SplitCount]:
 def _readable_areas(
     data: FewShotDataset, split: Split, pictures: list[str]
 ) -> tuple[Areas, tuple[str, ...]]:
-    """Return the counts of what can be read, and a line for each mask that cannot."""
+    """Return the counts of the readable masks, and a line for each unreadable one."""
     if len(pictures) == len(data.ids(split)):
         with suppress(FcpError):
             return data.areas(split), ()
@@ -129,7 +129,7 @@ def _readable_areas(
 
 
 def _rules(data: FewShotDataset, areas: Mapping[Split, Areas]) -> dict[str, list[ClassLists]]:
-    """Apply each list rule that is in use, and those that other programs are found to mean."""
+    """Apply each list rule in use here, and the variants that other programs use."""
     train, folds = areas["train"], data.folds
     rules = {
         "train filtered": [train_lists(data, fold, areas=train) for fold in folds],
@@ -165,7 +165,7 @@ def _explain_files(splits: Mapping[str, SplitCount]) -> Iterator[str]:
 
 
 def _explain_small(folds: Sequence[int | None], lists: Sequence[ClassLists]) -> Iterator[str]:
-    """Say where episodes cannot be drawn, or not of every class."""
+    """Report splits without episodes, and classes too small for them."""
     for fold, of_fold in zip(folds, lists, strict=True):
         small = [of_fold.names[c] for c, members in of_fold.members.items() if len(members) < 2]
         where = "val" if fold is None else f"val, fold {fold}"
@@ -185,7 +185,7 @@ def _explain(
     elif isinstance(data, Coco):
         left_out = data.left_out()
         if left_out:
-            yield f"{len(left_out)} things of the JSON are left out, such as {left_out[0]}"
+            yield f"{len(left_out)} entries of the JSON are left out, such as {left_out[0]}"
     elif isinstance(data, FSS1000):
         parts = (len(data.base(None)), len(data.holdout(None)), len(data.novel(None)))
         if parts != (520, 240, 240):
@@ -195,7 +195,7 @@ def _explain(
 
 
 def _explain_objects(data: Objects) -> Iterator[str]:
-    """Say which kinds have another number of masks than the manifest says."""
+    """Report the kinds whose number of masks is not the manifest's."""
     found = Counter(class_id for shown in data.shown.values() for class_id in shown)
     for class_id, kind in data.kinds.items():
         if found[class_id] != kind.masks:
@@ -229,7 +229,7 @@ def _explain_pascal(
 
 
 def _compare_pools(data: PascalVOC) -> Iterator[str]:
-    """Say how an explicit pool differs from the data root's own."""
+    """Report how an explicit pool differs from the data root's own."""
     own = PascalVOC(data.root)
     if data.pool_file is None or own.list_file("train") == data.pool_file:
         return
@@ -245,7 +245,7 @@ def _compare_pools(data: PascalVOC) -> Iterator[str]:
 
 
 def _explain_rows(rules: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
-    """Say of each released length which rule here gives it instead of the rule of its name."""
+    """Report, for each released length, whether its rule gives it here, or else which rule does."""
     for name, expected in RELEASED.items():
         if rules[name] == expected:
             yield f"{name}: the released lengths"
@@ -260,10 +260,10 @@ def _row(counts: tuple[int, ...]) -> str:
 
 
 def write_lists(lists: ClassLists) -> bytes:
-    """Return a list for comparison with other people's: a row a line, then its classes.
+    """Return a list in a plain text form that can be compared with other people's lists.
 
-    Each line is the picture's id and the ids of the classes that it is listed under, ascending,
-    with a tab between any two.
+    Each line is a row: the picture's id, then the ids of the classes that it is listed under,
+    ascending, separated by tabs.
     """
     listed: dict[str, list[int]] = {row: [] for row in lists.rows}
     for picture, class_id in lists.pairs:

@@ -1,7 +1,7 @@
-"""Any folder laid out by class as a data set, where each picture shows one class.
+"""A folder with one folder for each class, as a data set; each picture shows one class.
 
-Pictures are called ``CLASS/NAME``. There are no folds and no ignored pixels, and no class is too
-small to be listed: one pixel is enough.
+Pictures are called ``CLASS/NAME``. There are no folds and no ignored pixels, and one pixel of a
+class is enough to be listed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fcp.data.folds import refuse_fold
 from fcp.data.images import read_image, read_mask
 from fcp.errors import FcpError
 
-# Picture id → the name of its class, and its photo and mask.
+# Picture id → the name of its class, its photo and its mask.
 Entries = Mapping[str, tuple[str, tuple[Path, Path]]]
 
 
@@ -29,11 +29,11 @@ Entries = Mapping[str, tuple[str, tuple[Path, Path]]]
 class ClassFolders:
     """Any folder of ``CLASS/images`` and ``CLASS/masks``; each mask is a PNG of its photo's name.
 
-    Every class is trained on and tested: a score on classes that a model was trained on is no
-    few-shot number, which only who trained it can know.
+    Every class is used for training and for testing. A score is a few-shot score only if the model
+    was not trained on these classes, which this class cannot know.
 
     Attributes:
-        root: the folder that holds the classes.
+        root: Folder that holds the classes.
     """
 
     root: Path
@@ -46,13 +46,13 @@ class ClassFolders:
         """Refuse a folder that holds no classes, or a class whose files do not pair.
 
         Raises:
-            FcpError: naming the class and the file.
+            FcpError: the folder is not of this layout; the message names the class and the file.
         """
         self.entries()
 
     @property
     def pool(self) -> str:
-        """Say what is trained on."""
+        """Name of the training pictures, for protocol cards."""
         return "every picture of the folder"
 
     @property

@@ -1,8 +1,8 @@
 """COCO-20i: COCO's pictures with the masks of the index that ``fcp data coco`` builds.
 
-Where there is no index, and the instances JSON are as small as those of a part of COCO, the index
-is made in memory: seconds, and nothing to prepare. The full JSON would cost minutes and gigabytes
-at each start of a command, so there the index is asked for.
+Without an index, small instances JSON files (a part of COCO) are indexed in memory, which takes
+seconds. The full JSON files would cost minutes and gigabytes at each start of a command, so for
+these an index is required.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Coco:
     the order of COCO's ids.
 
     Attributes:
-        root: the data root; ``COCO/`` in it holds coco20i.sqlite, or ``annotations/`` with
+        root: Data root; ``COCO/`` in it holds coco20i.sqlite, or ``annotations/`` with
             instances_{train,val}{2014,2017}.json and the pictures in train2014/ and so on.
     """
 
@@ -57,8 +57,8 @@ class Coco:
         """Refuse a root without an index or small JSON files.
 
         Raises:
-            FcpError: nothing there, an index that is damaged or not finished, or large JSON files
-                without an index; the message says what to run.
+            FcpError: no data, an index that is damaged or not finished, or large JSON files without
+                an index; the message names the command to run.
         """
         self._ask("SELECT 1")
 

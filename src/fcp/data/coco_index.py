@@ -1,8 +1,8 @@
 """COCO's instances JSON → an index of merged masks: one SQLite file, no painted PNG.
 
 For each picture and class it holds the union of the class's objects as compressed run lengths,
-crowds included, as the COCO API paints them; a pixel may belong to two classes. Pictures come in
-chunks, each in a transaction of its own, so that a build that was stopped goes on.
+crowds included, as the COCO API paints them; a pixel may belong to two classes. Pictures are added
+in chunks, each in its own transaction, so that an interrupted build can be continued.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ CREATE TABLE IF NOT EXISTS problems (split TEXT NOT NULL, line TEXT NOT NULL);
 
 @dataclass(frozen=True)
 class Source:
-    """An instances JSON that is read, with the folder of its pictures.
+    """A parsed instances JSON, with the folder of its pictures.
 
     Attributes:
-        file: the JSON.
-        split: that it is, by its name.
-        images: folder that its pictures' names are relative to.
-        content: of the JSON.
+        file: Path of the JSON.
+        split: Split that the JSON is, by its name.
+        images: Folder that the pictures' names are relative to.
+        content: Parsed content of the JSON.
     """
 
     file: Path
@@ -66,18 +66,18 @@ def build_coco(
     say: Callable[[str], None],
     progress: Progress,
 ) -> Built:
-    """Build ``COCO/coco20i.sqlite`` under the data root, or go on with it.
+    """Build ``COCO/coco20i.sqlite`` under the data root, or continue an interrupted build.
 
     Args:
-        images: folder of the pictures, or of train2014/ and val2014/ (or 2017).
-        annotations: instances JSON files; "train" or "val" in a name says which split it is.
-        out: the data root.
-        say: takes the line on disk space before anything is written.
-        progress: called after each chunk of pictures.
+        images: Folder of the pictures, or of train2014/ and val2014/ (or 2017).
+        annotations: Paths of instances JSON files; "train" or "val" in a name tells the split.
+        out: Data root.
+        say: Function that takes the line on disk space before anything is written.
+        progress: Function that is called after each chunk of pictures.
 
     Raises:
-        FcpError: no instances JSON, of no known split, or without any picture; a full disk. What
-            was written stays, and the next run goes on after it.
+        FcpError: a file is no instances JSON, of no known split, or none of its pictures exists;
+            the disk is full. What was written stays, and the next run continues after it.
     """
     for file in annotations:
         split_of(file)
@@ -85,7 +85,7 @@ def build_coco(
             raise FcpError(f"{file}: no such file; check the path")
     if not images.is_dir():
         raise FcpError(f"{images}: no such folder; give the one of the pictures as --images")
-    # Run lengths take about what the polygons took; twice that is on the safe side.
+    # Run lengths take about as much space as the polygons; twice that is a safe bound.
     say(require_space(out, 2 * sum(file.stat().st_size for file in annotations)))
     target = out / "COCO" / INDEX_FILE
     try:
@@ -103,7 +103,7 @@ def build_coco(
 
 
 def split_of(file: Path) -> Split:
-    """Say by its name which split an instances JSON is.
+    """Return the split that an instances JSON is, by its name.
 
     Raises:
         FcpError: the name has neither "train" nor "val" in it, or both.
@@ -133,16 +133,16 @@ def read_source(file: Path, images: Path) -> Source:
 
 
 def fill(database: sqlite3.Connection, source: Source, root: Path, progress: Progress) -> None:
-    """Put the pictures of one JSON into the index; those of it that are there stay.
+    """Put the pictures of one JSON into the index; pictures that it already holds stay.
 
     Args:
-        database: an index, maybe empty.
-        source: the JSON.
-        root: folder that the index says its pictures' files are relative to.
-        progress: called after each chunk.
+        database: Index, maybe empty.
+        source: Parsed JSON.
+        root: Folder that the pictures' paths in the index are relative to.
+        progress: Function that is called after each chunk.
 
     Raises:
-        FcpError: an odd JSON, other classes than before, or none of its pictures is there.
+        FcpError: a malformed JSON, other classes than before, or none of its pictures exists.
     """
     try:
         _fill(database, source, root, progress)
@@ -152,7 +152,7 @@ def fill(database: sqlite3.Connection, source: Source, root: Path, progress: Pro
 
 @contextmanager
 def clear_errors(index: Path) -> Iterator[None]:
-    """Turn what SQLite says of an index into one line.
+    """Turn SQLite's errors on an index into one line.
 
     Raises:
         FcpError: the index is damaged, locked or cannot be written, or the disk is full.
@@ -171,7 +171,7 @@ def clear_errors(index: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Painter:
-    """Turns one picture of a JSON into rows of the index."""
+    """Conversion of one picture of a JSON into rows of the index."""
 
     source: Source
     root: Path
@@ -226,9 +226,9 @@ def _fill(database: sqlite3.Connection, source: Source, root: Path, progress: Pr
 
 
 def _find_pictures(source: Source) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """Return the images of a JSON whose pictures are there, and a line for each other one."""
+    """Return the images of a JSON whose files exist, and a line for each of the others."""
     images = sorted(source.content["images"], key=lambda image: str(image["file_name"]))
-    # Folders are listed: to ask for 120,000 files one by one takes minutes on a network's disk.
+    # Folders are listed: checking 120,000 files one by one takes minutes on a network drive.
     paths = [source.images / image["file_name"] for image in images]
     files = {path for folder in {path.parent for path in paths} for path in folder.glob("*")}
     wanted = [image for image, path in zip(images, paths, strict=True) if path in files]
@@ -240,7 +240,7 @@ def _find_pictures(source: Source) -> tuple[list[Mapping[str, Any]], list[str]]:
 
 
 def _prepare(database: sqlite3.Connection, source: Source, root: Path) -> dict[int, int]:
-    """Forget what came from another JSON; return category id → class id."""
+    """Remove the rows of another JSON; return category id → class id."""
     categories = sorted(source.content["categories"], key=lambda category: category["id"])
     if len(categories) != COCO_CLASS_COUNT:
         expected = f"COCO-20i needs the {COCO_CLASS_COUNT} categories"
@@ -263,7 +263,7 @@ def _prepare(database: sqlite3.Connection, source: Source, root: Path) -> dict[i
 
 
 def _make_movable(database: sqlite3.Connection, folder: Path) -> None:
-    """Where the pictures lie in the index's own folder, say so without naming where that is."""
+    """Store the pictures' folder as a relative path where it lies in the index's own folder."""
     with database:
         for split in ("train", "val"):
             images = Path(fact_of(database, f"images {split}") or "")
@@ -285,7 +285,7 @@ def insert_picture(
     image: Mapping[str, Any],
     objects: Iterable[Mapping[str, Any]],
 ) -> list[str]:
-    """Add a picture with all its masks, or, where one cannot be painted, say so."""
+    """Add a picture with all its masks; return the reason where one cannot be painted."""
     try:
         picture, masks = painter.rows(image, objects)
     except FcpError as error:
@@ -303,6 +303,6 @@ def _note(database: sqlite3.Connection, name: str, value: str) -> None:
 
 
 def fact_of(database: sqlite3.Connection, name: str) -> str | None:
-    """Return what the index notes under a name: format; json, name, images and done SPLIT."""
+    """Return the index's fact of this name: format; json, name, images and done SPLIT."""
     found = database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
     return None if found is None else str(found[0])

@@ -1,4 +1,4 @@
-"""An object of a COCO instances JSON as run lengths, whatever its form, as the COCO API does."""
+"""Objects of a COCO instances JSON → run lengths, from any of its forms, as the COCO API does."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fcp.errors import FcpError
 def run_lengths(
     annotation: Mapping[str, Any], size: tuple[int, int], file: Path | str
 ) -> dict[str, Any]:
-    """Bring an object to compressed run lengths; the same choice of forms as the API's annToRLE.
+    """Convert an object to compressed run lengths, with the rules of the API's annToRLE.
 
     Args:
-        annotation: of an instances JSON.
-        size: (H, W) of its picture.
-        file: that it comes from, for the error.
+        annotation: Annotation of an instances JSON.
+        size: Size (H, W) of its picture.
+        file: File of the annotation, for the error.
 
     Raises:
         FcpError: an object that cannot be painted.
@@ -34,10 +34,10 @@ def run_lengths(
         else:
             runs = shape
         painted = tuple(runs["size"])
-        # pycocotools paints missing pixels as chance has it, and never ends when it joins them.
+        # pycocotools paints missing pixels at random, and never returns when it merges such masks.
         if not isinstance(shape, list) and unpack_counts(runs["counts"]).sum() != np.prod(painted):
             raise ValueError("run lengths that do not add up")
-    except Exception as error:  # pycocotools raises nothing finer on an odd shape
+    except Exception as error:  # pycocotools raises nothing finer on an invalid shape
         raise FcpError(f"{file}: annotation {annotation.get('id')}: bad segmentation") from error
     if painted != size:
         raise FcpError(f"{file}: annotation {annotation.get('id')}: not of its picture's size")
@@ -47,14 +47,14 @@ def run_lengths(
 def unpack_counts(packed: str | bytes) -> np.ndarray:
     """Unpack compressed run lengths, as the API's rleFrString does.
 
-    A character holds five bits of a number (lowest first) and says whether it goes on; the third
-    number and all after it are differences to the one but one before.
+    A character holds five bits of a number (lowest first) and one bit that tells whether the number
+    continues; the third and all later numbers are differences to the number two places before.
 
     Returns:
         (R,) int64, background and foreground in turn.
 
     Raises:
-        ValueError: no such text, or a negative length.
+        ValueError: not such a text, or a negative length.
     """
     text = packed.encode("ascii") if isinstance(packed, str) else packed
     characters = np.frombuffer(text, np.uint8).astype(np.int64) - 48

@@ -1,9 +1,8 @@
-"""Pixels of each class in the masks of a split, counted once and kept on disk.
+"""Number of pixels of each class in the masks of a split, counted once and kept on disk.
 
-Counting the 12,000 masks of PASCAL takes most of a minute. The counts are kept in the folder of
-the variable ``FCP_CACHE`` (or ``fcp`` in the user's cache folder) under a hash of the classes and
-of every mask's path, size and time of change: another list or a mask that was written again is
-another entry.
+Counting the 12,000 masks of PASCAL takes most of a minute. The counts are kept in the folder of the
+variable ``FCP_CACHE`` (or ``fcp`` in the user's cache folder) under a hash of the classes and of
+every mask's path, size and time of change, so another list or a rewritten mask is another entry.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def cache_folder() -> Path:
 
 
 def _entry(data: FewShotDataset, ids: tuple[str, ...]) -> Path | None:
-    """Return the file of these masks' counts; None where one is missing, as reading will say."""
+    """Return the file of these masks' counts; None if a mask is missing, which reading reports."""
     digest = hashlib.sha256(f"{FORMAT} {data.title} {data.classes}".encode())
     try:
         for picture in ids:
@@ -71,7 +70,7 @@ def _read(entry: Path) -> dict[str, dict[int, int]] | None:
 
 
 def _keep(entry: Path, areas: Mapping[str, Mapping[int, int]]) -> None:
-    """Keep counts where that is possible; a full or read-only disk is no reason to stop."""
+    """Store counts if possible; a full or read-only disk is not an error here."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(entry, json.dumps(areas).encode())

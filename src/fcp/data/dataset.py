@@ -1,4 +1,4 @@
-"""What every few-shot data set offers, and its pictures as things that are read only when asked."""
+"""The interface of every few-shot data set, and its pictures, which are read on demand."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 from fcp.data.transforms import support_to_square, to_square
 
 Split = Literal["train", "val"]
-# What the benchmark's classic sampler starts from: a listed picture, or a class.
+# First draw of the benchmark's classic sampler: a listed picture, or a class.
 ClassicRule = Literal["row", "class"]
 
 
 class FewShotDataset(Protocol):
     """Pictures with a mask for each class that they show. Cheap to copy, hashable.
 
-    A fold's novel classes are tested and its base classes are trained on; the hold-out is what a
-    checkpoint may be chosen by. Where there are no folds, ``fold`` is None.
+    A fold's novel classes are for testing and its base classes for training; the hold-out classes
+    are for choosing checkpoints. Where there are no folds, ``fold`` is None.
     """
 
     @property
@@ -30,15 +30,15 @@ class FewShotDataset(Protocol):
 
     @property
     def pool(self) -> str:
-        """What lists the training pictures, for protocol cards: such as a file's name."""
+        """Name of the list of training pictures, such as a file's name, for protocol cards."""
 
     @property
     def folds(self) -> tuple[int | None, ...]:
-        """The folds that a table is the mean of; (None,) where there are none."""
+        """The folds whose mean is reported in tables; (None,) where there are none."""
 
     @property
     def classic_rule(self) -> ClassicRule:
-        """What the classic sampler of this benchmark starts from."""
+        """First draw of this benchmark's classic sampler: a row or a class."""
 
     @property
     def classes(self) -> Mapping[int, str]:
@@ -100,12 +100,12 @@ class FewShotDataset(Protocol):
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that is read only when asked, so that a cache of features saves the reading too.
+    """A picture that is read on demand, so that a cache of features saves the reading too.
 
     Attributes:
-        data: where it lies.
-        id: its name in the data set.
-        size: side S of the square that the model wants, px.
+        data: Data set that holds the picture.
+        id: Name of the picture in the data set.
+        size: Side S in px of the square that the model takes.
     """
 
     data: FewShotDataset

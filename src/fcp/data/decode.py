@@ -1,8 +1,8 @@
-"""A picture's file → its pixels or numbers, upright, whatever wrote it.
+"""A picture's file → its pixels or numbers, upright, for all supported formats.
 
-Of a TIFF with several pages the largest counts, of an animation the first frame, unless a page is
-chosen; what was left out is said. A PNG's checksums are compared, which Pillow does not do. No
-Pillow setting is changed.
+Unless a page is chosen, the largest page of a TIFF and the first frame of an animation are read;
+what was left out is reported. A PNG's checksums are compared, which Pillow does not do. No Pillow
+setting is changed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from fcp.errors import FcpError
 
 ImageLike = str | Path | Image.Image | np.ndarray
 
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # what such files begin with
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes of a TIFF
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-_ANIMATED = (SIGNATURE, b"GIF8", b"RIFF")  # what may be: RIFF is WebP
+_ANIMATED = (SIGNATURE, b"GIF8", b"RIFF")  # first bytes of files that may be animated; RIFF is WebP
 _JPEG_END = b"\xff\xd9"
 MOST_DECODED = 1 << 26  # px of a JPEG, in which Pillow takes four bytes for each
 _SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
@@ -40,17 +40,17 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_GREY_STEPS = {"L;2": 85, "L;4": 17, "L;2I": 85, "L;4I": 17}  # by which Pillow stretches samples
+_GREY_STEPS = {"L;2": 85, "L;4": 17, "L;2I": 85, "L;4I": 17}  # Pillow's factors
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How pictures are read where they leave a choice.
+    """Options of reading pictures that have several pages, bands or value ranges.
 
     Attributes:
-        values: which become black and white.
-        bands: of red, green and blue, from 1; None for the first three.
-        page: of a TIFF, or frame of an animation, from 1; None for a TIFF's largest page and an
+        values: Range of values that becomes black … white.
+        bands: Numbers of the red, green and blue bands, from 1; None for the first three.
+        page: Page of a TIFF or frame of an animation, from 1; None for a TIFF's largest page and an
             animation's first frame.
     """
 
@@ -64,16 +64,16 @@ class Opened:
     """A decoded picture.
 
     Attributes:
-        content: Pillow's picture; of a TIFF that Pillow cannot read its numbers (H, W) or
-            (H, W, C).
-        notes: what was left out.
-        step: by which a grey of 2 or 4 bits was stretched.
-        lossy: whether its format changes values near edges.
-        alpha: of numbers, whether the last band says what is transparent.
-        nodata: of numbers, the one that stands for "nothing measured here".
-        white_is_zero: whether the file says that its smallest number is shown white, and what is
-            read has been turned over for it.
-        turn: the EXIF orientation (1 … 8) by which it is yet to be turned; numbers are upright.
+        content: Pillow's picture, or the numbers (H, W) or (H, W, C) of a TIFF that Pillow cannot
+            read.
+        notes: Sentences on what was left out.
+        step: Factor by which grey values of 2 or 4 bits were stretched.
+        lossy: Whether the format changes values near edges.
+        alpha: Whether the last band is the transparency (numbers only).
+        nodata: Value that stands for "nothing measured here" (numbers only).
+        white_is_zero: Whether the file displays its smallest number as white; what is read has been
+            inverted accordingly.
+        turn: EXIF orientation (1 … 8) that is still to be applied; numbers are upright.
     """
 
     content: Image.Image | np.ndarray
@@ -90,7 +90,7 @@ def open_picture(image: str | Path | Image.Image, name: str, how: Decoding) -> O
     """Open, decode and turn upright.
 
     Raises:
-        FcpError: one line that names the file and what is wrong with it.
+        FcpError: the file is missing, damaged or no picture; one line that names it and the fault.
     """
     opened = open_stored(image, name, how)
     if opened.turn not in _TURNS or not isinstance(opened.content, Image.Image):
@@ -104,10 +104,10 @@ def open_stored(
     """Open and decode, without turning.
 
     Args:
-        image: to open.
-        name: what to call it in an error.
-        how: what to choose.
-        enough: pixels of a large JPEG that will do; None for all.
+        image: Picture to open.
+        name: Name of the picture in an error.
+        how: Options of page, bands and values.
+        enough: Number of pixels that is enough of a large JPEG; None for all.
 
     Raises:
         FcpError: as ``open_picture``.
@@ -166,8 +166,8 @@ def turn_array(values: np.ndarray, turn: int) -> np.ndarray:
     """Turn a stored picture or mask (H, W) or (H, W, C) upright.
 
     Args:
-        values: as stored.
-        turn: its EXIF orientation, 1 … 8.
+        values: Picture or mask as stored.
+        turn: EXIF orientation, 1 … 8.
     """
     if turn in _SIDEWAYS:
         values = values.swapaxes(0, 1)  # orientation 5 is just that
@@ -179,12 +179,12 @@ def turn_array(values: np.ndarray, turn: int) -> np.ndarray:
 
 
 def turn_points(points: np.ndarray, size: tuple[int, int], turn: int) -> np.ndarray:
-    """Turn points (P, 2) of x and y in px likewise.
+    """Turn points (P, 2) of x and y in px on a stored picture upright.
 
     Args:
-        points: on the picture as stored.
-        size: (H, W) of the stored picture.
-        turn: its EXIF orientation, 1 … 8.
+        points: Points on the picture as stored.
+        size: Size (H, W) of the picture as stored.
+        turn: EXIF orientation, 1 … 8.
     """
     height, width = upright(size, turn)
     x, y = points.T[::-1] if turn in _SIDEWAYS else points.T
@@ -194,7 +194,7 @@ def turn_points(points: np.ndarray, size: tuple[int, int], turn: int) -> np.ndar
 
 
 def turn_of(picture: Image.Image) -> int:
-    """Return a picture's EXIF orientation; 1 where it says none, or nonsense."""
+    """Return a picture's EXIF orientation; 1 where it is missing or invalid."""
     try:
         turn = picture.getexif().get(ExifTags.Base.Orientation)
     except DAMAGE:
@@ -203,7 +203,7 @@ def turn_of(picture: Image.Image) -> int:
 
 
 def pages_of(path: Path) -> Pages:
-    """Read from a picture's header which pages it has.
+    """Read the pages of a picture from its header.
 
     Raises:
         FcpError: missing, or no picture.
@@ -222,7 +222,7 @@ def pages_of(path: Path) -> Pages:
 
 
 def is_heif(head: bytes) -> bool:
-    """Say whether a file that begins so is a HEIC or HEIF, as iPhones write them."""
+    """Return whether a file with these first bytes is a HEIC or HEIF, as iPhones write them."""
     return head[4:8] == b"ftyp" and head[8:12] in _HEIF and b"avif" not in head[8:32]
 
 
@@ -235,7 +235,7 @@ def _head(path: Path, name: str) -> bytes:
 
 
 def _drafted(size: tuple[int, int], enough: int) -> tuple[int, int]:
-    """Return the size that a JPEG is decoded at: by 1, 2, 4 or 8 in each direction."""
+    """Return the size that a JPEG is decoded at: its own divided by 1, 2, 4 or 8."""
     pixels, by = size[0] * size[1], 1
     while by < 8 and (pixels >= 4 * by * by * enough or pixels > by * by * MOST_DECODED):
         by *= 2
@@ -243,7 +243,7 @@ def _drafted(size: tuple[int, int], enough: int) -> tuple[int, int]:
 
 
 def _decode_whole(picture: Image.Image, path: Path, how: Decoding) -> Opened:
-    """Decode; a JPEG that lacks nothing but its end marker is whole."""
+    """Decode; a JPEG that lacks only its end marker counts as whole."""
     try:
         return _decode(picture, str(path), how)
     except OSError:
@@ -251,7 +251,7 @@ def _decode_whole(picture: Image.Image, path: Path, how: Decoding) -> Opened:
             raise
         content = path.read_bytes()
         one, other = (_pixels(content + tail + _JPEG_END) for tail in (b"", b"\x55\xaa" * 64))
-        # Where what follows changes the picture, pixels are missing.
+        # If the bytes appended here change the picture, pixels are missing.
         if not np.array_equal(one, other):
             raise
         with Image.open(io.BytesIO(content + _JPEG_END)) as whole:

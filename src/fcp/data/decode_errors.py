@@ -1,4 +1,4 @@
-"""Whatever a decoder raises → one line that names the file and what to do."""
+"""Errors of decoders → one line that names the file and the remedy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DAMAGE = (
 
 @contextmanager
 def clear_errors(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into an ``FcpError`` of one line."""
+    """Turn any error of a decoder into an ``FcpError`` of one line."""
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -33,14 +33,14 @@ def clear_errors(name: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Say in a few words why a file could not be decoded, and what to do."""
+    """Return in a few words why a file could not be decoded, and the remedy."""
     if isinstance(error, FileNotFoundError):
         return "no such file; check the path"
     if isinstance(error, IsADirectoryError):
         return "is a folder, expected a picture"
     if isinstance(error, UnidentifiedImageError):
         return "not a picture that can be read; convert it to PNG or JPEG"
-    # Only the system's own errors carry a number: what Pillow finds wrong in a file has none.
+    # Only the system's errors carry a number; Pillow's errors on a file's content have none.
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read ({error.strerror})"
     return f"damaged or truncated ({' '.join(str(error).split())}); copy it again"

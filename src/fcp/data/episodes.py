@@ -1,12 +1,11 @@
-"""Episodes: drawn from (seed, index) alone, frozen in a file that is known by its hash.
+"""Episodes: drawn from (seed, index) alone, frozen in a file that is identified by its hash.
 
 There are two samplers, and the card names the one used. ``classic`` is the benchmark's own: on
 PASCAL-5i the query is row (index mod rows) and its class is drawn from the fold's classes with at
-least one pixel in it; on COCO-20i the class is drawn first, then the query from its list.
-``hsnet`` goes through the pairs of a row and a class that it is listed under. Supports are always
-drawn from the class's list, without replacement and never the query. NumPy may change what a
-generator makes of its bits between versions, so what is published and re-run is the file, not the
-seed.
+least one pixel in it; on COCO-20i the class is drawn first, then the query from its list. ``hsnet``
+goes through the pairs of a row and a class that it is listed under. Supports are always drawn from
+the class's list, without replacement and never the query. NumPy's generators may draw other numbers
+in another version, so the file is published and evaluated again, not the seed.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ class EpisodeSpec:
     """One few-shot task by the ids of its pictures.
 
     Attributes:
-        query: picture to segment.
-        supports: the K example pictures, all different, none of them the query.
-        class_id: the class that the examples show.
+        query: Id of the picture to segment.
+        supports: Ids of the K example pictures, all different, none of them the query.
+        class_id: Class that the examples show.
     """
 
     query: str
@@ -82,7 +81,7 @@ def draw_episode(
 
 
 def describe_sampler(lists: ClassLists, sampler: Sampler) -> str:
-    """Say in one line, for protocol cards, how a sampler draws from these lists."""
+    """Describe in one line, for protocol cards, how a sampler draws from these lists."""
     supports = "supports from the class list without replacement, never the query"
     return f"{sampler}: {_rule(lists, sampler).description}, {supports}"
 
@@ -103,16 +102,17 @@ def save_episodes(path: Path, episodes: tuple[EpisodeSpec, ...]) -> str:
 def load_episodes(path: Path, data: FewShotDataset | None = None) -> tuple[EpisodeSpec, ...]:
     """Read a file of ``save_episodes``, or the plain form ``[[query, [supports…], class], …]``.
 
-    Other people's files may name a class, and may have pictures with a suffix or a folder before
-    their id. In the plain form a support may come twice: classic samplers do that.
+    Files of other programs may give a class by name, and a picture's id with a suffix or a folder.
+    In the plain form a support may occur twice, since classic samplers draw so.
 
     Args:
-        path: of the JSON file.
-        data: what every picture and class is looked up in; the plain form needs it.
+        path: Path of the JSON file.
+        data: Data set in which every picture and class is looked up; required for the plain form.
 
     Raises:
-        FcpError: missing, no such file, unequal shots, a query among its own supports, or a
-            picture or class that the data set does not have; the message names the entry.
+        FcpError: the file is missing or of another form, unequal shots, a query among its own
+            supports, or a picture or class that the data set does not have; the message names the
+            entry.
     """
     content = read_json(path)
     match content:
@@ -133,7 +133,7 @@ def episodes_hash(episodes: tuple[EpisodeSpec, ...]) -> str:
 
 
 def _to_json(episodes: tuple[EpisodeSpec, ...]) -> bytes:
-    # One episode a line: two files can be compared by eye, and the bytes are fixed.
+    # One episode a line: two files can be compared line by line, and the bytes are fixed.
     lines = ",\n".join(json.dumps(asdict(spec)) for spec in episodes)
     return f'{{"format": "{FORMAT}", "episodes": [\n{lines}\n]}}\n'.encode()
 
@@ -159,7 +159,7 @@ def _read_plain(items: list[object], path: Path, data: FewShotDataset) -> Iterat
                 isinstance(support, str) for support in supports
             ):
                 chosen = tuple(_find_id(str(support), known) for support in supports)
-                # An unknown name becomes no class: the check of all entries says so.
+                # An unknown name becomes an invalid id, which the check of all entries reports.
                 class_id = classes.get(named, -1) if isinstance(named, str) else named
                 yield EpisodeSpec(_find_id(query, known), chosen, class_id)
             case _:
@@ -167,7 +167,7 @@ def _read_plain(items: list[object], path: Path, data: FewShotDataset) -> Iterat
 
 
 def _find_id(name: str, known: set[str]) -> str:
-    """Return a picture's id by what another program calls it: with a suffix or in a folder."""
+    """Return a picture's id from another program's name of it, with a suffix or a folder."""
     written = PurePosixPath(name)
     candidates = (name, (written.parent / written.stem).as_posix(), written.stem)
     return next((candidate for candidate in candidates if candidate in known), name)
@@ -200,13 +200,13 @@ def _faults(
             yield f"{picture!r} shows no pixel of {name!r} (class ids count from 1)"
 
 
-# A query and its class, drawn for an episode's index.
+# Function that draws a query and its class for an episode's index.
 _Draw = Callable[[ClassLists, int, np.random.Generator], tuple[str, int]]
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """How a query and its class are drawn, in words, and what could be drawn at all."""
+    """Rule by which a query and its class are drawn, its description, and all that it can draw."""
 
     draw: _Draw
     description: str
@@ -252,7 +252,7 @@ def _rule(lists: ClassLists, sampler: Sampler) -> _Rule:
 
 
 def _check_enough(lists: ClassLists, shots: int, sampler: Sampler) -> None:
-    """Check every class that could be drawn, so that no seed runs into a short one."""
+    """Check every class that can be drawn, so that no seed meets one with too few pictures."""
     if not lists.names:
         raise FcpError("no class to draw from is here; make FSS-1000 with fcp data … --splits DIR")
     if not lists.rows:

@@ -1,4 +1,4 @@
-"""A person's own folders: examples with their masks, pictures to segment, names for the results.
+"""A user's folders: examples with their masks, and pictures.
 
 Two ways to lay out masks: ``cat1.jpg`` beside ``cat1_mask.png``; ``images/cat1.jpg`` and
 ``masks/cat1.png``. What other tools write is read by ``fcp.formats``.
@@ -17,33 +17,33 @@ from fcp.errors import FcpError
 from fcp.files import natural as natural
 
 MASK_SUFFIX = "_mask"
-# What systems, archives and network drives leave in folders.
+# Folders that systems, archives and network drives create.
 STRAY_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
 
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 MASK_FOLDERS = ("masks", "mask")
-# What other people call them; a folder of one of these names may hold something else, too.
+# Names in use for these folders; a folder of such a name may also hold other files.
 OTHER_MASK_FOLDERS = (
     *("labels", "label", "annotations", "annotation", "segmentation", "segmentations"),
     *("ground_truth", "groundtruth", "gt", "seg"),
 )
 _MASK_END = re.compile(r"([ ._-]cp)?[ ._-]masks?$", re.IGNORECASE)  # _cp_masks: Cellpose
-# Also in a folder of its own, where a file can be nothing but a mask.
+# Also accepted in a folder of masks, where every file is a mask.
 _OTHER_END = re.compile(
     r"[ ._-](masks?|seg|(simple )?segmentation|labels?|gt|groundtruth|annotation)$", re.IGNORECASE
 )
-_OME = re.compile(r"\.ome$", re.IGNORECASE)  # microscopes' a.ome.tif
+_OME = re.compile(r"\.ome$", re.IGNORECASE)  # a.ome.tif, of microscopes
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """Pictures with their masks, and what has none.
+    """Pictures paired with their masks, and files that could not be paired.
 
     Attributes:
-        pairs: (picture, mask), in natural order of the masks' names.
-        without_mask: pictures.
-        faults: what is wrong, a sentence each.
+        pairs: Pairs (picture, mask), in natural order of the masks' names.
+        without_mask: Pictures without a mask.
+        faults: One sentence for each fault.
     """
 
     pairs: list[tuple[Path, Path]]
@@ -57,7 +57,7 @@ def read_support_folder(folder: Path) -> list[tuple[Path, Path]]:
     Files are only paired here; ``fcp.data.prompts.read_support`` reads and checks each pair.
 
     Args:
-        folder: see ``pair_support_folder``.
+        folder: Folder of examples, see ``pair_support_folder``.
 
     Returns:
         At least one (picture, mask), in natural order of names.
@@ -75,10 +75,10 @@ def pair_support_folder(folder: Path) -> Pairing:
     """Pair pictures with masks.
 
     Args:
-        folder: with ``cat1.jpg`` beside ``cat1_mask.png``, or ``images/cat1.jpg`` and
+        folder: Folder with ``cat1.jpg`` beside ``cat1_mask.png``, or with ``images/cat1.jpg`` and
             ``masks/cat1.png`` (also ``cat1_mask.png``, ``cat1_seg.png`` or ``cat1.jpg.png``),
-            folders in them included. Upper and lower case are one, and so are composed and
-            decomposed letters.
+            subfolders included. Upper and lower case are equal, and so are composed and decomposed
+            letters.
 
     Raises:
         FcpError: missing, or without any mask.
@@ -100,7 +100,7 @@ def pair_support_folder(folder: Path) -> Pairing:
 
 
 def mask_folders(folder: Path) -> tuple[Path, Path] | None:
-    """Return the folders of pictures and of masks in a folder, whatever their case."""
+    """Return the folders of pictures and of masks in a folder; upper and lower case are equal."""
     images, masks = find_folder(folder, IMAGE_FOLDERS), find_folder(folder, MASK_FOLDERS)
     if images is None:
         return _folder_beside_its_masks(folder)
@@ -111,7 +111,7 @@ def mask_folders(folder: Path) -> tuple[Path, Path] | None:
 
 
 def _folder_beside_its_masks(folder: Path) -> tuple[Path, Path] | None:
-    """Return two folders called ``NAME`` and ``NAME_masks``, where there is one such pair."""
+    """Return the two folders called ``NAME`` and ``NAME_masks``, if there is just one such pair."""
     if not folder.is_dir():
         return None
     found = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}
@@ -125,7 +125,7 @@ def _folder_beside_its_masks(folder: Path) -> tuple[Path, Path] | None:
 
 
 def find_folder(folder: Path, names: Sequence[str]) -> Path | None:
-    """Return the folder in a folder that has one of these names (lower case), the first first."""
+    """Return the subfolder with the first of these names (lower case) that exists."""
     if not folder.is_dir():
         return None
     found = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}
@@ -133,19 +133,19 @@ def find_folder(folder: Path, names: Sequence[str]) -> Path | None:
 
 
 def is_mask_name(path: Path) -> bool:
-    """Say whether a file beside pictures is a mask: ``NAME_mask.png``, in any case."""
+    """Return whether a file beside pictures is a mask: ``NAME_mask.png``, upper or lower case."""
     return bool(_MASK_END.search(_stem(path)))
 
 
 def _stem(path: Path) -> str:
-    """Return a name without its suffix, also the double one of OME-TIFF."""
+    """Return a file's name without its suffix, also without the double suffix of OME-TIFF."""
     return _OME.sub("", path.stem)
 
 
 def pair_pictures(
     pictures: Sequence[tuple[Path, Path]], masks: Sequence[tuple[Path, Path]]
 ) -> Pairing:
-    """Pair masks with pictures by name; both are (folder they lie in, file)."""
+    """Pair masks with pictures by name; both are given as (parent folder, file)."""
     named: dict[tuple[Path | None, str], list[Path]] = {}
     for inner, picture in pictures:
         for name in {name_key(one) for one in (picture.name, picture.stem, _stem(picture))}:
@@ -174,7 +174,7 @@ def _unpaired(mask: Path, found: Sequence[Path]) -> str:
 def _pictures_of(
     mask: Path, inner: Path, named: dict[tuple[Path | None, str], list[Path]]
 ) -> list[Path]:
-    """Find the pictures that a mask's name may mean: in the folder of its own name, or anywhere."""
+    """Find the pictures that a mask's name may mean: in the subfolder of its name, or anywhere."""
     stem = _stem(mask)
     names = (mask.stem, stem, _MASK_END.sub("", stem), _OTHER_END.sub("", stem))
     for place in (inner, None):
@@ -187,12 +187,12 @@ def _pictures_of(
 
 
 def name_key(name: str) -> str:
-    """Return what equal names have in common: NFC, case and outer blanks do not count."""
+    """Return the form in which names are compared: NFC, without case and outer blanks."""
     return unicodedata.normalize("NFC", name).casefold().strip()
 
 
 def pictures_inside(folder: Path) -> list[tuple[Path, Path]]:
-    """List the pictures in a folder and in those in it, each with its place in the first."""
+    """List the pictures in a folder and its subfolders, each with its relative folder."""
     deeper = sorted(
         (path for path in folder.rglob("*") if path.is_dir() and not _is_hidden(path, folder)),
         key=lambda path: natural(str(path)),
@@ -210,14 +210,14 @@ def _is_hidden(path: Path, root: Path) -> bool:
 
 
 def pair_whole_folder(folder: Path) -> list[tuple[Path, Path]]:
-    """Pair every picture of ``images`` with its mask in ``masks``; neither may be alone.
+    """Pair every picture of ``images`` with its mask in ``masks``; none may remain unpaired.
 
     Returns:
         At least one (picture, mask), in natural order of names.
 
     Raises:
         FcpError: one of the two folders is missing, a picture without mask or a mask without
-            picture, or nothing at all.
+            picture, or no pair.
     """
     for names in (IMAGE_FOLDERS, MASK_FOLDERS):
         if find_folder(folder, names) is None:

@@ -30,7 +30,7 @@ PASCAL_CLASSES = (
     "train",
     "tvmonitor",
 )
-# Where COCO has another name for the same class.
+# VOC's names of classes → COCO's, where they differ.
 PASCAL_IN_COCO = {
     "aeroplane": "airplane",
     "diningtable": "dining table",
@@ -74,14 +74,14 @@ def coco_novel_classes(fold: int) -> tuple[int, ...]:
 
 
 def refuse_fold(fold: int | None, title: str) -> None:
-    """Say that a data set has no folds.
+    """Refuse a fold for a data set without folds.
 
     Args:
-        fold: that is asked for.
-        title: of the data set.
+        fold: Requested fold.
+        title: Title of the data set.
 
     Raises:
-        FcpError: it is not None.
+        FcpError: the fold is not None.
     """
     if fold is not None:
         raise FcpError(f"fold: {title} has no folds; leave the fold out (got {fold})")

@@ -1,8 +1,8 @@
-"""FSS-1000: a thousand classes of ten pictures, 520 to train, 240 to choose by, 240 to test.
+"""FSS-1000: 1000 classes of ten pictures; 520 for training, 240 for validation, 240 for testing.
 
 The test classes are the list that the data set's authors publish (``fss_test_set.txt`` of their
-repository, here ``fss1000_test.txt``). They publish no list of the other two parts, so ours is the
-stated default below; ``splits/{trn,val,test}.txt`` beside the classes takes its place.
+repository, here ``fss1000_test.txt``). They publish no list of the other two parts; the default is
+``default_split``, and ``splits/{trn,val,test}.txt`` beside the classes replaces it.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ FOREGROUND = 128  # of 0 … 255: edges of the masks are smoothed
 class FSS1000(ClassFolders):
     """FSS-1000 as ``fcp data fss1000`` lays it out: ``FSS-1000/CLASS/N.jpg`` with ``N.png``.
 
-    The split "train" are the pictures of the training classes; "val" are those of the test
-    classes, and of the validation classes that checkpoints are compared on.
+    The split "train" has the pictures of the training classes; "val" has those of the test classes
+    and of the validation classes, on which checkpoints are compared.
 
     Attributes:
-        root: the data root, which holds ``FSS-1000/``.
+        root: Data root, which holds ``FSS-1000/``.
     """
 
     title = "FSS-1000"
 
     @property
     def pool(self) -> str:
-        """Say where the split of the classes comes from."""
+        """Name of the source of the classes' split, for protocol cards."""
         return "splits/ in FSS-1000" if self._splits().is_dir() else "published test classes"
 
     def novel(self, fold: int | None) -> tuple[int, ...]:
@@ -63,7 +63,7 @@ class FSS1000(ClassFolders):
         return self._part("val", fold)
 
     def ids(self, split: Split) -> tuple[str, ...]:
-        """Return the pictures of the training classes, or of all others; class by class."""
+        """Return the pictures of the training classes, or of all other classes, class by class."""
         chosen = set(self.base(None)) if split == "train" else {*self.novel(None)}
         if split == "val":
             chosen |= set(self.holdout(None))
@@ -98,9 +98,10 @@ class FSS1000(ClassFolders):
 
 
 def default_split(classes: Iterable[str]) -> dict[str, list[str]]:
-    """Split classes where no files do: the published test classes, and of the others 240 for val.
+    """Split classes without split files: the published test classes, and 240 of the others for val.
 
-    Those 240 are the first by the SHA-256 of their names: fixed, and even over the alphabet.
+    The 240 are the first in the order of the SHA-256 of their names: fixed, and independent of the
+    alphabet.
     """
     test = set(files("fcp.data").joinpath("fss1000_test.txt").read_text("utf-8").split())
     others = sorted(set(classes) - test, key=lambda name: hashlib.sha256(name.encode()).digest())
@@ -115,7 +116,8 @@ def read_split(folder: Path, classes: Iterable[str]) -> dict[str, list[str]]:
     """Read ``trn.txt``, ``val.txt`` and ``test.txt``, one class a line.
 
     Raises:
-        FcpError: one is missing, names a class that is not there, or one that another names too.
+        FcpError: a file is missing, or names a class that does not exist or that another file also
+            names.
     """
     known, taken = set(classes), dict[str, str]()
     split: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Any picture a person may have → RGB array; any mask → boolean array; clear errors otherwise.
+"""Any common picture → RGB array; any mask → boolean array; otherwise a clear error.
 
 A picture is turned as its EXIF orientation says, laid over white where it is transparent, and
 scaled to 8 bits (``fcp.data.value_range``). Pillow's own limit on the number of pixels stays in
@@ -40,21 +40,21 @@ _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
 def read_image(image: ImageLike, how: Decoding = DEFAULT) -> np.ndarray:
-    """Bring a picture to 8-bit RGB; see ``read_picture``, which also says what was left out."""
+    """Convert a picture to 8-bit RGB; see ``read_picture``, which also returns notes."""
     return read_picture(image, how)[0]
 
 
 def read_picture(image: ImageLike, how: Decoding = DEFAULT) -> tuple[np.ndarray, list[str]]:
-    """Bring a picture to 8-bit RGB.
+    """Convert a picture to 8-bit RGB.
 
     Args:
-        image: file, Pillow picture of any mode, or array (H, W), (H, W, 1), (H, W, 3) or
+        image: File, Pillow picture of any mode, or array (H, W), (H, W, 1), (H, W, 3) or
             (H, W, 4) of numbers or bool.
-        how: what to choose where the picture leaves a choice.
+        how: Options of page, bands and values.
 
     Returns:
-        (H, W, 3) uint8 RGB, upright; a fresh or read-only array that the caller should not edit.
-        And what was left out or assumed, a sentence each.
+        (H, W, 3) uint8 RGB, upright, not to be edited by the caller; and a sentence on each part
+        that was left out or assumed.
 
     Raises:
         FcpError: missing, empty, damaged, too large or no picture; an array of another kind.
@@ -67,18 +67,18 @@ def read_picture(image: ImageLike, how: Decoding = DEFAULT) -> tuple[np.ndarray,
 
 
 def is_shallow(content: Image.Image | np.ndarray) -> bool:
-    """Say whether a decoded picture has 8 bits, so that no value depends on another."""
+    """Return whether a decoded picture has 8 bits, so that each value is converted by itself."""
     return isinstance(content, Image.Image) and content.mode not in _DEEP_MODES
 
 
 def rgb_of_opened(opened: Opened, how: Decoding, name: str) -> tuple[np.ndarray, list[str]]:
-    """Bring a decoded picture to 8-bit RGB, turned or not; see ``read_picture``."""
+    """Convert a decoded picture to 8-bit RGB, turned or not; see ``read_picture``."""
     notes = list(opened.notes)
     content = opened.content
     if isinstance(content, np.ndarray):
         rgb, more = rgb_of_numbers(content, how, name, alpha=opened.alpha, nodata=opened.nodata)
         return rgb, notes + more
-    with clear_errors(name):  # a palette may be damaged, which Pillow finds out only now
+    with clear_errors(name):  # Pillow detects a damaged palette only now
         if content.mode in _DEEP_MODES or how.bands is not None:
             content = content.convert("RGBA") if content.mode in ("P", "PA") else content
             values = _deep_values(content) if content.mode in _DEEP_MODES else np.asarray(content)
@@ -89,7 +89,7 @@ def rgb_of_opened(opened: Opened, how: Decoding, name: str) -> tuple[np.ndarray,
 
 
 def read_mask(mask: ImageLike, size: tuple[int, int], picture: str = "its picture") -> np.ndarray:
-    """Read a mask of a picture: (H, W) bool; see ``look_at_mask``, which also says what is odd."""
+    """Read a mask of a picture: (H, W) bool; see ``look_at_mask``, which also returns notes."""
     return look_at_mask(mask, size, picture)[0]
 
 
@@ -98,17 +98,18 @@ def look_at_mask(
 ) -> tuple[np.ndarray, list[str]]:
     """Read a mask of a picture: every nonzero pixel is foreground, whatever its value.
 
-    A palette PNG counts by index, not by colour, and greys of fewer than 8 bits by their samples.
+    A palette PNG is read by index, not by colour, and greys of fewer than 8 bits by their samples.
     In a colour mask a pixel is foreground where any channel but the transparency is nonzero and the
-    pixel is not fully transparent. Soft edges and JPEG's noise are cut at half.
+    pixel is not fully transparent. Soft edges and JPEG's noise are cut at half of the highest
+    value.
 
     Args:
-        mask: file, Pillow picture, or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
-        size: (H, W) of the upright picture.
-        picture: what to call the picture in an error.
+        mask: File, Pillow picture, or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+        size: Size (H, W) of the upright picture.
+        picture: Name of the picture in an error.
 
     Returns:
-        (H, W) bool, and what is odd about it, a sentence each.
+        (H, W) bool, and one sentence for each oddity.
 
     Raises:
         FcpError: unreadable, or of another size than its picture.
@@ -176,8 +177,8 @@ def read_label_picture(path: Path, *, colours: bool = False) -> np.ndarray:
     """Read a label mask of ids or of colours, both exact.
 
     Args:
-        path: of the mask.
-        colours: of a palette's indices, return the colours.
+        path: Path of the mask.
+        colours: Whether the colours of a palette PNG are returned in place of its indices.
 
     Returns:
         (H, W) uint8 or uint16 of ids, or (H, W, 3) uint8 RGB, black where it is transparent.
@@ -216,7 +217,7 @@ def label_png(labels: np.ndarray) -> bytes:
     """Encode a label mask as a PNG that ``read_labels`` reads.
 
     Args:
-        labels: (H, W) uint8, which takes VOC's colours, or uint16, which becomes grey.
+        labels: Label mask (H, W): uint8 becomes a palette PNG in VOC's colours, uint16 a grey PNG.
     """
     size = (labels.shape[0], labels.shape[1])
     palette = voc_palette().tobytes() if labels.dtype == np.uint8 else None
@@ -224,7 +225,7 @@ def label_png(labels: np.ndarray) -> bytes:
 
 
 def mask_png(labels: np.ndarray) -> bytes:
-    """Encode where a label map (H, W) is not 0 as a grey PNG of 0 and 255."""
+    """Encode a label map (H, W) as a grey PNG: 255 where it is not 0, else 0."""
     size = (labels.shape[0], labels.shape[1])
     rows = (np.where(labels[top:end], np.uint8(255), np.uint8(0)) for top, end in edges(size))
     return png_of(rows, size, None)
@@ -241,12 +242,12 @@ def voc_palette() -> np.ndarray:
 
 
 def require_same_size(mask: Path, got: tuple[int, ...], picture: Path) -> None:
-    """Compare a mask's size with its picture's, of which the header alone is read.
+    """Compare a mask's size with its picture's, which is read from the header.
 
     Args:
-        mask: file of the mask, for the error.
-        got: (H, W) of the mask.
-        picture: file of the picture.
+        mask: File of the mask, for the error.
+        got: Size (H, W) of the mask.
+        picture: File of the picture.
 
     Raises:
         FcpError: another size, or a picture that cannot be read.
@@ -269,11 +270,12 @@ def picture_of(content: bytes, name: str) -> Image.Image:
     """Open a picture that lies inside another file, for ``read_image`` or ``read_mask``.
 
     Args:
-        content: of a picture's file.
-        name: what to call it in an error.
+        content: Bytes of a picture's file.
+        name: Name of the picture in an error.
 
     Raises:
-        FcpError: empty, or no picture; what is damaged further in is told when it is read.
+        FcpError: empty, or no picture; damage after the header is reported when the picture is
+            read.
     """
     with clear_errors(name):
         picture = Image.open(io.BytesIO(content))
@@ -284,7 +286,7 @@ def picture_of(content: bytes, name: str) -> Image.Image:
 
 
 def name_of(image: object) -> str:
-    """Say in an error which picture is meant: its file, or its kind when it has none."""
+    """Return a picture's name for an error: its file, or its kind if it has none."""
     if isinstance(image, str | Path):
         return str(image)
     if isinstance(image, Image.Image):
@@ -302,10 +304,10 @@ def _squeeze(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _samples(opened: Opened) -> np.ndarray:
-    """Return the numbers of a mask as they stand in the file, 0 where it says "no data".
+    """Return the numbers of a mask as stored in the file, 0 where it has the "no data" value.
 
-    Pillow stretches greys of 2 and 4 bits. ImageJ shows masks with the smallest number white, and
-    means the largest.
+    Pillow stretches greys of 2 and 4 bits, which is undone. So is the inversion of ImageJ's masks,
+    which display the smallest number as white but have the largest as foreground.
     """
     values = np.asarray(opened.content)
     if opened.white_is_zero and values.dtype == bool:
@@ -338,14 +340,14 @@ def rgb_of_numbers(
     """Choose bands of numbers and scale them to 8 bits.
 
     Args:
-        values: (H, W) or (H, W, C) of a picture, or some rows of it.
-        how: to choose bands and range.
-        name: what to call the picture in an error.
-        alpha: whether the last of four bands says what is transparent.
-        nodata: see ``to_uint8``.
+        values: Numbers (H, W) or (H, W, C) of a picture, or of some of its rows.
+        how: Options of bands and range.
+        name: Name of the picture in an error.
+        alpha: Whether the last of four bands is the transparency.
+        nodata: Value that stands for "nothing measured here", see ``to_uint8``.
 
     Returns:
-        (H, W, 3) uint8 RGB, and what was assumed, a sentence each.
+        (H, W, 3) uint8 RGB, and one sentence for each assumption.
 
     Raises:
         FcpError: it has no such bands, or no finite numbers.

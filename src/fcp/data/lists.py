@@ -1,10 +1,10 @@
-"""The list rule: which pictures are rows, and which may be supports of which class.
+"""The list rule: pictures that are rows, and pictures that may be supports of each class.
 
 Masks count at their original size. Present = the classes with at least one pixel. Kept = present,
-allowed, and covering at least the data set's ``min_pixels`` (PASCAL-5i, COCO-20i: 2·32·32 =
-2,048; where a data set has no such rule, 1). A picture with a kept class is listed once as a row
-and once under each kept class. Training drops a picture that shows a single pixel of a novel class
-(the filtered list; the unfiltered one skips this step).
+allowed, and covering at least the data set's ``min_pixels`` (PASCAL-5i, COCO-20i: 2·32·32 = 2,048;
+where a data set has no such rule, 1). A picture with a kept class is listed once as a row and once
+under each kept class. Training lists omit each picture with even one pixel of a novel class (the
+filtered list; the unfiltered one keeps it).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class ClassLists:
     """The lists that episodes are drawn from.
 
     Attributes:
-        rows: listed pictures, each once, in the order of the source list.
-        members: class id → pictures listed under it, in the same order; one entry for each
+        rows: Listed pictures, each once, in the order of the source list.
+        members: Class id → pictures listed under it, in the same order; one entry for each
             allowed class, maybe empty.
-        present: row → allowed classes with at least one pixel in it, ascending.
-        names: class id → name, of the allowed classes.
-        classic_rule: what the benchmark's classic sampler starts from.
+        present: Row → allowed classes with at least one pixel in it, ascending.
+        names: Class id → name, for the allowed classes.
+        classic_rule: First draw of the benchmark's classic sampler: a row or a class.
     """
 
     rows: tuple[str, ...]
@@ -49,15 +49,15 @@ class ClassLists:
 
 
 def nearly_even(counts: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Return how often each class is drawn in training: by the fourth root of its pictures' count.
+    """Return each class's share of the training draws: the fourth root of its pictures' count.
 
-    Otherwise a few common kinds would teach what a thing looks like.
+    Otherwise a few common kinds would determine what the model takes for an object.
 
     Args:
-        counts: pictures of each class, at least 1.
+        counts: Number of pictures of each class, at least 1.
 
     Returns:
-        Shares (C,) whose sum is 1.
+        Shares (C,) that sum to 1.
     """
     weights = np.array(counts) ** _EVENNESS
     return weights / weights.sum()
@@ -69,10 +69,11 @@ def train_lists(
     """Return a fold's training lists: its base classes, by default without any novel pixel.
 
     Args:
-        data: whose lists.
-        fold: None where there is none.
-        filtered: leave pictures of novel classes out. A class that is base too is no secret.
-        areas: counts to go by instead of all of the data set's.
+        data: Data set to list.
+        fold: Fold; None for a data set without folds.
+        filtered: Whether pictures of novel classes are left out; a novel class that is also a base
+            class does not count.
+        areas: Pixel counts to use instead of the data set's own.
 
     Raises:
         FcpError: no such fold, or a list or mask that cannot be read.
@@ -93,7 +94,7 @@ def val_lists(data: FewShotDataset, fold: int | None, *, areas: Areas | None = N
 
 
 def holdout_lists(data: FewShotDataset, fold: int | None) -> ClassLists:
-    """Return what checkpoints may be compared on: val pictures without a novel pixel.
+    """Return the lists that checkpoints may be compared on: val pictures without a novel pixel.
 
     Raises:
         FcpError: no such fold, or a list or mask that cannot be read.
@@ -134,11 +135,11 @@ def make_lists(
     """Apply the list rule to pixel counts.
 
     Args:
-        areas: picture id → class id → pixels, in source order.
-        names: class id → name, of the classes that may be kept.
-        min_pixels: that a kept class covers at least.
-        banned: class ids whose single pixel excludes a picture.
-        classic_rule: what the benchmark's classic sampler starts from.
+        areas: Picture id → class id → pixels, in source order.
+        names: Class id → name, for the classes that may be kept.
+        min_pixels: Number of pixels that a kept class covers at least.
+        banned: Ids of classes that exclude a picture by a single pixel.
+        classic_rule: First draw of the benchmark's classic sampler: a row or a class.
     """
     allowed = sorted(names)
     rows: list[str] = []

@@ -1,8 +1,8 @@
-"""The values of a mask → foreground, and what is odd about it.
+"""The values of a mask → foreground, and oddities of the mask.
 
-Every nonzero value is foreground, since people number their objects. Soft edges (a painter's
-brush, a resized mask, a network's probabilities) and JPEG's noise are no numbers: they are cut at
-half. What tells them apart is where the values below the highest lie: ids cover areas, soft values
+Every nonzero value is foreground, since objects may be numbered. Soft edges (a painter's brush, a
+resized mask, a network's probabilities) and JPEG's noise are not object numbers: they are cut at
+half. They are distinguished by where the values below the highest lie: ids cover areas, soft values
 lie along edges.
 """
 
@@ -14,12 +14,12 @@ import numpy as np
 
 from fcp.data.strips import count_values
 
-NEARLY = 0.9  # of the highest value: what is above counts as whole
-MOST_SHOWN = 5  # values in a note
+NEARLY = 0.9  # of the highest value: pixels above it count as full foreground
+MOST_SHOWN = 5  # number of values in a note
 TRIMAP = frozenset({1, 2, 3})
 SEVERAL = (
     "the mask has several values, which all count as the object; a list of classes (classes.txt) "
-    "beside the masks tells them apart"
+    "beside the masks distinguishes them"
 )
 
 
@@ -29,12 +29,12 @@ def foreground(
     """Decide which pixels of a mask are foreground.
 
     Args:
-        values: (H, W), or (H, W, C) whose last band of 2 or 4 is the transparency.
-        lossy: whether the file's format changes values near edges (JPEG).
-        is_index: whether values are indices of a palette, and never soft.
+        values: Values (H, W), or (H, W, C) with the transparency as the last of 2 or 4 bands.
+        lossy: Whether the file's format changes values near edges (JPEG).
+        is_index: Whether values are indices of a palette, which are never soft.
 
     Returns:
-        (H, W) bool, and what is odd, a sentence each.
+        (H, W) bool, and one sentence for each oddity.
     """
     notes: list[str] = []
     grey = _grey(values)
@@ -55,11 +55,11 @@ def foreground(
 
 
 def oddities(mask: np.ndarray, values: Sequence[float] | None = None) -> list[str]:
-    """Say whether a mask is one that hardly anybody means.
+    """Return notes on a mask that is probably a mistake: it covers everything or is inverted.
 
     Args:
-        mask: (H, W) bool.
-        values: different ones that it was made of, ascending; None for its own.
+        mask: Mask (H, W) bool.
+        values: Distinct values that the mask was made of, ascending; None for the mask's own.
     """
     share = float(mask.mean())
     if share <= 0.5:
@@ -82,13 +82,13 @@ def oddities(mask: np.ndarray, values: Sequence[float] | None = None) -> list[st
 
 
 def looks_inverted(mask: np.ndarray) -> bool:
-    """Say whether a mask (H, W) bool covers over half of its picture, and touches all its edges."""
+    """Return whether a mask (H, W) bool covers over half of its picture and touches all edges."""
     edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
     return bool(mask.mean() > 0.5 and all(edge.any() for edge in edges))
 
 
 def _grey(values: np.ndarray) -> np.ndarray:
-    """Bring a colour mask to one band; what is transparent becomes 0."""
+    """Convert a colour mask to one band; transparent pixels become 0."""
     if values.ndim == 2:
         return values
     has_alpha = values.shape[2] in (2, 4)
@@ -102,7 +102,7 @@ def _grey(values: np.ndarray) -> np.ndarray:
 
 
 def _is_soft(grey: np.ndarray, found: Sequence[float]) -> bool:
-    """Say whether most of the values found between 0 and the highest lie along an edge."""
+    """Return whether most of the values between 0 and the highest lie along an edge."""
     if grey.dtype == bool:
         return False
     nearly = NEARLY * grey.max()
@@ -114,7 +114,8 @@ def _is_soft(grey: np.ndarray, found: Sequence[float]) -> bool:
     shifts = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
     highest, lowest = np.maximum.reduce(shifts), np.minimum.reduce(shifts)
     along_edge = (highest > grey) & (lowest < grey)
-    # An outline drawn around ids is an edge too: below it must be less than this value, above more.
+    # An outline drawn around ids is an edge too, but not a soft one: a pixel of a soft edge has a
+    # lower and a higher neighbour.
     return float(along_edge[between].mean()) > 0.5
 
 

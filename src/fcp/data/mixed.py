@@ -1,10 +1,11 @@
-"""Training episodes out of VOC and the sets of ``objects``: what may be drawn, and how it is drawn.
+"""Training episodes out of VOC and the sets of ``objects``: the candidates, and the draw.
 
-Data sets come up by stated shares and their classes nearly evenly. A stated share of the episodes
-asks for a class that the query does not show. Such a query is of the same data set, so that no
-style gives the answer away, and only a photo that surely does not show the class serves: where all
-is labelled, or where each photo shows one kind. Worn things, parts, films and stuff (grass, sky …)
-have no such photos, since those of another kind may show them without a mask.
+Data sets are drawn by stated shares and their classes nearly evenly. A stated share of the episodes
+asks for a class that the query does not show. Such a query is from the same data set, so that the
+style of the photo does not reveal the answer, and it must be a photo that certainly does not show
+the class: from a set where everything is labelled, or where each photo shows one kind. Worn
+objects, parts, films and stuff (grass, sky …) have no such photos, since photos of another kind may
+show them without a mask.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
 
 VOC = "voc"  # the name of VOC among the shares
-_LOOK_ALIKES = 3  # classes most similar to the one that is asked for …
-_LOOK_ALIKE_SHARE = 0.75  # … whose photos are that many of the queries without it
+_LOOK_ALIKES = 3  # number of classes most similar to the class asked for …
+_LOOK_ALIKE_SHARE = 0.75  # … and the share of their photos among the queries without it
 
 
 @dataclass(frozen=True)
 class Source:
-    """Classes of one data set that episodes are drawn from.
+    """Classes of one data set from which episodes are drawn.
 
     Attributes:
-        name: that the shares know it by.
-        data: where its photos and masks lie.
-        lists: classes and photos that may be drawn.
-        absent: class asked for → class shown instead → its photos, none of which shows the class
+        name: Name of the data set among the shares.
+        data: Data set that holds the photos and masks.
+        lists: Classes and photos that may be drawn.
+        absent: Class asked for → class shown instead → its photos, none of which shows the class
             asked for; no entry for a class without such photos.
     """
 
@@ -46,14 +47,14 @@ class Source:
 
 @dataclass(frozen=True)
 class MixedTask:
-    """A training episode by the ids of its photos, which differ.
+    """A training episode by the ids of its photos, which are all different.
 
     Attributes:
-        source: that all of it is from.
-        class_id: that the supports show.
-        supports: one or more.
-        query: to be searched.
-        present: whether the query shows the class; if not, its target is empty.
+        source: Source of all its photos.
+        class_id: Class that the supports show.
+        supports: Ids of the support photos, at least one.
+        query: Id of the query photo.
+        present: Whether the query shows the class; if not, its target is empty.
     """
 
     source: Source
@@ -64,16 +65,17 @@ class MixedTask:
 
 
 class Mixture:
-    """Draws episodes; each from its generator alone.
+    """Sampler of episodes; each depends on its generator alone.
 
     Args:
-        sources: that the shares name; one from which nothing can be drawn is left out.
-        shares: name of a source → its part of the episodes; what is left of them is scaled to 1.
-        shots: supports of an episode; a class with no more photos than that is not drawn.
-        absent_share: of all episodes, that ask for a class that the query does not show.
-        features: name of a source → class id → mean foreground feature (C,), of any length: photos
-            of the most similar classes are preferred as queries without the class. Without them
-            all classes serve alike.
+        sources: Sources named by the shares; a source from which nothing can be drawn is left out.
+        shares: Name of a source → its share of the episodes; the remaining shares are scaled to sum
+            to 1.
+        shots: Number of supports of an episode; a class with no more photos than that is not drawn.
+        absent_share: Share of all episodes that ask for a class that the query does not show.
+        features: Name of a source → class id → mean foreground feature (C,), of any length: photos
+            of the most similar classes are preferred as queries without the class. None for an
+            equal chance of all classes.
 
     Raises:
         FcpError: unknown or negative shares, nothing to draw from, or fewer episodes with safe
@@ -108,7 +110,7 @@ class Mixture:
         if not 0 <= absent_share <= safe:
             raise FcpError(
                 f"absent_share: expected 0 … {safe:.2f}, which is the share of the classes with "
-                f"photos that surely do not show them, got {absent_share}"
+                f"photos that certainly do not show them, got {absent_share}"
             )
         self._absent_given_safe = absent_share / safe if absent_share else 0.0
         self._similar = {name: look_alikes(means) for name, means in (features or {}).items()}
@@ -128,7 +130,7 @@ class Mixture:
         return MixedTask(source, class_id, supports, query, present)
 
     def _draw_absent(self, source: Source, class_id: int, rng: np.random.Generator) -> str:
-        """Draw a class that is shown instead, a look-alike if it can be, then a photo of it."""
+        """Draw the class that is shown instead, preferably a similar one, then a photo of it."""
         by_class = source.absent[class_id]
         order = self._similar.get(source.name, {}).get(class_id, ())
         similar = [shown for shown in order if shown in by_class][:_LOOK_ALIKES]
@@ -139,13 +141,13 @@ class Mixture:
 
 
 def training_sources(data_root: Path, fold: int | None, *, hold_out: bool) -> tuple[Source, ...]:
-    """List what a model may learn from.
+    """List the sources that a model may be trained on.
 
     Args:
-        data_root: folder that holds ``VOC2012/`` and ``objects/``.
-        fold: whose classes of VOC stay novel; None for a model that ships, which learns all of
-            VOC's classes and no kind that COCO names.
-        hold_out: leave out the kinds that steps and settings are chosen by.
+        data_root: Folder that holds ``VOC2012/`` and ``objects/``.
+        fold: Fold of VOC's classes that stay novel; None for a shipped model, which is trained on
+            all of VOC's classes and on no kind that COCO names.
+        hold_out: Whether the kinds for choosing steps and settings are left out.
 
     Raises:
         FcpError: data are missing, or there is no such fold.
@@ -158,7 +160,7 @@ def training_sources(data_root: Path, fold: int | None, *, hold_out: bool) -> tu
 
 
 def left_out_kinds(kinds: Mapping[int, Kind], voc: PascalVOC, fold: int | None) -> frozenset[int]:
-    """Return the kinds of objects that a fold's model, or without a fold one that ships, lacks."""
+    """Return the kinds that the model of a fold, or a shipped model (None), is not trained on."""
     if fold is None:
         return named_by_coco(kinds)
     return overlap_with_voc(kinds, {voc.classes[class_id] for class_id in voc.novel(fold)})
@@ -168,8 +170,8 @@ def kinds_holdout(objects: Objects, left_out: Collection[int]) -> ClassLists:
     """List the held-out kinds and their photos, for episodes that steps are chosen by.
 
     Args:
-        objects: the data set.
-        left_out: kinds that must stay novel to the choice too (``left_out_kinds``).
+        objects: Data set of objects.
+        left_out: Kinds that stay novel for the choice of steps too (``left_out_kinds``).
     """
     kept = held_out(objects.kinds) - frozenset(left_out)
     names = {c: name for c, name in objects.classes.items() if c in kept}
@@ -184,7 +186,7 @@ def voc_source(voc: PascalVOC, fold: int | None) -> Source:
 
 
 def object_sources(objects: Objects, left_out: Collection[int]) -> list[Source]:
-    """List the sets of ``objects`` without some kinds and without the photos that show these."""
+    """List the sets of ``objects`` without the left-out kinds and the photos that show them."""
     areas = {**objects.areas("train"), **objects.areas("val")}
     names = list(dict.fromkeys(kind.set for kind in objects.kinds.values()))
     return [_set_source(objects, name, areas, left_out) for name in names]
@@ -205,15 +207,16 @@ def _set_source(objects: Objects, name: str, areas: Areas, left_out: Collection[
 
 
 def may_lack(kind: Kind) -> bool:
-    """Tell whether a photo of the set that has no mask of a kind surely does not show it."""
+    """Return whether a photo without a mask of this kind certainly does not show it."""
     return kind.alone or (kind.labelled and kind.name not in STUFF)
 
 
 def confusable(kinds: Mapping[int, Kind], class_id: int) -> set[int]:
     """Return the kinds of a set whose photos may show the kind in question, itself among them.
 
-    Where photos show several kinds, those are the kinds of the same class of VOC: a face has a
-    body. Where each shows one, another breed is another kind.
+    In a set whose photos show several kinds, these are the kinds of the same class of VOC (a photo
+    of a face also shows a body). In a set whose photos show one kind each, it is the kind itself
+    (another breed is another kind).
     """
     asked = kinds[class_id]
     if asked.alone or asked.voc is None:
@@ -235,7 +238,7 @@ def look_alikes(means: Mapping[int, np.ndarray]) -> dict[int, tuple[int, ...]]:
     """Sort, for each class, the other classes by the cosine of their means, the nearest first.
 
     Args:
-        means: class id → mean foreground feature (C,).
+        means: Class id → mean foreground feature (C,).
     """
     if not means:
         return {}

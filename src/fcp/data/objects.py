@@ -1,9 +1,9 @@
 """Photos with masks of many kinds of objects beside VOC's classes, out of eight public sets.
 
-They lie as ``objects/SET/images/ID.jpg`` and ``objects/SET/masks/KIND/ID.png``; what each kind has
-to do with the classes of VOC and COCO stands in ``objects/manifest.json``. Pictures are called
-``SET/ID`` and classes ``SET/KIND``, since two sets may know kinds of one name. A model learns from
-the kinds that do not overlap with what it will be judged on: ``overlap_with_voc``,
+They lie as ``objects/SET/images/ID.jpg`` and ``objects/SET/masks/KIND/ID.png``; the relation of
+each kind to the classes of VOC and COCO is in ``objects/manifest.json``. Pictures are called
+``SET/ID`` and classes ``SET/KIND``, since two sets may have kinds of the same name. A model is
+trained on the kinds that do not overlap with its test classes: ``overlap_with_voc``,
 ``named_by_coco``.
 """
 
@@ -29,10 +29,10 @@ from fcp.errors import FcpError
 
 FOLDER = "objects"
 MANIFEST = "manifest.json"
-ANY = "any"  # the manifest's word where nobody looked which classes there are
-LABELLED = "labelled"  # … and where all that the photos show has a mask
+ANY = "any"  # value in the manifest: it is unknown which classes the photos show
+LABELLED = "labelled"  # value in the manifest: everything that the photos show has a mask
 STUFF = frozenset({"building", "grass", "mountain", "road", "sky", "tree", "water"})
-HOLDOUT_PART = 4  # one of so many kinds is held out
+HOLDOUT_PART = 4  # one of this many kinds is held out
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Kind:
     """One entry of the manifest.
 
     Attributes:
-        set: the public set that its photos are from.
-        name: unique in its set.
-        masks: how many there are.
-        voc: the class of VOC that it is or belongs to, ``ANY``, or None for none.
-        coco: the class of COCO that it is or belongs to where VOC has none for it, or None.
-        shows_voc: classes of VOC, or ``ANY``, that the set's photos show without a mask.
-        labelled: whether everything that the set's photos show has a mask.
+        set: Name of the public set that holds its photos.
+        name: Name of the kind, unique in its set.
+        masks: Number of its masks.
+        voc: Class of VOC that it is or belongs to, ``ANY``, or None for none.
+        coco: Class of COCO that it is or belongs to, where VOC has no such class; or None.
+        shows_voc: Classes of VOC, or ``ANY``, that the set's photos show without a mask.
+        labelled: Whether everything that the set's photos show has a mask.
     """
 
     set: str
@@ -58,7 +58,7 @@ class Kind:
     labelled: bool
 
     def __post_init__(self) -> None:
-        """Refuse wrong types and names that are no folder's."""
+        """Refuse wrong types and names that cannot be a folder's."""
         check(self)
         for name in self.shows_voc:
             if not isinstance(name, str):
@@ -77,11 +77,11 @@ class Kind:
 class Objects:
     """The sets of ``objects/`` as one data set.
 
-    The split "train" are the photos of kinds that are trained on even while a model's settings
-    are chosen; "val" are those of the held-out kinds (``held_out``).
+    The split "train" has the photos without held-out kinds, which are used for training even while
+    a model's settings are chosen; "val" has the photos of the held-out kinds (``held_out``).
 
     Attributes:
-        root: the data root, which holds ``objects/``.
+        root: Data root, which holds ``objects/``.
     """
 
     root: Path
@@ -206,12 +206,13 @@ class Objects:
 def overlap_with_voc(kinds: Mapping[int, Kind], novel: Collection[str]) -> frozenset[int]:
     """Return the kinds that a model must not learn where classes of VOC stay novel.
 
-    They are those that are, or belong to, such a class, and all of a set whose photos show one
-    without a mask. A photo that shows any of them is left out too (``lists.make_lists``).
+    These are the kinds that are, or belong to, such a class, and all kinds of a set whose photos
+    show such a class without a mask. A photo that shows any of them is left out too
+    (``lists.make_lists``).
 
     Args:
-        kinds: class id → entry of the manifest.
-        novel: names of VOC's classes, as VOC has them.
+        kinds: Class id → entry of the manifest.
+        novel: Names of VOC's classes, as VOC spells them.
     """
     if not novel:
         return frozenset()
@@ -231,8 +232,8 @@ def named_by_coco(kinds: Mapping[int, Kind]) -> frozenset[int]:
 def held_out(kinds: Mapping[int, Kind]) -> frozenset[int]:
     """Return the kinds that steps and settings may be chosen by: a fourth, by their names' hash.
 
-    Only a kind that no other name covers is held out: none of VOC's classes, and of a set whose
-    photos show one kind each, so that no other kind loses photos.
+    A kind is held out only if it is in none of VOC's classes, and if its set's photos show one kind
+    each, so that no other kind loses photos.
     """
     return frozenset(
         class_id
@@ -266,7 +267,7 @@ def read_manifest(file: Path) -> Mapping[int, Kind]:
     return dict(enumerate(kinds, start=1))
 
 
-def _read_kind(entry: Any, where: str) -> Kind:  # noqa: ANN401  (whatever JSON holds)
+def _read_kind(entry: Any, where: str) -> Kind:  # noqa: ANN401  (any JSON value)
     words = {ANY: (ANY,), LABELLED: ()}
     try:
         shows = entry["shows_voc"]
@@ -290,7 +291,7 @@ def _read_kind(entry: Any, where: str) -> Kind:  # noqa: ANN401  (whatever JSON 
 
 @lru_cache(maxsize=8)
 def _shown(data: Objects) -> Mapping[str, tuple[int, ...]]:
-    """List what has a mask. A photo without any is not listed, a mask without its photo is."""
+    """List the pictures that have a mask, also those whose photo is missing."""
     shown: dict[str, list[int]] = {}
     for class_id, kind in data.kinds.items():
         folder = data.root / FOLDER / kind.set / "masks" / kind.name

@@ -1,4 +1,4 @@
-"""Which pages of a file are pictures of their own, and which only serve another one."""
+"""Pages of a file: pictures of their own, or thumbnails and masks of another page."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ class Pages:
     """The pages of a TIFF or the frames of an animation; one of any other picture.
 
     Attributes:
-        count: of all.
-        pictures: those that are pictures of their own, from 1: no masks, no thumbnails.
+        count: Number of all pages.
+        pictures: Numbers, from 1, of the pages that are pictures of their own (no masks, no
+            thumbnails).
     """
 
     count: int = 1
@@ -26,8 +27,8 @@ class Pages:
 def own_pictures(file: tifffile.TiffFile) -> list[int]:
     """Return the pages of a TIFF that are pictures of their own, from 1, at least one.
 
-    A page is none where the file says so (a mask, a copy of reduced resolution), or where both its
-    sides are at most half of the largest page's.
+    Other pages are those that the file marks as a mask or as a copy of reduced resolution, and
+    those with both sides at most half of the largest page's.
     """
     sizes = _sizes(file)
     height, width = sizes[_largest(sizes)]
@@ -35,7 +36,7 @@ def own_pictures(file: tifffile.TiffFile) -> list[int]:
 
 
 def largest_page(file: tifffile.TiffFile) -> int:
-    """Return the page of a TIFF that counts where one is wanted, from 1."""
+    """Return the number, from 1, of the page of a TIFF that is read by default: the largest."""
     return _largest(_sizes(file))
 
 
@@ -44,7 +45,7 @@ def _largest(sizes: Mapping[int, tuple[int, int]]) -> int:
 
 
 def _sizes(file: tifffile.TiffFile) -> dict[int, tuple[int, int]]:
-    """Return page → size (H, W), but of those that the file calls thumbnail or mask."""
+    """Return page → size (H, W), without pages that the file marks as thumbnail or mask."""
     pages = {number: page.aspage() for number, page in enumerate(file.pages, start=1)}
     named = {n: page for n, page in pages.items() if not page.subfiletype & _NO_PICTURE}
     return {n: (page.imagelength, page.imagewidth) for n, page in (named or pages).items()}

@@ -1,4 +1,4 @@
-"""Where the pictures and label masks of VOC 2012 + SBD lie, and how they are read; nothing else."""
+"""Places of the pictures and label masks of VOC 2012 + SBD, and how they are read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fcp.errors import FcpError
 
 MIN_PIXELS = 2 * 32 * 32
 
-POOL_FILE = "pascal5i.txt"  # the few-shot pool; trainaug.txt is larger and serves where it is not
+POOL_FILE = "pascal5i.txt"  # the few-shot pool; without it the larger trainaug.txt is used
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,11 @@ class PascalVOC:
     """VOC 2012 with the masks of SegmentationClassAug, in its standard layout.
 
     Attributes:
-        root: the data root; it holds ``VOC2012/`` with ``JPEGImages/``, ``SegmentationClassAug/``
-            and ``ImageSets/Segmentation/`` with ``val.txt`` and ``pascal5i.txt``, the few-shot
-            pool, or ``trainaug.txt``.
-        pool_file: another list of the training pictures, one id a line, whose order is kept.
+        root: Data root; it holds ``VOC2012/`` with ``JPEGImages/``, ``SegmentationClassAug/`` and
+            ``ImageSets/Segmentation/`` with ``val.txt`` and ``pascal5i.txt``, the few-shot pool, or
+            ``trainaug.txt``.
+        pool_file: Another list of the training pictures, one id a line, in the order to keep; None
+            for the data root's own.
     """
 
     root: Path
@@ -150,7 +151,7 @@ class PascalVOC:
     def labels(self, picture: str) -> np.ndarray:
         """Read a label mask: (H, W) uint8 class ids, 0 background, 255 ignore.
 
-        Lists can be made of masks alone: a photo that is not there is not asked for its size.
+        Lists can be made of masks alone: the sizes are compared only if the photo exists.
 
         Raises:
             FcpError: missing, damaged, a colour picture, or of another size than its photo.

@@ -1,7 +1,7 @@
 """Photos of any size in memory that does not grow with it: large ones are reduced as they are read.
 
-What looks at a photo (a model's square, tiles on a canvas, a drawing) needs no more than some
-million pixels of it; its mask has the photo's own size, whatever that is.
+The users of a photo's pixels (a model's square, tiles on a canvas, a drawing) need no more than
+some million pixels of it; its mask always has the photo's own size.
 """
 
 from __future__ import annotations
@@ -44,19 +44,20 @@ from fcp.data.value_range import ValueRange, find_limits
 from fcp.errors import FcpError
 
 LARGE = 25_000_000  # px; up to here nothing is reduced
-BYTES_HELD = 15  # for each pixel of a WebP, by measurement; others take less
-MOST_DRAWN = 1 << 23  # px of a large photo, for a model's square and for people
+BYTES_HELD = 15  # memory for each pixel of a WebP, as measured; other formats take less
+MOST_DRAWN = 1 << 23  # px of a large photo, for a model's square and for display
 
 Size = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo as it is looked at.
+    """A photo as it is given to models and shown.
 
     Attributes:
-        pixels: (h, w, 3) uint8 RGB, upright; of a large photo they may be fewer than its own.
-        size: (H, W) of the photo's own.
+        pixels: Pixels (h, w, 3) uint8 RGB, upright; of a large photo they may be fewer than its
+            own.
+        size: Own size (H, W) of the photo.
     """
 
     pixels: np.ndarray
@@ -64,14 +65,14 @@ class Photo:
 
     @property
     def drawn(self) -> Photo:
-        """It, with as many pixels as are drawn on: of a large photo ``MOST_DRAWN``."""
+        """The photo with the pixels that are drawn on: of a large photo at most ``MOST_DRAWN``."""
         size = (self.pixels.shape[0], self.pixels.shape[1])
         rows = (self.pixels[top:end] for top, end in edges(size))
         smaller = reduced_size(size, MOST_DRAWN)
         return self if smaller == size else Photo(reduce_strips(rows, size, smaller), self.size)
 
     def under(self, labels: np.ndarray) -> np.ndarray:
-        """Bring a map (H, W) of the photo to the size of ``pixels``, (h, w)."""
+        """Resize a map (H, W) of the photo to the size of ``pixels``, (h, w)."""
         return resize_nearest(labels, (self.pixels.shape[0], self.pixels.shape[1]))
 
 
@@ -80,16 +81,16 @@ def read_photo(
 ) -> tuple[Photo, list[str]]:
     """Read a photo; one of more than ``LARGE`` pixels is reduced.
 
-    A large PNG is never held whole, and a JPEG is decoded smaller where that is enough; others are
-    held whole while they are decoded.
+    A large PNG is never held in memory as a whole, and a JPEG is decoded smaller where that is
+    enough; other formats are held as a whole while they are decoded.
 
     Args:
-        image: as for ``read_picture``, or a photo that was read before.
-        how: as for ``read_picture``.
-        most: pixels that a large photo is reduced to.
+        image: Picture as for ``read_picture``, or a photo that was read before.
+        how: Options as for ``read_picture``.
+        most: Number of pixels that a large photo is reduced to.
 
     Returns:
-        The photo, and what was left out or assumed, a sentence each.
+        The photo, and a sentence on each part that was left out or assumed.
 
     Raises:
         FcpError: as ``read_picture``.
@@ -97,7 +98,7 @@ def read_photo(
     if isinstance(image, Photo):
         return image, []
     known = None
-    with suppress(FcpError):  # told below, as of a small one
+    with suppress(FcpError):  # reported below, as for a small photo
         known = _size_of(image)
     if known is None or reduced_size(known, most) == known:
         pixels, notes = read_picture(image, how)
@@ -107,12 +108,12 @@ def read_photo(
         reduced = reduce_strips(strips.rows, strips.size, _scaled(strips.size, most))
     pixels, size = turn_array(reduced, strips.turn), upright(strips.own, strips.turn)
     shown = f"{pixels.shape[1]:,}×{pixels.shape[0]:,}"
-    said = f"{size[1]:,}×{size[0]:,} px: looked at and drawn at {shown} px, its mask has all"
+    said = f"{size[1]:,}×{size[0]:,} px: read and drawn at {shown} px; its mask has the full size"
     return Photo(np.ascontiguousarray(pixels), size), [*strips.notes, said]
 
 
 def is_large(path: Path) -> bool:
-    """Say by a file's header whether ``read_photo`` reduces it; no if it cannot be read."""
+    """Return whether ``read_photo`` reduces a file, by its header; False if it cannot be read."""
     with suppress(FcpError):
         height, width = _size_of(path)
         return height * width > LARGE
@@ -120,11 +121,11 @@ def is_large(path: Path) -> bool:
 
 
 def bytes_held_whole(path: Path) -> int:
-    """Say by a file's header how much memory reading a large photo takes, beside the photo's own.
+    """Return the memory that reading a large photo takes, beside the photo's own, by its header.
 
     Returns:
-        About so many bytes; 0 of a small one, one that is read by rows or decoded smaller, and one
-        that cannot be read.
+        Approximate number of bytes; 0 for a small photo, one that is read by rows or decoded
+        smaller, and one that cannot be read.
     """
     if not is_large(path):
         return 0
@@ -151,16 +152,16 @@ def reduce_strips(strips: Iterator[np.ndarray], size: Size, smaller: Size) -> np
     """Resize a picture that comes in strips, bilinear with antialiasing.
 
     Args:
-        strips: (n, W, 3) uint8 RGB, from top to bottom.
-        size: (H, W) of all together.
-        smaller: (h, w), no larger.
+        strips: Strips (n, W, 3) uint8 RGB, from top to bottom.
+        size: Size (H, W) of all strips together.
+        smaller: Size (h, w) to reduce to, no larger than ``size``.
 
     Returns:
-        (h, w, 3) uint8, what Pillow makes of the whole.
+        (h, w, 3) uint8, equal to Pillow's result for the whole picture.
     """
     result = np.empty((*smaller, 3), np.uint8)
     scale = size[0] / smaller[0]
-    reach = ceil(scale) + 1  # rows beyond its own that a row is made of
+    reach = ceil(scale) + 1  # number of rows above and below that a row depends on
     held, top, done = np.empty((0, size[1], 3), np.uint8), 0, 0
     for strip in strips:
         held = np.concatenate([held, strip])
@@ -196,11 +197,11 @@ class _Strips:
     """A picture that comes in strips.
 
     Attributes:
-        rows: (n, W, 3) uint8 RGB, from top to bottom.
-        size: (H, W) of all together.
-        turn: the EXIF orientation by which it is yet to be turned.
-        notes: what was left out or assumed.
-        own: (H, W) of the photo as stored, which a JPEG may be decoded smaller than.
+        rows: Strips (n, W, 3) uint8 RGB, from top to bottom.
+        size: Size (H, W) of all strips together.
+        turn: EXIF orientation that is still to be applied.
+        notes: Sentences on what was left out or assumed.
+        own: Size (H, W) of the photo as stored; a JPEG may be decoded smaller.
     """
 
     rows: Iterator[np.ndarray]
@@ -238,7 +239,7 @@ def _strips_of_array(rgb: np.ndarray, notes: Sequence[str]) -> _Strips:
 
 
 def _strips_of_tiff(path: Path, how: Decoding) -> _Strips | None:
-    """Return the strips of a TIFF's page whose numbers can be read so; None of any other file."""
+    """Return the strips of a TIFF's page that can be read by rows; None for any other file."""
     with path.open("rb") as file:
         if not file.read(4).startswith(TIFF):
             return None
@@ -270,7 +271,7 @@ def _is_cut(page: tifffile.TiffPage) -> bool:
 
 
 def _strips_of_png(path: Path) -> _Strips | None:
-    """Return the strips of a PNG of 8 bits; None of any other file."""
+    """Return the strips of a PNG of 8 bits; None for any other file."""
     outline = outline_of_png(path)
     if outline is None or not outline.can_be_cut or outline.depth > 8:
         return None

@@ -1,4 +1,4 @@
-"""A mask → its connected pieces, in memory that grows with their outlines and not with the mask."""
+"""A mask → its connected pieces; memory grows with their outlines, not with the mask."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Piece:
     """A connected part of a mask.
 
     Attributes:
-        box: (x0, y0, x1, y1) px of the photo, ends exclusive.
-        mask: (y1 - y0, x1 - x0) bool, within the box.
-        size: (H, W) of the photo.
+        box: Box (x0, y0, x1, y1) in px of the photo, ends exclusive.
+        mask: Mask (y1 - y0, x1 - x0) bool, within the box.
+        size: Size (H, W) of the photo.
     """
 
     box: Box
@@ -48,7 +48,7 @@ def connected_pieces(mask: np.ndarray) -> Iterator[Piece]:
     order = np.argsort(piece_of, kind="stable")
     firsts = np.flatnonzero(np.diff(piece_of[order], prepend=-1))
     lasts = np.append(firsts[1:], len(order))
-    # Runs lie row by row, so that the first of a piece is its first pixels' run.
+    # Runs are in row order, so the first run of a piece holds its first pixel.
     for index in np.argsort(order[firsts]):
         own = order[firsts[index] : lasts[index]]
         yield _piece(rows[own], starts[own], ends[own], (mask.shape[0], mask.shape[1]))
@@ -68,10 +68,11 @@ def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _joined(rows: np.ndarray, starts: np.ndarray, ends: np.ndarray, width: int) -> np.ndarray:
-    """Return the number of each run's piece: runs of neighbouring rows that touch are of one."""
+    """Return each run's piece number: touching runs of neighbouring rows are of one piece."""
     step = width + 2
     below = (rows + 1) * step
-    # Of the next row those that end at this one's start or later, and start at its end or before.
+    # Neighbours are the runs of the next row that end at or after this run's start and start at or
+    # before its end.
     first = np.searchsorted(rows * step + ends, below + starts, side="left")
     last = np.searchsorted(rows * step + starts, below + ends, side="right")
     counts = np.maximum(last - first, 0)

@@ -1,8 +1,8 @@
-"""PNGs strip by strip, so that a large one never lies in memory as a whole.
+"""PNGs strip by strip, so that a large one is never in memory as a whole.
 
 Pillow decodes a picture as a whole, with four bytes for each coloured pixel. Here the lines are
-inflated a few at a time and Pillow gets each strip as a PNG of its own. What cannot be cut so
-(interlaced, animated, 16 bits a colour) is left to Pillow.
+inflated a few at a time and Pillow gets each strip as a PNG of its own. Files that cannot be cut in
+this way (interlaced, animated, 16 bits a colour) are left to Pillow.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PALETTE = 3  # kind of colour
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIECE = 1 << 20  # bytes of a file at a time
 _PIXELS = (b"IDAT", b"fdAT")
-# Deflate packs at most so many bytes into one, and a little may be there before that holds.
+# Deflate packs at most this many bytes into one, apart from a small constant.
 _TIGHTEST, _FIRST_BLOCK = 1032, 4096
 _CHANNELS = {0: 1, 2: 3, PALETTE: 1, 4: 2, 6: 4}  # by PNG's kind of colour
 _KINDS = {1: 0, 2: 4, 3: 2, 4: 6}  # bytes of a pixel → the kind of 8 bits that has as many
@@ -35,11 +35,11 @@ class Outline:
     """A PNG without its pixels.
 
     Attributes:
-        size: (H, W).
-        depth: bits of a sample.
-        kind: of colour, as PNG counts.
-        interlaced: whether its lines are in another order.
-        chunks: all others, (kind, content), in their order.
+        size: Size (H, W) of the picture.
+        depth: Bits of a sample.
+        kind: Kind of colour, in PNG's numbering.
+        interlaced: Whether its lines are in another order.
+        chunks: All other chunks, (kind, content), in their order.
     """
 
     size: tuple[int, int]
@@ -65,7 +65,7 @@ class Outline:
         return known and not self.interlaced and all(kind != b"acTL" for kind, _ in self.chunks)
 
     def with_pixels(self, rows: np.ndarray) -> Image.Image:
-        """Return the picture that these lines (n, bytes) uint8 of it are."""
+        """Return the picture that consists of these lines (n, bytes) uint8."""
         needed = [(kind, content) for kind, content in self.chunks if kind in (b"PLTE", b"tRNS")]
         if self.depth == 8 and not needed:
             bands = () if self.step == 1 else (self.step,)
@@ -75,17 +75,17 @@ class Outline:
         return _opened(_packed(size, self.depth, self.kind, needed, plain.tobytes()))
 
     def of_one_pixel(self) -> bytes:
-        """Return a PNG with the same metadata; Pillow must decode a picture to know them all."""
+        """Return a PNG of one pixel with the same metadata, which Pillow decodes quickly."""
         kept = [one for one in self.chunks if one[0] not in (b"acTL", b"fcTL")]
         return _packed((1, 1), self.depth, self.kind, kept, bytes(9))
 
 
 def require_whole_png(file: BinaryIO) -> None:
-    """Compare the checksums of what a PNG's pixels depend on, and its size with what is there.
+    """Compare the checksums that a PNG's pixels depend on, and its stated size with its data.
 
     Raises:
-        ValueError: a checksum is wrong, or the pixels are far fewer than its header says, which
-            Pillow takes for black ones.
+        ValueError: a checksum is wrong, or the pixels are far fewer than its header says (Pillow
+            would make the missing ones black).
     """
     file.seek(len(SIGNATURE))
     expected = packed = 0
@@ -107,16 +107,16 @@ def require_whole_png(file: BinaryIO) -> None:
 
 
 def _bytes_of_pixels(header: bytes) -> int:
-    """Return what a PNG's pixels take at least before they are packed."""
+    """Return the least number of bytes that a PNG's pixels take before they are packed."""
     width, height, depth, colours = struct.unpack_from(">IIBB", header)
     return int(height) * (int(width) * depth * _CHANNELS.get(colours, 1) // 8)
 
 
 def read_outline(path: Path) -> Outline:
-    """Read all of a PNG but its pixels.
+    """Read everything of a PNG except its pixels.
 
     Raises:
-        ValueError: it does not begin as a PNG does.
+        ValueError: it does not begin like a PNG.
     """
     chunks = []
     with path.open("rb") as file:
@@ -137,7 +137,7 @@ def read_outline(path: Path) -> Outline:
 
 
 def outline_of_png(path: Path) -> Outline | None:
-    """Return the outline of a PNG whose checksums are right; None of another file.
+    """Return the outline of a PNG with correct checksums; None for another file.
 
     Raises:
         ValueError: it is damaged.
@@ -153,15 +153,14 @@ def strips_of(path: Path, outline: Outline) -> Iterator[Image.Image]:
     """Decode a PNG from top to bottom.
 
     Args:
-        path: of the file.
-        outline: of it; one that can be cut.
+        path: Path of the file.
+        outline: Outline of the file, which must be one that can be cut.
 
     Yields:
-        Pictures as wide as it is, some rows each, in the mode that Pillow gives the whole.
+        Pictures of the full width, some rows each, in the mode that Pillow gives the whole.
 
     Raises:
-        OSError: it ends too early, or is damaged.
-        zlib.error: likewise.
+        OSError: it ends too early, or is damaged. zlib.error: it is damaged.
     """
     above = b""
     for filtered in _lines(path, outline):
@@ -174,9 +173,9 @@ def png_of(rows: Iterator[np.ndarray], size: tuple[int, int], palette: bytes | N
     """Encode a grey or palette picture that comes strip by strip.
 
     Args:
-        rows: (n, W) uint8, or uint16 without a palette; together H.
-        size: (H, W).
-        palette: of RGB, three bytes a colour, or None for greys.
+        rows: Rows (n, W) uint8, or uint16 without a palette; H in all.
+        size: Size (H, W) of the picture.
+        palette: Colours of the palette, three bytes RGB each; None for greys.
 
     Returns:
         The file's bytes.

@@ -1,8 +1,8 @@
-"""Pairs of examples and a picture, half of which shows the class: what presence is judged on.
+"""Pairs of examples and a query, which shows their class in half of them; they test presence.
 
-A picture shows a class if the class covers the data set's ``min_pixels``, and does not if no pixel
-is of it; what lies between is not drawn. An absent class's picture is any other of the pool, so
-that a horse is asked for in pictures of cows.
+A picture shows a class if the class covers at least ``min_pixels`` of the data set, and does not
+show it if no pixel is of the class; pictures between the two are not drawn. A query without the
+class is any other picture of the pool, so a horse may be asked for in a picture of cows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fcp.data.dataset import FewShotDataset
 from fcp.errors import FcpError
 
-SETS_OF_EXAMPLES = 16  # of a class, at most; so that each is encoded once and judged many times
+SETS_OF_EXAMPLES = 16  # of a class, at most, so that each set is encoded once and used many times
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Pair:
     """A question: is the class of these examples in this picture?
 
     Attributes:
-        class_id: of the data set.
-        examples: ids of the pictures that show it, without the query.
-        query: id of the picture.
-        present: the answer.
+        class_id: Class of the data set.
+        examples: Ids of the pictures that show it, without the query.
+        query: Id of the query picture.
+        present: Whether the query shows the class: the answer.
     """
 
     class_id: int
@@ -43,15 +43,15 @@ def draw_pairs(
     shots: Sequence[int],
     seed: int,
 ) -> list[Pair]:
-    """Draw as many pairs of each class, half of them present, from the val pictures.
+    """Draw an equal number of pairs of each class, half of them present, from the val pictures.
 
     Args:
-        data: the data set.
-        classes: whose presence is asked.
-        without: classes; pictures that show any of them are not used at all.
-        per_class: pairs of each class.
-        shots: how many examples, in turn; fewer where a class has fewer pictures.
-        seed: of the draw.
+        data: Data set.
+        classes: Classes asked for.
+        without: Excluded classes; pictures that show any of them are not used at all.
+        per_class: Number of pairs of each class.
+        shots: Numbers of examples, taken in turn; fewer where a class has fewer pictures.
+        seed: Seed of the draw.
 
     Returns:
         Pairs sorted by query. A class with fewer than two pictures is left out.

@@ -1,7 +1,7 @@
-"""What a person may draw on an example: a mask, a box, a scribble or points (method, section 10).
+"""Annotations of an example: a mask, a box, a scribble or points (method, section 10).
 
 Each becomes a mask at the picture's own size: a box is filled, points become discs and a scribble
-a line, both as wide as 1/32 of the longer side, so that they survive the feature grid.
+becomes a line, both 1/32 of the longer side wide, so that they do not vanish on the feature grid.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_POINTS = 20
 
 @dataclass(frozen=True)
 class Box:
-    """A box around the thing, in px of the upright picture; (x1, y1) is exclusive."""
+    """A box around the object, in px of the upright picture; (x1, y1) is exclusive."""
 
     x0: float
     y0: float
@@ -32,14 +32,14 @@ class Box:
 
 @dataclass(frozen=True)
 class Points:
-    """Clicks on the thing: (x, y) in px of the upright picture."""
+    """Clicks on the object: (x, y) in px of the upright picture."""
 
     points: Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Scribble:
-    """A line drawn through the thing: the (x, y) of its corners, in px of the upright picture."""
+    """A line drawn through the object: the (x, y) of its corners, in px of the upright picture."""
 
     points: Sequence[tuple[float, float]]
 
@@ -54,7 +54,8 @@ def read_support(image: ImageLike, annotation: Annotation) -> tuple[np.ndarray, 
         (H, W, 3) uint8 RGB and (H, W) bool with at least one foreground pixel.
 
     Raises:
-        FcpError: either is unreadable, they do not fit, or nothing is annotated; names the files.
+        FcpError: the picture or the annotation is unreadable, they do not fit, or nothing is
+            annotated; the message names the files.
     """
     pixels = read_image(image)
     size = (pixels.shape[0], pixels.shape[1])
@@ -62,7 +63,7 @@ def read_support(image: ImageLike, annotation: Annotation) -> tuple[np.ndarray, 
     if not mask.any():
         raise FcpError(
             f"{name_of(annotation)}: the mask of {name_of(image)} is empty; "
-            "mark the thing to find in it"
+            "mark the object to find in it"
         )
     return pixels, mask
 
@@ -73,12 +74,12 @@ def annotation_mask(
     """Turn any annotation into a mask.
 
     Args:
-        annotation: mask, box, points or scribble.
-        size: (H, W) of the upright picture.
-        picture: what to call the picture in an error.
+        annotation: Mask, box, points or scribble.
+        size: Size (H, W) of the upright picture.
+        picture: Name of the picture in an error.
 
     Returns:
-        (H, W) bool; all false only where a given mask is so.
+        (H, W) bool; all False only if a given mask is.
 
     Raises:
         FcpError: an unreadable mask or one of another size, an empty box, no points, or a box or
@@ -127,7 +128,7 @@ def _draw(
     for x, y in points:
         draw.circle((x, y), radius, fill=1)
     mask = np.array(canvas.convert("L")) > 0  # of mode 1, Pillow writes True as 255
-    # Pillow may round a tiny disc away; the marked pixels themselves always count.
+    # Pillow may draw no pixel for a tiny disc; the marked pixels themselves always count.
     for x, y in points:
         mask[int(y), int(x)] = True
     return mask

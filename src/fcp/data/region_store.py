@@ -25,14 +25,14 @@ VOC_BACKGROUND = (0, 255)
 
 @dataclass(frozen=True)
 class RegionSource:
-    """Where one training picture lies.
+    """Files of one training picture.
 
     Attributes:
-        key: unique name, used as file name in the store.
-        image: the photo.
-        labels: label maps of it (class masks or human segmentations).
-        background: ids in the label maps that are no region.
-        weight: how often it is drawn, in relation to others.
+        key: Unique name, used as file name in the store.
+        image: Path of the photo.
+        labels: Paths of its label maps (class masks or human segmentations).
+        background: Ids in the label maps that are not regions.
+        weight: Relative frequency with which it is drawn.
     """
 
     key: str
@@ -47,11 +47,11 @@ class RegionPicture:
     """One prepared picture.
 
     Attributes:
-        image: (H, W, 3) RGB, longer side ``LONG_SIDE``.
-        tree: its region hierarchy.
-        labels: (A, H, W) label maps.
-        background: ids in them that are no region.
-        weight: how often it is drawn, in relation to others.
+        image: Picture (H, W, 3) RGB, longer side ``LONG_SIDE``.
+        tree: Region hierarchy of the picture.
+        labels: Label maps (A, H, W).
+        background: Ids in the label maps that are not regions.
+        weight: Relative frequency with which it is drawn.
     """
 
     image: NDArray[np.uint8]
@@ -76,7 +76,7 @@ def voc_sources(root: Path, weights: Mapping[str, float]) -> list[RegionSource]:
 
 
 def bsds_sources(root: Path) -> list[RegionSource]:
-    """List all BSDS500 pictures; their label maps are what each annotator drew."""
+    """List all BSDS500 pictures; their label maps are the annotators' segmentations."""
     base = root / "BSDS500"
     return [
         RegionSource(
@@ -113,9 +113,9 @@ def prepare(
     """Yield each source's prepared picture, building and storing what the store does not hold.
 
     Args:
-        sources: pictures.
-        store: folder of ``KEY.npz`` files; made if missing.
-        encode: backbone maps of a picture, see ``regions.map_features``.
+        sources: Pictures to prepare.
+        store: Folder of ``KEY.npz`` files; made if missing.
+        encode: Function that returns a picture's backbone maps, see ``regions.map_features``.
     """
     store.mkdir(parents=True, exist_ok=True)
     for source in sources:

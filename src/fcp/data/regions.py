@@ -1,4 +1,4 @@
-"""Regions of all kinds, to teach a promptable segmenter what a region is, without any class.
+"""Regions of all kinds, for the class-agnostic training of a promptable segmenter.
 
 Three sources: bottom-up hierarchies on any picture (Felzenszwalb & Huttenlocher 2004 leaves, merged
 by Ward's criterion over colour and backbone features: parts, then wholes), human-drawn regions
@@ -15,7 +15,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 _FELZENSZWALB = {"scale": 50.0, "sigma": 0.5, "min_size": 80}
-_ALIKE = 8  # nodes nearest to a wanted area that the draw is among
+_ALIKE = 8  # number of nodes nearest to a wanted area among which one is drawn
 _LEAST_FILL = 0.4
 _COLOUR_UNIT = 20.0  # Lab units that weigh as much as one unit of features
 
@@ -28,15 +28,16 @@ class RegionTree:
     """A hierarchy of regions over one picture.
 
     Attributes:
-        leaves: (H, W) leaf index 0 … n-1 of each pixel.
-        children: (n-1, 2) the two nodes that merge i makes node n+i of; leaves are nodes 0 … n-1.
+        leaves: Leaf index 0 … n-1 of each pixel, (H, W).
+        children: Nodes that each merge joins, (n-1, 2): merge i makes node n+i; leaves are nodes 0
+            … n-1.
     """
 
     leaves: NDArray[np.uint16]
     children: NDArray[np.int32]
 
     def members(self) -> Mask:
-        """Return (2n-1, n): which leaves belong to which node."""
+        """Return (2n-1, n) bool: whether node i contains leaf j."""
         count = len(self.children) + 1
         member = np.zeros((2 * count - 1, count), dtype=bool)
         member[:count] = np.eye(count, dtype=bool)
@@ -46,12 +47,12 @@ class RegionTree:
 
 
 def build_region_tree(image: NDArray[np.uint8], features: NDArray[np.float32]) -> RegionTree:
-    """Split a picture into small uniform pieces and merge neighbours, the most alike first.
+    """Split a picture into small uniform pieces and merge neighbours, the most similar first.
 
     Args:
-        image: (H, W, 3) RGB.
-        features: (D, H/2, W/2) backbone features resized to half size, scaled so that one unit is
-            as much as one standard deviation of colour.
+        image: Picture (H, W, 3) RGB.
+        features: Backbone features (D, H/2, W/2) resized to half size, scaled so that one unit
+            weighs as much as one standard deviation of colour.
     """
     from skimage.color import rgb2lab
     from skimage.segmentation import felzenszwalb
@@ -72,17 +73,17 @@ def build_region_tree(image: NDArray[np.uint8], features: NDArray[np.float32]) -
 def draw_tree_regions(
     tree: RegionTree, crop: Labels, rng: np.random.Generator, count: int
 ) -> list[Mask]:
-    """Draw nodes of the tree that are neither a speck nor everything in a crop of its leaf map.
+    """Draw nodes of the tree that cover neither a tiny part nor all of a crop of its leaf map.
 
     Areas are drawn evenly on a logarithmic scale, so that parts and wholes are both common; among
-    nodes of about that area, one that fills its box well is taken, since what people point at is
-    rarely a frame around something else.
+    nodes of about that area, one that fills its box well is taken, since people rarely annotate a
+    frame around another object.
 
     Args:
-        tree: of the whole picture.
-        crop: (h, w) leaf indices of a crop.
-        rng: source of the draw.
-        count: how many at most.
+        tree: Region hierarchy of the whole picture.
+        crop: Leaf indices (h, w) of a crop.
+        rng: Random generator of the draw.
+        count: Largest number of regions.
 
     Returns:
         Up to ``count`` masks (h, w).
@@ -120,10 +121,10 @@ def draw_label_regions(
     """Draw regions of a label map: a whole label, or one connected component of it.
 
     Args:
-        labels: (h, w) region or class ids.
-        rng: source of the draw.
-        count: how many at most.
-        background: ids that are no region.
+        labels: Region or class ids (h, w).
+        rng: Random generator of the draw.
+        count: Largest number of regions.
+        background: Ids that are not regions.
     """
     ids, areas = np.unique(labels, return_counts=True)
     usable = [
@@ -144,11 +145,11 @@ def draw_label_regions(
 def map_features(
     encode: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]], image: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Bring backbone maps to half the picture's size, each level weighing one unit in all.
+    """Resize backbone maps to half the picture's size; each level has a total weight of one unit.
 
     Args:
-        encode: picture (H, W, 3) → maps (D, h, w) of several strides.
-        image: (H, W, 3) RGB.
+        encode: Function that maps a picture (H, W, 3) to maps (D, h, w) of several strides.
+        image: Picture (H, W, 3) RGB.
 
     Returns:
         (sum of D, H/2, W/2).

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-STRIP_PIXELS = 1 << 20  # of a strip; it is never less than a row
+STRIP_PIXELS = 1 << 20  # of a strip, which has at least one row
 
 
 def edges(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
@@ -19,7 +19,7 @@ def count_values(values: np.ndarray) -> np.ndarray:
     """Count how often each value occurs.
 
     Args:
-        values: (H, W) uint8 or bool.
+        values: Values (H, W) uint8 or bool.
 
     Returns:
         (256,) int64.
@@ -44,7 +44,7 @@ def clear_label(labels: np.ndarray, label: int) -> None:
 
 
 def resize_nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring a map (h, w) to (H, W): each pixel takes the value under its centre."""
+    """Resize a map (h, w) to (H, W): each pixel takes the value under its centre."""
     if labels.shape == size:
         return labels
     rows, columns = (

@@ -1,4 +1,4 @@
-"""What a TIFF says of its pages, and the rows of a large one, some at a time."""
+"""Pages of a TIFF, and the rows of a large page, some at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fcp.data.strips import edges
 from fcp.errors import FcpError
 
 _PLAIN = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
-_UNPACKED = (  # by tifffile alone
+_UNPACKED = (  # compressions that tifffile unpacks by itself
     tifffile.COMPRESSION.NONE,
     tifffile.COMPRESSION.DEFLATE,
     tifffile.COMPRESSION.ADOBE_DEFLATE,
@@ -29,12 +29,12 @@ def choose_page(
     """Choose the page of a TIFF that is read.
 
     Args:
-        file: opened.
-        name: what to call it in an error.
-        page: that is asked for, from 1; None for the largest.
+        file: Opened TIFF.
+        name: Name of the file in an error.
+        page: Number of the page asked for, from 1; None for the largest.
 
     Returns:
-        Its number, from 1, what to call it in an error, and what was left out.
+        Number of the page, from 1; its name in an error; and sentences on what was left out.
 
     Raises:
         FcpError: there is no such page.
@@ -50,7 +50,7 @@ def choose_page(
 
 
 def is_for_pillow(page: tifffile.TiffPage) -> bool:
-    """Say whether Pillow keeps all that a page of a TIFF says: colours of 8 bits and less."""
+    """Return whether Pillow reads a page without loss: colours of at most 8 bits."""
     small = page.bitspersample <= 8 and page.sampleformat == tifffile.SAMPLEFORMAT.UINT
     if not small or page.imagedepth != 1:
         return False
@@ -62,7 +62,7 @@ def is_for_pillow(page: tifffile.TiffPage) -> bool:
 
 
 def has_alpha(page: tifffile.TiffPage) -> bool:
-    """Say whether the last band of a page says what is transparent."""
+    """Return whether the last band of a page is the transparency."""
     extra = page.extrasamples
     return bool(extra) and extra[-1] in (
         tifffile.EXTRASAMPLE.ASSOCALPHA,
@@ -71,14 +71,14 @@ def has_alpha(page: tifffile.TiffPage) -> bool:
 
 
 def tiff_turn(page: tifffile.TiffPage) -> int:
-    """Return the orientation of a page, 1 … 8; 1 where it says none, or nonsense."""
+    """Return the orientation of a page, 1 … 8; 1 where it is missing or invalid."""
     tag = page.tags.get("Orientation")
     turn = int(tag.value) if tag is not None else 1
     return turn if turn in range(1, 9) else 1
 
 
 def can_be_cut(page: tifffile.TiffPage) -> bool:
-    """Say whether rows of a page can be read alone: numbers as they are shown, bands together."""
+    """Return whether rows of a page can be read alone: not inverted, bands interleaved."""
     return (
         page.photometric in _PLAIN
         and _is_unpacked(page)
@@ -100,11 +100,11 @@ def rows_of_tiff(path: Path, number: int) -> Iterator[np.ndarray]:
     """Decode a page from top to bottom, as stored.
 
     Args:
-        path: of the file.
-        number: of a page that can be cut, from 1.
+        path: Path of the file.
+        number: Number, from 1, of a page that can be cut.
 
     Yields:
-        (n, W) or (n, W, C) of the file's numbers, a row of strips or tiles each.
+        Numbers (n, W) or (n, W, C) of one row of strips or tiles each.
     """
     with tifffile.TiffFile(path) as file:
         page = file.pages[number - 1].aspage()
@@ -114,7 +114,7 @@ def rows_of_tiff(path: Path, number: int) -> Iterator[np.ndarray]:
 
 
 def _plain_rows(path: Path, page: tifffile.TiffPage) -> Iterator[np.ndarray]:
-    """Yield rows (n, W, C) that lie in the file as they are, one after the other."""
+    """Yield rows (n, W, C) that are stored uncompressed and in sequence."""
     line = page.imagewidth * page.samplesperpixel
     kind = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
     with path.open("rb") as file:
@@ -126,7 +126,7 @@ def _plain_rows(path: Path, page: tifffile.TiffPage) -> Iterator[np.ndarray]:
 
 
 def _packed_rows(page: tifffile.TiffPage) -> Iterator[np.ndarray]:
-    """Yield rows (n, W, C), those of a row of strips or tiles together."""
+    """Yield rows (n, W, C), one row of strips or tiles at a time."""
     height, width, bands = page.imagelength, page.imagewidth, page.samplesperpixel
     rows, top = np.zeros((0, width, bands), page.dtype), 0
     for decoded, (_, _, first, left, _), shape in page.segments(
@@ -136,7 +136,7 @@ def _packed_rows(page: tifffile.TiffPage) -> Iterator[np.ndarray]:
             if len(rows):
                 yield rows
             rows, top = np.zeros((min(shape[1], height - first), width, bands), page.dtype), first
-        if decoded is not None:  # what the file leaves out is black
+        if decoded is not None:  # parts that the file leaves out are black
             part = decoded[0, : len(rows), : width - left]
             rows[: part.shape[0], left : left + part.shape[1]] = part
     yield rows

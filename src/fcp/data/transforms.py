@@ -1,7 +1,7 @@
-"""Between a picture's own size and the square that models see: resize, and the way back.
+"""Resizing between a picture's own size and the square of the models, in both directions.
 
 Pictures are squashed, not letter-boxed (method, section 1). Sampling is by pixel centres
-(``align_corners=False``) in both directions, so that the way back meets the way there.
+(``align_corners=False``) in both directions, so that the two directions match.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def to_square(image: np.ndarray, size: int) -> Tensor:
     """Squash a picture to a square, bilinear with antialiasing.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        size: side S of the square in px.
+        image: Picture (H, W, 3) uint8 RGB.
+        size: Side S of the square in px.
 
     Returns:
         (3, S, S) float32 RGB in 0 … 1.
@@ -31,8 +31,8 @@ def to_canvas(image: np.ndarray, size: tuple[int, int]) -> Tensor:
     """Resize a picture, bilinear with antialiasing.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        size: (H', W').
+        image: Picture (H, W, 3) uint8 RGB.
+        size: Size (H', W') of the result.
 
     Returns:
         (3, H', W') uint8 RGB.
@@ -46,8 +46,8 @@ def mask_to_square(mask: np.ndarray, size: int) -> Tensor:
     """Squash a mask to a square by nearest neighbour: row i reads row floor(i·H/S).
 
     Args:
-        mask: (H, W) bool.
-        size: side S of the square in px.
+        mask: Mask (H, W) bool.
+        size: Side S of the square in px.
 
     Returns:
         (S, S) float32, 0 or 1.
@@ -57,16 +57,16 @@ def mask_to_square(mask: np.ndarray, size: int) -> Tensor:
 
 
 def support_to_square(mask: np.ndarray, size: int) -> Tensor:
-    """Squash an example's mask as ``mask_to_square`` does, but never lose it.
+    """Squash an example's mask as ``mask_to_square`` does, but never to an empty one.
 
-    A mask that would vanish is taken by area instead: every pixel of the square that it touches.
+    Of a mask that would vanish, every pixel of the square that it touches is set.
 
     Args:
-        mask: (H, W) bool.
-        size: side S of the square in px.
+        mask: Mask (H, W) bool.
+        size: Side S of the square in px.
 
     Returns:
-        (S, S) float32, 0 or 1; some pixel is 1 where one of the mask is.
+        (S, S) float32, 0 or 1; not empty unless the mask is.
     """
     square = mask_to_square(mask, size)
     if square.any():
@@ -75,7 +75,7 @@ def support_to_square(mask: np.ndarray, size: int) -> Tensor:
 
 
 def logits_to_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring a map (H', W') of logits or probabilities to (H, W), bilinear."""
+    """Resize a map (H', W') of logits or probabilities to (H, W), bilinear."""
     if logits.shape == size:
         return logits
     return functional.interpolate(
@@ -84,13 +84,13 @@ def logits_to_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def rows_to_size(values: Tensor, size: tuple[int, int], top: int, bottom: int) -> Tensor:
-    """Give rows ``top`` to ``bottom`` (exclusive) of ``logits_to_size``, without the others.
+    """Return rows ``top`` … ``bottom`` - 1 of ``logits_to_size`` without computing the others.
 
     Args:
-        values: (H', W') float.
-        size: (H, W).
-        top: first row wanted, 0 … H - 1.
-        bottom: end of the rows wanted, at most H.
+        values: Map (H', W') float.
+        size: Size (H, W) of the whole result.
+        top: First row wanted, 0 … H - 1.
+        bottom: End of the rows wanted, at most H.
 
     Returns:
         (bottom - top, W).

@@ -1,9 +1,10 @@
-"""Numbers of a picture with any type and range → 8 bits.
+"""Numbers of any type and range → 8 bits.
 
-By itself ("auto") a picture of 8 bits stays as it is, floats in 0 … 1 are multiplied by 255, and
-unsigned numbers are divided by the largest of the smallest even number of bits that holds them, so
-that 12 bits in a file of 16 look like the same picture shifted to the top. Other floats and signed
-numbers go from their smallest to their largest. What was assumed is said.
+By default ("auto") a picture of 8 bits is not changed and floats in 0 … 1 are multiplied by 255.
+Unsigned numbers are divided by 2ᵇ - 1, where b is the smallest even number of bits that holds them,
+so that 12 bits in a file of 16 give the same result as the picture shifted to the top bits. Other
+floats and signed numbers are stretched from their smallest to their largest. Assumptions are
+reported.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ import numpy as np
 from fcp.errors import FcpError
 
 EXPECTED = "auto, full, LOW:HIGH or pLOW:pHIGH (percentiles), such as 0:4095 or p1:p99"
-FAINT = 32  # of 255: a picture whose values span less shows next to nothing
-MOST_LOOKED_AT = 1 << 20  # values, for percentiles
+FAINT = 32  # of 255: a picture with a smaller span of values is hardly visible
+MOST_SAMPLED = 1 << 20  # number of values used for percentiles
 VALUES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
 class ValueRange:
-    """Which values of a picture become black and white.
+    """Rule for the values of a picture that become black and white.
 
     Attributes:
-        kind: "auto" and "full" (all of the number type) need no limits.
-        low: black: a value, or a percentile 0 … 100.
-        high: white, likewise.
+        kind: Kind of the rule; "auto" and "full" (all of the number type) need no limits.
+        low: Value that becomes black, or a percentile 0 … 100.
+        high: Value that becomes white, or a percentile 0 … 100.
     """
 
     kind: Literal["auto", "full", "values", "percentiles"] = "auto"
@@ -41,7 +42,7 @@ class ValueRange:
         """Read an option.
 
         Raises:
-            FcpError: no range, or one whose ends are in the wrong order.
+            FcpError: not a range, or a range with its ends in the wrong order.
         """
         if text in ("auto", "full"):
             return cls("full" if text == "full" else "auto")
@@ -63,16 +64,16 @@ AUTO = ValueRange()
 def to_uint8(
     values: np.ndarray, chosen: ValueRange, name: str, nodata: float | None = None
 ) -> tuple[np.ndarray, list[str]]:
-    """Scale numbers to 8 bits; what is not finite, or no data, does not count.
+    """Scale numbers to 8 bits; numbers that are not finite, or no data, are ignored.
 
     Args:
-        values: of any shape.
-        chosen: black and white.
-        name: what to call the picture in an error.
-        nodata: the value that stands for "nothing measured here"; becomes black.
+        values: Numbers of any shape.
+        chosen: Rule for black and white.
+        name: Name of the picture in an error.
+        nodata: Value that stands for "nothing measured here"; it becomes black.
 
     Returns:
-        uint8 of the same shape, and what was assumed, if anything.
+        uint8 of the same shape, and a sentence for each assumption.
 
     Raises:
         FcpError: no numbers, or none of them finite.
@@ -98,40 +99,40 @@ def find_limits(
     """Find which values of a picture become black and white.
 
     Args:
-        parts: of the picture, of one number type.
-        count: of the values in all parts.
-        chosen: as for ``to_uint8``.
-        name: likewise.
-        nodata: likewise.
+        parts: Parts of the picture, of one number type.
+        count: Number of values in all parts.
+        chosen: Rule for black and white.
+        name: Name of the picture in an error.
+        nodata: Value that stands for "nothing measured here".
 
     Returns:
-        The values of black and white, and what was assumed, if anything.
+        The values of black and white, and a sentence for each assumption.
 
     Raises:
         FcpError: as ``to_uint8``.
     """
-    seen = _look_at(parts, max(1, count // MOST_LOOKED_AT), name, nodata)
-    low, high, note = _limits(seen, chosen)
+    stats = _measure(parts, max(1, count // MOST_SAMPLED), name, nodata)
+    low, high, note = _limits(stats, chosen)
     notes = [note] if note else []
-    ends = _scaled(np.array([seen.least, seen.most]), (low, high), None)
+    ends = _scaled(np.array([stats.least, stats.most]), (low, high), None)
     span = int(ends[1]) - int(ends[0])
     if chosen.kind == "auto" and 0 < span < FAINT:
         notes.append(
-            f"hardly any contrast: its values {_shown(seen.least)} … {_shown(seen.most)} become "
+            f"hardly any contrast: its values {_shown(stats.least)} … {_shown(stats.most)} become "
             f"{span + 1} of 256 greys; --range p1:p99 spreads them"
         )
     return (low, high), notes
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What was found in a picture's numbers.
+class _Statistics:
+    """Statistics of a picture's numbers.
 
     Attributes:
-        kind: of them.
-        least: the smallest that counts.
-        most: the largest.
-        sample: (N,) of those that count, evenly spread.
+        kind: Number type.
+        least: Smallest value that counts.
+        most: Largest value that counts.
+        sample: Values (N,) that count, evenly spread.
     """
 
     kind: np.dtype[Any]
@@ -140,7 +141,9 @@ class _Seen:
     sample: np.ndarray
 
 
-def _look_at(parts: Iterable[np.ndarray], step: int, name: str, nodata: float | None) -> _Seen:
+def _measure(
+    parts: Iterable[np.ndarray], step: int, name: str, nodata: float | None
+) -> _Statistics:
     ends: list[float] = []
     samples = [np.empty(0)]
     kind = np.dtype(np.uint8)
@@ -154,7 +157,7 @@ def _look_at(parts: Iterable[np.ndarray], step: int, name: str, nodata: float | 
             samples.append(used[::step].copy())  # a view would keep all of them
     if not ends:
         raise FcpError(f"{name}: none of its values is a finite number")
-    return _Seen(kind, min(ends), max(ends), np.concatenate(samples[1:]))
+    return _Statistics(kind, min(ends), max(ends), np.concatenate(samples[1:]))
 
 
 def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
@@ -167,7 +170,7 @@ def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _counts(values: np.ndarray, nodata: float | None) -> np.ndarray:
-    """Return which values count: (…) bool."""
+    """Return a mask (…) bool of the values that count."""
     valid = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
     return valid if nodata is None else valid & (values != nodata)
 
@@ -182,37 +185,37 @@ def _scaled(values: np.ndarray, limits: tuple[float, float], nodata: float | Non
     return eight.astype(np.uint8)
 
 
-def _limits(seen: _Seen, chosen: ValueRange) -> tuple[float, float, str]:
-    """Return the values of black and white, and what was assumed."""
+def _limits(stats: _Statistics, chosen: ValueRange) -> tuple[float, float, str]:
+    """Return the values of black and white, and the assumption."""
     if chosen.kind == "values":
         return chosen.low, chosen.high, ""
     if chosen.kind == "percentiles":
-        low, high = _percentiles(seen.sample, chosen.low, chosen.high)
+        low, high = _percentiles(stats.sample, chosen.low, chosen.high)
         return low, (high if high > low else low + 1), ""
     if chosen.kind == "full":
-        if seen.kind.kind == "f":
+        if stats.kind.kind == "f":
             return 0, 1, ""
-        kind = np.iinfo(seen.kind)
+        kind = np.iinfo(stats.kind)
         return kind.min, kind.max, ""
-    if seen.kind.kind == "f" and seen.least >= 0 and seen.most <= 1:
+    if stats.kind.kind == "f" and stats.least >= 0 and stats.most <= 1:
         return 0, 1, ""
-    if seen.kind.kind == "f" or seen.least < 0:
-        least, most = seen.least, seen.most
+    if stats.kind.kind == "f" or stats.least < 0:
+        least, most = stats.least, stats.most
         note = f"values {_shown(least)} … {_shown(most)} become black … white (--range)"
         return least, (most if most > least else least + 1), note
-    return _by_bits(seen)
+    return _by_bits(stats)
 
 
-def _by_bits(seen: _Seen) -> tuple[float, float, str]:
+def _by_bits(stats: _Statistics) -> tuple[float, float, str]:
     """Find how many bits unsigned numbers have; a few hot pixels do not count."""
-    (most,) = _percentiles(seen.sample, 99.9)
+    (most,) = _percentiles(stats.sample, 99.9)
     bits = max(8, int(most).bit_length())
     bits += bits % 2
-    size = 8 * seen.kind.itemsize
+    size = 8 * stats.kind.itemsize
     note = ""
-    if bits < size and (seen.kind.kind == "u" or bits > 8):
+    if bits < size and (stats.kind.kind == "u" or bits > 8):
         note = (
-            f"its values ({_shown(seen.least)} … {_shown(seen.most)}) are taken for {bits} bits "
+            f"its values ({_shown(stats.least)} … {_shown(stats.most)}) are taken for {bits} bits "
             f"in {size} (--range full for all of them)"
         )
     return 0, float((1 << bits) - 1), note

@@ -1,4 +1,4 @@
-"""The frozen encoders of the left of Figure 3, by name: registries and the two builders.
+"""The frozen encoders on the left of Figure 3, by name: registries and the two builders.
 
 A builder is imported when it runs, so that importing this package needs neither torch's models
 nor transformers. A new encoder is one entry here and one file beside this one.
@@ -23,11 +23,11 @@ __all__ = ["BACKBONES", "SEGMENTERS", "build_backbone", "build_segmenter"]
 
 @dataclass(frozen=True)
 class LazyBuilder:
-    """A builder known by the module that holds it; called as ``builder(weights, **options)``.
+    """A builder that is imported at its first call; called as ``builder(weights, **options)``.
 
     Attributes:
-        module: dotted path of the module.
-        function: name of the builder in it; its keyword-only arguments are the options.
+        module: Dotted path of the module.
+        function: Name of the builder in it; its keyword-only arguments are the options.
     """
 
     module: str
@@ -69,8 +69,8 @@ SEGMENTERS: dict[str, Callable[..., PromptableSegmenter]] = {
 def build_backbone(config: BackboneConfig) -> Backbone:
     """Build the class-consistent backbone that a configuration names.
 
-    With ``config.weights`` None it is the true architecture with random weights, for
-    ``fcp.models.checkpoint`` to fill from the model's folder.
+    With ``config.weights`` None it has random weights, which ``fcp.models.checkpoint`` replaces by
+    those of the model's folder.
 
     Raises:
         FcpError: an unknown name or option, or weights that are missing or do not fit.

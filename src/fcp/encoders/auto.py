@@ -1,8 +1,8 @@
-"""Any backbone of transformers' ``AutoBackbone``, or any plain ViT, as class-consistent backbone.
+"""Any model of transformers' ``AutoBackbone``, or any plain ViT, as class-consistent backbone.
 
-DINOv2, DINOv3, Swin, ConvNeXt and so on. Their last stage cannot in general be run on a masked
-map (tokens attend to one another), so for a support picture the mask multiplies the high-level
-map itself.
+Such as DINOv2, DINOv3, Swin and ConvNeXt. In general their last stage cannot be run on a masked map
+(tokens attend to one another), so for a support picture the high-level map itself is multiplied by
+the mask.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ class AutoEncoder(Backbone):
     """Mid-level map: two intermediate stages (or layers of a ViT); high-level map: the last one.
 
     Args:
-        model: a transformers backbone, or a ViT that returns its layers' tokens.
-        layers: indices of the two mid-level stages; 0 is the patch embedding.
-        image_size: square size (px) to run at; None for the picture's own, rounded to patches.
-        normalise: the model's own normalisation.
+        model: Backbone of transformers, or a ViT that returns its layers' tokens.
+        layers: Indices of the two mid-level stages; 0 is the patch embedding.
+        image_size: Side in px of the square input; None for the picture's own size, rounded to
+            patches.
+        normalise: Normalisation that the model was trained with.
     """
 
     model: Any  # transformers' outputs are loosely typed
@@ -96,14 +97,15 @@ def build_auto(
     """Build any transformers backbone or ViT.
 
     Args:
-        weights: folder in transformers' layout or hub id.
-        layers: two ascending stage numbers for the mid-level map (0 = patch embedding); default
-            at half and three quarters of the depth: stages 2 and 3 of 4, layers 6 and 9 of 12.
-        image_size: square size (px) to run at; default the picture's own, rounded to a multiple
-            of the patch (a plain ViT runs at the size it was trained at).
-        mean: of the model's normalisation; ImageNet's by default.
-        std: as ``mean``.
-        config: architecture as in transformers' ``config.json``, with its ``model_type``, where
+        weights: Folder in transformers' layout, or hub id; None for random weights of the
+            architecture ``config``.
+        layers: Two ascending stage numbers for the mid-level map (0 = patch embedding); None for
+            half and three quarters of the depth: stages 2 and 3 of 4, layers 6 and 9 of 12.
+        image_size: Side in px of the square input; None for the picture's own size, rounded to a
+            multiple of the patch (for a plain ViT, the size of its training).
+        mean: Mean of each channel in the model's normalisation.
+        std: Standard deviation of each channel in the model's normalisation.
+        config: Architecture as in transformers' ``config.json``, with its ``model_type``; only if
             ``weights`` is None.
 
     Raises:
@@ -134,7 +136,7 @@ def _from_values(config: Mapping[str, Any] | None) -> PreTrainedConfig:
 
 
 def _depth(settings: PreTrainedConfig) -> int:
-    """Number of the last stage or layer."""
+    """Return the number of the last stage or layer."""
     names = getattr(settings, "stage_names", None)
     if names is not None:
         return len(names) - 1

@@ -1,4 +1,4 @@
-"""The two small interfaces behind which every encoder of the left of Figure 3 stands.
+"""The two interfaces of the encoders on the left of Figure 3.
 
 Pictures arrive as RGB floats in 0 … 1, already square; each encoder resizes them to the size it
 wants and normalises them with its own constants, so that callers never do.
@@ -20,17 +20,19 @@ from fcp.structures import BackboneFeatures, Decoded, Embedding
 class Backbone(nn.Module, abc.ABC):
     """A class-consistent image encoder: picture → mid-level map and high-level map on one grid.
 
-    A new one defines ``forward``, ``mid_channels`` and ``high_channels``. Two more things are
-    optional: one that calls ``keep_statistics`` when it is made, and ``standardised`` in its
-    ``forward``, has its mid-level map standardised by what training measures; one that returns
-    ``levels`` and names their ``level_channels`` can serve the heads that compare level by level.
+    A new backbone defines ``forward``, ``mid_channels`` and ``high_channels``. Two parts are
+    optional. A backbone that calls ``keep_statistics`` in its constructor and ``standardised`` in
+    its ``forward`` has its mid-level map standardised by statistics that training measures. A
+    backbone that returns ``levels`` and sets their ``level_channels`` can be used by the heads that
+    compare level by level.
 
     Attributes:
-        mid_channels: Cm, channels of ``BackboneFeatures.mid``.
-        high_channels: Ch, channels of ``BackboneFeatures.high``.
-        level_channels: channels of each of ``BackboneFeatures.levels``; empty where it gives none.
-        standardise: the mid-level map's channels are brought to mean 0 and deviation 1 by stored
-            statistics, which training measures once; saved with the model.
+        mid_channels: Number Cm of channels of ``BackboneFeatures.mid``.
+        high_channels: Number Ch of channels of ``BackboneFeatures.high``.
+        level_channels: Number of channels of each of ``BackboneFeatures.levels``; empty if it
+            returns none.
+        standardise: Whether the mid-level map's channels are brought to mean 0 and deviation 1 by
+            stored statistics, which training measures once; saved with the model.
     """
 
     mid_channels: int
@@ -47,11 +49,11 @@ class Backbone(nn.Module, abc.ABC):
         self.register_buffer("mid_std", torch.ones(self.mid_channels))
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Store what standardises the mid-level map.
+        """Store the statistics that standardise the mid-level map.
 
         Args:
-            mean: (Cm,) mean of each raw mid channel over pictures and cells.
-            std: (Cm,) deviation of each, all > 0.
+            mean: Mean (Cm,) of each raw mid channel over pictures and cells.
+            std: Standard deviation (Cm,) of each, all > 0.
         """
         self.mid_mean.copy_(mean)
         self.mid_std.copy_(std)
@@ -59,10 +61,10 @@ class Backbone(nn.Module, abc.ABC):
     def fit_statistics(self, pictures: Iterable[Tensor]) -> None:
         """Measure and store the mean and deviation of each mid channel.
 
-        A backbone that gives its levels is measured on these, each on its own grid.
+        For a backbone that returns levels these are measured, each on its own grid.
 
         Args:
-            pictures: (1, 3, S, S) each, RGB in 0 … 1; at least one.
+            pictures: Pictures (1, 3, S, S) each, RGB in 0 … 1; at least one.
         """
         self.eval()
         nothing = torch.zeros(self.mid_channels, dtype=torch.float64)
@@ -78,7 +80,7 @@ class Backbone(nn.Module, abc.ABC):
         self.set_statistics(mean.float(), variance.clamp(min=1e-12).sqrt().float())
 
     def standardised(self, mid: Tensor) -> Tensor:
-        """Return a raw mid-level map (B, Cm, h, w) standardised, if this backbone does so."""
+        """Standardise a raw mid-level map (B, Cm, h, w), if this backbone has statistics."""
         if not self.standardise:
             return mid
         return (mid - self.mid_mean.view(-1, 1, 1)) / self.mid_std.view(-1, 1, 1)
@@ -88,10 +90,10 @@ class Backbone(nn.Module, abc.ABC):
         """Encode pictures.
 
         Args:
-            images: (B, 3, H, W) RGB in 0 … 1.
-            mask: (B, 1, H, W) 0 or 1 for support pictures: the last stage then sees the stage
-                before it multiplied by the mask (brought to that stage's grid by nearest
-                neighbour). None for query pictures.
+            images: Pictures (B, 3, H, W) RGB in 0 … 1.
+            mask: Masks (B, 1, H, W) of 0 and 1 for support pictures: the input of the last stage is
+                multiplied by the mask (brought to its grid by nearest neighbour). None for query
+                pictures.
 
         Returns:
             ``mid`` (B, Cm, h, w), unaffected by the mask, and ``high`` (B, Ch, h, w).
@@ -101,23 +103,23 @@ class Backbone(nn.Module, abc.ABC):
 class PromptableSegmenter(nn.Module, abc.ABC):
     """A SAM-like model: picture → embedding; prompt tokens + embedding → mask logits + IoU.
 
-    A new one defines ``width`` and the three abstract methods; ``load_start`` is optional.
+    A new segmenter defines ``width`` and the three abstract methods; ``load_start`` is optional.
 
     Attributes:
-        width: C, channels of the embedding and of each prompt token.
+        width: Number C of channels of the embedding and of each prompt token.
     """
 
     width: int
 
     def load_start(self, file: Path) -> None:
-        """Take the weights that a class-agnostic training of this segmenter wrote.
+        """Load the weights that a class-agnostic training of this segmenter wrote.
 
         Args:
-            file: safetensors file of that training's output folder.
+            file: File in safetensors format in that training's output folder.
 
         Raises:
-            FcpError: the file is missing or does not fit, or, as here, this segmenter has no such
-                training.
+            FcpError: the file is missing or does not fit, or this segmenter has no such training
+                (the default).
         """
         raise FcpError(f"cannot start from the weights of another run ({file})")
 
@@ -132,10 +134,10 @@ class PromptableSegmenter(nn.Module, abc.ABC):
         """Draw one mask per picture from sparse prompt tokens.
 
         Args:
-            embedding: of B pictures.
-            prompts: (B, N, C) sparse prompt embeddings.
-            mask_prompt: (B, 1, h', w') mask logits given as dense prompt, resized to the size
-                that the prompt encoder wants; None for the "no mask" embedding.
+            embedding: Embedding of B pictures.
+            prompts: Sparse prompt embeddings (B, N, C).
+            mask_prompt: Mask logits (B, 1, h', w') for the dense prompt, resized to the size that
+                the prompt encoder takes; None for the "no mask" embedding.
         """
 
     @abc.abstractmethod
@@ -146,14 +148,14 @@ class PromptableSegmenter(nn.Module, abc.ABC):
         point_labels: Tensor | None = None,
         boxes: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Turn geometric prompts into what ``decode`` takes.
+        """Convert geometric prompts to the inputs of ``decode``.
 
         Args:
-            points: (B, P, 2) x, y as fractions 0 … 1 of the picture's width and height.
-            point_labels: (B, P) 1 foreground, 0 background, -1 padding.
-            boxes: (B, 4) x0, y0, x1, y1 as fractions 0 … 1.
+            points: Points (B, P, 2) as x, y fractions 0 … 1 of the picture's width and height.
+            point_labels: Labels (B, P): 1 foreground, 0 background, -1 padding.
+            boxes: Boxes (B, 4) as x0, y0, x1, y1 fractions 0 … 1.
 
         Returns:
-            Sparse tokens (B, n, C), and a mask prompt (B, 1, h', w') if this segmenter wants one
-            for these prompts, else None: ``decode(embedding, *embed_prompts(boxes=boxes))``.
+            Sparse tokens (B, n, C), and a mask prompt (B, 1, h', w') if this segmenter uses one for
+            these prompts, else None: ``decode(embedding, *embed_prompts(boxes=boxes))``.
         """

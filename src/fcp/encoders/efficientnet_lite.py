@@ -1,9 +1,9 @@
 """EfficientNet-Lite (after arXiv 1905.11946) as class-consistent backbone.
 
-What the Lite models leave out of EfficientNet: squeeze-excite, swish (ReLU6 takes its place), and
-the scaling of the stem and of the repeats of the first and the last stage. Blocks are counted as
-the published program counts them, 0 … 15 (Lite0) to 0 … 29 (Lite4). At the default
-``output_stride`` of 32 the blocks of the seven stages are at 2, 4, 8, 16, 16, 32 and 32 px.
+The Lite models differ from EfficientNet: no squeeze-excite, ReLU6 in place of swish, and no scaling
+of the stem and of the repeats of the first and the last stage. Blocks are numbered as in the
+published program, 0 … 15 (Lite0) to 0 … 29 (Lite4). At the default ``output_stride`` of 32 the
+blocks of the seven stages are at 2, 4, 8, 16, 16, 32 and 32 px.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fcp.structures import BackboneFeatures
 SIZES = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8))  # width and depth of Lite0 … 4
 STEM_CHANNELS = 32  # not scaled by the width, as in all Lite models
 NORM_EPSILON = 1e-3
-# Of each stage at size 0: blocks, kernel, stride, expansion, channels.
+# For each stage at size 0: blocks, kernel, stride, expansion, channels.
 _STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -37,9 +37,9 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-_FIRST_AT_8 = 2  # the stage that is first at 8 px
-_LAST_STAGES = 2  # that see the masked output of the stage before them
-_HEAD = ("_conv_head.", "_bn1.", "_fc.")  # of the published classifier
+_FIRST_AT_8 = 2  # index of the first stage at 8 px
+_LAST_STAGES = 2  # number of stages that run on the masked output of the stage before them
+_HEAD = ("_conv_head.", "_bn1.", "_fc.")  # names of the published classifier
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class BlockShape:
     """Shape of one inverted residual.
 
     Attributes:
-        stage: index of its stage, 0 … 6.
-        kernel: side of the depthwise kernel.
-        stride: of the depthwise convolution.
-        dilation: of the depthwise convolution.
-        expansion: hidden channels per input channel.
-        inputs: channels that come in.
-        outputs: channels that go out.
+        stage: Index of its stage, 0 … 6.
+        kernel: Side of the depthwise kernel.
+        stride: Stride of the depthwise convolution.
+        dilation: Dilation of the depthwise convolution.
+        expansion: Number of hidden channels per input channel.
+        inputs: Number of input channels.
+        outputs: Number of output channels.
     """
 
     stage: int
@@ -72,10 +72,10 @@ class EfficientNetLite(Backbone):
     output of the stage before them, multiplied by the mask. Parameters have the published names.
 
     Args:
-        size: 0 … 4, of Lite0 … Lite4.
-        layers: numbers of the blocks that make the mid-level map, in ascending order.
-        output_stride: 32, 16 or 8 px; strides beyond it become dilations.
-        standardise: see ``Backbone``.
+        size: Number 0 … 4 of the model, Lite0 … Lite4.
+        layers: Numbers of the blocks that make the mid-level map, in ascending order.
+        output_stride: Stride of the last stage, 32, 16 or 8 px; larger strides become dilations.
+        standardise: Whether the mid-level map is standardised, see ``Backbone``.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class InvertedResidual(nn.Module):
     """1×1 expansion, depthwise convolution, linear 1×1 projection; the input added if it fits.
 
     Args:
-        shape: channels, kernel, stride and dilation.
+        shape: Channels, kernel, stride and dilation.
     """
 
     def __init__(self, shape: BlockShape) -> None:
@@ -169,12 +169,12 @@ class SameConv(nn.Conv2d):
     """Convolution without bias, padded as TensorFlow's "same": the odd pixel goes to the end.
 
     Args:
-        inputs: channels that come in.
-        outputs: channels that go out.
-        kernel: side of the kernel, odd.
-        stride: of the convolution.
-        dilation: of the kernel.
-        groups: of channels.
+        inputs: Number of input channels.
+        outputs: Number of output channels.
+        kernel: Side of the kernel, odd.
+        stride: Stride of the convolution.
+        dilation: Dilation of the kernel.
+        groups: Number of groups of channels.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class SameConv(nn.Conv2d):
         dilation: int = 1,
         groups: int = 1,
     ) -> None:
-        # At stride 1 both sides get the same, whatever the size.
+        # At stride 1 both sides get the same padding for any size.
         padding = dilation * (kernel // 2) if stride == 1 else 0
         super().__init__(
             inputs,
@@ -208,7 +208,7 @@ class SameConv(nn.Conv2d):
         return super().forward(x)
 
     def _missing(self, length: int) -> int:
-        """Return the pixels that a side of this length lacks."""
+        """Return the padding in px that a side of this length needs."""
         reach = self.dilation[0] * (self.kernel_size[0] - 1) + 1
         stride = self.stride[0]
         return max(0, (ceil(length / stride) - 1) * stride + reach - length)
@@ -217,8 +217,8 @@ class SameConv(nn.Conv2d):
 def block_shapes(size: int, output_stride: int) -> Iterator[BlockShape]:
     """Yield the shape of each block of Lite ``size``; later strides become dilations.
 
-    The block whose stride is taken away keeps the dilation before it, since its kernel reads the
-    same grid as in the published network; the blocks after it are spread.
+    The block whose stride becomes 1 keeps the dilation before it, since its kernel reads the same
+    grid as in the published network; the blocks after it are dilated.
     """
     width, depth = SIZES[size]
     inputs, stride_so_far, dilation = STEM_CHANNELS, 2, 1
@@ -245,11 +245,13 @@ def build_efficientnet_lite(
     """Build EfficientNet-Lite.
 
     Args:
-        weights: a file with the published PyTorch names, or a folder or hub id with one.
-        size: 0 … 4.
-        layers: blocks of the mid-level map; None for the last of each stage from stride 8 on.
-        output_stride: 32, 16 or 8 px: later strides become dilations.
-        standardise: see ``Backbone``.
+        weights: File with the published PyTorch names, or a folder or hub id with one; None for
+            random weights.
+        size: Number 0 … 4 of the model, Lite0 … Lite4.
+        layers: Numbers of the blocks of the mid-level map; None for the last of each stage from
+            stride 8 on.
+        output_stride: Stride of the last stage, 32, 16 or 8 px; larger strides become dilations.
+        standardise: Whether the mid-level map is standardised, see ``Backbone``.
 
     Raises:
         FcpError: options out of range, or weights that are missing or do not fit.

@@ -1,8 +1,8 @@
 """Encoders for inference alone: the same outputs in less time, from a copy.
 
-A batch norm that follows a convolution is, once trained, a scale and a shift of its channels, which
-the convolution's own weights can hold. The encoder that is given stays as it is, so that training
-and saving see its published parts.
+In evaluation, a batch norm after a convolution is a scale and a shift of the channels, which can be
+folded into the convolution's weights. The given encoder is not changed, so that training and saving
+work on its published parts.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from fcp.structures import BackboneFeatures
 
 EncoderT = TypeVar("EncoderT", bound=nn.Module)
 
-_PROBE = 64  # px of the picture that tells whether a folded backbone is still the same
+_PROBE = 64  # px of the picture on which a folded backbone is compared with the original
 _TOLERANCE = 1e-4  # of the largest value
 
 
 def fold_norms(encoder: EncoderT) -> EncoderT:
-    """Copy an encoder, each batch norm moved into the convolution before it.
+    """Copy an encoder with each batch norm folded into the convolution before it.
 
     Args:
-        encoder: in evaluation mode.
+        encoder: Encoder in evaluation mode.
 
     Returns:
-        The copy; the encoder itself where it has no such norm, or where a backbone of
-        transformers uses its parts in another order than it lists them.
+        The copy; the encoder itself if it has no such norm, or if a backbone of transformers uses
+        its parts in another order than it lists them.
     """
     if not any(True for _ in _normed(encoder)):
         return encoder
@@ -53,7 +53,7 @@ def fold_norms(encoder: EncoderT) -> EncoderT:
         setattr(parent, name, nn.Identity())
     _pad_inside(folded)
     folded.requires_grad_(False)
-    if next(folded.parameters()).device.type == "cpu":  # where 1×1 and depthwise kernels gain by it
+    if next(folded.parameters()).device.type == "cpu":  # its kernels are faster so
         convert_conv2d_weight_memory_format(folded, torch.channels_last)
     if (
         isinstance(encoder, Backbone)
@@ -65,7 +65,7 @@ def fold_norms(encoder: EncoderT) -> EncoderT:
 
 
 def _normed(encoder: nn.Module) -> Iterator[tuple[nn.Module, nn.Conv2d, str]]:
-    """Yield each convolution that a norm stands right behind: their parent, it, the norm's name."""
+    """Yield each convolution directly followed by a norm: their parent, it, the norm's name."""
     for parent in encoder.modules():
         for (_, first), (name, second) in pairwise(parent.named_children()):
             if (
@@ -78,7 +78,7 @@ def _normed(encoder: nn.Module) -> Iterator[tuple[nn.Module, nn.Conv2d, str]]:
 
 
 def _pad_inside(encoder: nn.Module) -> None:
-    """Let the convolutions of MobileNet pad at stride 1, where TensorFlow's padding is even.
+    """Let MobileNet's convolutions pad themselves at stride 1, where TensorFlow pads evenly.
 
     transformers pads before each, which copies the whole map.
     """
@@ -98,7 +98,7 @@ def _pad_inside(encoder: nn.Module) -> None:
 
 @torch.inference_mode()
 def _same(one: Backbone, other: Backbone) -> bool:
-    """Whether two backbones see the same in a picture of noise."""
+    """Return whether two backbones give the same features of a picture of noise."""
     device = next(one.parameters()).device
     noise = torch.rand(1, 3, _PROBE, _PROBE, generator=torch.Generator().manual_seed(0))
     seen: list[BackboneFeatures] = [backbone(noise.to(device)) for backbone in (one, other)]

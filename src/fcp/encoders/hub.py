@@ -1,4 +1,4 @@
-"""Models of transformers, and weight files: from the hub, a folder, or random. Never a gap."""
+"""Models of transformers and weight files, from the hub or a folder; missing weights are errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ModelT = TypeVar("ModelT", bound=PreTrainedModel)
 ConfigT = TypeVar("ConfigT", bound=PreTrainedConfig)
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_WEIGHT_FILE = "model.safetensors"  # as timm and transformers name it
+_WEIGHT_FILE = "model.safetensors"  # timm's and transformers' name
 _FILE_SUFFIXES = {".pth", ".pt", ".bin", ".safetensors"}
 _LOADING_ERRORS = (
     OSError,
@@ -43,13 +43,13 @@ def load_model(
     """Load a model in float32 from a local folder if there is one, else from the hub.
 
     Args:
-        model_class: of transformers.
-        weights: folder in transformers' layout, or hub id.
-        may_miss: part of the names that published files lack by design.
-        settings: entries of the model's configuration to replace.
+        model_class: Model class of transformers.
+        weights: Folder in transformers' layout, or hub id.
+        may_miss: Part of the names of weights that published files lack by design.
+        settings: Entries of the model's configuration to replace.
 
     Raises:
-        FcpError: nothing there, no connection, or weights of another architecture.
+        FcpError: no such model, no connection, or weights of another architecture.
     """
     source = _source(weights)
     try:
@@ -71,16 +71,17 @@ def load_model(
 
 
 def find_weight_file(weights: str) -> Path:
-    """Find a file of named weights that is no model of transformers, such as timm's.
+    """Find a file of named weights that is not in transformers' layout, such as timm's.
 
     Args:
-        weights: the file, a folder with ``model.safetensors``, or the hub id of such a folder.
+        weights: Path of the file, of a folder with ``model.safetensors``, or the hub id of such a
+            folder.
 
     Returns:
-        The file on this machine, fetched into the hub's cache where it must be.
+        The local file, downloaded into the hub's cache if necessary.
 
     Raises:
-        FcpError: nothing there, or no connection.
+        FcpError: no such file, or no connection.
     """
     source = Path(_source(weights))
     if source.is_file():
@@ -96,7 +97,7 @@ def find_weight_file(weights: str) -> Path:
 
 
 def load_config(weights: str) -> PreTrainedConfig:
-    """Read the configuration that lies beside a model's weights; raises as ``load_model``."""
+    """Read the configuration beside a model's weights; raises as ``load_model``."""
     try:
         with _quiet():
             return AutoConfig.from_pretrained(_source(weights))
@@ -117,7 +118,7 @@ def make_config(config_class: type[ConfigT], values: Mapping[str, Any] | None) -
 
 
 def refuse_both(weights: str | None, config: Mapping[str, Any] | None) -> None:
-    """Refuse an architecture beside weights that bring their own.
+    """Refuse an architecture beside weights that come with their own.
 
     Raises:
         FcpError: both are given.
@@ -147,7 +148,7 @@ def _explain(weights: str, error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers' report and bars off the terminal: ``load_model`` makes its own check."""
+    """Suppress transformers' report and progress bars: ``load_model`` makes its own check."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,8 +1,9 @@
-"""Meta's own SAM files, and SAM-HQ's, brought to the names of transformers.
+"""Original SAM and SAM-HQ files, converted to the names of transformers.
 
-Names from the published checkpoints of segment-anything (``sam_vit_b_01ec64.pth``,
+The names are those of the published checkpoints of segment-anything (``sam_vit_b_01ec64.pth``,
 ``sam_vit_l_0b3195.pth``, ``sam_vit_h_4b8939.pth``) and sam-hq (``sam_hq_vit_*.pth``). The
-architecture is read off the shapes, so fine-tuned and pruned copies of other sizes load as well.
+architecture is derived from the shapes, so fine-tuned and pruned copies of other sizes load as
+well.
 """
 
 from __future__ import annotations
@@ -65,22 +66,22 @@ def read_sam(model_class: type[ModelT], config_class: type[PreTrainedConfig], pa
     """Build a SAM or SAM-HQ from an original file.
 
     Raises:
-        FcpError: names the file and the first entries that are missing or do not fit.
+        FcpError: an entry is missing or does not fit; the message names the file and the first one.
     """
     state = to_transformers(read_state_dict(path))
     try:
         config = config_class(**architecture(state))
     except (KeyError, ValueError, IndexError) as error:
-        reason = f"{error} is missing or has an odd shape"
+        reason = f"{error} is missing or has an invalid shape"
         raise FcpError(f"{path}: not an original SAM file: {reason}") from error
-    with torch.device("meta"):  # no time and memory for weights that are replaced at once
+    with torch.device("meta"):  # saves time and memory for weights that are replaced at once
         model = model_class(config)
     load_strictly(model, state, path, assign=True)
     return model.eval()
 
 
 def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the tensors of an original file transformers' names, in float32."""
+    """Rename the tensors of an original file to transformers' names, in float32."""
     renamed = {}
     for original, tensor in state.items():
         name = original
@@ -95,7 +96,7 @@ def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Read the three configurations of a SAM off its renamed weights.
+    """Derive the three configurations of a SAM from its renamed weights.
 
     Raises:
         KeyError: an entry that every SAM has is missing.
@@ -112,7 +113,7 @@ def _vision(state: Mapping[str, Tensor]) -> dict[str, Any]:
     grid = state["vision_encoder.pos_embed"].shape[1]
     depth = _count(state, "vision_encoder.layers")
     positions = [state[f"vision_encoder.layers.{i}.attn.rel_pos_h"] for i in range(depth)]
-    spans = [(len(position) + 1) // 2 for position in positions]  # cells that attention spans
+    spans = [(len(position) + 1) // 2 for position in positions]  # cells under attention
     return {
         "hidden_size": hidden,
         "num_hidden_layers": depth,
@@ -154,6 +155,6 @@ def _mask_decoder(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Number of modules in the list at ``prefix``."""
+    """Return the number of modules in the list at ``prefix``."""
     start = prefix + "."
     return len({name[len(start) :].split(".")[0] for name in state if name.startswith(start)})

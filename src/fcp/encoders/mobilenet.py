@@ -1,6 +1,6 @@
 """MobileNetV2 (arXiv 1801.04381) of transformers as class-consistent backbone.
 
-Blocks are counted as the paper's 17 inverted residuals, 0 … 16. Block 0 is the one inside
+Blocks are numbered as the paper's 17 inverted residuals, 0 … 16. Block 0 is the one inside
 transformers' ``conv_stem`` and block n ≥ 1 is its ``layer[n - 1]``. Strides at the default
 ``output_stride`` of 32: blocks 1–2 are at 4 px, 3–5 at 8, 6–12 at 16, 13–16 at 32.
 """
@@ -22,7 +22,7 @@ from fcp.layers.grid import on_grid
 from fcp.structures import BackboneFeatures
 
 BLOCKS = 17
-LAST_STAGE = 14  # blocks 14 … 16 see the masked output of block 13
+LAST_STAGE = 14  # blocks 14 … 16 run on the masked output of block 13
 
 
 class MobileNetV2(Backbone):
@@ -32,9 +32,9 @@ class MobileNetV2(Backbone):
     output multiplied by the mask.
 
     Args:
-        model: transformers' model; its pooling and last 1×1 convolution are not used.
-        layers: numbers of the blocks that make the mid-level map, in ascending order.
-        standardise: see ``Backbone``.
+        model: Model of transformers; its pooling and last 1×1 convolution are not used.
+        layers: Numbers of the blocks that make the mid-level map, in ascending order.
+        standardise: Whether the mid-level map is standardised, see ``Backbone``.
     """
 
     def __init__(
@@ -83,11 +83,12 @@ def build_mobilenet_v2(
     """Build MobileNetV2.
 
     Args:
-        weights: folder in transformers' layout or hub id, with or without a classifier.
-        layers: blocks of the mid-level map.
-        output_stride: 32, 16 or 8 px: later strides become dilations.
-        standardise: see ``Backbone``.
-        config: architecture as in transformers' ``config.json``, where ``weights`` is None.
+        weights: Folder in transformers' layout or hub id, with or without a classifier; None for
+            random weights.
+        layers: Numbers of the blocks of the mid-level map, in ascending order.
+        output_stride: Stride of the last stage, 32, 16 or 8 px; larger strides become dilations.
+        standardise: Whether the mid-level map is standardised, see ``Backbone``.
+        config: Architecture as in transformers' ``config.json``; only if ``weights`` is None.
 
     Raises:
         FcpError: options out of range, or weights that are missing or do not fit.

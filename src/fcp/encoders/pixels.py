@@ -1,4 +1,4 @@
-"""What every encoder does to a picture before its first layer, and to a mask before its last."""
+"""Steps common to all encoders: normalising and resizing pictures, and resizing masks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Normalise(nn.Module):
     """Subtract a mean and divide by a deviation per channel; constants are not saved.
 
     Args:
-        mean: one value per channel, for pictures in 0 … 1.
-        std: one value per channel.
+        mean: Mean of each channel, for pictures in 0 … 1.
+        std: Standard deviation of each channel.
     """
 
     mean: Tensor
@@ -39,19 +39,19 @@ class Normalise(nn.Module):
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring pictures (B, C, H, W) to ``size`` (rows, columns): bilinear, smoothed when shrunk."""
+    """Resize pictures (B, C, H, W) to ``size`` (rows, columns): bilinear, smoothed when shrunk."""
     if images.shape[-2:] == size:
         return images
     return functional.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 def grid_of(images: Tensor) -> tuple[int, int]:
-    """Rows and columns of the stride-8 grid of pictures (B, 3, H, W)."""
+    """Return the rows and columns of the stride-8 grid of pictures (B, 3, H, W)."""
     height, width = images.shape[-2:]
     return -(-height // STRIDE), -(-width // STRIDE)
 
 
 def mask_like(mask: Tensor, features: Tensor) -> Tensor:
-    """Bring masks (B, 1, H, W) of 0 and 1 to the grid and dtype of features (B, C, h, w)."""
+    """Convert masks (B, 1, H, W) of 0 and 1 to the grid and dtype of features (B, C, h, w)."""
     height, width = features.shape[-2:]
     return mask_to_grid(mask[:, 0], (height, width))[:, None].to(features.dtype)

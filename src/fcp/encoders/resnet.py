@@ -21,7 +21,7 @@ from fcp.errors import FcpError
 from fcp.structures import BackboneFeatures
 
 EXPANSION = 4
-# Place of each of the stem's parts in ``layer0``; ReLUs stand between them.
+# Index of each of the stem's parts in ``layer0``; ReLUs are between them.
 _STEMS = {
     "3conv": {"conv1": 0, "bn1": 1, "conv2": 3, "bn2": 4, "conv3": 6, "bn3": 7},
     "7x7": {"conv1": 0, "bn1": 1},
@@ -32,10 +32,11 @@ class Bottleneck(nn.Module):
     """1×1 → 3×3 (strided or dilated) → 1×1 with a shortcut.
 
     Args:
-        inputs: channels that come in.
-        width: channels of the 3×3 convolution; ``EXPANSION`` times as many go out.
-        stride: of the 3×3 convolution.
-        dilation: of the 3×3 convolution.
+        inputs: Number of input channels.
+        width: Number of channels of the 3×3 convolution; the output has ``EXPANSION`` times as
+            many.
+        stride: Stride of the 3×3 convolution.
+        dilation: Dilation of the 3×3 convolution.
     """
 
     def __init__(self, inputs: int, width: int, *, stride: int, dilation: int) -> None:
@@ -69,8 +70,8 @@ class DilatedResNet(Backbone):
     """ResNet whose mid-level map is concat(stage 3, stage 2) and whose high-level map is stage 4.
 
     Args:
-        blocks: bottlenecks in each of the four stages.
-        stem: "3conv" (64, 64, 128 channels; PSPNet's) or "7x7" (torchvision's).
+        blocks: Number of bottlenecks in each of the four stages.
+        stem: Kind of stem: "3conv" (64, 64, 128 channels; PSPNet's) or "7x7" (torchvision's).
     """
 
     def __init__(self, blocks: tuple[int, int, int, int], *, stem: str) -> None:
@@ -98,9 +99,10 @@ def build_resnet50(weights: str | None, *, stem: str = "3conv") -> DilatedResNet
     """Build ResNet-50.
 
     Args:
-        weights: a torchvision, PSPNet-style, timm or own state-dict file, or a folder or hub id
-            with one, such as ``timm/resnet50.tv_in1k`` (torchvision's, stem "7x7").
-        stem: see ``DilatedResNet``.
+        weights: State-dict file of torchvision, PSPNet, timm or this program, or a folder or hub id
+            with one, such as ``timm/resnet50.tv_in1k`` (torchvision's, stem "7x7"); None for random
+            weights.
+        stem: Kind of stem, see ``DilatedResNet``.
 
     Raises:
         FcpError: an unknown stem, or weights that are missing or do not fit.
@@ -124,7 +126,7 @@ def _build(blocks: tuple[int, int, int, int], weights: str | None, stem: str) ->
 
 
 def _own_names(state: Mapping[str, Tensor], stem: str, source: str | Path) -> dict[str, Tensor]:
-    """Move the stem's entries below ``layer0`` and leave the classifier out."""
+    """Move the stem's entries below ``layer0`` and drop the classifier."""
     first = state.get("conv1.weight", state.get("layer0.0.weight"))
     if first is not None and first.ndim == 4 and (first.shape[-1] == 7) != (stem == "7x7"):
         other = "7x7" if first.shape[-1] == 7 else "3conv"

@@ -1,8 +1,8 @@
 """Segment Anything (arXiv 2304.02643) of transformers as promptable segmenter.
 
-From a hub id, a folder in transformers' layout, or one of Meta's own ``.pth`` files. The FCP
+Loaded from a hub id, a folder in transformers' layout, or one of Meta's own ``.pth`` files. The FCP
 prompts enter the mask decoder as sparse prompt embeddings; the dense ones are the "no mask"
-embedding (method §5) or a mask prompt; one mask comes out.
+embedding (method §5) or a mask prompt. The decoder returns one mask.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from fcp.structures import Decoded, Embedding
 
 
 class Sam(PromptableSegmenter):
-    """SAM behind our interface; SAM 2 and SAM-HQ differ in the three methods below it.
+    """SAM as a ``PromptableSegmenter``; SAM 2 and SAM-HQ override the methods that differ.
 
     Args:
-        model: transformers' model with its own image size (1024 px for the published ones, whose
+        model: Model of transformers with its own image size (1024 px for the published ones, whose
             embedding is (B, 256, 64, 64)).
     """
 
@@ -84,7 +84,7 @@ class Sam(PromptableSegmenter):
         return sparse[:, 0], None
 
     def _dense(self, mask_prompt: Tensor | None) -> Tensor:
-        """(B or 1, C, h, w) dense embedding of a mask prompt, or the one that says "no mask"."""
+        """Return the dense embedding (B or 1, C, h, w) of a mask prompt, or of "no mask"."""
         encoder = self.model.prompt_encoder
         if mask_prompt is not None:
             size = tuple(4 * side for side in encoder.image_embedding_size)
@@ -105,10 +105,10 @@ def build_sam(weights: str | None, *, config: Mapping[str, Any] | None = None) -
     """Build SAM.
 
     Args:
-        weights: hub id, folder in transformers' layout, or Meta's ``sam_vit_{b,l,h}_*.pth``, whose
-            size is read off its weights.
-        config: architecture as in transformers' ``config.json``, where ``weights`` is None;
-            ViT-B by default.
+        weights: Hub id, folder in transformers' layout, or Meta's ``sam_vit_{b,l,h}_*.pth``, whose
+            size is derived from its weights; None for random weights.
+        config: Architecture as in transformers' ``config.json``, only if ``weights`` is None; ViT-B
+            by default.
 
     Raises:
         FcpError: weights that are missing or do not fit, or an impossible architecture.
@@ -122,7 +122,7 @@ def make_model(
     weights: str | None,
     config: Mapping[str, Any] | None,
 ) -> ModelT:
-    """Make a model of the SAM family from a hub id, a folder, an original file or at random."""
+    """Make a model of the SAM family from a hub id, folder, original file or random weights."""
     refuse_both(weights, config)
     if weights is None:
         return model_class(make_config(config_class, config))

@@ -17,7 +17,7 @@ class Sam2(Sam):
     """SAM 2; the decoder also takes its two finer maps, at 2 × and 4 × the grid.
 
     Args:
-        model: transformers' model. Its switch to another output token when the single mask is
+        model: Model of transformers. Its switch to another output token when the single mask is
             unstable is turned off: the prompts are trained for one token (method §5).
     """
 
@@ -37,8 +37,9 @@ def build_sam2(weights: str | None, *, config: Mapping[str, Any] | None = None) 
     """Build SAM 2.
 
     Args:
-        weights: hub id such as ``facebook/sam2.1-hiera-tiny``, or folder in transformers' layout.
-        config: architecture as in transformers' ``config.json``, where ``weights`` is None;
+        weights: Hub id, such as ``facebook/sam2.1-hiera-tiny``, or folder in transformers' layout;
+            None for random weights.
+        config: Architecture as in transformers' ``config.json``, only if ``weights`` is None;
             Hiera-tiny by default.
 
     Raises:

@@ -1,4 +1,4 @@
-"""SAM-HQ (arXiv 2306.01567) of transformers: SAM whose decoder also sees an early ViT layer."""
+"""SAM-HQ (arXiv 2306.01567) of transformers: SAM whose decoder also takes an early ViT layer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SamHQ(Sam):
 
     def _embed(self, pixels: Tensor) -> Embedding:
         encoded = self.model.vision_encoder(pixels)
-        early = encoded.intermediate_embeddings[0]  # (B, h, w, D), all that the decoder reads
+        early = encoded.intermediate_embeddings[0]  # (B, h, w, D), the only one decoded
         return Embedding(
             image=encoded.last_hidden_state, high_resolution=(early.permute(0, 3, 1, 2),)
         )

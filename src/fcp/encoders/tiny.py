@@ -1,12 +1,13 @@
-"""`tiny`: a promptable segmenter of SAM's architecture, small enough to travel in the package.
+"""`tiny`: a promptable segmenter of SAM's architecture, small enough for the package.
 
 Image encoder: MobileNetV2 with a feature pyramid down to stride 8. Prompt encoder and two-way mask
 decoder: those of SAM 2 (Ravi et al. 2024, arXiv 2408.00714) from transformers at a quarter of the
-size, whose decoder takes finer maps as skip connections; strides 4 and 2 of the trunk serve here.
+size. The decoder takes finer maps as skip connections, here the trunk's maps of strides 4 and 2.
 
-Two additions make up for the missing ViT. SAM's decoder moves information between cells only
-through its few tokens, so a cell learns slowly where the prompt is in relation to it; here cells
-look around once the dense prompt is in (``PromptMixer``), and a box is also painted as one.
+Two additions replace the missing ViT. SAM's decoder moves information between cells only through
+its few tokens, so a cell gets the prompt's position in relation to it only slowly. Here
+convolutions mix neighbouring cells after the dense prompt is added (``PromptMixer``), and a box is
+also painted as a dense prompt.
 """
 
 from __future__ import annotations
@@ -35,18 +36,19 @@ STRIDE = 8  # of the embedding grid
 _STRIDE4_BLOCK, _PYRAMID_BLOCKS = 1, (4, 11, 15)
 _STEM_CHANNELS, _STRIDE4_CHANNELS, _PYRAMID_CHANNELS = 16, 24, (32, 96, 320)
 _BOX_CORNER_LABELS = (2.0, 3.0)
-_BOX_LOGIT = 4.0  # of cells inside a painted box; outside it is the opposite
+_BOX_LOGIT = 4.0  # logit of cells inside a painted box; cells outside have its negative
 
 
 class TinySegmenter(PromptableSegmenter):
     """MobileNetV2 pyramid + SAM 2's prompt encoder and mask decoder.
 
     Args:
-        width: C, channels of the embedding and of a prompt token.
-        image_size: side in px that pictures are brought to; the grid is an eighth of it.
-        decoder_width: hidden units of the decoder's feed-forward layers.
-        mixer: let cells look around once the dense prompt is in, and paint boxes as one; False is
-            SAM's architecture, which points and boxes steer through their tokens alone.
+        width: Number C of channels of the embedding and of a prompt token.
+        image_size: Side in px to which pictures are resized; the grid is an eighth of it.
+        decoder_width: Number of hidden units of the decoder's feed-forward layers.
+        mixer: Whether convolutions mix neighbouring cells after the dense prompt is added, and
+            boxes are painted as dense prompts; False for SAM's architecture, in which points and
+            boxes act only through their tokens.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class TinySegmenter(PromptableSegmenter):
         self.mask_decoder = _mask_decoder(width, decoder_width)
 
     def load_start(self, file: Path) -> None:
-        """Take the weights of `fcp train`'s class-agnostic stage, strictly; see the interface."""
+        """Load the weights of `fcp train`'s class-agnostic stage, strictly; see the interface."""
         load_strictly(self, read_state_dict(file), str(file))
 
     def encode(self, images: Tensor) -> Embedding:
@@ -95,7 +97,7 @@ class TinySegmenter(PromptableSegmenter):
         *,
         multimask: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Draw one mask, or three for a prompt that may mean a part or the whole.
+        """Draw one mask, or three for a prompt that may mean a part or the whole object.
 
         Returns:
             Logits (B, 1 or 3, 4h, 4w) and their estimated IoU (B, 1 or 3).
@@ -121,8 +123,8 @@ class TinySegmenter(PromptableSegmenter):
     ) -> tuple[Tensor, Tensor | None]:
         """Turn points and boxes into tokens (a box: its corners, labels 2 and 3).
 
-        With the mixer, a box is painted as well. A decoder that gets its boxes painted need not
-        read tokens, and learns not to.
+        With the mixer, a box is painted as well. A decoder trained with painted boxes learns to
+        ignore tokens.
         """
         coordinates, labels = [], []
         if boxes is not None:
@@ -134,7 +136,7 @@ class TinySegmenter(PromptableSegmenter):
             labels.append(given.to(points.dtype))
         if not coordinates:
             raise FcpError("embed_prompts: expected points or boxes, got neither")
-        # The prompt encoder counts in pixels and adds half a pixel.
+        # The prompt encoder takes pixels and adds half a pixel.
         pixels = torch.cat(coordinates, 1).float() * self.image_size - 0.5
         kinds = torch.cat(labels, 1)[:, None].long()
         # Half precision would move a corner by a pixel.
@@ -146,7 +148,7 @@ class TinySegmenter(PromptableSegmenter):
 
     @property
     def _mask_side(self) -> int:
-        """Cells a side of the mask that the prompt encoder takes."""
+        """Number of cells a side of the prompt encoder's mask."""
         return 4 * (self.image_size // STRIDE)
 
     def _dense_prompt(
@@ -204,7 +206,7 @@ class PyramidEncoder(nn.Module):
 
 
 class PromptMixer(nn.Module):
-    """Lets each cell look around, at half the grid's resolution, for what the dense prompt says."""
+    """Mixes neighbouring cells with the dense prompt in them, at half the grid's resolution."""
 
     def __init__(self, width: int, depth: int = 3) -> None:
         super().__init__()
@@ -220,8 +222,8 @@ def paint_boxes(boxes: Tensor, side: int) -> Tensor:
     """Paint boxes as mask logits, with each cell's covered share between the extremes.
 
     Args:
-        boxes: (B, 4) x0, y0, x1, y1 as fractions 0 … 1.
-        side: cells a side.
+        boxes: Boxes (B, 4) as x0, y0, x1, y1 fractions 0 … 1.
+        side: Number of cells a side.
 
     Returns:
         (B, 1, side, side) in -4 … 4.
@@ -265,11 +267,11 @@ def _mask_decoder(width: int, feed_forward: int) -> Sam2MaskDecoder:
         iou_head_hidden_dim=width,
         dynamic_multimask_via_stability=False,
     )
-    # With so few tokens, plain attention is faster on a CPU than the fused kernel.
+    # With few tokens, plain attention is faster on a CPU than the fused kernel.
     config._attn_implementation = "eager"
     decoder = Sam2MaskDecoder(config)
-    # The skips come straight from the trunk, so their 1×1 convolutions take its channels; whether
-    # an object is there at all is a question of video tracking, and is not asked here.
+    # The skips come directly from the trunk, so their 1×1 convolutions take its channels. The
+    # output that tells whether the object is present serves video tracking, and is not used here.
     decoder.conv_s0 = nn.Conv2d(_STEM_CHANNELS, width // 8, 1)
     decoder.conv_s1 = nn.Conv2d(_STRIDE4_CHANNELS, width // 4, 1)
     decoder.obj_score_token.requires_grad_(False)
@@ -278,10 +280,10 @@ def _mask_decoder(width: int, feed_forward: int) -> Sam2MaskDecoder:
 
 
 def start_trunk(encoder: PyramidEncoder, weights: str) -> None:
-    """Start the trunk from ImageNet: MobileNetV2 in transformers' layout, a folder or a hub id.
+    """Load ImageNet weights into the trunk: MobileNetV2 in transformers' layout, folder or hub id.
 
     Raises:
-        FcpError: nothing of that layout is there.
+        FcpError: no weights of that layout are there.
     """
     source = load_model(MobileNetV2Model, weights, add_pooling_layer=False)
     source.register_module("conv_1x1", nn.Identity())

@@ -56,8 +56,8 @@ def build_vgg16_bn(weights: str | None) -> VGG16:
     """Build VGG-16-BN.
 
     Args:
-        weights: a file with torchvision's, timm's or own names, or a folder or hub id with one,
-            such as ``timm/vgg16_bn.tv_in1k``.
+        weights: File with torchvision's, timm's or own names, or a folder or hub id with one, such
+            as ``timm/vgg16_bn.tv_in1k``; None for random weights.
 
     Raises:
         FcpError: weights that are missing or do not fit.
@@ -69,7 +69,7 @@ def build_vgg16_bn(weights: str | None) -> VGG16:
 
 
 def _own_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn torchvision's ``features.N`` into ``layerS.M`` and leave the classifier out."""
+    """Rename torchvision's ``features.N`` to ``layerS.M`` and drop the classifier."""
     renamed = {}
     for name, tensor in state.items():
         part, _, rest = name.partition(".")

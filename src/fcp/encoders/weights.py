@@ -1,4 +1,4 @@
-"""Weight files, read without ever running a stranger's pickle, and loaded without a silent gap."""
+"""Weight files, read without running any pickle's code, and loaded without silent omissions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fcp.errors import FcpError
 # Counters that files written before PyTorch 0.4.1 lack and that frozen batch norms never read.
 _OPTIONAL_SUFFIX = "num_batches_tracked"
 _SHOWN = 3
-# What a pickle says where it calls or makes something; and how many of them a torch file holds.
+# Opcodes of a pickle that call or create objects; and the number of pickles in a torch file.
 _CALLS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "REDUCE", "BUILD"})
 _MOST_PICKLES = 6
 
@@ -28,8 +28,8 @@ _MOST_PICKLES = 6
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the named tensors of a ``.safetensors`` file or of a torch file (``.pth``, ``.pt``).
 
-    Torch files are read with ``weights_only=True``. Wrappings of training programs are taken off:
-    a ``state_dict`` or ``model`` entry, and the ``module.`` prefix of data-parallel training.
+    Torch files are read with ``weights_only=True``. Wrappers of training programs are removed: a
+    ``state_dict`` or ``model`` entry, and the ``module.`` prefix of data-parallel training.
 
     Raises:
         FcpError: the file is missing, truncated, no weight file, or holds more than weights.
@@ -55,13 +55,14 @@ def load_strictly(
     """Load a state dict that must fit name by name and shape by shape.
 
     Args:
-        module: what takes the weights.
-        state: named tensors; only batch norms' counters may be missing.
-        source: file the tensors came from, for the error.
-        assign: hand the tensors over instead of copying them (for modules on the meta device).
+        module: Module that takes the weights.
+        state: Named tensors; only batch norms' counters may be missing.
+        source: File of the tensors, for the error.
+        assign: Whether the tensors become the module's own instead of being copied (for modules on
+            the meta device).
 
     Raises:
-        FcpError: names the file and the first entries that do not fit.
+        FcpError: an entry does not fit; the message names the file and the first such entries.
     """
     expected = module.state_dict()
     problems = [f"{name} is missing" for name in expected if _is_missing(name, state)]
@@ -106,7 +107,7 @@ def _read_torch(path: Path) -> object:
 
 
 def _holds_objects(path: Path) -> bool:
-    """Say whether a torch file is whole and holds more than weights; nothing of it is run."""
+    """Return whether a torch file is complete and holds more than weights; none of it is run."""
     found: set[str] = set()
     with suppress(Exception):  # the end of the pickles, or no pickle at all
         content = _pickles(path)
@@ -116,7 +117,7 @@ def _holds_objects(path: Path) -> bool:
 
 
 def _pickles(path: Path) -> io.BytesIO:
-    """Return the bytes of a torch file that are pickles: new files are archives."""
+    """Return the pickles of a torch file, which is an archive in the newer format."""
     if not zipfile.is_zipfile(path):
         return io.BytesIO(path.read_bytes())
     with zipfile.ZipFile(path) as archive:

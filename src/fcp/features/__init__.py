@@ -1,1 +1,1 @@
-"""Features of frozen encoders, made once and stored."""
+"""Features of frozen encoders, computed once and stored."""

@@ -1,9 +1,9 @@
 """A bounded store of encoder outputs on disk: 16-bit, memory-mapped, for any number of processes.
 
-One safetensors file an entry, named by its key, which is a hash of all that the entry depends on.
-Files are written beside their place and renamed, so that a reader sees a whole entry or none; each
-tensor carries a checksum, and an entry that fails it counts as missing and is made again. Entries
-that are large are not stored, so that they do not drive out the small ones.
+Each entry is one safetensors file, named by its key, which is a hash of everything that the entry
+depends on. Files are written under a temporary name and renamed, so that a reader sees a complete
+entry or none. Each tensor has a checksum, and an entry that fails it counts as missing and is
+computed again. Large entries are not stored, so that they do not evict the small ones.
 """
 
 from __future__ import annotations
@@ -26,22 +26,24 @@ from fcp.files import write_atomically
 
 _SUFFIX = ".safetensors"
 _FORMAT = "fcp-features-1"
-# Bytes of an entry's tensors. On a GPU, to read more costs about what making it does (ResNet's
-# stages: 29 MB), and would drive out what is dear to make (SAM's features: 2 MB, SAM 2's: 8 MiB).
+# Bytes of an entry's tensors. On a GPU, reading a larger entry takes about as long as computing it
+# (ResNet's stages: 29 MB), and it would evict entries that are expensive to compute (SAM's
+# features: 2 MB, SAM 2's: 8 MiB).
 _LARGEST = 8 << 20
-_AFTER_EVICTION = 0.9  # of the capacity, so that not every entry written causes an eviction
+_AFTER_EVICTION = 0.9  # of the capacity, so that not every write causes an eviction
 
 
 class FeatureCache:
     """Named tensors by key; the least recently used entries go when the store grows too large.
 
-    Entries of other models do no harm: their keys are others. Several processes may read, write
-    and evict in one folder at a time; each counts what it writes and looks at the folder again
-    before it evicts, so the store may for a while exceed its capacity by what the others wrote.
+    Entries of other models may be in the same folder, since their keys differ. Several processes
+    may read, write and evict in one folder at a time; each counts the bytes it writes and lists the
+    folder again before it evicts, so the store may temporarily exceed its capacity by the entries
+    of other processes.
 
     Args:
-        folder: of the entries; made if missing.
-        capacity: bytes that the entries may take.
+        folder: Folder of the entries; made if missing.
+        capacity: Number of bytes that the entries may take.
 
     Raises:
         FcpError: the folder cannot be made, or the capacity is not positive.
@@ -58,9 +60,9 @@ class FeatureCache:
         self._held = sum(size for _, size, _ in self._entries())
 
     def find(self, key: str, names: Iterable[str] | None = None) -> dict[str, Tensor] | None:
-        """Return an entry's tensors (or those of these names), or None if there is no whole one.
+        """Return an entry's tensors (or those of these names); None if it is missing or incomplete.
 
-        The tensors may lie in the file itself (memory-mapped): do not write to them.
+        The tensors may be memory-mapped from the file: do not write to them.
         """
         path = self._path(key)
         try:
@@ -72,14 +74,14 @@ class FeatureCache:
             return None
         if any(sums.get(name) != _checksum(tensor) for name, tensor in tensors.items()):
             return None
-        with suppress(OSError):  # evicted by another process in this moment
+        with suppress(OSError):  # evicted by another process meanwhile
             os.utime(path)
         return tensors
 
     def put(self, key: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Store an entry as ``to_half`` leaves it, and return it as it will be found.
+        """Store an entry as ``to_half`` converts it, and return it as ``find`` will.
 
-        One of more than 8 MiB is returned in the same form, and not stored.
+        An entry of more than 8 MiB is returned in the same form, but not stored.
 
         Raises:
             FcpError: the disk is full or the folder not writable.
@@ -98,7 +100,7 @@ class FeatureCache:
         return halved
 
     def _evict(self, room: float) -> None:
-        """Drop the entries that were not used for longest until the rest fits into the room."""
+        """Drop the least recently used entries until the rest fits into the room."""
         entries = sorted(self._entries())
         self._held = sum(size for _, size, _ in entries)
         for _, size, path in entries:
@@ -118,7 +120,7 @@ class FeatureCache:
         return found
 
     def _path(self, key: str) -> Path:
-        # Folders of some thousand files at most, also for all of COCO.
+        # Folders hold a few thousand files at most, also for all of COCO.
         return self.folder / key[:2] / f"{key}{_SUFFIX}"
 
 
@@ -135,8 +137,8 @@ def fingerprint(module: nn.Module, settings: object) -> str:
     """Return a hash of a module's weights and their names: 64 hexadecimal digits.
 
     Args:
-        module: an encoder.
-        settings: what else its outputs depend on, such as its registry name and options.
+        module: Encoder to hash.
+        settings: Other settings that its outputs depend on, such as its registry name and options.
     """
     digest = hashlib.sha256(json.dumps([_FORMAT, settings], sort_keys=True).encode())
     for name, tensor in sorted(module.state_dict().items()):

@@ -1,8 +1,9 @@
-"""What the frozen encoders see in the pictures of a data set: made once, kept on disk if small.
+"""Features of the frozen encoders for the pictures of a data set: made once, stored if small.
 
-A picture is known by its file's content and an encoder by its weights, so that renamed files, other
-folds and other heads find what is there. Encoders run on one picture at a time and what they give
-is always taken as 16-bit, as it is stored: whether it was found or made just now changes no bit.
+The key of an entry is the content of the picture's file and the encoder's weights, so that renamed
+files, other folds and other heads use the same entries. Encoders run on one picture at a time, and
+features are always converted to 16 bits, as they are stored: stored and new features are equal bit
+by bit.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ _LEVEL = "level."
 
 @dataclass(frozen=True)
 class Seen:
-    """What the store held of a picture; a part that was not there is None.
+    """Stored features of a picture; a missing part is None.
 
     Attributes:
-        picture: which one.
-        content: hash of its file.
-        backbone: ``mid`` and, for a query, ``high``.
-        segmenter: ``image`` and, for a query, the finer maps.
+        picture: Picture of the features.
+        content: Hash of the picture's file.
+        backbone: Tensors of the backbone: ``mid`` and, for a query, ``high``.
+        segmenter: Tensors of the segmenter: ``image`` and, for a query, the finer maps.
     """
 
     picture: Picture
@@ -45,17 +46,17 @@ class Seen:
     segmenter: Tensors | None
 
     def pin_memory(self) -> Self:
-        """Return it with its tensors in pinned memory; torch's loader looks for this method."""
+        """Return it with its tensors in pinned memory; torch's loader calls this method."""
         return replace(self, backbone=_pinned(self.backbone), segmenter=_pinned(self.segmenter))
 
 
 @dataclass(frozen=True)
 class SeenExample(Seen):
-    """What the store held of an example.
+    """Stored features of an example.
 
     Attributes:
-        mask: (S, S) 0 or 1.
-        masked: ``high`` of a backbone whose last stage ran under the mask.
+        mask: Mask (S, S) of 0 and 1.
+        masked: Tensor ``high`` of a backbone whose last stage ran under the mask.
     """
 
     mask: Tensor
@@ -68,17 +69,17 @@ class SeenExample(Seen):
 
     @property
     def mask_content(self) -> str:
-        """Hash of the mask."""
+        """Hash of the mask's values."""
         return hashlib.sha256(self.mask.to(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 class FeatureIndex:
-    """Finds features by picture; it holds no model, so that loader processes can have it.
+    """Lookup of stored features by picture, without a model, so that loader processes can hold it.
 
     Args:
-        model: whose encoders make the features.
-        store: where they lie.
-        precision: that the encoders run in.
+        model: Model whose encoders produce the features.
+        store: Store of the features.
+        precision: Precision in which the encoders run.
     """
 
     def __init__(self, model: FCP, store: FeatureCache, precision: Precision = "no") -> None:
@@ -91,7 +92,7 @@ class FeatureIndex:
         self._segmenter = fingerprint(model.segmenter, [*kinds[1], precision])
 
     def look(self, picture: Picture) -> Seen:
-        """Return what there is of a query picture.
+        """Return the stored features of a query picture.
 
         Raises:
             FcpError: its file cannot be read.
@@ -104,7 +105,7 @@ class FeatureIndex:
         )
 
     def unread(self, picture: Picture) -> Seen:
-        """Name a query picture's content without reading what there is of it.
+        """Return a query picture's hash alone, without reading stored features.
 
         Raises:
             FcpError: its file cannot be read.
@@ -112,7 +113,7 @@ class FeatureIndex:
         return Seen(picture, sha256_of(picture.data.image_path(picture.id)), None, None)
 
     def look_at_example(self, example: Example) -> SeenExample:
-        """Return what there is of an example, without what only a query needs.
+        """Return the stored features of an example, without the parts that only a query needs.
 
         Raises:
             FcpError: its file or its mask cannot be read.
@@ -130,12 +131,12 @@ class FeatureIndex:
         return replace(seen, masked=masked)
 
     def key(self, part: Part, picture: Picture, *contents: str) -> str:
-        """Return the store's key of one part of what there is to see.
+        """Return the store's key of one part of a picture's features.
 
         Args:
-            part: which.
-            picture: for its size.
-            *contents: hashes of the file and, for ``"masked"``, of the mask.
+            part: Part of the features.
+            picture: Picture, for its size.
+            *contents: Hashes of the file and, for ``"masked"``, of the mask.
         """
         encoder = self._segmenter if part == "segmenter" else self._backbone
         facts = (part, encoder, str(picture.size), *contents)
@@ -143,10 +144,10 @@ class FeatureIndex:
 
 
 class LiveEncoders:
-    """Runs the encoders each time, and stores nothing; features are on the model's device.
+    """Encoders that run at each call and store nothing; features are on the model's device.
 
     Args:
-        model: on the device where it shall run.
+        model: Model on the device on which it runs.
     """
 
     def __init__(self, model: FCP) -> None:
@@ -171,13 +172,13 @@ class LiveEncoders:
 
 
 class FrozenEncoders:
-    """Completes what a ``FeatureIndex`` finds, by running the encoders where it found nothing.
+    """Encoders that run only for features that a ``FeatureIndex`` does not find.
 
     All features are float32 on the model's device.
 
     Args:
-        model: on the device where it shall run.
-        index: of the same model.
+        model: Model on the device on which it runs.
+        index: Index of the same model's features.
     """
 
     def __init__(self, model: FCP, index: FeatureIndex) -> None:
@@ -200,7 +201,7 @@ class FrozenEncoders:
         """Return the features of B query pictures.
 
         Raises:
-            FcpError: a picture cannot be read, or the store not written.
+            FcpError: a picture cannot be read, or the store cannot be written.
         """
         return self._features(seen), self._embeddings(seen)
 
@@ -265,12 +266,12 @@ class FrozenEncoders:
 
     @torch.no_grad()
     def _make(self, key: str, make: Callable[[], Tensors]) -> Tensors:
-        """Run an encoder, unless the same was made since the store was looked into."""
+        """Run an encoder, unless the entry was stored since the first lookup."""
         found = self._index.store.find(key)
         if found is not None:
             return found
         bf16 = self._index.precision == "bf16"
-        # Explicit in both cases: the caller's own autocast must not decide what is stored.
+        # Explicit in both cases: the caller's autocast must not affect stored values.
         with torch.autocast(device_of(self._model).type, torch.bfloat16, enabled=bf16):
             return self._index.store.put(key, make())
 
@@ -278,7 +279,7 @@ class FrozenEncoders:
         return self._gather([item[name] for item in items])
 
     def _gather(self, tensors: Sequence[Tensor]) -> Tensor:
-        # Each by itself: what is stacked before it travels is no longer in pinned memory.
+        # Each tensor by itself: a stacked copy would no longer be in pinned memory.
         device = device_of(self._model)
         return torch.stack([tensor.to(device, non_blocking=True).float() for tensor in tensors])
 
@@ -287,9 +288,9 @@ class FrozenEncoders:
 
 
 def open_encoders(model: FCP, store: FeatureCache | None) -> LiveEncoders | FrozenEncoders:
-    """Return a model's encoders as they are, or with a store beside them.
+    """Return a model's encoders, with a store if one is given.
 
-    With a store this reads all of their weights, for the keys: once is enough for a model.
+    With a store this hashes all of their weights for the keys, so call it once for a model.
     """
     return (
         LiveEncoders(model) if store is None else FrozenEncoders(model, FeatureIndex(model, store))

@@ -1,4 +1,4 @@
-"""What people's annotation tools write, as examples; what is found, as files that they read."""
+"""Readers of annotation tools' files as examples, and writers of results for these tools."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fcp.formats.yolo import YoloWriter
 
 __all__ = ["FORMATS"]
 
-# Name → writer, built with the output folder and the class names; see ``fcp.formats.writer``.
+# Name → writer class, called with the output folder and the class names; ``fcp.formats.writer``.
 FORMATS: Mapping[str, type[Writer]] = {
     "png": LabelMapWriter,
     "coco": CocoWriter,

@@ -12,12 +12,12 @@ from fcp.formats.text import CLASS_FILES, read_lines
 
 LISTS = (*CLASS_FILES, "_classes.csv", "labelmap.txt")
 BACKGROUND = "background"
-# What a list may call the value 0, or black; for other values, only the first is no class.
+# Names of the background for the value 0 or black; for other values, only ``BACKGROUND``.
 BACKGROUND_NAMES = frozenset(
     {BACKGROUND, "_background_", "__background__", "bg", "none", "nothing", "void", "unlabeled"}
     | {"unlabelled", "other", "others", "unknown"}
 )
-HIGHEST = 65_535  # value that a label map can hold
+HIGHEST = 65_535  # highest value that a label map can hold
 NO_LABEL = "__ignore__"  # LabelMe's lists start with it; it stands for the value -1
 
 Colour = tuple[int, int, int]
@@ -25,13 +25,13 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ClassList:
-    """What a list says.
+    """A list of classes.
 
     Attributes:
-        file: that says it.
-        names: value → class; the background's value is not in it.
-        colours: colour → class, of lists that speak of colours; "" is the background.
-        first: what the line of the value 0 says.
+        file: File of the list.
+        names: Value → class, without the background's value.
+        colours: Colour → class, of lists that name colours; "" is the background.
+        first: Text of the line of the value 0.
     """
 
     file: Path
@@ -41,7 +41,7 @@ class ClassList:
 
 
 def find_list(folders: Iterable[Path]) -> Path | None:
-    """Return the first list of classes that lies in one of the folders."""
+    """Return the first list of classes that exists in one of the folders."""
     for folder in (folder for folder in folders if folder.is_dir()):
         inside = {path.name.casefold(): path for path in folder.iterdir() if path.is_file()}
         for name in LISTS:
@@ -51,10 +51,10 @@ def find_list(folders: Iterable[Path]) -> Path | None:
 
 
 def read_list(file: Path) -> ClassList:
-    """Read any of the lists, told apart by name.
+    """Read any of the lists, recognised by its name.
 
     Raises:
-        FcpError: it cannot be read, or a line that says no class.
+        FcpError: it cannot be read, or a line does not name a class.
     """
     name = file.name.casefold()
     if name == "_classes.csv":
@@ -94,12 +94,12 @@ def _is_value(text: str) -> bool:
 
 
 def _read_colours(file: Path) -> ClassList:
-    """Read ``label:r,g,b:parts:actions``, where lines with # are remarks."""
+    """Read ``label:r,g,b:parts:actions``; lines with # are comments."""
     names: dict[int, str] = {}
     colours: dict[Colour, str] = {}
     lines = [line for line in read_lines(file) if line and not line.startswith("#")]
     for value, line in enumerate(lines):
-        # A class's name may hold colons itself; parts and actions, which follow, are mostly empty.
+        # A class's name may contain colons; parts and actions, which follow, are mostly empty.
         name, *rest = line.rsplit(":", 3)
         try:
             red, green, blue = (int(part) for part in rest[0].split(","))

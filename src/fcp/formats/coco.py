@@ -1,9 +1,9 @@
 """COCO instances: one JSON, boxes as (x, y, width, height) in px, masks as run lengths or polygons.
 
-Coordinates are those of pixel edges. Run lengths go down the columns; packed ones are exact, and
-read by the COCO API. Programs that read polygons alone are many, and some of them take the first
-polygon of an object and drop the others: what is written for them has one polygon an object, whose
-parts and holes are joined by bridges without area.
+Coordinates are those of pixel edges. Run lengths go down the columns; packed ones are exact and are
+read by the COCO API. Many programs read only polygons, and some of them only the first polygon of
+an object: for these, one polygon is written for each object, its parts and holes joined by bridges
+without area.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from fcp.formats.run_lengths import RunLengths, to_runs
 from fcp.formats.text import load_annotations
 from fcp.formats.writer import OneFileWriter
 
-# px that polygons stay away from their pixels' edges: programs that cut coordinates down to whole
-# pixels, and paint these, then paint no row and column too much. The COCO API takes no notice.
+# px by which polygons are moved inward from pixel edges, so that programs that truncate coordinates
+# to whole pixels paint no extra row or column. The COCO API's result does not change.
 INWARD = 0.01
 
 
@@ -43,16 +43,16 @@ def read_coco(
     An annotation without segmentation counts by its box. Ids may be numbers or text.
 
     Args:
-        file: of the annotations.
-        reading: how; takes notes.
-        content: of the file, where it has been read already.
+        file: File of the annotations.
+        reading: Options of the reading, which also collects its notes; None for the defaults.
+        content: Parsed content of the file, if it has been read already.
 
     Returns:
-        Category → examples; categories in the order of the JSON, pictures likewise.
+        Category → examples; categories and pictures in the order of the JSON.
 
     Raises:
-        FcpError: no instances JSON, an id that is there twice, or annotations with faults: all of
-            them are listed.
+        FcpError: no instances JSON, an id that occurs twice, or annotations with faults; all faults
+            are listed.
     """
     own = reading or Reading()
     content = load_annotations(file) if content is None else content
@@ -67,14 +67,16 @@ def read_coco(
                 pictures.append(_picture(images[key], annotations, names, finder, own))
         order = [str(category["name"]) for category in names.values()]
     except (KeyError, TypeError, AttributeError) as error:
-        raise FcpError(f"{file}: not a COCO instances JSON (missing or odd: {error})") from error
+        raise FcpError(
+            f"{file}: not a COCO instances JSON (missing or invalid: {error})"
+        ) from error
     examples = examples_by_class(pictures, order, own)
     own.finish(file)
     return examples
 
 
 class CocoWriter(OneFileWriter):
-    """Writes ``coco.json``: ids from 1, packed run lengths, and each object's score.
+    """Writer of ``coco.json``: ids from 1, packed run lengths, and each object's score.
 
     ``file_name`` is the picture's path from the innermost folder that holds all pictures.
     """
@@ -91,7 +93,7 @@ class CocoWriter(OneFileWriter):
         }
 
     def _segmentation(self, mask: np.ndarray, runs: RunLengths) -> object:
-        """Say a mask (H, W), whose run lengths these are."""
+        """Return the segmentation of a mask (H, W), given with its run lengths."""
         return {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
 
     def _pieces(self) -> Iterator[str]:
@@ -122,7 +124,7 @@ class CocoWriter(OneFileWriter):
 
 
 class CocoPolygonsWriter(CocoWriter):
-    """Writes ``coco-polygons.json``: the same with polygons, for programs that read no run lengths.
+    """Writer of ``coco-polygons.json``: polygons, for programs that read no run lengths.
 
     ``area`` and ``bbox`` are those of the mask.
     """
@@ -130,7 +132,7 @@ class CocoPolygonsWriter(CocoWriter):
     file_name = "coco-polygons.json"
 
     def _segmentation(self, mask: np.ndarray, runs: RunLengths) -> object:
-        """Say a mask (H, W) as one polygon, x and y in turn."""
+        """Return a mask (H, W) as one polygon, x and y in turn."""
         outline = move_inward(join_polygons(mask_polygons(mask)), INWARD)
         return [outline.round(2).reshape(-1).tolist()]
 
@@ -149,14 +151,14 @@ def _joined(items: Iterator[dict[str, Any]]) -> Iterator[str]:
 def _by_id(
     items: Iterable[Mapping[str, Any]], kind: str, file: Path
 ) -> dict[str, Mapping[str, Any]]:
-    """Index items by their id, as text: tools write 1 here and "1" there."""
+    """Index items by their id as text, since tools write 1 in one place and "1" in another."""
     found: dict[str, Mapping[str, Any]] = {}
     name = "name" if kind == "category" else "file_name"
     for item in items:
         key = _key(item["id"])
         if key in found:
             raise FcpError(
-                f"{file}: the {kind} id {item['id']!r} is there twice: "
+                f"{file}: the {kind} id {item['id']!r} occurs twice: "
                 f"{found[key].get(name)!r} and {item.get(name)!r}; give each its own"
             )
         found[key] = item
@@ -210,7 +212,7 @@ def _picture(
 
 
 def _folders(file: Path) -> tuple[Path, ...]:
-    """Return where pictures lie: beside the JSON, or where COCO and its tools put them."""
+    """Return the folders of the pictures: beside the JSON, or where COCO and its tools put them."""
     beside, above = file.parent, file.parent.parent
     split = file.stem.removeprefix("instances_")
     inner = (above / "images", above / split, above / "images" / split)
@@ -218,7 +220,7 @@ def _folders(file: Path) -> tuple[Path, ...]:
 
 
 def _drawn(annotation: Mapping[str, Any], size: tuple[int, int], source: str) -> Drawn:
-    """Bring an annotation to run lengths, or to its box where it has no segmentation."""
+    """Convert an annotation to run lengths, or to its box where it has no segmentation."""
     where = f"{source}: annotation {annotation.get('id')}"
     shape = annotation.get("segmentation")
     if isinstance(shape, list) and shape and not isinstance(shape[0], list | tuple | dict):

@@ -1,8 +1,8 @@
 """CVAT for images 1.1: one XML of all pictures, whose masks are run lengths.
 
 A ``mask`` element holds the run lengths of its box alone, row by row, background first. CVAT
-imports such masks since 2.3; a ``polygon`` could say neither holes nor parts. CVAT finds a picture
-by the end of its path, its suffix left out.
+imports such masks since 2.3; a ``polygon`` has neither holes nor parts. CVAT finds a picture by the
+end of its path, without the suffix.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from fcp.formats.records import LabelledObject
 from fcp.formats.run_lengths import row_runs
 from fcp.formats.writer import OneFileWriter
 
-# What XML 1.0 cannot say, not even escaped.
+# Characters that XML 1.0 cannot hold, not even escaped.
 _NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class CvatWriter(OneFileWriter):
-    """Writes ``cvat.xml``, for "Upload annotations" of a task with the same pictures and labels.
+    """Writer of ``cvat.xml``, for "Upload annotations" of a task with the same pictures and labels.
 
     CVAT has no place for scores.
     """
@@ -64,7 +64,7 @@ class CvatWriter(OneFileWriter):
 
 
 def _image(number: int, record: Mapping[str, Any]) -> Iterator[str]:
-    # A name that XML cannot say must not cost the other pictures' annotations.
+    # A name that XML cannot hold must not stop the writing of the other pictures.
     name = record["label"] if _NO_XML.search(record["name"]) else record["name"]
     height, width = record["size"]
     size = {"width": width, "height": height}
@@ -83,4 +83,4 @@ def _attributes(values: Mapping[str, object]) -> str:
 
 def _require_xml(name: str, kind: str) -> None:
     if _NO_XML.search(name):
-        raise FcpError(f"XML cannot say the name of the {kind} {name!r}; rename it")
+        raise FcpError(f"XML cannot hold the name of the {kind} {name!r}; rename it")

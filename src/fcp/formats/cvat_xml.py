@@ -1,4 +1,4 @@
-"""Reads CVAT for images 1.1: an XML of all pictures, as CVAT and ``fcp.formats.cvat`` write it."""
+"""Reader of CVAT for images 1.1: one XML of all pictures, as CVAT or ``fcp.formats.cvat`` write."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ def read_cvat(
     """Read masks, polygons, boxes, ellipses, lines and points.
 
     Args:
-        file: of the annotations.
-        reading: how; takes notes.
-        root: of the file, where it has been parsed already.
+        file: File of the annotations.
+        reading: Options of the reading, which also collects its notes; None for the defaults.
+        root: Parsed root of the file, if it has been read already.
 
     Returns:
-        Label → examples; labels in the order in which they are met, pictures in that of the file.
+        Label → examples; labels in the order of their first shape, pictures in the order of the
+        file.
 
     Raises:
-        FcpError: no XML of CVAT, or shapes with faults: all of them are listed.
+        FcpError: no XML of CVAT, or shapes with faults; all faults are listed.
     """
     own = reading or Reading()
     root = parse_xml(file) if root is None else root
@@ -62,7 +63,7 @@ def _picture(image: Element, finder: Finder, reading: Reading) -> DrawnPicture:
         where = f"{finder.file}: {picture.name}: shape {number}"
         with reading.each():
             if shape.tag == "tag":
-                reading.note(where, "says something of the whole picture: not a shape, left out")
+                reading.note(where, "describes the whole picture, not a shape; left out")
                 continue
             if shape.tag not in _SHAPES:
                 known = ", ".join(_SHAPES)
@@ -70,7 +71,7 @@ def _picture(image: Element, finder: Finder, reading: Reading) -> DrawnPicture:
             try:
                 drawn = _SHAPES[shape.tag](shape, frame.size, where)
             except (TypeError, ValueError, OverflowError) as error:
-                raise FcpError(f"{where}: odd or missing numbers in <{shape.tag}>") from error
+                raise FcpError(f"{where}: invalid or missing numbers in <{shape.tag}>") from error
             drawings.append((shape.get("label", ""), drawn))
     return DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn)
 
@@ -119,7 +120,7 @@ def _ellipse(shape: Element, size: Size, where: str) -> Drawn:
     x, y, across, down = (float(shape.get(name, "")) for name in ("cx", "cy", "rx", "ry"))
     angle = np.deg2rad(float(shape.get("rotation", 0)))
     if not np.isfinite([x, y, across, down, angle]).all() or across <= 0 or down <= 0:
-        raise FcpError(f"{where}: an ellipse without width, height or a true rotation")
+        raise FcpError(f"{where}: an ellipse without width, height or a valid rotation")
     rows, columns = np.ogrid[0.5 : size[0], 0.5 : size[1]]
     along = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
     beside = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)

@@ -1,4 +1,4 @@
-"""What was drawn on pictures → examples by class, each picture of a class once."""
+"""Drawings on pictures → examples by class, with each picture once in a class."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ Drawn = RunLengths | Box | Points | Scribble
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A picture that shows a class, and where.
+    """A picture with the place of a class in it.
 
     Attributes:
-        picture: its file, or (H, W, 3) uint8 where the picture lies inside the annotation file.
-        drawn: the mask's file, or what was drawn; masks stay packed until they are asked for, since
-            a large data set's would not fit into memory.
+        picture: Path of the picture, or (H, W, 3) uint8 where the picture is stored in the
+            annotation file.
+        drawn: Path of the mask, or the drawing; masks stay packed until they are used, since those
+            of a large data set would not fit into memory.
     """
 
     picture: Path | np.ndarray
@@ -41,14 +42,14 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class DrawnPicture:
-    """A picture and all that was drawn on it.
+    """A picture with all drawings on it.
 
     Attributes:
-        picture: as in ``Example``.
-        size: (H, W) px of the picture that was drawn on.
-        source: the annotation file, for errors.
-        drawings: class and drawing, in the file's order.
-        turn: EXIF orientation by which what was drawn becomes upright.
+        picture: Path or pixels of the picture, as in ``Example``.
+        size: Size (H, W) in px of the picture as it was when annotated.
+        source: Annotation file, for errors.
+        drawings: Pairs of class and drawing, in the file's order.
+        turn: EXIF orientation that makes the drawings upright.
     """
 
     picture: Path | np.ndarray
@@ -61,22 +62,22 @@ class DrawnPicture:
 def examples_by_class(
     pictures: Iterable[DrawnPicture], order: Iterable[str] = (), reading: Reading | None = None
 ) -> dict[str, list[Example]]:
-    """Join what was drawn of a class on a picture: the most exact kind alone counts.
+    """Join the drawings of a class on a picture; only the most exact kind counts.
 
-    Areas (polygons, masks, circles) before boxes, boxes before lines, lines (and then also points)
-    before points alone. All but points alone become one mask. Class names are trimmed.
+    The kinds, from the most exact: areas (polygons, masks, circles), boxes, lines with points,
+    points alone. Points alone stay points; the others become one mask. Class names are trimmed.
 
     Args:
-        pictures: in the order that the examples shall have.
-        order: the classes that come first; the others follow as they are met.
-        reading: collects faults and notes; without it the first fault is raised.
+        pictures: Annotated pictures, in the order of the examples.
+        order: Classes that come first; the others follow in the order of their first drawing.
+        reading: Collector of faults and notes; None to raise the first fault.
 
     Returns:
-        Class → examples; only classes that have one.
+        Class → examples; only classes that have at least one.
 
     Raises:
-        FcpError: without ``reading``: a class without a name, or a drawing that covers no pixel of
-            its picture.
+        FcpError: ``reading`` is None, and a class has no name or a drawing covers no pixel of its
+            picture.
     """
     found: dict[str, list[Example]] = {class_key(name): [] for name in order}
     for picture in pictures:
@@ -97,18 +98,18 @@ def _each(reading: Reading | None) -> AbstractContextManager[None]:
 
 
 def class_key(name: str) -> str:
-    """Return a class's name without outer blanks, its letters composed: equal names are one."""
+    """Return a class's name without outer blanks and with composed letters, for comparison."""
     return unicodedata.normalize("NFC", name).strip()
 
 
 def inside(
     points: Iterable[tuple[float, float]], size: tuple[int, int]
 ) -> tuple[tuple[float, float], ...]:
-    """Pull points on the picture's right or lower edge, as tools allow them, onto its last pixel.
+    """Move points on the picture's right or lower edge, which tools allow, onto its last pixel.
 
     Args:
-        points: of x and y in px.
-        size: (H, W).
+        points: Points x and y in px.
+        size: Size (H, W) of the picture.
     """
     height, width = size
     return tuple(
@@ -120,7 +121,7 @@ def inside(
 def _join(
     name: str, drawings: Sequence[Drawn], on: DrawnPicture, reading: Reading | None
 ) -> RunLengths | Points | None:
-    """Join drawings of a class on a picture; None where all of them are faulty, which is noted."""
+    """Join drawings of a class on a picture; None if all of them are faulty, which is noted."""
     where = f"{on.source}: class {name!r}"
     if isinstance(on.picture, Path) and on.picture.stem != on.source.stem:
         where += f" on {on.picture.name}"
@@ -133,7 +134,7 @@ def _join(
         reading.note(where, _dropped(len(areas), len(boxes), len(lines)))
     if areas:
         return _whole(union(areas), on, where, reading)
-    # Points alone are painted too: it says at once which point lies outside its picture.
+    # Points alone are painted too, which reports a point outside its picture at once.
     painted: list[tuple[Drawn, RunLengths]] = []
     for drawn in boxes or lines:
         with _each(reading):
@@ -146,7 +147,7 @@ def _join(
 
 
 def _whole(joined: RunLengths, on: DrawnPicture, where: str, reading: Reading | None) -> RunLengths:
-    """Turn a mask upright, and say what is odd about it."""
+    """Turn a mask upright, and note its oddities."""
     if area(joined) == 0:
         raise FcpError(f"{where}: what is drawn covers no pixel of its picture; draw it anew")
     height, width = on.size
@@ -160,7 +161,7 @@ def _whole(joined: RunLengths, on: DrawnPicture, where: str, reading: Reading | 
 
 
 def _dropped(areas: int, boxes: int, lines: int) -> str:
-    """Say which shapes do not count because others are more exact."""
+    """Describe the shapes that do not count because others are more exact."""
     kept, dropped = ("areas", [(boxes, "boxes")]) if areas else ("boxes", [])
     dropped = [*dropped, (lines, "lines or points")]
     said = " and ".join(f"{count} {kind}" for count, kind in dropped if count)

@@ -1,4 +1,4 @@
-"""What is no example but is often brought as one: what it is, and what to bring instead."""
+"""Files that are often given as examples but are none: their kind, and the remedy."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from fcp.data.folder import STRAY_FOLDERS
 
-MOST_LOOKED_AT = 10_000  # files of a folder
+MOST_CHECKED = 10_000  # number of files of a folder
 
-# What a file's name tells, lower case → what it is and what to do; the first that fits counts.
+# Pattern of a file's lower-case name → its kind and the remedy; the first match counts.
 _KNOWN = (
     (
         r".*\\.*",
@@ -21,29 +21,29 @@ _KNOWN = (
         "ImageJ's regions; make masks of them (Edit, Selection, Create Mask)",
     ),
     (r"task-\d+-annotation-.*\.png", "Label Studio's brushed masks, without pictures; export JSON"),
-    (r".*via.*\.(csv|json)", "of the VGG Image Annotator; export it as COCO"),
+    (r".*via.*\.(csv|json)", "a file of the VGG Image Annotator; export it as COCO"),
     (r".*\.ndjson", "Labelbox's export; convert it to COCO"),
-    (r".*\.(h5|hdf5|ilp)", "ilastik's; export the segmentation as PNG"),
-    (r".*\.(npy|npz|mat)", "numbers and no picture; save masks as PNG"),
+    (r".*\.(h5|hdf5|ilp)", "a file of ilastik; export the segmentation as PNG"),
+    (r".*\.(npy|npz|mat)", "numbers, not a picture; save masks as PNG"),
     (
         r".*\.(czi|lif|nd2|oib|oir|vsi|svs|ndpi|mrxs|dcm|nii|nii\.gz)",
-        "of a scanner; export it as TIFF",
+        "a picture of a scanner; export it as TIFF",
     ),
     (r".*\.(shp|gpkg|kml|kmz)", "shapes of a GIS; make a mask of them on the picture's own grid"),
     (r".*\.(zip|rar|7z|tar|gz)", "an archive; unpack it first"),
     (
         r".*simple segmentation\.(png|tiff?)",
-        "ilastik's, beside its picture; call it NAME_mask, with 0 for the background",
+        "ilastik's segmentation, beside its picture; call it NAME_mask, with 0 for the background",
     ),
 )
-_PATTERNS = [(re.compile(pattern), told) for pattern, told in _KNOWN]
+_PATTERNS = [(re.compile(pattern), text) for pattern, text in _KNOWN]
 
 
 def describe_foreign(folder: Path) -> str | None:
-    """Say of the first file in a folder that is known not to be an example what it is.
+    """Describe the first file in a folder that is known not to be an example.
 
     Returns:
-        Its name and what to bring instead, or None where there is none.
+        Its name, its kind and the remedy; None if there is no such file.
     """
     if (folder / "meta.json").is_file() and next(folder.glob("*/ann"), None) is not None:
         return "meta.json and ann/: a project of Supervisely; export it as COCO, or as masks"
@@ -53,11 +53,11 @@ def describe_foreign(folder: Path) -> str | None:
     if masks is not None and not (folder / "JPEGImages").is_dir():
         return f"{masks.name}/: masks without pictures; put those into JPEGImages/ beside it"
     for index, path in enumerate(folder.rglob("*")):
-        if index > MOST_LOOKED_AT:
+        if index > MOST_CHECKED:
             return None
         if path.is_file() and not (STRAY_FOLDERS & set(path.parts) or path.name.startswith(".")):
             name = path.name.casefold()
-            told = next((told for pattern, told in _PATTERNS if pattern.fullmatch(name)), None)
-            if told is not None:
-                return f"{path.relative_to(folder)}: {told}"
+            text = next((text for pattern, text in _PATTERNS if pattern.fullmatch(name)), None)
+            if text is not None:
+                return f"{path.relative_to(folder)}: {text}"
     return None

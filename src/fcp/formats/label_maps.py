@@ -1,8 +1,8 @@
-"""Label maps: a PNG for each picture, whose values are class ids; a text file names them.
+"""Label maps: a PNG of class ids for each picture, and a text file of the classes' names.
 
 Line i of ``classes.txt`` or ``labels.txt``, counted from 0, names the value i; line 0 names the
-background. A list without such a line is known by a map that holds one value more. The value 255
-is VOC's "ignore" where no line names it. A pixel is of one class.
+background. A list without the background's line is recognised by a map with one more value than
+lines. The value 255 is VOC's "ignore" unless a line names it. A pixel is of one class.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ def read_label_maps(folder: Path, reading: Reading | None = None) -> dict[str, l
     """Read ``images/NAME.jpg`` with ``masks/NAME.png`` (or ``labels/``), several classes.
 
     Also CVAT's ``JPEGImages/`` with ``SegmentationClass/``, and ``NAME_mask.png`` beside
-    ``NAME.jpg``, where a list names the values. A colour picture is read by VOC's colours, or by
-    those of ``labelmap.txt``.
+    ``NAME.jpg`` with a list of classes. A colour picture is read by VOC's colours, or by those of
+    ``labelmap.txt``.
 
     Returns:
         Class → examples; classes in the order of their values.
 
     Raises:
-        FcpError: no such layout, a map without picture or of another size, or a value or colour
-            without a name.
+        FcpError: the folder has another layout, a map has no picture or another size, or a value or
+            colour has no name.
     """
     found = find_label_maps(folder)
     if found is None:
@@ -89,14 +89,14 @@ def read_label_maps(folder: Path, reading: Reading | None = None) -> dict[str, l
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """Pictures with their label maps, and the list that names the values."""
+    """Pictures with their label maps, and the list of classes."""
 
     paired: Pairing
     class_file: Path
 
 
 def find_label_maps(folder: Path) -> LabelMaps | None:
-    """Return the label maps and the list of classes of a folder that is laid out in this way."""
+    """Return the label maps and the list of classes of a folder; None for another layout."""
     for name in MAP_FOLDERS:
         masks = find_folder(folder, [name])
         images = find_folder(folder, IMAGE_FOLDERS)
@@ -118,7 +118,7 @@ def find_label_maps(folder: Path) -> LabelMaps | None:
 
 
 def write_class_list(folder: Path, class_names: Sequence[str]) -> None:
-    """Write ``classes.txt``, which names the values of the label maps in a folder.
+    """Write ``classes.txt`` with the names of the label maps' values into a folder.
 
     Raises:
         FcpError: a name that a line cannot hold, or the file cannot be written.
@@ -128,7 +128,7 @@ def write_class_list(folder: Path, class_names: Sequence[str]) -> None:
 
 
 class LabelMapWriter(Writer):
-    """Writes ``labels/NAME.png`` (VOC's colours; 16-bit grey above 255 classes) and its classes.
+    """Writer of ``labels/NAME.png`` (VOC's colours; 16-bit grey above 255 classes) and the classes.
 
     Class i (from 0) has the value i + 1. Where objects overlap, the one with the higher score wins,
     and the earlier one where scores are equal; objects without score come last.
@@ -138,7 +138,7 @@ class LabelMapWriter(Writer):
         super().__init__(out, class_names)
         self.folder = out / "labels"
         make_folder(self.folder)
-        # Before any map: a list of classes always goes with what is there.
+        # Before any map, so that maps never lie there without a list of classes.
         write_class_list(self.folder, class_names)
 
     @classmethod
@@ -148,7 +148,7 @@ class LabelMapWriter(Writer):
         yield from (f"labels/{name}.png" for name in names)
 
     def close(self) -> None:
-        """Nothing speaks of all pictures but the list of classes, which is there already."""
+        """Do nothing: the only common file is the list of classes, which is written already."""
 
     def _add(self, picture: LabelledPicture) -> None:
         labels = empty_labels(picture.size, len(self.class_ids))
@@ -163,7 +163,7 @@ def _or_lowest(score: float | None) -> float:
 
 @dataclass(frozen=True)
 class _Map:
-    """A label map that was read: its regions by value, without that of the background."""
+    """A label map that was read: its regions by value, without the background."""
 
     picture: Path
     file: Path
@@ -182,11 +182,12 @@ def _read_map(picture: Path, file: Path, classes: ClassList, reading: Reading) -
 
 
 def _settle_first_line(classes: ClassList, maps: Sequence[_Map], reading: Reading) -> ClassList:
-    """Decide whether a list begins with the background's line; if it does not say so, say it."""
+    """Decide whether a list begins with the background's line, and note a decision in doubt."""
     if classes.first.casefold() in BACKGROUND_NAMES:
         return classes
     shifted = {1: classes.first, **{value + 1: name for value, name in classes.names.items()}}
-    # What the list names only if its first line names the value 1; 255 is all of a single class.
+    # Values that have a name only if the first line names the value 1; 255 is the foreground of a
+    # single class.
     telling = {len(shifted)} if len(shifted) > 1 else {1, IGNORE}
     if any(telling & one.regions.keys() for one in maps):
         reading.note(classes.file, "no line for the background: its first line names the value 1")
@@ -224,7 +225,7 @@ def _labels(file: Path, classes: ClassList) -> np.ndarray:
     values = _values_of_colours(classes)
     unknown = [index for index, colour in enumerate(colours) if colour not in values]
     if unknown and all(red == green == blue for red, green, blue in colours):
-        return picture[..., 0]  # ids, which a paint program has saved in three bands
+        return picture[..., 0]  # ids that a paint program has saved in three bands
     if unknown:
         count = int(np.isin(where, unknown).sum())
         raise FcpError(
@@ -241,7 +242,8 @@ def _values_of_colours(classes: ClassList) -> dict[Colour, int]:
         listed = {colour: value_of.get(name, 0) for colour, name in classes.colours.items()}
         return {(0, 0, 0): 0, **listed}  # black needs no line
     palette = [tuple(colour) for colour in voc_palette().tolist()]
-    # One more than it names: its first line may name the value 1 (``_settle_first_line``).
+    # One value more than the list has: its first line may name the value 1
+    # (``_settle_first_line``).
     named = range(max(classes.names, default=0) + 2)
     known = [0, *(value for value in named if value < len(palette)), IGNORE]
     return {palette[value]: value for value in known}

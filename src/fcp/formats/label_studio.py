@@ -1,4 +1,4 @@
-"""Label Studio: tasks with predictions, whose masks are brushed (``BrushLabels``).
+"""Label Studio: tasks with predictions, whose masks are brush strokes (``BrushLabels``).
 
 Run lengths go along the rows of the picture as RGBA, each number 0 or 255. They are packed into
 bits as Label Studio's own editor does (the npm package ``@thi.ng/rle-pack``).
@@ -22,16 +22,16 @@ from fcp.formats.writer import OneFileWriter
 # The names in Label Studio's template "Semantic Segmentation with Masks".
 FROM_NAME, TO_NAME = "tag", "image"
 MODEL_VERSION = "fcp"
-LENGTH_BITS = (3, 4, 8, 16)  # a run takes the first of these that can hold its length
-OPAQUE = 128  # from this alpha on a pixel counts as brushed: soft edges are halved
+LENGTH_BITS = (3, 4, 8, 16)  # a run takes the first size that can hold its length
+OPAQUE = 128  # from this alpha on a pixel counts as brushed: soft edges are cut at half
 
 
 class LabelStudioWriter(OneFileWriter):
-    """Writes ``label-studio.json``, with each object's score and their mean for the picture.
+    """Writer of ``label-studio.json``, with each object's score and their mean for the picture.
 
-    Pictures are served as local files: the URL is relative to the folder above the innermost one
-    that holds all pictures, which Label Studio wants to be LOCAL_FILES_DOCUMENT_ROOT. They are not
-    copied, and a path of this machine means nothing to a server.
+    Pictures are served as local files, and are not copied. Their URLs are relative to the folder
+    above the innermost one that holds all pictures, since a server does not know this machine's
+    paths; Label Studio needs that folder as LOCAL_FILES_DOCUMENT_ROOT.
     """
 
     file_name = "label-studio.json"
@@ -60,15 +60,15 @@ def read_brush_runs(rle: object, size: tuple[int, int], where: str) -> np.ndarra
     """Decode the bytes of a brush stroke, ours or the editor's; the inverse of ``brush_runs``.
 
     Args:
-        rle: as it stands in the annotation.
-        size: (H, W) px of the picture that was brushed.
-        where: what to call the stroke in an error.
+        rle: Bytes as they stand in the annotation.
+        size: Size (H, W) in px of the picture that was brushed.
+        where: Name of the stroke in an error.
 
     Returns:
-        (H, W) bool, where the stroke is opaque.
+        (H, W) bool, True where the stroke is opaque.
 
     Raises:
-        FcpError: no such bytes, damaged ones, or those of a picture of another size.
+        FcpError: the bytes are no brush stroke, are damaged, or are of a picture of another size.
     """
     try:
         packed = np.frombuffer(bytes(rle if isinstance(rle, list) else []), np.uint8)
@@ -90,7 +90,7 @@ def read_brush_runs(rle: object, size: tuple[int, int], where: str) -> np.ndarra
 
 
 class _Bits:
-    """Reads numbers from bytes, the highest bit first."""
+    """A stream of bits out of bytes, the highest bit first."""
 
     def __init__(self, packed: np.ndarray) -> None:
         self._bits = np.unpackbits(packed)
@@ -101,7 +101,7 @@ class _Bits:
         return int(self._text[self._take(size) : self._at], 2)
 
     def eights(self, count: int) -> np.ndarray:
-        """Read so many bytes, which need not start where one of the stream does."""
+        """Read ``count`` numbers of 8 bits, which need not start at a byte of the stream."""
         start = self._take(8 * count)
         return np.packbits(self._bits[start : self._at])
 
@@ -113,7 +113,7 @@ class _Bits:
 
 
 def _values(bits: _Bits, count: int) -> np.ndarray:
-    """Decode so many numbers: runs of one, or as many as they are one after another."""
+    """Decode ``count`` numbers: runs of one number, or runs of single numbers."""
     if bits.number(5) != 8 - 1:
         raise ValueError("expected numbers of 8 bits")
     sizes = [bits.number(4) + 1 for _ in LENGTH_BITS]
@@ -130,7 +130,7 @@ def _values(bits: _Bits, count: int) -> np.ndarray:
 
 
 def _runs(length: int, value: int) -> Iterator[str]:
-    """Yield the bits of a run, cut where it is longer than the longest that can be said."""
+    """Yield the bits of a run, split where it is longer than the longest possible one."""
     longest = 1 << LENGTH_BITS[-1]
     for start in range(0, length, longest):
         piece = min(longest, length - start)

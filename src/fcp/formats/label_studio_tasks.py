@@ -1,4 +1,4 @@
-"""Reads Label Studio's JSON: tasks with annotations, or with predictions as we write them.
+"""Reader of Label Studio's JSON: tasks with annotations, or with predictions as written here.
 
 Coordinates are percent of the picture, 0 … 100; brush strokes are ``fcp.formats.label_studio``'s.
 """
@@ -21,8 +21,8 @@ from fcp.formats.reading import Reading, frame_of
 from fcp.formats.run_lengths import to_runs
 
 Size = tuple[int, int]
-DIGITS = 6  # of px: percent of a width are no exact px, and a box takes every pixel it touches
-_PREFIX = 8  # characters of the random name that Label Studio puts before an upload's
+DIGITS = 6  # of px: percent are not exact, and a box covers every pixel that it touches
+_PREFIX = 8  # length of the random prefix of the names of uploaded pictures
 
 
 def read_label_studio(
@@ -30,19 +30,20 @@ def read_label_studio(
 ) -> dict[str, list[Example]]:
     """Read brush strokes, polygons, rectangles, ellipses and key points.
 
-    Of a task with annotations those count that were not cancelled, of one without its first
-    prediction.
+    All annotations of a task that were not cancelled count; in a task without annotations, its
+    first prediction.
 
     Args:
-        file: for errors, and beside which the pictures lie.
-        content: of the file: a list of tasks.
-        reading: how; takes notes.
+        file: Path of the file, for errors; the pictures lie beside it.
+        content: Parsed content of the file: a list of tasks.
+        reading: Options of the reading, which also collects its notes; None for the defaults.
 
     Returns:
-        Label → examples; labels in the order in which they are met, pictures in that of the file.
+        Label → examples; labels in the order of their first region, pictures in the order of the
+        file.
 
     Raises:
-        FcpError: no tasks, or regions with faults: all of them are listed.
+        FcpError: no tasks, or regions with faults; all faults are listed.
     """
     own = reading or Reading()
     tasks = content if isinstance(content, list) else [content]
@@ -59,7 +60,7 @@ def read_label_studio(
 
 
 def _pictures(task: Mapping[str, Any], finder: Finder, reading: Reading) -> Iterator[DrawnPicture]:
-    """Yield a task's picture with what was drawn on it, if anything."""
+    """Yield a task's picture with the drawings on it, if there are any."""
     regions = _regions(task, finder.file, reading)
     shapes = [one for one in regions if isinstance(one, dict) and _kind(one) is not None]
     if not shapes:
@@ -96,7 +97,7 @@ def _list(holder: Mapping[str, Any], name: str, file: Path) -> list[Any]:
 
 
 def _kind(region: Mapping[str, Any]) -> str | None:
-    """Return what a region's labels are called: "brushlabels" …; None where it is no shape."""
+    """Return the key of a region's labels, such as "brushlabels"; None if it is no shape."""
     value = region.get("value")
     if not isinstance(value, dict):
         return None
@@ -110,7 +111,7 @@ def _find(data: Mapping[str, Any], region: Mapping[str, Any], finder: Finder) ->
     try:
         return finder.find(name)
     except FcpError:
-        # An upload is called "1a2b3c4d-photo.jpg" there.
+        # Label Studio calls an upload "1a2b3c4d-photo.jpg".
         base = str(name).rsplit("/", 1)[-1]
         if base[_PREFIX : _PREFIX + 1] != "-":
             raise
@@ -126,7 +127,7 @@ def _drawn(region: Mapping[str, Any], size: Size, where: str) -> list[tuple[str,
     try:
         drawn = _SHAPES[kind](value, size, where)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise FcpError(f"{where}: odd or missing numbers ({error})") from error
+        raise FcpError(f"{where}: invalid or missing numbers ({error})") from error
     return [(str(label), drawn) for label in labels]
 
 
@@ -164,7 +165,7 @@ def _ellipse(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
     angle = np.deg2rad(float(value.get("rotation") or 0))
     middle, radius = _pixels([[x, y], [across, down]], size, where)
     if (radius <= 0).any() or not np.isfinite(angle):
-        raise FcpError(f"{where}: an ellipse without width, height or a true rotation")
+        raise FcpError(f"{where}: an ellipse without width, height or a valid rotation")
     rows, columns = np.ogrid[0.5 : size[0], 0.5 : size[1]]
     along = (columns - middle[0]) * np.cos(angle) + (rows - middle[1]) * np.sin(angle)
     beside = (rows - middle[1]) * np.cos(angle) - (columns - middle[0]) * np.sin(angle)

@@ -1,8 +1,8 @@
 """LabelMe (5.x): a JSON for each picture, whose shapes are points in px.
 
 Coordinates are those of pixel edges; a shape of type ``mask`` is a PNG in the box between two
-pixels, both included. A polygon can say no holes: what is written joins them by a bridge without
-area. The parts of an object share a ``group_id``.
+pixels, both included. A polygon has no holes: the writer joins them to the outline by a bridge
+without area. The parts of an object share a ``group_id``.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from fcp.formats.run_lengths import to_runs
 from fcp.formats.text import load_annotations
 from fcp.formats.writer import Writer, make_folder, write_beside
 
-VERSION = "5.5.0"  # of LabelMe, whose layout is written
-_KEYS = frozenset({"shapes", "flags", "imagePath", "imageData"})  # any of which is LabelMe's
-EDGE = 1e-6  # by which a number that was divided and multiplied may miss a whole pixel
+VERSION = "5.5.0"  # of LabelMe, in whose layout files are written
+_KEYS = frozenset({"shapes", "flags", "imagePath", "imageData"})  # any is LabelMe's
+EDGE = 1e-6  # px; rounding error of a coordinate that was divided and multiplied
 
 
 def read_labelme(path: Path, reading: Reading | None = None) -> dict[str, list[Example]]:
     """Read polygons, masks, circles, boxes, lines and points.
 
-    A shape of an unknown type is named in a note, and the others count.
+    A shape of an unknown type is left out with a note.
 
     Args:
-        path: a JSON, or a folder in which every JSON is LabelMe's.
-        reading: how; takes notes.
+        path: Path of a JSON, or of a folder in which every JSON is LabelMe's.
+        reading: Options of the reading, which also collects its notes; None for the defaults.
 
     Returns:
-        Label → examples; labels in the order in which they are met, pictures in natural order.
+        Label → examples; labels in the order of their first shape, pictures in natural order.
 
     Raises:
-        FcpError: files or shapes with faults: all of them are listed.
+        FcpError: files or shapes with faults; all faults are listed.
     """
     own = reading or Reading()
     inside_it = files_in(path) if path.is_dir() else [path]
@@ -69,7 +69,7 @@ def read_labelme(path: Path, reading: Reading | None = None) -> dict[str, list[E
 
 
 class LabelMeWriter(Writer):
-    """Writes ``labelme/NAME.json``: polygons, and each object's ``score`` beside them.
+    """Writer of ``labelme/NAME.json``: polygons, and each object's ``score`` beside them.
 
     The picture is named by its path from the JSON's folder; open that folder in LabelMe.
     """
@@ -85,7 +85,7 @@ class LabelMeWriter(Writer):
         yield from (f"labelme/{name}.json" for name in names)
 
     def close(self) -> None:
-        """Nothing speaks of all pictures."""
+        """Do nothing: there is no common file of all pictures."""
 
     def _add(self, picture: LabelledPicture) -> None:
         shapes = [
@@ -144,7 +144,7 @@ def _read_file(file: Path, content: Any, reading: Reading) -> DrawnPicture:  # n
 
 
 def _picture(content: Mapping[str, Any], file: Path) -> Path | np.ndarray:
-    """Find the picture; the copy inside the JSON serves where it is not there."""
+    """Find the picture; if it does not exist, the copy inside the JSON is used."""
     try:
         return find_picture(file, content.get("imagePath"), [file.parent])
     except FcpError:
@@ -194,7 +194,7 @@ def _disc(points: np.ndarray, size: tuple[int, int]) -> Drawn:
 
 
 def _box(points: np.ndarray, size: tuple[int, int]) -> Drawn:
-    """Span a box by opposite corners, or by all four."""
+    """Fill a box, given by opposite corners or by all four."""
     return Box(*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
 
 
@@ -207,22 +207,22 @@ def _clicks(points: np.ndarray, size: tuple[int, int]) -> Drawn:
 
 
 def _hull(points: np.ndarray, size: tuple[int, int]) -> Drawn:
-    """Fill what encloses the corners of a cuboid, whose faces overlap."""
+    """Fill the convex hull of the corners of a cuboid, whose faces overlap."""
     try:
         return _area(points[ConvexHull(points).vertices], size)
-    except QhullError:  # all on one line: it covers no pixel, which is told then
+    except QhullError:  # all on one line: it covers no pixel, which is reported later
         return _area(points, size)
 
 
 def _paste(mask: object, points: np.ndarray, size: tuple[int, int], where: str) -> Drawn:
-    """Put a PNG into the box between two pixels, both included; what lies outside is cut off."""
+    """Put a PNG into the box between two pixels, both included; parts outside are cut off."""
     if len(points) != 2:
         raise FcpError(f"{where}: a mask needs the 2 corners of its box, got {len(points)}")
     first, last = np.floor(points.min(axis=0) + EDGE), np.floor(points.max(axis=0) + EDGE)
     (left, top), (right, bottom) = first.astype(int).tolist(), last.astype(int).tolist()
     content = picture_of(_from_base64(mask, where), where)
     width, height = content.size
-    # Bounds that are no whole pixels leave it open by one how large the box is.
+    # With bounds that are not whole pixels, the box's size is uncertain by one pixel.
     box = (right - left + 1, bottom - top + 1)
     if abs(box[0] - width) > 1 or abs(box[1] - height) > 1:
         raise FcpError(
@@ -239,7 +239,7 @@ def _paste(mask: object, points: np.ndarray, size: tuple[int, int], where: str) 
     return to_runs(canvas)
 
 
-# Type of shape → the least number of its points, and what it draws.
+# Type of shape → the least number of its points, and the function that draws it.
 _SHAPES: Mapping[str, tuple[int, Callable[[np.ndarray, tuple[int, int]], Drawn]]] = {
     "polygon": (3, _area),
     "oriented_rectangle": (3, _area),

@@ -1,8 +1,7 @@
-"""The pictures that annotation files name, and the names under which files name pictures.
+"""Search for the pictures that annotation files name.
 
-A name in a file is never trusted: only pictures in the annotation file's own folder or in the
-folder above (and inside those) are followed. Links that lie there are the user's own and count as
-what they seem to be.
+A name in a file is never trusted: only pictures inside the annotation file's own folder or the
+folder above it are read. Links in these folders are the user's own and are followed.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from fcp.files import plain as plain
 
 
 class Finder:
-    """Finds the pictures that one annotation file names.
+    """Search for the pictures that one annotation file names.
 
-    Where the stated path leads nowhere, as paths of other machines do, the one picture of that name
-    counts that lies near: beside the file, in a folder given, or in ``images/``, folders in these
-    included. Case, blanks around it, %-escapes and how letters are composed do not count.
+    If the stated path does not exist, as for paths of other machines, the only picture of that name
+    nearby is taken: beside the file, in a given folder, or in ``images/``, subfolders included.
+    Names are compared without case, outer blanks, %-escapes and differences of composed letters.
 
     Args:
-        file: the annotation file.
-        folders: where to look, in this order.
+        file: Annotation file.
+        folders: Folders to search, in this order.
     """
 
     def __init__(self, file: Path, folders: Iterable[Path] = ()) -> None:
@@ -47,10 +46,11 @@ class Finder:
         r"""Look for a picture.
 
         Args:
-            name: as it stands in the file: a path (``\`` separates folders too) or a URL.
+            name: Name as it stands in the file: a path (``\`` separates folders too) or a URL.
 
         Raises:
-            FcpError: no name, a picture elsewhere, none, or several that may be meant.
+            FcpError: no name, a picture outside the trusted folders, no picture, or several of the
+                name.
         """
         if not isinstance(name, str) or not name:
             raise FcpError(f"{self.file}: expected a picture's file name, got {name!r}")
@@ -87,7 +87,7 @@ class Finder:
         )
 
     def _by_stem(self, base: str) -> list[Path]:
-        """Return the pictures of a name that was stated without its suffix."""
+        """Return the pictures whose name without suffix is the stated one."""
         if PureWindowsPath(base).suffix in PICTURE_SUFFIXES:
             return []
         near = (path for paths in self._near.values() for path in paths)
@@ -95,7 +95,7 @@ class Finder:
 
     @cached_property
     def _near(self) -> dict[str, list[Path]]:
-        """Index the pictures near the file by what equal names have in common."""
+        """Index the pictures near the file by the form in which names are compared."""
         beside = self.file.parent
         above = find_folder(plain(beside).parent, IMAGE_FOLDERS)
         roots = [beside, *self._folders, *([above] if above is not None else [])]
@@ -103,7 +103,7 @@ class Finder:
         for root in roots:
             if not root.is_dir() or not plain(root).is_relative_to(self._trusted):
                 continue
-            # The folder above holds other projects too: only what lies directly in it counts.
+            # The folder above holds other projects too: only files directly in it count.
             above_all = plain(root) == self._trusted
             inside = pictures_in(root) if above_all else [p for _, p in pictures_inside(root)]
             for path in inside:
@@ -117,7 +117,7 @@ def find_picture(file: Path, name: object, folders: Iterable[Path]) -> Path:
 
 
 def _base_names(name: str) -> list[str]:
-    """Return what the last part of a path or URL may be called, the likeliest first."""
+    """Return the possible file names of a path or URL, the most likely first."""
     query = re.search(r"[?&](?:d|path|file|image|filename)=([^&#]+)", name)
     without = re.split(r"[?#]", name)[0]
     spellings = [name, *([query[1]] if query else []), without]
@@ -130,15 +130,15 @@ def _base_names(name: str) -> list[str]:
 def pair_by_stem(
     annotations: Iterable[Path], folder: Path
 ) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Find the picture of each annotation file: the one of the same name but for the suffix.
+    """Find the picture of each annotation file: the one with the same name without suffix.
 
     Args:
-        annotations: files, one a picture.
-        folder: where the pictures lie.
+        annotations: Annotation files, one a picture.
+        folder: Folder of the pictures.
 
     Returns:
-        (picture, annotation), in the order of ``annotations``; and what is wrong: an annotation
-        without picture, or with several.
+        Pairs (picture, annotation), in the order of ``annotations``; and a sentence for each
+        annotation without picture, or with several.
     """
     exact: dict[str, list[Path]] = {}
     alike: dict[str, list[Path]] = {}
@@ -163,5 +163,5 @@ def pair_by_stem(
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that no disk allows
+    except OSError:  # a name that the file system does not allow
         return False

@@ -1,9 +1,9 @@
 """Masks ↔ polygons, in coordinates of pixel edges: pixel (r, c) covers [c, c + 1] × [r, r + 1].
 
 A polygon is an array (P, 2) of x and y in px, not closed. It is filled by the even-odd rule: a
-pixel belongs to it where its centre lies inside. The COCO API does that exactly for polygons along
-pixel edges; a slanted edge it rounds to a fifth of a pixel. Holes, which most formats cannot say,
-are joined to the outer ring by a bridge that is walked twice, so that it has no area.
+pixel belongs to it where its centre lies inside. The COCO API does so exactly for polygons along
+pixel edges; slanted edges are rounded to a fifth of a pixel. Most formats have no holes: a hole is
+joined to the outer ring by a bridge that is passed in both directions, so that it has no area.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from fcp.data.strips import edges as strips_of_rows
 from fcp.errors import FcpError
 from fcp.formats.run_lengths import RunLengths, overlap, to_runs, union
 
-# In px. Below the pixel's size, simplifying along pixel edges would keep most of the steps.
+# In px. With a tolerance below a pixel, simplifying along pixel edges would keep most of the steps.
 ALONG_EDGES = (8.0, 5.6, 4.0, 2.8, 2.0, 1.4)
 WITHOUT_STEPS = (1.0, 0.7, 0.5, 0.35)
-SHARE = 1e-3  # by which a coordinate must miss a whole px to be taken for a share
+SHARE = 1e-3  # distance from whole px beyond which a coordinate is taken for a share
 MAX_ERROR = 0.01  # of each part's area, and of the whole mask's IoU
 
 
 def mask_polygons(mask: np.ndarray) -> list[np.ndarray]:
     """Outline a mask with few corners.
 
-    Each part gives up as many corners as leave its area within 1 % (and no edge moves by more than
-    8 px), and all parts together as many as leave the IoU with the mask at 0.99; parts that would
-    lose more keep their exact pixel edges.
+    Corners are removed as long as each part's area stays within 1 %, no edge moves by more than 8
+    px, and the IoU with the whole mask is at least 0.99. Parts for which this is impossible keep
+    their exact pixel edges.
 
     Args:
-        mask: (H, W) bool.
+        mask: Mask (H, W) bool.
 
     Returns:
-        For each part (pixels that meet at a corner alone are two parts) a polygon (P, 2), with its
-        holes joined; none for an empty mask.
+        A polygon (P, 2) for each part, with its holes joined; none for an empty mask. Pixels that
+        meet only at a corner are two parts.
 
     Raises:
         FcpError: shapely is not installed.
@@ -56,10 +56,10 @@ def mask_polygons(mask: np.ndarray) -> list[np.ndarray]:
 def join_polygons(polygons: Sequence[np.ndarray]) -> np.ndarray:
     """Join the parts of one object into one polygon of the same area, for formats with one each.
 
-    The way from part to part is walked twice, forth and back.
+    The bridge between two parts is passed in both directions, so that it has no area.
 
     Args:
-        polygons: at least one (P, 2).
+        polygons: Polygons (P, 2), at least one.
 
     Returns:
         (P, 2).
@@ -77,9 +77,9 @@ def move_inward(polygon: np.ndarray, by: float) -> np.ndarray:
     """Move each corner into the polygon along x and y, unless the edges there run along it.
 
     Args:
-        polygon: (P, 2) with its inside to the left, as ``mask_polygons`` and ``join_polygons`` make
-            them.
-        by: px.
+        polygon: Polygon (P, 2) with its inside to the left, as ``mask_polygons`` and
+            ``join_polygons`` make them.
+        by: Distance in px.
     """
     edges = np.roll(polygon, -1, axis=0) - polygon
     inside = np.stack([-edges[:, 1], edges[:, 0]], axis=1)
@@ -89,11 +89,11 @@ def move_inward(polygon: np.ndarray, by: float) -> np.ndarray:
 
 
 def fill_polygons(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> RunLengths:
-    """Paint the union of polygons; ``read_points`` checks what comes from a file.
+    """Paint the union of polygons, whose points ``read_points`` has checked.
 
     Args:
-        polygons: at least one (P, 2) with P ≥ 3.
-        size: (H, W).
+        polygons: Polygons (P, 2) with P ≥ 3, at least one.
+        size: Size (H, W) of the mask.
     """
     flat = [polygon.reshape(-1).tolist() for polygon in polygons]
     return union(rle_tools.frPyObjects(flat, *size))
@@ -103,17 +103,17 @@ def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray
     """Check coordinates that come from a file; a little outside the picture is usual.
 
     Args:
-        values: x and y in px, as pairs or flat.
-        size: (H, W) of the picture.
-        where: what to call the shape in an error.
+        values: Coordinates x and y in px, as pairs or flat.
+        size: Size (H, W) of the picture.
+        where: Name of the shape in an error.
 
     Returns:
         (P, 2) float64.
 
     Raises:
-        FcpError: no list of points, a point that is no number, one further outside than the picture
-            is wide or high (pycocotools would crash the process on it), or shares of the picture in
-            place of px.
+        FcpError: no list of points, a coordinate that is no number, a point further outside than
+            the picture is wide or high (on which pycocotools would crash the process), or shares of
+            the picture in place of px.
     """
     try:
         points = np.array(values, dtype=np.float64)
@@ -139,14 +139,14 @@ def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray
 
 
 def _are_shares(points: np.ndarray, size: tuple[int, int]) -> bool:
-    """Say whether coordinates lie in 0 … 1 and hardly any is whole, as no outline in px does."""
+    """Return whether coordinates lie in 0 … 1 and few are whole, unlike outlines in px."""
     inside = ((points >= 0) & (points <= 1)).all()
     fractions = (abs(points - points.round()) > SHARE).sum()
     return bool(inside) and min(size) > 1 and 2 * int(fractions) >= points.size
 
 
 def _shapely() -> ModuleType:
-    # Only two of the formats need it: who reads masks does not load it.
+    # Imported here because only two of the formats need it.
     try:
         import shapely
     except ImportError as error:
@@ -155,7 +155,7 @@ def _shapely() -> ModuleType:
 
 
 def _ever_finer(parts: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the parts simplified by each tolerance, or the next finer that keeps a part's area.
+    """Yield the parts simplified by each tolerance, or by a finer one that keeps each area.
 
     The fine tolerances start from outlines without the pixels' steps.
     """
@@ -172,7 +172,7 @@ def _ever_finer(parts: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _cut_corners(parts: np.ndarray) -> np.ndarray:
-    """Move outlines from the pixels' corners to the middles of their edges; no centre is passed."""
+    """Move outlines from the pixels' corners to the middles of edges; none crosses a centre."""
     shapely = _shapely()
     steps = shapely.segmentize(parts, 1)
     points = shapely.get_coordinates(steps)
@@ -188,7 +188,7 @@ def exact_parts(mask: np.ndarray) -> np.ndarray:
     """Outline the parts of a mask along its pixel edges: (N,) of shapely's polygons."""
     shapely = _shapely()
     faces = shapely.get_parts(shapely.polygonize(shapely.linestrings(_edges(mask))))
-    # Holes are faces too: which ones are foreground tells the pixel in their topmost left corner.
+    # Holes are faces too: a face is foreground if the pixel in its topmost left corner is.
     points, face = shapely.get_coordinates(faces, return_index=True)
     order = np.lexsort((points[:, 0], points[:, 1], face))
     corners = points[order][np.unique(face, return_index=True)[1]].astype(int)
@@ -201,7 +201,7 @@ def _edges(mask: np.ndarray) -> np.ndarray:
     height, width = mask.shape
     strips = [_ends_of_edges(mask, *rows) for rows in strips_of_rows((height + 1, width + 1))]
     left, right, top, bottom = (np.concatenate(ends) for ends in zip(*strips, strict=True))
-    # Level edges come row by row; upright ones, which may go through several strips, by column.
+    # Horizontal edges come row by row; vertical ones, which may cross several strips, by column.
     top, bottom = (ends[np.lexsort((ends[:, 1], ends[:, 0]))] for ends in (top, bottom))
     starts, ends = np.concatenate([left, top]), np.concatenate([right, bottom])
     return np.stack([starts, ends], axis=1).astype(float)
@@ -210,16 +210,16 @@ def _edges(mask: np.ndarray) -> np.ndarray:
 def _ends_of_edges(
     mask: np.ndarray, first: int, end: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Find the ends of edges on some rows of the grid (H + 1, W + 1) of the pixels' corners.
+    """Find the ends of the edges on some rows of the grid (H + 1, W + 1) of pixel corners.
 
     Args:
-        mask: (H, W) bool.
-        first: of the rows.
-        end: of them, exclusive.
+        mask: Mask (H, W) bool.
+        first: First row.
+        end: End of the rows, exclusive.
 
     Returns:
-        The left and right ends of level edges, and the upper and lower ends of upright ones, each
-        (N, 2) of x and y, row by row.
+        The left and right ends of horizontal edges, and the upper and lower ends of vertical ones,
+        each (N, 2) of x and y, row by row.
     """
     outside = (int(first == 0), int(end > len(mask)))
     near = np.pad(mask[max(first - 1, 0) : end], (outside, (1, 1)))  # the rows above and below
@@ -254,10 +254,10 @@ def keyhole(part: object) -> np.ndarray:
 
 
 def _first_to_the_left(ring: np.ndarray, point: np.ndarray) -> tuple[int, np.ndarray]:
-    """Go left from a point to the first edge of a ring around it: the edge's index, where it is."""
+    """Go left from a point to the first edge of the ring around it: the edge's index, the place."""
     ends = np.roll(ring, -1, axis=0)
     (x0, y0), (x1, y1), (x, y) = ring.T, ends.T, point
-    height = np.where(y0 == y1, 1, y1 - y0)  # of a level edge: its neighbours are met instead
+    height = np.where(y0 == y1, 1, y1 - y0)  # horizontal edge: its neighbours are met instead
     met = np.where(y == y1, x1, x0 + (y - y0) / height * (x1 - x0))  # a corner is met exactly
     crosses = (y0 != y1) & (np.minimum(y0, y1) <= y) & (y <= np.maximum(y0, y1)) & (met <= x)
     index = int(np.where(crosses, met, -np.inf).argmax())

@@ -1,4 +1,4 @@
-"""Examples in whatever layout people have them: masks, label maps, and what their tools write."""
+"""Reader of examples in any known layout: masks, label maps, and files of annotation tools."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from fcp.formats.yolo import read_yolo, yolo_labels
 
 ExamplesByClass = dict[str, list[Example]]
 
-# "default" is what CVAT calls a part without a name.
+# "default" is CVAT's name for a part without a name.
 SPLITS = frozenset(
     {"train", "training", "val", "valid", "validation", "test", "testing", "default"}
 )
@@ -55,18 +55,18 @@ def read_examples(
     """Read examples in any known layout.
 
     Args:
-        path: a folder, a JSON of COCO, LabelMe or Label Studio, an XML of CVAT, or a data set's
-            YAML of YOLO.
-        class_name: the one class to read, or the name of the class of a layout that has no name
-            for it; None for all.
-        reading: how; takes notes of what a person should know.
+        path: Path of a folder, a JSON of COCO, LabelMe or Label Studio, an XML of CVAT, or a YAML
+            of a YOLO data set.
+        class_name: The one class to read, or the name of the class of a layout that stores no class
+            names; None for all classes.
+        reading: Options of the reading, which also collects its notes; None for the defaults.
 
     Returns:
-        Class → examples, at least one, in an order that the files alone decide. Where neither the
-        layout nor the caller has a name for the class, its folder's is taken.
+        Class → examples, at least one, in an order that depends only on the files. If neither the
+        layout nor the caller names the class, it has its folder's name.
 
     Raises:
-        FcpError: nothing known is there, files that cannot be read, or an unknown class.
+        FcpError: no known layout, a file that cannot be read, or an unknown class.
     """
     own = reading or Reading()
     if not path.exists():
@@ -120,14 +120,14 @@ def read_masks(folder: Path, reading: Reading | None = None) -> list[Example]:
 def read_class_folders(folder: Path, reading: Reading | None = None) -> ExamplesByClass:
     """Read a folder for each class, each in any other layout; the folders' names are the classes'.
 
-    Folders without pictures and annotations are no class: archives and systems leave them.
+    Folders without pictures and annotations, which archives and systems create, are no classes.
 
     Returns:
-        Class → examples, in natural order of names; none where no folder in it holds an example.
+        Class → examples, in natural order of names; empty if no subfolder holds an example.
 
     Raises:
-        FcpError: a folder with pictures among others in which nothing is found, or one that has
-            several classes and none of its own name.
+        FcpError: one of several folders holds pictures but no example, or a folder has several
+            classes and none of its own name.
     """
     own = reading or Reading()
     found = {inside: _read_one_layout(inside, own) for inside in _folders_in(folder)}
@@ -150,14 +150,14 @@ def _read_mask(picture: Path, mask: Path, reading: Reading) -> Example:
     for oddity in oddities:
         reading.note(mask, oddity)
     if not values.any():
-        raise FcpError(f"{mask}: the mask of {picture} is empty; mark the thing to find in it")
+        raise FcpError(f"{mask}: the mask of {picture} is empty; mark the object to find in it")
     if frame.turn == 1:
         return Example(picture, mask)
     return Example(picture, to_runs(turn_array(values, frame.turn)))
 
 
 def _read_splits(folder: Path, reading: Reading, class_name: str | None) -> ExamplesByClass:
-    """Read a folder whose folders are parts of one data set: ``train/``, ``valid/``, ``test/``."""
+    """Read a folder of the parts of one data set: ``train/``, ``valid/``, ``test/``."""
     parts = [one for one in _folders_in(folder) if _may_hold_examples(one)]
     if not parts or any(part.name.casefold() not in SPLITS for part in parts):
         return {}
@@ -197,12 +197,12 @@ def _of_its_name(folder: Path, classes: ExamplesByClass) -> list[Example]:
 def _read_one_layout(
     folder: Path, reading: Reading, class_name: str | None = None
 ) -> ExamplesByClass:
-    """Read a folder of any layout but class folders; no class where it is of none.
+    """Read a folder of any layout except class folders; an empty result for an unknown layout.
 
     Args:
-        folder: to read.
-        reading: how.
-        class_name: of masks, which have no name; None for the folder's.
+        folder: Folder to read.
+        reading: Options of the reading, which also collects its notes.
+        class_name: Name of the class of masks, whose files store none; None for the folder's name.
     """
     if yolo_labels(folder):
         return read_yolo(folder, reading)
@@ -215,7 +215,7 @@ def _read_one_layout(
     for place in (folder, folder / "annotations", folder / "Annotations"):
         inside = files_in(place) if place.is_dir() else []
         for suffix, read in ((".json", _read_json), (".xml", _read_xml)):
-            # What GIS programs put beside a picture: a.tif.aux.xml.
+            # GIS programs put a.tif.aux.xml beside a picture.
             mine = (path for path in inside if not path.name.lower().endswith(".aux.xml"))
             files = [path for path in mine if path.suffix.lower() == suffix]
             if files:
@@ -235,10 +235,10 @@ def _read_file(file: Path, reading: Reading) -> ExamplesByClass:
 
 
 def _read_json(files: list[Path], path: Path, reading: Reading) -> ExamplesByClass:
-    """Read a LabelMe JSON for each picture, or one of another tool for all: the first tells which.
+    """Read LabelMe's JSON files, or one JSON of another tool, depending on the first file.
 
-    With LabelMe's files others may lie, such as a list of flags, or a damaged one: ``read_labelme``
-    tells them.
+    Beside LabelMe's files there may be others, such as a list of flags or a damaged file;
+    ``read_labelme`` reports them.
     """
     contents: list[Any] = []
     for file in files:
@@ -256,7 +256,7 @@ def _read_json(files: list[Path], path: Path, reading: Reading) -> ExamplesByCla
 
 
 def _refuse_foreign(content: object, file: Path) -> None:
-    """Refuse what is known and is no example, with what to bring instead."""
+    """Refuse files of a known kind that hold no examples, with the remedy."""
     first = content[0] if isinstance(content, list) and content else content
     if not isinstance(first, dict) or "data" in first:
         return
@@ -266,7 +266,7 @@ def _refuse_foreign(content: object, file: Path) -> None:
             "file with images, categories and annotations"
         )
     if isinstance(content, list) and {"image", "annotator"} & first.keys():
-        raise FcpError(f"{file}: Label Studio's JSON-MIN, which says too little; export JSON")
+        raise FcpError(f"{file}: Label Studio's JSON-MIN, which lacks information; export JSON")
     if first.get("type") in ("Feature", "FeatureCollection"):
         raise FcpError(
             f"{file}: shapes of QuPath or a GIS (GeoJSON); export them as label images, or as COCO"
@@ -287,7 +287,7 @@ def _refuse_foreign(content: object, file: Path) -> None:
 
 
 def _read_xml(files: list[Path], path: Path, reading: Reading) -> ExamplesByClass:
-    """Read an XML of PASCAL VOC for each picture, or one of CVAT for all: the first tells which."""
+    """Read PASCAL VOC's XML files, or one XML of CVAT, depending on the first file."""
     root = parse_xml(files[0])
     if root.tag == VOC_ROOT:
         return read_voc_xml(files, reading)

@@ -1,6 +1,6 @@
-"""One reading of examples: how it is done, and what it came upon.
+"""State of one reading of examples: its options, and the notes and faults so far.
 
-A reader goes on after a fault, so that all faults of a data set are told at once.
+A reader continues after a fault, so that all faults of a data set are reported at once.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 from fcp.data.decode import stored_size, upright
 from fcp.errors import FcpError
 
-MOST_LISTED = 100  # faults in one message
+MOST_LISTED = 100  # number of faults in one message
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something that a person should know about a file that was read all the same."""
+    """A remark for the user on a file that was read in spite of it."""
 
     file: str
     text: str
@@ -29,14 +29,14 @@ class Note:
 
 @dataclass
 class Reading:
-    """The choices of one reading, and what is collected on the way.
+    """The options of one reading, and the notes and faults that it collects.
 
     Attributes:
-        skip_bad: leave faulty items out instead of refusing everything.
-        drawn_on_raw: coordinates and masks are those of pictures as stored, before they are turned
-            as their EXIF orientation says.
-        notes: about what was read, or left out.
-        faults: of items that were left out, each naming its file and reason.
+        skip_bad: Whether faulty items are left out instead of refusing the data set.
+        drawn_on_raw: Whether coordinates and masks are those of pictures as stored, before they are
+            turned by their EXIF orientation.
+        notes: Remarks on files that were read or left out.
+        faults: Faults of items that were left out, each with its file and reason.
     """
 
     skip_bad: bool = False
@@ -45,11 +45,11 @@ class Reading:
     faults: list[str] = field(default_factory=list)
 
     def note(self, file: object, text: str) -> None:
-        """Remember what should be known about a file."""
+        """Add a note on a file."""
         self.notes.append(Note(str(file), text))
 
     def files_by_note(self) -> dict[str, list[str]]:
-        """Return each text with the files that it is about, in the order they were noted."""
+        """Return each note's text with its files, in the order of the notes."""
         found: dict[str, list[str]] = {}
         for note in self.notes:
             found.setdefault(note.text, []).append(note.file)
@@ -57,7 +57,7 @@ class Reading:
 
     @contextmanager
     def each(self) -> Iterator[None]:
-        """Read one item: a fault in it leaves it out and is remembered."""
+        """Read one item in this context; a fault leaves the item out and is recorded."""
         try:
             yield
         except FcpError as error:
@@ -67,10 +67,10 @@ class Reading:
         """End the reading of a data set.
 
         Args:
-            path: of the data set, for the error.
+            path: Path of the data set, for the error.
 
         Raises:
-            FcpError: there are faults, and they are not to be left out; lists them all.
+            FcpError: there are faults and ``skip_bad`` is False; the message lists them all.
         """
         faults, self.faults = list(dict.fromkeys(self.faults)), []
         if not faults:
@@ -92,11 +92,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Frame:
-    """What coordinates of a picture mean.
+    """Reference of a picture's coordinates.
 
     Attributes:
-        size: (H, W) of the picture that was drawn on.
-        turn: EXIF orientation by which masks of that size become upright; 1 where they are.
+        size: Size (H, W) of the picture as it was when annotated.
+        turn: EXIF orientation that makes masks of that size upright; 1 if they are.
     """
 
     size: tuple[int, int]
@@ -106,13 +106,15 @@ class Frame:
 def frame_of(
     picture: Path, source: Path, reading: Reading, stated: tuple[object, object] = (None, None)
 ) -> Frame:
-    """Find out what an annotation's coordinates mean.
+    """Determine the reference of an annotation's coordinates.
 
     Args:
-        picture: that was annotated.
-        source: file of the annotation.
-        reading: says which picture was drawn on; takes a note where only a person can tell.
-        stated: (height, width) as the annotation has them; what is no size counts as none.
+        picture: Path of the annotated picture.
+        source: File of the annotation.
+        reading: Options of the reading, ``drawn_on_raw`` among them; collects a note where only the
+            user can decide.
+        stated: Size (height, width) that the annotation states; anything that is no size counts as
+            missing.
 
     Raises:
         FcpError: the stated size is not the picture's, or the picture cannot be read.
@@ -145,14 +147,14 @@ def require_stated_size(
     """Compare the size that a file states for its picture with the picture's own.
 
     Args:
-        source: file that states it.
-        stated: (height, width) as they stand there; what is no size counts as none.
-        size: (H, W) of the picture.
-        turned: (H, W) of the picture read in the other way.
-        switch: that reads it so.
+        source: File that states the size.
+        stated: Size (height, width) as stated; anything that is no size counts as missing.
+        size: Size (H, W) of the picture.
+        turned: Size (H, W) of the picture in its other orientation.
+        switch: Value of --drawn-on that selects the other orientation.
 
     Raises:
-        FcpError: they differ: the annotations are of another picture.
+        FcpError: the sizes differ: the annotations are of another picture.
     """
     claimed = _stated(stated)
     if claimed is None or claimed == size:
@@ -170,7 +172,7 @@ def require_stated_size(
 
 
 def _stated(stated: tuple[object, object]) -> tuple[int, int] | None:
-    """Read a stated size; missing, zero and what is no number is none."""
+    """Read a stated size; None if it is missing, zero or no number."""
     try:
         height, width = (int(float(part)) for part in stated)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""What was found in a picture, as the writers take it."""
+"""The objects found in a picture, in the form that the writers take."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fcp.data.pieces import Piece
 
 @dataclass(frozen=True, eq=False)
 class LabelledObject:
-    """A thing that was found; several may be of one class and may overlap.
+    """An object that was found; several may be of one class and may overlap.
 
     Attributes:
-        class_name: not empty.
-        drawn: (H, W) bool, or a piece of a mask; an empty one is written nowhere.
-        score: 0 … 1, or None where there is none.
-        by_hand: whether a person has drawn it, or corrected it.
+        class_name: Name of its class, not empty.
+        drawn: Mask (H, W) bool, or a piece of a mask; an empty one is not written.
+        score: Score 0 … 1, or None if there is none.
+        by_hand: Whether a person has drawn or corrected it.
     """
 
     class_name: str
@@ -28,7 +28,7 @@ class LabelledObject:
     by_hand: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what no format can say."""
+        """Refuse objects that no format can hold."""
         if not self.class_name:
             raise ValueError("LabelledObject: the class has no name")
         mask = self.drawn.mask if isinstance(self.drawn, Piece) else self.drawn
@@ -51,20 +51,20 @@ class LabelledObject:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has no pixel; a piece has one."""
+        """Whether it has no pixel; a piece always has one."""
         return not isinstance(self.drawn, Piece) and not self.drawn.any()
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledPicture:
-    """A picture with all that was found in it, which may be nothing.
+    """A picture with all objects found in it, maybe none.
 
     Attributes:
-        file: the picture.
-        name: of the files that speak of it, without suffix, "/" between folders; no other picture
-            has it (``fcp.labelling.queries``).
-        size: (H, W) px of the upright picture.
-        objects: of the same size.
+        file: Path of the picture.
+        name: Unique name of the files about it, without suffix, "/" between folders
+            (``fcp.labelling.queries``).
+        size: Size (H, W) in px of the upright picture.
+        objects: Objects with masks of the same size.
     """
 
     file: Path
@@ -73,7 +73,7 @@ class LabelledPicture:
     objects: tuple[LabelledObject, ...]
 
     def __post_init__(self) -> None:
-        """Refuse masks of another picture and names that are no file's."""
+        """Refuse masks of another size and names that cannot be a file's."""
         parts = self.name.split("/")
         if any(part in {"", ".", ".."} or Path(part).name != part for part in parts):
             raise ValueError(f"LabelledPicture: {self.name!r} is no name for a file")

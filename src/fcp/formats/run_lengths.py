@@ -43,7 +43,7 @@ def row_runs(mask: np.ndarray) -> np.ndarray:
     """Count the pixels between changes, row by row.
 
     Args:
-        mask: (H, W) bool with at least one pixel.
+        mask: Mask (H, W) bool with at least one pixel.
 
     Returns:
         (R,) int64, background and foreground in turn, background first (0 px where the first pixel

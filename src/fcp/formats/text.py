@@ -1,4 +1,4 @@
-"""The texts that tools write: lines, lists of classes, JSON and XML."""
+"""Text files of annotation tools: lines, lists of classes, JSON and XML."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ CLASS_FILES = ("classes.txt", "labels.txt", "class_names.txt")
 
 
 def read_lines(file: Path) -> list[str]:
-    r"""Read UTF-8 text, with or without a byte-order mark: its lines, without outer blanks.
+    r"""Read the lines of UTF-8 text, with or without a byte-order mark, without outer blanks.
 
-    Only ``\n`` (and ``\r\n``) ends a line: a class name may hold the exotic ends of Unicode.
+    Only ``\n`` (and ``\r\n``) ends a line: a class name may contain Unicode's other line
+    separators.
 
     Raises:
         FcpError: it cannot be read, or is no text.
@@ -26,7 +27,7 @@ def read_lines(file: Path) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def load_annotations(file: Path) -> Any:  # noqa: ANN401  (whatever the JSON holds)
+def load_annotations(file: Path) -> Any:  # noqa: ANN401  (any JSON value)
     """Read a JSON of an annotation tool: UTF-8, with or without a byte-order mark.
 
     Raises:
@@ -39,7 +40,7 @@ def load_annotations(file: Path) -> Any:  # noqa: ANN401  (whatever the JSON hol
 
 
 def parse_xml(file: Path) -> Element:
-    """Read an XML without entities: none is needed, and they can be made to fill the memory.
+    """Read an XML without entities, which are not needed and could be made to fill the memory.
 
     Raises:
         FcpError: it cannot be read, is no XML, or declares entities.
@@ -59,8 +60,8 @@ def class_lines(names: Iterable[str], file: Path) -> bytes:
     """Encode class names so that ``read_lines`` reads them.
 
     Args:
-        names: in the order of their ids.
-        file: what to call the list in an error.
+        names: Class names in the order of their ids.
+        file: Path of the list, for an error.
 
     Raises:
         FcpError: a name that a line cannot hold.

@@ -1,4 +1,4 @@
-"""Reads the XML of PASCAL VOC, as LabelImg and others write it: a file a picture, mostly boxes.
+"""Reader of PASCAL VOC's XML, as of LabelImg and others: one file a picture, mostly boxes.
 
 CVAT's "LabelMe 3.0" has the same elements with polygons in place of boxes.
 """
@@ -25,15 +25,15 @@ def read_voc_xml(files: Sequence[Path], reading: Reading | None = None) -> dict[
     """Read boxes and polygons.
 
     Args:
-        files: an XML for each picture, which lies beside it, or in ``images/`` or ``JPEGImages/``
-            beside the XML's folder.
-        reading: how; takes notes.
+        files: XML files, one for each picture, which lies beside it, or in ``images/`` or
+            ``JPEGImages/`` beside the XML's folder.
+        reading: Options of the reading, which also collects its notes; None for the defaults.
 
     Returns:
-        Name → examples; names in the order in which they are met.
+        Name → examples; names in the order of their first box.
 
     Raises:
-        FcpError: files or boxes with faults: all of them are listed.
+        FcpError: files or boxes with faults; all faults are listed.
     """
     own = reading or Reading()
     pictures = []
@@ -81,7 +81,7 @@ def _box(found: Element, size: tuple[int, int], where: str) -> Box:
     try:
         x0, y0, x1, y1 = (float(found.findtext(f"bndbox/{name}") or "") for name in CORNERS)
     except ValueError as error:
-        raise FcpError(f"{where}: odd or missing numbers in <bndbox>") from error
-    x0, x1, y0, y1 = *sorted((x0, x1)), *sorted((y0, y1))  # some tools keep how it was drawn
+        raise FcpError(f"{where}: invalid or missing numbers in <bndbox>") from error
+    x0, x1, y0, y1 = *sorted((x0, x1)), *sorted((y0, y1))  # some tools store them as drawn
     (x0, y0), (x1, y1) = read_points([x0 - 1, y0 - 1, x1, y1], size, where).tolist()
     return Box(x0, y0, x1, y1)

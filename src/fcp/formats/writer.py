@@ -1,4 +1,4 @@
-"""What every format's writer is: pictures go in one by one, files come out whole."""
+"""The interface of all formats' writers: pictures are added one by one, files are written whole."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from fcp.formats.records import LabelledObject, LabelledPicture
 
 
 class Writer(ABC):
-    """Writes what was found, picture by picture, in memory that does not grow with their number.
+    """Writer of results, picture by picture, in memory that does not grow with their number.
 
-    As a context it closes itself at the end; where an exception passes, files that speak of one
-    picture stay, each whole, and files that speak of all are not written.
+    As a context manager it closes itself at the end. After an exception, the files of single
+    pictures stay, each complete, and the common files of all pictures are not written.
 
     Args:
-        out: output folder; made where it is missing.
-        class_names: all classes, in the order of their ids.
+        out: Output folder; made if missing.
+        class_names: Names of all classes, in the order of their ids.
 
     Raises:
-        FcpError: a class name that the format cannot say, or a folder that cannot be written.
+        FcpError: a class name that the format cannot hold, or a folder that cannot be written.
         ValueError: a class that is named twice.
     """
 
@@ -50,14 +50,14 @@ class Writer(ABC):
     @classmethod
     @abstractmethod
     def files_of(cls, names: Iterable[str]) -> Iterator[str]:
-        """Yield all files that it writes about pictures of these names, from the output folder."""
+        """Yield the files that it writes for pictures of these names, from the output folder."""
 
     def add(self, picture: LabelledPicture) -> None:
-        """Take in one picture.
+        """Add one picture.
 
         Raises:
             FcpError: a file cannot be written.
-            ValueError: an object of a class that was not announced.
+            ValueError: an object's class is not among ``class_names``.
         """
         unknown = {found.class_name for found in picture.objects} - set(self.class_ids)
         if unknown:
@@ -67,11 +67,11 @@ class Writer(ABC):
 
     @abstractmethod
     def _add(self, picture: LabelledPicture) -> None:
-        """Take in a picture whose objects are all of known classes and not empty."""
+        """Add a picture whose objects are all of known classes and not empty."""
 
     @abstractmethod
     def close(self) -> None:
-        """Write what speaks of all pictures; the last call.
+        """Write the common files of all pictures; the last call.
 
         Raises:
             FcpError: a file cannot be written.
@@ -79,10 +79,10 @@ class Writer(ABC):
 
 
 class OneFileWriter(Writer):
-    """A writer of one file that speaks of all pictures: they wait on disk, in a nameless file.
+    """A writer of one file for all pictures, which are kept in a temporary file until the end.
 
     Pictures are named by their path from the innermost folder that holds all of them, which is
-    known at the end only: with one folder of photos, by their file names.
+    known only at the end; with one folder of photos, these are their file names.
     """
 
     file_name: ClassVar[str]
@@ -138,7 +138,7 @@ class OneFileWriter(Writer):
         return Path(os.path.commonpath(self._folders)) if self._folders else plain(self.out)
 
     def _records(self) -> Iterator[dict[str, Any]]:
-        """Go through all pictures again: ``name``, ``size`` and ``objects`` of each."""
+        """Yield ``name``, ``size`` and ``objects`` of each picture."""
         root = self._root()
         for line in self._waiting:
             record = json.loads(line)
@@ -146,15 +146,15 @@ class OneFileWriter(Writer):
 
     @abstractmethod
     def _pack(self, found: LabelledObject) -> dict[str, Any]:
-        """Return an object's mask in the form of the format, as plain values."""
+        """Return an object's mask in the format's form, as plain values."""
 
     @abstractmethod
     def _pieces(self) -> Iterator[str]:
-        """Yield the file's text, going through ``_records`` as often as it needs."""
+        """Yield the file's text; ``_records`` may be called several times."""
 
 
 def write_beside(path: Path, content: bytes) -> None:
-    """Write a picture's file whole, in a folder that is made where it is missing.
+    """Write a picture's file atomically, in a folder that is made if missing.
 
     Raises:
         FcpError: it cannot be written.
@@ -164,7 +164,7 @@ def write_beside(path: Path, content: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are missing.
+    """Make a folder and its parents, if they are missing.
 
     Raises:
         FcpError: it cannot be made.
@@ -176,7 +176,7 @@ def make_folder(folder: Path) -> None:
 
 
 def _require_text(class_name: str) -> None:
-    # A folder's name may hold bytes that are no text, which Python keeps as lone surrogates.
+    # A folder's name may hold bytes that are not text, which Python keeps as lone surrogates.
     try:
         class_name.encode()
     except UnicodeEncodeError as error:

@@ -2,7 +2,7 @@
 
 Coordinates are those of pixel edges, divided by the picture's width and height: 0 … 1. A line of
 five numbers is a box (class, centre, width, height), a longer one a polygon (class, x, y, x, y, …).
-A polygon can say neither holes nor parts: what is written joins them by bridges without area.
+A polygon has neither holes nor parts: the writer joins them by bridges without area.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from fcp.formats.text import CLASS_FILES, class_lines, read_lines
 from fcp.formats.writer import Writer, make_folder, write_beside
 
 NAME_FILES = (*CLASS_FILES, "obj.names", "_darknet.labels")
-SLACK = 0.01  # how far outside 0 … 1 YOLO's own programs let coordinates be
+SLACK = 0.01  # distance outside 0 … 1 that YOLO's own programs allow
 WHERE_PICTURES_GO = "# Put the pictures into images/ beside this file, named as their labels.\n"
 
 
 def read_yolo(path: Path, reading: Reading | None = None) -> dict[str, list[Example]]:
     """Read boxes and polygons of all splits.
 
-    Pictures are looked for where YOLO's layout puts them (``images/…`` for ``labels/…``, or beside
-    the labels), never where the YAML file says: its paths are another machine's more often than
-    not.
+    Pictures are expected where YOLO's layout puts them (``images/…`` for ``labels/…``, or beside
+    the labels). The paths in the YAML file are ignored, since they are mostly another machine's.
 
     Args:
-        path: the YAML file of a data set, or its folder, with ``data.yaml`` or a list of classes.
-        reading: how; takes notes.
+        path: Path of a data set's YAML file, or of its folder, with ``data.yaml`` or a list of
+            classes.
+        reading: Options of the reading, which also collects its notes; None for the defaults.
 
     Returns:
         Class → examples; classes in the order of their ids.
 
     Raises:
-        FcpError: no class names; or label files without picture and lines that are no object: all
-            of them are listed, with file and line.
+        FcpError: no class names; or label files without picture and lines that are no object, all
+            of which are listed with file and line.
     """
     own = reading or Reading()
     folder = path if path.is_dir() else path.parent
@@ -70,8 +70,8 @@ def read_yolo(path: Path, reading: Reading | None = None) -> dict[str, list[Exam
 def yolo_labels(folder: Path) -> dict[Path, list[Path]]:
     """Find the label files of a data set.
 
-    They lie in ``labels`` or in the ``labels`` of its splits, in Darknet's ``obj_train_data``, or
-    beside the pictures where a list of classes lies there too.
+    They are in ``labels`` or in the ``labels`` of its splits, in Darknet's ``obj_train_data``, or
+    beside the pictures if a list of classes is there too.
 
     Returns:
         Folder of pictures → its label files, all in natural order.
@@ -103,17 +103,18 @@ def _texts(files: Iterable[Path]) -> Iterator[Path]:
 
 
 class YoloWriter(Writer):
-    """Writes ``yolo/labels/NAME.txt``, ``yolo/data.yaml`` and ``yolo/classes.txt``.
+    """Writer of ``yolo/labels/NAME.txt``, ``yolo/data.yaml`` and ``yolo/classes.txt``.
 
     Pictures are not copied: to train on them, put them into ``yolo/images``, named as their label
-    files. ``data.yaml`` states no path, so that programs look beside it. Scores cannot be said.
+    files. ``data.yaml`` states no path, so that programs search beside it. The format has no
+    scores.
     """
 
     def __init__(self, out: Path, class_names: Sequence[str]) -> None:
         super().__init__(out, class_names)
         self.folder = out / "yolo"
         make_folder(self.folder / "labels")
-        # Before any label file: a list of classes always goes with what is there.
+        # Before any label file, so that these never lie there without a list of classes.
         names = {index: name for name, index in self.class_ids.items()}
         content = {"train": "images", "val": "images", "names": names}
         text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
@@ -128,7 +129,7 @@ class YoloWriter(Writer):
         yield from (f"yolo/labels/{name}.txt" for name in names)
 
     def close(self) -> None:
-        """Nothing speaks of all pictures but the lists of classes, which are there already."""
+        """Do nothing: the only common files are the lists of classes, which are written already."""
 
     def _add(self, picture: LabelledPicture) -> None:
         scale = np.array([picture.size[1], picture.size[0]])
@@ -172,7 +173,7 @@ def _names_file(folder: Path) -> Path | None:
 def _has_names(file: Path) -> bool:
     try:
         return "names" in load_yaml(file)
-    except FcpError:  # somebody else's file
+    except FcpError:  # a file of another program
         return False
 
 
@@ -196,7 +197,7 @@ def _names_in_yaml(file: Path) -> Mapping[int, str]:
 
 
 def _number(class_id: object) -> object:
-    """Return an id that stands in quotes as the number that it is."""
+    """Return an id in quotes as a number."""
     is_number = isinstance(class_id, str) and re.fullmatch(r"\s*\d{1,9}\s*", class_id)
     return int(str(class_id)) if is_number else class_id
 
@@ -204,13 +205,13 @@ def _number(class_id: object) -> object:
 def _read_objects(
     file: Path, names: Mapping[int, str], size: tuple[int, int], reading: Reading
 ) -> Iterator[tuple[str, Drawn]]:
-    """Yield each line's class and box or polygon; blank lines are none."""
+    """Yield each line's class and box or polygon; blank lines are skipped."""
     confident = 0
     for number, line in enumerate(read_lines(file), start=1):
         if not line:
             continue
         fields = line.split()
-        # A program's own predictions end with how sure it is: then the count is even.
+        # Predictions of programs end with a confidence: then the count is even.
         if len(fields) >= 6 and len(fields) % 2 == 0 and _is_share(fields[-1]):
             fields, confident = fields[:-1], confident + 1
         with reading.each():

@@ -1,1 +1,1 @@
-"""Small blocks that know nothing of the paper: attention, position code, masked arithmetic."""
+"""General blocks, not specific to the paper: attention, position code, masked arithmetic."""

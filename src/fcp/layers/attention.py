@@ -1,4 +1,4 @@
-"""Multi-head attention with a post-norm residual, made for few tokens that read many cells."""
+"""Multi-head attention with a post-norm residual, efficient for few tokens that read many cells."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class AttentionBlock(nn.Module):
-    """``x = LayerNorm(x + Attn(x, K, V))``, and the attention map when asked (Eq. 2, 4, 16, 17).
+    """``x = LayerNorm(x + Attn(x, K, V))``, and the attention map on request (Eq. 2, 4, 16, 17).
 
     The same function as ``torch.nn.MultiheadAttention`` (whose parameter names it keeps) with the
     products in another order: q·(W_k x) = (W_kᵀ q)·x and Σ a·(W_v x) = W_v (Σ a·x). So the key and
@@ -16,11 +16,11 @@ class AttentionBlock(nn.Module):
     a token's scores; softmax cancels it, so it is stored (in ``in_proj_bias``) but never used.
 
     Args:
-        width: C, channels of tokens, keys and values.
-        heads: attention heads, a divisor of ``width``.
-        dropout: on the attention weights, in training.
-        maps_after_dropout: return the weights that gathered the values, dropped ones included,
-            and not the softmax itself.
+        width: Number C of channels of tokens, keys and values.
+        heads: Number of attention heads, a divisor of ``width``.
+        dropout: Dropout rate of the attention weights, in training.
+        maps_after_dropout: Whether the returned map is the weights after dropout instead of the
+            softmax itself.
     """
 
     def __init__(
@@ -50,11 +50,12 @@ class AttentionBlock(nn.Module):
         """Let tokens read cells.
 
         Args:
-            tokens: (S, N, C), which ask.
-            keys: (S, n, C), position code included.
-            values: (S, n, C).
-            excluded: (S, n) boolean, cells that no token may read; never all of a picture's.
-            need_map: build the map.
+            tokens: Tokens (S, N, C), from which the queries are made.
+            keys: Keys (S, n, C), position code included.
+            values: Values (S, n, C).
+            excluded: Mask (S, n) boolean of cells that no token may read; never all cells of a
+                picture.
+            need_map: Whether the map is returned.
 
         Returns:
             Tokens (S, N, C), and the attention averaged over the heads, float32 (S, N, n), or None.

@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 def on_grid(maps: Tensor, grid: tuple[int, int], *, align_corners: bool = True) -> Tensor:
-    """Bring maps (S, C, h', w') to a grid (h, w) if theirs is another, bilinear."""
+    """Resize maps (S, C, h', w') to a grid (h, w), bilinear; unchanged if theirs is the same."""
     if maps.shape[-2:] == grid:
         return maps
-    # With the channels last the CPU's kernel is four times as fast.
+    # With channels last the CPU's kernel is four times as fast.
     maps = maps.contiguous(memory_format=torch.channels_last)
     return F.interpolate(maps, grid, mode="bilinear", align_corners=align_corners)
 

@@ -14,10 +14,10 @@ MIN_MAX_EPSILON = 1e-9
 
 
 def mask_to_grid(masks: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Bring masks (S, H, W), 0 or 1, to the grid: boolean (S, h, w).
+    """Resize masks (S, H, W), 0 or 1, to the grid: boolean (S, h, w).
 
-    Nearest neighbour (512 → 64: cell i reads row 8i). A mask that vanishes there is taken by area
-    instead: every cell that it touches. A mask without any foreground stays empty.
+    Nearest neighbour (512 → 64: cell i reads row 8i). Of a mask that vanishes by this, every cell
+    that it touches is set instead. A mask without any foreground stays empty.
     """
     masks = masks.float()[:, None]
     nearest = F.interpolate(masks, grid, mode="nearest")[:, 0] > 0
@@ -27,7 +27,7 @@ def mask_to_grid(masks: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def mask_to_share(masks: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Bring maps (B, H, W) to the grid by area, as cells in reading order: (B, L)."""
+    """Resize maps (B, H, W) to the grid by area, as cells in reading order: (B, L)."""
     return F.adaptive_avg_pool2d(masks[:, None], grid).flatten(1)
 
 
@@ -35,11 +35,11 @@ def foreground_cells(mask: Tensor) -> tuple[Tensor, Tensor]:
     """List the foreground cells of each picture, padded to the longest list of the batch.
 
     Args:
-        mask: (S, L) boolean.
+        mask: Mask (S, L) boolean.
 
     Returns:
-        index: (S, n) distinct cells, the foreground first, in reading order.
-        inside: (S, n) boolean, False where the list is padded with background cells.
+        index: Distinct cells (S, n), the foreground first, in reading order. inside: Boolean (S,
+        n), False where the list is padded with background cells.
     """
     longest = int(mask.sum(1).max())
     index = (~mask).long().argsort(dim=1, stable=True)[:, :longest]

@@ -1,4 +1,4 @@
-"""A residual convolution block that lets cells look around."""
+"""A residual convolution block that mixes neighbouring cells."""
 
 from __future__ import annotations
 

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 
 class Pointwise(nn.Module):
-    """1×1 convolution without bias, as the matrix product that it is.
+    """1×1 convolution without bias, computed as a matrix product.
 
     It takes cells in any number and order, so that a support picture's background need not be
-    computed; and matrix products stay float32 where accelerators drop convolutions to TF32.
+    computed; and matrix products stay float32 where accelerators compute convolutions in TF32.
 
     Args:
-        in_channels: channels of a cell that comes in.
-        out_channels: channels of a cell that goes out.
+        in_channels: Number of channels of an input cell.
+        out_channels: Number of channels of an output cell.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -30,6 +30,6 @@ class Pointwise(nn.Module):
 
 
 def mix_channels(weight: Tensor, cells: Tensor) -> Tensor:
-    """Multiply a matrix (C', C) with the channels of cells (S, C, n): (S, C', n)."""
+    """Multiply a matrix (C', C) by the channels of cells (S, C, n): (S, C', n)."""
     # The batched product keeps the layout; a plain one would fold S into n and copy both ways.
     return torch.bmm(weight.expand(len(cells), -1, -1), cells)

@@ -16,12 +16,12 @@ def sine_position(
 ) -> Tensor:
     """Return the code (C, h, w) of each cell, in -1 … 1: first half from y, second half from x.
 
-    Within a half, sine and cosine of one frequency alternate.
+    Within a half, sine and cosine of the same frequency alternate.
 
     Args:
-        channels: C, a multiple of 4.
-        grid: (h, w).
-        device: where to put it.
+        channels: Number C of channels, a multiple of 4.
+        grid: Grid size (h, w).
+        device: Device of the code; None for torch's default.
     """
     height, width = grid
     half = channels // 2

@@ -1,1 +1,1 @@
-"""Model folders: those that ship lie here."""
+"""Model folders: reading, writing, and the shipped models."""

@@ -1,7 +1,7 @@
 """Model folders: ``config.json`` beside ``model.safetensors``; and checkpoints of the authors.
 
-A part whose configuration names weights (a hub id, a file) is fetched from there; a part whose
-weights are None lies in the folder, and so does the head, always.
+A part whose configuration names weights (a hub id, a file) is loaded from there; a part whose
+weights are None is stored in the folder, and so is the head in all cases.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fcp.models.files import CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
 
 FORMAT = "fcp-1"
 
-# Beginnings of the authors' names (method.md §11) → ours; the last part of a name stays.
+# Prefixes of the authors' names (method.md §11) → ours; the last part of a name stays.
 _DECODER = "transformer_decoder."
 _HEAD_NAMES = {
     "downsample_query.0.": "features.F.project.0.",
@@ -43,17 +43,19 @@ _HEAD_NAMES = {
     f"{_DECODER}transformer_self_attention_layers_1.0.": "matching.self_attention.",
 }
 _BACKBONE_ENTRY = re.compile(r"layer[0-4]\.\d+\.")
-_RESNETS = {6: "resnet50", 23: "resnet101"}  # by the bottlenecks of stage 3
+_RESNETS = {6: "resnet50", 23: "resnet101"}  # by the number of bottlenecks of stage 3
 _PUBLISHED_SAM = SegmenterConfig(name="sam", weights="facebook/sam-vit-huge")
 
 
 def save_model(model: FCP, folder: Path, *, dtype: torch.dtype | None = None) -> None:
-    """Write a model folder; each of its files is whole or absent.
+    """Write a model folder; each of its files is complete or absent.
 
     Args:
-        model: to save.
-        folder: made if missing; an older model in it is replaced, with its ``presence.json``.
-        dtype: of floating tensors on disk; a tensor with values outside its range stays as it is.
+        model: Model to save.
+        folder: Folder to write; made if missing. An older model in it is replaced and its
+            ``presence.json`` is removed.
+        dtype: Type of floating tensors on disk; a tensor with values outside its range keeps its
+            own.
 
     Raises:
         FcpError: the folder cannot be written, or the disk is full.
@@ -84,7 +86,7 @@ def _build(config: ModelConfig, path: Path) -> FCP:
     """Build the model that a file describes.
 
     Raises:
-        FcpError: no model can be built of it.
+        FcpError: no model can be built from it.
     """
     try:
         return FCP(config, build_backbone(config.backbone), build_segmenter(config.segmenter))
@@ -99,16 +101,17 @@ def import_checkpoint(
 ) -> None:
     """Turn a checkpoint of the authors' program into a model folder that gives the same outputs.
 
-    T, N and C are read off the tensors' shapes, the kind of backbone off their names. The
-    backbone's weights travel in the new folder; SAM's are not in a checkpoint.
+    T, N and C are derived from the tensors' shapes, the kind of backbone from their names. The
+    backbone's weights are stored in the new folder; SAM's are not in a checkpoint.
 
     Args:
-        file: a ``state_dict``, with or without the prefix ``module.``.
-        out: the new folder.
-        segmenter: the SAM that the checkpoint was trained with; names its weights.
+        file: Checkpoint with a ``state_dict``, with or without the prefix ``module.``.
+        out: Folder of the new model.
+        segmenter: Configuration of the SAM that the checkpoint was trained with; names its weights.
 
     Raises:
-        FcpError: the file is damaged, or not such a checkpoint; names the entries that do not fit.
+        FcpError: the file is damaged, or not such a checkpoint; the message names the entries that
+            do not fit.
     """
     if segmenter.weights is None:
         raise FcpError(
@@ -134,7 +137,7 @@ def import_checkpoint(
 
 
 def _stored_parts(model: FCP) -> dict[str, nn.Module]:
-    """Return the parts that lie in the model's own folder."""
+    """Return the parts that are stored in the model's own folder."""
     parts: dict[str, nn.Module] = {"head": model.head}
     if model.config.backbone.weights is None:
         parts["backbone"] = model.backbone
@@ -152,14 +155,14 @@ def _write_folder(
         raise FcpError(f"{folder}: cannot be made ({error.strerror}); choose another") from error
     tensors = {name: _on_disk(tensor, dtype) for name, tensor in state.items()}
     settings = {"format": FORMAT, **to_dict(config)}
-    # What was fitted to older weights says nothing of these.
+    # A judge of presence fitted to older weights is not valid for these.
     (folder / PRESENCE_FILE).unlink(missing_ok=True)
     write_atomically(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
     write_atomically(folder / CONFIG_FILE, (json.dumps(settings, indent=2) + "\n").encode())
 
 
 def _on_disk(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """Copy a tensor (tied ones too, which a file cannot share) and cast it where that is safe."""
+    """Copy a tensor (tied ones too, which a file cannot share) and cast it if that is safe."""
     copy = tensor.detach().to("cpu", copy=True).contiguous()
     if dtype is None or not copy.is_floating_point():
         return copy

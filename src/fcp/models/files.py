@@ -1,4 +1,4 @@
-"""The files of a model folder: whoever reads, writes or removes one takes its name from here."""
+"""Names of the files of a model folder; the only place where they are defined."""
 
 CONFIG_FILE = "config.json"  # settings of the model
 WEIGHTS_FILE = "model.safetensors"

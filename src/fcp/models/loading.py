@@ -1,4 +1,4 @@
-"""Where a model lies and how it runs: names → folders and devices, and a faster form."""
+"""Loading for use: names → model folders and devices, and a model's faster form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE, CARD_FILE]
 
 
 def find_device(name: str) -> torch.device:
-    """Turn a device's name into a device that works here; ``"auto"`` takes the fastest there is.
+    """Return a device of this machine by its name; ``"auto"`` takes the fastest one.
 
     Raises:
         FcpError: an unknown name, or a device that this machine lacks.
@@ -48,11 +48,11 @@ def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  
     """Find the folder with a model's ``config.json`` and ``model.safetensors``.
 
     Args:
-        model: a shipped model's name (text only), a folder, or a hub id, tried in this order.
-        **hub_options: of ``huggingface_hub.snapshot_download``.
+        model: Name of a shipped model (text only), a folder, or a hub id, tried in this order.
+        **hub_options: Options of ``huggingface_hub.snapshot_download``.
 
     Raises:
-        FcpError: nothing goes by this name, or the hub cannot give it.
+        FcpError: no model has this name, or the hub cannot provide it.
     """
     if model in SHIPPED:
         folder = Path(str(files("fcp") / "models" / str(model)))
@@ -74,15 +74,15 @@ def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  
 def for_inference(model: FCP) -> FCP:
     """Copy a model in evaluation mode, with its batch norms folded into its convolutions.
 
-    The answers are the same up to rounding, sooner; it is not for training or saving. All that has
-    no such norm, the head for one, is shared with the model.
+    The copy is faster and its results are the same up to rounding; it is not for training or
+    saving. Parts without such a norm, such as the head, are shared with the model.
     """
     parts = {
         id(model.backbone): fold_norms(model.backbone),
         id(model.segmenter): fold_norms(model.segmenter),
         id(model.head): model.head,
     }
-    return copy.deepcopy(model, parts)  # which takes these for copied already
+    return copy.deepcopy(model, parts)  # which treats these as copied already
 
 
 def model_fingerprint(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Memory that this process has freed goes back to the system. Standard library only."""
+"""Return of freed memory to the system. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 
 
 def give_back_memory() -> None:
-    """Make room for something large; does nothing where the C library has no call for it.
+    """Return freed memory to the system; does nothing if the C library has no call for it.
 
-    glibc keeps what was freed in small pieces: after examples were learnt from, 160 MB.
+    glibc keeps memory that was freed in small pieces: 160 MB after fitting to examples.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

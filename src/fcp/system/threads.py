@@ -1,7 +1,7 @@
-"""How many threads torch gets: the cores that this process may use and that others leave free.
+"""Number of torch's threads: the cores that this process may use and that are free.
 
-Torch takes a thread a core by itself. Beside busy processes they wait for one another at the end of
-each layer, and two threads are then several times slower than one.
+By default torch uses one thread for each core. Beside busy processes the threads wait for one
+another at the end of each layer, and two threads are then several times slower than one.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _ROOT = Path("/")
 
 
 def set_threads(threads: int | None = None) -> int:
-    """Tell torch how many threads to use.
+    """Set torch's number of threads.
 
     Args:
-        threads: so many; None for what the environment's ``OMP_NUM_THREADS`` says, and without it
+        threads: Number of threads; None for the environment's ``OMP_NUM_THREADS``, or without it
             for ``free_cores()``.
 
     Returns:
-        What torch uses from now on.
+        The number that torch uses from now on.
 
     Raises:
         FcpError: fewer than one.
@@ -42,19 +42,19 @@ def set_threads(threads: int | None = None) -> int:
 
 
 def lower_threads() -> None:
-    """Let torch use no more threads than there are free cores; fewer that were set stay."""
+    """Lower torch's threads to the number of free cores; a smaller number stays."""
     if torch.get_num_threads() > 1 and not _is_chosen():
         torch.set_num_threads(min(torch.get_num_threads(), free_cores()))
 
 
 def free_cores(root: Path = _ROOT) -> int:
-    """Count the cores that others leave free just now, of those that this process may use.
+    """Count the cores that are free at the moment, of those that this process may use.
 
-    Takes 0.2 s, in which the caller should do nothing. Where the system does not tell who is busy
+    Takes 0.2 s, in which the caller should do nothing. Where the system does not report its load
     (other than Linux), all cores count as free.
 
     Args:
-        root: of the file system that tells.
+        root: Root of the file system with the system's reports.
 
     Returns:
         At least 1; heeds the process's affinity and its cgroup's quota.
@@ -70,10 +70,10 @@ def free_cores(root: Path = _ROOT) -> int:
 
 
 def busy_cores(before: str, after: str, cores: Iterable[int]) -> float:
-    """Tell how many of these cores were busy between two states of ``/proc/stat``.
+    """Return how many of these cores were busy between two states of ``/proc/stat``.
 
     Returns:
-        0 … their number; 0 where the states say nothing of them.
+        0 … their number; 0 if the states do not hold them.
     """
     first, last = _ticks(before), _ticks(after)
     busy = 0.0
@@ -86,12 +86,12 @@ def busy_cores(before: str, after: str, cores: Iterable[int]) -> float:
 
 
 def quotas(root: Path = _ROOT) -> Iterator[float]:
-    """Yield the cores that each cgroup above this process allows it, where one does."""
+    """Yield the number of cores that each cgroup above this process allows, if it has a limit."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, place = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        # A container sees its own group at the top, though the place names it from outside.
+        # A container sees its own group at the root, though the path is that of the host.
         top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
         inner = top / place.strip("/")
         for folder in (inner, *inner.parents):
