@@ -92,13 +92,13 @@ def load_photos(page, *files: Path, expected: int) -> None:
     page.locator("#photo-count").get_by_text(f"{expected} {noun}", exact=True).wait_for()
 
 
-def on_easel(page, size: tuple[int, int]) -> Callable[[float, float], tuple[float, float]]:
+def in_editor(page, size: tuple[int, int]) -> Callable[[float, float], tuple[float, float]]:
     """Return a function: x, y in px of the picture → of the page."""
     height, width = size
-    easel = page.locator("#easel")
-    easel.scroll_into_view_if_needed()
-    box = easel.locator("canvas").first.bounding_box()
-    zoom = float(re.search(r"(\d+)%", easel.inner_text())[1]) / 100
+    editor = page.locator("#easel")
+    editor.scroll_into_view_if_needed()
+    box = editor.locator("canvas").first.bounding_box()
+    zoom = float(re.search(r"(\d+)%", editor.inner_text())[1]) / 100
     left = box["x"] + box["width"] / 2 - width * zoom / 2
     top = box["y"] + box["height"] / 2 - height * zoom / 2
     return lambda x, y: (left + x * zoom, top + y * zoom)
@@ -106,7 +106,7 @@ def on_easel(page, size: tuple[int, int]) -> Callable[[float, float], tuple[floa
 
 def draw_around(page, mask: np.ndarray) -> None:
     """Draw along the outline of a mask's largest part, with the mouse; a little inside of it."""
-    place = on_easel(page, mask.shape)
+    place = in_editor(page, mask.shape)
     outline = max(mask_polygons(mask), key=len)
     middle, inner = outline.mean(axis=0), 10
     direction = middle - outline
@@ -156,7 +156,7 @@ def test_drawn_run_cut_explained_corrected_and_downloaded(visit, demo_photos, de
     load_examples(page, demo_files["astronaut"])
     draw_around(page, demo_photos["astronaut"][1])
     page.locator("#class-name").locator("input, textarea").first.fill("person")
-    page.locator("#kind").get_by_text("Draw around it").click()
+    page.locator("#kind").get_by_text("Draw around the object").click()
     shoot(page, "examples")
     add_example(page, "person")
     others = ["grace_hopper", "camera", "coffee", "coins", "motorcycle_left", "chelsea"]
@@ -196,7 +196,7 @@ def correct_and_explain(page, demo_photos, demo_files) -> None:
     page.locator("#easel canvas").first.wait_for()
     page.wait_for_timeout(2500)
     assert page.locator("#class-name").locator("input, textarea").first.input_value() == "person"
-    place = on_easel(page, demo_photos["grace_hopper"][0].shape[:2])
+    place = in_editor(page, demo_photos["grace_hopper"][0].shape[:2])
     page.mouse.move(*place(250, 560))
     page.mouse.down()
     page.mouse.move(*place(420, 560), steps=4)
@@ -213,7 +213,7 @@ def correct_and_explain(page, demo_photos, demo_files) -> None:
     page.locator("#why").click()
     page.locator("#reasons img").nth(7).wait_for()
     assert "Of 2 examples of person, " in page.locator("#reason").inner_text()
-    assert "drove it most" in page.locator("#reason").inner_text()
+    assert "had the most influence" in page.locator("#reason").inner_text()
     shoot(page, "why", "#detail")
 
 
@@ -233,11 +233,11 @@ def shrunk(mask: np.ndarray) -> np.ndarray:
 def test_by_finger_on_a_phone(visit, demo_photos, demo_files):
     page = visit(NARROW, has_touch=True)
     load_examples(page, demo_files["astronaut"])
-    place = on_easel(page, (512, 512))
+    place = in_editor(page, (512, 512))
     for x, y in ((230, 110), (180, 330), (300, 420)):
         page.touchscreen.tap(*place(x, y))
         page.wait_for_timeout(200)
-    add_example(page, "person", "Click: dab on it")
+    add_example(page, "person", "Points: click on the object")
     assert overflow(page) == 0
     load_photos(page, demo_files["grace_hopper"], demo_files["camera"], expected=2)
     assert overflow(page) == 0
@@ -283,12 +283,12 @@ def test_bad_input_is_told_and_the_page_goes_on(visit, demo_files, tmp_path, ser
 
     page.get_by_role("tab", name="1 · Examples").click()
     page.locator("#add-example").click()
-    page.get_by_text("load a picture that shows the thing").wait_for()
+    page.get_by_text("upload a picture that shows the object").wait_for()
     load_examples(page, demo_files["coffee"])
     page.locator("#class-name").locator("input, textarea").first.fill("cup")
     page.locator("#add-example").click()
     page.get_by_text("nothing is marked yet").wait_for()
-    place = on_easel(page, (400, 600))
+    place = in_editor(page, (400, 600))
     page.mouse.click(*place(300, 200))
     page.locator("#negative input").check()
     add_example(page, "")
@@ -310,8 +310,8 @@ def many(tmp_path) -> list[Path]:
 def prepared(page, demo_files, photos: list[Path]) -> None:
     """Go as far as to the button that runs."""
     load_examples(page, demo_files["astronaut"])
-    page.mouse.click(*on_easel(page, (512, 512))(230, 110))
-    add_example(page, "face", "Click: dab on it")
+    page.mouse.click(*in_editor(page, (512, 512))(230, 110))
+    add_example(page, "face", "Points: click on the object")
     load_photos(page, *photos, expected=len(photos))
 
 

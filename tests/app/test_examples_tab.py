@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fcp.app.examples_tab
-from fcp.app.examples_tab import ExamplesTab, put_on_easel
+from fcp.app.examples_tab import ExamplesTab, open_in_editor
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def drawing() -> dict[str, list[np.ndarray]]:
     return {"layers": [paint]}
 
 
-def test_photo_on_the_easel_outlives_the_removal_of_all(tab, session, asking, drawing):
+def test_photo_in_the_editor_outlives_the_removal_of_all(tab, session, asking, drawing):
     photo = session.photos[0]
-    put_on_easel(session, photo)
+    open_in_editor(session, photo)
     session.remove_photos()
     assert [path.name for path in photo.parent.iterdir()] == ["one.png"]
     tab.add_example(drawing, "cat", "paint", False, asking)
@@ -35,7 +35,7 @@ def test_photo_on_the_easel_outlives_the_removal_of_all(tab, session, asking, dr
 
 
 def test_example_whose_picture_is_gone_is_none(tab, session, asking, drawing):
-    put_on_easel(session, session.photos[0])
+    open_in_editor(session, session.photos[0])
     session.photos[0].unlink()
     before = list(session.marked)
     with pytest.raises(gr.Error):
@@ -45,7 +45,7 @@ def test_example_whose_picture_is_gone_is_none(tab, session, asking, drawing):
 
 def test_one_damaged_picture_ends_nothing(tab, visits, asking, picture, tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr(fcp.app.examples_tab, "tell_refused", told.append)
+    monkeypatch.setattr(fcp.app.examples_tab, "warn_of_refused", told.append)
     for upload in ({"broken": -200, "good": None}, {"later": None}, {"alone": -200}):
         files = [tmp_path / f"{name}.png" for name in upload]
         for file, cut in zip(files, upload.values(), strict=True):
@@ -56,4 +56,4 @@ def test_one_damaged_picture_ends_nothing(tab, visits, asking, picture, tmp_path
     assert [len(lines) for lines in told] == [1, 0, 1]
     assert told[0][0].startswith("broken.png: ")
     assert session.examples_in.budget.pictures == 2
-    assert session.easel.picture.name == "later.png"
+    assert session.open_picture.picture.name == "later.png"

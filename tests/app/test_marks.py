@@ -59,18 +59,18 @@ def test_outline_is_filled_and_an_open_one_counts_as_paint():
     assert (to_mask(drawn_on([layer(line)], "outline", (40, 60))) == line).all()
 
 
-def test_box_encloses_all_dabs():
+def test_box_encloses_all_strokes():
     corners = blob((5, 6, 8, 9), (30, 20, 33, 23))
     found = to_mask(drawn_on([layer(corners)], "box", (80, 120)))
     assert (found == blob((10, 12, 66, 46), size=(80, 120))).all()
 
 
-def test_each_dab_is_a_click_in_its_middle():
+def test_each_dot_is_a_point_at_its_centre():
     found = drawn_on([layer(blob((4, 4, 7, 7), (20, 10, 25, 15)))], "click", (80, 120))
     assert found == Points(((11.0, 11.0), (45.0, 25.0)))
 
 
-def test_click_stays_on_a_bent_dab():
+def test_point_stays_on_a_bent_dot():
     bent = blob((5, 5, 30, 7), (5, 5, 7, 30))
     ((x, y),) = drawn_on([layer(bent)], "click", (40, 60)).points
     assert bent[int(y), int(x)]
@@ -79,7 +79,7 @@ def test_click_stays_on_a_bent_dab():
 def test_too_many_clicks_are_told():
     mask = np.zeros((40, 60), bool)
     mask[1:36:5, 1:16:5] = True
-    with pytest.raises(FcpError, match="21 clicks; at most 20"):
+    with pytest.raises(FcpError, match="21 points; at most 20"):
         drawn_on([layer(mask)], "click", (40, 60))
 
 
@@ -101,7 +101,7 @@ def test_class_names_become_one_line():
     assert clean_class_name("  a\tblack\n cat\0 ") == "a black cat"
     with pytest.raises(FcpError, match="name the class"):
         clean_class_name(" \n")
-    with pytest.raises(FcpError, match="60 letters"):
+    with pytest.raises(FcpError, match="60 characters"):
         clean_class_name("x" * 61)
 
 

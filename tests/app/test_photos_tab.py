@@ -75,7 +75,7 @@ def test_two_clicks_start_one_run(session, engine, monkeypatch):
     with engine.lock:
         together(start, start)
     assert runs == [session.run]
-    assert told == ["a run is going on; wait for it or cancel it"]
+    assert told == ["a run is in progress; wait for it or cancel it"]
     assert session.run.finished.wait(60)
 
 

@@ -54,8 +54,8 @@ def uploaded(visits, engine, asking, tmp_path) -> Session:
     pages = ([(30, 40), (40, 60)], [(20, 40)] * 2, [(40, 60)], [(60, 40)])
     for file, sizes in zip(files, pages, strict=True):
         file.write_bytes(stack(*sizes))
-    *_, easel = first.take_pictures([str(files[0])], asking)
-    assert grey_of(easel["value"]["background"]) == pytest.approx(128, abs=2)
+    *_, editor = first.take_pictures([str(files[0])], asking)
+    assert grey_of(editor["value"]["background"]) == pytest.approx(128, abs=2)
     paint = np.zeros((40, 60, 4), np.uint8)
     paint[5:20, 5:20] = 255
     first.add_example({"layers": [paint]}, "cat", "paint", False, asking)

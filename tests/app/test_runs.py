@@ -37,7 +37,7 @@ def test_run_does_all_photos_and_tells_the_bad_one(session, engine):
     assert run.error is None
     assert [Path(r.file).stem for r in run.records() if r.error is None] == ["one", "two"]
     bad = run.records()[2]
-    assert session.told(FcpError(bad.error)).startswith("bad.png: damaged")
+    assert session.public_text(FcpError(bad.error)).startswith("bad.png: damaged")
     assert session.finished_run() is run
     shown = arrange(run.records(), run.originals, 2.0)
     assert summary(run, shown) == "0 found, 2 not here, 1 could not be read"
@@ -78,7 +78,7 @@ def test_second_run_replaces_the_first_and_not_while_it_goes_on(session, engine)
     first = finished(session, engine)
     with engine.lock:
         second = session.start_run(engine, tile=None, instances=False)
-        with pytest.raises(FcpError, match="a run is going on"):
+        with pytest.raises(FcpError, match="a run is in progress"):
             session.start_run(engine, tile=None, instances=False)
         with pytest.raises(FcpError, match="no results yet"):
             session.finished_run()
@@ -127,7 +127,7 @@ def test_classes_with_the_same_pixels_are_told(session, engine, add, picture):
 
 
 def test_tiles_are_used_and_small_ones_refused(session, engine, picture):
-    with pytest.raises(FcpError, match="tiles of 199 px are too many"):
+    with pytest.raises(FcpError, match="tiles of 199 px are too small"):
         session.start_run(engine, tile=199, instances=False)
     session.photos = session.photos[:1]
     session.photos[0].write_bytes(picture(300, 500))
@@ -290,7 +290,7 @@ def test_downloads_keep_the_visitors_names(session, engine, tmp_path, kind):
 def test_photos_that_were_removed_are_told(session, engine, tmp_path):
     run = finished(session, engine)
     session.remove_photos()
-    with pytest.raises(FcpError, match=r"one.png: was removed, .* or load and run them again"):
+    with pytest.raises(FcpError, match=r"one.png: was removed, .* or upload and run them again"):
         make_download(run, "coco", 0.0, tmp_path / "with", photos=True)
     assert make_download(run, "coco", 0.0, tmp_path / "without").is_file()
     assert [path.name for path in (tmp_path / "without").iterdir()] == ["fcp-coco.zip"]

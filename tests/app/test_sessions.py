@@ -100,7 +100,7 @@ def test_numbers_never_repeat(store):
 def test_errors_are_told_without_the_server_s_folders(store):
     session = store.get("a")
     error = FcpError(f"{session.folder}/photos/cat.jpg: damaged; {session.folder}/run1/x/y.png")
-    assert session.told(error) == "cat.jpg: damaged; y.png"
+    assert session.public_text(error) == "cat.jpg: damaged; y.png"
 
 
 def test_errors_are_told_with_the_visitors_names(store):
@@ -108,7 +108,9 @@ def test_errors_are_told_with_the_visitors_names(store):
     photo, longer = (session.photos_in.folder / name for name in ("A.jpg", "A.jpg_small"))
     session.originals.update({photo: "trip/【A】.jpg", longer: "【A】.jpg_small"})
     error = FcpError(f"{longer}: damaged; {photo}: the file is empty")
-    assert session.told(error) == "【A】.jpg_small: damaged; trip/【A】.jpg: the file is empty"
+    assert (
+        session.public_text(error) == "【A】.jpg_small: damaged; trip/【A】.jpg: the file is empty"
+    )
 
 
 def test_a_run_needs_photos_and_examples(store):

@@ -88,7 +88,7 @@ def test_pictures_are_moved_and_get_names_of_their_own(uploads, intake, picture)
         ("a.zip", b"", "a.zip: the file is empty"),
         ("a.png", b"no picture", "not a picture that can be read"),
         ("a.txt", b"text", "a.txt: not a picture that can be read"),
-        ("a.zip", b"PK nothing", "a.zip: no whole zip archive"),
+        ("a.zip", b"PK nothing", "a.zip: not a complete zip archive"),
     ],
 )
 def test_one_bad_file_is_told_and_the_others_stay(uploads, intake, picture, name, content, reason):
@@ -220,9 +220,9 @@ def test_zip_with_a_list_that_fills_the_memory_is_refused(uploads, intake, pictu
     monkeypatch.setattr(fcp.app.bombs, "MOST_MEMBERS", 99)
     assert "more than 99 files" in intake().take([uploads("a.zip", content)]).refused[0]
     monkeypatch.setattr(fcp.app.bombs, "MOST_MEMBERS", 100)
-    assert "no picture in it" in intake().take([uploads("a.zip", content)]).refused[0]
+    assert "contains no readable picture" in intake().take([uploads("a.zip", content)]).refused[0]
     monkeypatch.setattr(fcp.app.bombs, "MOST_DIRECTORY", 99 * 46)
-    assert "files in it" in intake().take([uploads("a.zip", content)]).refused[0]
+    assert "contains more than" in intake().take([uploads("a.zip", content)]).refused[0]
 
 
 def test_members_go_to_the_disk_in_pieces(uploads, intake):
@@ -246,12 +246,12 @@ def test_tar_in_a_zip_s_clothes_is_refused(uploads, intake, picture):
         info.size = len(picture())
         archive.addfile(info, io.BytesIO(picture()))
     taken = intake().take([uploads("a.zip", stream.getvalue())])
-    assert "no whole zip archive" in taken.refused[0]
+    assert "not a complete zip archive" in taken.refused[0]
 
 
 def test_zip_without_pictures_says_so(uploads, intake):
     taken = intake().take([uploads("a.zip", zipped({"a.txt": b"text"}))])
-    assert taken.refused == ["a.zip: no picture in it that can be read"]
+    assert taken.refused == ["a.zip: contains no readable picture"]
 
 
 def test_number_of_pictures_is_limited(uploads, intake, picture):

@@ -85,8 +85,11 @@ def test_options_of_reading_are_checked_before_anything_is_served(served):
     [
         ((), ""),
         (("--host", "localhost"), ""),
-        (("--host", "0.0.0.0"), "0.0.0.0: anybody who reaches it can use the page, no password"),
-        (("--share",), "the public address: anybody who reaches it"),
+        (
+            ("--host", "0.0.0.0"),
+            "0.0.0.0: anybody who can reach it can use the page without a password",
+        ),
+        (("--share",), "the public address: anybody who can reach it"),
     ],
 )
 def test_a_page_for_others_is_warned_of(served, options, warned):

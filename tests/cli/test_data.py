@@ -138,7 +138,7 @@ def test_a_fold_without_episodes_and_no_fold(mini_voc, tmp_path):
     (tmp_path / "data/VOC2012/ImageSets/Segmentation/val.txt").write_text("val_06_0\n")
     fixed = ("episodes", "--data-root", tmp_path / "data", "--out", tmp_path / "e")
     assert "no picture is listed" in run(*fixed, "--fold", 0).stderr
-    assert "has folds; say which one: 0, 1, 2, 3" in run(*fixed).stderr
+    assert "has folds; choose one of: 0, 1, 2, 3" in run(*fixed).stderr
     listed = run("data", "lists", *fixed[1:], "--split", "val")
     assert listed.exit_code == 1
-    assert "has folds; say which one: 0, 1, 2, 3" in listed.stderr
+    assert "has folds; choose one of: 0, 1, 2, 3" in listed.stderr

@@ -125,7 +125,7 @@ def test_impossible_numbers_are_usage_errors(run):
         (4, (), "fold: expected 0 … 3, got 4"),
         ("every", (), "--fold: expected a number, several"),
         ("1,1", (), "names a fold twice"),
-        (None, (), "has folds; say which one"),
+        (None, (), "has folds; choose one of"),
         (1, ("--shots", 9), "fold 1: class 'bus': 9 supports are asked"),
         (0, ("--pool", "gone.txt", "--benchmark", "fss1000"), "pool: only pascal5i"),
     ],
@@ -234,7 +234,7 @@ def test_an_episode_file_is_run_exactly(run, mini_voc, tmp_path):
 @pytest.mark.parametrize(
     ("fold", "more", "message"),
     [
-        (0, ("--seed", 0), "--seed: .*e.json says which episodes are run"),
+        (0, ("--seed", 0), "--seed: .*e.json already defines the episodes"),
         (0, ("--seeds", 2), "--seeds: .*leave it out"),
         (0, ("--episodes", 5), "--episodes: .*leave it out"),
         (0, ("--sampler", "classic"), "--sampler: .*leave it out"),

@@ -65,7 +65,7 @@ def test_serves_with_what_it_was_given(tmp_path, model_folder, monkeypatch):
     answer = run(*given, "--host", "0.0.0.0", "--port", 123, LABEL_STUDIO_URL="http://ls:1")
     assert answer.exit_code == 0, answer.output
     assert "http://0.0.0.0:123 waits for Label Studio at http://ls:1" in answer.stdout
-    assert "anybody who reaches this address" in answer.stderr
+    assert "anybody who can reach this address" in answer.stderr
     (backend, host, port) = served[0]
     assert (backend.studio.url, host, port) == ("http://ls:1", "0.0.0.0", 123)
     assert (tmp_path / "in" / "side").is_dir()

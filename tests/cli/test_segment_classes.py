@@ -290,7 +290,8 @@ def test_an_example_with_an_inverted_mask_is_named(run, examples, tmp_path, monk
     kept = json.loads((tmp_path / "out/results.json").read_text())["examples"]["cat"]
     assert [(one["is_odd"], one["is_inverted"]) for one in kept] == [(False, False), (True, True)]
     assert (
-        f'"look again at (cat)", "{odd} (inverted?)"' in (tmp_path / "out/report.html").read_text()
+        f'"examples to check (cat)", "{odd} (inverted?)"'
+        in (tmp_path / "out/report.html").read_text()
     )
 
 

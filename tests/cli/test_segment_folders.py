@@ -94,14 +94,14 @@ def test_examples_as_output_are_refused_before_the_first_write(run, examples, tm
     before = inputs_of(tmp_path)
     done = run("--out", examples)
     assert done.exit_code == 1
-    assert f"{examples / 'a.jpg'}: not of an earlier run of fcp segment" in done.stderr
+    assert f"{examples / 'a.jpg'}: not a file of an earlier run of fcp segment" in done.stderr
     assert inputs_of(tmp_path) == before
 
 
 def test_another_question_is_refused_or_replaces_all(run, examples, photos, tmp_path):
     assert run().exit_code == 0
     done = run("--fusion", "mean", query=(photos / "p0.jpg",))
-    assert (done.exit_code, "another question (other: fusion)" in done.stderr) == (1, True)
+    assert (done.exit_code, "other settings (different: fusion)" in done.stderr) == (1, True)
     assert run("--fusion", "mean", "--overwrite", query=(photos / "p0.jpg",)).exit_code == 0
     assert files_in(tmp_path / "out") == [
         "masks/p0.png",

@@ -154,7 +154,7 @@ def test_all_pages_are_another_question_than_the_largest(run, photos, tmp_path):
     assert f"2 photos; not used: 3 further page or frame (first {stack})" in done.stdout
     assert list(told(tmp_path)[1]) == [("plain.png", None), ("stack.tif", None)]
     asked = run()
-    assert (asked.exit_code, "another question (other: every_page)" in asked.stderr) == (1, True)
+    assert (asked.exit_code, "other settings (different: every_page)" in asked.stderr) == (1, True)
     assert run("--overwrite").exit_code == 0
     masks = sorted(path.stem for path in (tmp_path / "out/masks").iterdir())
     assert masks == NAMES

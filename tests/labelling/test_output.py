@@ -45,7 +45,7 @@ def snapshot(folder):
 def test_a_folder_of_somebody_else_is_refused_before_the_first_write(tmp_path, name):
     put(tmp_path, name)
     before = snapshot(tmp_path)
-    with pytest.raises(FcpError, match=rf"{name}: not of an earlier run.*choose another --out"):
+    with pytest.raises(FcpError, match=rf"{name}: not a file of an earlier.*choose another --out"):
         run(tmp_path, *BOTH)
     assert snapshot(tmp_path) == before
     assert {path.name for path in tmp_path.iterdir()} == {name.split("/")[0]}
@@ -62,7 +62,7 @@ def test_a_file_put_beside_a_runs_files_is_never_overwritten(tmp_path):
     put(tmp_path, "masks/b.png", "notes.txt")
     before = snapshot(tmp_path)
     for how in ({}, {"resume": True}, {"overwrite": True}):
-        with pytest.raises(FcpError, match=r"b\.png: not of an earlier run"):
+        with pytest.raises(FcpError, match=r"b\.png: not a file of an earlier run"):
             run(tmp_path, "masks/a.png", "masks/b.png", **how)
         assert snapshot(tmp_path) == before
     run(tmp_path, "masks/a.png", "masks/c.png", resume=True)
@@ -80,7 +80,7 @@ def test_the_same_again_is_no_matter(tmp_path):
 def test_another_question_is_refused_unless_asked_for(tmp_path):
     run(tmp_path, *BOTH)
     before = snapshot(tmp_path)
-    with pytest.raises(FcpError, match=r"another question \(other: fusion\); .*--overwrite"):
+    with pytest.raises(FcpError, match=r"other settings \(different: fusion\); .*--overwrite"):
         run(tmp_path, "masks/b.png", fingerprint="g")
     assert snapshot(tmp_path) == before
     put(tmp_path, "masks/mine.png")

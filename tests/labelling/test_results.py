@@ -70,7 +70,7 @@ def test_a_file_without_decisions_is_refused(tmp_path):
     content = json.loads(made.path.read_text())
     del content["appearance"]
     made.path.write_text(json.dumps(content))
-    with pytest.raises(FcpError, match=r"not a whole file of fcp segment .*appearance"):
+    with pytest.raises(FcpError, match=r"not a complete results file of fcp segment .*appearance"):
         read_record(tmp_path)
 
 
@@ -123,7 +123,7 @@ def test_a_photo_costs_the_same_however_many_there_are(tmp_path):
 )
 def test_a_damaged_file_names_the_remedy(tmp_path, content):
     (tmp_path / FILE_NAME).write_bytes(content)
-    with pytest.raises(FcpError, match=r"results\.json: not a whole file of fcp segment.*--out"):
+    with pytest.raises(FcpError, match=r"results\.json: not a complete results file.*--out"):
         read_record(tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""The page in the browser: mark a thing in a few pictures, get it back in all others."""
+"""The page in the browser: mark an object in a few pictures, find it in all others."""

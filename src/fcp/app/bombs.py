@@ -1,4 +1,4 @@
-"""Zip archives that are made to unpack to more than they should: told before anything is read."""
+"""Detection of zip bombs, from the list of members alone."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ from pathlib import Path
 
 from fcp.errors import FcpError
 
-MOST_MEMBERS = 100_000  # of an archive, whatever they are
-MOST_DIRECTORY = 32 << 20  # bytes of the list of members, which is read as a whole
-MOST_RATIO = 200  # bytes from one; drawings of few colours in the loosest formats come near it
-SMALL = 8 << 20  # bytes of a member that may be packed tighter than that
-_LOCAL_HEADER = 30  # bytes at least, before a member's own
-_SIZE_OF_DIRECTORY = 5  # place in the record at the archive's end
+MOST_MEMBERS = 100_000  # in an archive, pictures or not
+MOST_DIRECTORY = 32 << 20  # bytes of the list of members, which is read into memory
+MOST_RATIO = 200  # unpacked ÷ packed size; uncompressed drawings of few colours come near it
+SMALL = 8 << 20  # bytes; smaller members may exceed MOST_RATIO
+_LOCAL_HEADER = 30  # bytes at least, before the data of a member
+_SIZE_OF_DIRECTORY = 5  # index in the record at the archive's end
 
 
 def check_zip(archive: Path, room: int) -> None:
     """Refuse an archive by its list of members.
 
     Args:
-        archive: that ``zipfile.is_zipfile`` takes for one.
-        room: bytes that all its members may have together, pictures or not.
+        archive: File that ``zipfile.is_zipfile`` accepts.
+        room: Bytes allowed for all members together, pictures or not.
 
     Raises:
-        FcpError: too many members or too much in them, members that share bytes of the archive,
-            or one that is packed tighter than pictures are; or a broken list.
+        FcpError: too many members, too many bytes, members that share bytes of the archive, a
+            compression ratio that pictures do not have, or a damaged list.
     """
     try:
         with archive.open("rb") as file:
-            # The public way reads the whole list into memory before it tells how long it is.
+            # The public API reads the whole list into memory before it reports its length.
             end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
         if end is None or end[_SIZE_OF_DIRECTORY] > MOST_DIRECTORY:
-            raise FcpError(f"{archive}: more than {MOST_MEMBERS:,} files in it")
+            raise FcpError(f"{archive}: contains more than {MOST_MEMBERS:,} files")
         with zipfile.ZipFile(archive) as opened:
             members = opened.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise FcpError(f"{archive}: no whole zip archive ({error}); make it again") from error
+        message = f"{archive}: not a complete zip archive ({error}); create it again"
+        raise FcpError(message) from error
     if len(members) > MOST_MEMBERS:
-        raise FcpError(f"{archive}: more than {MOST_MEMBERS:,} files in it")
+        raise FcpError(f"{archive}: contains more than {MOST_MEMBERS:,} files")
     total = sum(member.file_size for member in members)
     if total > room:
         left = max(0, room) / 1e6
         raise FcpError(
-            f"{archive}: unpacks to {total / 1e6:,.0f} MB, and {left:,.0f} MB are left; bring "
+            f"{archive}: unpacks to {total / 1e6:,.0f} MB, and {left:,.0f} MB are left; upload "
             "fewer or smaller pictures, or start the page with a higher --max-upload-mb"
         )
     _refuse_overlap(archive, members)
@@ -51,12 +52,12 @@ def check_zip(archive: Path, room: int) -> None:
         if member.file_size > max(SMALL, MOST_RATIO * member.compress_size):
             raise FcpError(
                 f"{archive}: {member.filename!r} in it unpacks to more than {MOST_RATIO} times its "
-                "size; if it is a true picture, bring it by itself"
+                "size; if it is a real picture, upload it without the archive"
             )
 
 
 def _refuse_overlap(archive: Path, members: list[zipfile.ZipInfo]) -> None:
-    """Raise where two members lie on the same bytes, which then count twice when unpacked."""
+    """Refuse members that share bytes of the archive, which would be unpacked twice."""
     for member, following in pairwise(sorted(members, key=lambda one: one.header_offset)):
         if member.header_offset + _LOCAL_HEADER + member.compress_size > following.header_offset:
-            raise FcpError(f"{archive}: files in it overlap; no program writes that, make it again")
+            raise FcpError(f"{archive}: files in it overlap; create the archive again")

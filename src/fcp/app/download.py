@@ -1,4 +1,4 @@
-"""What a run found → a zip in the format of a tool, without what the slider has cut off."""
+"""Results of a run → zip in the format of a tool, without classes below the threshold."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TITLES: Mapping[str, str] = {
     "label-studio": "Label Studio",
     "cvat": "CVAT",
 }
-_PICTURES = {"yolo": "yolo/images"}  # where tools look for the pictures; else in photos/
+_PICTURES = {"yolo": "yolo/images"}  # where tools expect the photos; else photos/
 
 
 def make_download(
@@ -42,38 +42,39 @@ def make_download(
     photos: bool = False,
     marked: Sequence[Marked] = (),
 ) -> Path:
-    """Write the zip: the format's files, ``results.json`` and, where wanted, the photos.
+    """Write the zip: the format's files, ``results.json`` and, if wanted, the photos.
 
     Args:
-        run: which is finished.
-        kind: key of ``FORMATS``.
-        threshold: classes below it are left out, and pictures with none above it.
-        folder: for the zip and what goes into it; made here, must be new.
-        photos: whether the pictures go into it.
-        marked: the visitor's examples: what was drawn on a photo replaces what was found there.
+        run: Finished run.
+        kind: Format, key of ``FORMATS``.
+        threshold: Smallest presence (or score) of a class, 0 … 1; photos without such a class are
+            left out.
+        folder: New folder for the zip; created here.
+        photos: Whether to include the photos.
+        marked: The visitor's examples; drawings on a photo replace the model's result there.
 
     Returns:
-        The zip, which is all that stays in the folder.
+        The zip, the only file left in the folder.
 
     Raises:
-        FcpError: nothing is above the threshold, a photo was removed, or a file cannot be
-            written; the folder is gone then.
+        FcpError: no class reaches the threshold, a photo was removed, or a file cannot be
+            written; the folder is removed then.
     """
     drawn = drawn_on(run.records(), marked)
-    found = _Found(run, names_with(run.task.names, drawn), drawn)
-    kept = [cut for record in run.records() if (cut := _cut(found.told(record), threshold))]
+    corrected = _Corrected(run, names_with(run.task.names, drawn), drawn)
+    kept = [cut for record in run.records() if (cut := _cut(corrected.record(record), threshold))]
     if not kept:
-        raise FcpError("nothing to download: no class is above the slider in any photo")
+        raise FcpError("nothing to download: no class reaches the threshold in any photo; lower it")
     gone = next((r.file for r in kept if photos and not Path(r.file).is_file()), None)
     if gone is not None:
         raise FcpError(
-            f"{gone}: was removed, so the photos cannot be in the download; make it without them, "
-            "or load and run them again"
+            f"{gone}: was removed, so the download cannot include the photos; leave them out, "
+            "or upload and run them again"
         )
     inside, file = folder / "inside", folder / f"fcp-{kind}.zip"
     try:
         (inside / "photos").mkdir(parents=True)
-        _write(found, kept, kind, inside)
+        _write(corrected, kept, kind, inside)
         _pack(inside, file, {r.file: _place(run, r, kind) for r in kept if photos})
     except (FcpError, OSError) as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -85,7 +86,7 @@ def make_download(
 
 
 def _place(run: Run, record: PictureResult, kind: str) -> str:
-    """Return a photo's place in the zip: under its own name, or that of its YOLO file."""
+    """Return a photo's path in the zip; for YOLO it has the name of the label file."""
     if kind in _PICTURES:
         name = run.result_names[record.file]
         return f"{_PICTURES[kind]}/{name}{Path(record.file).suffix}"
@@ -93,7 +94,7 @@ def _place(run: Run, record: PictureResult, kind: str) -> str:
 
 
 def _pack(inside: Path, file: Path, photos: Mapping[str, str]) -> None:
-    """Zip a folder's files, and photos: file → where it goes."""
+    """Zip the files of a folder, and photos: file → path in the zip."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(inside.rglob("*")):
             if path.is_file():
@@ -103,27 +104,27 @@ def _pack(inside: Path, file: Path, photos: Mapping[str, str]) -> None:
 
 
 def _cut(record: PictureResult, threshold: float) -> PictureResult | None:
-    """Leave the classes that count as there; None where none does."""
+    """Return a record with the present classes only, or None if there are none."""
     here = {name: found for name, found in record.classes.items() if is_here(found, threshold)}
     return replace(record, classes=here) if record.error is None and here else None
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What a run found, under what the visitor drew.
+class _Corrected:
+    """The results of a run, corrected by the visitor's drawings.
 
     Attributes:
-        run: which is finished.
-        names: the classes, in the order of their labels.
-        drawn: photo → what was drawn on it.
+        run: Finished run.
+        names: Classes in the order of their labels.
+        drawn: Photo → drawings on it.
     """
 
     run: Run
     names: list[str]
     drawn: Mapping[str, Sequence[Marked]]
 
-    def told(self, record: PictureResult) -> PictureResult:
-        """Return a photo's record; one whose mask is gone stays as it is."""
+    def record(self, record: PictureResult) -> PictureResult:
+        """Return the corrected record of a photo; without its mask, the record is unchanged."""
         drawn = self.drawn[record.file]
         if not drawn:
             return record
@@ -132,7 +133,7 @@ class _Found:
             return record if labels is None else put_over(record, labels, self.names, drawn)[0]
 
     def labels(self, record: PictureResult) -> np.ndarray | None:
-        """Return a photo's label map (H, W), or None where it is gone."""
+        """Return the corrected label map (H, W) of a photo, or None if it is missing."""
         labels = self._labels(record)
         if labels is None:
             return None
@@ -143,30 +144,30 @@ class _Found:
         return read_back(record, self.run.folder, several=several)[0]
 
 
-def _write(found: _Found, kept: list[PictureResult], kind: str, inside: Path) -> None:
-    names = found.names
-    results = Results(inside, model=found.run.engine.name, fingerprint="")
+def _write(corrected: _Corrected, kept: list[PictureResult], kind: str, inside: Path) -> None:
+    names = corrected.names
+    results = Results(inside, model=corrected.run.engine.name, fingerprint="")
     with results, FORMATS[kind](inside, names) as writer:
         for record in kept:
-            with found.run.engine.room_for(Path(record.file)):
-                is_told = _give(writer, found, record, inside)
-            if is_told:
-                results.add([_told(record, found.run)])
+            with corrected.run.engine.room_for(Path(record.file)):
+                written = _give(writer, corrected, record, inside)
+            if written:
+                results.add([_public(record, corrected.run)])
 
 
-def _give(writer: Writer, found: _Found, record: PictureResult, inside: Path) -> bool:
-    """Give a photo to a writer; False where its mask is gone."""
-    labels = found.labels(record)
+def _give(writer: Writer, corrected: _Corrected, record: PictureResult, inside: Path) -> bool:
+    """Give a photo to a writer; return False if its mask is missing."""
+    labels = corrected.labels(record)
     if labels is None:
         return False
-    # As it will lie in the zip, so that files name it by a path that holds there too.
-    file = inside / "photos" / found.run.originals[record.file]
-    picture = labelled(record, labels, found.names)
-    writer.add(replace(picture, file=file, name=found.run.result_names[record.file]))
+    # Its path in the zip, so that paths in the format's files are valid there.
+    file = inside / "photos" / corrected.run.originals[record.file]
+    picture = labelled(record, labels, corrected.names)
+    writer.add(replace(picture, file=file, name=corrected.run.result_names[record.file]))
     return True
 
 
-def _told(record: PictureResult, run: Run) -> PictureResult:
-    """Leave out what means nothing outside the server."""
+def _public(record: PictureResult, run: Run) -> PictureResult:
+    """Return a record without paths and hashes that have no meaning outside the server."""
     bare = replace(record, mask=None, overlay=None, mask_sha256=None, overlay_sha256=None)
     return replace(bare, file=run.originals[record.file])

@@ -1,4 +1,4 @@
-"""What a visitor drew on the photos of a run stands as it is, whatever the model found there."""
+"""A visitor's drawings on the photos of a run, which replace the model's results there."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from fcp.errors import FcpError
 from fcp.files import sha256_of
 from fcp.labelling.results import ClassResult, ObjectResult, PictureResult
 
-KINDS_OF_MASKS = ("paint", "outline")  # a box says where it is, not what it covers
+KINDS_OF_MASKS = ("paint", "outline")  # a box marks a place, not a shape
 
 
 def drawn_on(records: Sequence[PictureResult], marked: Sequence[Marked]) -> dict[str, list[Marked]]:
-    """Return photo → the masks that a visitor drew on it, as a correction or as an example.
+    """Return photo → the masks that the visitor drew on it, as corrections or examples.
 
     Args:
-        records: of the photos.
-        marked: the visitor's examples; a picture is known by its file or by its content.
+        records: Results of the photos.
+        marked: The visitor's examples; pictures are matched by file or by content.
     """
     masks = [(one, _content(one)) for one in marked if one.kind in KINDS_OF_MASKS]
     return {
@@ -38,7 +38,7 @@ def drawn_on(records: Sequence[PictureResult], marked: Sequence[Marked]) -> dict
 
 
 def names_with(names: Sequence[str], drawn: Mapping[str, Sequence[Marked]]) -> list[str]:
-    """Return a run's classes, and after them those that are drawn on its photos alone."""
+    """Return the classes of a run, then those that occur only in drawings on its photos."""
     by_hand = (one.class_name for of_photo in drawn.values() for one in of_photo)
     return list(dict.fromkeys([*names, *(name for name in by_hand if name is not None)]))
 
@@ -49,19 +49,19 @@ def put_over(
     names: Sequence[str],
     drawn: Sequence[Marked],
 ) -> tuple[PictureResult, np.ndarray]:
-    """Put what was drawn over what was found.
+    """Replace the result of a photo by the drawings on it.
 
-    A correction is all of its class in the photo, and so are the examples of a class in it
-    together. What shows none of the classes takes its pixels from all of them.
+    A correction replaces its class in the whole photo; so do all examples of a class in the photo
+    together. A negative example removes its pixels from all classes.
 
     Args:
-        record: of the photo.
-        labels: (H, W) of what was found.
-        names: the classes, in the order of their labels.
-        drawn: on this photo, the earlier first.
+        record: Result of the photo.
+        labels: Label map (H, W) that the model found.
+        names: Classes in the order of their labels.
+        drawn: Drawings on this photo, oldest first.
 
     Returns:
-        The record with ``by_hand`` said of the classes, and the labels (H, W).
+        The record with ``by_hand`` set for drawn classes, and the new label map (H, W).
     """
     if not drawn:
         return record, labels
@@ -79,17 +79,17 @@ def put_over(
     for label, name in enumerate(names, start=1):
         if label in by_hand or (name in classes and _differs(put, labels, label)):
             before = classes.get(name, ClassResult(1.0, 0, 0))
-            classes[name] = _told(before, put == label, drawn=label in by_hand)
+            classes[name] = _updated(before, put == label, drawn=label in by_hand)
     return replace(record, classes=classes), put
 
 
 def _differs(one: np.ndarray, other: np.ndarray, label: int) -> bool:
-    """Say whether two label maps (H, W) have a label in different places."""
+    """Return whether a label has different pixels in two label maps (H, W)."""
     rows = edges((one.shape[0], one.shape[1]))
     return any(((one[a:b] == label) != (other[a:b] == label)).any() for a, b in rows)
 
 
-def _told(found: ClassResult, mask: np.ndarray, *, drawn: bool) -> ClassResult:
+def _updated(found: ClassResult, mask: np.ndarray, *, drawn: bool) -> ClassResult:
     score = 1.0 if drawn else found.score
     objects = None
     if found.objects is not None:
@@ -106,7 +106,7 @@ def _told(found: ClassResult, mask: np.ndarray, *, drawn: bool) -> ClassResult:
 
 
 def _content(one: Marked) -> str | None:
-    """Hash an example's picture; None where it is gone."""
+    """Hash the bytes of an example's picture; None if it is missing."""
     try:
         return sha256_of(Path(str(one.example.picture)))
     except FcpError:

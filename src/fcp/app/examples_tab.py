@@ -1,4 +1,4 @@
-"""First step: pictures of the thing, and where it is in them."""
+"""First step: example pictures, and the marks that show the object in them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from fcp.app.marks import KINDS, PAINT_ALPHA, Marked, clean_class_name, drawn_on
 from fcp.app.parts import PRIVATE, filled, grid, heading, named, upload_box
-from fcp.app.sessions import OnEasel, Session
+from fcp.app.sessions import OpenPicture, Session
 from fcp.app.small import LONGEST, keep_small
 from fcp.app.uploads import Taken
-from fcp.app.visits import Visits, tell_refused
+from fcp.app.visits import Visits, warn_of_refused
 from fcp.data.images import read_size
 from fcp.data.photos import MOST_DRAWN, read_photo, reduced_size
 from fcp.data.prompts import annotation_mask
@@ -23,16 +23,16 @@ from fcp.files import write_atomically
 from fcp.formats.examples import Example
 from fcp.visualize import RED, class_colours, encode, overlay, thumbnail
 
-EASEL = 1024  # px of the longer side of the picture that is drawn on
+EDITOR_SIDE = 1024  # px, longer side of the picture in the editor
 GREY = (120, 120, 120)
 KIND_CHOICES = [(words, key) for key, words in KINDS.items()]
 
 
 class ExamplesTab:
-    """Its components and what they do.
+    """The components of the step and their handlers.
 
     Args:
-        visits: the visitors.
+        visits: Access to the visitors' sessions.
     """
 
     def __init__(self, visits: Visits) -> None:
@@ -45,7 +45,7 @@ class ExamplesTab:
         self._wire()
 
     def _lay_out_pictures(self) -> None:
-        heading("Pictures that show the thing", "Load one or a few, then mark the thing in each.")
+        heading("Example pictures", "Upload one or more pictures, then mark the object in each.")
         self.upload = upload_box("example-upload")
         self.waiting = grid("waiting", "small", fit="cover")
         self.editor = gr.ImageEditor(
@@ -57,7 +57,7 @@ class ExamplesTab:
             transforms=(),
             layers=False,
             brush=gr.Brush(colors=[(_css(RED), PAINT_ALPHA)], color_mode="fixed"),
-            canvas_size=(EASEL, EASEL),
+            canvas_size=(EDITOR_SIDE, EDITOR_SIDE),
             buttons=[],
             height=480,
             visible=False,
@@ -66,46 +66,46 @@ class ExamplesTab:
 
     def _lay_out_examples(self) -> None:
         self.class_name = gr.Textbox(
-            label="What is it?", placeholder="cat", max_lines=1, elem_id="class-name"
+            label="Class name", placeholder="cat", max_lines=1, elem_id="class-name"
         )
-        self.kind = gr.Radio(KIND_CHOICES, value="paint", label="How you mark it", elem_id="kind")
+        self.kind = gr.Radio(KIND_CHOICES, value="paint", label="Way of marking", elem_id="kind")
         self.negative = gr.Checkbox(
-            label="This is NOT it (shows what might be taken for it)", elem_id="negative"
+            label="Negative example (looks similar, but is not the object)", elem_id="negative"
         )
         self.add = gr.Button("Add as example", variant="primary", elem_id="add-example")
         self.examples = grid("examples", "middle")
         with gr.Row(visible=False) as self.about_examples:
-            self.remove = gr.Button("Remove chosen", size="sm", interactive=False, min_width=100)
+            self.remove = gr.Button("Remove selected", size="sm", interactive=False, min_width=100)
             self.clear = gr.Button("Remove all", size="sm", min_width=100)
-        self.forth = gr.Button("Next: photos to look through", elem_id="to-photos")
+        self.forth = gr.Button("Next: photos", elem_id="to-photos")
 
     def _wire(self) -> None:
-        easel = [self.waiting, self.editor]
+        marking = [self.waiting, self.editor]
         listed = [self.examples, self.remove, self.about_examples]
-        self.upload.upload(self.take_pictures, self.upload, [self.upload, *easel], **PRIVATE)
+        self.upload.upload(self.take_pictures, self.upload, [self.upload, *marking], **PRIVATE)
         self.waiting.select(self.choose_picture, None, self.editor, **PRIVATE)
         inputs = [self.editor, self.class_name, self.kind, self.negative]
-        self.add.click(self.add_example, inputs, [*listed, *easel, self.negative], **PRIVATE)
+        self.add.click(self.add_example, inputs, [*listed, *marking, self.negative], **PRIVATE)
         self.examples.select(self.choose_example, None, self.remove, **PRIVATE)
         self.remove.click(self.remove_example, None, listed, **PRIVATE)
         self.clear.click(self.remove_all, None, listed, **PRIVATE)
 
     def take_pictures(self, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
-        """Take uploads in, and put the first of them on the easel."""
+        """Store uploads, and open the first of them in the editor."""
         with self.visits.visit(request, alone=True) as session:
             taken = session.examples_in.take(named(files))
             whole = [picture for picture in taken.pictures if _is_whole(session, picture, taken)]
-            tell_refused(taken.refused)
+            warn_of_refused(taken.refused)
             session.to_mark += whole
-            shown = put_on_easel(session, whole[0]) if whole else gr.skip()
+            shown = open_in_editor(session, whole[0]) if whole else gr.skip()
             return None, _waiting(session), shown
 
     def choose_picture(self, event: gr.SelectData, request: gr.Request) -> Any:  # noqa: ANN401
-        """Put the picture that was clicked on the easel."""
+        """Open the clicked picture in the editor."""
         with self.visits.visit(request) as session:
             if not 0 <= int(event.index) < len(session.to_mark):
-                raise FcpError("this picture is gone; load it again")
-            return put_on_easel(session, session.to_mark[int(event.index)])
+                raise FcpError("this picture was removed; upload it again")
+            return open_in_editor(session, session.to_mark[int(event.index)])
 
     def add_example(
         self,
@@ -115,23 +115,23 @@ class ExamplesTab:
         negative: bool,
         request: gr.Request,
     ) -> tuple[Any, ...]:
-        """Make an example of what was drawn; the next picture comes onto the easel."""
+        """Make an example of the drawing, and open the next picture in the editor."""
         with self.visits.visit(request, alone=True) as session:
-            easel = session.easel
-            if easel is None:
-                raise FcpError("load a picture that shows the thing, then mark it")
+            open_picture = session.open_picture
+            if open_picture is None:
+                raise FcpError("upload a picture that shows the object, then mark it")
             name = None if negative else clean_class_name(class_name or "")
-            drawn = drawn_on((drawing or {}).get("layers") or [], kind, easel.size)
+            drawn = drawn_on((drawing or {}).get("layers") or [], kind, open_picture.size)
             number = max((one.number for one in session.marked), default=0) + 1
-            example = Example(easel.picture, drawn)
+            example = Example(open_picture.picture, drawn)
             shown = session.folder / f"marked{session.number()}.jpg"
-            called = session.originals.get(easel.picture, easel.picture.name)
-            marked = Marked(number, name, kind, example, shown, called, easel.corrects)
-            _draw_small(session, marked)  # it may fail, and then there is no example
+            called = session.originals.get(open_picture.picture, open_picture.picture.name)
+            marked = Marked(number, name, kind, example, shown, called, open_picture.corrects)
+            _draw_small(session, marked)  # first: if it fails, no example is added
             session.marked.append(marked)
             session.chosen_example = None
-            following = _next_picture(session, easel)
-            editor = put_on_easel(session, following) if following else _clear(session)
+            following = _next_picture(session, open_picture)
+            editor = open_in_editor(session, following) if following else _clear(session)
             return *_listed(session), _waiting(session), editor, False
 
     def choose_example(self, event: gr.SelectData, request: gr.Request) -> Any:  # noqa: ANN401
@@ -141,72 +141,72 @@ class ExamplesTab:
             return gr.update(interactive=True)
 
     def remove_example(self, request: gr.Request) -> tuple[Any, ...]:
-        """Take the chosen example away."""
+        """Remove the selected example."""
         with self.visits.visit(request, alone=True) as session:
             index = session.chosen_example
             if index is None or index >= len(session.marked):
-                raise FcpError("click an example first")
+                raise FcpError("select an example first")
             del session.marked[index]
             session.chosen_example = None
             return _listed(session)
 
     def remove_all(self, request: gr.Request) -> tuple[Any, ...]:
-        """Take all examples away."""
+        """Remove all examples."""
         with self.visits.visit(request, alone=True) as session:
             session.marked.clear()
             session.chosen_example = None
             return _listed(session)
 
 
-def put_on_easel(session: Session, picture: Path, mask: np.ndarray | None = None) -> Any:  # noqa: ANN401
-    """Show a picture for drawing.
+def open_in_editor(session: Session, picture: Path, mask: np.ndarray | None = None) -> Any:  # noqa: ANN401
+    """Open a picture in the editor.
 
     Args:
-        session: of the visitor.
-        picture: its file.
-        mask: (H, W) bool that is painted already, or None.
+        session: Session of the visitor.
+        picture: File of the picture.
+        mask: Initial painting, (H, W) bool; None for an empty one.
 
     Returns:
-        An update of the editor.
+        The update of the editor.
 
     Raises:
         FcpError: the picture cannot be read.
     """
-    file = session.folder / f"easel{session.number()}.jpg"
-    size = keep_small(picture, file, EASEL, session.decoding)
+    file = session.folder / f"editor{session.number()}.jpg"
+    size = keep_small(picture, file, EDITOR_SIDE, session.decoding)
     height, width = read_size(file)
     layers = []
     if mask is not None:
         shown = resize_nearest(mask, reduced_size((mask.shape[0], mask.shape[1]), MOST_DRAWN))
-        small = thumbnail(shown[..., None].repeat(3, axis=-1).astype(np.uint8) * 255, EASEL)
+        small = thumbnail(shown[..., None].repeat(3, axis=-1).astype(np.uint8) * 255, EDITOR_SIDE)
         paint = np.zeros((height, width, 4), np.uint8)
         paint[small[..., 0] > 127] = (*RED, round(255 * PAINT_ALPHA))
         layer = file.with_suffix(".png")
         write_atomically(layer, encode(paint, "png"))
         layers = [str(layer)]
-    session.easel = OnEasel(picture, size, corrects=mask is not None)
+    session.open_picture = OpenPicture(picture, size, corrects=mask is not None)
     value = {"background": str(file), "layers": layers, "composite": None}
-    # A canvas of another size than the picture's puts the layers of a new editor off their place.
+    # If canvas and picture differ in size, a new editor misplaces the layers.
     return gr.update(value=value, canvas_size=(width, height), visible=True)
 
 
 def _clear(session: Session) -> Any:  # noqa: ANN401
-    session.easel = None
+    session.open_picture = None
     return gr.update(value=None, visible=False)
 
 
-def _next_picture(session: Session, easel: OnEasel) -> Path | None:
-    """Return the next picture that has no example yet; a photo that was corrected has none."""
+def _next_picture(session: Session, open_picture: OpenPicture) -> Path | None:
+    """Return the next uploaded picture without an example, or None."""
     done = {one.example.picture for one in session.marked}
-    return next((p for p in session.to_mark if p not in done and p != easel.picture), None)
+    return next((p for p in session.to_mark if p not in done and p != open_picture.picture), None)
 
 
 def _is_whole(session: Session, picture: Path, taken: Taken) -> bool:
-    """Make the small copy of a new picture; one that cannot be decoded is refused alone."""
+    """Make the small copy of a new picture; refuse the picture if it cannot be decoded."""
     try:
         keep_small(picture, _small_copy(session, picture), LONGEST // 2, session.decoding)
     except FcpError as error:
-        taken.refused.append(session.told(error))
+        taken.refused.append(session.public_text(error))
         session.examples_in.forget(picture)
         return False
     return True
@@ -217,13 +217,13 @@ def _small_copy(session: Session, picture: Path) -> Path:
 
 
 def _waiting(session: Session) -> Any:  # noqa: ANN401
-    """Show the pictures that can be marked, once there are several."""
+    """Return the update that shows the pictures to mark, if there are several."""
     small = [str(_small_copy(session, picture)) for picture in session.to_mark]
     return filled(small if len(small) > 1 else [])
 
 
 def _draw_small(session: Session, marked: Marked) -> None:
-    """Draw an example with its mark in the colour of its class."""
+    """Draw an example with its mask in the colour of its class."""
     photo, _ = read_photo(marked.example.picture, session.decoding)
     mask = photo.under(annotation_mask(marked.example.annotation, photo.size))
     everything = [*session.marked, marked]

@@ -1,4 +1,4 @@
-"""What a run found → pictures in order: found ones by how sure the model is, then the others."""
+"""Results of a run → pictures for the gallery: photos with a class first, by falling presence."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Shown:
     """A photo in the gallery.
 
     Attributes:
-        record: of the run.
-        name: what the visitor calls it.
-        here: the classes that count as there.
-        strength: of the strongest class that was asked for, there or not.
+        record: Result of the photo.
+        name: The visitor's name for the photo.
+        here: Classes that count as present.
+        strength: Largest presence (or score) of the selected classes, present or not, 0 … 1.
     """
 
     record: PictureResult
@@ -37,12 +37,12 @@ class Shown:
 
     @property
     def stem(self) -> str:
-        """What it is known by."""
+        """Stem of the photo's file, its key."""
         return Path(self.record.file).stem
 
     @property
     def caption(self) -> str:
-        """What is said under it."""
+        """Text under the photo."""
         if not self.here:
             return f"not here ({self.strength:.2f}) · {self.name}"
         found = [f"{one} {strength(self.record.classes[one]):.2f}" for one in self.here]
@@ -55,17 +55,17 @@ def arrange(
     threshold: float,
     wanted: str | None = None,
 ) -> list[Shown]:
-    """Sort the photos of a run; those that failed are left out.
+    """Sort the photos of a run; failed photos are left out.
 
     Args:
-        records: of the run.
-        names: photo → what the visitor calls it.
-        threshold: classes below it are not there.
-        wanted: the one class that counts, or None for all.
+        records: Results of the run.
+        names: Photo → the visitor's name for it.
+        threshold: Smallest presence (or score) of a class that counts as present, 0 … 1.
+        wanted: Only class that counts; None for all.
 
     Returns:
-        Photos with a class that is there by falling strength, then the others likewise; of equals
-        the earlier first.
+        Photos with a present class by falling strength, then the others by falling strength; equal
+        ones keep their order.
     """
     shown = []
     for record in records:
@@ -78,12 +78,12 @@ def arrange(
 
 
 def pages(count: int) -> int:
-    """Return how many pages a number of photos fills, at least one."""
+    """Return the number of gallery pages for ``count`` photos, at least one."""
     return max(1, -(-count // PAGE))
 
 
 def pictures_of(run: Run, shown: Sequence[Shown]) -> list[tuple[str, str]]:
-    """Draw photos for the gallery: (file, caption) of each."""
+    """Draw photos for the gallery; return (file, caption) of each."""
     names, colours = run.task.names, list(class_colours(run.task.names).values())
     return [
         (
@@ -95,7 +95,7 @@ def pictures_of(run: Run, shown: Sequence[Shown]) -> list[tuple[str, str]]:
 
 
 def summary(run: Run, shown: Sequence[Shown]) -> str:
-    """Say how many photos there are of each kind."""
+    """Return a line with the numbers of photos: found, not here, failed, not done."""
     found = sum(bool(one.here) for one in shown)
     failed = run.results.failed()
     parts = [f"{found} found", f"{len(shown) - found} not here"]
@@ -106,15 +106,15 @@ def summary(run: Run, shown: Sequence[Shown]) -> str:
 
 
 def view(run: Run, one: Shown) -> Path:
-    """Draw a photo to look at alone, larger; returns its file.
+    """Draw a photo for the detail view, and return the file.
 
     Raises:
-        FcpError: its photo or mask is gone.
+        FcpError: the photo or its mask is missing.
     """
     names = run.task.names
     labels, error = read_back(one.record, run.folder, several=len(names) > 1)
     if labels is None:
-        raise FcpError(error or "its mask is gone; run the photos again")
+        raise FcpError(error or "its mask is missing; run the photos again")
     here = [names.index(name) + 1 for name in one.here]
     photo = read_photo(Path(one.record.file), run.task.decoding_of(None))[0].drawn
     colours = list(class_colours(names).values())
@@ -126,7 +126,7 @@ def view(run: Run, one: Shown) -> Path:
 
 
 def facts(record: PictureResult, here: Sequence[str]) -> list[tuple[str, str, str, str]]:
-    """Say what was found of each class: name, presence or "–", score, area or "not here"."""
+    """Return a table row for each class: name, presence or "–", score, area or "not here"."""
     rows = []
     for name, found in record.classes.items():
         presence = found.presence

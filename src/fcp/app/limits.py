@@ -1,4 +1,4 @@
-"""How much a visitor of the page may bring, and the count of what has come."""
+"""Limits on the uploads of a visitor, and the count of what was uploaded."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from fcp.errors import FcpError
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused before it is decoded.
+    """Limits that are checked before a picture is decoded.
 
     Attributes:
-        total_bytes: of all that one visitor uploads, unpacked.
-        pictures: of one visitor.
-        side: px of a picture's longer side.
-        pixels: of a picture; a decoded one takes three bytes for each.
-        sessions: visitors at a time.
+        total_bytes: Total bytes that one visitor uploads, unpacked.
+        pictures: Number of pictures of one visitor.
+        side: Longer side of a picture in px.
+        pixels: Number of pixels of a picture; each takes three bytes when decoded.
+        sessions: Number of visitors at a time.
     """
 
     total_bytes: int = 2000 * 10**6
@@ -27,7 +27,11 @@ class Limits:
 
 
 class Budget:
-    """Counts what one visitor has brought, so that no way in goes round the limits."""
+    """Count of one visitor's uploads; every kind of upload is charged to it.
+
+    Args:
+        limits: Limits on the uploads of the visitor.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -38,21 +42,21 @@ class Budget:
         """Count a picture of ``size`` bytes, before it is unpacked or kept.
 
         Raises:
-            FcpError: it would be too much; nothing is counted then.
+            FcpError: the picture would exceed a limit; it is not counted then.
         """
         most = self.limits
         if self.used + size > most.total_bytes:
             raise FcpError(
-                f"{name}: more than {most.total_bytes / 1e6:,.0f} MB in all, unpacked; bring fewer "
-                "or smaller pictures, or start the page with a higher --max-upload-mb"
+                f"{name}: more than {most.total_bytes / 1e6:,.0f} MB in all, unpacked; upload "
+                "fewer or smaller pictures, or start the page with a higher --max-upload-mb"
             )
         if self.pictures >= most.pictures:
-            raise FcpError(f"{name}: more than {most.pictures:,} pictures; bring them in parts")
+            raise FcpError(f"{name}: more than {most.pictures:,} pictures; run them in parts")
         self.used += size
         self.pictures += 1
 
     def give_back(self, size: int) -> None:
-        """Uncount a picture that was not kept."""
+        """Take a removed picture of ``size`` bytes off the count."""
         self.used -= size
         self.pictures -= 1
 
@@ -60,7 +64,7 @@ class Budget:
         """Refuse a picture of (H, W) px that would take too much memory.
 
         Raises:
-            FcpError: it is too large.
+            FcpError: the picture is too large.
         """
         height, width = size
         if max(size) > self.limits.side:

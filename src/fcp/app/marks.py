@@ -1,7 +1,7 @@
-"""What was drawn over a picture → an example: paint, an outline, a box or clicks.
+"""Drawing over a picture → example: paint, an outline, a box or points.
 
-All four are drawn with the same brush, by mouse or finger, and told apart by what the visitor says:
-an outline is filled, a box is what encloses the strokes, and each dot is a click.
+All four are drawn with the same brush, by mouse or finger; the visitor says which is meant. An
+outline is filled, a box encloses all strokes, and each dot is a point.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from fcp.formats.run_lengths import RunLengths, to_runs
 
 # Key → the words on the page.
 KINDS: Mapping[str, str] = {
-    "paint": "Paint over it",
-    "outline": "Draw around it",
-    "box": "Box: dab two corners",
-    "click": "Click: dab on it",
+    "paint": "Paint over the object",
+    "outline": "Draw around the object",
+    "box": "Box: mark two corners",
+    "click": "Points: click on the object",
 }
-PAINT_ALPHA = 0.6  # of the brush, so that the picture shows through
-_PAINTED = 64  # of 255, under half the brush's: an edge pixel counts where half of it is covered
+PAINT_ALPHA = 0.6  # opacity of the brush, so that the picture shows through
+_PAINTED = 64  # of 255, below half the brush's opacity: a half covered pixel counts
 _TOUCHING = np.ones((3, 3), dtype=bool)
 LONGEST_CLASS_NAME = 60
 
@@ -37,14 +37,13 @@ class Marked:
     """An example of a visitor.
 
     Attributes:
-        number: tells it from the visitor's others.
-        class_name: None for what is none of the classes.
-        kind: how it was marked, key of ``KINDS``.
-        example: picture and drawing.
-        shown: file of a small picture of it.
-        called: what the visitor calls its picture.
-        corrects: whether it was painted over what a run had found: then it is all of its class in
-            the picture.
+        number: Number of the example, unique for its visitor.
+        class_name: Name of its class; None for a negative example.
+        kind: Way of marking, key of ``KINDS``.
+        example: Picture and annotation.
+        shown: File of a small drawing of the example.
+        called: The visitor's name for the picture.
+        corrects: Whether it corrects a result; it then marks all of its class in the picture.
     """
 
     number: int
@@ -57,21 +56,27 @@ class Marked:
 
     @property
     def caption(self) -> str:
-        """What is said under it."""
-        return "not it" if self.class_name is None else self.class_name
+        """Text under the example."""
+        return "negative" if self.class_name is None else self.class_name
 
 
 def painted(layers: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Return what is painted on any layer (h, w, 4) as (h, w) bool, or None without a layer.
+    """Return the union of the painted pixels of all layers.
+
+    Args:
+        layers: Layers of the editor, (h, w, 4) uint8.
+
+    Returns:
+        (h, w) bool, or None without a layer.
 
     Raises:
-        FcpError: layers of several sizes, which the page never sends.
+        FcpError: the layers differ in size, which the page never sends.
     """
     alphas = [layer[..., -1] for layer in layers if layer is not None and layer.ndim == 3]
     if not alphas:
         return None
     if len({alpha.shape for alpha in alphas}) > 1:
-        raise FcpError("the drawing has layers of several sizes; load the picture again")
+        raise FcpError("the drawing has layers of several sizes; open the picture again")
     mask: np.ndarray = np.max(alphas, axis=0) >= _PAINTED
     return mask
 
@@ -79,15 +84,15 @@ def painted(layers: Sequence[np.ndarray | None]) -> np.ndarray | None:
 def drawn_on(
     layers: Sequence[np.ndarray | None], kind: str, size: tuple[int, int]
 ) -> RunLengths | Points:
-    """Turn the editor's layers into what was drawn, at the picture's own size.
+    """Turn the layers of the editor into an annotation at the size of the picture.
 
     Args:
-        layers: (h, w, 4) uint8 of the picture as shown.
-        kind: key of ``KINDS``.
-        size: (H, W) of the picture.
+        layers: Layers of the editor, (h, w, 4) uint8, at the size at which the picture is shown.
+        kind: Way of marking, key of ``KINDS``.
+        size: (H, W) of the picture in px.
 
     Raises:
-        FcpError: nothing is drawn, or more clicks than count.
+        FcpError: nothing is drawn, or there are more than ``MAX_POINTS`` points.
     """
     mask = painted(layers)
     if mask is None or not mask.any():
@@ -101,24 +106,27 @@ def drawn_on(
 
 
 def clean_class_name(name: str) -> str:
-    """Bring a class name to one line.
+    """Return a class name as one line without control characters.
 
     Raises:
-        FcpError: nothing is left, or it is too long.
+        FcpError: nothing is left, or the name is too long.
     """
     clean = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     if not clean:
-        raise FcpError("name the class first: what is it that you marked?")
+        raise FcpError("name the class of the marked object first")
     if len(clean) > LONGEST_CLASS_NAME:
-        raise FcpError(f"the name of a class is limited to {LONGEST_CLASS_NAME} letters")
+        raise FcpError(f"a class name is limited to {LONGEST_CLASS_NAME} characters")
     return clean
 
 
 def by_class(marked: Sequence[Marked]) -> tuple[dict[str, list[Example]], list[Example]]:
-    """Sort examples into classes, in the order in which these came, and those of none.
+    """Group examples by class, in the order of first use.
+
+    Returns:
+        Class name → examples, and the negative examples.
 
     Raises:
-        FcpError: no example of any class.
+        FcpError: no class has an example.
     """
     classes: dict[str, list[Example]] = {}
     for one in marked:
@@ -127,11 +135,11 @@ def by_class(marked: Sequence[Marked]) -> tuple[dict[str, list[Example]], list[E
     against = [one.example for one in marked if one.class_name is None]
     if not classes and against:
         raise FcpError(
-            "all examples are marked “not it”, which does not say what to find; add an example "
-            "of the thing"
+            "all examples are negative, which does not say what to find; add an example of the "
+            "object"
         )
     if not classes:
-        raise FcpError("there is no example yet; mark the thing in a picture and add it")
+        raise FcpError("there is no example yet; mark the object in a picture and add it")
     return classes, against
 
 
@@ -147,10 +155,10 @@ def _enclosing(mask: np.ndarray, size: tuple[int, int]) -> Box:
 
 
 def _dots(mask: np.ndarray, size: tuple[int, int]) -> Points:
-    """Take the middle of each dot, or of the painted pixel nearest to it."""
+    """Return the centre of each dot, moved to the nearest painted pixel."""
     pieces, count = ndimage.label(mask, structure=_TOUCHING)
     if count > MAX_POINTS:
-        raise FcpError(f"{count} clicks; at most {MAX_POINTS} count, use paint for more")
+        raise FcpError(f"{count} points; at most {MAX_POINTS} are allowed, use paint for more")
     down, across = (new / old for new, old in zip(size, mask.shape, strict=True))
     points = []
     for number in range(1, count + 1):

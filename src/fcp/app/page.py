@@ -1,4 +1,4 @@
-"""The page: three steps, and how they hang together."""
+"""The page: three steps, and the events between them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def build_page(engine: Engine, store: SessionStore) -> gr.Blocks:
     """Lay out the page.
 
     Args:
-        engine: the model.
-        store: of the visitors.
+        engine: Model that all visitors share.
+        store: Sessions of the visitors.
     """
     visits = Visits(store)
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
@@ -37,13 +37,13 @@ def build_page(engine: Engine, store: SessionStore) -> gr.Blocks:
         _join(tabs, examples, photos, results)
         page.load(visits.arrive, None, None, **PRIVATE)
         page.unload(visits.leave)
-    # A run of one visitor does not keep the others waiting: they take turns photo by photo.
+    # Runs of several visitors take turns photo by photo, so none waits for another to end.
     page.queue(default_concurrency_limit=None)
     return page
 
 
 def _join(tabs: gr.Tabs, examples: ExamplesTab, photos: PhotosTab, results: ResultsTab) -> None:
-    """Wire what goes from one step to another."""
+    """Connect the events that lead from one step to another."""
     examples.forth.click(lambda: gr.update(selected="photos"), None, tabs, **PRIVATE)
     photos.run.click(
         photos.start,
@@ -63,7 +63,7 @@ def _join(tabs: gr.Tabs, examples: ExamplesTab, photos: PhotosTab, results: Resu
 
 def _intro(engine: Engine) -> str:
     return (
-        "Mark a thing in one or a few pictures, and find it in all your other photos. "
-        f"What you upload is removed when you close this tab. Model: {engine.name}, "
-        f"on {engine.device}."
+        "Mark an object in one or more pictures, and find it in all your other photos. "
+        "Your uploads are removed when you close this tab. "
+        f"Model: {engine.name}, on {engine.device}."
     )

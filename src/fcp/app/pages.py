@@ -1,7 +1,7 @@
-"""The pages of an upload as pictures of their own, whose numbers are those of the file.
+"""The pages of an uploaded file as pictures of their own, numbered as in the file.
 
-All that a page shows later (masks, corrections, downloads) speaks of pictures, and no tool's format
-can say which page of a file it means.
+Masks, corrections and downloads refer to pictures, and no annotation format can name a page of a
+file.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ _NODATA_TAG = 42113  # GDAL's
 
 
 def own_pages(picture: Path) -> tuple[int, ...]:
-    """Return the pages of a file, from 1, that are photos of their own; none where it is one photo.
+    """Return the numbers, from 1, of the pages of a file with several photos.
 
-    Thumbnails and masks are none, and of a file that cannot be read nothing is known.
+    Thumbnails and masks do not count. The result is empty for a file with one photo and for a file
+    that cannot be read.
     """
     try:
         pages = pages_of(picture).pictures
@@ -32,14 +33,14 @@ def own_pages(picture: Path) -> tuple[int, ...]:
 
 
 def page_of(picture: Path, page: int) -> tuple[str, bytes]:
-    """Make a picture of a page, upright, with all its bits and bands.
+    """Convert a page to an upright picture with all its bits and bands.
 
     Args:
-        picture: file with several pages or frames.
-        page: of it, from 1.
+        picture: File with several pages or frames.
+        page: Number of the page, from 1.
 
     Returns:
-        The suffix of its file, and what is in it.
+        The suffix of the new file, and its bytes.
 
     Raises:
         FcpError: the page is damaged.

@@ -1,4 +1,4 @@
-"""Parts that all steps of the page are made of, and what the page looks like."""
+"""Components that all steps of the page share, and the style of the page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fcp.data.images import PICTURE_SUFFIXES
 # The system's own fonts: nothing is fetched from anywhere.
 FONTS = ["system-ui", "sans-serif"]
 MONO = ["ui-monospace", "monospace"]
-# What every handler is told: no address for programs, and no veil over what it changes.
+# Arguments of every handler: no endpoint in the API, and no overlay while it works.
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 # Galleries take as many columns as fit, and scroll with the page instead of in a window of their
-# own; captions stand in full.
+# own; captions are shown in full.
 CSS = """
 .gradio-container {max-width: 1200px !important; margin: 0 auto !important}
 #intro h1 {margin: 0}
@@ -46,19 +46,19 @@ CSS = """
 """
 
 
-def look() -> dict[str, Any]:
-    """Return what ``launch`` is told of the page's looks."""
+def style() -> dict[str, Any]:
+    """Return the arguments of ``launch`` for theme and CSS."""
     return {"theme": gr.themes.Soft(font=FONTS, font_mono=MONO), "css": CSS}
 
 
 def heading(title: str, text: str = "") -> None:
-    """Put a heading, and a line that says more."""
+    """Add a heading, and a line of help below it."""
     more = f"<p>{text}</p>" if text else ""
     gr.HTML(f"<h2>{title}</h2>{more}", elem_classes="heading")
 
 
 def upload_box(elem_id: str) -> gr.File:
-    """Put a field that takes pictures, and archives of them."""
+    """Add an upload field for pictures and zip archives of pictures."""
     box = gr.File(
         show_label=False,
         file_count="multiple",
@@ -71,10 +71,10 @@ def upload_box(elem_id: str) -> gr.File:
 
 
 def keep_names(box: gr.File | gr.UploadButton) -> None:
-    """Let the handlers of an upload field see what the visitor calls the files: ``orig_name``.
+    """Give the handlers of an upload field the visitor's names of the files, as ``orig_name``.
 
-    Gradio hands over paths of its own, with names that it has changed. (A class of our own would
-    make it write a file beside this one.)
+    Gradio passes paths of its own, with changed names. (For a subclass, Gradio would write a file
+    beside this one.)
     """
     hand_over = box.preprocess
 
@@ -88,7 +88,7 @@ def keep_names(box: gr.File | gr.UploadButton) -> None:
 
 
 def named(files: Sequence[str] | None) -> dict[Path, str]:
-    """Return uploaded files with what the visitor calls them."""
+    """Return uploaded file → the visitor's name for it."""
     return {Path(file): getattr(file, "orig_name", None) or Path(file).name for file in files or []}
 
 
@@ -99,13 +99,13 @@ def grid(
     fit: Literal["contain", "cover"] = "contain",
     preview: bool = False,
 ) -> gr.Gallery:
-    """Put a gallery, which is hidden until it has pictures; see ``filled``.
+    """Add a gallery, which is hidden until ``filled`` gives it pictures.
 
     Args:
-        elem_id: its name on the page.
-        size: of its pictures.
-        fit: whether they are shown whole or fill their squares.
-        preview: whether a click enlarges one.
+        elem_id: HTML id of the gallery.
+        size: Size of the pictures; "pairs" puts them in rows of two pairs.
+        fit: "contain" to show whole pictures, "cover" to fill their squares.
+        preview: Whether a click enlarges a picture.
     """
     return gr.Gallery(
         show_label=False,
@@ -123,5 +123,5 @@ def grid(
 
 
 def filled(pictures: list[tuple[str, str]] | list[str]) -> Any:  # noqa: ANN401  (an update)
-    """Update a gallery: show these, with none of them chosen."""
+    """Return the update of a gallery that shows these pictures, none of them selected."""
     return gr.update(value=pictures, visible=bool(pictures), selected_index=None)

@@ -1,4 +1,4 @@
-"""Second step: the photos to look through, and the run."""
+"""Second step: the photos to segment, and the run."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from fcp.app.parts import PRIVATE, filled, grid, heading, keep_names, named, upl
 from fcp.app.runs import Engine, Run
 from fcp.app.sessions import Session
 from fcp.app.small import LONGEST, keep_small
-from fcp.app.visits import Visits, tell_refused
+from fcp.app.visits import Visits, warn_of_refused
 from fcp.errors import FcpError
 
 POLL_SECONDS = 0.3
-PREVIEWED = 12  # photos that are shown before the run
+PREVIEWED = 12  # number of photos shown before the run
 
 
 class PhotosTab:
-    """Its components and what they do.
+    """The components of the step and their handlers.
 
     Args:
-        visits: the visitors.
-        engine: the model.
+        visits: Access to the visitors' sessions.
+        engine: Model that all visitors share.
     """
 
     def __init__(self, visits: Visits, engine: Engine) -> None:
         self.visits = visits
         self.engine = engine
-        heading("Photos to look through", "Drop photos, or a .zip of them; or choose a folder.")
+        heading("Photos", "Drop photos or a .zip file of photos here, or choose a folder.")
         self.upload = upload_box("photo-upload")
         with gr.Row():
             self.folder = gr.UploadButton(
-                "A whole folder",
+                "Choose a folder",
                 file_count="directory",
                 size="sm",
                 min_width=120,
@@ -45,21 +45,21 @@ class PhotosTab:
             self.clear = gr.Button("Remove all photos", size="sm", min_width=120)
         self.count = gr.HTML(_count(0), elem_id="photo-count")
         self.preview = grid("preview", "small", fit="cover")
-        with gr.Accordion("More", open=False):
-            self.instances = gr.Checkbox(label="Tell the objects of a class apart")
+        with gr.Accordion("Advanced options", open=False):
+            self.instances = gr.Checkbox(label="Separate the objects of each class")
             self.appearance = gr.Checkbox(
-                label="Let colours and textures decide where they tell your examples better",
+                label="Use colour and texture where they fit your examples better",
                 value=True,
             )
             self.tile = gr.Number(
-                label="Small things in large photos: cut them into tiles of this many px "
-                "(0: as small as the things in the examples ask for)",
+                label="Tile size in px, for small objects in large photos "
+                "(0: chosen from the objects in the examples)",
                 value=0,
                 minimum=0,
                 precision=0,
             )
         with gr.Row():
-            self.run = gr.Button("Find it in all photos", variant="primary", elem_id="run")
+            self.run = gr.Button("Find the object in all photos", variant="primary", elem_id="run")
             self.cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id="cancel")
         self.progress = gr.HTML(elem_id="progress")
         self._wire()
@@ -72,15 +72,15 @@ class PhotosTab:
         self.cancel.click(self.stop, None, self.cancel, **PRIVATE)
 
     def take_photos(self, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
-        """Take uploads in."""
+        """Store uploads."""
         with self.visits.visit(request, alone=True) as session:
             taken = session.photos_in.take(named(files), every_page=session.every_page)
-            tell_refused(taken.refused)
+            warn_of_refused(taken.refused)
             session.photos += taken.pictures
             return None, *_listed(session)
 
     def remove_all(self, request: gr.Request) -> tuple[Any, ...]:
-        """Take all photos away, but for those that are examples or may become one."""
+        """Remove all photos except examples and the picture in the editor."""
         with self.visits.visit(request, alone=True) as session:
             session.remove_photos()
             return _listed(session)
@@ -88,7 +88,7 @@ class PhotosTab:
     def start(
         self, instances: bool, tile: float, appearance: bool, request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
-        """Run, telling how far it is; ends when the run does, however that is.
+        """Start a run and show its progress until it ends, successfully or not.
 
         Yields:
             Updates of the progress, and of the buttons to run and to cancel.
@@ -104,13 +104,13 @@ class PhotosTab:
             waiting = gr.update(interactive=not run.stopped)
             yield _progress(run), gr.update(interactive=False), waiting
         if run.error is not None:
-            text = session.told(FcpError(run.error))
+            text = session.public_text(FcpError(run.error))
             yield "", gr.update(interactive=True), gr.update(interactive=False)
-            raise gr.Error(escape(text), title="The run ended", print_exception=False)
+            raise gr.Error(escape(text), title="Run failed", print_exception=False)
         yield _progress(run), gr.update(interactive=True), gr.update(interactive=False)
 
     def stop(self, request: gr.Request) -> Any:  # noqa: ANN401
-        """Cancel the run; what is done stays."""
+        """Cancel the run; the results so far are kept."""
         with self.visits.visit(request) as session:
             if session.run is not None:
                 session.run.stop()
@@ -122,7 +122,7 @@ def _listed(session: Session) -> tuple[Any, ...]:
     for photo in session.photos[:PREVIEWED]:
         try:
             small.append(str(_preview(session, photo)))
-        except FcpError:  # its header was sound; the run says what is wrong
+        except FcpError:  # its header is valid, so it stays; the run reports the error
             continue
     return _count(len(session.photos)), filled(small)
 
@@ -140,14 +140,14 @@ def _count(photos: int) -> str:
 
 
 def _progress(run: Run) -> str:
-    """Say how far a run is, as a bar and in words."""
+    """Return the progress of a run as a bar and a line of text."""
     done, total = run.done, len(run.jobs)
     left = run.seconds_left()
     words = f"{done} of {total} photos"
     if run.finished.is_set():
         words += ": cancelled" if run.stopped else ": done"
     elif run.stopped:
-        words += ", ending …"
+        words += ", cancelling …"
     elif left is not None:
         words += f", about {_duration(left)} left"
     bar = f'<progress value="{done}" max="{total}" style="width: 100%"></progress>'

@@ -1,8 +1,8 @@
-"""The folder of a page that runs: no page outlives its own, and the next one clears what is left.
+"""The temporary folder of a running page, and the removal of folders that dead pages have left.
 
-A page holds a lock on a record in its folder for as long as it lives; the system lets it go however
-the page ends. So a folder whose record can be locked is a dead page's, whatever number its process
-had.
+A page holds a lock on a file in its folder as long as it runs; the system releases the lock however
+the page ends. A folder whose file can be locked therefore belongs to a dead page, whatever its
+process id.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-if sys.platform != "win32":  # there a page clears its own folder alone
+if sys.platform != "win32":  # there a page removes only its own folder
     import fcntl
 
 PREFIX = "fcp-app-"
@@ -25,10 +25,12 @@ FILES = "files"
 
 @contextmanager
 def place_of_a_page() -> Iterator[Path]:
-    """Make a folder that goes at the end, after removing those of this user's dead pages.
+    """Remove the folders of this user's dead pages, and create a folder for a new page.
+
+    The folder is removed when the context ends.
 
     Yields:
-        The folder for the page's files, without links in its path.
+        The folder for the page's files; its path contains no links.
     """
     parent = Path(tempfile.gettempdir())
     remove_dead(parent)
@@ -44,14 +46,14 @@ def place_of_a_page() -> Iterator[Path]:
 
 
 def remove_dead(parent: Path) -> None:
-    """Remove the folders below ``parent`` that a dead page of this user has left."""
+    """Remove the folders in ``parent`` that dead pages of this user have left."""
     for folder in parent.glob(f"{PREFIX}*"):
         if _is_dead_page(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_dead_page(folder: Path) -> bool:
-    """Whether it is this user's, and nobody holds its record; without one it may be just made."""
+    """Return whether a folder is this user's and its record unlocked; new ones have no record."""
     if sys.platform == "win32":
         return False
     try:

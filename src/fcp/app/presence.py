@@ -1,6 +1,6 @@
-"""How sure the model is that a class is in a photo at all; the one place that the page asks.
+"""Decision of the page whether a class is in a photo.
 
-Where a model is not calibrated for that, the score of the mask serves instead.
+A model without calibrated presence is judged by the score of the mask instead.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from fcp.labelling.results import ClassResult
 
 
 def strength(found: ClassResult) -> float:
-    """Return what photos are sorted by and the slider cuts: presence, or else the score."""
+    """Return the value for order and threshold, 0 … 1: the presence, or the score without it."""
     return found.score if found.presence is None else found.presence
 
 
 def is_here(found: ClassResult, threshold: float) -> bool:
-    """Say whether a class counts as there."""
+    """Return whether a class counts as present."""
     return found.area_px > 0 and strength(found) >= threshold
 
 
 def first_threshold(judge: Presence | None) -> float:
-    """Return where the slider starts: scores alone say little about presence, so at nothing."""
+    """Return the first value of the slider: 0 for scores, which say little about presence."""
     return 0.0 if judge is None else judge.threshold
 
 
 def always_answer(
     segmenter: FewShotSegmenter, photo: ImageLike | Photo, support: Support | None = None
 ) -> Prediction:
-    """Segment a photo as if all classes were there: the slider decides later."""
+    """Segment a photo as if all classes were present; the slider decides later."""
     return segmenter.predict(photo, support=support, threshold=0)

@@ -1,4 +1,4 @@
-"""Third step: look at what was found, cut it, correct it, ask why, take it away."""
+"""Third step: results with threshold, detail view, correction, explanation and download."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import gradio as gr
 from fcp.app import why
 from fcp.app.download import TITLES, make_download
 from fcp.app.drawn import drawn_on, put_over
-from fcp.app.examples_tab import put_on_easel
+from fcp.app.examples_tab import open_in_editor
 from fcp.app.gallery import PAGE, Shown, arrange, facts, pages, pictures_of, summary, view
 from fcp.app.marks import Marked
 from fcp.app.parts import PRIVATE, filled, grid, heading
@@ -25,14 +25,14 @@ from fcp.errors import FcpError
 from fcp.labelling.export import read_back
 from fcp.labelling.results import PictureResult
 
-ALL = ""  # value of the choice of no class in particular
+ALL = ""  # value of the choice "all classes"
 
 
 class ResultsTab:
-    """Its components and what they do.
+    """The components of the step and their handlers.
 
     Args:
-        visits: the visitors.
+        visits: Access to the visitors' sessions.
     """
 
     def __init__(self, visits: Visits) -> None:
@@ -45,8 +45,9 @@ class ResultsTab:
                 value=0,
                 step=0.01,
                 label="Threshold",
-                info="Of the probability that the thing is there (or of the score, where the model "
-                "cannot tell). Photos below are “not here”, and are left out of the download.",
+                info="Smallest probability that the class is in the photo (or smallest score, if "
+                "the model does not estimate presence). Photos below it are marked “not here” "
+                "and left out of the download.",
                 elem_id="threshold",
             )
             self.wanted = gr.Dropdown(
@@ -54,11 +55,11 @@ class ResultsTab:
             )
         self.gallery = grid("results", "large")
         with gr.Row():
-            self.back = gr.Button("Back", size="sm", visible=False, min_width=80)
-            self.forth = gr.Button("More photos", size="sm", visible=False, min_width=80)
+            self.back = gr.Button("Previous photos", size="sm", visible=False, min_width=80)
+            self.forth = gr.Button("Next photos", size="sm", visible=False, min_width=80)
         with gr.Column(visible=False, elem_id="detail") as self.detail:
             self._lay_out_detail()
-        heading("Take it away")
+        heading("Download")
         self._lay_out_download()
         self._wire()
 
@@ -71,8 +72,8 @@ class ResultsTab:
             with gr.Column(scale=2, min_width=280):
                 self.facts = gr.HTML(elem_id="facts")
                 self.which = gr.Dropdown(label="Class", visible=False, elem_id="which")
-                self.correct = gr.Button("Correct it and use it as an example", elem_id="correct")
-                self.why = gr.Button("Why?", elem_id="why")
+                self.correct = gr.Button("Correct and use as example", elem_id="correct")
+                self.why = gr.Button("Explain this result", elem_id="why")
         self.reason = gr.HTML(elem_id="reason")
         self.reasons = grid("reasons", "pairs", preview=True)
 
@@ -81,29 +82,31 @@ class ResultsTab:
             self.kind = gr.Dropdown(
                 [(title, kind) for kind, title in TITLES.items()],
                 value="png",
-                label="Download as",
+                label="Format",
                 min_width=220,
                 elem_id="kind-of-download",
             )
-            self.with_photos = gr.Checkbox(label="with the photos", elem_id="with-photos")
-        self.make = gr.Button("Make the download", elem_id="make-download")
+            self.with_photos = gr.Checkbox(label="Include the photos", elem_id="with-photos")
+        self.make = gr.Button("Prepare the download", elem_id="make-download")
         self.download = gr.DownloadButton(
             "Download", visible=False, variant="primary", elem_id="download"
         )
 
     def _wire(self) -> None:
-        cut = [self.threshold, self.wanted]
+        choice = [self.threshold, self.wanted]
         gr.on(
             [self.threshold.input, self.wanted.input],
             self.redraw,
-            cut,
+            choice,
             self.listed,
             trigger_mode="always_last",
             **PRIVATE,
         )
-        self.back.click(self.turn_back, cut, self.listed, **PRIVATE)
-        self.forth.click(self.turn_forth, cut, self.listed, **PRIVATE)
-        self.gallery.select(self.look_at, cut, self.looked_at, scroll_to_output=True, **PRIVATE)
+        self.back.click(self.turn_back, choice, self.listed, **PRIVATE)
+        self.forth.click(self.turn_forth, choice, self.listed, **PRIVATE)
+        self.gallery.select(
+            self.show_detail, choice, self.detailed, scroll_to_output=True, **PRIVATE
+        )
         self.why.click(
             self.explain,
             self.which,
@@ -120,25 +123,25 @@ class ResultsTab:
 
     @property
     def listed(self) -> list[Any]:
-        """What changes with the order of photos."""
+        """Components that change with the order of photos."""
         return [self.summary, self.gallery, self.back, self.forth, self.detail, self.download]
 
     @property
-    def looked_at(self) -> list[Any]:
-        """What changes with the photo that is looked at."""
+    def detailed(self) -> list[Any]:
+        """Components that change with the photo in the detail view."""
         return [self.detail, self.picture, self.facts, self.which, self.reason, self.reasons]
 
     @property
     def fresh(self) -> list[Any]:
-        """What changes with a new run."""
+        """Components that change with a new run."""
         return [self.threshold, self.wanted, *self.listed]
 
     def show_run(self, request: gr.Request) -> tuple[Any, ...]:
-        """Show the results of a run that has just ended."""
+        """Show the results of the run that has just ended."""
         with self.visits.visit(request) as session:
             run = session.finished_run()
             names, decisions = run.task.names, run.results.appearance
-            # Presence is not judged where the appearance decides.
+            # The presence of a class is not used where its appearance model decides.
             judged = [n for n in names if n not in decisions or not decisions[n].by_appearance]
             threshold = first_threshold(run.segmenter.presence) if judged else 0.0
             choices = [("all classes", ALL), *((name, name) for name in names)]
@@ -147,15 +150,15 @@ class ResultsTab:
             return threshold, wanted, *_listed(session, run, threshold, ALL)
 
     def redraw(self, threshold: float, wanted: str, request: gr.Request) -> tuple[Any, ...]:
-        """Sort and cut anew."""
+        """Apply a new threshold or class."""
         return self._turn(0, threshold, wanted, request)
 
     def turn_back(self, threshold: float, wanted: str, request: gr.Request) -> tuple[Any, ...]:
-        """Show the photos before these."""
+        """Show the previous page of photos."""
         return self._turn(-1, threshold, wanted, request)
 
     def turn_forth(self, threshold: float, wanted: str, request: gr.Request) -> tuple[Any, ...]:
-        """Show the photos after these."""
+        """Show the next page of photos."""
         return self._turn(1, threshold, wanted, request)
 
     def _turn(
@@ -165,15 +168,15 @@ class ResultsTab:
             session.page = session.page + step if step else 0
             return _listed(session, session.finished_run(), threshold, wanted)
 
-    def look_at(
+    def show_detail(
         self, threshold: float, wanted: str, event: gr.SelectData, request: gr.Request
     ) -> tuple[Any, ...]:
-        """Show the photo that was clicked, larger."""
+        """Show the clicked photo in the detail view."""
         with self.visits.visit(request) as session:
             run = session.finished_run()
             index = int(event.index)
             if not 0 <= index < len(session.shown):
-                raise FcpError("this photo is gone; run the photos again")
+                raise FcpError("this photo was removed; run the photos again")
             session.chosen = session.shown[index]
             one = _chosen(session, run, threshold, wanted)
             names = sorted(one.record.classes, key=lambda n: -strength(one.record.classes[n]))
@@ -183,20 +186,20 @@ class ResultsTab:
             return gr.update(visible=True), drawn, _table(one), which, "", filled([])
 
     def explain(self, name: str, request: gr.Request) -> tuple[Any, ...]:
-        """Show why the chosen photo got its answer."""
+        """Explain the result of the selected photo."""
         with self.visits.visit(request) as session:
             run = session.finished_run()
             photo = Path(_chosen(session, run, 0.0, ALL).record.file)
-            with run.engine.large:  # each example is learnt from again
+            with run.engine.large:  # each example is encoded again
                 reason = why.explain(run, photo, name)
                 drawn = why.pictures(reason, run, run.folder / f"why{session.number()}")
             return f"<p>{escape(reason.sentence)}</p>", filled(drawn)
 
     def put_for_correction(self, name: str, request: gr.Request) -> tuple[Any, ...]:
-        """Put the chosen photo on the easel, painted as it was found.
+        """Open the selected photo in the editor, with the mask of a class as painting.
 
         Returns:
-            Updates of the editor, the class's name and the way of marking.
+            Updates of the editor, the class name and the way of marking.
         """
         with self.visits.visit(request, alone=True) as session:
             run = session.finished_run()
@@ -205,11 +208,11 @@ class ResultsTab:
             with run.engine.room_for(Path(record.file)):
                 labels, error = read_back(record, run.folder, several=len(names) > 1)
                 if labels is None:
-                    raise FcpError(error or "its mask is gone; run the photos again")
+                    raise FcpError(error or "its mask is missing; run the photos again")
                 _, labels = put_over(record, labels, names, _known(session, record, names))
                 mask = labels == names.index(name) + 1
                 del labels
-                return put_on_easel(session, Path(record.file), mask), name, "paint"
+                return open_in_editor(session, Path(record.file), mask), name, "paint"
 
     def make_file(
         self,
@@ -218,7 +221,7 @@ class ResultsTab:
         threshold: float,
         request: gr.Request,
     ) -> Any:  # noqa: ANN401
-        """Write the download."""
+        """Write the download, and show its button."""
         with self.visits.visit(request) as session:
             run = session.finished_run()
             if kind not in TITLES:
@@ -227,7 +230,7 @@ class ResultsTab:
             file = make_download(run, kind, threshold, folder, photos=photos, marked=session.marked)
             with session.alone:
                 before, run.download = run.download, file
-            if before is not None:  # with the photos in it, it may be as large as all of them
+            if before is not None:  # it may hold copies of all photos
                 shutil.rmtree(before.parent, ignore_errors=True)
             label = f"Download {file.name} ({max(1, file.stat().st_size // 1000):,} kB)"
             return gr.update(value=str(file), label=label, visible=True)
@@ -250,7 +253,7 @@ def _listed(session: Session, run: Run, threshold: float, wanted: str) -> tuple[
 
 
 def _known(session: Session, record: PictureResult, names: Sequence[str]) -> list[Marked]:
-    """Return what was drawn on a photo, but for classes that its run did not look for."""
+    """Return the drawings on a photo, without classes that were not in its run."""
     drawn = drawn_on([record], session.marked)[record.file]
     return [one for one in drawn if one.class_name is None or one.class_name in names]
 
@@ -258,14 +261,14 @@ def _known(session: Session, record: PictureResult, names: Sequence[str]) -> lis
 def _summary(session: Session, run: Run, shown: Sequence[Shown], first: int) -> str:
     text = summary(run, shown)
     if len(shown) > PAGE:
-        text += f" · photos {first + 1} to {min(first + PAGE, len(shown))} are shown"
+        text += f" · showing photos {first + 1} to {min(first + PAGE, len(shown))}"
     failed = [record.error for record in run.records() if record.error is not None]
-    told = "".join(f"<li>{escape(session.told(FcpError(e)))}</li>" for e in failed[:20])
-    return f"<p><b>{text}</b></p>{_decisions(run)}" + (f"<ul>{told}</ul>" if told else "")
+    lines = "".join(f"<li>{escape(session.public_text(FcpError(e)))}</li>" for e in failed[:20])
+    return f"<p><b>{text}</b></p>{_decisions(run)}" + (f"<ul>{lines}</ul>" if lines else "")
 
 
 def _decisions(run: Run) -> str:
-    """Say who decides about each class."""
+    """Return a line for each class that says whether its appearance model decides."""
     decisions = run.results.appearance.items()
     return "".join(f"<p>{escape(name)} is {escape(one.sentence)}</p>" for name, one in decisions)
 
@@ -274,7 +277,7 @@ def _chosen(session: Session, run: Run, threshold: float, wanted: str) -> Shown:
     everything = arrange(run.records(), run.originals, threshold, wanted or None)
     found = next((one for one in everything if one.stem == session.chosen), None)
     if found is None:
-        raise FcpError("click a photo first")
+        raise FcpError("select a photo first")
     return found
 
 

@@ -1,8 +1,8 @@
-"""One run over a visitor's photos, in a thread of its own that a closed page cannot strand.
+"""One run over a visitor's photos, in a thread of its own that ends with the visit.
 
-The model is loaded once and shared. Each run has its own examples; the model's lock is held while
-it looks at one batch or one tile, and not while photos are read and masks made, so that runs of
-several visitors take turns and no large photo keeps the others waiting.
+The model is loaded once and shared; each run has its own examples. The lock of the model is held
+for one batch or one tile at a time, and not while photos are read and masks are made. So the runs
+of several visitors take turns, and no large photo blocks the others.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from fcp.system.memory import give_back_memory
 from fcp.system.threads import set_threads
 
 BATCH_ON_GPU = 8
-UNEXPECTED = "the run failed unexpectedly; the terminal that runs the page says more"
+UNEXPECTED = "the run failed unexpectedly; see the terminal in which fcp app runs"
 
 
 class Queue:
-    """A lock for what takes much memory, held in the order in which it was asked for.
+    """A first-come, first-served lock for work that takes much memory.
 
-    What one has freed goes back to the system before the next one begins.
+    Freed memory is given back to the system before the next holder begins.
     """
 
     def __init__(self) -> None:
@@ -60,14 +60,14 @@ class Engine:
     """The model, shared by all visitors.
 
     Args:
-        model: as ``FewShotSegmenter.from_pretrained`` takes it.
-        device: likewise.
-        threads: of the CPU; None to choose at each run (``fcp.system.threads``).
+        model: Model folder or name, see ``FewShotSegmenter.from_pretrained``.
+        device: Device of the model, see ``FewShotSegmenter.from_pretrained``.
+        threads: Number of CPU threads; None for a choice at each run (``fcp.system.threads``).
 
     Attributes:
-        lock: is held while the model works; its segmenters see to that.
-        large: is held by what takes much memory, so that only one thing does: a large photo, and
-            the learning from examples.
+        lock: Lock that the segmenters hold while the model works.
+        large: Lock for work that takes much memory (a large photo, the encoding of examples), so
+            that only one such task runs at a time.
     """
 
     def __init__(self, model: str, device: str, threads: int | None = None) -> None:
@@ -81,37 +81,37 @@ class Engine:
 
     @property
     def device(self) -> str:
-        """Where it runs."""
+        """Name of the model's device."""
         return str(self._first.device)
 
     def room_for(self, photo: Path) -> AbstractContextManager[object]:
-        """Return what is to be held while a photo is in memory: a large one waits its turn."""
+        """Return the context to hold while a photo is in memory; large photos wait in a queue."""
         return self.large if is_large(photo) else nullcontext()
 
     def segmenter(self) -> FewShotSegmenter:
-        """Return a segmenter on the shared model that has no examples yet."""
+        """Return a segmenter on the shared model, without examples."""
         return copy(self._first)
 
 
 class Run:
-    """Photos → results in a folder; ``start`` returns at once.
+    """Segmentation of photos into a folder of results; ``start`` returns at once.
 
     Args:
-        engine: the model.
-        task: what is looked for.
-        photos: to do; their stems differ.
-        folder: for the results; made here.
-        marked: the visitor's examples that the task is made of.
-        originals: photo → what the visitor calls it, where that is another name.
+        engine: Model that all visitors share.
+        task: Classes with their examples, and options.
+        photos: Files to segment; their stems differ.
+        folder: Folder for the results; created here.
+        marked: The visitor's examples that the task consists of.
+        originals: Photo → the visitor's name for it, where that differs from the file's.
 
     Attributes:
-        marked: these, whatever becomes of them in the visit.
-        originals: photo → what the visitor calls it, with its folder; no two are alike.
-        result_names: photo → stem of the files of a download that speak of it.
-        results: of the photos that are done.
-        finished: is set at the end, whatever it is.
-        download: the last zip that was made of it, if any.
-        error: why it ended before the last photo, or None.
+        marked: Examples of the run, even if the visitor removes some later.
+        originals: Photo → the visitor's name for it, with its folder; no two are equal.
+        result_names: Photo → stem of its files in a download.
+        results: Results of the photos that are done.
+        finished: Event that is set at the end, after success, error or cancelling.
+        download: Last zip that was made of the results, or None.
+        error: Reason why the run ended before the last photo, or None.
     """
 
     def __init__(
@@ -138,39 +138,39 @@ class Run:
         self.segmenter = engine.segmenter()
         self.finished = threading.Event()
         self.download: Path | None = None
-        self.error: str | None = UNEXPECTED  # until it is known better
+        self.error: str | None = UNEXPECTED  # until the run ends otherwise
         self._stop = threading.Event()
         self._started = time.monotonic()
 
     @property
     def done(self) -> int:
-        """Photos done so far."""
+        """Number of photos done so far."""
         return len(self.results.pictures)
 
     @property
     def stopped(self) -> bool:
-        """Whether somebody has asked it to end early."""
+        """Whether the run was asked to end early."""
         return self._stop.is_set()
 
     def records(self) -> list[PictureResult]:
-        """Return what is done so far, in the photos' order."""
+        """Return the results so far, in the photos' order."""
         return list(self.results.pictures.values())
 
     def seconds_left(self) -> float | None:
-        """Guess the rest from what is done; None before the first photo."""
+        """Estimate the remaining seconds; None before the first photo is done."""
         elapsed = time.monotonic() - self._started
         return elapsed / self.done * (len(self.jobs) - self.done) if self.done else None
 
     def start(self, guard: Callable[[], AbstractContextManager[object]]) -> None:
-        """Begin, in a thread.
+        """Start the run in a thread.
 
         Args:
-            guard: gives a context that is held while the folder is written to.
+            guard: Function that returns a context, held while the run uses its folder.
         """
         threading.Thread(target=self._work, args=(guard,), daemon=True).start()
 
     def stop(self) -> None:
-        """End after the batch that is being done; what is done stays."""
+        """End the run after the current batch; the results so far are kept."""
         self._stop.set()
 
     def _work(self, guard: Callable[[], AbstractContextManager[object]]) -> None:
@@ -184,7 +184,7 @@ class Run:
             self.finished.set()
 
     def _segment(self) -> None:
-        set_threads(self.engine.threads)  # holds for this thread, and those begun after it
+        set_threads(self.engine.threads)  # for this thread, and threads started after it
         with self.engine.large:
             self.results.appearance = fit_task(self.segmenter, self.task)
         batches = segment_photos(
@@ -206,7 +206,7 @@ class Run:
 
 
 def _own_names(originals: Mapping[Path, str]) -> dict[str, str]:
-    """Return photo → a name that no other has, if possible its original one."""
+    """Return photo → unique name, the original one if possible."""
     seen: set[str] = set()
     names = {}
     for photo, original in originals.items():
@@ -217,7 +217,7 @@ def _own_names(originals: Mapping[Path, str]) -> dict[str, str]:
 
 
 def _result_names(originals: Mapping[str, str]) -> dict[str, str]:
-    """Return photo → a stem that no other has, of its name without folders where it can be."""
+    """Return photo → unique stem, that of its name without folders if possible."""
     seen: set[str] = set()
     names = {}
     for photo, original in originals.items():
@@ -240,7 +240,7 @@ def make_task(
     appearance: Appearances = "auto",
     decoding: Decoding | None = None,
 ) -> Task:
-    """Say what is looked for; every class gets an answer everywhere, and the slider decides."""
+    """Build the task of a run; threshold 0 gives every class a mask, and the slider decides."""
     return Task(
         classes,
         negatives,

@@ -1,4 +1,4 @@
-"""The server: where its files lie, what it refuses, and its end."""
+"""The server of the page: its address, its folder for files, and its end."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from fcp.errors import FcpError
 
 @dataclass(frozen=True)
 class Served:
-    """A page that runs.
+    """A page that is being served.
 
     Attributes:
-        url: where it is.
-        share_url: where it is for everyone, if that was asked for.
-        root: folder of all its files.
+        url: Address on this machine or network.
+        share_url: Public address; None without ``share``.
+        root: Folder of all files of the page.
     """
 
     url: str
@@ -44,30 +44,30 @@ def serve(
     decoding: Decoding = DEFAULT,
     every_page: bool = False,
 ) -> Iterator[Served]:
-    """Serve the page inside the context; all its files go at the end.
+    """Serve the page while the context is open; all its files are removed at the end.
 
     Args:
-        model: as ``FewShotSegmenter.from_pretrained`` takes it.
-        device: likewise.
-        threads: of the CPU; None to choose at each run.
-        host: address to listen at; 127.0.0.1 is this machine alone.
-        port: to listen at.
-        share: whether Gradio gives it a public address.
-        limits: of each visitor.
-        decoding: of all pictures.
-        every_page: whether each page of an uploaded photo's file is a photo of its own.
+        model: Model folder or name, see ``FewShotSegmenter.from_pretrained``.
+        device: Device of the model, see ``FewShotSegmenter.from_pretrained``.
+        threads: Number of CPU threads; None for a choice at each run.
+        host: Address to listen at; 127.0.0.1 is reachable from this machine only.
+        port: Port to listen at.
+        share: Whether Gradio provides a public address.
+        limits: Limits on the uploads of each visitor; None for the defaults.
+        decoding: Options for reading all pictures.
+        every_page: Whether each page of an uploaded file is a photo of its own.
 
     Yields:
-        Where it is.
+        The addresses and the folder of the page.
 
     Raises:
-        FcpError: no such model or device, or the port is taken.
+        FcpError: the model or the device does not exist, or the port is in use.
     """
     most = limits or Limits()
     _require_free(host, port)
     with place_of_a_page() as root, _surroundings(root):
         from fcp.app.page import build_page
-        from fcp.app.parts import look
+        from fcp.app.parts import style
         from fcp.app.runs import Engine
         from fcp.app.sessions import SessionStore
 
@@ -84,7 +84,7 @@ def serve(
             run_history=False,
             enable_monitoring=False,
             footer_links=[],
-            **look(),
+            **style(),
         )
         try:
             yield Served(url, share_url, root)
@@ -94,10 +94,10 @@ def serve(
 
 
 def _require_free(host: str, port: int) -> None:
-    """Refuse an address that cannot be listened at, before the model is loaded.
+    """Refuse an address that cannot be used, before the model is loaded.
 
     Raises:
-        FcpError: another program listens there, or the host is not of this machine.
+        FcpError: another program uses the port, or the host is not an address of this machine.
     """
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -113,7 +113,7 @@ def _require_free(host: str, port: int) -> None:
 
 @contextmanager
 def _surroundings(root: Path) -> Iterator[None]:
-    """Set what Gradio reads from the environment: its files go to our folder, and nothing home."""
+    """Set environment variables of Gradio: its files go to our folder, and analytics are off."""
     wanted = {"GRADIO_TEMP_DIR": str(root), "GRADIO_ANALYTICS_ENABLED": "False"}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)

@@ -1,4 +1,4 @@
-"""What belongs to one visitor, and where it lies: a folder of its own that goes when they go."""
+"""One visitor's pictures, examples and run, in a folder that is removed at the end of the visit."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from fcp.errors import FcpError
 from fcp.labelling.task import Appearances, Tile
 
 IDLE_SECONDS = 6 * 3600.0
-LEAST_TILE = 200  # px; other visitors wait while a photo is gone through
+LEAST_TILE = 200  # px; other visitors wait while a photo is segmented
 PREFIX = "visitor-"
 
 
 @dataclass(frozen=True)
-class OnEasel:
-    """The picture that is being marked.
+class OpenPicture:
+    """The picture that is open in the editor.
 
     Attributes:
-        picture: its file.
-        size: (H, W) px.
-        corrects: whether what a run has found in it is being corrected.
+        picture: File of the picture.
+        size: (H, W) of the picture in px.
+        corrects: Whether the result of a run is being corrected.
     """
 
     picture: Path
@@ -45,15 +45,15 @@ class Session:
     """One visitor's pictures, examples and last run.
 
     Args:
-        folder: which exists and is this visitor's alone.
-        limits: of what they may bring.
-        decoding: of their pictures.
-        every_page: whether each page of an uploaded photo's file is a photo of its own.
+        folder: Existing folder that no other visitor uses.
+        limits: Limits on the visitor's uploads.
+        decoding: Options for reading the visitor's pictures.
+        every_page: Whether each page of an uploaded file is a photo of its own.
 
     Attributes:
-        originals: picture → what the visitor calls it.
-        alone: is held by what looks at the lists or the run and then changes them; handlers of one
-            visitor run at the same time.
+        originals: Picture → the visitor's name for it.
+        alone: Lock for reading and then changing the lists or the run; handlers of one visitor run
+            at the same time.
     """
 
     def __init__(
@@ -75,13 +75,13 @@ class Session:
         self.to_mark: list[Path] = []
         self.photos: list[Path] = []
         self.previews: dict[Path, Path] = {}  # photo → a small copy of it
-        self.easel: OnEasel | None = None
+        self.open_picture: OpenPicture | None = None
         self.marked: list[Marked] = []
         self.chosen_example: int | None = None
         self.run: Run | None = None
         self.shown: list[str] = []  # stems in the gallery's order
         self.page = 0
-        self.chosen: str | None = None  # the stem of the photo that is looked at
+        self.chosen: str | None = None  # stem of the photo in the detail view
         self.last_used = time.monotonic()
         self._numbers = 0
         self._lock = threading.Lock()
@@ -90,10 +90,10 @@ class Session:
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Hold the folder: it goes only when nobody works in it.
+        """Keep the folder while the context is open.
 
         Raises:
-            FcpError: the visitor has gone.
+            FcpError: the visit has ended.
         """
         with self._lock:
             if self._closed:
@@ -107,7 +107,7 @@ class Session:
             self._leave()
 
     def close(self) -> None:
-        """End: a run stops, and the folder goes, at once or when the last work in it is done."""
+        """Stop the run, and remove the folder now or when the last work in it is done."""
         with self._lock:
             self._closed = True
             idle = self._workers == 0
@@ -118,7 +118,7 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """Whether somebody works in it."""
+        """Whether a handler or a run is using the folder."""
         return self._workers > 0
 
     def number(self) -> int:
@@ -128,40 +128,41 @@ class Session:
             return self._numbers
 
     def remove_photos(self) -> None:
-        """Take all photos away, but for those that became examples and the one on the easel.
+        """Remove all photos except examples and the picture in the editor.
 
         Raises:
-            FcpError: a run goes through them.
+            FcpError: a run is using them.
         """
         with self.alone:
             self._check_no_run()
             kept = {one.example.picture for one in self.marked}
-            kept |= {self.easel.picture} if self.easel is not None else set()
+            kept |= {self.open_picture.picture} if self.open_picture is not None else set()
             for photo in self.photos:
                 if photo not in kept:
                     self.photos_in.forget(photo)
             for preview in self.previews.values():
                 preview.unlink(missing_ok=True)
             self.photos, self.previews = [], {}
-            # What comes next gets other paths under the same names: a run and its examples still
-            # know the old ones.
+            # Later photos of the same names get other paths: the old run and the examples still use
+            # the old paths.
             folder = self.folder / f"photos{self.number()}"
             self.photos_in = Intake(folder, self.photos_in.budget, self.originals)
 
     def start_run(
         self, engine: Engine, *, tile: Tile, instances: bool, appearance: Appearances = "auto"
     ) -> Run:
-        """Begin a run over all photos; the one before is forgotten, with its files.
+        """Start a run over all photos; the previous run and its files are removed.
 
         Raises:
-            FcpError: one is going on, the tiles are too small, or photos or examples are missing.
+            FcpError: a run is in progress, the tiles are too small, or photos or examples are
+                missing.
         """
         with self.alone:
             self._check_no_run()
             classes, against = by_class(self.marked)
             if isinstance(tile, int) and tile < LEAST_TILE:
                 raise FcpError(
-                    f"tiles of {tile} px are too many; take {LEAST_TILE} px or more, or 0"
+                    f"tiles of {tile} px are too small; use {LEAST_TILE} px or more, or 0"
                 )
             if not self.photos:
                 raise FcpError("there are no photos yet; add some, a folder or a .zip")
@@ -192,23 +193,23 @@ class Session:
         """Return the last run.
 
         Raises:
-            FcpError: there is none, or it goes on.
+            FcpError: there is none, or it is still in progress.
         """
         if self.run is None or not self.run.finished.is_set():
             raise FcpError("there are no results yet; run the photos first")
         return self.run
 
-    def told(self, error: Exception) -> str:
-        """Say an error with the visitor's names, and without the server's folders."""
+    def public_text(self, error: Exception) -> str:
+        """Return an error's text with the visitor's file names, without the server's folders."""
         text = str(error)
-        # The longest first: one may begin as another one does ("a.jpg", "a.jpg_small").
+        # The longest first: one name may be the beginning of another ("a.jpg", "a.jpg_small").
         for picture in sorted(self.originals, key=lambda path: -len(path.name)):
             text = text.replace(str(picture), self.originals[picture])
         return re.sub(rf"{re.escape(str(self.folder))}/([\w-]+/)*", "", text)
 
     def _check_no_run(self) -> None:
         if self.run is not None and not self.run.finished.is_set():
-            raise FcpError("a run is going on; wait for it or cancel it")
+            raise FcpError("a run is in progress; wait for it or cancel it")
 
     def _leave(self) -> None:
         with self._lock:
@@ -219,13 +220,13 @@ class Session:
 
 
 class SessionStore:
-    """All visitors, by what their page is known by.
+    """All visitors' sessions, by the key of their page.
 
     Args:
-        root: folder for everything, made where it is missing; what Gradio keeps lies there too.
-        limits: of each visitor.
-        decoding: of all pictures.
-        every_page: whether each page of an uploaded photo's file is a photo of its own.
+        root: Folder for all files, Gradio's included; created if missing.
+        limits: Limits on the uploads of each visitor.
+        decoding: Options for reading all pictures.
+        every_page: Whether each page of an uploaded file is a photo of its own.
     """
 
     def __init__(
@@ -248,7 +249,7 @@ class SessionStore:
         """Return a visitor's session, new at the first call.
 
         Raises:
-            FcpError: too many visitors.
+            FcpError: too many visitors at a time.
         """
         with self._lock:
             known = self._sessions.get(key)
@@ -257,7 +258,7 @@ class SessionStore:
             self._sweep()
             if len(self._sessions) >= self.limits.sessions:
                 raise FcpError("too many visitors at a time; try again later")
-            # The key comes from a browser and is no name for a folder; nobody can guess this one.
+            # The key comes from a browser, so the folder gets a name that nobody can guess.
             folder = self.root / f"{PREFIX}{secrets.token_urlsafe(16)}"
             folder.mkdir()
             session = Session(folder, self.limits, self.decoding, every_page=self.every_page)
@@ -265,7 +266,7 @@ class SessionStore:
             return session
 
     def close(self, key: str) -> None:
-        """End a visit; unknown ones are ended already."""
+        """End a visit; do nothing for an unknown key."""
         with self._lock:
             session = self._sessions.pop(key, None)
             if session is not None:
@@ -279,7 +280,7 @@ class SessionStore:
             self.close(key)
 
     def _sweep(self) -> None:
-        """Remove visits whose end was never heard of, and uploads that nobody took in."""
+        """Remove visits that were idle too long, and old uploads that no visit has taken."""
         now = time.monotonic()
         for key, session in list(self._sessions.items()):
             if not session.busy and now - session.last_used > IDLE_SECONDS:
@@ -288,10 +289,13 @@ class SessionStore:
         self._sweep_uploads(IDLE_SECONDS)
 
     def _sweep_uploads(self, age: float) -> None:
-        """Remove what Gradio keeps beside the visitors' folders, from this age on.
+        """Remove the files of Gradio beside the visitors' folders that are at least this old.
 
-        What was uploaded and drawn lies there under the hash of its content, and may be of several
-        visitors: it is whose nobody can say, so it goes when it is old or when nobody is left.
+        Uploads and drawings lie there under the hash of their content. Several visitors may share
+        such a file, so it is removed when it is old or when no visitor is left.
+
+        Args:
+            age: Smallest age in seconds.
         """
         for path in self.root.iterdir():
             if path.name.startswith(PREFIX) or _age(path) < age:

@@ -1,4 +1,4 @@
-"""Small copies of photos and their label maps, so that a slider can redraw hundreds of them."""
+"""Small copies of photos and label maps, so that the slider can redraw hundreds of photos."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from fcp.labelling.results import PictureResult
 from fcp.visualize import Colour, encode, overlay_labels, thumbnail
 
 LONGEST = 384
-VIEW = 1280  # px of a photo that is looked at alone
-_PALE = 0.35  # share of itself that a photo keeps where nothing is found
+VIEW = 1280  # px, longer side of the photo in the detail view
+_PALE = 0.35  # share of its contrast that a photo keeps where nothing is found
 
 
 class Smaller:
-    """Keeps small copies in a folder, and draws them.
+    """A folder of small copies, and drawings of them.
 
     Args:
-        folder: which exists.
-        classes: how many there are.
-        decoding: of photos.
+        folder: Existing folder.
+        classes: Number of classes.
+        decoding: Options for reading photos.
     """
 
     def __init__(self, folder: Path, classes: int, decoding: Decoding = DEFAULT) -> None:
@@ -36,7 +36,7 @@ class Smaller:
         self.decoding = decoding
 
     def keep(self, record: PictureResult, run: Path) -> None:
-        """Make the small copies of a photo that is done; a failed one has none."""
+        """Make the small copies of a segmented photo; do nothing for a failed one."""
         labels, _ = read_back(record, run, several=self.classes > 1)
         if labels is None:
             return
@@ -47,16 +47,19 @@ class Smaller:
         write_atomically(self.folder / f"{picture.stem}.png", label_png(little))
 
     def place(self, kind: str, stem: str, here: Collection[int]) -> Path:
-        """Return the file for a drawing, in a folder for its kind and labels; makes the folder.
+        """Return the file for a drawing, in a folder for its kind and labels; create the folder.
 
-        A photo may have any name, even that of another one's with labels added.
+        Labels in the file name could make the names of two photos collide.
         """
         folder = self.folder / "-".join([kind, *map(str, sorted(here))])
         folder.mkdir(exist_ok=True)
         return folder / f"{stem}.jpg"
 
     def drawn(self, stem: str, here: Collection[int], colours: Sequence[Colour]) -> Path:
-        """Return the file of a small picture with these labels on it, made once; pale with none."""
+        """Return a small drawing of a photo with these labels, or pale without labels.
+
+        Each drawing is made once.
+        """
         file = self.place("shown", stem, here)
         if not file.exists():
             photo = read_image(self.folder / f"{stem}.jpg")
@@ -67,12 +70,12 @@ class Smaller:
 
 
 def only(labels: np.ndarray, wanted: Collection[int]) -> np.ndarray:
-    """Take all other labels off a label map (H, W)."""
+    """Set all other labels of a label map (H, W) to 0."""
     return np.where(np.isin(labels, list(wanted)), labels, 0).astype(labels.dtype)
 
 
 def pale(photo: np.ndarray) -> np.ndarray:
-    """Make a photo (H, W, 3) grey and light: nothing here."""
+    """Make a photo (H, W, 3) grey and light, as a sign that nothing was found."""
     grey = photo.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
     return np.rint(255 - (255 - grey) * _PALE).astype(np.uint8)
 
@@ -81,16 +84,16 @@ def keep_small(picture: Path, file: Path, longest: int, how: Decoding) -> tuple[
     """Write a small copy of a picture as JPEG.
 
     Args:
-        picture: to read.
-        file: to write.
-        longest: px of the copy's longer side.
-        how: to choose where the picture leaves a choice.
+        picture: File to read.
+        file: File to write.
+        longest: Longer side of the copy in px.
+        how: Options for reading the picture.
 
     Returns:
-        (H, W) of the picture, upright.
+        (H, W) of the upright picture in px.
 
     Raises:
-        FcpError: the picture cannot be read, or the file not be written.
+        FcpError: the picture cannot be read, or the file cannot be written.
     """
     photo, _ = read_photo(picture, how)
     write_atomically(file, encode(thumbnail(photo.pixels, longest), "jpeg", quality=88))

@@ -1,8 +1,8 @@
-"""Uploaded files → checked pictures in one folder, under names of our own making.
+"""Uploaded files → checked pictures in one folder, under safe names.
 
-No name is trusted, neither an upload's nor one in an archive: of each only the letters of its last
-part are kept. An archive is measured before it is unpacked, and refused whole where a name in it
-would leave its folder. A picture's header alone is read here.
+No name is trusted, neither an upload's nor one in an archive: only safe characters of its last part
+are kept. An archive is measured before it is unpacked, and refused as a whole if a name in it leads
+out of its folder. Only the header of each picture is read here.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _ODD = re.compile(r"[^\w .()+=@-]")
 
 @dataclass
 class Taken:
-    """What came of an upload.
+    """The outcome of an upload.
 
     Attributes:
-        pictures: that are kept, in order.
-        refused: a line for each file that is not.
+        pictures: Files of the kept pictures, in order.
+        refused: One line for each refused file, with the reason.
     """
 
     pictures: list[Path] = field(default_factory=list)
@@ -42,15 +42,16 @@ class Taken:
 
 
 class Intake:
-    """Takes uploads into one folder; no two of its pictures have the same stem.
+    """A folder for uploads in which no two pictures have the same stem.
 
     Args:
-        folder: where they go; made where it is missing.
-        budget: of the visitor.
-        originals: gets the names of pictures; several folders of a visitor may share it.
+        folder: Folder for the pictures; created if missing.
+        budget: Upload budget of the visitor.
+        originals: Mapping to fill with the names of pictures; several folders of a visitor may
+            share it.
 
     Attributes:
-        originals: picture → what its visitor calls it, with its folder in an archive.
+        originals: Picture → the visitor's name for it, with its folder in an archive.
     """
 
     def __init__(
@@ -65,19 +66,19 @@ class Intake:
     def take(
         self, uploads: Iterable[Path] | Mapping[Path, str], *, every_page: bool = False
     ) -> Taken:
-        """Take pictures and zip archives of them; each is moved or removed.
+        """Take pictures and zip archives of pictures; each file is moved or removed.
 
         Args:
-            uploads: the files, with what the visitor calls them where that is another name.
-            every_page: make each page of a file a picture of its own.
+            uploads: Uploaded files, or file → the visitor's name for it.
+            every_page: Whether each page of a file becomes a picture of its own.
 
         Returns:
-            What is kept, and why the rest is not.
+            The kept pictures, and the reasons for refusing the others.
         """
         taken = Taken()
         names: Mapping[Path, str] = uploads if isinstance(uploads, Mapping) else {}
         for upload in uploads:
-            if upload.name.startswith("."):  # what systems leave in folders
+            if upload.name.startswith("."):  # files of the operating system
                 upload.unlink(missing_ok=True)
                 continue
             name = plain_path(names.get(upload, upload.name)) or upload.name
@@ -94,7 +95,7 @@ class Intake:
         return taken
 
     def _split(self, picture: Path, refused: list[str]) -> list[Path]:
-        """Put the pages of a picture in its place, where it has several; a damaged one is left."""
+        """Replace a file of several pages by its pages; damaged pages are refused."""
         pages = own_pages(picture)
         if not pages:
             return [picture]
@@ -123,7 +124,7 @@ class Intake:
 
     def _take(self, upload: Path, name: str, refused: list[str]) -> list[Path]:
         if not upload.is_file():
-            raise FcpError(f"{upload}: has not arrived whole; upload it again")
+            raise FcpError(f"{upload}: the upload is incomplete; upload it again")
         if upload.suffix.lower() != ARCHIVE_SUFFIX:
             return [self._keep(name, upload.stat().st_size, upload)]
         if upload.stat().st_size == 0:
@@ -131,7 +132,7 @@ class Intake:
         return self._unpack(upload, refused)
 
     def _unpack(self, archive: Path, refused: list[str]) -> list[Path]:
-        """Take the pictures of an archive: all that can be kept, or none of a bad one."""
+        """Take the readable pictures of an archive; a bad archive is refused as a whole."""
         kept: list[Path] = []
         try:
             for member in self._pictures_in(archive):
@@ -145,25 +146,27 @@ class Intake:
                 self.forget(picture)
             raise
         if not kept:
-            raise FcpError(f"{archive}: no picture in it that can be read")
+            raise FcpError(f"{archive}: contains no readable picture")
         return kept
 
     def _pictures_in(self, archive: Path) -> Iterator[Member]:
         if not zipfile.is_zipfile(archive):
-            raise FcpError(f"{archive}: no whole zip archive; make it again")
+            raise FcpError(f"{archive}: not a complete zip archive; create it again")
         check_zip(archive, self.budget.limits.total_bytes - self.budget.used)
         for member in walk(archive):
-            unsafe = PureWindowsPath(str(member.path))  # walk has seen to the other system's names
+            unsafe = PureWindowsPath(str(member.path))  # walk checks POSIX names
             if unsafe.drive or unsafe.root or ".." in unsafe.parts:
-                raise FcpError(f"{archive}: unsafe name {str(member.path)!r} in it")
+                raise FcpError(f"{archive}: contains the unsafe name {str(member.path)!r}")
             if member.path.suffix.lower() in PICTURE_SUFFIXES:
                 yield member
 
     def _keep(self, name: str, size: int, source: Path | Member) -> Path:
-        """Put a picture in its place, checked; ``name`` is what its visitor calls it."""
+        """Check a picture and move it into the folder; ``name`` is the visitor's name for it."""
         own = source.path.name if isinstance(source, Member) else source.name
         if PurePosixPath(own).suffix.lower() not in PICTURE_SUFFIXES:
-            raise _BadPictureError(f"{name}: not a picture that can be read (or a .zip of them)")
+            raise _BadPictureError(
+                f"{name}: not a picture that can be read, nor a .zip of pictures"
+            )
         if size == 0:
             raise _BadPictureError(f"{name}: the file is empty; copy it again")
         self.budget.spend(name, size)
@@ -178,11 +181,11 @@ class Intake:
         return path
 
     def forget(self, picture: Path, size: int | None = None) -> None:
-        """Remove a picture and uncount it.
+        """Remove a picture and take it off the budget.
 
         Args:
-            picture: of this folder.
-            size: bytes that were counted; None for those on the disk.
+            picture: File in this folder.
+            size: Bytes that were charged; None for the size of the file.
         """
         self.budget.give_back(picture.stat().st_size if size is None else size)
         picture.unlink(missing_ok=True)
@@ -190,7 +193,7 @@ class Intake:
         self.originals.pop(picture, None)
 
     def _free_name(self, name: str) -> str:
-        """Return a safe name whose stem is new here, and reserve it."""
+        """Return a safe name with a stem that is new here, and reserve it."""
         safe = PurePosixPath(safe_name(name))
         stem, number = safe.stem, 1
         while stem.casefold() in self._stems:
@@ -201,7 +204,7 @@ class Intake:
 
 
 class _BadPictureError(FcpError):
-    """One picture is refused; the others of its archive go on."""
+    """An error of one picture that leaves the others of its archive valid."""
 
 
 def _put(source: Path | Member, path: Path) -> None:
@@ -213,14 +216,14 @@ def _put(source: Path | Member, path: Path) -> None:
     try:
         shutil.move(source, path)
     except OSError as error:
-        raise FcpError(f"{path}: cannot be kept ({error.strerror})") from error
+        raise FcpError(f"{path}: cannot be stored ({error.strerror})") from error
 
 
 def safe_name(name: str) -> str:
-    """Make a name for a file out of any text: letters, digits, a few signs and its own suffix.
+    """Turn any text into a file name of letters, digits, a few signs and its own suffix.
 
     Args:
-        name: with a suffix of ``PICTURE_SUFFIXES``, in any case.
+        name: Text that ends with one of ``PICTURE_SUFFIXES``, in any case.
     """
     last = PurePosixPath(PureWindowsPath(unicodedata.normalize("NFC", name)).name)
     stem = _ODD.sub("_", last.stem).replace(".", "_").lstrip(" _-")
@@ -230,11 +233,11 @@ def safe_name(name: str) -> str:
 
 
 def plain_path(name: str) -> str:
-    """Bring what a visitor calls a file to a path that stays below any folder it is put in.
+    """Turn the visitor's name for a file into a relative path that leads out of no folder.
 
     Returns:
-        Its parts as they are, joined by "/", without a drive, control characters and what leads
-        up; empty if nothing is left.
+        The parts of the name joined by "/", without drive, control characters and ".."; empty if
+        nothing is left.
     """
     path = PureWindowsPath("".join(c for c in name if c.isprintable()))
     parts = [part for part in path.parts if part not in (path.anchor, path.drive, "..", ".")]

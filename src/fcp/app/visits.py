@@ -1,4 +1,4 @@
-"""What every handler of the page does first: find the visitor, and say errors in one line."""
+"""The first step of every handler: find the visitor's session, and show errors in one line."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import gradio as gr
 from fcp.app.sessions import Session, SessionStore
 from fcp.errors import FcpError
 
-MOST_LINES = 6  # of refused files that are told one by one
+MOST_LINES = 6  # number of refused files that are listed one by one
 
 
 class Visits:
-    """The visitors, as handlers meet them.
+    """Access of the handlers to the visitors' sessions.
 
     Args:
-        store: of their sessions.
+        store: Store of the sessions.
     """
 
     def __init__(self, store: SessionStore) -> None:
@@ -26,15 +26,15 @@ class Visits:
 
     @contextmanager
     def visit(self, request: gr.Request, *, alone: bool = False) -> Iterator[Session]:
-        """Give the session of who asks, held while it is used.
+        """Return the session of a request as a context, which keeps its folder.
 
         Args:
-            request: of who asks.
-            alone: whether other handlers that ask for this wait; for what changes the lists of
-                pictures and examples.
+            request: Request that Gradio hands to the handler.
+            alone: Whether to wait for other handlers with the same flag; for handlers that change
+                the lists of pictures and examples.
 
         Raises:
-            gr.Error: for whatever the visitor can put right.
+            gr.Error: An ``FcpError``, as a message on the page.
         """
         folder_of = str(self.store.root)
         try:
@@ -43,29 +43,29 @@ class Visits:
                 try:
                     yield session
                 except FcpError as error:
-                    raise FcpError(session.told(error)) from error
+                    raise FcpError(session.public_text(error)) from error
         except FcpError as error:
             text = str(error).replace(folder_of, "")
-            raise gr.Error(escape(text), title="Not yet", print_exception=False) from error
+            raise gr.Error(escape(text), title="Not possible", print_exception=False) from error
 
     def arrive(self, request: gr.Request) -> None:
-        """Begin a visit when the page is there, so that no upload of its is taken for forgotten."""
+        """Begin a visit when the page is loaded, so that no upload of it is swept away."""
         with self.visit(request):
             pass
 
     def leave(self, request: gr.Request) -> None:
-        """End a visit: the tab was closed or the page loaded again."""
+        """End a visit: the tab was closed or the page was reloaded."""
         self.store.close(_key(request))
 
 
-def tell_refused(refused: Sequence[str]) -> None:
-    """Say which files were refused, and why."""
+def warn_of_refused(refused: Sequence[str]) -> None:
+    """Show which files were refused, and why."""
     if not refused:
         return
     lines = [escape(line) for line in refused[:MOST_LINES]]
     if len(refused) > MOST_LINES:
         lines.append(f"… and {len(refused) - MOST_LINES} more")
-    gr.Warning("<br>".join(lines), title=f"Left out: {len(refused)}", duration=15)
+    gr.Warning("<br>".join(lines), title=f"Refused files: {len(refused)}", duration=15)
 
 
 def _key(request: gr.Request) -> str:

@@ -1,4 +1,4 @@
-"""Why a photo got its answer: what the model attended to, and what each example alone would say."""
+"""Explanation of a result: the model's pseudo masks, and the prediction from each example alone."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from fcp.visualize import Colour, class_colours, encode, heatmap, overlay, thumb
 
 @dataclass(frozen=True, eq=False)
 class Alone:
-    """What one example says without the others.
+    """The prediction from one example alone.
 
     Attributes:
-        marked: the example.
-        found: its answer for the photo.
-        agreement: IoU, 0 … 1, of its mask and the mask of all examples together.
+        marked: Example that was used.
+        found: Prediction for the photo.
+        agreement: IoU, 0 … 1, of this mask and the mask from all examples together.
     """
 
     marked: Marked
@@ -38,13 +38,13 @@ class Alone:
 
 @dataclass(frozen=True, eq=False)
 class Reason:
-    """Why a class was found, or not, where it was.
+    """The explanation of one class in one photo.
 
     Attributes:
-        name: of the class.
-        photo: as it is drawn.
-        found: the answer of all examples.
-        alone: that of each example, the one that agrees most first.
+        name: Name of the class.
+        photo: Photo at the size at which it is drawn.
+        found: Prediction from all examples together.
+        alone: Prediction from each example alone, by falling agreement.
     """
 
     name: str
@@ -54,36 +54,36 @@ class Reason:
 
     @property
     def sentence(self) -> str:
-        """Say which example drove it."""
+        """One sentence that names the example with the most influence."""
         if len(self.alone) == 1:
             return f"The only example of {self.name} is {_title(self.alone[0])}."
         best = self.alone[0]
         return (
-            f"Of {len(self.alone)} examples of {self.name}, {_title(best)} drove it most: alone it "
-            f"gives a mask of IoU {best.agreement:.2f} with the one of all together."
+            f"Of {len(self.alone)} examples of {self.name}, {_title(best)} had the most influence: "
+            f"its mask alone has IoU {best.agreement:.2f} with the mask from all examples."
         )
 
 
 def explain(run: Run, photo: Path, name: str) -> Reason:
-    """Ask each example of a class alone about a photo; other classes compete as they did.
+    """Segment a photo with each example of a class alone; other classes compete as in the run.
 
-    So does their appearance, which was learnt against all examples of this class.
+    Their appearance models compete too; those were fitted against all examples of this class.
 
     Args:
-        run: which has its examples encoded; they are asked, though the visit has dropped some.
-        photo: to ask about.
-        name: of the class.
+        run: Run with encoded examples; all of them count, even if the visitor has removed some.
+        photo: File of the photo to explain.
+        name: Name of the class.
 
     Raises:
-        FcpError: no such class in the run, or a picture is gone.
+        FcpError: the class is not in the run, or a picture is missing.
     """
     support = run.segmenter.support
     if support is None or name not in support.classes:
         raise FcpError(f"the last run did not look for {name!r}; run the photos again")
     used = [one for one in run.marked if one.class_name == name]
     seen, _ = read_photo(photo, run.task.decoding_of(None), support.most_pixels)
-    # As large as it is looked at: a large photo's own masks, one for each example, would be too
-    # much to keep, and are not drawn.
+    # At display size: full-size masks of a large photo, one for each example, would take too much
+    # memory, and are not drawn.
     seen = Photo(seen.pixels, (seen.pixels.shape[0], seen.pixels.shape[1]))
     found = always_answer(run.segmenter, seen).classes[name]
     together, alone = _mask(seen, found), []
@@ -103,10 +103,10 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def pictures(reason: Reason, run: Run, folder: Path) -> list[tuple[str, str]]:
-    """Draw a reason: what was found and the maps behind it, then each example and its answer.
+    """Draw an explanation: result and pseudo masks, then each example beside its own result.
 
     Returns:
-        (file, caption) of each, in pairs.
+        (file, caption) of each picture; an example and its result follow each other.
     """
     colour = class_colours(run.task.names)[reason.name]
     photo, found = thumbnail(reason.photo.pixels, VIEW // 2), reason.found
@@ -115,10 +115,10 @@ def pictures(reason: Reason, run: Run, folder: Path) -> list[tuple[str, str]]:
         for one in (found.maps.pseudo_mask, found.maps.conventional_mask)
     )
     drawn = [
-        (_over(reason.photo, found, colour), f"found, score {found.score:.2f}"),
-        (photo, "the photo"),
-        (attention, "attention: foreground by the prototypes (Eq. 8)"),
-        (similarity, "similarity to the examples' features (Eq. 5)"),
+        (_over(reason.photo, found, colour), f"result, score {found.score:.2f}"),
+        (photo, "photo"),
+        (attention, "attention-based pseudo mask, from the prototypes (Eq. 8)"),
+        (similarity, "conventional pseudo mask, similarity to the examples (Eq. 5)"),
     ]
     for one in reason.alone:
         example, _ = read_photo(one.marked.example.picture, run.task.decoding_of(None))
@@ -130,7 +130,7 @@ def pictures(reason: Reason, run: Run, folder: Path) -> list[tuple[str, str]]:
             ),
             (
                 _over(reason.photo, one.found, colour),
-                f"found by it alone, IoU {one.agreement:.2f} with all",
+                f"result from this example alone, IoU {one.agreement:.2f} with all",
             ),
         ]
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def pictures(reason: Reason, run: Run, folder: Path) -> list[tuple[str, str]]:
 
 
 def _over(photo: Photo, found: ClassPrediction, colour: Colour) -> np.ndarray:
-    """Draw what was found over its photo, as large as that is drawn."""
+    """Draw a mask over its photo, at the photo's drawing size."""
     return overlay(photo.pixels, _mask(photo, found), colour=colour)
 
 

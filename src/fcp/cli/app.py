@@ -19,25 +19,26 @@ def app(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; 127.0.0.1 is this machine alone.")
+        str,
+        typer.Option(help="Address to listen at; 127.0.0.1 is reachable from this machine only."),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 7860,
     share: Annotated[
         bool, typer.Option("--share", help="Let Gradio give the page a public address.")
     ] = False,
     max_upload_mb: Annotated[
-        int, typer.Option(min=1, help="Most that one visitor may upload, unpacked.", metavar="N")
+        int, typer.Option(min=1, help="Upload limit of each visitor in MB, unpacked.", metavar="N")
     ] = 2000,
     values: RangeOption = "auto",
     bands: BandsOption = None,
     pages: PagesOption = "largest",
 ) -> None:
-    """Open a page in the browser: mark a thing in a few pictures, find it in all others.
+    """Open a page in the browser: mark an object in a few pictures, find it in all others.
 
-    The page is for this machine alone unless --host or --share say otherwise. What is uploaded is
-    kept in a temporary folder and removed when the tab is closed, and all of it when the command
-    ends (Ctrl-C, a closed terminal, SIGTERM). What a killed page has left goes at the next start.
-    --range, --bands and --pages hold for all pictures; examples are always one page.
+    Only this machine can reach the page, unless --host or --share say otherwise. Uploads are kept
+    in a temporary folder; they are removed when the tab is closed, and all of them when the command
+    ends (Ctrl-C, a closed terminal, SIGTERM). Files of a killed page are removed at the next start.
+    --range, --bands and --pages apply to all pictures; examples are always one page.
 
     \b
     Examples:
@@ -56,13 +57,15 @@ def app(
     reading: dict[str, Any] = {"decoding": decoding, "every_page": every_page}
     if share or host not in LOCAL:
         reached = "the public address" if share else host
-        typer.echo(f"{reached}: anybody who reaches it can use the page, no password", err=True)
+        typer.echo(
+            f"{reached}: anybody who can reach it can use the page without a password", err=True
+        )
     try:
         computing: dict[str, Any] = {"device": device, "threads": threads}
         with serve(model, limits=limits, **computing, **place, **reading) as served:
             typer.echo(f"open {served.share_url or served.url} (Ctrl-C ends it)")
             _wait()
-    except KeyboardInterrupt:  # the ordinary end of a page
+    except KeyboardInterrupt:  # the usual end of a page
         typer.echo("ended; all uploads are removed", err=True)
 
 

@@ -1,4 +1,4 @@
-"""``fcp calibrate``: teach a model to say "not here"."""
+"""``fcp calibrate``: fit the probability that a class is in a photo."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from fcp.errors import FcpError
 
 def calibrate(
     *,
-    model: Annotated[Path, typer.Option(help="The model folder; presence.json goes there.")],
+    model: Annotated[Path, typer.Option(help="Model folder; presence.json is written there.")],
     data_root: DataRootOption,
     benchmark: BenchmarkOption = "pascal5i",
     fold: Annotated[
-        int | None, typer.Option(help="Whose novel classes the model has never seen.")
+        int | None, typer.Option(help="Fold whose novel classes were not in the model's training.")
     ] = None,
     all_classes: Annotated[
-        bool, typer.Option("--all-classes", help="The model was trained on all classes: no fold.")
+        bool,
+        typer.Option(
+            "--all-classes", help="Set if the model was trained on all classes; no --fold then."
+        ),
     ] = False,
-    pairs: Annotated[int, typer.Option(min=10, help="Questions for each class.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="What the questions are drawn with.")] = 0,
+    pairs: Annotated[int, typer.Option(min=10, help="Number of episodes for each class.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for drawing the episodes.")] = 0,
     device: DeviceOption = "auto",
 ) -> None:
-    """Fit how likely a class is in a picture, on val pictures of training classes.
+    """Fit the probability that a class is in a picture, on val pictures of training classes.
 
-    Writes presence.json into the model folder: the probability that `fcp segment` and
-    FewShotSegmenter report with each class, and the threshold under which they draw nothing.
+    Writes presence.json into the model folder: it defines the probability that `fcp segment` and
+    FewShotSegmenter report for each class, and the threshold below which a class gets no mask.
 
     \b
     Examples:
@@ -42,7 +45,7 @@ def calibrate(
     if not all_classes:
         require_fold(data, fold)
     elif fold is not None:
-        raise FcpError("--all-classes: the model has no novel classes then; leave out --fold")
+        raise FcpError("--all-classes: such a model has no novel classes; leave out --fold")
     with needs_extra("calibrate", "train"):
         from fcp.engine.calibrate import calibrate as fit
     from fcp.inference.segmenter import FewShotSegmenter
@@ -52,7 +55,7 @@ def calibrate(
     presence.save(model)
     facts = presence.facts
     typer.echo(
-        f"{facts['pairs']} questions about {facts['classes']} classes; from probability "
-        f"{presence.threshold} on: {facts['recall']:.0%} of what is there is found, "
-        f"{facts['false_alarms']:.0%} of what is not gets a mask"
+        f"{facts['pairs']} episodes of {facts['classes']} classes; threshold "
+        f"{presence.threshold}: {facts['recall']:.0%} of present classes get a mask, and "
+        f"{facts['false_alarms']:.0%} of absent ones"
     )

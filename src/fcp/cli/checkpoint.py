@@ -12,17 +12,18 @@ from fcp.config import SegmenterConfig
 
 def import_checkpoint(
     *,
-    file: Annotated[Path, typer.Argument(help="The checkpoint.", metavar="FILE")],
-    out: Annotated[Path, typer.Option(help="The model folder to write.", metavar="DIR")],
+    file: Annotated[Path, typer.Argument(help="Checkpoint to read.", metavar="FILE")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.", metavar="DIR")],
     segmenter: Annotated[
         str,
         typer.Option(
-            help="The SAM it was trained with, which it does not hold: a hub id, folder or file.",
+            help="SAM of the training, which the checkpoint does not contain: a hub id, folder or "
+            "file.",
             metavar="ID|DIR|FILE",
         ),
     ] = "facebook/sam-vit-huge",
     segmenter_kind: Annotated[
-        str, typer.Option(help="What kind of segmenter that is.", metavar="sam|sam2|sam_hq")
+        str, typer.Option(help="Kind of that segmenter.", metavar="sam|sam2|sam_hq")
     ] = "sam",
 ) -> None:
     """Turn a checkpoint of the authors' program into a model folder.

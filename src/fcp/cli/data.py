@@ -1,4 +1,4 @@
-"""``fcp data``: data sets from the official downloads, and what is in them."""
+"""``fcp data``: build data sets from the official downloads, and check them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="data",
-    help="Make data sets from the official downloads, and count them.",
+    help="Build data sets from the official downloads, and check them.",
     no_args_is_help=True,
 )
 
-OutOption = Annotated[
-    Path, typer.Option(help="The data root to make or to go on with.", metavar="DIR")
-]
+OutOption = Annotated[Path, typer.Option(help="Data root to create or to complete.", metavar="DIR")]
 SHOWN_PROBLEMS = 10
 
 
@@ -36,10 +34,10 @@ def pascal(
     sbd: Annotated[Path, typer.Option(help="benchmark.tgz, or unpacked.", metavar="TGZ|DIR")],
     out: OutOption,
 ) -> None:
-    """Make VOC2012/ for PASCAL-5i from VOC 2012 and SBD.
+    """Build VOC2012/ for PASCAL-5i from VOC 2012 and SBD.
 
-    Photos, masks (VOC's own where both have one) and the lists: train, val, trainaug, and
-    pascal5i, the few-shot pool. Stopped or with something missing: run it again, it goes on.
+    Photos, masks (VOC's own where both have one) and the lists train, val, trainaug and pascal5i,
+    the few-shot pool. If it was stopped or files were missing, run it again to continue.
 
     \b
     Example:
@@ -63,9 +61,10 @@ def coco(
     ],
     out: OutOption,
 ) -> None:
-    """Make COCO/coco20i.sqlite, the masks of COCO-20i, from the instances JSON.
+    """Build COCO/coco20i.sqlite, the masks of COCO-20i, from the instances JSON.
 
-    The pictures stay where they are. Stopped or with pictures missing: run it again, it goes on.
+    The pictures are not moved. If it was stopped or pictures were missing, run it again to
+    continue.
 
     \b
     Example:
@@ -86,13 +85,15 @@ def fss1000(
     out: OutOption,
     splits: Annotated[
         Path | None,
-        typer.Option(help="Folder with trn.txt, val.txt, test.txt: a class a line.", metavar="DIR"),
+        typer.Option(
+            help="Folder with trn.txt, val.txt, test.txt: one class per line.", metavar="DIR"
+        ),
     ] = None,
 ) -> None:
-    """Make FSS-1000/ from its download.
+    """Build FSS-1000/ from its download.
 
-    Without --splits the 240 test classes are the published ones; of the others, 240 chosen by the
-    hash of their names are for validation. Stopped: run it again, it goes on.
+    Without --splits, the 240 test classes are the published ones, and 240 of the others, chosen by
+    the hash of their names, are for validation. If it was stopped, run it again to continue.
 
     \b
     Example:
@@ -112,9 +113,9 @@ def check(
     pool: PoolOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Count a data set, and explain what differs from the known counts.
+    """Count a data set, and explain differences from the known counts.
 
-    Exit status 1 where a listed picture or mask is missing or damaged.
+    The exit status is 1 if a listed picture or mask is missing or damaged.
 
     \b
     Example:
@@ -140,18 +141,20 @@ def check(
 def lists(
     *,
     data_root: DataRootOption,
-    out: Annotated[Path, typer.Option(help="The list to write.", metavar="FILE")],
-    split: Annotated[Literal["train", "val"], typer.Option(help="Which lists.")],
+    out: Annotated[Path, typer.Option(help="List to write.", metavar="FILE")],
+    split: Annotated[Literal["train", "val"], typer.Option(help="Split of the list.")],
     benchmark: BenchmarkOption = "pascal5i",
-    fold: Annotated[int | None, typer.Option(help="Which fold; none where there is none.")] = None,
+    fold: Annotated[
+        int | None, typer.Option(help="Fold; leave it out for data sets without folds.")
+    ] = None,
     unfiltered: Annotated[
         bool, typer.Option("--unfiltered", help="Keep training pictures of novel classes.")
     ] = False,
     pool: PoolOption = None,
 ) -> None:
-    """Write a fold's list, to compare it with other people's.
+    """Write the list of a fold, for comparison with other lists.
 
-    A row a line: the picture's id, then the ids of the classes that it is listed under, with tabs.
+    Each line holds the id of a picture and the ids of its classes, separated by tabs.
 
     \b
     Example:
@@ -176,9 +179,9 @@ def lists(
 
 
 @contextmanager
-def _phases(thing: str) -> Iterator[Progress]:
-    """Show a bar for each phase that a build reports."""
-    with progress_bar(thing) as bar:
+def _phases(unit: str) -> Iterator[Progress]:
+    """Show a progress bar for each phase of a build; ``unit`` is counted."""
+    with progress_bar(unit) as bar:
         tasks = {}
 
         def progress(phase: str, done: int, total: int | None) -> None:
@@ -190,7 +193,7 @@ def _phases(thing: str) -> Iterator[Progress]:
 
 
 def _finish(built: Built, out: Path) -> None:
-    """Say what is ready and what is not; problems make the exit status 1."""
+    """Report the outcome of a build; problems make the exit status 1."""
     for line in built.problems[:SHOWN_PROBLEMS]:
         typer.secho(line, fg="yellow", err=True)
     typer.echo(f"{built.pictures} pictures ready in {out}")

@@ -11,7 +11,7 @@ SHOWN_FILES = 10
 
 
 def print_check(check: Check) -> None:
-    """Print what was counted, and beneath it the sentences that explain it."""
+    """Print the counts, and below them the notes that explain them."""
     console = Console(soft_wrap=True)
     console.print(f"{check.title}; {check.classes} classes; training pictures: {check.pool}")
     for split, count in check.splits.items():

@@ -1,4 +1,4 @@
-"""``fcp demo``: photos that installed packages carry, segmented from examples drawn by us."""
+"""``fcp demo``: sample photos of installed packages, segmented from our own examples."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class View:
     """A photo, or a part of it.
 
     Attributes:
-        photo: key of ``photos`` in ``scenes.json``.
-        crop: x0, y0, x1, y1 in px, or None for all of it.
-        mirror: left and right change places, after cropping.
+        photo: Key of ``photos`` in ``scenes.json``.
+        crop: Part of the photo as x0, y0, x1, y1 in px; None for the whole photo.
+        mirror: Whether to swap left and right, after cropping.
     """
 
     photo: str
@@ -38,7 +38,7 @@ class View:
     mirror: bool = False
 
     def of(self, pixels: np.ndarray) -> np.ndarray:
-        """Take this view of a picture or mask (H, W, …)."""
+        """Return this view of a picture or mask (H, W, …)."""
         if self.crop is not None:
             x0, y0, x1, y1 = self.crop
             pixels = pixels[y0:y1, x0:x1]
@@ -48,18 +48,18 @@ class View:
 def demo(
     *,
     out: Annotated[
-        Path, typer.Option(help="Where demo.html and demo.png go.", metavar="DIR")
+        Path, typer.Option(help="Output folder for demo.html and demo.png.", metavar="DIR")
     ] = Path("demo"),
     model: ModelOption = DEFAULT_MODEL,
     device: DeviceOption = "auto",
 ) -> None:
-    """Segment sample pictures and show it all on one page.
+    """Segment sample pictures and show the results on one page.
 
-    There are kinds of objects that our training had, kinds that no training of ours had, and
-    pictures that are no photos; what it finds is held against masks of ours.
+    The samples show classes of our training, novel classes, and pictures that are not photos;
+    results are compared with our own masks.
 
     Writes demo.html (examples, photos, pseudo masks and results; it needs no other file) and
-    demo.png (a strip of some of them), and prints where the page is.
+    demo.png (a strip of some scenes), and prints the path of the page.
 
     \b
     Examples:
@@ -119,7 +119,7 @@ def _run_scene(
 
 
 def demo_photo(package: str, file: str, credit: str) -> np.ndarray:
-    """Read a photo that an installed package carries; the credit is for the page."""
+    """Read a sample photo of an installed package; the credit is for the page."""
     from fcp.data.images import read_image
 
     spec = find_spec(package)
@@ -139,7 +139,7 @@ def demo_mask(photo: str, pixels: np.ndarray) -> np.ndarray:
 
 
 def _truth(view: View, pixels: np.ndarray) -> np.ndarray | None:
-    """Return our mask (H, W) of what is asked for, if we drew one."""
+    """Return our mask (H, W) of a view, or None if there is none."""
     drawn = demo_file(f"masks/{view.photo}.png").exists()
     return view.of(demo_mask(view.photo, pixels)) if drawn else None
 

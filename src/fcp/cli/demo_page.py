@@ -1,4 +1,4 @@
-"""The demo's page and strip, made of what each scene gave."""
+"""The page and the strip of the demo, made from the results of its scenes."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 COLUMNS = ("example", "photo", "similarity", "attention", "result")
 THUMBNAIL = 480
-FAILURE = 0.5  # IoU below which a result is called one
+FAILURE = 0.5  # IoU below which a result is called a failure
 
 
 @dataclass(frozen=True)
 class SceneResult:
-    """A scene and its answer.
+    """A scene and its result.
 
     Attributes:
-        title: what is to be found.
-        group: key of the group of scenes that it belongs to.
-        note: what the reader should know, in a sentence.
-        in_strip: whether the strip shows it.
-        examples: (picture (H, W, 3) uint8, mask (H, W) bool) pairs.
-        query: (H, W, 3) uint8.
-        truth: (H, W) bool mask of the query drawn by us, or None.
-        prediction: for the query.
-        seconds: that ``predict`` took.
+        title: Name of the object to find.
+        group: Key of the scene's group.
+        note: Remark for the reader, one sentence.
+        in_strip: Whether the strip shows the scene.
+        examples: Pairs of picture (H, W, 3) uint8 and mask (H, W) bool.
+        query: Query picture, (H, W, 3) uint8.
+        truth: Our own mask of the query, (H, W) bool, or None.
+        prediction: Prediction for the query.
+        seconds: Time of ``predict`` in s.
     """
 
     title: str
@@ -54,7 +54,7 @@ class SceneResult:
         return float((found & self.truth).sum() / (found | self.truth).sum())
 
     def pictures(self) -> list[list[np.ndarray]]:
-        """Return what each column shows, one or more pictures (H, W, 3) uint8."""
+        """Return the pictures of each column, one or more (H, W, 3) uint8."""
         from fcp.visualize import heatmap, overlay
 
         found = self.prediction
@@ -69,12 +69,12 @@ class SceneResult:
 
 @dataclass(frozen=True)
 class SceneGroup:
-    """Scenes that stand together on the page.
+    """A group of scenes with a common heading on the page.
 
     Attributes:
-        title: what they have in common.
-        note: what the reader should know of them.
-        results: of the scenes.
+        title: Heading of the group.
+        note: Remark for the reader.
+        results: Results of the scenes.
     """
 
     title: str
@@ -85,7 +85,7 @@ class SceneGroup:
 def group_scenes(
     groups: Mapping[str, Mapping[str, str]], results: Sequence[SceneResult]
 ) -> list[SceneGroup]:
-    """Put scenes into their groups: key → title and note, in this order."""
+    """Group scenes; ``groups`` maps key → title and note, in the order of the page."""
     return [
         SceneGroup(**texts, results=[result for result in results if result.group == key])
         for key, texts in groups.items()
@@ -93,12 +93,12 @@ def group_scenes(
 
 
 def make_page(template: str, groups: Sequence[SceneGroup], facts: Mapping[str, str]) -> str:
-    """Fill the page's template; all pictures are inside the text.
+    """Fill the template of the page; all pictures are embedded.
 
     Args:
-        template: with ``$scenes`` and the facts' names.
-        groups: of scenes.
-        facts: name → text.
+        template: Text with ``$scenes`` and a placeholder for each fact.
+        groups: Groups of scenes, in order.
+        facts: Placeholder → text.
     """
     scenes = "\n".join(part for group in groups for part in _parts(group))
     return Template(template).substitute(
@@ -107,7 +107,7 @@ def make_page(template: str, groups: Sequence[SceneGroup], facts: Mapping[str, s
 
 
 def make_strip(results: Sequence[SceneResult]) -> bytes:
-    """Return a PNG with a row for each scene meant for it; the first example stands for all."""
+    """Return a PNG with a row for each scene with ``in_strip``, with its first example."""
     from fcp.visualize import contact_sheet, encode
 
     rows = [[column[0] for column in r.pictures()] for r in results if r.in_strip]
@@ -121,7 +121,7 @@ def _parts(group: SceneGroup) -> list[str]:
 
 
 def verdict(result: SceneResult) -> str:
-    """Say how good a result is, a failure too."""
+    """Return the IoU of a result as text, with a remark if it is a failure."""
     if result.iou is None:
         return ""
     failure = "" if result.iou >= FAILURE else ": <b>a failure</b>"

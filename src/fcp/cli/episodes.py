@@ -1,4 +1,4 @@
-"""``fcp episodes``: freeze the episodes of a test in a file that is known by its hash."""
+"""``fcp episodes``: save the episodes of a test in a file, identified by its hash."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from fcp.cli.options import (
 def episodes(
     *,
     data_root: DataRootOption,
-    out: Annotated[Path, typer.Option(help="The file to write.", metavar="FILE.json")],
+    out: Annotated[Path, typer.Option(help="File to write.", metavar="FILE.json")],
     benchmark: BenchmarkOption = "pascal5i",
-    fold: Annotated[int | None, typer.Option(help="Whose novel classes are tested.")] = None,
+    fold: Annotated[int | None, typer.Option(help="Fold whose novel classes are tested.")] = None,
     shots: Annotated[int, typer.Option(min=1, help="Examples of each episode.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="What the episodes are drawn with.")] = 0,
-    number: Annotated[int, typer.Option("--episodes", min=1, help="How many.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for drawing the episodes.")] = 0,
+    number: Annotated[int, typer.Option("--episodes", min=1, help="Number of episodes.")] = 1000,
     sampler: SamplerOption = "classic",
     pool: PoolOption = None,
     drop_small_classes: Annotated[
         bool,
         typer.Option(
             "--drop-small-classes",
-            help="Leave out classes with fewer than shots + 1 pictures (a part of a data set): "
-            "another number than the benchmark's.",
+            help="Leave out classes with fewer than shots + 1 pictures (in a part of a data set); the "
+            "score is then not comparable with the benchmark's.",
         ),
     ] = False,
 ) -> None:
-    """Freeze test episodes in a file, and print its SHA-256.
+    """Save test episodes in a file, and print its SHA-256.
 
-    They are drawn from (seed, index) alone, so the first 300 of 1,000 are the 300.
+    Each episode depends only on seed and index, so a file of 300 episodes equals the first 300 of
+    1,000.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``fcp evaluate``: score a model on a benchmark, with the protocol's card beside the numbers."""
+"""``fcp evaluate``: score a model on a benchmark, with the protocol card of the numbers."""
 
 from __future__ import annotations
 
@@ -38,29 +38,40 @@ EPISODES = 1000
 FoldOption = Annotated[
     str | None,
     typer.Option(
-        help="Whose novel classes are tested; several, or all, give the mean of these folds.",
+        help="Fold whose novel classes are tested; several folds, or all, give their mean.",
         metavar="FOLD[,FOLD…]|all",
     ),
 ]
 ShotsOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Examples of each episode; 1, or as in the file.", show_default=False),
+    typer.Option(
+        min=1,
+        help="Examples of each episode. Default: 1, or as in --episodes-file.",
+        show_default=False,
+    ),
 ]
 EpisodesOption = Annotated[
-    int | None, typer.Option(min=1, help=f"How many a run; {EPISODES}.", show_default=False)
+    int | None,
+    typer.Option(
+        min=1, help=f"Number of episodes in a run. Default: {EPISODES}.", show_default=False
+    ),
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option(min=0, help="What the episodes are drawn with; 0.", show_default=False),
+    typer.Option(min=0, help="Seed for drawing the episodes. Default: 0.", show_default=False),
 ]
 SeedsOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Runs, with the seeds from --seed on; 1.", show_default=False),
+    typer.Option(
+        min=1,
+        help="Number of runs, with consecutive seeds from --seed. Default: 1.",
+        show_default=False,
+    ),
 ]
 SamplerOption = Annotated[
     SamplerName | None,
     typer.Option(
-        help="classic: the benchmark's own (default); hsnet: a class fixed for each row.",
+        help="classic: the benchmark's own rule (default); hsnet: a fixed class for each row.",
         show_default=False,
     ),
 ]
@@ -68,18 +79,20 @@ EpisodesFileOption = Annotated[
     Path | None, typer.Option(help="Run exactly these episodes.", metavar="FILE.json")
 ]
 ScoresOption = Annotated[
-    Path | None, typer.Option(help="Write each episode's counts.", metavar="FILE.csv")
+    Path | None, typer.Option(help="Write the pixel counts of each episode.", metavar="FILE.csv")
 ]
 CompareOption = Annotated[
     Path | None,
-    typer.Option(help="Another model's episode scores: report the difference.", metavar="FILE.csv"),
+    typer.Option(
+        help="Episode scores of another model; report the difference.", metavar="FILE.csv"
+    ),
 ]
 
 
 def evaluate(
     *,
     data_root: DataRootOption,
-    out: Annotated[Path, typer.Option(help="The report to write.", metavar="FILE.json")],
+    out: Annotated[Path, typer.Option(help="Report to write.", metavar="FILE.json")],
     fold: FoldOption = None,
     benchmark: BenchmarkOption = "pascal5i",
     shots: ShotsOption = None,
@@ -99,9 +112,9 @@ def evaluate(
 ) -> None:
     """Score a model on a benchmark.
 
-    The report holds miou and its interval, fb_iou, class_iou, episodes and protocol, the card that
-    says exactly what was tested; also the scores at the photos' own size and those of both pseudo
-    masks. With several folds or seeds it has each run's too. {fold} in --model is the fold.
+    The report holds miou and its interval, fb_iou, class_iou, episodes and protocol, the card of
+    what was tested; also the scores at the photos' own size and those of both pseudo masks. With
+    several folds or seeds it also has the scores of each run. {fold} in --model is the fold.
 
     \b
     Examples:
@@ -118,7 +131,7 @@ def evaluate(
     asked = _parse_episodes(episodes_file, shots, episodes, seed, seeds, sampler)
     plan = plan_folds(data, _parse_folds(data, fold), model, episodes=asked, fusion=fusion)
     other = None if compare_with is None else _load_comparable(compare_with, plan)
-    _warn_of_seen(plan)  # before hours of work
+    _warn_of_training_classes(plan)  # before hours of work
     store = open_store(feature_cache, feature_cache_gib)
     lower_threads()
     with _progress() as progress:
@@ -128,10 +141,10 @@ def evaluate(
 
 
 def _parse_folds(data: FewShotDataset, text: str | None) -> list[int | None]:
-    """Read ``1``, ``0,1,2,3`` or ``all``; None is a benchmark without folds.
+    """Parse ``1``, ``0,1,2,3`` or ``all``; the fold is None for a benchmark without folds.
 
     Raises:
-        FcpError: none of these, a fold that comes twice, or none where the benchmark has folds.
+        FcpError: the text is none of these, a fold comes twice, or the benchmark needs a fold.
     """
     if text is None:
         require_fold(data, None)
@@ -154,10 +167,10 @@ def _parse_episodes(
     seeds: int | None,
     sampler: SamplerName | None,
 ) -> Draw | EpisodeFile:
-    """Read which episodes are asked for; None where nothing was said.
+    """Return the requested episodes: a random draw or an episode file.
 
     Raises:
-        FcpError: a file, and what only draws have.
+        FcpError: a file is given together with an option of random draws.
     """
     from fcp.evaluation.run import Draw, EpisodeFile
 
@@ -167,12 +180,12 @@ def _parse_episodes(
     drawn = {"episodes": episodes, "seed": seed, "seeds": seeds, "sampler": sampler}
     for option, value in drawn.items():
         if value is not None:
-            raise FcpError(f"--{option}: {file} says which episodes are run; leave it out")
+            raise FcpError(f"--{option}: {file} already defines the episodes; leave it out")
     return EpisodeFile(file, shots)
 
 
 def _load_comparable(file: Path, plan: EvaluationPlan) -> EpisodeCounts:
-    """Read another model's counts; find out before hours of work that they do not compare."""
+    """Read another model's counts, and refuse those of other episodes before the long run."""
     from fcp.evaluation.bootstrap import check_same_episodes
     from fcp.evaluation.episode_counts import load_counts
 
@@ -196,14 +209,14 @@ def _progress() -> Iterator[FoldProgress]:
         yield show
 
 
-def _warn_of_seen(plan: EvaluationPlan) -> None:
-    """Say loudly which tested classes the model's training had; nothing where it had none."""
-    for fold, seen in plan.seen_in_training.items():
+def _warn_of_training_classes(plan: EvaluationPlan) -> None:
+    """Warn of tested classes that were in the model's training."""
+    for fold, trained in plan.seen_in_training.items():
         tested = "" if fold is None else f" of fold {fold}"
         typer.secho("WARNING: ", fg="red", bold=True, nl=False, err=True)
         typer.echo(
-            f"the model's training had what{tested} is tested here ({seen}): its score says "
-            "nothing about classes that it never saw",
+            f"the model was trained on tested classes{tested} ({trained}): its score does not "
+            "measure novel classes",
             err=True,
         )
 
@@ -218,7 +231,7 @@ def _save_scores(result: EvaluationResult, file: Path | None) -> None:
 def _report(
     result: EvaluationResult, plan: EvaluationPlan, other: EpisodeCounts | None, out: Path
 ) -> None:
-    """Write the report, and print what matters of it."""
+    """Write the report, and print its main numbers."""
     from fcp.evaluation.bootstrap import compare, miou_interval
     from fcp.evaluation.report import write_report
 
@@ -235,4 +248,4 @@ def _report(
             f"mIoU {100 * comparison.miou_difference:+.1f} ({100 * low:+.1f} … {100 * high:+.1f}) "
             "against the other model"
         )
-    _warn_of_seen(plan)  # again, beside the number that will be copied
+    _warn_of_training_classes(plan)  # again, beside the number that will be copied

@@ -1,4 +1,4 @@
-"""``fcp label-studio``: the ML backend that Label Studio asks for pre-annotations."""
+"""``fcp label-studio``: an ML backend for Label Studio that makes pre-annotations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UrlOption = Annotated[
     str,
     typer.Option(
         "--label-studio-url",
-        help="Where Label Studio runs.",
+        help="Address of Label Studio.",
         envvar="LABEL_STUDIO_URL",
         metavar="URL",
     ),
@@ -26,19 +26,25 @@ UrlOption = Annotated[
 KeyOption = Annotated[
     str | None,
     typer.Option(
-        help="An access token of Label Studio's; better in the environment than here.",
+        help="Access token of Label Studio; safer as environment variable than as option.",
         envvar="LABEL_STUDIO_API_KEY",
         metavar="KEY",
     ),
 ]
-FolderOption = Annotated[Path, typer.Option(help="Where the examples are kept.", metavar="DIR")]
-ExamplesOption = Annotated[int, typer.Option(min=1, help="Examples to keep of each label.")]
+FolderOption = Annotated[Path, typer.Option(help="Folder for the examples.", metavar="DIR")]
+ExamplesOption = Annotated[
+    int, typer.Option(min=1, help="Number of examples to keep for each label.")
+]
 AllowOption = Annotated[
     list[str] | None,
-    typer.Option(help="Fetch pictures from this host too; may be repeated.", metavar="HOST[:PORT]"),
+    typer.Option(help="Also fetch pictures from this host; repeatable.", metavar="HOST[:PORT]"),
 ]
-HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
-PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
+HostOption = Annotated[
+    str, typer.Option(help="Address to listen at; 127.0.0.1 is reachable from this machine only.")
+]
+PortOption = Annotated[
+    int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")
+]
 
 
 def label_studio(
@@ -55,18 +61,18 @@ def label_studio(
     host: HostOption = "127.0.0.1",
     port: PortOption = 9090,
 ) -> None:
-    """Pre-annotate in Label Studio: annotate a few tasks, the others are predicted.
+    """Pre-annotate in Label Studio: annotate a few tasks, and the others are predicted.
 
-    Connect it in the project's settings under Model (docs/label-studio.md). The annotations made so
-    far are the examples, the best few of each label: ground truth first, then masks and polygons,
-    boxes, points; late ones before early ones. There is no training.
+    Connect it in the project's settings under Model (docs/label-studio.md). The best annotations of
+    each label are the examples: ground truth first, then masks and polygons, boxes, points; newer
+    ones before older ones. There is no training.
 
     \b
     Examples:
       fcp label-studio
       LABEL_STUDIO_API_KEY=… fcp label-studio --label-studio-url http://localhost:8081
     """  # noqa: D301  (\b keeps the lines)
-    # Here and not above: torch takes seconds to load, and help answers at once.
+    # Imported here, because torch takes seconds to load and --help does not need it.
     from fcp.label_studio.backend import Backend
     from fcp.label_studio.client import LabelStudio
     from fcp.label_studio.server import serve
@@ -80,12 +86,12 @@ def label_studio(
     set_threads(threads)
     backend = Backend(segmenter, studio, store, fingerprint=fingerprint, keep=examples)
     if host not in LOCAL:
-        typer.echo(f"{host}: anybody who reaches this address can use it", err=True)
+        typer.echo(f"{host}: anybody who can reach this address can use it", err=True)
     serve(backend, host, port, lambda where: typer.echo(f"{where} waits for Label Studio at {url}"))
 
 
 def _load(model: str, device: str, fusion: str) -> tuple[FewShotSegmenter, str]:
-    """Load the model, and hash what of it decides the results."""
+    """Load the model, and return it with a fingerprint of all that determines its results."""
     from fcp.inference.segmenter import FewShotSegmenter
     from fcp.models.loading import find_model, model_fingerprint
 

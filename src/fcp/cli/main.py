@@ -1,6 +1,6 @@
-"""The command ``fcp`` itself: its subcommands, and how every failure ends in one line.
+"""The command ``fcp``: its subcommands, and error messages of one line.
 
-Commands import torch inside their functions, so that help answers at once.
+Commands import torch inside their functions, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from fcp.cli.stop import Stopped, stoppable
 from fcp.cli.train import train
 from fcp.errors import FcpError
 
-INTERRUPTED = 130  # what shells say of a command that Ctrl-C ended
+INTERRUPTED = 130  # exit status of a command that Ctrl-C ended
 
 
 class OneLineErrors(TyperGroup):
-    """Runs a command and turns its failure into one line on standard error and a status."""
+    """A command group that reports a failure as one line on standard error and an exit status."""
 
     # Contexts are click's or typer's own, depending on typer's version.
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
@@ -48,7 +48,7 @@ class OneLineErrors(TyperGroup):
             with stoppable():
                 return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            _say("interrupted; run it again: data goes on, segment and train with --resume")
+            _say("interrupted; to continue, run it again (segment and train: with --resume)")
             status = error.status if isinstance(error, Stopped) else INTERRUPTED
             raise typer.Exit(status) from error
         except (FcpError, OSError) as error:
@@ -93,7 +93,7 @@ def options(
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Few-shot segmentation: show a thing in a few examples, get it back in any photo.
+    """Few-shot segmentation: mark an object in a few examples, find it in any photo.
 
     \b
     Start here:
@@ -104,7 +104,7 @@ def options(
 
 def main() -> None:
     """Run the command line."""
-    # Pillow's, of pictures that it reads all the same; what is too large for it is still refused.
+    # Pillow's warning about pictures that it can read; larger ones are still refused.
     warnings.filterwarnings("ignore", message="Image size .* decompression bomb")
     app(prog_name="fcp")
 

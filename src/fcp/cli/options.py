@@ -1,4 +1,4 @@
-"""Options that several commands share, the words for them, and what is asked of their values."""
+"""Options that several commands share, and checks of their values."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ ModelOption = Annotated[
         metavar="MODEL",
     ),
 ]
-LOCAL = ("127.0.0.1", "localhost", "::1")  # hosts that nobody else reaches
+LOCAL = ("127.0.0.1", "localhost", "::1")  # hosts that other machines cannot reach
 DeviceOption = Annotated[
-    str, typer.Option(help="auto takes CUDA, then MPS, then CPU.", metavar="auto|cpu|cuda|mps")
+    str,
+    typer.Option(help="Device; auto takes CUDA, then MPS, then CPU.", metavar="auto|cpu|cuda|mps"),
 ]
 ThreadsOption = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Threads of the CPU. Without it OMP_NUM_THREADS holds, or else as many as there are "
-        "cores that this process may use and others leave free.",
+        help="Number of CPU threads. Default: OMP_NUM_THREADS, or the number of free cores that "
+        "this process may use.",
         metavar="N",
     ),
 ]
@@ -48,39 +49,49 @@ DataRootOption = Annotated[
 BenchmarkName = Literal["pascal5i", "coco20i", "fss1000", "objects", "folder"]
 BenchmarkOption = Annotated[
     BenchmarkName,
-    typer.Option(help="Which data set; folder: --data-root holds CLASS/images and CLASS/masks."),
+    typer.Option(help="Data set; folder: --data-root holds CLASS/images and CLASS/masks."),
 ]
 PoolOption = Annotated[
     Path | None,
     typer.Option(
-        help="PASCAL-5i's training pictures, one id a line; otherwise ImageSets' own list.",
+        help="Training pictures of PASCAL-5i, one id per line. Default: the list in ImageSets.",
         metavar="FILE",
     ),
 ]
 SamplerName = Literal["classic", "hsnet"]
 SamplerOption = Annotated[
     SamplerName,
-    typer.Option(help="classic: the benchmark's own; hsnet: a class fixed for each row."),
+    typer.Option(help="classic: the benchmark's own rule; hsnet: a fixed class for each row."),
 ]
 FusionOption = Annotated[
     Literal["mean", "confidence", "pooled"],
-    typer.Option(help="How several examples become one answer; mean is the paper's."),
+    typer.Option(help="Fusion of several examples into one result; mean is the paper's."),
 ]
 FeatureCacheOption = Annotated[
     Path | None,
     typer.Option(
-        help="Keep what the frozen encoders see here, so that each picture is encoded once in all.",
+        help="Folder to store the features of the frozen encoders, so that each picture is "
+        "encoded only once.",
         metavar="DIR",
     ),
 ]
 FeatureCacheSizeOption = Annotated[
-    float, typer.Option(min=0.01, help="Room for them, GiB; the oldest go first.", metavar="GIB")
+    float,
+    typer.Option(
+        min=0.01,
+        help="Size limit of the feature cache in GiB; the oldest are removed first.",
+        metavar="GIB",
+    ),
 ]
 
 
 @contextmanager
 def needs_extra(command: str, extra: str) -> Iterator[None]:
-    """Say in one line which extra of the installation brings what an import inside lacks.
+    """Turn a failed import into an error that names the extra to install.
+
+    Args:
+        command: Name of the command for the error.
+        extra: Extra of the installation that provides the package.
 
     Raises:
         FcpError: a package is missing.
@@ -94,10 +105,10 @@ def needs_extra(command: str, extra: str) -> Iterator[None]:
 
 
 def open_store(folder: Path | None, gigabytes: float) -> FeatureCache | None:
-    """Open the store of features that the two options name.
+    """Open the feature cache that the two options name; None without a folder.
 
     Raises:
-        FcpError: the folder cannot be made.
+        FcpError: the folder cannot be created.
     """
     if folder is None:
         return None
@@ -107,11 +118,11 @@ def open_store(folder: Path | None, gigabytes: float) -> FeatureCache | None:
 
 
 def require_fold(data: FewShotDataset, fold: int | None) -> None:
-    """Ask for a fold where the benchmark has them.
+    """Require a fold if the benchmark has folds.
 
     Raises:
-        FcpError: none is given; the message names them.
+        FcpError: no fold is given; the message lists them.
     """
     if fold is None and data.folds != (None,):
         folds = ", ".join(map(str, data.folds))
-        raise FcpError(f"--fold: {data.title} has folds; say which one: {folds}")
+        raise FcpError(f"--fold: {data.title} has folds; choose one of: {folds}")

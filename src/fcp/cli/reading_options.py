@@ -1,4 +1,4 @@
-"""Options that say how examples and pictures are read."""
+"""Options for reading examples and pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class DrawnOn(StrEnum):
-    """What the annotations of turned photos were drawn on."""
+    """Orientation of rotated photos on which annotations were drawn."""
 
     UPRIGHT = "upright"
     RAW = "raw"
@@ -23,51 +23,51 @@ class DrawnOn(StrEnum):
 
 SkipBadOption = Annotated[
     bool,
-    typer.Option("--skip-bad", help="Leave faulty examples out, say which, and go on."),
+    typer.Option("--skip-bad", help="Leave out faulty examples, report them, and continue."),
 ]
 RangeOption = Annotated[
     str,
     typer.Option(
         "--range",
-        help="Values that become black and white, of pictures with more than 8 bits: auto, full, "
-        "0:4095, or percentiles as p1:p99.",
+        help="Values shown as black and white, for pictures with more than 8 bits: auto, full, "
+        "0:4095, or percentiles such as p1:p99.",
         metavar="auto|full|LOW:HIGH|pLOW:pHIGH",
     ),
 ]
 BandsOption = Annotated[
     str | None,
-    typer.Option(help="Bands for red, green and blue, from 1, such as 4,3,2.", metavar="R,G,B"),
+    typer.Option(help="Bands used as red, green and blue, from 1, such as 4,3,2.", metavar="R,G,B"),
 ]
 PagesOption = Annotated[
     str,
     typer.Option(
-        help="Of files with several pages or frames: the largest page and the first frame, all of "
-        "them as photos of their own, or one by its number.",
+        help="For files with several pages or frames: the largest page or first frame, all of them "
+        "as photos of their own, or one by its number.",
         metavar="largest|all|N",
     ),
 ]
 DrawnOnOption = Annotated[
     DrawnOn,
     typer.Option(
-        help="Whether the examples' annotations were drawn on photos as they are shown (upright) "
-        "or as they are stored (raw), before EXIF turns them."
+        help="Whether annotations of examples were drawn on photos as displayed (upright) or as "
+        "stored (raw), before rotation by EXIF."
     ),
 ]
 
 
 def read_decoding(values: str, bands: str | None, pages: str) -> tuple[Decoding, bool]:
-    """Read how pictures are decoded.
+    """Parse the options for reading pictures.
 
     Args:
-        values: of ``--range``.
-        bands: of ``--bands``.
-        pages: of ``--pages``.
+        values: Value of ``--range``.
+        bands: Value of ``--bands``; None for the default.
+        pages: Value of ``--pages``.
 
     Returns:
-        That, and whether each page of a file is a photo of its own.
+        The decoding, and whether each page of a file is a photo of its own.
 
     Raises:
-        FcpError: no range, no bands, or no pages.
+        FcpError: a value cannot be parsed.
     """
     from fcp.data.decode import Decoding
     from fcp.data.value_range import ValueRange
@@ -87,7 +87,7 @@ def read_decoding(values: str, bands: str | None, pages: str) -> tuple[Decoding,
 
 
 def new_reading(drawn_on: DrawnOn, *, skip_bad: bool) -> Reading:
-    """Begin to read examples."""
+    """Return the options and the notes for reading examples."""
     from fcp.formats.reading import Reading
 
     return Reading(skip_bad=skip_bad, drawn_on_raw=drawn_on is DrawnOn.RAW)

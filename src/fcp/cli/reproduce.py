@@ -1,4 +1,4 @@
-"""``fcp reproduce``: the paper's tables and figures, with its numbers beside ours."""
+"""``fcp reproduce``: the paper's tables and figures, with the published numbers beside ours."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ TargetName = Literal["table1", "table2", "table3", "table4", "fig1", "fig2", "fi
 SettingsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Settings for every head's recipe, such as where weights lie; "
-        "promptable.KEY=VALUE for the promptable stages'.",
+        help="Settings for the recipe of every head, such as paths of weights; "
+        "promptable.KEY=VALUE for the recipe of the promptable stages.",
         metavar="KEY=VALUE",
     ),
 ]
 ScaleOption = Annotated[
     Literal["tiny", "paper"], typer.Option(help="tiny runs on a CPU; paper needs a GPU.")
 ]
-FoldsOption = Annotated[
-    str | None, typer.Option(help="Only these folds of it.", metavar="FOLD[,FOLD…]")
-]
+FoldsOption = Annotated[str | None, typer.Option(help="Only these folds.", metavar="FOLD[,FOLD…]")]
 SeedsOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Trainings of each row, seeds 0, 1, …; otherwise as the scale says."),
+    typer.Option(
+        min=1, help="Trainings of each row, with seeds 0, 1, …. Default: given by the scale."
+    ),
 ]
 PromptableOption = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of tiny-promptable-02 and -13; otherwise they are trained.",
+        help="Folder of tiny-promptable-02 and -13. Default: they are trained.",
         metavar="DIR",
         exists=True,
         file_okay=False,
@@ -43,22 +43,22 @@ PromptableOption = Annotated[
 
 def reproduce(
     *,
-    target: Annotated[TargetName, typer.Argument(help="Which table or figure.")],
+    target: Annotated[TargetName, typer.Argument(help="Table or figure.")],
     data_root: DataRootOption,
-    out: Annotated[Path, typer.Option(help="Where runs, results, table go.", metavar="DIR")],
+    out: Annotated[Path, typer.Option(help="Folder for runs, results and table.", metavar="DIR")],
     settings: SettingsArgument = None,
     scale: ScaleOption = "tiny",
     fold: FoldsOption = None,
     seeds: SeedsOption = None,
     promptable: PromptableOption = None,
-    episodes: Annotated[int, typer.Option(min=1, help="Of each evaluation.")] = 1000,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 1000,
     feature_cache_gib: FeatureCacheSizeOption = 20.0,
     device: DeviceOption = "auto",
 ) -> None:
-    """Make one of the paper's tables or figures: train and evaluate what is missing, then write it.
+    """Make one of the paper's tables or figures: train and evaluate missing rows, then write it.
 
-    What is done is kept in --out/results and is not done again: an interrupted run goes on, and
-    several may share the work by folds.
+    Results are kept in --out/results and reused: run it again to continue after an interruption.
+    Several processes may share the work by folds.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""``fcp segment``: examples of one class or several, photos → masks, a page, tools' files."""
+"""``fcp segment``: examples and photos → masks, a report, and files for other tools."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ def segment(
 ) -> None:
     """Segment photos by the examples in a folder.
 
-    Writes masks/NAME.png at the photo's own size (0 or 255; of several classes a label map, whose
-    values masks/classes.txt names), overlays/NAME.jpg, results.json (for each photo and class:
-    score, presence, area; seconds, error) and report.html, which shows it all. Folders in --query
-    are looked into, and results lie in folders alike. A photo that cannot be read is reported and
-    the rest goes on; the exit status is 1 then. Examples that are badly found from the others of
-    their class are named. No file that is not of an earlier run is ever overwritten.
+    Writes masks/NAME.png at the size of the photo (0 and 255; with several classes a label map,
+    whose values masks/classes.txt names), overlays/NAME.jpg, results.json (for each photo: score,
+    presence and area of each class; seconds, error) and report.html, which shows all results.
+    Subfolders of --query are searched, and results keep their paths. A photo that cannot be read is
+    reported and the others are segmented; the exit status is then 1. A warning names examples that
+    do not fit the others of their class. Only files of an earlier run are ever overwritten.
 
     \b
     Examples:
@@ -111,21 +111,21 @@ def segment(
     request = Request(
         paths, out, task, model, kinds, recursive=recursive, resume=resume, overwrite=overwrite
     )
-    _carry_out(request, device, threads, batch_size)
+    _run(request, device, threads, batch_size)
 
 
 def _kinds(formats: Sequence[FormatName] | None) -> list[type[Writer]]:
-    """Return the writers of the formats, each once."""
+    """Return the writer classes of the formats, each once."""
     from fcp.formats import FORMATS
 
     return [FORMATS[name] for name in dict.fromkeys(formats or [])]
 
 
 def _read_tile(text: str) -> Tile:
-    """Read ``--tile``: a number of px, "auto", or "off" for whole photos.
+    """Parse ``--tile``: a number of px, "auto", or "off" for whole photos.
 
     Raises:
-        FcpError: none of these.
+        FcpError: the text is none of these.
     """
     if text in ("auto", "off"):
         return "auto" if text == "auto" else None
@@ -137,7 +137,7 @@ def _read_tile(text: str) -> Tile:
 def _read_all_examples(
     support: Path, negative: Path | None, class_name: str | None, reading: Reading
 ) -> tuple[dict[str, list[Example]], list[Example]]:
-    """Read all examples, and say what a person should know about them."""
+    """Read all examples, and print the notes about them."""
     from fcp.formats.read import read_examples
 
     classes = read_examples(support, class_name, reading)
@@ -148,7 +148,7 @@ def _read_all_examples(
     return classes, [example for examples in against.values() for example in examples]
 
 
-def _carry_out(request: Request, device: str, threads: int | None, batch_size: int) -> None:
+def _run(request: Request, device: str, threads: int | None, batch_size: int) -> None:
     with _Terminal() as terminal:
         done = label_folder(
             request, device=device, threads=threads, batch_size=batch_size, watcher=terminal
@@ -157,7 +157,7 @@ def _carry_out(request: Request, device: str, threads: int | None, batch_size: i
 
 
 def _warn_of_large(start: Start) -> None:
-    """Say which photos take much memory, before the first of them is read."""
+    """Warn of photos that take much memory, before the first photo is read."""
     from fcp.data.photos import bytes_held_whole
 
     held = {job.picture: bytes_held_whole(job.picture) for job in start.waiting}
@@ -175,7 +175,7 @@ def _warn_of_large(start: Start) -> None:
 
 
 class _Terminal(Watcher):
-    """Says what a person should know, and shows a bar while photos are segmented."""
+    """Messages on the terminal, and a progress bar while photos are segmented."""
 
     def __init__(self) -> None:
         self._bar, self._shown = progress_bar("photo"), ExitStack()
@@ -188,13 +188,13 @@ class _Terminal(Watcher):
         self._shown.close()
 
     def started(self, start: Start) -> None:
-        """Say what is done otherwise than one would expect."""
+        """Report large photos, changed settings and changed names."""
         self._left = len(start.waiting)
         _warn_of_large(start)
         if start.changed:
             typer.echo(
-                f"{', '.join(start.changed)} have changed since the earlier run: its results are "
-                "removed, all photos are done again",
+                f"changed since the earlier run: {', '.join(start.changed)}; its results are "
+                "removed and all photos are segmented again",
                 err=True,
             )
         for photo, name in ((str(job.picture), job.name) for job in start.jobs):
@@ -203,7 +203,7 @@ class _Terminal(Watcher):
                 typer.secho(message, fg="yellow", err=True)
 
     def learnt(self, results: Results) -> None:
-        """Say which classes their appearance decides, warn of odd examples, and show the bar."""
+        """Report the classes that appearance decides, warn of odd examples, and show the bar."""
         for name, decided in results.appearance.items():
             if decided.by_appearance:
                 typer.echo(f"{name}: {decided.sentence}", err=True)
@@ -214,7 +214,7 @@ class _Terminal(Watcher):
         self._task = self._bar.add_task("segmenting", total=self._left)
 
     def segmented(self, records: Sequence[PictureResult]) -> None:
-        """Say what went wrong, and what was left out; the bar goes with the last photo."""
+        """Report errors and notes; remove the bar after the last photo."""
         show = self._bar.console.print
         for error in filter(None, (record.error for record in records)):
             show(printable(error), style="red", markup=False, soft_wrap=True)
@@ -229,12 +229,12 @@ class _Terminal(Watcher):
 def _warning(name: str, odd: ExampleResult) -> str:
     if odd.is_inverted:
         return (
-            f"{odd.file}: is its mask inverted? It covers over half of the picture, and the other "
-            f"examples of {name} find what it leaves out"
+            f"{odd.file}: is its mask inverted? It covers more than half of the picture, and the "
+            f"other examples of {name} match the rest of it"
         )
-    likely = f", and take it for {name} at {odd.presence:.0%}" if odd.presence is not None else ""
+    likely = f", and a presence of {odd.presence:.0%}" if odd.presence is not None else ""
     return (
-        f"{odd.file}: is its mask right, and the same kind of thing? The other examples of {name} "
+        f"{odd.file}: is its mask correct, and is it the same class? The other examples of {name} "
         f"find it with an IoU of {odd.iou:.2f}{likely}"
     )
 

@@ -1,4 +1,4 @@
-"""Options of ``fcp segment``: what is looked for, in which photos, and where the results go."""
+"""Options of ``fcp segment``."""
 
 from __future__ import annotations
 
@@ -31,36 +31,40 @@ class AppearanceName(StrEnum):
 SupportOption = Annotated[
     Path,
     typer.Option(
-        help="Examples: a folder of pictures and masks, one such folder a class, or the files of "
-        "COCO, LabelMe or YOLO.",
+        help="Examples: a folder of pictures and masks, one such folder for each class, or "
+        "files of COCO, LabelMe or YOLO.",
         metavar="DIR",
     ),
 ]
 QueryOption = Annotated[
-    list[Path], typer.Option(help="The photos: a folder, or files.", metavar="DIR|FILES…")
+    list[Path], typer.Option(help="Photos: a folder, or files.", metavar="DIR|FILES…")
 ]
 # A shell turns `--query *.jpg` into one value and many arguments.
 MoreArgument = Annotated[list[Path] | None, typer.Argument(metavar="FILE", hidden=True)]
 OutOption = Annotated[
-    Path, typer.Option(help="Where masks/, results.json, report.html … go.", metavar="DIR")
+    Path, typer.Option(help="Output folder for masks/, results.json, report.html ….", metavar="DIR")
 ]
 NegativeOption = Annotated[
     Path | None,
-    typer.Option(help="Examples of what is none of the classes, laid out alike.", metavar="DIR"),
+    typer.Option(
+        help="Negative examples: objects of no class, laid out like --support.", metavar="DIR"
+    ),
 ]
 ClassOption = Annotated[
     str | None,
-    typer.Option("--class", help="Look for this class alone; or the examples' name."),
+    typer.Option("--class", help="Segment only this class; or the class name of unnamed examples."),
 ]
 FormatOption = Annotated[
     list[FormatName] | None,
-    typer.Option("--format", help="Files for other tools too; may be repeated (docs/formats.md)."),
+    typer.Option(
+        "--format", help="Also write files for other tools; repeatable (docs/formats.md)."
+    ),
 ]
 TileOption = Annotated[
     str,
     typer.Option(
-        help="Cut photos into overlapping tiles of this side, for small things; auto chooses by "
-        "the size of the things in the examples.",
+        help="Cut photos into overlapping tiles of this side, for small objects; auto chooses by "
+        "the size of the objects in the examples.",
         metavar="PX|auto|off",
     ),
 ]
@@ -70,8 +74,8 @@ InstancesOption = Annotated[
 AppearanceOption = Annotated[
     AppearanceName,
     typer.Option(
-        help="Learn what the classes look like, pixel by pixel, and let that decide where the "
-        "examples say that it is better (docs/appearance.md)."
+        help="Also fit a classifier of pixels to the examples, and use it for classes where it "
+        "segments the examples better (docs/appearance.md)."
     ),
 ]
 ThresholdOption = Annotated[
@@ -79,8 +83,8 @@ ThresholdOption = Annotated[
     typer.Option(
         min=0,
         max=1,
-        help="Draw nothing of a class that is less likely than this to be in the photo; 0 always "
-        "draws. Without it the model's own threshold holds (docs/presence.md).",
+        help="Smallest probability that a class is in the photo; below it, the class gets no "
+        "mask. Default: the model's own threshold (docs/presence.md).",
         metavar="P",
     ),
 ]
@@ -88,28 +92,30 @@ MinAreaOption = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Draw nothing of a class or an object that is smaller: in px, or below 1 as a share "
-        "of the photo. Without it, one cell of the model's grid (docs/classes.md).",
+        help="Smallest area of a class or object: in px, or below 1 as a share of the photo. "
+        "Default: one cell of the model's grid (docs/classes.md).",
         metavar="PX|SHARE",
     ),
 ]
 MinScoreOption = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1, help="Likewise of one that has a lower score; 0.1 without it.", metavar="S"
+        min=0, max=1, help="Smallest score of a class or object. Default: 0.1.", metavar="S"
     ),
 ]
-BatchOption = Annotated[int, typer.Option(min=1, help="Photos at a time; more helps on a GPU.")]
+BatchOption = Annotated[
+    int, typer.Option(min=1, help="Number of photos at a time; more is faster on a GPU.")
+]
 RecursiveOption = Annotated[
     bool,
     typer.Option(
         "--recursive/--no-recursive",
-        help="Look for photos in the folders of --query's folders too.",
+        help="Search the subfolders of --query for photos too.",
     ),
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on with an earlier run: skip what it has finished.")
+    bool, typer.Option("--resume", help="Continue an earlier run: skip finished photos.")
 ]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Remove the files of an earlier run in --out first.")
+    bool, typer.Option("--overwrite", help="First remove the files of an earlier run in --out.")
 ]

@@ -1,7 +1,7 @@
-"""Ctrl-C, SIGTERM and a closed terminal end a command alike; the second one ends it at once.
+"""The end of a command by Ctrl-C, SIGTERM or a closed terminal; a second signal ends it at once.
 
-At the first, what is done is kept and one line says how to go on. That takes moments; who does not
-wait for it loses nothing either, since records and checkpoints are whole at any time.
+After the first signal, finished work is kept and one line says how to continue. That takes a moment.
+A second signal loses nothing either, because records and checkpoints are complete at any time.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_AT_ONCE = b"error: interrupted again; stopped at once, go on as after the first time\n"
+_AT_ONCE = b"error: interrupted again; stopped at once, continue as after the first time\n"
 _STDERR = 2
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has asked the command to end.
+    """The request of a signal to end the command.
+
+    Args:
+        number: Number of the signal.
 
     Attributes:
-        status: what shells say of a command that the signal has ended.
+        status: Exit status of a command that the signal has ended.
     """
 
     def __init__(self, number: int) -> None:
@@ -30,16 +33,16 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Turn the first signal into ``Stopped``, and end the process with the second.
+    """Turn the first signal into ``Stopped``, and end the process at the second.
 
-    A signal that is ignored (of a job in the background) stays so. After the first one the handlers
-    stay, so that the second finds them even while the interpreter shuts down.
+    A signal that is ignored (as in a background job) stays ignored. The handlers stay after the
+    first signal, so that they also work while the interpreter shuts down.
     """
     owner, stopped = os.getpid(), False
 
     def stop(number: int, _: FrameType | None) -> None:
         nonlocal stopped
-        if os.getpid() != owner:  # a worker that was forked: its parent says what there is to say
+        if os.getpid() != owner:  # a forked worker: its parent prints the message
             os._exit(128 + number)
         if stopped:
             os.write(_STDERR, _AT_ONCE)

@@ -25,29 +25,27 @@ def train(
     *,
     recipe: Annotated[
         str,
-        typer.Argument(help="A YAML file, or the name of a shipped recipe.", metavar="RECIPE"),
+        typer.Argument(help="YAML file, or name of a shipped recipe.", metavar="RECIPE"),
     ],
     data_root: DataRootOption,
     out: Annotated[
-        Path | None, typer.Option(help="Where checkpoints, log and model go.", metavar="DIR")
+        Path | None, typer.Option(help="Folder for checkpoints, log and model.", metavar="DIR")
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="Settings that replace the recipe's.", metavar="KEY=VALUE"),
+        typer.Argument(help="Settings that override the recipe.", metavar="KEY=VALUE"),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+        bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run", help="Say what it would cost: memory, steps, time; write nothing."
-        ),
+        typer.Option("--dry-run", help="Estimate memory, steps and time; write nothing."),
     ] = False,
     feature_cache: FeatureCacheOption = None,
     feature_cache_gib: FeatureCacheSizeOption = 20.0,
 ) -> None:
-    """Train a model by a recipe, on one process or on those that torchrun starts.
+    """Train a model by a recipe, in one process or in those that torchrun starts.
 
     \b
     Examples:
@@ -60,7 +58,7 @@ def train(
     settings, file = tuple(overrides or ()), find_recipe(recipe)
     if dry_run:
         if feature_cache is not None:
-            raise FcpError("--feature-cache: a dry run would not use it; leave it out")
+            raise FcpError("--feature-cache: a dry run does not use it; leave it out")
         with needs_extra("train", "train"):
             from fcp.engine.dry_run import dry_run as measure
 
@@ -98,10 +96,10 @@ def _train(
 
 
 def find_recipe(name: str) -> Path:
-    """Find a recipe: a file, or a name (with or without ``.yaml``) among those that ship inside.
+    """Find a recipe: a file, or the name (with or without ``.yaml``) of a shipped recipe.
 
     Raises:
-        FcpError: neither; names those that there are.
+        FcpError: there is no such file or recipe; the message lists the shipped recipes.
     """
     if Path(name).is_file():
         return Path(name)

@@ -124,7 +124,7 @@ class Backend:
             config: its labelling configuration; None asks Label Studio.
 
         Raises:
-            FcpError: Label Studio does not answer, or a configuration that cannot be used.
+            FcpError: label Studio does not answer, or a configuration that cannot be used.
         """
         if config is None:
             config = str(self.studio.project(project).get("label_config", ""))

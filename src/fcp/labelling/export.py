@@ -1,7 +1,7 @@
-"""What a run over photos found → files for other tools, and the page that shows it.
+"""Results of a run over photos → files for other tools, and the report.
 
-Both are made from the masks and records on disk, after the last photo, so that an interrupted run
-that was resumed gives the same as one that was not.
+Both are made from the masks and records on disk, after the last photo, so that a resumed run gives
+the same files as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ def export(
     writers: Sequence[Writer],
     facts: Mapping[str, str],
 ) -> None:
-    """Give every picture to the writers and to the report, one at a time.
+    """Pass each picture to the writers and to the report, one at a time.
 
     Args:
-        records: of the run.
-        out: its folder.
-        task: what was looked for, and how the photos are read.
-        writers: of other tools' files; the caller closes them.
-        facts: what the report says of the run.
+        records: Records of the run.
+        out: Output folder of the run.
+        task: Task of the run.
+        writers: Writers of other tools' files; the caller closes them.
+        facts: Facts about the run for the report, name → value.
 
     Raises:
-        FcpError: a file that cannot be written.
+        FcpError: a file cannot be written.
     """
     colours: Mapping[str, Colour] = class_colours(task.names)
-    shown = _given_away(records, out, task, writers)
+    shown = _exported(records, out, task, writers)
     title = f"{', '.join(task.names)} in {len(records)} photos"
     write_report(out / REPORT_FILE, shown, title=title, facts=facts, colours=colours)
 
 
-def _given_away(
+def _exported(
     records: Sequence[PictureResult], out: Path, task: Task, writers: Sequence[Writer]
 ) -> Iterator[ReportPicture]:
-    """Yield each picture for the report, after the writers have taken it."""
+    """Yield each picture for the report, after passing it to the writers."""
     names, colours = task.names, list(class_colours(task.names).values())
     for record in records:
         labels, error = read_back(record, out, several=len(names) > 1)
@@ -78,7 +78,7 @@ def _given_away(
 
 
 def _photo(record: PictureResult, labels: np.ndarray, task: Task) -> Photo | None:
-    """Read a photo; None where it is gone or another one, which takes nothing from its result."""
+    """Read a photo; None if it is missing or has another size now. Its result stays valid."""
     try:
         photo, _ = read_photo(Path(record.file), task.decoding_of(record.page))
     except FcpError:
@@ -99,7 +99,7 @@ def _write(
     *,
     is_there: bool,
 ) -> None:
-    """Give a picture to the writers; a page becomes a picture of its own, with all its pixels."""
+    """Pass a picture to the writers; a page is written as a picture of its own first."""
     picture = labelled(record, labels, task.names)
     if record.page is not None:
         picture = replace(picture, file=out / page_file(picture.name))
@@ -113,15 +113,15 @@ def _write(
 def read_back(
     record: PictureResult, out: Path, *, several: bool
 ) -> tuple[np.ndarray | None, str | None]:
-    """Read the label map of a record.
+    """Read the label map of a photo.
 
     Args:
-        record: of the run.
-        out: its folder.
-        several: whether the run has several classes; the map of one is written as 0 and 255.
+        record: Record of the photo.
+        out: Output folder of the run.
+        several: Whether the run has several classes; the map of one class is stored as 0 and 255.
 
     Returns:
-        (H, W) labels, or None and why there are none.
+        (H, W) labels and None, or None and the reason.
     """
     if record.mask is None:
         return None, record.error
@@ -130,17 +130,17 @@ def read_back(
         if several:
             return read_labels(mask), None
         return read_mask(mask, read_size(mask)).view(np.uint8), None
-    except FcpError as error:  # somebody took it away; the other pictures are worth showing
+    except FcpError as error:  # the user removed it; the other pictures are still shown
         return None, str(error)
 
 
 def labelled(record: PictureResult, labels: np.ndarray, names: Sequence[str]) -> LabelledPicture:
-    """Tell a picture's objects as the writers take them.
+    """Return a picture with its objects, as the writers expect it.
 
     Args:
-        record: of the picture; a class that it leaves out is not told.
-        labels: (H, W), its label map.
-        names: the classes, in the order of their labels.
+        record: Record of the picture; classes missing in it are left out.
+        labels: Label map of the picture, (H, W).
+        names: Classes in the order of their labels.
     """
     objects = [
         found
@@ -154,7 +154,7 @@ def labelled(record: PictureResult, labels: np.ndarray, names: Sequence[str]) ->
 
 
 def _objects(name: str, mask: np.ndarray, found: ClassResult) -> Iterator[LabelledObject]:
-    """Yield the objects of a class: its pieces where they were asked for, else its whole mask."""
+    """Yield the objects of a class: its recorded pieces if there are any, else its whole mask."""
     if found.objects is None:
         score = None if found.by_hand else found.score
         yield LabelledObject(name, mask, score, by_hand=found.by_hand)
@@ -162,7 +162,7 @@ def _objects(name: str, mask: np.ndarray, found: ClassResult) -> Iterator[Labell
     recorded = iter(found.objects)
     wanted = next(recorded, None)
     for piece in connected_pieces(mask):
-        if wanted is not None and list(piece.box) == wanted.box:  # the others were too small
+        if wanted is not None and list(piece.box) == wanted.box:  # other pieces were too small
             score = None if found.by_hand else wanted.score
             yield LabelledObject(name, piece, score, by_hand=found.by_hand)
             wanted = next(recorded, None)

@@ -1,7 +1,7 @@
-"""The output folder: nobody's own file is overwritten, and no two runs' files are mixed.
+"""The output folder: no file of the user is overwritten, and files of two runs are never mixed.
 
-Which files are a run's, and what was in them, stands in its ``results.json``. All other files are
-somebody's, and so is a file of the run that was changed since.
+The ``results.json`` of a run lists its files with their hashes. All other files belong to the user,
+and so does a file of the run that was changed since.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from fcp.errors import FcpError
 from fcp.files import remove_leftovers, sha256_of
 from fcp.labelling.results import FILE_NAME, UNFINISHED, Record, Results, read_record
 
-BOOKS = (FILE_NAME, UNFINISHED)  # what a run keeps of itself
+BOOKS = (FILE_NAME, UNFINISHED)  # files in which a run keeps its records
 REPORT_FILE = "report.html"
 _ANOTHER = "choose another --out"
 
 
 def read_earlier(out: Path) -> Record | None:
-    """Read what an earlier run left in the output folder; None where there was none.
+    """Read the record of an earlier run in the output folder; None if there is none.
 
     Raises:
-        FcpError: the folder holds files of somebody else, or a damaged ``results.json``.
+        FcpError: the folder holds files of the user, or a damaged ``results.json``.
     """
     if out.exists() and not out.is_dir():
         raise FcpError(f"{out}: cannot be written (is a file); {_ANOTHER}")
@@ -32,12 +32,12 @@ def read_earlier(out: Path) -> Record | None:
     if earlier is None:
         stranger = next(_visible_files(out), None)
         if stranger is not None:
-            raise FcpError(f"{stranger}: not of an earlier run of fcp segment; {_ANOTHER}")
+            raise FcpError(f"{stranger}: not a file of an earlier run of fcp segment; {_ANOTHER}")
     return earlier
 
 
 def differences(results: Results, earlier: Record) -> list[str]:
-    """Say in which parts the question is not the earlier run's; none where it is the same."""
+    """Return the names of settings that differ from the earlier run's; empty if none do."""
     if results.fingerprint == earlier.fingerprint:
         return []
     asked = {"model": results.model, **results.question}
@@ -49,27 +49,27 @@ def differences(results: Results, earlier: Record) -> list[str]:
 def begin(
     results: Results, earlier: Record | None, *, resume: bool = False, overwrite: bool = False
 ) -> list[str]:
-    """Make the output folder ready for a run, and write down what will be its files.
+    """Prepare the output folder for a run, and record the files that the run will write.
 
     Args:
-        results: of the run that begins, without any record.
-        earlier: what lies there.
-        resume: go on with the same question, or remove the files of another one.
-        overwrite: remove the files of the earlier run, whatever it was.
+        results: Results of the new run, still without records.
+        earlier: Record of the earlier run in the folder, or None.
+        resume: Whether to continue the earlier run if its settings are the same, and to remove its
+            files otherwise.
+        overwrite: Whether to remove the files of the earlier run in any case.
 
     Returns:
-        In which parts the question is another one, where the earlier run's files were removed for
-        it.
+        The names of changed settings, if the files of the earlier run were removed because of them.
 
     Raises:
-        FcpError: a file of somebody else would be overwritten, or another run's results, and that
-            is not asked for; nothing is written then.
+        FcpError: a file of the user would be overwritten, or another run's results without
+            permission; nothing is written then.
     """
     out = results.path.parent
     own = earlier.files if earlier is not None else {}
     for name in results.files:
         if name not in own and os.path.lexists(out / name):
-            raise FcpError(f"{out / name}: not of an earlier run of fcp segment; {_ANOTHER}")
+            raise FcpError(f"{out / name}: not a file of an earlier run of fcp segment; {_ANOTHER}")
     parts = differences(results, earlier) if earlier is not None else []
     goes_on = earlier is not None and resume and not overwrite and not parts
     if earlier is not None:
@@ -79,7 +79,7 @@ def begin(
     _make_folders(out, results.files)
     remove_leftovers(out / name for name in (*own, *results.files))
     if goes_on:
-        # Without the hashes: what is written again before a kill is no work of somebody's.
+        # Without the hashes, so that files rewritten before a kill do not count as changed.
         results.files = dict.fromkeys([*results.files, *own])
         return []
     planned = results.files
@@ -93,7 +93,7 @@ def begin(
 
 
 def finish(results: Results) -> None:
-    """Write down what the run's files hold, now that all are there."""
+    """Record the hashes of the run's files, once all are written."""
     out = results.path.parent
     known = {
         file: digest
@@ -117,7 +117,8 @@ def _refuse_mixing(results: Results, earlier: Record, parts: list[str]) -> None:
     remedy = f"remove them with --overwrite, or {_ANOTHER}"
     if parts:
         raise FcpError(
-            f"{out}: holds the results of another question (other: {', '.join(parts)}); {remedy}"
+            f"{out}: holds the results of a run with other settings (different: "
+            f"{', '.join(parts)}); {remedy}"
         )
     left = [name for name in earlier.files if name not in results.files and (out / name).exists()]
     if left:
@@ -128,12 +129,12 @@ def _refuse_mixing(results: Results, earlier: Record, parts: list[str]) -> None:
 
 
 def _refuse_changed(out: Path, earlier: Record, *, but_masks: bool) -> None:
-    """Raise for a file of the run that somebody has changed.
+    """Refuse to go on if the user has changed a file of the run.
 
     Args:
-        out: the output folder.
-        earlier: the run's record.
-        but_masks: whether masks and overlays are left to ``labelling.resume``.
+        out: Output folder.
+        earlier: Record of the run.
+        but_masks: Whether to skip masks and overlays, which ``labelling.resume`` checks.
     """
     written = dict(earlier.files)
     for record in earlier.results:
@@ -154,7 +155,7 @@ def _changed(path: Path) -> FcpError:
 
 
 def _is_whole(path: Path) -> bool:
-    """Say whether a file may be somebody's work: not one that was cut short or is damaged."""
+    """Return whether a file may be the user's work, and is not cut short or damaged."""
     from fcp.data.images import PICTURE_SUFFIXES
     from fcp.data.photos import read_photo
 
@@ -175,19 +176,19 @@ def _make_folders(out: Path, files: Mapping[str, object]) -> None:
 
 
 def _remove(out: Path, files: Mapping[str, object]) -> None:
-    """Remove a run's files but its books, and the folders that are empty then."""
+    """Remove a run's files except its records, and folders that are empty then."""
     folders: set[Path] = set()
     for name in files:
         if name not in BOOKS:
             (out / name).unlink(missing_ok=True)
             folders.update((out / parent) for parent in Path(name).parents[:-1])
     for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
-        with suppress(OSError):  # not empty, or gone
+        with suppress(OSError):  # not empty, or missing
             folder.rmdir()
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and below, but those that systems leave."""
+    """Yield all files in a folder and its subfolders, except those of the operating system."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):

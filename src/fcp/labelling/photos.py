@@ -1,6 +1,6 @@
 """Photos → masks, overlays and records, batch by batch.
 
-torch is imported inside the functions, so that commands can be asked for help at once.
+torch is imported inside the functions, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Job:
     """A picture to segment.
 
     Attributes:
-        picture: its file.
-        name: of its results, without suffix.
-        page: of the file, from 1, where each is a photo of its own; None otherwise.
+        picture: File of the picture.
+        name: Name of its results, without suffix.
+        page: Page of the file, from 1, if each page is a photo of its own; None otherwise.
     """
 
     picture: Path
@@ -52,7 +52,7 @@ class Job:
 
     @property
     def source(self) -> Source:
-        """What its record is known by."""
+        """Key of its record."""
         return str(self.picture), self.page
 
     @property
@@ -67,9 +67,9 @@ class Job:
 
 
 def page_file(name: str) -> str:
-    """Return where a page lies as a picture of its own, relative to the output folder.
+    """Return the file of a page as a picture of its own, relative to the output folder.
 
-    Other tools' files speak of pictures, and none of their formats can say which page of a file.
+    The formats of other tools refer to pictures, and cannot name a page of a file.
     """
     return f"pages/{name}.png"
 
@@ -82,21 +82,21 @@ def segment_photos(
     batch_size: int,
     large: AbstractContextManager[object] | None = None,
 ) -> Generator[list[PictureResult], None, None]:
-    """Segment all jobs; however it ends, the records of what was done are saved.
+    """Segment all jobs; the records of finished photos are saved however this ends.
 
     Args:
-        segmenter: fitted to the task.
-        task: what is looked for.
-        jobs: photos to do.
-        results: take the records, and say where the files go.
-        batch_size: photos at a time.
-        large: is held while a large photo is in memory; None for nothing.
+        segmenter: Segmenter fitted to the task.
+        task: Classes with their examples, and options.
+        jobs: Photos to segment.
+        results: Results that receive the records; files go to their folder.
+        batch_size: Number of photos at a time.
+        large: Context to hold while a large photo is in memory; None for none.
 
     Yields:
-        The records of each batch once they are written; who stops asking ends the run.
+        The records of each batch, once they are written; closing the generator ends the run.
 
     Raises:
-        FcpError: a file that cannot be written.
+        FcpError: a file cannot be written.
     """
     with results:
         for start in range(0, len(jobs), batch_size):
@@ -109,7 +109,7 @@ def segment_photos(
 
 @contextmanager
 def _room_for(jobs: Sequence[Job], large: AbstractContextManager[object]) -> Iterator[None]:
-    """Hold ``large`` and make room, if any photo is large."""
+    """Hold ``large`` and give memory back to the system, if any photo is large."""
     from fcp.data.photos import is_large
 
     if not any(is_large(job.picture) for job in jobs):
@@ -123,7 +123,7 @@ def _room_for(jobs: Sequence[Job], large: AbstractContextManager[object]) -> Ite
 def _segment_together(
     segmenter: FewShotSegmenter, task: Task, jobs: Sequence[Job], out: Path
 ) -> list[PictureResult]:
-    """Read, segment and write a batch; a photo that cannot be read fails alone."""
+    """Read, segment and write a batch; an unreadable photo does not stop the others."""
     from fcp.data.photos import read_photo
 
     started, least = time.perf_counter(), least_of(task)
@@ -132,8 +132,8 @@ def _segment_together(
         jobs, lambda job: read_photo(job.picture, task.decoding_of(job.page), most)
     )
     photos = {job: photo for job, (photo, _) in read.items()}
-    notes = {job: said for job, (_, said) in read.items()}
-    del read  # nobody else holds a large photo once it is seen
+    notes = {job: remarks for job, (_, remarks) in read.items()}
+    del read  # frees a large photo once it is segmented
     if segmenter.support is not None and segmenter.support.tile is None:
         predictions = segmenter.predict_batch(
             photos.values(), batch_size=len(jobs), threshold=task.threshold, least=least
@@ -157,7 +157,7 @@ def _segment_together(
 
 
 def _each(jobs: Iterable[Job], do: Callable[[Job], T]) -> tuple[dict[Job, T], dict[Job, str]]:
-    """Do the same for each job: what came of it, and the errors of those that failed."""
+    """Call ``do`` for each job; return the results, and the messages of jobs that failed."""
     done, errors = {}, {}
     for job in jobs:
         try:
@@ -168,7 +168,7 @@ def _each(jobs: Iterable[Job], do: Callable[[Job], T]) -> tuple[dict[Job, T], di
 
 
 def _write(job: Job, photo: Photo, prediction: Prediction, out: Path) -> tuple[str, str]:
-    """Write mask and overlay; returns the SHA-256 of both."""
+    """Write mask and overlay; return the SHA-256 of both."""
     from fcp.data.images import label_png, mask_png
 
     one = len(prediction.classes) == 1
@@ -181,10 +181,17 @@ def _write(job: Job, photo: Photo, prediction: Prediction, out: Path) -> tuple[s
 def write_overlay(
     job: Job, photo: Photo, labels: np.ndarray, names: Sequence[str], out: Path
 ) -> bytes:
-    """Draw what was found over its photo; returns the bytes that were written.
+    """Draw the classes over their photo, write the overlay and return its bytes.
+
+    Args:
+        job: Job that names the file.
+        photo: Photo to draw on.
+        labels: Label map of the photo, (H, W).
+        names: Classes in the order of their labels.
+        out: Output folder of the run.
 
     Raises:
-        FcpError: it cannot be written.
+        FcpError: the overlay cannot be written.
     """
     from fcp.visualize import class_colours, encode, overlay_labels
 
@@ -227,13 +234,13 @@ def _class_result(found: ClassPrediction, task: Task) -> ClassResult:
         score=round(found.score, 4),
         area=round(found.area / found.labels.size, 6),
         area_px=found.area,
-        presence=_told_presence(found),
+        presence=_reported_presence(found),
         objects=objects if task.instances else None,
     )
 
 
-def _told_presence(found: ClassPrediction) -> float | None:
-    """Return the presence where it has a say."""
+def _reported_presence(found: ClassPrediction) -> float | None:
+    """Return the presence, or None if the appearance model decides in its place."""
     if found.presence is None or found.maps.by_appearance:
         return None
     return round(found.presence, 4)
@@ -250,7 +257,7 @@ def _failure(job: Job, error: str, seconds: float) -> PictureResult:
 
 
 def photo_hash(picture: Path) -> str | None:
-    """Return the SHA-256 of a photo's bytes; None where they cannot be read."""
+    """Return the SHA-256 of a photo's file; None if it cannot be read."""
     try:
         state = picture.stat()
         return _hash_of_state(picture, state.st_size, state.st_mtime_ns)

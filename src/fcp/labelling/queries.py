@@ -1,4 +1,4 @@
-"""The photos that a person asks for: paths → photos, names for their results, what is left out."""
+"""The photos to segment: paths → photos, names for their results, files left out and why."""
 
 from __future__ import annotations
 
@@ -21,24 +21,33 @@ if TYPE_CHECKING:
 UNKNOWN, SUBFOLDER, DEAD_LINK = "unknown suffix", "in a subfolder", "dead link"
 UNREADABLE, OF_A_RUN, EXAMPLE_MASK = "unreadable folder", "result of fcp", "mask of an example"
 FURTHER_PAGE, NO_PICTURE = "further page or frame", "thumbnail or mask page"
-FAILURES = frozenset({DEAD_LINK, UNREADABLE})  # what somebody meant to be there
+FAILURES = frozenset({DEAD_LINK, UNREADABLE})  # reasons for exit status 1
 
-LONGEST = 200  # bytes of a name; disks allow 255, and what is being written has a longer one
+LONGEST = 200  # bytes of a name; disks allow 255, and temporary files have longer names
 _LEFT_BY_SYSTEMS = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini"})
-_SUFFIXES = (".png", ".jpg", ".txt", ".json")  # of results: no folder may be called like a file
-_OLD_FOLDERS = ("masks", "overlays", "labels")  # of runs that did not write down their files
+_SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".txt",
+    ".json",
+)  # of results: no folder may have a file's name
+_OLD_FOLDERS = (
+    "masks",
+    "overlays",
+    "labels",
+)  # of runs that did not record their files
 
 
 @dataclass
 class Photos:
-    """What was found.
+    """Photos that were found, and names for their results.
 
     Attributes:
-        files: the photos; each once, or once for each of its pages.
-        pages: of each, the page from 1; None where the file is one photo.
-        names: of their results, without suffix, "/" between folders.
-        left_out: reason → files that are no photos to segment.
-        renamed: photos whose results cannot have their own name.
+        files: Files of the photos; each once, or once for each of its pages.
+        pages: Page of each photo in its file, from 1; None if the file is one photo.
+        names: Name of each photo's results, without suffix, "/" between folders.
+        left_out: Reason → files that are not segmented.
+        renamed: Photos whose results cannot have the photo's own name.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -49,16 +58,16 @@ class Photos:
 
     @property
     def sources(self) -> list[Source]:
-        """What the photos' records are known by."""
+        """Keys of the photos' records."""
         return list(zip(map(str, self.files), self.pages, strict=True))
 
     def add(self, path: Path, page: int | None = None) -> None:
-        """Take a photo in."""
+        """Add a photo."""
         self.files.append(path)
         self.pages.append(page)
 
     def leave_out(self, path: Path, reason: str, count: int = 1) -> None:
-        """Count what is not used: a file, or some of its pages."""
+        """Count files or pages that are not used."""
         before = self.left_out.get(reason, LeftOut(0, str(path)))
         self.left_out[reason] = LeftOut(before.count + count, before.first)
 
@@ -70,19 +79,19 @@ def find_photos(
     own: Collection[Path] = (),
     masks: Collection[Path] = (),
 ) -> Photos:
-    """Find the photos in folders; ``name_results`` is to follow.
+    """Find the photos in folders; ``name_results`` then names their results.
 
-    Files are kept as given, even where they are missing or have an odd suffix, so that reading them
-    says what is wrong. What a run of fcp has written is no photo, wherever it lies.
+    Files are kept as given, even if they are missing or have an unknown suffix, so that reading
+    them reports the error. Files that a run of fcp has written are no photos, wherever they lie.
 
     Args:
-        paths: folders and files.
-        recursive: whether folders in folders are looked into.
-        own: files that this run writes or has written.
-        masks: of the examples.
+        paths: Folders and files with photos.
+        recursive: Whether to search subfolders.
+        own: Files that this run writes or has written.
+        masks: Mask files of the examples.
 
     Raises:
-        FcpError: no photo at all.
+        FcpError: no photo was found.
     """
     search = _Search(recursive, {plain(path) for path in own}, {plain(path) for path in masks})
     for path in paths:
@@ -99,11 +108,12 @@ def find_photos(
 
 
 def split_pages(found: Photos, *, every_page: bool) -> None:
-    """Count the pages of TIFFs and the frames of animations that are not used.
+    """Make pages and frames photos of their own, or count those that are not used.
 
     Args:
-        found: gets what is left out.
-        every_page: make each page or frame a photo of its own, but for thumbnails and masks.
+        found: Photos to split; changed in place.
+        every_page: Whether each page of a TIFF and each frame of an animation becomes a photo of
+            its own, except thumbnails and masks.
     """
     files, found.files, found.pages = found.files, [], []
     for file in files:
@@ -117,28 +127,28 @@ def split_pages(found: Photos, *, every_page: bool) -> None:
 
 
 def _pages_of(file: Path) -> Pages:
-    # Here and not above: it loads numpy, which is not needed to help.
+    # Imported here, because it loads numpy, which --help does not need.
     from fcp.data.decode import pages_of
     from fcp.data.pages import Pages
 
     try:
         return pages_of(file)
-    except FcpError:  # reading it says what is wrong
+    except FcpError:  # segmenting it reports the error
         return Pages()
 
 
 def name_results(
     found: Photos, paths: Sequence[Path], known: Mapping[Source, str] | None = None
 ) -> None:
-    """Name the results of all photos, and say which cannot have their photo's own name.
+    """Name the results of all photos, and record photos whose name had to be changed.
 
-    A result is named by its photo's path from the folder that was given; where several were, from
-    the innermost folder that holds all of them. A page's name ends with its number.
+    A result has the path of its photo relative to the folder that was given, or, for several
+    folders, to the innermost folder that holds all of them. A page's name ends with its number.
 
     Args:
-        found: gets the names.
-        paths: folders and files that were given.
-        known: photo → name of results that are there already; no other photo gets it.
+        found: Photos to name; changed in place.
+        paths: Folders and files that were given.
+        known: Photo → name of its existing results, which no other photo gets.
     """
     known = known or {}
     root = Path(os.path.commonpath([plain(p) if p.is_dir() else plain(p).parent for p in paths]))
@@ -151,7 +161,7 @@ def name_results(
 
 
 def describe(left_out: dict[str, LeftOut]) -> str:
-    """Say what was not used and why, in one line; nothing where all was."""
+    """Return one line about the files that were not used and why; empty if all were used."""
     return ", ".join(
         f"{one.count} {reason} ({'first ' if one.count > 1 else ''}{printable(one.first)})"
         for reason, one in left_out.items()
@@ -159,16 +169,21 @@ def describe(left_out: dict[str, LeftOut]) -> str:
 
 
 def printable(path: object) -> str:
-    """Return a path as text that any terminal takes: a name may hold what is no text."""
+    """Return a path as printable text; undecodable bytes and control characters are escaped."""
     text = str(path).encode(errors="backslashreplace").decode()
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 class _Search:
-    """Goes through folders; each file comes once, and each folder too, whatever links lead to it.
+    """A search in folders that visits each file and folder once, whatever links lead to it.
+
+    Args:
+        recursive: Whether to search subfolders.
+        own: Files that this run writes or has written.
+        masks: Mask files of the examples.
 
     Attributes:
-        photos: what was found so far.
+        photos: Photos found so far.
     """
 
     def __init__(self, recursive: bool, own: set[Path], masks: set[Path]) -> None:
@@ -180,7 +195,7 @@ class _Search:
         self._seen: set[Path] = set()
 
     def look_into(self, path: Path, *, top: bool = False) -> None:
-        """Take a file or folder, given or met on the way."""
+        """Add a file or search a folder; ``top`` if the user gave the path."""
         if not top and leads_nowhere(path):
             self.photos.leave_out(path, DEAD_LINK)
         elif path.is_dir():
@@ -220,7 +235,7 @@ class _Search:
 
 
 def files_of_run(folder: Path) -> set[Path]:
-    """Return the files of the run of fcp whose output folder this is; none where it is of none."""
+    """Return the files of the run of which this is the output folder; empty for other folders."""
     book = folder / FILE_NAME
     try:
         content = json.loads(book.read_bytes()) if book.is_file() else None
@@ -262,8 +277,8 @@ def _safe_part(part: str, but: tuple[str, ...] = ()) -> str:
 
 
 def _is_text(sign: str) -> bool:
-    # No control characters, no bytes that are no UTF-8 (which Python keeps as halves of
-    # characters), and neither of the two that no file of text may hold.
+    # Excludes control characters, bytes that are not UTF-8 (which Python keeps as surrogates), and
+    # the two noncharacters that no text file may hold.
     return unicodedata.category(sign) not in {"Cc", "Cs"} and sign not in "\ufffe\uffff"
 
 
@@ -272,16 +287,16 @@ def unique_names(
     fixed: Sequence[str | None] = (),
     reserved: Collection[str] = (),
 ) -> list[str]:
-    """Give each of equal names a number, but the first.
+    """Make names unique by numbers.
 
-    The first of a name keeps it, later ones get ``_2``, ``_3`` …; upper and lower case are equal,
-    and so are composed and decomposed letters, because they are on many disks. The same list always
-    gives the same names.
+    The first of equal names stays, later ones get ``_2``, ``_3`` …. Upper and lower case count as
+    equal, and so do composed and decomposed letters, because many disks treat them so. The same
+    list always gives the same names.
 
     Args:
-        names: that are wanted.
-        fixed: what some of them are called already; None otherwise.
-        reserved: names that none may have.
+        names: Wanted names.
+        fixed: Fixed name of each entry, or None; empty for no fixed names.
+        reserved: Names that must not be used.
 
     Returns:
         One name for each, all different.

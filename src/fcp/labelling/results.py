@@ -1,9 +1,9 @@
-"""``results.json``: what was asked, what was done, and which files belong to it; resumable.
+"""``results.json``: settings, results and files of a run, from which the run can be resumed.
 
-While a run is under way each photo adds a line to ``results.unfinished.jsonl``, so that a photo
-costs the same however many there are; at the end, whatever it is, both become one ``results.json``.
-A run that was killed is read from both. ``results.json`` is written before any other file, with the
-names of all that are to come: what belongs to a run is known by this record, never by a pattern.
+During a run, each photo adds a line to ``results.unfinished.jsonl``, so that the cost of a photo
+does not grow with their number. When the run ends, successfully or not, both are merged into
+``results.json``. The record of a killed run is read from both files. ``results.json`` is written
+first, with the names of all files to come: this list, not a name pattern, defines the run's files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FORMAT = "fcp-results-5"
 OLDER = tuple(f"fcp-results-{number}" for number in range(1, 5))
 FILE_NAME = "results.json"
 UNFINISHED = "results.unfinished.jsonl"
-Source = tuple[str, int | None]  # a photo: its file, and the page of it where it is one of several
+Source = tuple[str, int | None]  # key of a photo: its file, and its page or None
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class ObjectResult:
     """One object of a class.
 
     Attributes:
-        box: [x0, y0, x1, y1] px, ends exclusive.
-        score: 0 … 1, see ``Instance.score``.
+        box: Bounding box [x0, y0, x1, y1] in px, ends exclusive.
+        score: Score of the object, 0 … 1, see ``Instance.score``.
     """
 
     box: list[int]
@@ -48,16 +48,17 @@ class ObjectResult:
 
 @dataclass(frozen=True)
 class ClassResult:
-    """What was found of one class in a picture.
+    """The result of one class in a picture.
 
     Attributes:
-        score: 0 … 1, see ``ClassPrediction.score``.
-        area: share of the picture that the class covers, 0 … 1.
-        area_px: the same in px.
-        presence: 0 … 1, see ``ClassPrediction.presence``; None where it is not judged.
-        objects: its pieces in their order; None where they were not asked for.
-        by_hand: whether a person has drawn the mask; score and presence are 1 then, or 0 where it
-            is empty.
+        score: Score of the mask, 0 … 1, see ``ClassPrediction.score``.
+        area: Share of the picture that the class covers, 0 … 1.
+        area_px: Number of pixels that the class covers.
+        presence: Probability that the class is in the picture, 0 … 1, see
+            ``ClassPrediction.presence``; None if it is not judged.
+        objects: Objects of the class in order; None if they were not requested.
+        by_hand: Whether a person has drawn the mask; score and presence are then 1, or 0 for an
+            empty mask.
     """
 
     score: float
@@ -75,20 +76,20 @@ class ClassResult:
 
     @property
     def here(self) -> bool:
-        """Whether any pixel is of the class."""
+        """Whether the class has any pixel."""
         return self.area_px > 0
 
 
 @dataclass(frozen=True)
 class ExampleResult:
-    """How an example fits the others of its class.
+    """The agreement of an example with the other examples of its class.
 
     Attributes:
-        file: its picture.
-        iou: 0 … 1, see ``ExampleQuality``.
-        is_odd: whether it is worth a second look.
-        presence: 0 … 1, likewise; None where it is not judged.
-        is_inverted: whether it is odd because its mask is likely to mark all but the thing.
+        file: Picture of the example.
+        iou: IoU, 0 … 1, see ``ExampleQuality``.
+        is_odd: Whether the example should be checked by a person.
+        presence: Presence, 0 … 1, see ``ExampleQuality``; None if it is not judged.
+        is_inverted: Whether the mask probably marks the background in place of the object.
     """
 
     file: str
@@ -104,14 +105,16 @@ class ExampleResult:
 
 @dataclass(frozen=True)
 class DecisionResult:
-    """Who decides about a class, see ``fcp.inference.appearance.gate.Decision``.
+    """The decision between appearance model and network for a class.
+
+    See ``fcp.inference.appearance.gate.Decision``.
 
     Attributes:
-        by_appearance: whether the appearance has the last word, or the network.
-        share: 0 … 1, of the appearance in the answer.
-        iou: 0 … 1, of that answer on the examples, each unseen.
-        network_iou: 0 … 1, of the network alone there.
-        sentence: the same in words.
+        by_appearance: Whether the appearance model decides about the class, and not the network.
+        share: Weight of the appearance model in the result, 0 … 1.
+        iou: IoU of that result on the examples, each left out in turn, 0 … 1.
+        network_iou: IoU of the network alone on the same examples, 0 … 1.
+        sentence: Description of the decision in words.
     """
 
     by_appearance: bool
@@ -127,20 +130,20 @@ class DecisionResult:
 
 @dataclass(frozen=True)
 class PictureResult:
-    """One picture's line in the file; what failed has an error and no mask.
+    """The record of one picture; a failed picture has an error and no mask.
 
     Attributes:
-        file: the picture, as given.
-        sha256: of the picture's bytes; None where they cannot be read.
-        seconds: wall-clock time to read, segment and write it (its share of a batch's time).
-        mask: the mask's file, relative to the output folder.
-        overlay: the overlay's file, likewise.
-        classes: name → what was found.
-        error: what went wrong, or None.
-        mask_sha256: of the mask's bytes, as they were written.
-        overlay_sha256: of the overlay's bytes.
-        notes: what was left out or assumed when it was read, such as further pages.
-        page: of the file, from 1, where each is a photo of its own; None otherwise.
+        file: File of the picture, as given.
+        sha256: SHA-256 of the file; None if it cannot be read.
+        seconds: Wall-clock time to read, segment and write the picture (its share of a batch).
+        mask: File of the mask, relative to the output folder.
+        overlay: File of the overlay, relative to the output folder.
+        classes: Class → its result.
+        error: Error message, or None.
+        mask_sha256: SHA-256 of the mask file as written.
+        overlay_sha256: SHA-256 of the overlay file as written.
+        notes: Remarks on reading, such as pages left out or assumptions made.
+        page: Page of the file, from 1, if each page is a photo of its own; None otherwise.
     """
 
     file: str
@@ -157,22 +160,22 @@ class PictureResult:
 
     @property
     def source(self) -> Source:
-        """What tells the photo from all others of a run."""
+        """Key of the photo, unique in a run."""
         return self.file, self.page
 
     @property
     def title(self) -> str:
-        """What to call the photo."""
+        """Name of the photo for people."""
         return self.file if self.page is None else f"{self.file}, page {self.page}"
 
     @property
     def by_hand(self) -> bool:
-        """Whether a person has drawn any of it."""
+        """Whether a person has drawn the mask of any class."""
         return any(found.by_hand for found in self.classes.values())
 
 
 def name_of_result(record: PictureResult) -> str | None:
-    """Return the name of a record's files without suffix; None of one that failed."""
+    """Return the name of a record's files without suffix; None for a failed picture."""
     return record.mask.removeprefix("masks/").removesuffix(".png") if record.mask else None
 
 
@@ -181,8 +184,8 @@ class LeftOut:
     """Files that were not used for the same reason.
 
     Attributes:
-        count: how many.
-        first: the first of them.
+        count: Number of files.
+        first: First of the files.
     """
 
     count: int
@@ -194,21 +197,21 @@ class Record:
     """The content of ``results.json``.
 
     Attributes:
-        format: of the file.
-        version: of fcp.
-        date: when the run began, ISO 8601.
-        model: what the user called it.
-        fingerprint: hash of all that decides the results.
-        question: what was asked, and how; plain values.
-        used: what came of "auto" and of the model's own threshold.
-        seconds: step → wall-clock time of it.
-        files: all that the run has written, or will have, relative to the output folder → SHA-256
-            of what it wrote; None where it has not come to it.
-        left_out: reason → the files among the photos that were not used for it.
-        renamed: photos whose result has another name, which disks and formats can hold.
-        examples: class → how its examples fit each other.
-        appearance: class → who decides about it.
-        results: of the photos.
+        format: Name of the file format.
+        version: Version of fcp.
+        date: Start of the run, ISO 8601.
+        model: Model as the user named it.
+        fingerprint: Hash of all that determines the results.
+        question: Settings of the task, plain values.
+        used: Values chosen for "auto", and the model's own threshold if it was used.
+        seconds: Step → wall-clock time in s.
+        files: File that the run writes, relative to the output folder → SHA-256 of its content;
+            None if it is not written yet.
+        left_out: Reason → files among the photos that were not used.
+        renamed: Photos whose results have another name, one that disks and formats accept.
+        examples: Class → agreement of each of its examples with the others.
+        appearance: Class → decision between appearance model and network.
+        results: Records of the photos.
     """
 
     format: str
@@ -231,15 +234,15 @@ class Results:
     """The records of one run, in memory and on disk; as a context it saves itself at the end.
 
     Args:
-        folder: the output folder, which exists.
-        model: what the user called the model.
-        fingerprint: hash of model and examples.
-        question: what was asked.
-        files: that the run will write; see ``Record``.
+        folder: Output folder, which exists.
+        model: Model as the user named it.
+        fingerprint: Hash of model, examples and settings.
+        question: Settings of the task.
+        files: Files that the run will write, relative to the output folder.
 
     Attributes:
-        pictures: photo → its record.
-        examples, appearance, used, seconds, left_out, renamed: see ``Record``.
+        pictures: Photo → its record.
+        examples, appearance, used, seconds, left_out, renamed: Fields of ``Record``.
     """
 
     def __init__(
@@ -254,7 +257,7 @@ class Results:
         self.path = folder / FILE_NAME
         self.model = model
         self.fingerprint = fingerprint
-        # As it will be read again: a tuple comes back as a list.
+        # As it will be read back from JSON, where a tuple becomes a list.
         self.question: dict[str, Any] = json.loads(json.dumps(question or {}))
         self.files: dict[str, str | None] = dict.fromkeys(sorted(files))
         self.date = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -274,10 +277,10 @@ class Results:
         self.save()
 
     def add(self, records: Iterable[PictureResult]) -> None:
-        """Take records in; they are on the disk before this returns.
+        """Add records, and write them to the disk.
 
         Raises:
-            FcpError: they cannot be written.
+            FcpError: the records cannot be written.
         """
         new = list(records)
         self.pictures.update({record.source: record for record in new})
@@ -288,26 +291,26 @@ class Results:
             raise FcpError(f"{self._unfinished}: cannot be written ({error.strerror})") from error
 
     def save(self) -> None:
-        """Write the file whole.
+        """Write ``results.json``.
 
         Raises:
-            FcpError: it cannot be written; the one before stays, and so does what was added.
+            FcpError: the file cannot be written; the old file and the added lines stay.
         """
         with open_atomically(self.path) as file:
             file.writelines(self._lines())
         self._unfinished.unlink(missing_ok=True)
 
     def put_in_order(self, photos: Iterable[Source]) -> None:
-        """Sort the records as these photos are; those of others follow."""
+        """Sort the records in the order of these photos; records of other photos follow."""
         first = {photo: self.pictures[photo] for photo in photos if photo in self.pictures}
         self.pictures = {**first, **self.pictures}
 
     def failed(self) -> int:
-        """Count the pictures that have an error."""
+        """Return the number of pictures with an error."""
         return sum(record.error is not None for record in self.pictures.values())
 
     def _lines(self) -> Iterator[bytes]:
-        from importlib import metadata  # slow to load, and needed here alone
+        from importlib import metadata  # slow to load, and needed only here
 
         content = Record(
             format=FORMAT,
@@ -333,17 +336,17 @@ class Results:
 
 
 def read_record(folder: Path) -> Record | None:
-    """Read what an earlier run left in a folder, finished or not; None where there was none.
+    """Read the record of an earlier run in a folder, finished or not; None if there is none.
 
-    A line that was being added when the run was killed is left out: its photo is done again.
+    An incomplete line, from a run that was killed, is ignored: its photo is segmented again.
 
     Raises:
-        FcpError: ``results.json`` is damaged, of an older version, or not ours.
+        FcpError: ``results.json`` is damaged, of an older version, or of another program.
     """
     path = folder / FILE_NAME
     if not path.exists():
         return None
-    remedy = "choose another --out, or move away what lies there"
+    remedy = "choose another --out, or move that file away"
     try:
         content = load_json(path)
         if content.get("format") in OLDER:
@@ -353,7 +356,8 @@ def read_record(folder: Path) -> Record | None:
         record = from_dict(Record, content, str(path))
     except FcpError as error:
         reason = str(error).removeprefix(f"{path}").lstrip(":. ")
-        raise FcpError(f"{path}: not a whole file of fcp segment ({reason}); {remedy}") from error
+        message = f"{path}: not a complete results file of fcp segment ({reason}); {remedy}"
+        raise FcpError(message) from error
     results = {one.source: one for one in (*record.results, *_unfinished(folder))}
     return replace(record, results=list(results.values()))
 
@@ -366,7 +370,7 @@ def _unfinished(folder: Path) -> Iterator[PictureResult]:
         for line in file:
             try:
                 yield from_dict(PictureResult, json.loads(line), str(path))
-            except (ValueError, FcpError, RecursionError):  # cut short, or damaged: done again
+            except (ValueError, FcpError, RecursionError):  # cut short or damaged: segmented again
                 continue
 
 

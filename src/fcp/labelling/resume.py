@@ -1,4 +1,4 @@
-"""What an earlier run has finished, and what a person has corrected since → records to keep."""
+"""Records of an earlier run, and masks that a person has corrected since → records to keep."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def known_results(photos: Iterable[Source], earlier: Record) -> dict[Source, Pic
     """Find the record of each photo, by its file or else by its content.
 
     Args:
-        photos: as they are asked for now, perhaps from another folder than before.
-        earlier: the run that is gone on with.
+        photos: Requested photos, perhaps in another folder than before.
+        earlier: Record of the run to continue.
 
     Returns:
-        Photo → record, which names the file as it is asked for now; those of other photos follow.
+        Photo → record with the file as requested now; records of other photos follow.
     """
     known = {record.source: record for record in earlier.results}
     found: dict[Source, PictureResult] = {}
@@ -54,21 +54,21 @@ def known_results(photos: Iterable[Source], earlier: Record) -> dict[Source, Pic
 def take_over(
     jobs: Sequence[Job], results: Results, known: Mapping[Source, PictureResult], task: Task
 ) -> list[Job]:
-    """Take over what is finished, of photos that are not asked for now too.
+    """Take over the finished records, including those of photos that are not requested now.
 
-    A mask that a person has corrected is kept as it is. One that is damaged or gone is made again.
+    A mask that a person has corrected is kept; a damaged or missing mask is made again.
 
     Args:
-        jobs: all photos that are asked for.
-        results: of the run; get the records.
-        known: see ``known_results``.
-        task: what is looked for.
+        jobs: Jobs of all requested photos.
+        results: Results of the run, which receive the records.
+        known: Photo → earlier record, see ``known_results``.
+        task: Classes with their examples, and options.
 
     Returns:
-        The photos that are left to do.
+        The jobs that are left to do.
 
     Raises:
-        FcpError: a mask that was changed into something that is no mask of its photo.
+        FcpError: a mask was changed and is no longer a valid mask of its photo.
     """
     out = results.path.parent
     asked = {job.source: job for job in jobs}
@@ -89,7 +89,7 @@ def _job_of(record: PictureResult) -> Job | None:
 
 
 def _kept(record: PictureResult, job: Job, out: Path, task: Task) -> PictureResult | None:
-    """Return the record where its files are whole; None where the photo is to be done."""
+    """Return the record if its files are complete; None if the photo must be segmented."""
     mask, overlay = out / job.mask, out / job.overlay
     if record.error is not None or record.mask != job.mask or not mask.is_file():
         return None
@@ -106,7 +106,7 @@ def _kept(record: PictureResult, job: Job, out: Path, task: Task) -> PictureResu
 
 
 def _corrected(record: PictureResult, job: Job, out: Path, task: Task) -> PictureResult | None:
-    """Make a record of a mask that is not the one that was written; None of a damaged one."""
+    """Make a record for a mask that was changed since; None for a damaged mask."""
     mask, names = out / job.mask, task.names
     try:
         read_photo(mask)
@@ -117,12 +117,12 @@ def _corrected(record: PictureResult, job: Job, out: Path, task: Task) -> Pictur
     if labels is not None and labels.shape != photo.size:
         error = "it has another size"
     elif labels is not None and labels.max() > len(names):
-        error = f"the value {labels.max()} is no class"
+        error = f"no class has the value {labels.max()}"
     if labels is None or error is not None:
         reason = (error or "").removeprefix(f"{mask}: ")
         raise FcpError(
-            f"{mask}: was changed and is no mask of {record.title} now ({reason}); put it right, "
-            "or remove it and it is made again"
+            f"{mask}: was changed and is no longer a valid mask of {record.title} ({reason}); "
+            "correct it, or remove it to have it made again"
         )
     overlay = write_overlay(job, photo, labels, names, out)
     return replace(
@@ -138,7 +138,7 @@ def _corrected(record: PictureResult, job: Job, out: Path, task: Task) -> Pictur
 
 
 def _drawn(mask: np.ndarray, before: ClassResult | None) -> ClassResult:
-    """Say of a class what a person has drawn of it."""
+    """Return the result of a class from the mask that a person has drawn."""
     here = float(mask.any())
     return ClassResult(
         score=here,

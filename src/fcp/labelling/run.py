@@ -1,4 +1,4 @@
-"""A folder of photos labelled from examples, resumable: what ``fcp segment`` does, as a function.
+"""Labelling of a folder of photos from examples: the resumable function behind ``fcp segment``.
 
 torch is imported inside the functions, so that wrong paths are reported before it is loaded.
 """
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 class Watcher:
-    """Events of a run; each method does nothing until a subclass overrides it."""
+    """Receiver of the events of a run; each method does nothing unless a subclass overrides it."""
 
     def started(self, start: Start) -> None:
-        """Take note of the photos that were found, and of what an earlier run has finished."""
+        """Handle the start: all photos, and those that an earlier run has finished."""
 
     def learnt(self, results: Results) -> None:
-        """Take note of ``results.appearance`` and ``results.examples``, once both are there."""
+        """Handle the encoded examples: ``results.appearance`` and ``results.examples`` are set."""
 
     def segmented(self, records: Sequence[PictureResult]) -> None:
-        """Take note of photos whose masks or errors have just been written down."""
+        """Handle photos whose masks or errors have just been written."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Labelled:
     """A finished run over photos.
 
     Attributes:
-        results: Records of all photos, those of earlier runs among them.
-        photos: Number of photos that were asked for.
-        done_before: Number of them that an earlier run had finished.
+        results: Records of all photos, including those of earlier runs.
+        photos: Number of requested photos.
+        done_before: Number of requested photos that an earlier run had finished.
     """
 
     results: Results
@@ -54,7 +54,7 @@ class Labelled:
 
     @property
     def failed(self) -> int:
-        """Number of photos with an error in the place of a mask."""
+        """Number of photos with an error and no mask."""
         return self.results.failed()
 
     @property
@@ -76,18 +76,18 @@ def label_folder(
 ) -> Labelled:
     """Segment photos by examples, and write masks, overlays, records, report and tools' files.
 
-    A photo that cannot be read gets an error in its record, and the rest goes on. However the run
-    ends, what is finished is kept: the same call with ``resume=True`` in its request goes on.
+    A photo that cannot be read gets an error in its record, and the others are segmented. Finished
+    photos are kept however the run ends; the same request with ``resume=True`` continues it.
 
     Args:
         request: Photos, output folder, model and task.
-        device: "auto" (CUDA, then MPS, then CPU), or a device as torch names it.
-        threads: CPU threads of torch, in the whole process; None for as many as are free.
-        batch_size: Photos at a time; more helps on a GPU.
-        watcher: Object that is told of each step.
+        device: "auto" (CUDA, then MPS, then CPU), or the name of a torch device.
+        threads: Number of CPU threads of torch in the whole process; None for all free cores.
+        batch_size: Number of photos at a time; more is faster on a GPU.
+        watcher: Receiver of the events of the run.
 
     Raises:
-        FcpError: a ``batch_size`` under 1, no photo, an output folder that holds what would be
+        FcpError: a ``batch_size`` under 1, no photo, files in the output folder that would be
             overwritten or mixed, no such model, bad examples, or a file that cannot be written.
     """
     if batch_size < 1:
@@ -123,13 +123,13 @@ def _resumable() -> Iterator[None]:
     try:
         yield
     except FcpError as error:
-        remedy = "what is finished is kept: put that right and go on with --resume"
+        remedy = "finished photos are kept: fix this, then continue with --resume"
         raise FcpError(f"{error}; {remedy}") from error
 
 
 @contextmanager
 def _timed(results: Results, step: str) -> Iterator[None]:
-    """Add the time that a step takes to that of earlier runs."""
+    """Add the time of a step to that of earlier runs."""
     started = time.perf_counter()
     yield
     seconds = results.seconds.get(step, 0) + time.perf_counter() - started
@@ -148,7 +148,7 @@ def _load(request: Request, results: Results, device: str, threads: int | None) 
 
 
 def _learn(segmenter: FewShotSegmenter, task: Task, results: Results) -> None:
-    """Show the model the examples, and judge each by the others of its class."""
+    """Encode the examples, and test each with the others of its class."""
     with _timed(results, "examples"):
         results.appearance = fit_task(segmenter, task, checks=True)
         results.examples = _qualities(segmenter.fitted, task)
@@ -158,7 +158,7 @@ def _learn(segmenter: FewShotSegmenter, task: Task, results: Results) -> None:
 def _segment(
     segmenter: FewShotSegmenter, task: Task, start: Start, batch_size: int, watcher: Watcher
 ) -> None:
-    """Do the photos that are left; the records are whole on the disk however this ends."""
+    """Segment the photos left to do; records on disk are complete however this ends."""
     batches = segment_photos(segmenter, task, start.waiting, start.results, batch_size)
     with _timed(start.results, "photos"), closing(batches):
         for records in batches:
@@ -182,7 +182,7 @@ def _qualities(support: Support, task: Task) -> dict[str, list[ExampleResult]]:
 
 
 def _used_settings(segmenter: FewShotSegmenter, task: Task) -> dict[str, Any]:
-    """Say what came of "auto" and of the model's own threshold, after ``fit_task``."""
+    """Return the values used for "auto" and for the threshold, after ``fit_task``."""
     support = segmenter.support
     return {
         "device": str(segmenter.device),
@@ -200,7 +200,7 @@ def _export(start: Start, task: Task, writers: Sequence[Writer]) -> None:
     date = datetime.fromisoformat(results.date).strftime("%Y-%m-%d %H:%M")
     facts = {"model": results.model, "examples": examples, "date": date}
     facts |= {
-        f"look again at ({name})": ", ".join(odd)
+        f"examples to check ({name})": ", ".join(odd)
         for name, judged in results.examples.items()
         if (odd := [_title(one) for one in judged if one.is_odd])
     }

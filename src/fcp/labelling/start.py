@@ -1,4 +1,4 @@
-"""How a run over photos begins: what is asked → the records, and what is left to do."""
+"""The start of a run over photos: request → records, and photos left to do."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """Photos to label, where the results go, and what is looked for.
+    """Photos to label, output folder and task.
 
     Attributes:
         paths: Folders and files with photos.
-        out: Output folder; made if missing, and never mixed with files of somebody else.
-        task: Classes to look for, and how.
-        model: Shipped model, folder or hub id.
+        out: Output folder; created if missing, and never mixed with other files of the user.
+        task: Classes with their examples, and options.
+        model: Name of a shipped model, model folder or hub id.
         writers: Classes of ``fcp.formats.FORMATS`` that write files for other tools.
-        recursive: Whether folders in folders are looked into.
-        resume: Whether an earlier run in the output folder is gone on with, if there is one.
-        overwrite: Whether the files of an earlier run are removed first.
+        recursive: Whether to search subfolders.
+        resume: Whether to continue an earlier run in the output folder, if there is one.
+        overwrite: Whether to remove the files of an earlier run first.
     """
 
     paths: Sequence[Path]
@@ -49,14 +49,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Start:
-    """A run that may begin.
+    """A run that is ready to begin.
 
     Attributes:
-        results: its records; what an earlier run has finished is in them.
-        jobs: all photos.
-        waiting: those that are left to do.
-        changed: in which parts the question is another one than that of the earlier run, whose
-            results were removed for it.
+        results: Results of the run, with the records that an earlier run has finished.
+        jobs: Jobs of all photos.
+        waiting: Jobs that are left to do.
+        changed: Names of settings that differ from those of an earlier run, whose results were
+            removed for that reason.
     """
 
     results: Results
@@ -66,11 +66,11 @@ class Start:
 
 
 def start_run(request: Request) -> Start:
-    """Find the photos and make the output folder ready.
+    """Find the photos and prepare the output folder.
 
     Raises:
-        FcpError: no photo, an output folder that holds what would be overwritten or mixed; nothing
-            is written then.
+        FcpError: no photo was found, or files in the output folder would be overwritten or mixed;
+            nothing is written then.
     """
     task, out = request.task, request.out
     earlier = read_earlier(out)
@@ -89,7 +89,7 @@ def start_run(request: Request) -> Start:
     ]
     waiting = jobs
     if earlier is not None and request.resume and not (request.overwrite or changed):
-        # Needs pictures, which a fresh run reads later.
+        # Imported here: it loads picture readers, which a new run needs only later.
         from fcp.labelling.resume import take_over
 
         waiting = take_over(jobs, results, known, task)
@@ -112,7 +112,7 @@ def _find(request: Request, earlier: Record | None) -> Photos:
 def _known(
     request: Request, photos: Photos, results: Results, earlier: Record | None
 ) -> Mapping[Source, PictureResult]:
-    """Return the records that the run goes on with."""
+    """Return the records of an earlier run that the new run continues."""
     if not request.resume or request.overwrite or earlier is None or differences(results, earlier):
         return {}
     from fcp.labelling.resume import known_results
@@ -141,7 +141,7 @@ def _files_to_come(request: Request, photos: Photos) -> set[str]:
 
 
 def _fingerprint(model: str, task: Task) -> str:
-    """Hash what decides the results: the model's files, the examples and how they are used."""
+    """Hash all that determines the results: model files, examples and settings."""
     from fcp.models.loading import find_model, model_fingerprint
 
     how = {**task.settings(), "classes": task.names, "negatives": None}
@@ -154,7 +154,7 @@ def _fingerprint(model: str, task: Task) -> str:
 
 
 def _hash_of(part: Path | np.ndarray | Points) -> bytes:
-    """Return what tells a picture, a mask or points from any other."""
+    """Return bytes that identify a picture, a mask or points."""
     from fcp.data.prompts import Points
 
     if isinstance(part, Path):

@@ -1,6 +1,6 @@
-"""A task: classes to find in photos, their examples, and how both are read and judged.
+"""A labelling task: classes to find in photos, their examples, and options.
 
-torch is imported inside the functions, so that commands can be asked for help at once.
+torch is imported inside the functions, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ Appearances = Literal["auto", "off"]
 
 @dataclass(frozen=True)
 class Task:
-    """Classes to look for in photos, and how; the defaults are those of ``fcp segment``.
+    """Classes to find in photos, and options; the defaults are those of ``fcp segment``.
 
     Attributes:
-        classes: Class → its examples, such as ``read_examples`` gives.
+        classes: Class → its examples, as returned by ``read_examples``.
         negatives: Examples of none of the classes.
         fusion: Rule by which several examples of a class become one answer.
         tile: Side of the tiles in px, "auto", or None for whole photos (``FewShotSegmenter.fit``).
         instances: Whether a class is split into its objects.
         threshold: Least presence of a class, 0 … 1; None for the model's own.
         min_area: Least area of a class or object; see ``Least``.
-        min_score: Least score, likewise; None for the default of ``Least``.
+        min_score: Least score of a class or object, 0 … 1; None for the default of ``Least``.
         appearance: "auto" or "off"; see ``FewShotSegmenter.fit``.
-        decoding: Choices in reading photos and examples; None for the usual ones.
+        decoding: Options for reading photos and examples; None for the defaults.
         every_page: Whether each page of a photo's file is a photo of its own.
     """
 
@@ -57,14 +57,14 @@ class Task:
 
     @property
     def names(self) -> list[str]:
-        """The classes, in the order of their labels."""
+        """Class names in the order of their labels."""
         return list(self.classes)
 
     def decoding_of(self, page: int | None) -> Decoding:
-        """Say how to read a photo.
+        """Return the options for reading a photo.
 
         Args:
-            page: of its file; None where that is one photo.
+            page: Page of the photo in its file, from 1; None if the file is one photo.
         """
         from fcp.data.images import DEFAULT
 
@@ -72,7 +72,7 @@ class Task:
         return decoding if page is None else replace(decoding, page=page)
 
     def settings(self) -> dict[str, Any]:
-        """Say it in plain values: examples by their pictures, all else as it is."""
+        """Return the task as plain values for JSON; examples are named by their pictures."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         plain = {
             n: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v
@@ -83,7 +83,7 @@ class Task:
 
 
 def _pictures_of(examples: Sequence[Example]) -> list[str]:
-    # A picture may lie inside the annotation file, and has no name then.
+    # A picture embedded in the annotation file has no name.
     return [str(e.picture) if isinstance(e.picture, Path) else "embedded" for e in examples]
 
 
@@ -93,16 +93,16 @@ def fit_task(
     """Encode a task's examples; see ``FewShotSegmenter.fit``.
 
     Args:
-        segmenter: Segmenter that keeps them.
-        task: Classes with their examples, and how they are read.
-        checks: Whether each example is also found by the others of its class.
+        segmenter: Segmenter that keeps the encoded examples.
+        task: Classes with their examples, and options.
+        checks: Whether to test each example with the other examples of its class.
 
     Returns:
-        Class → who decides about it, where there was a choice.
+        Class → whether its appearance model or the network decides, where both are possible.
 
     Raises:
-        FcpError: as there, a segmenter that fuses several examples otherwise than the task says,
-            or a threshold that the model cannot hold.
+        FcpError: bad examples, a segmenter with another fusion rule than the task, or a threshold
+            that the model cannot apply.
     """
     if segmenter.fusion != task.fusion:
         raise FcpError(
@@ -122,10 +122,10 @@ def fit_task(
 
 
 def least_of(task: Task) -> Least:
-    """Return what a class must have to count as found.
+    """Return the smallest area and score of a class that counts as found.
 
     Raises:
-        FcpError: an area or score that is none.
+        FcpError: the area or score is out of range.
     """
     from fcp.inference.prediction import Least
 
@@ -151,7 +151,7 @@ def _decisions_of(segmenter: FewShotSegmenter) -> dict[str, DecisionResult]:
 def pairs_of(
     examples: Sequence[Example], decoding: Decoding | None = None
 ) -> list[tuple[ImageLike, Annotation]]:
-    """Return examples as the segmenter takes them, decoded already where it is said how."""
+    """Return examples as pairs for the segmenter, decoded already if ``decoding`` is given."""
     from fcp.data.images import DEFAULT, read_image
 
     if decoding in (None, DEFAULT):
