@@ -11,6 +11,7 @@ import abc
 import torch
 from torch import Tensor, nn
 
+from fcp.encoders.guided import Guidance
 from fcp.structures import BackboneFeatures, Decoded, Embedding
 
 
@@ -74,9 +75,11 @@ class PromptableSegmenter(nn.Module, abc.ABC):
 
     Attributes:
         width: C, channels of the embedding and of each prompt token.
+        image_size: side (px) of the square that ``encode`` brings every picture to.
     """
 
     width: int
+    image_size: int
 
     @abc.abstractmethod
     def encode(self, images: Tensor) -> Embedding:
@@ -93,6 +96,29 @@ class PromptableSegmenter(nn.Module, abc.ABC):
             prompts: (B, N, C) sparse prompt embeddings.
             mask_prompt: (B, 1, h', w') mask logits given as dense prompt, resized to the size
                 that the prompt encoder wants; None for the "no mask" embedding.
+        """
+
+    @abc.abstractmethod
+    def decode_candidates(
+        self,
+        embedding: Embedding,
+        prompts: Tensor,
+        mask_prompt: Tensor | None = None,
+        *,
+        multimask: bool,
+        guidance: Guidance | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw one mask for each prompt, or several for one that may mean a part or the whole.
+
+        Args:
+            embedding: B pictures.
+            prompts: (B·P, N, C) sparse prompt embeddings, P in a row for each picture.
+            mask_prompt: (B·P, 1, h', w') dense prompts, as in ``decode``.
+            multimask: three masks a prompt instead of one.
+            guidance: PerSAM's bias and target, for B·P prompts; None for the plain decoder.
+
+        Returns:
+            Logits (B·P, 1 or 3, 4h, 4w) and the decoder's estimates of their IoU (B·P, 1 or 3).
         """
 
     @abc.abstractmethod
@@ -114,3 +140,13 @@ class PromptableSegmenter(nn.Module, abc.ABC):
             Sparse tokens (B, n, C), and a mask prompt (B, 1, h', w') if this segmenter wants one
             for these prompts, else None: ``decode(embedding, *embed_prompts(boxes=boxes))``.
         """
+
+
+def repeat_embedding(embedding: Embedding, times: int) -> Embedding:
+    """Repeat each picture's embedding ``times`` times in a row: (B, …) → (B·times, …)."""
+    if times == 1:
+        return embedding
+    return Embedding(
+        image=embedding.image.repeat_interleave(times, 0),
+        high_resolution=tuple(m.repeat_interleave(times, 0) for m in embedding.high_resolution),
+    )
