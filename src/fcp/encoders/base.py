@@ -98,7 +98,6 @@ class PromptableSegmenter(nn.Module, abc.ABC):
                 that the prompt encoder wants; None for the "no mask" embedding.
         """
 
-    @abc.abstractmethod
     def decode_candidates(
         self,
         embedding: Embedding,
@@ -119,7 +118,11 @@ class PromptableSegmenter(nn.Module, abc.ABC):
 
         Returns:
             Logits (B·P, 1 or 3, 4h, 4w) and the decoder's estimates of their IoU (B·P, 1 or 3).
+
+        Raises:
+            NotImplementedError: a segmenter that only serves trained heads, which never ask.
         """
+        raise NotImplementedError(f"{type(self).__name__} draws one mask a picture")
 
     @abc.abstractmethod
     def embed_prompts(
