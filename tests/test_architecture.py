@@ -33,7 +33,7 @@ LAYERS = (
     ("frozen", "tiling", "leave_one_out", "loading"),
     ("instances",),
     ("checkpoint", "prediction"),
-    ("model", "losses"),
+    ("model", "losses", "method"),
     ("head",),
     ("formats",),
     ("matching", "prototypes", "encoders", "data", "fusion", "presence"),
@@ -55,6 +55,7 @@ FENCES = {
     "rich": ("fcp.cli",),
     "starlette": ("fcp.label_studio",),
     "uvicorn": ("fcp.label_studio",),
+    "ot": ("fcp.method",),
 }
 BELOW_TORCH = ("fcp.config", "fcp.documents", "fcp.errors")
 

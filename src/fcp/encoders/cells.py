@@ -118,7 +118,8 @@ def build_cells(
     settings = config_from_values(config) if weights is None else load_config(weights)
     if not _is_plain_vit(settings):
         return BackboneCells(build_auto(weights, config=config), image_size=image_size)
-    model_class: type[PreTrainedModel] = MODEL_MAPPING[type(settings)]
+    mapping: Any = MODEL_MAPPING
+    model_class: type[PreTrainedModel] = mapping[type(settings)]
     if weights is None:
         model = model_class(settings)
     else:  # a folder of another task lacks the pooler, which is never read

@@ -1,5 +1,4 @@
-"""PerSAM's guidance (arXiv 2305.03048) of the mask decoders of the SAM family, without a copy of
-their weights.
+"""PerSAM's guidance (arXiv 2305.03048) of the SAM family's mask decoders, with their own weights.
 
 In the two blocks the tokens look at the picture with weights softmax(softmax(QKᵀ/√d) + a), and the
 target e is added to every token before each block and to the last attention's query.

@@ -1,7 +1,7 @@
 """What the methods without any training share: three doors, resizes, cells, prompts.
 
-Letters as everywhere: B batch, K shots, C channels, h w grid, N = h·w cells (cell y·w + x), n points.
-Cells are (…, C, N), as in the papers' equations. Every resize is bilinear, corners not aligned, not
+Letters as everywhere: B batch, K shots, C channels, h w grid, N = h·w cells (cell y·w + x),
+n points. Cells are (…, C, N), as in the papers' equations. Every resize is bilinear, corners not aligned, not
 smoothed, unless its name says otherwise.
 """
 
@@ -53,6 +53,13 @@ class FreeQuery:
     features: Tensor
     embedding: Embedding | None = None
     pictures: Tensor | None = None
+
+    @property
+    def prompted(self) -> Embedding:
+        """The embedding, of a method that prompts a segmenter."""
+        if self.embedding is None:
+            raise ValueError("this query was encoded without a segmenter")
+        return self.embedding
 
 
 @dataclass(frozen=True)
@@ -129,9 +136,9 @@ def _nth(batch: Any, index: int) -> Any:  # noqa: ANN401  (a support or a query)
 
 def down(maps: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
     """Bring maps (S, H, W) to a size, larger or smaller: bilinear, never smoothed."""
-    return F.interpolate(
-        maps.float()[:, None], size, mode="bilinear", align_corners=align_corners
-    )[:, 0]
+    return F.interpolate(maps.float()[:, None], size, mode="bilinear", align_corners=align_corners)[
+        :, 0
+    ]
 
 
 def nearest(masks: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,7 +1,7 @@
-"""The right of GF-SAM's figure: masks → graph of points → positive gating → overshooting gating → mask.
+"""The right of GF-SAM's figure: masks → graph of points → two gates → answer.
 
-Numbers in brackets are the steps of the contract in ``docs/methods/gf-sam.md``. Letters: n points and
-their masks, N = h·w cells, c components of the graph.
+Numbers in brackets are the steps of ``docs/methods/gf-sam.md``. Letters: n points and their masks,
+N = h·w cells, M components of the graph.
 """
 
 from __future__ import annotations

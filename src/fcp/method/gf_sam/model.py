@@ -100,7 +100,6 @@ class GfSam(FreeMethod):
 
     def segment(self, support: FreeSupport, query: FreeQuery) -> tuple[Tensor, GfSamSteps]:
         """Segment one picture; see ``FreeMethod``."""
-        assert query.embedding is not None
         grid = (query.features.shape[2], query.features.shape[3])
         cells = query.features[0].flatten(1)
         found = align(
@@ -116,7 +115,7 @@ class GfSam(FreeMethod):
             nothing = torch.zeros(0, self.size, self.size, dtype=torch.bool, device=cells.device)
             steps = GfSamSteps(found, chosen, points, nothing, None)
             return no_mask(query.size, cells), steps
-        logits = self._draw(query.embedding, points)
+        logits = self._draw(query.prompted, points)
         masks = torch.cat([self._in_frame(part) > 0 for part in logits.split(PROMPTS_A_BATCH)])
         gates = gate(masks, chosen, cells, found, grid, released=self.released)
         union = self._in_frame(logits[gates.chosen]).amax(0, keepdim=True)

@@ -1,6 +1,6 @@
-"""INSID3's figure from left to right, on ready-made cells: debias → candidates → clusters → seed → mask.
+"""INSID3's figure on ready-made cells: debias → candidates → clusters → seed → mask.
 
-Numbers in brackets are the steps of the contract in ``docs/methods/insid3.md``. Letters: K shots,
+Numbers in brackets are the steps of ``docs/methods/insid3.md``. Letters: K shots,
 C channels, N cells, M clusters. A small ° marks debiased cells.
 """
 

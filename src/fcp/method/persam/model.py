@@ -85,7 +85,6 @@ class PerSam(FreeMethod):
 
     def segment(self, support: FreeSupport, query: FreeQuery) -> tuple[Tensor, PerSamSteps]:
         """Segment one picture; see ``FreeMethod``."""
-        assert query.embedding is not None
         frame = Frame(query.size, self.segmenter.image_size)
         grid = (query.features.shape[2], query.features.shape[3])
         cells = query.features[0].flatten(1)
@@ -103,7 +102,7 @@ class PerSam(FreeMethod):
         else:
             bias = attention_bias(at_pixels, like, grid, released=self.released)
             guidance = Guidance(bias[None], target[None], self.released)
-        decoder = Decoder(self.segmenter, query.embedding, frame, points, labels)
+        decoder = Decoder(self.segmenter, query.prompted, frame, points, labels)
         calls, iou = three_calls(decoder, guidance, weights)
         return calls[-1], PerSamSteps(target, at_pixels, points, labels, bias, calls, iou)
 

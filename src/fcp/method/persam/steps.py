@@ -1,6 +1,6 @@
 """PerSAM's figure: target → confidence → points and bias → three calls of SAM's decoder.
 
-Numbers in brackets are the steps of the contract in ``docs/methods/persam.md``. Letters: K shots,
+Numbers in brackets are the steps of ``docs/methods/persam.md``. Letters: K shots,
 C channels, N = h·w cells, H W picture. PerSAM-F differs where ``weights`` are given.
 """
 
