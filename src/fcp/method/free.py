@@ -1,8 +1,8 @@
 """What the methods without any training share: three doors, resizes, cells, prompts.
 
-Letters as everywhere: B batch, K shots, C channels, h w grid, N = h·w cells (cell y·w + x),
-n points. Cells are (…, C, N), as in the papers' equations. Every resize is bilinear, corners not aligned, not
-smoothed, unless its name says otherwise.
+Letters as everywhere: B batch, K shots, C channels, h w grid, N = h·w cells (cell y·w + x), n
+points. Cells are (…, C, N), as in the papers' equations. Every resize is bilinear, corners not
+aligned, not smoothed, unless its name says otherwise.
 """
 
 from __future__ import annotations

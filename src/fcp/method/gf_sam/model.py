@@ -118,8 +118,11 @@ class GfSam(FreeMethod):
         logits = self._draw(query.prompted, points)
         masks = torch.cat([self._in_frame(part) > 0 for part in logits.split(PROMPTS_A_BATCH)])
         gates = gate(masks, chosen, cells, found, grid, released=self.released)
+        steps = GfSamSteps(found, chosen, points, masks, gates)
+        if not gates.chosen.any():
+            return no_mask(query.size, cells), steps
         union = self._in_frame(logits[gates.chosen]).amax(0, keepdim=True)
-        return down(union, query.size)[0], GfSamSteps(found, chosen, points, masks, gates)
+        return down(union, query.size)[0], steps
 
     def _draw(self, embedding: Embedding, points: Tensor) -> Tensor:
         """Logits (n, h', w') of one mask for each point (n, 2)."""

@@ -116,7 +116,7 @@ def choose_points(aligned: Tensor, grid: tuple[int, int], *, released: bool = Tr
 
 
 def cell_corners(cells: Tensor, grid: tuple[int, int], size: int) -> Tensor:
-    """Return the upper left corners x, y (n, 2) of cells in a frame of ``size`` px, truncated [4]."""
+    """Return the upper left corners x, y (n, 2) of cells in a frame of that many px [4]."""
     at = torch.stack([cells % grid[1], cells // grid[1]], 1)
     sides = torch.tensor([grid[1], grid[0]], device=cells.device)
     return at * size // sides
