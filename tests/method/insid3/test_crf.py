@@ -51,7 +51,9 @@ def test_iteration_is_near_that_of_the_exact_kernels():
         shift = (v.sum(0) - 1) / 2
         x = np.clip(v - shift, 0, None)  # of two classes: one may leave the simplex
         x = np.where(x > 1, 1, x)
-    assert (np.round(x[1]).reshape(side, side) == np.round(mean_field(logit, picture))).mean() > 0.95
+    assert (
+        np.round(x[1]).reshape(side, side) == np.round(mean_field(logit, picture))
+    ).mean() > 0.95
 
 
 def test_border_moves_to_the_edge_of_the_picture():
