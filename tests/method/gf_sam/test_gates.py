@@ -69,7 +69,9 @@ def test_positive_gate(generator, found, released):
     shares = (torch.rand(POINTS, N, generator=generator) - 0.4).clamp(0, 1)
     components = torch.tensor([0, 0, 0, 1, 1, 2, 0, 1, 2])
     positive, scores = positive_gate(shares, components, found, released=released)
-    excess = [float(p**2 - b * found.middle) for p, b in zip(found.positive, found.negative)]
+    excess = [
+        float(p**2 - b * found.middle) for p, b in zip(found.positive, found.negative, strict=True)
+    ]
     expected, worth = [False] * POINTS, [0.0] * POINTS
     for c in range(3):
         members = [i for i in range(POINTS) if components[i] == c]
