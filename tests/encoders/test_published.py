@@ -12,9 +12,10 @@ import torch
 from huggingface_hub import constants
 from transformers import Dinov2Config, Dinov2Model, Sam2Config, Sam2Model, SamConfig, SamModel
 
-from fcp.encoders import published
+from fcp.encoders import places
 from fcp.encoders.cells import build_cells
-from fcp.encoders.published import find_folder, installed_folder, load_segmenter
+from fcp.encoders.places import find_folder, installed_folder
+from fcp.encoders.published import load_segmenter
 from fcp.encoders.sam import Sam
 from fcp.encoders.sam2 import Sam2
 from fcp.errors import FcpError
@@ -78,7 +79,7 @@ def test_without_a_network_one_line_says_so_at_once(tmp_path, monkeypatch, offli
 
 def test_a_hub_that_never_answers_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(published, "WAIT", 0.1)
+    monkeypatch.setattr(places, "WAIT", 0.1)
 
     def dawdle(*_: object) -> None:
         time.sleep(0.5)
@@ -102,9 +103,9 @@ def test_the_way_to_the_hub_may_lead_over_a_proxy(monkeypatch):
     monkeypatch.setattr(socket, "create_connection", connect)
     monkeypatch.setenv("https_proxy", "http://gate.example:3128")
     monkeypatch.setattr(constants, "ENDPOINT", "https://hub.example")
-    assert published._hub_answers()
+    assert places._hub_answers()
     monkeypatch.delenv("https_proxy")
-    assert published._hub_answers()
+    assert places._hub_answers()
     assert asked == [("gate.example", 3128), ("hub.example", 443)]
 
 

@@ -92,7 +92,19 @@ def test_choices_are_names():
     assert all(str(parse_name(f"free:{method}")) == str(name) for method, name in DEFAULTS.items())
 
 
-def test_reading_a_name_is_light():
-    code = "import sys, fcp.method.names; print({'torch', 'transformers'} & set(sys.modules))"
+def test_missing_weights_are_told_before_torch_is_loaded(tmp_path):
+    code = f"""
+import os, sys
+os.environ["HF_HOME"] = {str(tmp_path)!r}
+from fcp.errors import FcpError
+from fcp.method.registry import load_method
+try:
+    load_method("free:gf-sam")
+except FcpError as error:
+    print(error)
+print({{"torch", "transformers"}} & set(sys.modules))
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    told, heavy = done.stdout.splitlines()
+    assert told.startswith("facebook/dinov2-large: not on this machine, and the hub cannot")
+    assert heavy == "set()"

@@ -1,22 +1,24 @@
-"""The methods without training by name, and how one is loaded from published encoders."""
+"""The methods without training by name, and how one is loaded from published encoders.
+
+Importing this module is light: weights that are missing are told before torch is loaded.
+"""
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from fcp.encoders.base import PromptableSegmenter
-from fcp.encoders.cells import CellEncoder, build_cells
-from fcp.encoders.published import find_folder, load_segmenter
+from fcp.encoders.places import find_folder
 from fcp.errors import FcpError
-from fcp.method.free import FreeMethod
-from fcp.method.gf_sam.model import GfSam
-from fcp.method.insid3.model import Insid3
-from fcp.method.matcher.model import Matcher
 from fcp.method.names import FreeName, parse_name
-from fcp.method.persam.model import PerSam
+
+if TYPE_CHECKING:
+    from fcp.encoders.base import PromptableSegmenter
+    from fcp.encoders.cells import CellEncoder
+    from fcp.method.free import FreeMethod
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,20 @@ class Builder:
     """How a method is put together.
 
     Attributes:
-        make: the method's class; called with its encoders by position and its options by name.
+        module: dotted path of the module that holds its class, imported when it is built.
+        name: of the class; its encoders come by position, its options by name.
         image_size: side (px) of its cell encoder's pictures; None of a method without one.
         final_norm: cells after the encoder's final norm.
         has_segmenter: it prompts a segmenter.
+        fixed: options that make this method of its class.
     """
 
-    make: Any
+    module: str
+    name: str
     image_size: int | None
     final_norm: bool
     has_segmenter: bool
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -51,27 +57,27 @@ class Builder:
         Raises:
             FcpError: an option that it does not have, or a value that it does not take.
         """
+        make = getattr(importlib.import_module(self.module), self.name)
         known = [
             name
-            for name, parameter in inspect.signature(self.make).parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY
+            for name, parameter in inspect.signature(make).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY and name not in self.fixed
         ]
         for name in options:
             if name not in known:
                 raise FcpError(f"unknown option {name!r}; known: {', '.join(known)}")
         parts = [part for part in (cells, segmenter) if part is not None]
-        method: FreeMethod = self.make(*parts, **options)
+        method: FreeMethod = make(*parts, **self.fixed, **options)
         return method.eval()
 
 
+_PERSAM = "fcp.method.persam.model", "PerSam", None, False, True
 METHODS: dict[str, Builder] = {
-    "insid3": Builder(Insid3, image_size=1024, final_norm=True, has_segmenter=False),
-    "gf-sam": Builder(GfSam, image_size=518, final_norm=False, has_segmenter=True),
-    "persam": Builder(PerSam, image_size=None, final_norm=False, has_segmenter=True),
-    "persam-f": Builder(
-        partial(PerSam, finetune=True), image_size=None, final_norm=False, has_segmenter=True
-    ),
-    "matcher": Builder(Matcher, image_size=518, final_norm=False, has_segmenter=True),
+    "insid3": Builder("fcp.method.insid3.model", "Insid3", 1024, True, False),
+    "gf-sam": Builder("fcp.method.gf_sam.model", "GfSam", 518, False, True),
+    "persam": Builder(*_PERSAM, fixed={"finetune": False}),
+    "persam-f": Builder(*_PERSAM, fixed={"finetune": True}),
+    "matcher": Builder("fcp.method.matcher.model", "Matcher", 518, False, True),
 }
 
 
@@ -87,11 +93,14 @@ def load_method(name: str | FreeName, **options: Any) -> FreeMethod:  # noqa: AN
     """
     found = parse_name(name) if isinstance(name, str) else name
     builder = METHODS[found.method]
-    places = [find_folder(part) for part in (found.backbone, found.segmenter) if part is not None]
-    cells = None
+    places = {part: find_folder(part) for part in (found.backbone, found.segmenter) if part}
+    from fcp.encoders.cells import build_cells
+    from fcp.encoders.published import load_segmenter
+
+    cells, segmenter = None, None
     if found.backbone is not None and builder.image_size is not None:
-        cells = build_cells(
-            str(places[0]), image_size=builder.image_size, final_norm=builder.final_norm
-        )
-    segmenter = None if found.segmenter is None else load_segmenter(str(places[-1]))
+        place = str(places[found.backbone])
+        cells = build_cells(place, image_size=builder.image_size, final_norm=builder.final_norm)
+    if found.segmenter is not None:
+        segmenter = load_segmenter(str(places[found.segmenter]))
     return builder(cells, segmenter, **options)
