@@ -12,7 +12,6 @@ from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.cells import CellEncoder
 from fcp.encoders.pixels import resize
 from fcp.method.free import (
-    PROMPTS_A_BATCH,
     FreeMethod,
     FreeQuery,
     FreeSupport,
@@ -22,6 +21,7 @@ from fcp.method.free import (
     down,
     nearest,
     no_mask,
+    prompt_batches,
 )
 from fcp.method.gf_sam.gates import Gates, gate
 from fcp.method.gf_sam.points import Alignment, align, cell_corners, choose_points, soft_masks
@@ -116,7 +116,7 @@ class GfSam(FreeMethod):
             steps = GfSamSteps(found, chosen, points, nothing, None)
             return no_mask(query.size, cells), steps
         logits = self._draw(query.prompted, points)
-        masks = torch.cat([self._in_frame(part) > 0 for part in logits.split(PROMPTS_A_BATCH)])
+        masks = torch.cat([self._in_frame(part) > 0 for part in prompt_batches(logits)])
         gates = gate(masks, chosen, cells, found, grid, released=self.released)
         steps = GfSamSteps(found, chosen, points, masks, gates)
         if not gates.chosen.any():
@@ -129,7 +129,7 @@ class GfSam(FreeMethod):
         fractions = points[:, None].float() / self.size
         drawn = [
             decode_points(self.segmenter, embedding, part)[0][:, 0]
-            for part in fractions.split(PROMPTS_A_BATCH)
+            for part in prompt_batches(fractions)
         ]
         return torch.cat(drawn)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fcp.encoders.base import PromptableSegmenter
-from fcp.method.free import PROMPTS_A_BATCH, decode_points, down
+from fcp.method.free import decode_points, down, prompt_batches
 from fcp.method.matcher.settings import MatcherSettings
 from fcp.structures import Embedding
 
@@ -69,7 +69,7 @@ def draw(
         box: (4,) px that goes with every prompt, or None.
     """
     parts = []
-    for points in (prompts.float() / size).split(PROMPTS_A_BATCH):
+    for points in prompt_batches(prompts.float() / size):
         boxes = None if box is None else (box.float() / size).expand(len(points), 4)
         logits, iou = decode_points(
             segmenter, embedding, points, boxes=boxes, multimask=settings.masks > 1
