@@ -61,9 +61,11 @@ class Insid3(FreeMethod):
             )
         self._basis: Tensor | None = None
 
+    @torch.no_grad()
     def positional_basis(self) -> Tensor:
         """Return U (C, s), made of a blank picture on first use."""
-        if self._basis is None:
+        device = next(self.cells.parameters()).device
+        if self._basis is None or self._basis.device != device:
             size = self.cells.image_size
             if self.released:
                 blank = torch.zeros(1, 3, size, size)
@@ -71,7 +73,6 @@ class Insid3(FreeMethod):
                 noise = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
                 mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
                 blank = noise * std + mean
-            device = next(self.cells.parameters()).device
             features = self.cells(blank.to(device))[0]
             self._basis = positional_basis(features.flatten(1), self.components)
         return self._basis
