@@ -61,9 +61,12 @@ def similarity(a: Tensor, b: Tensor, *, released: bool = True) -> Tensor:
 
 
 def weighted_mean(similarities: Tensor, shares: Tensor) -> Tensor:
-    """Return (1/N) Σ_s S·w / (Σ w / N + 1e-7) of S (…, N, N') and w (…, N): (…, N') [2]."""
+    """Return (1/N) Σ_s S·w / (Σ w / N + 1e-7) of S (…, N, N') and w (…, N): (…, N') [2].
+
+    A product of matrices: the map of a hundred regions never makes a hundred N×N' ones.
+    """
     count = shares.shape[-1]
-    total = (similarities * shares[..., None]).sum(-2)
+    total = (shares[..., None, :] @ similarities)[..., 0, :]
     return (total / count) / (shares.sum(-1, keepdim=True) / count + MEAN_EPSILON)
 
 
