@@ -6,11 +6,12 @@ target e is added to every token before each block and to the last attention's q
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+
+from fcp.encoders.many_prompts import for_many_prompts, output_projection, with_parts
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,14 @@ def guided(decoder: nn.Module, guidance: Guidance) -> nn.Module:
         decoder: a mask decoder whose ``transformer`` is SAM's two-way transformer.
         guidance: for as many pictures as the decoder will see.
     """
-    return _with_parts(decoder, transformer=_GuidedTransformer(decoder.transformer, guidance))
+    return with_parts(decoder, transformer=_GuidedTransformer(decoder.transformer, guidance))
+
+
+def choose_decoder(decoder: nn.Module, prompts: int, guidance: Guidance | None) -> nn.Module:
+    """Return a mask decoder as it suits: guided, for many prompts a picture, or itself."""
+    if guidance is not None:
+        return guided(decoder, guidance)
+    return for_many_prompts(decoder) if prompts > 1 else decoder
 
 
 class _GuidedTransformer(nn.Module):
@@ -64,7 +72,7 @@ class _GuidedTransformer(nn.Module):
         tokens_at = tokens + target if self.guidance.released else tokens
         for layer in self.transformer.layers:
             attention = _GuidedAttention(layer.cross_attn_token_to_image, self.guidance.bias)
-            block = _with_parts(layer, cross_attn_token_to_image=attention)
+            block = with_parts(layer, cross_attn_token_to_image=attention)
             tokens, keys, _ = block(tokens + target, keys, tokens_at, keys_at, None)
         query = tokens + tokens_at + target
         last = self.transformer.final_attn_token_to_image
@@ -95,13 +103,4 @@ class _GuidedAttention(nn.Module):
         plain = (q @ k.mT * layer.scaling).softmax(-1)
         weights = (plain + self.bias[:, None, None]).softmax(-1)
         joined = (weights @ v).transpose(1, 2).flatten(2)[:, None]
-        # SAM 2 gives the last projection another name.
-        project_out = layer.out_proj if hasattr(layer, "out_proj") else layer.o_proj
-        return project_out(joined), weights
-
-
-def _with_parts(module: nn.Module, **parts: nn.Module) -> nn.Module:
-    """Return a shallow copy of a module with some of its parts replaced; weights are shared."""
-    twin = copy.copy(module)
-    twin._modules = {**module._modules, **parts}
-    return twin
+        return output_projection(layer)(joined), weights

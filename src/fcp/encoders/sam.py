@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel, SamConfig, SamModel
 
 from fcp.encoders.base import PromptableSegmenter, repeat_embedding
-from fcp.encoders.guided import Guidance, guided
+from fcp.encoders.guided import Guidance, choose_decoder
 from fcp.encoders.hub import ModelT, load_model, make_config, refuse_both
 from fcp.encoders.meta import read_sam
 from fcp.encoders.pixels import Normalise, resize
@@ -64,9 +64,11 @@ class Sam(PromptableSegmenter):
         """Draw one or three masks for each prompt; see ``PromptableSegmenter``."""
         if mask_prompt is not None or guidance is not None:  # each prompt has its own picture
             embedding = repeat_embedding(embedding, len(prompts) // len(embedding.image))
-        decoder = self.model.mask_decoder
+        decoder = choose_decoder(
+            self.model.mask_decoder, len(prompts) // len(embedding.image), guidance
+        )
         position = self.model.get_image_wide_positional_embeddings()  # (1, C, h, w)
-        masks, iou = (decoder if guidance is None else guided(decoder, guidance))(
+        masks, iou = decoder(
             image_embeddings=embedding.image,
             image_positional_embeddings=position.expand_as(embedding.image),
             sparse_prompt_embeddings=prompts.unflatten(0, (len(embedding.image), -1)),

@@ -24,7 +24,7 @@ from transformers.models.sam2.configuration_sam2 import (
 from transformers.models.sam2.modeling_sam2 import Sam2MaskDecoder, Sam2PromptEncoder
 
 from fcp.encoders.base import PromptableSegmenter, repeat_embedding
-from fcp.encoders.guided import Guidance, guided
+from fcp.encoders.guided import Guidance, choose_decoder
 from fcp.encoders.hub import load_model
 from fcp.encoders.weights import load_strictly, read_state_dict
 from fcp.errors import FcpError
@@ -98,8 +98,8 @@ class TinySegmenter(PromptableSegmenter):
             embedding = repeat_embedding(embedding, len(prompts) // len(embedding.image))
         batch, _, height, width = embedding.image.shape
         dense = self._dense_prompt(mask_prompt, batch, (height, width))
-        decoder = self.mask_decoder
-        logits, iou, _, _ = (decoder if guidance is None else guided(decoder, guidance))(
+        decoder = choose_decoder(self.mask_decoder, len(prompts) // batch, guidance)
+        logits, iou, _, _ = decoder(
             image_embeddings=self.prompt_mixer(embedding.image + dense),
             image_positional_embeddings=self._grid_position(height, width),
             sparse_prompt_embeddings=prompts.unflatten(0, (batch, -1)),
