@@ -49,6 +49,7 @@ FENCES = {
     "rich": ("fcp.cli",),
     "starlette": ("fcp.label_studio",),
     "uvicorn": ("fcp.label_studio",),
+    "ot": ("fcp.method",),
 }
 BELOW_TORCH = ("fcp.config", "fcp.documents", "fcp.errors")
 

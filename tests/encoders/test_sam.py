@@ -96,3 +96,45 @@ def test_unlabelled_points_are_foreground_and_no_prompt_is_a_mistake(make):
 
 def test_sam2_keeps_to_its_single_mask_token(make):
     assert not make("sam2").model.mask_decoder.dynamic_multimask_via_stability
+
+
+@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("masked", [True, False])
+@torch.no_grad()
+def test_many_prompts_a_picture_are_each_one_alone(make, images, name, masked):
+    segmenter = make(name)
+    points = torch.rand(6, 2, 2)
+    prompts, _ = segmenter.embed_prompts(points=points)
+    mask_prompt = torch.randn(6, 1, 8, 8) if masked else None
+    embedding = segmenter.encode(images)
+    for multimask, count in ((True, 3), (False, 1)):
+        logits, iou = segmenter.decode_candidates(
+            embedding, prompts, mask_prompt, multimask=multimask
+        )
+        assert logits.shape[:2] == iou.shape == (6, count)
+        for i in range(6):
+            alone = segmenter.decode_candidates(
+                segmenter.encode(images[i // 3][None]),
+                prompts[i][None],
+                None if mask_prompt is None else mask_prompt[i][None],
+                multimask=multimask,
+            )
+            torch.testing.assert_close(logits[i], alone[0][0], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(iou[i], alone[1][0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+@torch.no_grad()
+def test_candidates_are_those_of_the_models_forward(make, images, name):
+    segmenter = make(name)
+    points = torch.rand(2, 3, 2)
+    expected = segmenter.model(
+        pixel_values=pixels(images),
+        input_points=points[:, None] * 64,
+        input_labels=torch.ones(2, 1, 3).int(),
+        multimask_output=True,
+    )
+    tokens, _ = segmenter.embed_prompts(points=points)
+    logits, iou = segmenter.decode_candidates(segmenter.encode(images), tokens, multimask=True)
+    torch.testing.assert_close(logits, expected.pred_masks[:, 0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(iou, expected.iou_scores[:, 0], rtol=1e-4, atol=1e-5)

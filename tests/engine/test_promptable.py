@@ -9,7 +9,6 @@ from fcp.engine.promptable import (
     PromptableStage,
     candidate_losses,
     draw_error_points,
-    repeat_embedding,
 )
 from fcp.structures import Embedding
 
@@ -55,7 +54,7 @@ def test_error_points_are_wrong_pixels_with_the_true_label():
 
 def test_repeat_keeps_pictures_together():
     embedding = Embedding(torch.arange(2.0).view(2, 1, 1, 1), (torch.rand(2, 1, 2, 2),))
-    assert repeat_embedding(embedding, 3).image.flatten().tolist() == [0, 0, 0, 1, 1, 1]
+    assert embedding.repeat(3).image.flatten().tolist() == [0, 0, 0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("kind", ["point", "box+mask"])

@@ -1,7 +1,8 @@
-"""Published checkpoints of random weights, episodes, and the equations of table1.md §0, naively."""
+"""Toy encoders, published checkpoints of random weights, episodes, and naive equations."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,9 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fcp.encoders.base import Backbone
+from fcp.config import SegmenterConfig
+from fcp.encoders import build_segmenter
+from fcp.encoders.base import Backbone, PromptableSegmenter
+from fcp.encoders.cells import CellEncoder, build_cells
 from fcp.encoders.resnet import DilatedResNet
-from fcp.structures import BackboneFeatures
+from fcp.structures import BackboneFeatures, Episode
 
 
 def _random(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -220,3 +224,50 @@ def ensemble(
     a, c = (weights[f"{name}.weight"].double().flatten() for name in ("gram_merge", "cls_merge"))
     background, object_ = (a[0] * meta.softmax(1)[:, i] + a[1] * psi for i in (0, 1))
     return torch.stack([c[0] * background + c[1] * b, object_], 1)
+
+
+DINO = {
+    "model_type": "dinov2",
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 112,
+    "patch_size": 14,
+}
+
+
+@pytest.fixture(scope="session")
+def toy_segmenter() -> PromptableSegmenter:
+    torch.manual_seed(1)
+    options = {"width": 32, "image_size": 64, "decoder_width": 32}
+    return build_segmenter(SegmenterConfig("tiny", options=options)).eval()
+
+
+@pytest.fixture(scope="session")
+def toy_cells() -> Callable[..., CellEncoder]:
+    def build(**settings: Any) -> CellEncoder:
+        torch.manual_seed(0)
+        return build_cells(
+            None, config=DINO, **{"image_size": 112, "final_norm": True} | settings
+        ).eval()
+
+    return build
+
+
+@pytest.fixture
+def scenes() -> Episode:
+    """Two tasks of two shots; a red square on noise, elsewhere in the query."""
+    generator = torch.Generator().manual_seed(0)
+
+    def scene(top: int, left: int) -> tuple[Tensor, Tensor]:
+        image, mask = 0.3 * torch.rand(3, 72, 96, generator=generator), torch.zeros(72, 96)
+        image[0, top : top + 40, left : left + 44] += 0.7
+        mask[top : top + 40, left : left + 44] = 1
+        return image, mask
+
+    shots = [[scene(8, 10), scene(20, 30)], [scene(26, 44), scene(4, 4)]]
+    return Episode(
+        support_images=torch.stack([torch.stack([i for i, _ in task]) for task in shots]),
+        support_masks=torch.stack([torch.stack([m for _, m in task]) for task in shots]),
+        query_images=torch.stack([scene(12, 40)[0], scene(24, 8)[0]]),
+    )

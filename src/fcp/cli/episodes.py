@@ -31,8 +31,8 @@ def episodes(
         bool,
         typer.Option(
             "--drop-small-classes",
-            help="Leave out classes with fewer than shots + 1 pictures (in a part of a data set); the "
-            "score is then not comparable with the benchmark's.",
+            help="Leave out classes with fewer than shots + 1 pictures (in a part of a data set); "
+            "the score is then not comparable with the benchmark's.",
         ),
     ] = False,
 ) -> None:

@@ -1,7 +1,7 @@
 """The end of a command by Ctrl-C, SIGTERM or a closed terminal; a second signal ends it at once.
 
-After the first signal, finished work is kept and one line says how to continue. That takes a moment.
-A second signal loses nothing either, because records and checkpoints are complete at any time.
+After the first signal, finished work is kept and one line says how to continue, which takes a
+moment. A second signal loses nothing either: records and checkpoints are complete at any time.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def build_auto(
         FcpError: options out of range, a model without a grid, or weights that do not fit.
     """
     refuse_both(weights, config)
-    settings = _from_values(config) if weights is None else load_config(weights)
+    settings = config_from_values(config) if weights is None else load_config(weights)
     depth = _depth(settings)
     chosen = list(layers) if layers is not None else [depth // 2, depth * 3 // 4]
     if chosen != sorted(set(chosen) & set(range(depth))):
@@ -123,7 +123,12 @@ def build_auto(
     return AutoEncoder(model, layers=chosen, image_size=image_size, normalise=Normalise(mean, std))
 
 
-def _from_values(config: Mapping[str, Any] | None) -> PreTrainedConfig:
+def config_from_values(config: Mapping[str, Any] | None) -> PreTrainedConfig:
+    """Build the configuration of any model of transformers from its ``config.json``'s entries.
+
+    Raises:
+        FcpError: no ``model_type``, one that transformers does not have, or impossible values.
+    """
     values = dict(config or {})
     kind = values.pop("model_type", None)
     if kind is None:

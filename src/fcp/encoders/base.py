@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fcp.encoders.guided import Guidance
 from fcp.errors import FcpError
 from fcp.structures import BackboneFeatures, Decoded, Embedding
 
@@ -107,9 +108,11 @@ class PromptableSegmenter(nn.Module, abc.ABC):
 
     Attributes:
         width: Number C of channels of the embedding and of each prompt token.
+        image_size: Side (px) of the square that ``encode`` brings every picture to.
     """
 
     width: int
+    image_size: int
 
     def load_start(self, file: Path) -> None:
         """Load the weights that a class-agnostic training of this segmenter wrote.
@@ -139,6 +142,32 @@ class PromptableSegmenter(nn.Module, abc.ABC):
             mask_prompt: Mask logits (B, 1, h', w') for the dense prompt, resized to the size that
                 the prompt encoder takes; None for the "no mask" embedding.
         """
+
+    def decode_candidates(
+        self,
+        embedding: Embedding,
+        prompts: Tensor,
+        mask_prompt: Tensor | None = None,
+        *,
+        multimask: bool,
+        guidance: Guidance | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw one mask for each prompt, or several for one that may mean a part or the whole.
+
+        Args:
+            embedding: Embedding of B pictures.
+            prompts: Sparse prompt embeddings (B·P, N, C), P in a row for each picture.
+            mask_prompt: Dense prompts (B·P, 1, h', w'), as in ``decode``.
+            multimask: Whether a prompt gets three masks instead of one.
+            guidance: PerSAM's bias and target, for B·P prompts; None for the plain decoder.
+
+        Returns:
+            Logits (B·P, 1 or 3, 4h, 4w) and the decoder's estimates of their IoU (B·P, 1 or 3).
+
+        Raises:
+            NotImplementedError: a segmenter that only serves trained heads, which never ask.
+        """
+        raise NotImplementedError(f"{type(self).__name__} draws one mask a picture")
 
     @abc.abstractmethod
     def embed_prompts(

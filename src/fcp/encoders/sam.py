@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel, SamConfig, SamModel
 
 from fcp.encoders.base import PromptableSegmenter
+from fcp.encoders.guided import Guidance, choose_decoder
 from fcp.encoders.hub import ModelT, load_model, make_config, refuse_both
 from fcp.encoders.meta import read_sam
 from fcp.encoders.pixels import Normalise, resize
@@ -37,26 +38,45 @@ class Sam(PromptableSegmenter):
         self.model = model
         self.normalise = Normalise()
         self.width = int(model.config.prompt_encoder_config.hidden_size)
+        self.image_size = int(model.config.prompt_encoder_config.image_size)
 
     def encode(self, images: Tensor) -> Embedding:
         """Encode pictures (B, 3, H, W), RGB in 0 … 1, at the model's own square size."""
-        size = self.model.prompt_encoder.input_image_size
-        return self._embed(self.normalise(resize(images, (size, size))))
+        size = (self.image_size, self.image_size)
+        return self._embed(self.normalise(resize(images, size)))
 
     def decode(
         self, embedding: Embedding, prompts: Tensor, mask_prompt: Tensor | None = None
     ) -> Decoded:
         """Draw one mask per picture; see ``PromptableSegmenter``. Logits are 4 × the grid."""
+        masks, iou = self.decode_candidates(embedding, prompts, mask_prompt, multimask=False)
+        return Decoded(logits=masks[:, 0], iou=iou[:, 0])
+
+    def decode_candidates(
+        self,
+        embedding: Embedding,
+        prompts: Tensor,
+        mask_prompt: Tensor | None = None,
+        *,
+        multimask: bool,
+        guidance: Guidance | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw one or three masks for each prompt; see ``PromptableSegmenter``."""
+        if mask_prompt is not None or guidance is not None:  # each prompt has its own picture
+            embedding = embedding.repeat(len(prompts) // len(embedding.image))
+        decoder = choose_decoder(
+            self.model.mask_decoder, len(prompts) // len(embedding.image), guidance
+        )
         position = self.model.get_image_wide_positional_embeddings()  # (1, C, h, w)
-        masks, iou = self.model.mask_decoder(
+        masks, iou = decoder(
             image_embeddings=embedding.image,
             image_positional_embeddings=position.expand_as(embedding.image),
-            sparse_prompt_embeddings=prompts.unsqueeze(1),  # one prompt set a picture
+            sparse_prompt_embeddings=prompts.unflatten(0, (len(embedding.image), -1)),
             dense_prompt_embeddings=self._dense(mask_prompt),
-            multimask_output=False,
+            multimask_output=multimask,
             **self._decoder_extras(embedding),
         )[:2]
-        return Decoded(logits=masks[:, 0, 0], iou=iou[:, 0, 0])
+        return masks.flatten(0, 1), iou.flatten(0, 1)
 
     def embed_prompts(
         self,
@@ -67,7 +87,7 @@ class Sam(PromptableSegmenter):
     ) -> tuple[Tensor, None]:
         """Turn points and boxes into tokens; see ``PromptableSegmenter``."""
         encoder = self.model.prompt_encoder
-        size = encoder.input_image_size
+        size = self.image_size
         labels = None
         if points is not None:
             labels = (

@@ -25,6 +25,7 @@ from transformers.models.sam2.configuration_sam2 import (
 from transformers.models.sam2.modeling_sam2 import Sam2MaskDecoder, Sam2PromptEncoder
 
 from fcp.encoders.base import PromptableSegmenter
+from fcp.encoders.guided import Guidance, choose_decoder
 from fcp.encoders.hub import load_model
 from fcp.encoders.weights import load_strictly, read_state_dict
 from fcp.errors import FcpError
@@ -93,26 +94,26 @@ class TinySegmenter(PromptableSegmenter):
         self,
         embedding: Embedding,
         prompts: Tensor,
-        mask_prompt: Tensor | None,
+        mask_prompt: Tensor | None = None,
         *,
         multimask: bool,
+        guidance: Guidance | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draw one mask, or three for a prompt that may mean a part or the whole object.
-
-        Returns:
-            Logits (B, 1 or 3, 4h, 4w) and their estimated IoU (B, 1 or 3).
-        """
+        """Draw one or three masks for each prompt; see the interface."""
+        if mask_prompt is not None or guidance is not None:  # each prompt has its own picture
+            embedding = embedding.repeat(len(prompts) // len(embedding.image))
         batch, _, height, width = embedding.image.shape
         dense = self._dense_prompt(mask_prompt, batch, (height, width))
-        logits, iou, _, _ = self.mask_decoder(
+        decoder = choose_decoder(self.mask_decoder, len(prompts) // batch, guidance)
+        logits, iou, _, _ = decoder(
             image_embeddings=self.prompt_mixer(embedding.image + dense),
             image_positional_embeddings=self._grid_position(height, width),
-            sparse_prompt_embeddings=prompts[:, None],
+            sparse_prompt_embeddings=prompts.unflatten(0, (batch, -1)),
             dense_prompt_embeddings=dense.new_zeros(1),  # already in the image embedding
             multimask_output=multimask,
             high_resolution_features=list(embedding.high_resolution),
         )
-        return logits[:, 0], iou[:, 0]
+        return logits.flatten(0, 1), iou.flatten(0, 1)
 
     def embed_prompts(
         self,

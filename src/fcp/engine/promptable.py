@@ -42,7 +42,7 @@ class PromptableStage:
         """Return mask BCE + dice and the error of the estimated IoU, over one or two rounds."""
         targets, valid = batch["targets"], batch["valid"]
         embedding = self.model.encode(batch["images"])
-        embedding = repeat_embedding(embedding, len(targets) // len(batch["images"]))
+        embedding = embedding.repeat(len(targets) // len(batch["images"]))
         kind = batch["kind"]
         prompts, painted = self.model.embed_prompts(
             points=batch["points"],
@@ -76,14 +76,6 @@ def freeze_batch_norm(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
-
-
-def repeat_embedding(embedding: Embedding, times: int) -> Embedding:
-    """Repeat each picture's embedding for its ``times`` prompts: (B, …) → (B·times, …)."""
-    return Embedding(
-        image=embedding.image.repeat_interleave(times, 0),
-        high_resolution=tuple(m.repeat_interleave(times, 0) for m in embedding.high_resolution),
-    )
 
 
 def candidate_losses(

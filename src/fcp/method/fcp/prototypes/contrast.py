@@ -2,8 +2,8 @@
 
 The conventional mask compares only with the foreground, at one layer. With a small backbone the
 means of foreground *and* background at every level tell classes apart that training never showed
-(measured in docs/lab/tiny.md). Guidance may read these similarities beside its mask, and presence is
-judged by them.
+(measured in docs/lab/tiny.md). Guidance may read these similarities beside its mask, and presence
+is judged by them.
 
 A level is a part of the channels of the backbone's mid-level map: ``levels`` are their channel
 counts, which sum to Cm.

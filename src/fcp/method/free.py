@@ -1,0 +1,213 @@
+"""What the methods without any training share: three doors, resizes, cells, prompts.
+
+Letters as everywhere: B batch, K shots, C channels, h w grid, N = h·w cells (cell y·w + x), n
+points. Cells are (…, C, N), as in the papers' equations. Every resize is bilinear, corners not
+aligned, not smoothed, unless its name says otherwise.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fcp.encoders.base import PromptableSegmenter
+from fcp.errors import FcpError
+from fcp.structures import Embedding, Episode
+
+Shots = Literal["paper", "pooled"]
+PROMPTS_A_BATCH = 128  # of SAM's decoder on an accelerator: about 45 MB each at 1024 px
+CPU_PROMPTS_A_BATCH = 8  # on a CPU, whose caches more would leave: a fifth slower, 5 GB more
+
+
+@dataclass(frozen=True)
+class FreeSupport:
+    """Examples of B tasks, encoded once.
+
+    Attributes:
+        features: (B, K, C, h, w) as the method compares them.
+        masks: (B, K, h, w) on that grid, boolean or as shares 0 … 1.
+        weights: (B, 3) of the decoder's three masks, PerSAM-F's; else None.
+    """
+
+    features: Tensor
+    masks: Tensor
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class FreeQuery:
+    """B query pictures, encoded once.
+
+    Attributes:
+        size: (H, W) px of the pictures as they came.
+        features: (B, C, h, w) as the method compares them.
+        embedding: for the mask decoder; None of a method without one.
+        pictures: (B, 3, S, S) in the method's frame, where its last step reads colours; else None.
+    """
+
+    size: tuple[int, int]
+    features: Tensor
+    embedding: Embedding | None = None
+    pictures: Tensor | None = None
+
+    @property
+    def prompted(self) -> Embedding:
+        """The embedding, of a method that prompts a segmenter."""
+        if self.embedding is None:
+            raise ValueError("this query was encoded without a segmenter")
+        return self.embedding
+
+
+@dataclass(frozen=True)
+class FreeOutput:
+    """What a method without training answers.
+
+    Attributes:
+        mask_logits: (B, H, W); > 0 is foreground.
+        steps: what it made on the way, one record a picture; the record's class says what.
+    """
+
+    mask_logits: Tensor
+    steps: tuple[Any, ...] = field(default=())
+
+
+class FreeMethod(nn.Module, abc.ABC):
+    """Examples and a picture → a mask, without any training; the encoders are frozen.
+
+    Args:
+        shots: how K examples become one answer: the paper's rule, or all as one example.
+
+    Raises:
+        FcpError: no such rule.
+    """
+
+    def __init__(self, shots: Shots) -> None:
+        super().__init__()
+        if shots not in get_args(Shots):
+            raise FcpError(f"shots: expected {' or '.join(get_args(Shots))}, got {shots!r}")
+        self.pooled = shots == "pooled"
+
+    def forward(self, episode: Episode) -> FreeOutput:
+        """Segment the queries of an episode."""
+        support = self.encode_support(episode.support_images, episode.support_masks)
+        return self.match(support, self.encode_query(episode.query_images))
+
+    @abc.abstractmethod
+    def encode_support(self, images: Tensor, masks: Tensor) -> FreeSupport:
+        """Encode examples: images (B, K, 3, H, W) in 0 … 1, masks (B, K, H, W) 0 or 1."""
+
+    @abc.abstractmethod
+    def encode_query(self, images: Tensor) -> FreeQuery:
+        """Encode query pictures (B, 3, H, W) in 0 … 1."""
+
+    @torch.no_grad()
+    def match(self, support: FreeSupport, query: FreeQuery) -> FreeOutput:
+        """Segment prepared queries.
+
+        Args:
+            support: of B tasks, or of one that serves all B queries.
+            query: of B pictures.
+        """
+        count = len(query.features)
+        found = [self.segment(_nth(support, i), _nth(query, i)) for i in range(count)]
+        return FreeOutput(torch.stack([logits for logits, _ in found]), tuple(s for _, s in found))
+
+    @abc.abstractmethod
+    def segment(self, support: FreeSupport, query: FreeQuery) -> tuple[Tensor, Any]:
+        """Segment one picture, both arguments with a batch of one: logits (H, W) and the steps."""
+
+
+def _nth(batch: Any, index: int) -> Any:  # noqa: ANN401  (a support or a query)
+    """Return one task or picture of a batch; a batch of one serves every index."""
+
+    def pick(value: Any) -> Any:  # noqa: ANN401
+        if isinstance(value, Embedding):
+            return Embedding(pick(value.image), tuple(map(pick, value.high_resolution)))
+        if isinstance(value, Tensor):
+            return value[index : index + 1] if len(value) > 1 else value
+        return value
+
+    return type(batch)(**{name: pick(value) for name, value in vars(batch).items()})
+
+
+def down(maps: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
+    """Bring maps (S, H, W) to a size, larger or smaller: bilinear, never smoothed."""
+    return F.interpolate(maps.float()[:, None], size, mode="bilinear", align_corners=align_corners)[
+        :, 0
+    ]
+
+
+def nearest(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring masks (S, H, W) to a size by nearest neighbour: row i reads row ⌊i·H / rows⌋."""
+    return F.interpolate(masks.float()[:, None], size, mode="nearest")[:, 0]
+
+
+def touched(masks: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Cells (S, h, w) of which any pixel of masks (S, H, W) is set, boolean."""
+    return F.adaptive_max_pool2d(masks.float()[:, None], grid)[:, 0] > 0
+
+
+def centre_if_empty(masks: Tensor, side: int = 14) -> Tensor:
+    """Return masks (K, S, S), or where none of them has a pixel, ones with the central square."""
+    if masks.any():
+        return masks
+    start = (masks.shape[-1] - side) // 2
+    centred = masks.clone()
+    centred[:, start : start + side, start : start + side] = 1
+    return centred
+
+
+def unit_cells(cells: Tensor) -> Tensor:
+    """Divide each cell of (…, C, N) by its length over C."""
+    return F.normalize(cells, dim=-2)
+
+
+def pool_shots(cells: Tensor) -> Tensor:
+    """Put the cells of K shots (K, …, N) in one row: (1, …, K·N), shot after shot."""
+    return torch.cat(list(cells), dim=-1)[None]
+
+
+def soft_logits(soft: Tensor) -> Tensor:
+    """Turn shares 0 … 1 into logits whose sign is that of share > 0.5."""
+    return soft.clamp(1e-3, 1 - 1e-3).logit()
+
+
+def no_mask(size: tuple[int, int], like: Tensor) -> Tensor:
+    """Logits (H, W) of an answer without foreground."""
+    return soft_logits(like.new_zeros(size))
+
+
+def prompt_batches(prompts: Tensor) -> tuple[Tensor, ...]:
+    """Split prompts (P, …) into what the decoder takes at once where they lie."""
+    most = CPU_PROMPTS_A_BATCH if prompts.device.type == "cpu" else PROMPTS_A_BATCH
+    return prompts.split(most)
+
+
+def decode_points(
+    segmenter: PromptableSegmenter,
+    embedding: Embedding,
+    points: Tensor,
+    *,
+    boxes: Tensor | None = None,
+    multimask: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Draw the masks of many prompts of foreground points in one picture.
+
+    Args:
+        segmenter: promptable segmenter.
+        embedding: one picture.
+        points: (P, n, 2) x, y as fractions of the picture; n points each.
+        boxes: (P, 4) of the prompts as fractions, or None.
+        multimask: three masks a prompt.
+
+    Returns:
+        Logits (P, 1 or 3, h', w') and estimated IoU (P, 1 or 3).
+    """
+    tokens, painted = segmenter.embed_prompts(points=points, boxes=boxes)
+    found = segmenter.decode_candidates(embedding, tokens, painted, multimask=multimask)
+    return found[0].float(), found[1].float()
