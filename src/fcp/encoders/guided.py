@@ -35,7 +35,7 @@ def guided(decoder: nn.Module, guidance: Guidance) -> nn.Module:
 
     Args:
         decoder: a mask decoder whose ``transformer`` is SAM's two-way transformer.
-        guidance: for as many pictures as the decoder will see.
+        guidance: Guidance for as many pictures as the decoder will see.
     """
     return with_parts(decoder, transformer=_GuidedTransformer(decoder.transformer, guidance))
 

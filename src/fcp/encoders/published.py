@@ -16,7 +16,7 @@ def load_segmenter(weights: str) -> PromptableSegmenter:
     """Load any published segmenter of the SAM family, by what its configuration says it is.
 
     Args:
-        weights: as in ``find_folder``.
+        weights: Hub id, folder or file, as ``find_folder`` takes it.
 
     Raises:
         FcpError: not found, or no model of the family.

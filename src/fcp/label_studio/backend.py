@@ -38,7 +38,7 @@ class Fitted:
     """A project's examples.
 
     Attributes:
-        examples: that were taken.
+        examples: Stored examples.
         version: names them and the model; another one makes earlier predictions stale.
         support: the encoded examples; None without any.
     """
@@ -62,9 +62,9 @@ class Backend:
 
     Args:
         segmenter: asked in turn for all projects.
-        studio: where tasks, annotations and pictures come from.
-        store: where examples are kept.
-        fingerprint: of the model; another one makes earlier predictions stale.
+        studio: Client that gives tasks, annotations and pictures.
+        store: Store of the examples.
+        fingerprint: Fingerprint of the model; another one makes earlier predictions stale.
         keep: examples of each label.
     """
 

@@ -35,7 +35,7 @@ class LabelStudio:
     """A Label Studio server.
 
     Args:
-        url: of its start page.
+        url: URL of its start page.
         key: personal access token (a JWT) or legacy token; None takes the one that Label Studio
             itself hands out when the backend is connected (``adopt_key``).
         allowed: further hosts whose pictures may be fetched, ``name`` or ``name:port``.

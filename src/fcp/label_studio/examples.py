@@ -39,7 +39,7 @@ class Origin:
     Attributes:
         task: its number.
         annotation: its number.
-        updated: when the annotation was changed last, as Label Studio writes it.
+        updated: Time of the annotation's last change, as Label Studio writes it.
         picture: hash of the picture's URL.
         ground_truth: whether somebody marked the annotation as such.
         exact: 2 for areas, 1 for boxes, 0 for points.
@@ -63,10 +63,10 @@ class Candidate:
     """An annotated picture that shows a label, not yet fetched.
 
     Attributes:
-        label: that it shows.
-        url: of the picture, as the task has it.
-        regions: with that label.
-        origin: of it.
+        label: Label of the example.
+        url: URL of the picture, as the task has it.
+        regions: Regions with that label.
+        origin: Task and annotation that it comes from.
     """
 
     label: str
@@ -80,11 +80,11 @@ class Taken:
     """An example that was taken.
 
     Attributes:
-        label: that it shows.
+        label: Label of the example.
         picture: the picture's file, as bytes or where they lie.
         size: (H, W) px.
         runs: its mask.
-        origin: of it.
+        origin: Task and annotation that it comes from.
     """
 
     label: str
@@ -146,9 +146,9 @@ def choose(
     """Take the best candidates of each label; one that cannot be read makes room for the next.
 
     Args:
-        candidates: of all labels.
+        candidates: Candidates of all labels.
         known: examples taken before: those that have not changed are not fetched again.
-        count: of examples to take of each label.
+        count: Number of examples of each label.
         fetch: gets a picture by its URL.
 
     Returns:

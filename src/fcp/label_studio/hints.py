@@ -31,9 +31,9 @@ class Hint:
     """What an annotator has marked on the picture to segment, in px.
 
     Attributes:
-        label: of the thing.
+        label: Label of the object.
         boxes: around it.
-        points: on it.
+        points: Points on the object.
         against: points that are not on it.
     """
 
@@ -76,9 +76,9 @@ def find_hinted(
     """Segment the thing that a hint marks.
 
     Args:
-        segmenter: to ask.
+        segmenter: Segmenter whose promptable stage answers.
         picture: (H, W, 3) uint8.
-        hint: on it.
+        hint: Box or points on the picture.
         support: the project's examples, or None.
 
     Returns:

@@ -22,7 +22,7 @@ class Control:
     Attributes:
         name: its ``name``, a region's ``from_name``.
         kind: a region's ``type``: ``brushlabels``, ``polygonlabels`` …
-        labels: that it offers.
+        labels: Labels that the tag offers.
     """
 
     name: str
@@ -36,8 +36,8 @@ class Labelling:
 
     Attributes:
         picture: name of the tag that shows the picture, a region's ``to_name``.
-        key: of the task's data that holds the picture's URL.
-        controls: on that picture, the most exact first.
+        key: Entry of the task's data that holds the picture's URL.
+        controls: Tags on that picture, the most exact first.
     """
 
     picture: str

@@ -39,9 +39,9 @@ def read_region(region: Region, size: Size, where: str) -> Drawn:
     """Read where a region is.
 
     Args:
-        region: of a kind that ``labels_of`` knows.
+        region: Region of a kind that ``labels_of`` knows.
         size: (H, W) px of the upright picture.
-        where: what to call the region in an error.
+        where: Name of the region in an error.
 
     Raises:
         FcpError: a damaged region, or one of a picture of another size.
@@ -64,7 +64,7 @@ def write_regions(
 
     Args:
         mask: (H, W) bool; an empty one has none.
-        label: of all of it.
+        label: Label of the whole mask.
         control: the tag to draw it with.
         picture: name of the tag that shows the picture.
         score: 0 … 1.

@@ -50,7 +50,7 @@ class Service:
     """Answers Label Studio's requests, each a JSON object; fits go on in a thread of their own.
 
     Args:
-        backend: that does the work.
+        backend: Backend that does the work.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -176,9 +176,9 @@ def serve(backend: Backend, host: str, port: int, ready: Callable[[str], None]) 
     """Serve until a signal ends it.
 
     Args:
-        backend: that does the work.
-        host: to listen on.
-        port: to listen on; 0 takes a free one.
+        backend: Backend that does the work.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
         ready: called with the URL once requests are heard.
 
     Raises:

@@ -46,7 +46,7 @@ class FreeQuery:
     Attributes:
         size: (H, W) px of the pictures as they came.
         features: (B, C, h, w) as the method compares them.
-        embedding: for the mask decoder; None of a method without one.
+        embedding: Embedding for the mask decoder; None of a method without one.
         pictures: (B, 3, S, S) in the method's frame, where its last step reads colours; else None.
     """
 
@@ -69,7 +69,7 @@ class FreeOutput:
 
     Attributes:
         mask_logits: (B, H, W); > 0 is foreground.
-        steps: what it made on the way, one record a picture; the record's class says what.
+        steps: Intermediate results, one record a picture; the record's class lists them.
     """
 
     mask_logits: Tensor
@@ -80,7 +80,7 @@ class FreeMethod(nn.Module, abc.ABC):
     """Examples and a picture → a mask, without any training; the encoders are frozen.
 
     Args:
-        shots: how K examples become one answer: the paper's rule, or all as one example.
+        shots: Rule by which K examples become one answer: the paper's, or all as one example.
 
     Raises:
         FcpError: no such rule.
@@ -110,8 +110,8 @@ class FreeMethod(nn.Module, abc.ABC):
         """Segment prepared queries.
 
         Args:
-            support: of B tasks, or of one that serves all B queries.
-            query: of B pictures.
+            support: Support of B tasks, or of one that serves all B queries.
+            query: Features of B pictures.
         """
         count = len(query.features)
         found = [self.segment(_nth(support, i), _nth(query, i)) for i in range(count)]

@@ -27,10 +27,10 @@ class Builder:
 
     Attributes:
         module: dotted path of the module that holds its class, imported when it is built.
-        name: of the class; its encoders come by position, its options by name.
+        name: Name of the class; its encoders come by position, its options by name.
         image_size: side (px) of its cell encoder's pictures; None of a method without one.
         final_norm: cells after the encoder's final norm.
-        has_segmenter: it prompts a segmenter.
+        has_segmenter: Whether it prompts a segmenter.
         fixed: options that make this method of its class.
     """
 
@@ -52,7 +52,7 @@ class Builder:
         Args:
             cells: its encoder; None of a method without one.
             segmenter: its promptable segmenter; None of a method without one.
-            options: of its class.
+            options: Options of its class.
 
         Raises:
             FcpError: an option that it does not have, or a value that it does not take.
@@ -85,8 +85,8 @@ def load_method(name: str | FreeName, **options: Any) -> FreeMethod:  # noqa: AN
     """Load a method and its published encoders.
 
     Args:
-        name: as ``names.parse_name`` reads it.
-        options: of the method, such as ``released`` or ``shots``.
+        name: Name as ``names.parse_name`` reads it.
+        options: Options of the method, such as ``released`` or ``shots``.
 
     Raises:
         FcpError: an unknown name or option, or weights that are missing or do not fit.

@@ -10,7 +10,7 @@ class ReportClass:
     """What was found of one class in one photo.
 
     Attributes:
-        name: of the class.
+        name: Name of the class.
         score: 0 … 1, how sure the model is of the mask; None where there is none.
         presence: 0 … 1, how sure it is that the class is there at all; None where not judged.
         here: whether the class is judged to be there.
@@ -37,9 +37,9 @@ class ReportPicture:
     Attributes:
         file: the photo, as given.
         thumbnail: bytes of a JPEG with the masks on it, see ``class_thumbnail``; None for none.
-        classes: what was looked for.
-        seconds: that the photo took.
-        error: what went wrong, or None.
+        classes: Results of the classes.
+        seconds: Time that the photo took.
+        error: Error message, or None.
         size: (H, W) of the photo in px; without it the page gives areas in % only.
     """
 

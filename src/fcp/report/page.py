@@ -40,11 +40,11 @@ def write_report(
     memory does not grow with their number. A page that was there before stays until then.
 
     Args:
-        path: of the page.
-        pictures: in any order; the page sorts them.
-        title: of the page.
-        facts: what the page says of the run (model, examples, date, …), name → value, in order.
-        colours: of the classes, RGB 0 … 255; their order is that of the legend.
+        path: Path of the page.
+        pictures: Results of the photos in any order; the page sorts them.
+        title: Title of the page.
+        facts: Facts about the run (model, examples, date, …), name → value, in order.
+        colours: Colours of the classes, RGB 0 … 255, in the order of the legend.
 
     Raises:
         FcpError: the page cannot be written; nothing is left.

@@ -23,7 +23,7 @@ def class_thumbnail(
     Args:
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) ints: 0 for background, k for the class of ``colours[k - 1]``.
-        colours: of the classes, RGB 0 … 255.
+        colours: Colours of the classes, RGB 0 … 255.
         longest: longer side of the result in px; a smaller photo keeps its size.
 
     Returns:

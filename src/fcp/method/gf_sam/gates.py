@@ -140,7 +140,7 @@ def choose(
         positive: (n,) boolean.
         scores: (n,) of each mask's component.
         consistent: (n,) boolean.
-        released: where no mask is through both gates, one mask is the answer; False for none.
+        released: Whether one mask is the answer where none passes both gates; False for no mask.
 
     Returns:
         labels: (n,) 1 both, 2 exactly one, 0 neither.

@@ -105,7 +105,7 @@ def choose_points(aligned: Tensor, grid: tuple[int, int], *, released: bool = Tr
     Args:
         aligned: A (N,).
         grid: (h, w).
-        released: at most 128 points; False for any number.
+        released: Whether at most 128 points are kept; False for any number.
 
     Returns:
         (n,) cells, y·w + x.

@@ -193,7 +193,7 @@ def segment_cells(
             kept at the threshold too, and the seed always kept.
         pooled: all shots as one example.
         tau: see ``clusters``.
-        threshold: of the scores.
+        threshold: Least score of a cell of the mask.
     """
     if pooled:
         support, masks = pool_shots(support), pool_shots(masks)

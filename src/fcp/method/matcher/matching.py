@@ -91,7 +91,7 @@ def prompt_sets(points: Tensor, settings: MatcherSettings, seed: int) -> Iterato
     Args:
         points: (P, 2), P ≥ 1.
         settings: sizes of the subsets, and how many are drawn of more than 8 points.
-        seed: of the draws.
+        seed: Seed of the draws.
     """
     random = np.random.default_rng(seed)
     total = len(points)

@@ -44,7 +44,7 @@ class MatcherSteps:
         similarity: S (K·N, N).
         points: (P, 2) x, y px of the frame.
         proposals: M masks.
-        scores: of them.
+        scores: Scores of the masks.
         chosen: numbers of the masks whose union is the answer.
     """
 
@@ -64,7 +64,7 @@ class Matcher(FreeMethod):
         cells: encoder; DINOv2 before its final norm, at 518 px, which is also the frame.
         segmenter: promptable segmenter.
         preset: the authors' constants for "coco", "fss" or "parts".
-        seed: of the prompts' random subsets.
+        seed: Seed of the prompts' random subsets.
 
     Raises:
         FcpError: no such preset.

@@ -141,7 +141,7 @@ def propose(
         embedding: one picture.
         sets: prompts (P, n, 2) of each n, at least one set.
         size: S, side of the frame.
-        settings: of the data.
+        settings: Settings for the data.
         box: (4,) of all points, if prompts carry it.
     """
     parts = [

@@ -58,7 +58,7 @@ def mask_cells(masks: Tensor, frame: Frame, grid: tuple[int, int], red: int = 25
 
     Args:
         masks: (K, H, W) 0 or 1.
-        frame: of the pictures.
+        frame: Frame of the pictures.
         grid: (h, w).
         red: value of the object in such a picture; 255, or 128 in the authors' data set.
 

@@ -108,7 +108,7 @@ class Decoder:
     Args:
         segmenter: promptable segmenter.
         embedding: one picture.
-        frame: of that picture.
+        frame: Frame of that picture.
         points: (n, 2) x, y px of the picture.
         labels: (n,).
     """
@@ -141,7 +141,7 @@ class Decoder:
             box: (4,) px of the picture, or None.
             low: (h', w') logits as dense prompt, or None.
             multimask: three masks.
-            guidance: of PerSAM's first call.
+            guidance: Guidance of PerSAM's first call.
         """
         corners = None if box is None else self.frame.fractions(box.float().view(2, 2)).view(1, 4)
         tokens, painted = self.segmenter.embed_prompts(
@@ -160,8 +160,8 @@ def three_calls(
     """Draw, refine by the mask, refine by its box [5].
 
     Args:
-        decoder: with the points.
-        guidance: of PerSAM's first call.
+        decoder: Decoder that holds the points.
+        guidance: Guidance of PerSAM's first call.
         weights: (3,) of PerSAM-F's first call; None for PerSAM.
 
     Returns:

@@ -39,7 +39,7 @@ def fit_weights(logits: Tensor, masks: Tensor, steps: int = STEPS) -> Tensor:
     Args:
         logits: (K, 3, H, W) of the references, at the masks' size.
         masks: (K, H, W) 0 or 1.
-        steps: of AdamW, the rate falling to 0 along a cosine.
+        steps: Number of steps of AdamW, the rate falling to 0 along a cosine.
 
     Returns:
         (3,) whose sum is 1.
