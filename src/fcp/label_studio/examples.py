@@ -20,7 +20,7 @@ from fcp.formats.run_lengths import RunLengths, to_mask, to_runs
 from fcp.label_studio.labelling import Labelling
 from fcp.label_studio.regions import Region, Size, labels_of, read_region
 
-# How exactly a kind of region says where the thing is.
+# How exactly a kind of region says where the object is.
 EXACT = {
     "brushlabels": 2,
     "polygonlabels": 2,

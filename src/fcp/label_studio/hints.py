@@ -1,4 +1,4 @@
-"""Smart tools: a box or points on the very picture → the thing that they mark.
+"""Smart tools: a box or points on the very picture → the object that they mark.
 
 Both prompt the model's promptable segmenter. But a point on something that the project's examples
 find takes that, whole: `tiny` is much better at examples than at points (docs/label-studio.md).
@@ -66,14 +66,14 @@ def read_hint(context: Mapping[str, Any], size: Size) -> Hint:
             area = to_mask(drawn) if isinstance(drawn, Mapping) else drawn
             boxes.append(_around(area, size))
     if not boxes and not points:
-        raise FcpError("smart tool: only what is not meant is marked; mark the thing first")
+        raise FcpError("smart tool: only what is not meant is marked; mark the object first")
     return Hint(label, tuple(boxes), tuple(points), tuple(against))
 
 
 def find_hinted(
     segmenter: FewShotSegmenter, picture: np.ndarray, hint: Hint, support: Support | None
 ) -> np.ndarray:
-    """Segment the thing that a hint marks.
+    """Segment the object that a hint marks.
 
     Args:
         segmenter: Segmenter whose promptable stage answers.
