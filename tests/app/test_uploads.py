@@ -258,7 +258,7 @@ def test_number_of_pictures_is_limited(uploads, intake, picture):
     taker = intake(pictures=2)
     taken = taker.take([uploads(f"{n}.png", picture()) for n in range(3)])
     assert len(taken.pictures) == 2
-    assert taken.refused == ["2.png: more than 2 pictures; bring them in parts"]
+    assert taken.refused == ["2.png: more than 2 pictures; run them in parts"]
     taker.forget(taken.pictures[0])
     assert len(taker.take([uploads("3.png", picture())]).pictures) == 1
 

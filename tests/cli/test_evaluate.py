@@ -182,8 +182,8 @@ def test_a_model_that_was_trained_on_what_is_tested_is_told_loudly(run, model_fo
     shutil.copytree(model_folder, tmp_path / "m")
     for trained, tested, told in (
         (0, "0", []),
-        (0, "0,2", ["fold 2 is tested here (diningtable, dog, horse, motorbike, person)"]),
-        (None, "0", ["fold 0 is tested here (aeroplane, bicycle, bird, boat, bottle)"]),
+        (0, "0,2", ["tested classes of fold 2 (diningtable, dog, horse, motorbike, person)"]),
+        (None, "0", ["tested classes of fold 0 (aeroplane, bicycle, bird, boat, bottle)"]),
     ):
         (tmp_path / "m" / "recipe.json").write_text(json.dumps({"fold": trained}))
         done = run("--episodes", 1, "--model", tmp_path / "m", fold=tested)

@@ -166,7 +166,7 @@ def test_resume_writes_formats_that_were_not_asked_before(run, tmp_path, monkeyp
 @pytest.mark.parametrize("more", [("--tile", 30), ("--instances",), ("--class", "cat")])
 def test_resume_with_another_question_does_all_again(run, more):
     run()
-    assert "have changed" in run("--resume", *more).stderr
+    assert "changed since the earlier run" in run("--resume", *more).stderr
 
 
 def test_tiles_are_used_and_a_photo_for_which_they_are_too_small_fails_alone(
@@ -235,7 +235,10 @@ def test_a_class_that_is_not_there_gets_no_mask(run, model_folder, tmp_path, mon
             assert (found["area_px"], found["score"]) == (0, 0)
             assert found["presence"] == pytest.approx(0.1192, abs=1e-4)
     assert "not here" in (tmp_path / "out/report.html").read_text()
-    assert "have changed" in run("--model", folder, "--threshold", 0.1, "--resume").stderr
+    assert (
+        "changed since the earlier run"
+        in run("--model", folder, "--threshold", 0.1, "--resume").stderr
+    )
     assert any(
         found["area_px"]
         for r in records(tmp_path / "out").values()
@@ -265,9 +268,9 @@ def test_odd_examples_are_named_and_recorded(run, examples, tmp_path, monkeypatc
     done = run()
     assert done.exit_code == 0, done.output
     warned = " ".join(done.stderr.split())
-    assert f"{examples / 'cat' / 'b.png'}: is its mask right" in warned
+    assert f"{examples / 'cat' / 'b.png'}: is its mask correct" in warned
     assert "find it with an IoU of 0.01" in warned
-    assert "a.png: is its mask right" not in warned
+    assert "a.png: is its mask correct" not in warned
     kept = json.loads((tmp_path / "out/results.json").read_text())["examples"]
     assert [(one["iou"], one["presence"], one["is_odd"]) for one in kept["cat"]] == [
         (0.9, 0.8, False),

@@ -103,9 +103,9 @@ def test_the_way_to_the_hub_may_lead_over_a_proxy(monkeypatch):
     monkeypatch.setattr(socket, "create_connection", connect)
     monkeypatch.setenv("https_proxy", "http://gate.example:3128")
     monkeypatch.setattr(constants, "ENDPOINT", "https://hub.example")
-    assert places._hub_answers()
+    assert places.hub_answers()
     monkeypatch.delenv("https_proxy")
-    assert places._hub_answers()
+    assert places.hub_answers()
     assert asked == [("gate.example", 3128), ("hub.example", 443)]
 
 

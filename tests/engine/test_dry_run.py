@@ -118,7 +118,7 @@ def test_a_dry_run_does_not_take_a_feature_cache(mini_voc, tmp_path):
     arguments = ["train", str(tmp_path / "mine.yaml"), "--data-root", str(mini_voc), "--dry-run"]
     refused = CliRunner().invoke(app, [*arguments, "--feature-cache", str(tmp_path / "features")])
     assert refused.exit_code == 1
-    assert "--feature-cache: a dry run would not use it; leave it out" in refused.output
+    assert "--feature-cache: a dry run does not use it; leave it out" in refused.output
     assert not (tmp_path / "features").exists()
 
 

@@ -104,7 +104,7 @@ def test_what_is_finished_needs_no_model(asked, monkeypatch):
 
 def test_an_error_on_the_way_says_how_to_go_on(asked):
     task = replace(asked.task, threshold=0.5)  # this model cannot judge presence
-    with pytest.raises(FcpError, match=r"cannot judge presence; .*what is finished is kept"):
+    with pytest.raises(FcpError, match=r"cannot judge presence; .*finished photos are kept"):
         label_folder(replace(asked, task=task), device="cpu")
 
 

@@ -55,11 +55,7 @@ def app(
     limits = Limits(total_bytes=max_upload_mb * 10**6)
     place: dict[str, Any] = {"host": host, "port": port, "share": share}
     reading: dict[str, Any] = {"decoding": decoding, "every_page": every_page}
-    if share or host not in LOCAL:
-        reached = "the public address" if share else host
-        typer.echo(
-            f"{reached}: anybody who can reach it can use the page without a password", err=True
-        )
+    _warn_of_strangers(host, share=share)
     try:
         computing: dict[str, Any] = {"device": device, "threads": threads}
         with serve(model, limits=limits, **computing, **place, **reading) as served:
@@ -67,6 +63,14 @@ def app(
             _wait()
     except KeyboardInterrupt:  # the usual end of a page
         typer.echo("ended; all uploads are removed", err=True)
+
+
+def _warn_of_strangers(host: str, *, share: bool) -> None:
+    if share or host not in LOCAL:
+        reached = "the public address" if share else host
+        typer.echo(
+            f"{reached}: anybody who can reach it can use the page without a password", err=True
+        )
 
 
 def _wait() -> None:

@@ -41,7 +41,7 @@ def find_folder(weights: str, cache: Path | None = None) -> Path:
         return found
     if weights.count("/") != 1 or path.is_absolute():
         raise FcpError(f"{weights}: no such file or folder; check the path, or give a hub id")
-    if constants.HF_HUB_OFFLINE or not _hub_answers():
+    if constants.HF_HUB_OFFLINE or not hub_answers():
         raise FcpError(
             f"{weights}: not on this machine, and the hub cannot be reached; connect once to fetch"
             " it, or give a folder with config.json and safetensors"
@@ -80,7 +80,7 @@ def _is_complete(folder: Path) -> bool:
     return all((folder / shard).is_file() for shard in set(shards))
 
 
-def _hub_answers() -> bool:
+def hub_answers() -> bool:
     """Whether the hub, or the proxy on the way to it, takes a connection within ``WAIT``.
 
     In a thread, as the look-up of a name has no time limit of its own.

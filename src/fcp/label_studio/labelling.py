@@ -8,8 +8,7 @@ from xml.etree import ElementTree
 
 from fcp.errors import FcpError
 
-# Tags that can say where an object is, the most exact first; their regions' type is the name in lower
-# case.
+# Tags that draw an object, the most exact first; their regions' type is the name in lower case.
 DRAWN = ("BrushLabels", "PolygonLabels", "RectangleLabels")
 # Those that are read as examples, or as a hint, but never written.
 HINTED = ("EllipseLabels", "KeyPointLabels")
