@@ -26,7 +26,7 @@ from fcp.data.benchmarks import open_benchmark
 from fcp.data.dataset import FewShotDataset, Split
 from fcp.data.images import read_image
 from fcp.data.presence_pairs import Pair, draw_pairs
-from fcp.engine.calibrate import Seen, see_pairs
+from fcp.engine.calibrate import AnsweredPair, see_pairs
 from fcp.errors import FcpError
 from fcp.formats.coco import read_coco
 from fcp.inference.presence import Presence
@@ -117,7 +117,9 @@ def interval(pairs: Sequence[Pair], truth: np.ndarray, probability: np.ndarray) 
     return [round(float(value), 3) for value in np.percentile(drawn, [2.5, 97.5])]
 
 
-def report(seen: Sequence[Seen], presence: Presence, names: Mapping[int, str]) -> dict[str, object]:
+def report(
+    seen: Sequence[AnsweredPair], presence: Presence, names: Mapping[int, str]
+) -> dict[str, object]:
     """Judge all pairs; what has no mask cannot be a false mask and counts as judged absent."""
     pairs = [one.pair for one in seen]
     truth = np.array([pair.present for pair in pairs])

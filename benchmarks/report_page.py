@@ -22,7 +22,7 @@ import numpy as np
 from playwright.sync_api import Browser, sync_playwright
 
 from fcp.report.entries import ReportClass, ReportPicture
-from fcp.report.page import write_report
+from fcp.report.write import write_report
 from fcp.visualize import class_colours, encode
 
 CLASSES = ("dog", "cat", "person", "bicycle", "potted plant")

@@ -14,8 +14,8 @@ import pytest
 from fcp.app import sessions
 from fcp.app.examples_tab import ExamplesTab
 from fcp.app.photos_tab import PhotosTab
-from fcp.app.runs import Run
-from fcp.app.uploads import Taken
+from fcp.app.runs import PhotoRun
+from fcp.app.uploads import Upload
 from fcp.data.images import read_size
 from fcp.errors import FcpError
 
@@ -58,7 +58,7 @@ def test_names_in_the_error_of_a_run_are_no_markup(tab, session, asking, add, pi
 
 
 def test_two_clicks_start_one_run(session, engine, monkeypatch):
-    class Slow(Run):
+    class Slow(PhotoRun):
         def __init__(self, *args, **options) -> None:
             time.sleep(0.2)
             super().__init__(*args, **options)
@@ -82,12 +82,12 @@ def test_two_clicks_start_one_run(session, engine, monkeypatch):
 def test_uploads_of_one_visitor_are_taken_one_after_another(tab, visits, session, asking):
     inside, most = [], []
 
-    def take(_uploads: object, **_options: object) -> Taken:
+    def take(_uploads: object, **_options: object) -> Upload:
         inside.append(1)
         time.sleep(0.1)
         most.append(len(inside))
         inside.pop()
-        return Taken()
+        return Upload()
 
     session.photos_in.take = session.examples_in.take = take
     with gr.Blocks():

@@ -16,7 +16,7 @@ from fcp.app import why
 from fcp.app.download import TITLES, make_download
 from fcp.app.gallery import PAGE, arrange, facts, pages, pictures_of, summary, view
 from fcp.app.limits import Limits
-from fcp.app.runs import Queue, Run, make_task
+from fcp.app.runs import PhotoRun, Queue, make_task
 from fcp.app.sessions import SessionStore
 from fcp.app.small import Smaller, only, pale
 from fcp.data.images import label_png, read_image, read_labels
@@ -26,7 +26,7 @@ from fcp.formats.read import read_examples
 from fcp.labelling.results import ClassResult, PictureResult
 
 
-def finished(session, engine, **options) -> Run:
+def finished(session, engine, **options) -> PhotoRun:
     run = session.start_run(engine, **{"tile": None, "instances": False, **options})
     assert run.finished.wait(60)
     return run
@@ -86,7 +86,7 @@ def test_second_run_replaces_the_first_and_not_while_it_goes_on(session, engine)
     assert not first.folder.exists()
 
 
-def under_way(session, engine, picture) -> Run:
+def under_way(session, engine, picture) -> PhotoRun:
     """Start a run over so many photos that it is not done when the first of them is."""
     for n in range(30):
         session.photos.append(session.photos_in.folder / f"more{n}.png")
@@ -355,7 +355,7 @@ def test_iou():
 
 def test_seconds_left(engine, tmp_path):
     task = make_task({"cat": []}, [], tile=None, instances=False)
-    run = Run(engine, task, [Path("a.png"), Path("b.png")], tmp_path / "run")
+    run = PhotoRun(engine, task, [Path("a.png"), Path("b.png")], tmp_path / "run")
     assert run.seconds_left() is None
     run.results.pictures["a.png"] = SimpleNamespace()
     assert run.seconds_left() >= 0

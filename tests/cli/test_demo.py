@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import fcp.cli.demo
 from fcp import FewShotSegmenter
-from fcp.cli.demo import View, demo_mask, demo_photo
+from fcp.cli.demo import DemoView, demo_mask, demo_photo
 from fcp.cli.demo_page import SceneResult, verdict
 from fcp.cli.main import app
 
@@ -62,7 +62,7 @@ def test_page_and_strip(photos, tmp_path, model_folder):
 def test_every_example_has_a_mask_of_its_size_that_its_view_shows(photos):
     for scene in SCENES["scenes"]:
         for support in scene["supports"]:
-            view = View(**support)
+            view = DemoView(**support)
             mask = view.of(demo_mask(view.photo, photos[view.photo]))
             assert mask.shape == view.of(photos[view.photo]).shape[:2]
             assert 0.05 < mask.mean() < 0.9
@@ -97,8 +97,8 @@ def test_the_shipped_model_finds_a_portrait_from_the_other(photos, example, phot
 
 def test_view_crops_and_then_mirrors():
     pixels = np.arange(12).reshape(3, 4)
-    assert (View("x").of(pixels) == pixels).all()
-    assert (View("x", crop=(1, 0, 3, 2), mirror=True).of(pixels) == [[2, 1], [6, 5]]).all()
+    assert (DemoView("x").of(pixels) == pixels).all()
+    assert (DemoView("x", crop=(1, 0, 3, 2), mirror=True).of(pixels) == [[2, 1], [6, 5]]).all()
 
 
 def test_missing_package_says_what_to_install(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from fcp.data.class_folders import ClassFolders
 from fcp.data.pascal import PascalVOC
 from fcp.data.presence_pairs import Pair, draw_pairs
 from fcp.engine import calibrate as module
-from fcp.engine.calibrate import Seen, calibrate, see_pairs
+from fcp.engine.calibrate import AnsweredPair, calibrate, see_pairs
 from fcp.errors import FcpError
 from fcp.inference.prediction import ALL
 from fcp.inference.presence import Look, look_of_examples
@@ -87,7 +87,7 @@ def seen_with(signal, noise, seed=0, classes=10, per_class=40):
     read[:, 2] += torch.tensor(np.where(present, signal, 0))
     look = Look(torch.zeros(2, 2), torch.zeros(2))
     seen = [
-        Seen(Pair(number // per_class, ("a",), f"{number}", bool(p)), None, 1, look, True)
+        AnsweredPair(Pair(number // per_class, ("a",), f"{number}", bool(p)), None, 1, look, True)
         for number, p in enumerate(present)
     ]
     return read.float(), seen, present

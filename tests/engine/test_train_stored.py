@@ -7,7 +7,7 @@ import yaml
 
 from fcp.config import from_dict
 from fcp.data.lists import train_lists
-from fcp.data.mixed import MixedTask, Source
+from fcp.data.mixed import MixedTask, TaskSource
 from fcp.data.pascal import PascalVOC
 from fcp.data.transforms import to_square
 from fcp.documents import load_json
@@ -148,7 +148,7 @@ def test_stored_features_are_the_encoders_to_half_a_step(finished, mini_root):
 
 def task_of(voc, *, present):
     query = "train_06_1" if present else "train_07_0"
-    return MixedTask(Source("voc", voc, None, {}), 6, ("train_06_0",), query, present)
+    return MixedTask(TaskSource("voc", voc, None, {}), 6, ("train_06_0",), query, present)
 
 
 def test_an_absent_query_asks_for_presence_alone(finished, mini_root):

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeId, Run
+from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeDraw, EpisodeId
 
-ONE_RUN = (Run(0, 0),)
+ONE_RUN = (EpisodeDraw(0, 0),)
 
 
 class Shapes:

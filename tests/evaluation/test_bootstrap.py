@@ -8,10 +8,10 @@ from scipy import stats
 
 from fcp.errors import FcpError
 from fcp.evaluation.bootstrap import compare, miou_interval, resample_miou
-from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeId, Run
+from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeDraw, EpisodeId
 from fcp.evaluation.metrics import Counts, ScoreBoard
 
-RUNS = (Run(0, 0), Run(1, 0))
+RUNS = (EpisodeDraw(0, 0), EpisodeDraw(1, 0))
 
 
 def naive_resamples(table, kind, resamples, seed):
@@ -38,7 +38,9 @@ def test_resamples_agree_with_a_naive_loop(make_table, runs, episodes):
 
 
 def test_nothing_there_and_nothing_found_counts_as_one():
-    ids = tuple(EpisodeId(Run(), str(i), "q", name) for i, name in enumerate(("cat", "dog")))
+    ids = tuple(
+        EpisodeId(EpisodeDraw(), str(i), "q", name) for i, name in enumerate(("cat", "dog"))
+    )
     table = EpisodeCounts(ids, {"mask": np.array([[0, 0, 0, 9], [0, 0, 0, 9]])})
     assert (resample_miou(table, resamples=20) == 1).all()
 
@@ -80,7 +82,9 @@ def test_coverage():
     counts = np.stack([found, world.integers(0, 200, size), true - found, true], axis=1)
 
     def table(rows):
-        ids = tuple(EpisodeId(Run(), str(row), "q", str(names[of_class[row]])) for row in rows)
+        ids = tuple(
+            EpisodeId(EpisodeDraw(), str(row), "q", str(names[of_class[row]])) for row in rows
+        )
         return EpisodeCounts(ids, {"mask": counts[rows]})
 
     truth = table(np.arange(size)).scores("mask").miou
@@ -134,7 +138,7 @@ def test_unequal_episodes_are_refused(make_table):
     ):
         compare(table, make_table(RUNS[:1]))
     with pytest.raises(FcpError, match="same fold"):
-        compare(table, make_table((Run(0, 0), Run(1, 7))))
+        compare(table, make_table((EpisodeDraw(0, 0), EpisodeDraw(1, 7))))
     with pytest.raises(FcpError, match="kind: expected one of mask, original, got 'attention'"):
         compare(table, make_table(RUNS, kinds=("mask", "original")), "attention")
     other = {**table.counts, "mask": table.counts["mask"] + [1, 0, 0, 0]}

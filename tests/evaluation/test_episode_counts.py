@@ -9,15 +9,15 @@ from fcp.data.episodes import EpisodeSpec
 from fcp.errors import FcpError
 from fcp.evaluation.episode_counts import (
     EpisodeCounts,
+    EpisodeDraw,
     EpisodeId,
-    Run,
     identify,
     join,
     load_counts,
     save_counts,
 )
 
-RUNS = (Run(0, 0), Run(0, 1), Run(1, 0), Run(1, 1))
+RUNS = (EpisodeDraw(0, 0), EpisodeDraw(0, 1), EpisodeDraw(1, 0), EpisodeDraw(1, 1))
 
 
 def test_file_and_back(tmp_path, make_table):
@@ -32,7 +32,9 @@ def test_file_and_back(tmp_path, make_table):
 
 def test_file_can_be_read_by_anyone(tmp_path):
     spec = EpisodeSpec('odd, "name"', ("b", "c"), 3)
-    table = EpisodeCounts((identify(spec, "disc", Run()),), {"mask": np.array([[1, 2, 3, 2**40]])})
+    table = EpisodeCounts(
+        (identify(spec, "disc", EpisodeDraw()),), {"mask": np.array([[1, 2, 3, 2**40]])}
+    )
     save_counts(tmp_path / "c.csv", table)
     with (tmp_path / "c.csv").open() as file:
         (line,) = csv.DictReader(file)
@@ -55,8 +57,11 @@ def test_digest_tells_episodes_apart():
         EpisodeSpec("a", ("b", "d"), 1),
         EpisodeSpec("b", ("a", "c"), 1),
     ]
-    assert len({identify(spec, "cat", Run()).digest for spec in specs}) == len(specs)
-    assert identify(specs[0], "cat", Run(1)).digest == identify(specs[0], "cat", Run(2)).digest
+    assert len({identify(spec, "cat", EpisodeDraw()).digest for spec in specs}) == len(specs)
+    assert (
+        identify(specs[0], "cat", EpisodeDraw(1)).digest
+        == identify(specs[0], "cat", EpisodeDraw(2)).digest
+    )
 
 
 def test_scores_are_the_mean_over_runs(make_table):
@@ -69,7 +74,9 @@ def test_scores_are_the_mean_over_runs(make_table):
 
 
 def test_folds_with_other_classes():
-    ids = tuple(EpisodeId(Run(i), str(i), "q", name) for i, name in enumerate(("cat", "dog")))
+    ids = tuple(
+        EpisodeId(EpisodeDraw(i), str(i), "q", name) for i, name in enumerate(("cat", "dog"))
+    )
     table = EpisodeCounts(ids, {"mask": np.array([[1, 1, 0, 8], [1, 3, 0, 6]])})
     assert table.scores("mask").class_iou == {"cat": 0.5, "dog": 0.25}
     assert table.scores("mask").miou == 0.375

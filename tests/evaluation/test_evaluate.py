@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from fcp.data.dataset import Example, Picture
+from fcp.data.dataset import ClassExample, Picture
 from fcp.data.episodes import EpisodeSpec, sample_episodes
 from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
-from fcp.evaluation.episode_counts import Run
+from fcp.evaluation.episode_counts import EpisodeDraw
 from fcp.evaluation.evaluate import (
     Truth,
     count_at_original,
@@ -45,7 +45,7 @@ def naive(data, episodes, kind, size):
     """Count pixel by pixel with Pillow and numpy; size None is the photo's own."""
     sums: dict[str, np.ndarray] = {}
     for spec in episodes:
-        supports = [Example(data, name, 64, spec.class_id) for name in spec.supports]
+        supports = [ClassExample(data, name, 64, spec.class_id) for name in spec.supports]
         probabilities = guess(supports, Picture(data, spec.query, 64))[kind]
         labels = Image.open(data.mask_path(spec.query))
         wanted = (size, size) if size else labels.size
@@ -90,7 +90,7 @@ def test_order_of_episodes_changes_nothing(data, episodes):
 
 def test_counts_of_each_episode_are_kept(data, episodes):
     result = evaluate(guess, data, episodes[::-1], image_size=64)
-    assert result.counts.ids == episode_ids(data, {Run(): episodes})
+    assert result.counts.ids == episode_ids(data, {EpisodeDraw(): episodes})
     assert list(result.counts.counts) == ["original", "mask", "attention"]
     pixels = result.counts.counts["mask"].sum(axis=1)
     ignored = np.floor(512 / 72)  # of 512 rows, 7 show the last of 72
@@ -102,7 +102,9 @@ def test_counts_of_each_episode_are_kept(data, episodes):
 
 def test_runs_together_are_the_runs_alone(shapes):
     lists = val_lists(shapes, None)
-    runs = {Run(None, s): sample_episodes(lists, shots=2, episodes=9, seed=s) for s in (3, 1)}
+    runs = {
+        EpisodeDraw(None, s): sample_episodes(lists, shots=2, episodes=9, seed=s) for s in (3, 1)
+    }
     asked = []
 
     def look(supports, query):
@@ -112,7 +114,7 @@ def test_runs_together_are_the_runs_alone(shapes):
     together = evaluate_runs(look, shapes, runs, image_size=16)
     assert asked == sorted(asked)  # all seeds side by side, so that caches work
     assert together.episodes == 18
-    assert list(together.counts.runs()) == [Run(None, 3), Run(None, 1)]
+    assert list(together.counts.runs()) == [EpisodeDraw(None, 3), EpisodeDraw(None, 1)]
     for run, rows in together.counts.runs().items():
         alone = evaluate(guess, shapes, runs[run], image_size=16)
         assert together.counts.take(rows).scores("mask") == alone.square

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fcp.config import HeadConfig, ModelConfig
-from fcp.data.dataset import Example, Picture
+from fcp.data.dataset import ClassExample, Picture
 from fcp.data.episodes import sample_episodes
 from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
@@ -69,7 +69,7 @@ def data(mini_voc):
 
 
 def as_pictures(data, spec):
-    supports = [Example(data, name, SIZE, spec.class_id) for name in spec.supports]
+    supports = [ClassExample(data, name, SIZE, spec.class_id) for name in spec.supports]
     return supports, Picture(data, spec.query, SIZE)
 
 

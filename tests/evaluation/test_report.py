@@ -15,7 +15,7 @@ from fcp.data.folds import PASCAL_CLASSES, PASCAL_IN_COCO
 from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
 from fcp.evaluation.bootstrap import compare
-from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeId, Run
+from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeDraw, EpisodeId
 from fcp.evaluation.evaluate import EvaluationResult
 from fcp.evaluation.report import ProtocolCard, code_version, make_card, to_json, write_report
 from fcp.evaluation.seen import seen_in_training
@@ -49,12 +49,12 @@ def folder(tmp_path):
 def result():
     counts = np.array([[3, 1, 0, 6]])
     kinds = {"mask": counts, "original": counts, "attention": counts}
-    table = EpisodeCounts((EpisodeId(Run(1, 3), "0", "q", "cat"),), kinds)
+    table = EpisodeCounts((EpisodeId(EpisodeDraw(1, 3), "0", "q", "cat"),), kinds)
     return EvaluationResult(table, seconds=2.5)
 
 
 def test_report_has_its_keys_and_its_card(folder, shapes, result):
-    run = Run(1, 3)
+    run = EpisodeDraw(1, 3)
     write_report(folder / "r.json", result, {run: card_of(shapes, folder, run)})
     report = json.loads((folder / "r.json").read_text())
     assert report["miou"] == 0.75
@@ -76,17 +76,17 @@ def test_report_has_its_keys_and_its_card(folder, shapes, result):
 
 
 def test_card_is_the_data_sets(folder, shapes):
-    card = card_of(shapes, folder, Run(None, 0))
+    card = card_of(shapes, folder, EpisodeDraw(None, 0))
     assert (card.data_set, card.pool, card.fold) == ("Shapes", "none", None)
     assert card.sampler == "by dice"
     assert "at least 10 px" in card.list_rule
-    from_file = card_of(shapes, folder, Run(None))
+    from_file = card_of(shapes, folder, EpisodeDraw(None))
     assert from_file.seed is None
     assert from_file.list_rule == from_file.sampler == "as the episode file has them"
 
 
 def test_several_runs_have_their_mean_spread_and_reports(folder, shapes, make_table):
-    runs = [Run(fold, seed) for fold in (0, 1) for seed in (4, 5)]
+    runs = [EpisodeDraw(fold, seed) for fold in (0, 1) for seed in (4, 5)]
     table = make_table(runs)
     cards = {run: card_of(shapes, folder, run) for run in runs}
     report = to_json(EvaluationResult(table, seconds=1), cards)
@@ -110,7 +110,7 @@ def test_several_runs_have_their_mean_spread_and_reports(folder, shapes, make_ta
 
 
 def test_comparison_is_in_the_report(folder, shapes, result):
-    cards = {Run(1, 3): card_of(shapes, folder, Run(1, 3))}
+    cards = {EpisodeDraw(1, 3): card_of(shapes, folder, EpisodeDraw(1, 3))}
     report = to_json(result, cards, compare(result.counts, result.counts))
     assert report["comparison"] == {
         "miou_difference": 0,
@@ -121,7 +121,7 @@ def test_comparison_is_in_the_report(folder, shapes, result):
 
 def test_a_model_without_weights_is_named(tmp_path, shapes):
     with pytest.raises(FcpError, match=r"model\.safetensors: cannot be read"):
-        card_of(shapes, tmp_path, Run(0, 0))
+        card_of(shapes, tmp_path, EpisodeDraw(0, 0))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_model_without_weights_is_named(tmp_path, shapes):
 def test_the_card_says_what_the_model_was_trained_on(folder, shapes, recipe, said):
     if recipe is not None:
         (folder / "recipe.json").write_text(recipe)
-    assert card_of(shapes, folder, Run(3, 0)).training_lists == said
+    assert card_of(shapes, folder, EpisodeDraw(3, 0)).training_lists == said
 
 
 @pytest.fixture

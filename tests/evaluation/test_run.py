@@ -10,11 +10,17 @@ from fcp.data.episodes import episodes_hash, sample_episodes, save_episodes
 from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
-from fcp.evaluation.episode_counts import Run
+from fcp.evaluation.episode_counts import EpisodeDraw
 from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.evaluation.report import to_json
-from fcp.evaluation.run import Draw, EpisodeFile, evaluate_folds, load_predictor, plan_folds
+from fcp.evaluation.run import (
+    DrawnEpisodes,
+    EpisodeFile,
+    evaluate_folds,
+    load_predictor,
+    plan_folds,
+)
 from fcp.features.cache import FeatureCache
 from fcp.models.checkpoint import load_model
 
@@ -25,8 +31,13 @@ def data(mini_voc):
 
 
 def test_two_folds_with_their_cards(data, model_folder):
-    plan = plan_folds(data, [0, 2], model_folder, episodes=Draw(episodes=3, seeds=(4, 5)))
-    assert list(plan.cards) == [Run(0, 4), Run(0, 5), Run(2, 4), Run(2, 5)]
+    plan = plan_folds(data, [0, 2], model_folder, episodes=DrawnEpisodes(episodes=3, seeds=(4, 5)))
+    assert list(plan.cards) == [
+        EpisodeDraw(0, 4),
+        EpisodeDraw(0, 5),
+        EpisodeDraw(2, 4),
+        EpisodeDraw(2, 5),
+    ]
     result = evaluate_folds(plan, device="cpu")
     assert result.counts.ids == plan.episode_ids
     report = to_json(result, plan.cards)
@@ -43,12 +54,12 @@ def test_shots_and_fusion_are_those_of_the_cards(data, model_folder):
     scores = {}
     for fusion in ("mean", "pooled"):
         plan = plan_folds(
-            data, [1], model_folder, episodes=Draw(shots=3, episodes=2), fusion=fusion
+            data, [1], model_folder, episodes=DrawnEpisodes(shots=3, episodes=2), fusion=fusion
         )
-        assert plan.cards[Run(1, 0)].shots == 3
+        assert plan.cards[EpisodeDraw(1, 0)].shots == 3
         (fold,) = plan.folds
         predictor = FCPPredictor(load_model(model_folder), fusion=fusion)
-        alone = evaluate(predictor, data, fold.runs[Run(1, 0)], image_size=64)
+        alone = evaluate(predictor, data, fold.runs[EpisodeDraw(1, 0)], image_size=64)
         scores[fusion] = evaluate_folds(plan, device="cpu").pseudo_masks
         assert scores[fusion] == alone.pseudo_masks
     assert scores["mean"] != scores["pooled"]
@@ -67,7 +78,7 @@ def test_each_fold_may_have_its_model_and_neighbours_share_one(
         return load_predictor(folder, **how)
 
     monkeypatch.setattr("fcp.evaluation.run.load_predictor", load)
-    asked = Draw(episodes=1)
+    asked = DrawnEpisodes(episodes=1)
     plan = plan_folds(data, [0, 1], str(tmp_path / "m{fold}"), episodes=asked)
     evaluate_folds(plan, device="cpu")
     assert loaded == ["m0", "m1"]
@@ -81,7 +92,7 @@ def test_progress_counts_the_episodes_of_a_fold_and_a_store_keeps_features(
     data, model_folder, tmp_path
 ):
     steps = []
-    plan = plan_folds(data, [0, 3], model_folder, episodes=Draw(episodes=2))
+    plan = plan_folds(data, [0, 3], model_folder, episodes=DrawnEpisodes(episodes=2))
     store = FeatureCache(tmp_path / "features", 1 << 24)
     evaluate_folds(plan, device="cpu", store=store, progress=lambda *step: steps.append(step))
     assert steps == [(fold, done, 2) for fold in (0, 3) for done in (0, 1, 2)]
@@ -89,12 +100,14 @@ def test_progress_counts_the_episodes_of_a_fold_and_a_store_keeps_features(
 
 
 def test_a_file_asks_what_was_drawn(data, model_folder, tmp_path):
-    drawn = plan_folds(data, [0], model_folder, episodes=Draw(shots=2, episodes=4, seeds=[8]))
+    drawn = plan_folds(
+        data, [0], model_folder, episodes=DrawnEpisodes(shots=2, episodes=4, seeds=[8])
+    )
     ((run, specs),) = drawn.folds[0].runs.items()
     digest = save_episodes(tmp_path / "e.json", specs)
     read = plan_folds(data, [0], model_folder, episodes=EpisodeFile(tmp_path / "e.json"))
-    assert read.folds[0].runs == {Run(0): specs}
-    card = read.cards[Run(0)]
+    assert read.folds[0].runs == {EpisodeDraw(0): specs}
+    card = read.cards[EpisodeDraw(0)]
     assert (card.seed, card.shots, card.episode_sha256) == (None, 2, digest)
     assert card.sampler == card.list_rule == "as the episode file has them"
     assert drawn.cards[run].episode_sha256 == digest
@@ -106,11 +119,11 @@ def test_what_cannot_be_run_is_refused_before_a_model_is_loaded(data, model_fold
     )
     file = EpisodeFile(tmp_path / "e.json")
     for folds, episodes, message in (
-        ([], Draw(), "folds: expected different ones, at least one"),
-        ([1, 1], Draw(), r"at least one; got \[1, 1\]"),
-        ([None], Draw(), "has folds; name some of 0, 1, 2, 3"),
-        ([4], Draw(), "fold: expected 0 … 3"),
-        ([1], Draw(shots=9), "fold 1: class 'bus': 9 supports are asked"),
+        ([], DrawnEpisodes(), "folds: expected different ones, at least one"),
+        ([1, 1], DrawnEpisodes(), r"at least one; got \[1, 1\]"),
+        ([None], DrawnEpisodes(), "has folds; name some of 0, 1, 2, 3"),
+        ([4], DrawnEpisodes(), "fold: expected 0 … 3"),
+        ([1], DrawnEpisodes(shots=9), "fold 1: class 'bus': 9 supports are asked"),
         ([0, 1], file, "e.json: holds the episodes of one fold"),
         ([1], file, "entry 0 .* is none that fold 1 of PASCAL-5i"),
         ([0], EpisodeFile(file.path, shots=1), "2 supports, expected 1"),
@@ -118,4 +131,4 @@ def test_what_cannot_be_run_is_refused_before_a_model_is_loaded(data, model_fold
         with pytest.raises(FcpError, match=message):
             plan_folds(data, folds, model_folder, episodes=episodes)
     with pytest.raises(FcpError, match="no such model folder"):
-        plan_folds(data, [0], tmp_path / "none", episodes=Draw(episodes=1))
+        plan_folds(data, [0], tmp_path / "none", episodes=DrawnEpisodes(episodes=1))

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
-from fcp.data.dataset import Example, Picture
+from fcp.data.dataset import ClassExample, Picture
 from fcp.data.pascal import PascalVOC
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.errors import FcpError
@@ -73,7 +73,7 @@ def picture(root, name="val_01_0"):
 
 
 def example(root, name="val_01_1", class_id=1):
-    return Example(PascalVOC(root), name, SIZE, class_id)
+    return ClassExample(PascalVOC(root), name, SIZE, class_id)
 
 
 def close(found, expected):

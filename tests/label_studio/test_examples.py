@@ -11,7 +11,7 @@ from fcp.errors import FcpError
 from fcp.formats.label_studio import brush_runs
 from fcp.formats.read import read_examples
 from fcp.label_studio.examples import candidates_of, choose
-from fcp.label_studio.labelling import read_labelling
+from fcp.label_studio.label_config import read_labelling
 from fcp.label_studio.store import ExampleStore, examples_hash
 
 LABELLING = read_labelling("""

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from fcp.data.prompts import Box, Points, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats.run_lengths import to_mask
-from fcp.label_studio.labelling import Control
+from fcp.label_studio.label_config import Control
 from fcp.label_studio.regions import labels_of, read_region, write_regions
 
 SIZE = (40, 80)

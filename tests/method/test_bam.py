@@ -10,7 +10,7 @@ from fcp.method.bam.base_learner import BaseLearner, PSPNet
 from fcp.method.bam.ensemble import Ensemble, ShotWeights, base_probability, gram, style_distance
 from fcp.method.bam.model import BAM
 from fcp.method.bam.published import PUBLISHED, import_base_learner
-from fcp.method.base import Truth
+from fcp.method.base import TrainingTruth
 from fcp.method.trained import import_checkpoint
 
 SIDE, GRID, OWN = 41, 6, 3
@@ -133,7 +133,7 @@ def test_published_weights_give_the_equations(imported, weights, naive, episode,
     torch.testing.assert_close(output.logits.double(), final, rtol=0, atol=1e-4)
 
     labels = torch.where(task.query_masks == 1, OWN, task.query_masks.long())
-    truth = Truth(task.query_masks, task.support_masks, labels, torch.tensor([OWN]))
+    truth = TrainingTruth(task.query_masks, task.support_masks, labels, torch.tensor([OWN]))
     losses = model.losses(support, query, truth)
     mask = task.query_masks.long()
     expected = {
@@ -228,7 +228,7 @@ def test_training_needs_to_know_the_base_classes(toy_backbone, episode):
         model.losses(
             support,
             model.encode_query(task.query_images),
-            Truth(task.query_masks, task.support_masks),
+            TrainingTruth(task.query_masks, task.support_masks),
         )
 
 

@@ -8,7 +8,7 @@ import torch
 from fcp.errors import FcpError
 from fcp.method.bam.base_learner import BaseLearner
 from fcp.method.bam.model import BAM
-from fcp.method.base import Truth, base_labels
+from fcp.method.base import TrainingTruth, base_labels
 from fcp.method.cyctr.model import CyCTR
 from fcp.method.hdmnet.model import HDMNet
 from fcp.method.pfenet.model import PFENet
@@ -46,7 +46,7 @@ def losses(model, task):
     support = model.encode_support(task.support_images, task.support_masks)
     labels = torch.where(task.query_masks == 1, 2, task.query_masks.long())
     classes = torch.full((len(labels),), 2)
-    truth = Truth(task.query_masks, task.support_masks, base_labels=labels, classes=classes)
+    truth = TrainingTruth(task.query_masks, task.support_masks, base_labels=labels, classes=classes)
     return model.losses(support, model.encode_query(task.query_images), truth)
 
 

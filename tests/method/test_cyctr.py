@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fcp.layers.position import sine_position
-from fcp.method.base import Truth
+from fcp.method.base import TrainingTruth
 from fcp.method.cyctr.deformable import DeformableAttention, position_code
 from fcp.method.cyctr.keys import Keys, choose_keys, draw_evenly, draw_randomly, grid_labels, shares
 from fcp.method.cyctr.model import CyCTR, dice_loss
@@ -209,7 +209,7 @@ def test_published_weights_give_the_equations(imported, weights, naive, episode,
     torch.testing.assert_close(output.logits.double(), logits, rtol=0, atol=2e-4)
 
     if per_shot == 300:  # all cells are keys: nothing is random
-        losses = model.losses(support, query, Truth(task.query_masks, task.support_masks))
+        losses = model.losses(support, query, TrainingTruth(task.query_masks, task.support_masks))
         theirs = [dice(b, m) for b, m in zip(back, task.support_masks[0], strict=True)]
         expected = {"main": dice(logits, task.query_masks[0]), "support": sum(theirs) / shots}
         expected["total"] = sum(expected.values())

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fcp.method.base import Truth
+from fcp.method.base import TrainingTruth
 from fcp.method.trained import import_checkpoint
 
 SIDE, GRIDS, OWN = 57, (8, 4, 2), 3
@@ -288,7 +288,7 @@ def test_published_weights_give_the_equations(imported, weights, naive, episode,
 
     mask = task.query_masks.long()
     labels = torch.where(mask == 1, OWN, mask)
-    truth = Truth(task.query_masks, task.support_masks, labels, torch.tensor([OWN]))
+    truth = TrainingTruth(task.query_masks, task.support_masks, labels, torch.tensor([OWN]))
     losses = model.losses(support, query, truth)
     expected = {
         "final": naive.cross_entropy(training, mask),

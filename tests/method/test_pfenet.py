@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from fcp.errors import FcpError
-from fcp.method.base import Truth
+from fcp.method.base import TrainingTruth
 from fcp.method.pfenet.enrichment import COCO_BINS, bin_cells
 from fcp.method.pfenet.model import PFENet
 from fcp.method.trained import build_trained, import_checkpoint
@@ -86,7 +86,7 @@ def test_published_weights_give_the_equations(imported, weights, naive, episode,
     torch.testing.assert_close(output.logits.double(), logits, rtol=0, atol=1e-4)
     assert torch.equal(output.mask_logits > 0, output.logits.argmax(1) == 1)
 
-    losses = model.losses(support, query, Truth(task.query_masks, task.support_masks))
+    losses = model.losses(support, query, TrainingTruth(task.query_masks, task.support_masks))
     labels = task.query_masks.long()
     each = [naive.cross_entropy(scale, labels) for scale in scales]
     assert float(losses["main"]) == pytest.approx(naive.cross_entropy(logits, labels), abs=1e-4)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fcp.method.base import Truth
+from fcp.method.base import TrainingTruth
 from fcp.method.ssp.prototypes import self_support, similarity, sure_cells
 from fcp.method.trained import import_checkpoint
 
@@ -139,7 +139,7 @@ def test_published_weights_give_the_equations(imported, weights, naive, episode,
         plain.logits.double(), naive.up(out1, (SIDE, SIDE)), rtol=0, atol=2e-4
     )
 
-    losses = model.losses(support, query, Truth(task.query_masks, task.support_masks))
+    losses = model.losses(support, query, TrainingTruth(task.query_masks, task.support_masks))
     labels, size = task.query_masks.long(), (SIDE, SIDE)
     own = [
         compare(s.flatten(1), own_mean(s, m, 1, naive), own_mean(s, m, 0, naive)).view(

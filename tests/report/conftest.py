@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fcp.report.entries import ReportClass, ReportPicture
-from fcp.report.page import write_report
+from fcp.report.write import write_report
 from fcp.visualize import class_colours, encode
 
 CLASSES = ("dog", "cat", "ball")

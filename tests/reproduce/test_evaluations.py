@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcp.errors import FcpError
-from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeId, Run
+from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeDraw, EpisodeId
 from fcp.reproduce.evaluations import Evaluation, load_evaluations, save_evaluations
 
 NUMBER = st.integers(0, 2**40)
@@ -17,7 +17,7 @@ NAME = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 
 def evaluation(seed=0, kinds=("mask", "attention"), episodes=20):
     """Return an evaluation of a random model; all are asked the same and have the same truth."""
-    ids = tuple(EpisodeId(Run(1, 0), f"{i:012x}", f"q {i}", "cat") for i in range(episodes))
+    ids = tuple(EpisodeId(EpisodeDraw(1, 0), f"{i:012x}", f"q {i}", "cat") for i in range(episodes))
     true = np.random.default_rng(0).integers(100, 200, (len(kinds), episodes))
     tp, fp = np.random.default_rng(seed).integers(0, 100, (2, len(kinds), episodes))
     table = np.stack([tp, fp, true - tp, 900 - fp], -1)
@@ -56,7 +56,7 @@ def test_file_and_back(tmp_path):
     NAME,
 )
 def test_any_counts_and_names_survive(tmp_path_factory, rows, run, name):
-    ids = tuple(EpisodeId(Run(*run), str(i), name, name) for i in range(len(rows)))
+    ids = tuple(EpisodeId(EpisodeDraw(*run), str(i), name, name) for i in range(len(rows)))
     given = Evaluation({}, {}, EpisodeCounts(ids, {name: np.array(rows)}))
     file = tmp_path_factory.getbasetemp() / "any.npz"
     save_evaluations(file, {name: given})

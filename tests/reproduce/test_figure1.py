@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from fcp.data.dataset import Example, Picture
+from fcp.data.dataset import ClassExample, Picture
 from fcp.errors import FcpError
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.method.fcp.model import FCP
-from fcp.reproduce.episodes import run_episodes
+from fcp.reproduce.asking import run_episodes
 from fcp.reproduce.figure1 import (
     EpisodeLook,
     attention_mass,
@@ -106,7 +106,7 @@ def test_looks_come_in_order_and_agree_with_the_output(
 def test_ious_are_those_of_the_masks_at_512(predictor, data, episodes):
     spec, size = episodes[0], predictor.model.config.image_size
     (one,) = look(predictor, data, [spec])
-    supports = [Example(data, id, size, spec.class_id) for id in spec.supports]
+    supports = [ClassExample(data, id, size, spec.class_id) for id in spec.supports]
     maps = predictor(supports, Picture(data, spec.query, size))
     labels = np.asarray(data.labels(spec.query))
     rows, columns = (np.arange(512) * side // 512 for side in labels.shape)

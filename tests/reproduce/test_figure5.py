@@ -3,7 +3,7 @@
 import pytest
 
 from fcp.errors import FcpError
-from fcp.evaluation.episode_counts import Run
+from fcp.evaluation.episode_counts import EpisodeDraw
 from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.report import make_card, to_json
 from fcp.reproduce.figure5 import SweepPoint, plot_sweep, sweep
@@ -35,13 +35,13 @@ def test_a_real_report_is_read(predictor, model_folder, data, episodes):
     result = evaluate(predictor, data, episodes[:2], image_size=64)
     card = make_card(
         data,
-        Run(1, 0),
+        EpisodeDraw(1, 0),
         shots=1,
         episode_sha256="",
         model_folder=model_folder,
         sampler="classic",
     )
-    (point,) = sweep([(3, to_json(result, {Run(1, 0): card}))])
+    (point,) = sweep([(3, to_json(result, {EpisodeDraw(1, 0): card}))])
     assert point.miou == result.square.miou
     assert point.recall == result.pseudo_masks["attention"].recall
     assert point.precision == result.pseudo_masks["attention"].precision

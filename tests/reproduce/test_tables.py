@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeId, Run
+from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeDraw, EpisodeId
 from fcp.reproduce.evaluations import Evaluation
 from fcp.reproduce.plan import FIG5_ROWS, SCALES, TABLE2_ROWS, TABLE4_ROWS, Experiment
 from fcp.reproduce.results import Result
@@ -24,7 +24,9 @@ KINDS = ("mask", "original", "conventional", "conventional_minmax", "attention")
 def result(row="FCP", fold=1, seed=0, *, shots=1, hit=60, setting=TINY, minutes=2.0):
     """Eight episodes of 100 true pixels: about ``hit`` found, and half as many false."""
     generator = np.random.default_rng([fold, seed, hit])
-    ids = tuple(EpisodeId(Run(fold, 0), f"{fold}{i}", f"q{i}", NAMES[i % 2]) for i in range(8))
+    ids = tuple(
+        EpisodeId(EpisodeDraw(fold, 0), f"{fold}{i}", f"q{i}", NAMES[i % 2]) for i in range(8)
+    )
     counts = {}
     for place, kind in enumerate(KINDS):
         tp = hit - 5 * place + generator.integers(0, 8, 8)

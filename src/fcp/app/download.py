@@ -12,8 +12,8 @@ import numpy as np
 
 from fcp.app.drawn import drawn_on, names_with, put_over
 from fcp.app.marks import Marked
-from fcp.app.presence import is_here
-from fcp.app.runs import Run
+from fcp.app.runs import PhotoRun
+from fcp.app.threshold import is_here
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
 from fcp.formats.writer import Writer
@@ -34,7 +34,7 @@ _PICTURES = {"yolo": "yolo/images"}  # where tools expect the photos; else photo
 
 
 def make_download(
-    run: Run,
+    run: PhotoRun,
     kind: str,
     threshold: float,
     folder: Path,
@@ -85,7 +85,7 @@ def make_download(
     return file
 
 
-def _place(run: Run, record: PictureResult, kind: str) -> str:
+def _place(run: PhotoRun, record: PictureResult, kind: str) -> str:
     """Return a photo's path in the zip; for YOLO it has the name of the label file."""
     if kind in _PICTURES:
         name = run.result_names[record.file]
@@ -119,7 +119,7 @@ class _Corrected:
         drawn: Photo → drawings on it.
     """
 
-    run: Run
+    run: PhotoRun
     names: list[str]
     drawn: Mapping[str, Sequence[Marked]]
 
@@ -167,7 +167,7 @@ def _give(writer: Writer, corrected: _Corrected, record: PictureResult, inside: 
     return True
 
 
-def _public(record: PictureResult, run: Run) -> PictureResult:
+def _public(record: PictureResult, run: PhotoRun) -> PictureResult:
     """Return a record without paths and hashes that have no meaning outside the server."""
     bare = replace(record, mask=None, overlay=None, mask_sha256=None, overlay_sha256=None)
     return replace(bare, file=run.originals[record.file])

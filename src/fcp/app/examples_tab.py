@@ -12,7 +12,7 @@ from fcp.app.marks import KINDS, PAINT_ALPHA, Marked, clean_class_name, drawn_on
 from fcp.app.parts import PRIVATE, filled, grid, heading, named, upload_box
 from fcp.app.sessions import OpenPicture, Session
 from fcp.app.small import LONGEST, keep_small
-from fcp.app.uploads import Taken
+from fcp.app.uploads import Upload
 from fcp.app.visits import Visits, warn_of_refused
 from fcp.data.images import read_size
 from fcp.data.photos import MOST_DRAWN, read_photo, reduced_size
@@ -201,7 +201,7 @@ def _next_picture(session: Session, open_picture: OpenPicture) -> Path | None:
     return next((p for p in session.to_mark if p not in done and p != open_picture.picture), None)
 
 
-def _is_whole(session: Session, picture: Path, taken: Taken) -> bool:
+def _is_whole(session: Session, picture: Path, taken: Upload) -> bool:
     """Make the small copy of a new picture; refuse the picture if it cannot be decoded."""
     try:
         keep_small(picture, _small_copy(session, picture), LONGEST // 2, session.decoding)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcp.app.presence import is_here, strength
-from fcp.app.runs import Run
+from fcp.app.runs import PhotoRun
 from fcp.app.small import VIEW, only
+from fcp.app.threshold import is_here, strength
 from fcp.data.photos import read_photo
 from fcp.errors import FcpError
 from fcp.files import write_atomically
@@ -20,7 +20,7 @@ PAGE = 60
 
 
 @dataclass(frozen=True)
-class Shown:
+class GalleryPhoto:
     """A photo in the gallery.
 
     Attributes:
@@ -54,7 +54,7 @@ def arrange(
     names: Mapping[str, str],
     threshold: float,
     wanted: str | None = None,
-) -> list[Shown]:
+) -> list[GalleryPhoto]:
     """Sort the photos of a run; failed photos are left out.
 
     Args:
@@ -73,7 +73,7 @@ def arrange(
             of_interest = {n: c for n, c in record.classes.items() if wanted in (None, n)}
             here = tuple(name for name, c in of_interest.items() if is_here(c, threshold))
             best = max((strength(c) for c in of_interest.values()), default=0.0)
-            shown.append(Shown(record, names[record.file], here, best))
+            shown.append(GalleryPhoto(record, names[record.file], here, best))
     return sorted(shown, key=lambda one: (not one.here, -one.strength))
 
 
@@ -82,7 +82,7 @@ def pages(count: int) -> int:
     return max(1, -(-count // PAGE))
 
 
-def pictures_of(run: Run, shown: Sequence[Shown]) -> list[tuple[str, str]]:
+def pictures_of(run: PhotoRun, shown: Sequence[GalleryPhoto]) -> list[tuple[str, str]]:
     """Draw photos for the gallery; return (file, caption) of each."""
     names, colours = run.task.names, list(class_colours(run.task.names).values())
     return [
@@ -94,7 +94,7 @@ def pictures_of(run: Run, shown: Sequence[Shown]) -> list[tuple[str, str]]:
     ]
 
 
-def summary(run: Run, shown: Sequence[Shown]) -> str:
+def summary(run: PhotoRun, shown: Sequence[GalleryPhoto]) -> str:
     """Return a line with the numbers of photos: found, not here, failed, not done."""
     found = sum(bool(one.here) for one in shown)
     failed = run.results.failed()
@@ -105,7 +105,7 @@ def summary(run: Run, shown: Sequence[Shown]) -> str:
     return ", ".join(parts)
 
 
-def view(run: Run, one: Shown) -> Path:
+def view(run: PhotoRun, one: GalleryPhoto) -> Path:
     """Draw a photo for the detail view, and return the file.
 
     Raises:

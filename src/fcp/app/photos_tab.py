@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from fcp.app.parts import PRIVATE, filled, grid, heading, keep_names, named, upload_box
-from fcp.app.runs import Engine, Run
+from fcp.app.runs import Engine, PhotoRun
 from fcp.app.sessions import Session
 from fcp.app.small import LONGEST, keep_small
 from fcp.app.visits import Visits, warn_of_refused
@@ -139,7 +139,7 @@ def _count(photos: int) -> str:
     return f"<p>{photos} {'photo' if photos == 1 else 'photos'}</p>"
 
 
-def _progress(run: Run) -> str:
+def _progress(run: PhotoRun) -> str:
     """Return the progress of a run as a bar and a line of text."""
     done, total = run.done, len(run.jobs)
     left = run.seconds_left()

@@ -14,12 +14,12 @@ from fcp.app import why
 from fcp.app.download import TITLES, make_download
 from fcp.app.drawn import drawn_on, put_over
 from fcp.app.examples_tab import open_in_editor
-from fcp.app.gallery import PAGE, Shown, arrange, facts, pages, pictures_of, summary, view
+from fcp.app.gallery import PAGE, GalleryPhoto, arrange, facts, pages, pictures_of, summary, view
 from fcp.app.marks import Marked
 from fcp.app.parts import PRIVATE, filled, grid, heading
-from fcp.app.presence import first_threshold, strength
-from fcp.app.runs import Run
+from fcp.app.runs import PhotoRun
 from fcp.app.sessions import Session
+from fcp.app.threshold import first_threshold, strength
 from fcp.app.visits import Visits
 from fcp.errors import FcpError
 from fcp.labelling.export import read_back
@@ -236,7 +236,7 @@ class ResultsTab:
             return gr.update(value=str(file), label=label, visible=True)
 
 
-def _listed(session: Session, run: Run, threshold: float, wanted: str) -> tuple[Any, ...]:
+def _listed(session: Session, run: PhotoRun, threshold: float, wanted: str) -> tuple[Any, ...]:
     shown = arrange(run.records(), run.originals, threshold, wanted or None)
     session.page = min(max(session.page, 0), pages(len(shown)) - 1)
     first = session.page * PAGE
@@ -258,7 +258,7 @@ def _known(session: Session, record: PictureResult, names: Sequence[str]) -> lis
     return [one for one in drawn if one.class_name is None or one.class_name in names]
 
 
-def _summary(session: Session, run: Run, shown: Sequence[Shown], first: int) -> str:
+def _summary(session: Session, run: PhotoRun, shown: Sequence[GalleryPhoto], first: int) -> str:
     text = summary(run, shown)
     if len(shown) > PAGE:
         text += f" · showing photos {first + 1} to {min(first + PAGE, len(shown))}"
@@ -267,13 +267,13 @@ def _summary(session: Session, run: Run, shown: Sequence[Shown], first: int) -> 
     return f"<p><b>{text}</b></p>{_decisions(run)}" + (f"<ul>{lines}</ul>" if lines else "")
 
 
-def _decisions(run: Run) -> str:
+def _decisions(run: PhotoRun) -> str:
     """Return a line for each class that says whether its appearance model decides."""
     decisions = run.results.appearance.items()
     return "".join(f"<p>{escape(name)} is {escape(one.sentence)}</p>" for name, one in decisions)
 
 
-def _chosen(session: Session, run: Run, threshold: float, wanted: str) -> Shown:
+def _chosen(session: Session, run: PhotoRun, threshold: float, wanted: str) -> GalleryPhoto:
     everything = arrange(run.records(), run.originals, threshold, wanted or None)
     found = next((one for one in everything if one.stem == session.chosen), None)
     if found is None:
@@ -281,7 +281,7 @@ def _chosen(session: Session, run: Run, threshold: float, wanted: str) -> Shown:
     return found
 
 
-def _table(one: Shown) -> str:
+def _table(one: GalleryPhoto) -> str:
     head = "".join(f"<th>{text}</th>" for text in ("class", "presence", "score", "area"))
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>"

@@ -93,7 +93,7 @@ class Engine:
         return copy(self._first)
 
 
-class Run:
+class PhotoRun:
     """Segmentation of photos into a folder of results; ``start`` returns at once.
 
     Args:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fcp.app.limits import Budget, Limits
 from fcp.app.marks import Marked, by_class
-from fcp.app.runs import Engine, Run, make_task
+from fcp.app.runs import Engine, PhotoRun, make_task
 from fcp.app.uploads import Intake
 from fcp.data.decode import Decoding
 from fcp.data.images import DEFAULT
@@ -78,7 +78,7 @@ class Session:
         self.open_picture: OpenPicture | None = None
         self.marked: list[Marked] = []
         self.chosen_example: int | None = None
-        self.run: Run | None = None
+        self.run: PhotoRun | None = None
         self.shown: list[str] = []  # stems in the gallery's order
         self.page = 0
         self.chosen: str | None = None  # stem of the photo in the detail view
@@ -150,7 +150,7 @@ class Session:
 
     def start_run(
         self, engine: Engine, *, tile: Tile, instances: bool, appearance: Appearances = "auto"
-    ) -> Run:
+    ) -> PhotoRun:
         """Start a run over all photos; the previous run and its files are removed.
 
         Raises:
@@ -177,7 +177,7 @@ class Session:
                 decoding=self.decoding,
             )
             folder = self.folder / f"run{self.number()}"
-            self.run = Run(
+            self.run = PhotoRun(
                 engine,
                 task,
                 self.photos,
@@ -189,7 +189,7 @@ class Session:
             self.run.start(self.work)
             return self.run
 
-    def finished_run(self) -> Run:
+    def finished_run(self) -> PhotoRun:
         """Return the last run.
 
         Raises:

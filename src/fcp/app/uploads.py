@@ -29,7 +29,7 @@ _ODD = re.compile(r"[^\w .()+=@-]")
 
 
 @dataclass
-class Taken:
+class Upload:
     """The outcome of an upload.
 
     Attributes:
@@ -65,7 +65,7 @@ class Intake:
 
     def take(
         self, uploads: Iterable[Path] | Mapping[Path, str], *, every_page: bool = False
-    ) -> Taken:
+    ) -> Upload:
         """Take pictures and zip archives of pictures; each file is moved or removed.
 
         Args:
@@ -75,7 +75,7 @@ class Intake:
         Returns:
             The kept pictures, and the reasons for refusing the others.
         """
-        taken = Taken()
+        taken = Upload()
         names: Mapping[Path, str] = uploads if isinstance(uploads, Mapping) else {}
         for upload in uploads:
             if upload.name.startswith("."):  # files of the operating system

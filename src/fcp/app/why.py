@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from fcp.app.marks import Marked
-from fcp.app.presence import always_answer
-from fcp.app.runs import Run
+from fcp.app.runs import PhotoRun
 from fcp.app.small import VIEW
+from fcp.app.threshold import always_answer
 from fcp.data.photos import Photo, read_photo
 from fcp.data.prompts import annotation_mask
 from fcp.data.transforms import logits_to_size
@@ -64,7 +64,7 @@ class Reason:
         )
 
 
-def explain(run: Run, photo: Path, name: str) -> Reason:
+def explain(run: PhotoRun, photo: Path, name: str) -> Reason:
     """Segment a photo with each example of a class alone; other classes compete as in the run.
 
     Their appearance models compete too; those were fitted against all examples of this class.
@@ -102,7 +102,7 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / union) if union else 1.0
 
 
-def pictures(reason: Reason, run: Run, folder: Path) -> list[tuple[str, str]]:
+def pictures(reason: Reason, run: PhotoRun, folder: Path) -> list[tuple[str, str]]:
     """Draw an explanation: result and pseudo masks, then each example beside its own result.
 
     Returns:

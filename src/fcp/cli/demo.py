@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class View:
+class DemoView:
     """A photo, or a part of it.
 
     Attributes:
@@ -94,12 +94,12 @@ def demo(
 def _run_scene(
     segmenter: FewShotSegmenter, scene: dict[str, Any], photos: dict[str, np.ndarray]
 ) -> SceneResult:
-    views = [View(**support) for support in scene["supports"]]
+    views = [DemoView(**support) for support in scene["supports"]]
     examples = [
         (view.of(photos[view.photo]), view.of(demo_mask(view.photo, photos[view.photo])))
         for view in views
     ]
-    question = View(**scene["query"])
+    question = DemoView(**scene["query"])
     query = question.of(photos[question.photo])
     segmenter.fit(examples)
     started = time.perf_counter()
@@ -138,7 +138,7 @@ def demo_mask(photo: str, pixels: np.ndarray) -> np.ndarray:
     return read_mask(demo_file(f"masks/{photo}.png"), (pixels.shape[0], pixels.shape[1]))
 
 
-def _truth(view: View, pixels: np.ndarray) -> np.ndarray | None:
+def _truth(view: DemoView, pixels: np.ndarray) -> np.ndarray | None:
     """Return our mask (H, W) of a view, or None if there is none."""
     drawn = demo_file(f"masks/{view.photo}.png").exists()
     return view.of(demo_mask(view.photo, pixels)) if drawn else None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fcp.data.dataset import FewShotDataset
     from fcp.evaluation.episode_counts import EpisodeCounts
     from fcp.evaluation.evaluate import EvaluationResult
-    from fcp.evaluation.run import Draw, EpisodeFile, EvaluationPlan, FoldProgress
+    from fcp.evaluation.run import DrawnEpisodes, EpisodeFile, EvaluationPlan, FoldProgress
 
 EPISODES = 1000
 
@@ -166,17 +166,17 @@ def _parse_episodes(
     seed: int | None,
     seeds: int | None,
     sampler: SamplerName | None,
-) -> Draw | EpisodeFile:
+) -> DrawnEpisodes | EpisodeFile:
     """Return the requested episodes: a random draw or an episode file.
 
     Raises:
         FcpError: a file is given together with an option of random draws.
     """
-    from fcp.evaluation.run import Draw, EpisodeFile
+    from fcp.evaluation.run import DrawnEpisodes, EpisodeFile
 
     if file is None:
         drawn_with = range(seed or 0, (seed or 0) + (seeds or 1))
-        return Draw(shots or 1, episodes or EPISODES, drawn_with, sampler or "classic")
+        return DrawnEpisodes(shots or 1, episodes or EPISODES, drawn_with, sampler or "classic")
     drawn = {"episodes": episodes, "seed": seed, "seeds": seeds, "sampler": sampler}
     for option, value in drawn.items():
         if value is not None:

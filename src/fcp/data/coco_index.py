@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS problems (split TEXT NOT NULL, line TEXT NOT NULL);
 
 
 @dataclass(frozen=True)
-class Source:
+class AnnotationSource:
     """A parsed instances JSON, with the folder of its pictures.
 
     Attributes:
@@ -117,7 +117,7 @@ def split_of(file: Path) -> Split:
             raise FcpError(f'{file}: expected "train" or "val" in its name, to say which it is')
 
 
-def read_source(file: Path, images: Path) -> Source:
+def read_source(file: Path, images: Path) -> AnnotationSource:
     """Read an instances JSON and find its pictures' folder.
 
     Raises:
@@ -129,10 +129,12 @@ def read_source(file: Path, images: Path) -> Source:
     name = file.stem.removeprefix("instances_")
     places = (images / name, images / "images" / name, images)
     folder = next(place for place in places if place.is_dir() or place == images)
-    return Source(file, split_of(file), folder, content)
+    return AnnotationSource(file, split_of(file), folder, content)
 
 
-def fill(database: sqlite3.Connection, source: Source, root: Path, progress: Progress) -> None:
+def fill(
+    database: sqlite3.Connection, source: AnnotationSource, root: Path, progress: Progress
+) -> None:
     """Put the pictures of one JSON into the index; pictures that it already holds stay.
 
     Args:
@@ -173,7 +175,7 @@ def clear_errors(index: Path) -> Iterator[None]:
 class _Painter:
     """Conversion of one picture of a JSON into rows of the index."""
 
-    source: Source
+    source: AnnotationSource
     root: Path
     numbers: Mapping[int, int]  # COCO's category id → class id 1 … 80
 
@@ -201,7 +203,9 @@ class _Painter:
         return (name.stem, self.source.split, file, *size), masks
 
 
-def _fill(database: sqlite3.Connection, source: Source, root: Path, progress: Progress) -> None:
+def _fill(
+    database: sqlite3.Connection, source: AnnotationSource, root: Path, progress: Progress
+) -> None:
     database.executescript(_TABLES)
     wanted, absent = _find_pictures(source)
     painter = _Painter(source, root, _prepare(database, source, root))
@@ -225,7 +229,7 @@ def _fill(database: sqlite3.Connection, source: Source, root: Path, progress: Pr
         _note(database, f"done {source.split}", "yes")
 
 
-def _find_pictures(source: Source) -> tuple[list[Mapping[str, Any]], list[str]]:
+def _find_pictures(source: AnnotationSource) -> tuple[list[Mapping[str, Any]], list[str]]:
     """Return the images of a JSON whose files exist, and a line for each of the others."""
     images = sorted(source.content["images"], key=lambda image: str(image["file_name"]))
     # Folders are listed: checking 120,000 files one by one takes minutes on a network drive.
@@ -239,7 +243,7 @@ def _find_pictures(source: Source) -> tuple[list[Mapping[str, Any]], list[str]]:
     return wanted, absent
 
 
-def _prepare(database: sqlite3.Connection, source: Source, root: Path) -> dict[int, int]:
+def _prepare(database: sqlite3.Connection, source: AnnotationSource, root: Path) -> dict[int, int]:
     """Remove the rows of another JSON; return category id → class id."""
     categories = sorted(source.content["categories"], key=lambda category: category["id"])
     if len(categories) != COCO_CLASS_COUNT:

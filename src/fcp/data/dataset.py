@@ -118,7 +118,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Example(Picture):
+class ClassExample(Picture):
     """A support picture: it also has a mask, of the class ``class_id``."""
 
     class_id: int

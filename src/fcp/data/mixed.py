@@ -28,7 +28,7 @@ _LOOK_ALIKE_SHARE = 0.75  # … and the share of their photos among the queries 
 
 
 @dataclass(frozen=True)
-class Source:
+class TaskSource:
     """Classes of one data set from which episodes are drawn.
 
     Attributes:
@@ -57,7 +57,7 @@ class MixedTask:
         present: Whether the query shows the class; if not, its target is empty.
     """
 
-    source: Source
+    source: TaskSource
     class_id: int
     supports: tuple[str, ...]
     query: str
@@ -84,7 +84,7 @@ class Mixture:
 
     def __init__(
         self,
-        sources: Collection[Source],
+        sources: Collection[TaskSource],
         shares: Mapping[str, float],
         *,
         shots: int = 1,
@@ -129,7 +129,7 @@ class Mixture:
         supports = tuple(members[place] for place in places)
         return MixedTask(source, class_id, supports, query, present)
 
-    def _draw_absent(self, source: Source, class_id: int, rng: np.random.Generator) -> str:
+    def _draw_absent(self, source: TaskSource, class_id: int, rng: np.random.Generator) -> str:
         """Draw the class that is shown instead, preferably a similar one, then a photo of it."""
         by_class = source.absent[class_id]
         order = self._similar.get(source.name, {}).get(class_id, ())
@@ -140,7 +140,9 @@ class Mixture:
         return photos[rng.integers(len(photos))]
 
 
-def training_sources(data_root: Path, fold: int | None, *, hold_out: bool) -> tuple[Source, ...]:
+def training_sources(
+    data_root: Path, fold: int | None, *, hold_out: bool
+) -> tuple[TaskSource, ...]:
     """List the sources that a model may be trained on.
 
     Args:
@@ -178,21 +180,21 @@ def kinds_holdout(objects: Objects, left_out: Collection[int]) -> ClassLists:
     return make_lists(objects.areas("val"), names, min_pixels=1, banned=sorted(left_out))
 
 
-def voc_source(voc: PascalVOC, fold: int | None) -> Source:
+def voc_source(voc: PascalVOC, fold: int | None) -> TaskSource:
     """List VOC's base classes; each photo has all of VOC's classes labelled."""
     lists = train_lists(voc, fold)
     absent = {c: absent_photos(lists, {c}) for c in lists.members}
-    return Source(VOC, voc, lists, {c: photos for c, photos in absent.items() if photos})
+    return TaskSource(VOC, voc, lists, {c: photos for c, photos in absent.items() if photos})
 
 
-def object_sources(objects: Objects, left_out: Collection[int]) -> list[Source]:
+def object_sources(objects: Objects, left_out: Collection[int]) -> list[TaskSource]:
     """List the sets of ``objects`` without the left-out kinds and the photos that show them."""
     areas = {**objects.areas("train"), **objects.areas("val")}
     names = list(dict.fromkeys(kind.set for kind in objects.kinds.values()))
     return [_set_source(objects, name, areas, left_out) for name in names]
 
 
-def _set_source(objects: Objects, name: str, areas: Areas, left_out: Collection[int]) -> Source:
+def _set_source(objects: Objects, name: str, areas: Areas, left_out: Collection[int]) -> TaskSource:
     kinds = {c: kind for c, kind in objects.kinds.items() if kind.set == name}
     lists = make_lists(
         {photo: pixels for photo, pixels in areas.items() if photo.startswith(f"{name}/")},
@@ -203,7 +205,7 @@ def _set_source(objects: Objects, name: str, areas: Areas, left_out: Collection[
     absent = {
         c: absent_photos(lists, confusable(kinds, c)) for c in lists.members if may_lack(kinds[c])
     }
-    return Source(name, objects, lists, {c: photos for c, photos in absent.items() if photos})
+    return TaskSource(name, objects, lists, {c: photos for c, photos in absent.items() if photos})
 
 
 def may_lack(kind: Kind) -> bool:
@@ -259,7 +261,7 @@ def _require_shares(shares: Mapping[str, float], known: Collection[str]) -> None
 
 
 def _class_weights(
-    classes: Collection[tuple[Source, int]], shares: Mapping[str, float]
+    classes: Collection[tuple[TaskSource, int]], shares: Mapping[str, float]
 ) -> np.ndarray:
     """Return each class's part of all episodes: nearly even within a source."""
     counts = np.array([len(source.lists.members[c]) for source, c in classes])

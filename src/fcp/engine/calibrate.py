@@ -35,7 +35,7 @@ SHOTS = (1, 1, 2, 3, 5)
 
 
 @dataclass(frozen=True)
-class Seen:
+class AnsweredPair:
     """Features of a pair, from which presence is judged.
 
     Attributes:
@@ -53,7 +53,7 @@ class Seen:
     has_mask: bool
 
 
-def see_pairs(model: FCP, data: FewShotDataset, pairs: Sequence[Pair]) -> Iterator[Seen]:
+def see_pairs(model: FCP, data: FewShotDataset, pairs: Sequence[Pair]) -> Iterator[AnsweredPair]:
     """Search the query of each pair for the examples' class; pairs come sorted by query.
 
     Args:
@@ -82,7 +82,7 @@ def see_pairs(model: FCP, data: FewShotDataset, pairs: Sequence[Pair]) -> Iterat
             examples, picture = support(pair.examples, pair.class_id), query(pair.query)
             output = model.match(examples, picture)
             logits = output.mask_logits
-            yield Seen(
+            yield AnsweredPair(
                 pair,
                 look(pair.examples, pair.class_id),
                 examples.grid_mask.shape[1],
@@ -147,7 +147,12 @@ def calibrate(
 
 
 def fit_presence(
-    read: Tensor, seen: Sequence[Seen], *, levels: tuple[int, ...], centres: Tensor, seed: int
+    read: Tensor,
+    seen: Sequence[AnsweredPair],
+    *,
+    levels: tuple[int, ...],
+    centres: Tensor,
+    seed: int,
 ) -> Presence:
     """Fit the regression, and take the threshold from classes left out in turn.
 

@@ -14,7 +14,7 @@ DrawRule = Literal["query", "class"]
 
 
 @dataclass(frozen=True)
-class Task:
+class EpisodeTask:
     """A 1-shot training episode: its class and the ids of its two pictures, which differ."""
 
     class_id: int
@@ -22,13 +22,13 @@ class Task:
     query: str
 
 
-class Draw(Protocol):
+class TaskDraw(Protocol):
     """A rule that draws training episodes."""
 
     epoch: int
     """Number of episodes that make an epoch, that of the listed pictures."""
 
-    def __call__(self, index: int, rng: np.random.Generator) -> Task:
+    def __call__(self, index: int, rng: np.random.Generator) -> EpisodeTask:
         """Draw the ``index``-th episode of the training, with the generator of this episode."""
 
 
@@ -56,14 +56,14 @@ class QueryDraw:
         if not self._rows:
             raise FcpError("no two training pictures show the same class; add pictures")
 
-    def __call__(self, index: int, rng: np.random.Generator) -> Task:
-        """Draw an episode; see ``Draw``."""
+    def __call__(self, index: int, rng: np.random.Generator) -> EpisodeTask:
+        """Draw an episode; see ``TaskDraw``."""
         epoch, place = divmod(index, self.epoch)
         order = np.random.default_rng((self._seed, epoch)).permutation(self.epoch)
         query = self._rows[order[place]]
         class_id = int(rng.choice(self._classes[query]))
         others = [picture for picture in self._members[class_id] if picture != query]
-        return Task(class_id, str(rng.choice(others)), query)
+        return EpisodeTask(class_id, str(rng.choice(others)), query)
 
 
 class ClassDraw:
@@ -83,13 +83,13 @@ class ClassDraw:
             raise FcpError("no two training pictures show the same class; add pictures")
         self._shares = nearly_even([len(ids) for ids in self._members.values()])
 
-    def __call__(self, index: int, rng: np.random.Generator) -> Task:
-        """Draw an episode; see ``Draw``."""
+    def __call__(self, index: int, rng: np.random.Generator) -> EpisodeTask:
+        """Draw an episode; see ``TaskDraw``."""
         class_id = int(rng.choice(list(self._members), p=self._shares))
         support, query = rng.choice(self._members[class_id], size=2, replace=False)
-        return Task(class_id, str(support), str(query))
+        return EpisodeTask(class_id, str(support), str(query))
 
 
-def make_draw(rule: DrawRule, lists: ClassLists, seed: int) -> Draw:
+def make_draw(rule: DrawRule, lists: ClassLists, seed: int) -> TaskDraw:
     """Build a rule by its name."""
     return QueryDraw(lists, seed) if rule == "query" else ClassDraw(lists)

@@ -19,14 +19,14 @@ from torch.utils.data import Dataset
 
 from fcp.config import IGNORE
 from fcp.data.augment import jitter_colour, paste
-from fcp.data.dataset import Example, FewShotDataset, Picture
+from fcp.data.dataset import ClassExample, FewShotDataset, Picture
 from fcp.data.images import read_image, read_labels
 from fcp.data.lists import ClassLists
 from fcp.data.region_store import RegionSource
 from fcp.data.transforms import mask_to_square, to_square
 from fcp.engine.draws import DrawRule, make_draw
 from fcp.engine.share import Share
-from fcp.features.frozen import FeatureIndex, Seen, SeenExample
+from fcp.features.frozen import FeatureIndex, StoredExample, StoredPicture
 
 Views = Literal["whole", "augmented"]
 
@@ -161,8 +161,9 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
 class SeenBatches(Dataset[dict[str, object]]):
     """Share of a step → 1-shot episodes on whole pictures, as features where they are stored.
 
-    A share holds ``supports`` (B ``SeenExample``), ``queries`` (B ``Seen``) and ``query_masks``
-    (B, S, S): 0, 1 or 255 (ignore). The same episodes as ``EpisodeBatches`` with whole views.
+    A share holds ``supports`` (B ``StoredExample``), ``queries`` (B ``StoredPicture``) and
+    ``query_masks`` (B, S, S): 0, 1 or 255 (ignore). The episodes are those of ``EpisodeBatches``
+    with whole views.
 
     Args:
         source: Data, rule and seed of the episodes.
@@ -181,12 +182,12 @@ class SeenBatches(Dataset[dict[str, object]]):
         supports, queries, masks = zip(*episodes, strict=True)
         return {"supports": supports, "queries": queries, "query_masks": torch.stack(masks)}
 
-    def _episode(self, step: int, position: int) -> tuple[SeenExample, Seen, Tensor]:
+    def _episode(self, step: int, position: int) -> tuple[StoredExample, StoredPicture, Tensor]:
         source, rng = self._source, self._source.rng(step, position)
         rng.random()  # EpisodeBatches first draws whether this is a region episode
         task = self._draw(step * source.batch + position, rng)
         size = source.image_size
-        example = Example(source.data, task.support, size, task.class_id)
+        example = ClassExample(source.data, task.support, size, task.class_id)
         return (
             self._index.look_at_example(example),
             self._index.look(Picture(source.data, task.query, size)),

@@ -17,7 +17,7 @@ from fcp.data.lists import ClassLists
 from fcp.data.mixed import (
     MixedTask,
     Mixture,
-    Source,
+    TaskSource,
     kinds_holdout,
     left_out_kinds,
     training_sources,
@@ -102,7 +102,7 @@ def kinds_score(
     objects = Objects(data_root)
     left_out = left_out_kinds(objects.kinds, PascalVOC(data_root), recipe.fold)
     lists = keep_photos(kinds_holdout(objects, left_out), store.places)
-    mixture = Mixture([Source("kinds", objects, lists, {})], {"kinds": 1.0})
+    mixture = Mixture([TaskSource("kinds", objects, lists, {})], {"kinds": 1.0})
     rng = np.random.default_rng(0)
     tasks = [mixture(rng) for _ in range(recipe.holdout_episodes)]
 
@@ -128,7 +128,7 @@ def score_stored(model: FCP, store: ViewStore, tasks: Sequence[MixedTask], size:
 
 
 def stored_photos(
-    sources: Sequence[Source], objects: Objects, most: int
+    sources: Sequence[TaskSource], objects: Objects, most: int
 ) -> list[tuple[FewShotDataset, str]]:
     """List the photos that all models need: each of ``objects``, and enough of VOC's classes.
 
@@ -171,7 +171,7 @@ def keep_photos(lists: ClassLists, photos: Collection[str]) -> ClassLists:
     )
 
 
-def mean_features(source: Source, store: ViewStore, size: int) -> dict[int, np.ndarray]:
+def mean_features(source: TaskSource, store: ViewStore, size: int) -> dict[int, np.ndarray]:
     """Average the foreground of each class at the coarse levels: class id → (C,)."""
     means = {}
     for class_id, members in source.lists.members.items():
@@ -188,7 +188,7 @@ def mean_features(source: Source, store: ViewStore, size: int) -> dict[int, np.n
     return means
 
 
-def keep_stored(source: Source, store: ViewStore) -> Source:
+def keep_stored(source: TaskSource, store: ViewStore) -> TaskSource:
     """Restrict a source to stored photos."""
     absent = {
         asked: {

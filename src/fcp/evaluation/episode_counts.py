@@ -29,7 +29,7 @@ _COUNTS = ("tp", "fp", "fn", "tn")
 
 
 @dataclass(frozen=True)
-class Run:
+class EpisodeDraw:
     """One draw of episodes; the mean of a table is taken over runs.
 
     Attributes:
@@ -46,13 +46,13 @@ class EpisodeId:
     """Name of one episode: its run, pictures and class.
 
     Attributes:
-        run: Run that the episode belongs to.
+        run: Draw that the episode belongs to.
         digest: First 12 hexadecimal digits of a hash of query, supports and class.
         query: Id of the query picture.
         class_name: Name of the class to segment.
     """
 
-    run: Run
+    run: EpisodeDraw
     digest: str
     query: str
     class_name: str
@@ -71,9 +71,9 @@ class EpisodeCounts:
     ids: tuple[EpisodeId, ...]
     counts: Mapping[str, np.ndarray]
 
-    def runs(self) -> dict[Run, np.ndarray]:
+    def runs(self) -> dict[EpisodeDraw, np.ndarray]:
         """Return run → the rows (n,) of its episodes, in order of appearance."""
-        rows: dict[Run, list[int]] = {}
+        rows: dict[EpisodeDraw, list[int]] = {}
         for row, episode in enumerate(self.ids):
             rows.setdefault(episode.run, []).append(row)
         return {run: np.array(of_run) for run, of_run in rows.items()}
@@ -96,7 +96,7 @@ class EpisodeCounts:
         return board.compute()
 
 
-def identify(spec: EpisodeSpec, class_name: str, run: Run) -> EpisodeId:
+def identify(spec: EpisodeSpec, class_name: str, run: EpisodeDraw) -> EpisodeId:
     """Name an episode; equal digests are the same query, supports and class."""
     content = json.dumps([spec.query, *spec.supports, spec.class_id]).encode()
     return EpisodeId(run, hashlib.sha256(content).hexdigest()[:12], spec.query, class_name)
@@ -134,7 +134,7 @@ def parse_id(fields: Sequence[str]) -> EpisodeId:
         ValueError: another number of fields, or a fold or seed that is no number.
     """
     fold, seed, digest, query, class_name = fields
-    return EpisodeId(Run(_read_number(fold), _read_number(seed)), digest, query, class_name)
+    return EpisodeId(EpisodeDraw(_read_number(fold), _read_number(seed)), digest, query, class_name)
 
 
 def save_counts(path: Path, table: EpisodeCounts) -> None:

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fcp.data.dataset import Example, FewShotDataset, Picture
+from fcp.data.dataset import ClassExample, FewShotDataset, Picture
 from fcp.data.episodes import EpisodeSpec
 from fcp.data.transforms import logits_to_size, mask_to_square
 from fcp.errors import FcpError
 from fcp.evaluation.episode_counts import MASK as MASK  # predictors name their mask by it
-from fcp.evaluation.episode_counts import ORIGINAL, EpisodeCounts, EpisodeId, Run, identify
+from fcp.evaluation.episode_counts import ORIGINAL, EpisodeCounts, EpisodeDraw, EpisodeId, identify
 from fcp.evaluation.metrics import Counts, Scores, count_pixels
 
 COMPARISON_SIZE = 512
@@ -55,7 +55,7 @@ class Truth:
 class Predictor(Protocol):
     """A function that segments in a query the class that the supports show."""
 
-    def __call__(self, supports: Sequence[Example], query: Picture) -> Mapping[str, Tensor]:
+    def __call__(self, supports: Sequence[ClassExample], query: Picture) -> Mapping[str, Tensor]:
         """Return probability maps (H', W') in 0 … 1 at any size.
 
         ``"mask"`` is the prediction. Other names, such as ``"attention"`` and ``"conventional"``,
@@ -117,14 +117,14 @@ def evaluate(
     Raises:
         FcpError: no episodes, or a picture that cannot be read.
     """
-    runs = {Run(): episodes}
+    runs = {EpisodeDraw(): episodes}
     return evaluate_runs(predictor, dataset, runs, image_size=image_size, progress=progress)
 
 
 def evaluate_runs(
     predictor: Predictor,
     dataset: FewShotDataset,
-    runs: Mapping[Run, Sequence[EpisodeSpec]],
+    runs: Mapping[EpisodeDraw, Sequence[EpisodeSpec]],
     *,
     image_size: int,
     progress: Progress | None = None,
@@ -166,7 +166,7 @@ def evaluate_runs(
 
 
 def ask_episodes(
-    ask: Callable[[Sequence[Example], Picture], AnswerT],
+    ask: Callable[[Sequence[ClassExample], Picture], AnswerT],
     dataset: FewShotDataset,
     episodes: Sequence[EpisodeSpec],
     *,
@@ -194,7 +194,7 @@ def ask_episodes(
     order = sorted(range(len(episodes)), key=lambda i: (episodes[i].class_id, episodes[i].query))
     for done, index in enumerate(order, start=1):
         spec = episodes[index]
-        supports = [Example(dataset, id, image_size, spec.class_id) for id in spec.supports]
+        supports = [ClassExample(dataset, id, image_size, spec.class_id) for id in spec.supports]
         yield index, ask(supports, Picture(dataset, spec.query, image_size))
         if progress is not None:
             progress(done, len(order))
@@ -210,7 +210,7 @@ def truth_of(dataset: FewShotDataset, picture: str, class_id: int) -> Truth:
 
 
 def episode_ids(
-    dataset: FewShotDataset, runs: Mapping[Run, Sequence[EpisodeSpec]]
+    dataset: FewShotDataset, runs: Mapping[EpisodeDraw, Sequence[EpisodeSpec]]
 ) -> tuple[EpisodeId, ...]:
     """Name all episodes, in the order in which ``evaluate_runs`` returns their counts.
 
@@ -221,7 +221,9 @@ def episode_ids(
     )
 
 
-def _line_up(runs: Mapping[Run, Sequence[EpisodeSpec]]) -> list[tuple[Run, EpisodeSpec]]:
+def _line_up(
+    runs: Mapping[EpisodeDraw, Sequence[EpisodeSpec]],
+) -> list[tuple[EpisodeDraw, EpisodeSpec]]:
     return [
         (run, spec)
         for run, episodes in runs.items()

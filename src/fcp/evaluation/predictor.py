@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fcp.config import Fusion
-from fcp.data.dataset import Example, Picture
+from fcp.data.dataset import ClassExample, Picture
 from fcp.evaluation.evaluate import MASK
 from fcp.features.frozen import FrozenEncoders, LiveEncoders
 from fcp.layers.masked import min_max
@@ -57,13 +57,13 @@ class FCPPredictor:
         self._encoders = encoders or LiveEncoders(model)
         self._cache = _BoundedCache(cache_bytes)
 
-    def __call__(self, supports: Sequence[Example], query: Picture) -> Mapping[str, Tensor]:
+    def __call__(self, supports: Sequence[ClassExample], query: Picture) -> Mapping[str, Tensor]:
         """Return ``"mask"`` and both pseudo masks, see ``probability_maps``."""
         return probability_maps(self.output(supports, query))
 
     @torch.inference_mode()
     def output(
-        self, supports: Sequence[Example], query: Picture, *, with_maps: bool = False
+        self, supports: Sequence[ClassExample], query: Picture, *, with_maps: bool = False
     ) -> Output:
         """Return the model's whole output for one query, B = 1; attention maps on request."""
         support = self._support(supports)
@@ -79,13 +79,13 @@ class FCPPredictor:
         key = ("embedding", picture.id)
         return self._cache.get(key, partial(self._encoders.embed, picture))
 
-    def _support(self, supports: Sequence[Example]) -> SupportSet:
+    def _support(self, supports: Sequence[ClassExample]) -> SupportSet:
         if len(supports) > 1:  # hardly ever the same ones again
             return self._prepare_support(supports)
         key = ("alone", supports[0].id, supports[0].class_id)
         return self._cache.get(key, partial(self._prepare_support, supports))
 
-    def _prepare_support(self, supports: Sequence[Example]) -> SupportSet:
+    def _prepare_support(self, supports: Sequence[ClassExample]) -> SupportSet:
         encoded = [
             self._cache.get(
                 (example.id, example.class_id), partial(self._encoders.example, example)

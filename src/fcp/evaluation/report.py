@@ -14,7 +14,7 @@ from typing import Any
 from fcp.config import Fusion
 from fcp.data.dataset import FewShotDataset
 from fcp.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Comparison, miou_interval
-from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts, Run
+from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts, EpisodeDraw
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
 from fcp.evaluation.seen import UNKNOWN, read_recipe, seen_in_training
 from fcp.files import sha256_of, write_atomically
@@ -74,7 +74,7 @@ class ProtocolCard:
 
 def make_card(
     data: FewShotDataset,
-    run: Run,
+    run: EpisodeDraw,
     *,
     shots: int,
     episode_sha256: str,
@@ -131,7 +131,7 @@ def training_lists(model_folder: Path) -> str:
 
 def to_json(
     result: EvaluationResult,
-    cards: Mapping[Run, ProtocolCard],
+    cards: Mapping[EpisodeDraw, ProtocolCard],
     comparison: Comparison | None = None,
 ) -> dict[str, Any]:
     """Return the report as plain values; scores 0 … 1, the prediction's at 512×512 on top.
@@ -160,7 +160,7 @@ def to_json(
 def write_report(
     path: Path,
     result: EvaluationResult,
-    cards: Mapping[Run, ProtocolCard],
+    cards: Mapping[EpisodeDraw, ProtocolCard],
     comparison: Comparison | None = None,
 ) -> None:
     """Write the report of ``to_json`` to a file, whole or not at all.
@@ -189,7 +189,7 @@ def _figures(counts: EpisodeCounts, card: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _means(mious: Mapping[Run, float]) -> dict[str, Any]:
+def _means(mious: Mapping[EpisodeDraw, float]) -> dict[str, Any]:
     """Average the runs' mIoU for each fold and for each seed; the spread is that of the seeds."""
     by_fold: dict[int | None, list[float]] = {}
     by_seed: dict[int | None, list[float]] = {}

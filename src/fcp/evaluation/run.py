@@ -23,7 +23,7 @@ from fcp.data.episodes import (
 )
 from fcp.data.lists import val_lists
 from fcp.errors import FcpError
-from fcp.evaluation.episode_counts import EpisodeId, Run, join
+from fcp.evaluation.episode_counts import EpisodeDraw, EpisodeId, join
 from fcp.evaluation.evaluate import EvaluationResult, episode_ids, evaluate_runs
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.evaluation.report import FROM_FILE, ProtocolCard, make_card
@@ -34,12 +34,12 @@ from fcp.files import sha256_of
 from fcp.models.checkpoint import load_model
 from fcp.models.loading import find_device, find_model
 
-Runs = Mapping[Run, tuple[EpisodeSpec, ...]]
+Runs = Mapping[EpisodeDraw, tuple[EpisodeSpec, ...]]
 FoldProgress = Callable[[int | None, int, int], None]  # (fold, done, all)
 
 
 @dataclass(frozen=True)
-class Draw:
+class DrawnEpisodes:
     """Episodes drawn from a fold's test lists, one run a seed.
 
     Attributes:
@@ -69,7 +69,7 @@ class Draw:
             sampler=self.sampler,
         )
         try:
-            return {Run(fold, seed): draw(seed=seed) for seed in self.seeds}
+            return {EpisodeDraw(fold, seed): draw(seed=seed) for seed in self.seeds}
         except FcpError as error:
             named = "all classes" if fold is None else f"fold {fold}"
             raise FcpError(f"{named}: {error}") from error
@@ -117,7 +117,7 @@ class EpisodeFile:
                 raise FcpError(f"{where}: {len(spec.supports)} supports, expected {shots}")
             for picture in {spec.query, *spec.supports} - pictures:
                 raise FcpError(f"{where}: {picture} is no val picture of {data.title} here")
-        return {Run(fold): specs}
+        return {EpisodeDraw(fold): specs}
 
     def hash_of(self, _: tuple[EpisodeSpec, ...]) -> str:
         """Return the SHA-256 of the file."""
@@ -142,7 +142,7 @@ class FoldPlan:
     fold: int | None
     folder: Path
     runs: Runs
-    cards: Mapping[Run, ProtocolCard]
+    cards: Mapping[EpisodeDraw, ProtocolCard]
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class EvaluationPlan:
     fusion: Fusion
 
     @property
-    def cards(self) -> dict[Run, ProtocolCard]:
+    def cards(self) -> dict[EpisodeDraw, ProtocolCard]:
         """Protocol card of each run, over all folds."""
         return {run: card for fold in self.folds for run, card in fold.cards.items()}
 
@@ -179,7 +179,7 @@ class EvaluationPlan:
         return {fold: seen for fold, seen in known.items() if seen not in (NOTHING_SEEN, UNKNOWN)}
 
 
-_ONE_RUN = Draw()
+_ONE_RUN = DrawnEpisodes()
 
 
 def plan_folds(
@@ -187,7 +187,7 @@ def plan_folds(
     folds: Sequence[int | None],
     model: str | Path,
     *,
-    episodes: Draw | EpisodeFile = _ONE_RUN,
+    episodes: DrawnEpisodes | EpisodeFile = _ONE_RUN,
     fusion: Fusion = "mean",
 ) -> EvaluationPlan:
     """Draw the episodes of some folds and fill in the protocol card of each run.
@@ -227,9 +227,9 @@ def _cards(
     data: FewShotDataset,
     folder: Path,
     runs: Runs,
-    episodes: Draw | EpisodeFile,
+    episodes: DrawnEpisodes | EpisodeFile,
     fusion: Fusion,
-) -> dict[Run, ProtocolCard]:
+) -> dict[EpisodeDraw, ProtocolCard]:
     return {
         run: make_card(
             data,

@@ -16,7 +16,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from fcp.data.dataset import Example, Picture
+from fcp.data.dataset import ClassExample, Picture
 from fcp.features.cache import FeatureCache, fingerprint
 from fcp.files import sha256_of
 from fcp.method.fcp.model import FCP
@@ -30,7 +30,7 @@ _LEVEL = "level."
 
 
 @dataclass(frozen=True)
-class Seen:
+class StoredPicture:
     """Stored features of a picture; a missing part is None.
 
     Attributes:
@@ -51,7 +51,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class SeenExample(Seen):
+class StoredExample(StoredPicture):
     """Stored features of an example.
 
     Attributes:
@@ -91,7 +91,7 @@ class FeatureIndex:
         self._for_examples = ("mid", *(f"{_LEVEL}{number:02}" for number in levels))
         self._segmenter = fingerprint(model.segmenter, [*kinds[1], precision])
 
-    def look(self, picture: Picture) -> Seen:
+    def look(self, picture: Picture) -> StoredPicture:
         """Return the stored features of a query picture.
 
         Raises:
@@ -104,22 +104,22 @@ class FeatureIndex:
             segmenter=self.store.find(self.key("segmenter", picture, seen.content)),
         )
 
-    def unread(self, picture: Picture) -> Seen:
+    def unread(self, picture: Picture) -> StoredPicture:
         """Return a query picture's hash alone, without reading stored features.
 
         Raises:
             FcpError: its file cannot be read.
         """
-        return Seen(picture, sha256_of(picture.data.image_path(picture.id)), None, None)
+        return StoredPicture(picture, sha256_of(picture.data.image_path(picture.id)), None, None)
 
-    def look_at_example(self, example: Example) -> SeenExample:
+    def look_at_example(self, example: ClassExample) -> StoredExample:
         """Return the stored features of an example, without the parts that only a query needs.
 
         Raises:
             FcpError: its file or its mask cannot be read.
         """
         content = sha256_of(example.data.image_path(example.id))
-        seen = SeenExample(
+        seen = StoredExample(
             example,
             content,
             self.store.find(self.key("backbone", example, content), self._for_examples),
@@ -161,7 +161,7 @@ class LiveEncoders:
         """Return the backbone's features of a picture, B = 1."""
         return self._model.backbone(self._pixels(picture))
 
-    def example(self, example: Example) -> tuple[BackboneFeatures, Tensor]:
+    def example(self, example: ClassExample) -> tuple[BackboneFeatures, Tensor]:
         """Return the backbone's features of an example under its mask, and the mask (1, S, S)."""
         image = self._pixels(example)
         mask = example.mask()[None].to(image.device)
@@ -192,12 +192,12 @@ class FrozenEncoders:
         """Return the backbone's features of a picture, B = 1."""
         return self._features([self._index.unread(picture)])
 
-    def example(self, example: Example) -> tuple[BackboneFeatures, Tensor]:
+    def example(self, example: ClassExample) -> tuple[BackboneFeatures, Tensor]:
         """Return the backbone's features of an example under its mask, and the mask (1, S, S)."""
         seen = self._index.look_at_example(example)
         return self._masked_features([seen]), self._gather([seen.mask])
 
-    def queries(self, seen: Sequence[Seen]) -> tuple[BackboneFeatures, Embedding]:
+    def queries(self, seen: Sequence[StoredPicture]) -> tuple[BackboneFeatures, Embedding]:
         """Return the features of B query pictures.
 
         Raises:
@@ -205,7 +205,7 @@ class FrozenEncoders:
         """
         return self._features(seen), self._embeddings(seen)
 
-    def supports(self, seen: Sequence[SeenExample]) -> tuple[BackboneFeatures, Embedding, Tensor]:
+    def supports(self, seen: Sequence[StoredExample]) -> tuple[BackboneFeatures, Embedding, Tensor]:
         """Return features, embedding (without finer maps) and masks (B, S, S) of B examples.
 
         Raises:
@@ -215,13 +215,13 @@ class FrozenEncoders:
         masks = self._gather([item.mask for item in seen])
         return self._masked_features(seen), Embedding(image), masks
 
-    def _features(self, seen: Sequence[Seen]) -> BackboneFeatures:
+    def _features(self, seen: Sequence[StoredPicture]) -> BackboneFeatures:
         found = [self._backbone(item) for item in seen]
         return BackboneFeatures(
             self._join(found, "mid"), self._join(found, "high"), self._levels(found)
         )
 
-    def _masked_features(self, seen: Sequence[SeenExample]) -> BackboneFeatures:
+    def _masked_features(self, seen: Sequence[StoredExample]) -> BackboneFeatures:
         found = [self._backbone(item) for item in seen]
         high = self._join([self._masked(item) for item in seen], "high")
         return BackboneFeatures(self._join(found, "mid"), high, self._levels(found))
@@ -230,14 +230,14 @@ class FrozenEncoders:
         names = sorted(name for name in found[0] if name.startswith(_LEVEL))
         return tuple(self._join(found, name) for name in names)
 
-    def _embeddings(self, seen: Sequence[Seen]) -> Embedding:
+    def _embeddings(self, seen: Sequence[StoredPicture]) -> Embedding:
         found = [self._segmenter(item) for item in seen]
         finer = sorted(name for name in found[0] if name.startswith(_FINER))
         return Embedding(
             self._join(found, "image"), tuple(self._join(found, name) for name in finer)
         )
 
-    def _backbone(self, seen: Seen) -> Tensors:
+    def _backbone(self, seen: StoredPicture) -> Tensors:
         def make() -> Tensors:
             features = self._model.backbone(self._pixels(seen))
             levels = {f"{_LEVEL}{n:02}": level[0] for n, level in enumerate(features.levels)}
@@ -246,7 +246,7 @@ class FrozenEncoders:
         key = self._index.key("backbone", seen.picture, seen.content)
         return seen.backbone or self._make(key, make)
 
-    def _masked(self, seen: SeenExample) -> Tensors:
+    def _masked(self, seen: StoredExample) -> Tensors:
         def make() -> Tensors:
             pixels = self._pixels(seen)
             mask = seen.mask[None, None].to(pixels.device)
@@ -255,7 +255,7 @@ class FrozenEncoders:
         key = self._index.key("masked", seen.picture, seen.content, seen.mask_content)
         return seen.masked or self._make(key, make)
 
-    def _segmenter(self, seen: Seen) -> Tensors:
+    def _segmenter(self, seen: StoredPicture) -> Tensors:
         def make() -> Tensors:
             embedding = self._model.segmenter.encode(self._pixels(seen))
             finer = enumerate(embedding.high_resolution)
@@ -283,7 +283,7 @@ class FrozenEncoders:
         device = device_of(self._model)
         return torch.stack([tensor.to(device, non_blocking=True).float() for tensor in tensors])
 
-    def _pixels(self, seen: Seen) -> Tensor:
+    def _pixels(self, seen: StoredPicture) -> Tensor:
         return seen.picture.image()[None].to(device_of(self._model))
 
 

@@ -9,7 +9,7 @@ import torch
 
 from fcp.config import Fusion
 from fcp.inference.appearance.fitting import Learnt, choose_learnt, learn
-from fcp.inference.encoding import Shown, closer_cuts, cut_example, join, see, show, square
+from fcp.inference.encoding import EncodedSupport, closer_cuts, cut_example, join, see, show, square
 from fcp.inference.example_quality import (
     ExampleQuality,
     Found,
@@ -64,7 +64,7 @@ def encode_class(
     examples = [cut_example(example, tile) for example in given.pairs]
     chosen = choose_learnt(examples, given.exact) if learns else []
     as_query = set(range(len(examples)) if checks and len(examples) > 1 else chosen)
-    shown: list[Shown] = []
+    shown: list[EncodedSupport] = []
     found: list[Found] = []
     learnt: dict[int, Learnt] = {}
     for group in even_groups(len(examples)):  # few query features are held at a time

@@ -17,7 +17,7 @@ from fcp.structures import BackboneFeatures, Embedding, QueryFeatures, SupportSe
 
 
 @dataclass(frozen=True)
-class Shown:
+class EncodedSupport:
     """An example as a support: its mask and the features of both encoders.
 
     Attributes:
@@ -32,7 +32,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Seen:
+class EncodedExample:
     """An example as a support and as a query.
 
     Attributes:
@@ -40,11 +40,11 @@ class Seen:
         query: Features of its picture as a query, made without the mask.
     """
 
-    shown: Shown
+    shown: EncodedSupport
     query: QueryFeatures
 
 
-def see(model: FCP, image: Tensor, mask: Tensor) -> Seen:
+def see(model: FCP, image: Tensor, mask: Tensor) -> EncodedExample:
     """Encode an example as a support and as a query.
 
     Args:
@@ -55,16 +55,18 @@ def see(model: FCP, image: Tensor, mask: Tensor) -> Seen:
     embedding = model.segmenter.encode(image[None])
     query = model.head.prepare_query(model.backbone(image[None]), embedding)
     features = model.backbone(image[None], mask[None, None])
-    return Seen(Shown(mask, features, Embedding(embedding.image)), query)
+    return EncodedExample(EncodedSupport(mask, features, Embedding(embedding.image)), query)
 
 
-def show(model: FCP, image: Tensor, mask: Tensor) -> Shown:
+def show(model: FCP, image: Tensor, mask: Tensor) -> EncodedSupport:
     """Encode an example as a support alone; see ``see``."""
     features = model.backbone(image[None], mask[None, None])
-    return Shown(mask, features, Embedding(model.segmenter.encode(image[None]).image))
+    return EncodedSupport(mask, features, Embedding(model.segmenter.encode(image[None]).image))
 
 
-def join(model: FCP, shown: Sequence[Shown], fusion: Fusion = DEFAULT_FUSION) -> SupportSet:
+def join(
+    model: FCP, shown: Sequence[EncodedSupport], fusion: Fusion = DEFAULT_FUSION
+) -> SupportSet:
     """Join examples that were encoded one by one into the support of one class."""
     return model.head.prepare_support(
         BackboneFeatures.cat([one.features for one in shown]),

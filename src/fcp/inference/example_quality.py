@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fcp.config import Fusion
 from fcp.data.mask_values import looks_inverted
-from fcp.inference.encoding import Seen, join
+from fcp.inference.encoding import EncodedExample, join
 from fcp.inference.presence import Presence, look_at
 from fcp.method.fcp.model import FCP
 from fcp.method.fusion import DEFAULT_FUSION
@@ -102,7 +102,7 @@ def even_groups(count: int) -> list[range]:
 @torch.inference_mode()
 def leave_one_out(
     model: FCP,
-    seen: Sequence[Seen],
+    seen: Sequence[EncodedExample],
     judge: Presence | None = None,
     fusion: Fusion = DEFAULT_FUSION,
 ) -> list[Found]:
@@ -132,7 +132,7 @@ def leave_one_out(
 
 
 def _find_each(
-    model: FCP, seen: Sequence[Seen], judge: Presence | None, fusion: Fusion
+    model: FCP, seen: Sequence[EncodedExample], judge: Presence | None, fusion: Fusion
 ) -> Iterator[Found]:
     for index, one in enumerate(seen):
         shown = [other.shown for other in (*seen[:index], *seen[index + 1 :])]

@@ -19,9 +19,9 @@ from fcp.errors import FcpError
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.inference.support import Support
 from fcp.label_studio.client import LabelStudio
-from fcp.label_studio.examples import MOST_EXACT, Candidate, Taken, candidates_of, choose
+from fcp.label_studio.examples import MOST_EXACT, Candidate, ProjectExample, candidates_of, choose
 from fcp.label_studio.hints import find_hinted, read_hint
-from fcp.label_studio.labelling import Labelling, read_labelling
+from fcp.label_studio.label_config import Labelling, read_labelling
 from fcp.label_studio.predictions import answer, prediction_of
 from fcp.label_studio.regions import write_regions
 from fcp.label_studio.store import ExampleStore, examples_hash
@@ -43,7 +43,7 @@ class Fitted:
         support: the encoded examples; None without any.
     """
 
-    examples: Sequence[Taken]
+    examples: Sequence[ProjectExample]
     version: str
     support: Support | None
 
@@ -253,7 +253,7 @@ class Backend:
         self,
         project: int,
         candidates: Sequence[Candidate],
-        known: Sequence[Taken],
+        known: Sequence[ProjectExample],
         *,
         whole: bool = False,
     ) -> Fitted:
@@ -280,7 +280,7 @@ class Backend:
                 self._fitted[project] = self._encode([])
         return self._fitted[project]
 
-    def _encode(self, examples: Sequence[Taken]) -> Fitted:
+    def _encode(self, examples: Sequence[ProjectExample]) -> Fitted:
         version = self._version(examples)
         if not examples:
             return Fitted((), version, None)
@@ -290,7 +290,7 @@ class Backend:
         with self._asking:
             return Fitted(examples, version, self._segmenter.encode(by_label))
 
-    def _version(self, examples: Sequence[Taken]) -> str:
+    def _version(self, examples: Sequence[ProjectExample]) -> str:
         return f"fcp-{examples_hash(examples, self._fingerprint)[:12]}"
 
 
@@ -302,7 +302,9 @@ def _candidates(task: Mapping[str, Any], labelling: Labelling) -> list[Candidate
         return []
 
 
-def _merged(taken: Sequence[Taken], others: Sequence[Taken], keep: int) -> list[Taken]:
+def _merged(
+    taken: Sequence[ProjectExample], others: Sequence[ProjectExample], keep: int
+) -> list[ProjectExample]:
     """Join new examples and old ones of other tasks, the best of each label."""
     labels = dict.fromkeys(one.label for one in (*others, *taken))
     ranked = sorted((*others, *taken), key=lambda one: one.origin.preference, reverse=True)

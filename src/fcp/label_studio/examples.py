@@ -17,7 +17,7 @@ from fcp.data.prompts import Points, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats.examples import DrawnPicture, examples_by_class
 from fcp.formats.run_lengths import RunLengths, to_mask, to_runs
-from fcp.label_studio.labelling import Labelling
+from fcp.label_studio.label_config import Labelling
 from fcp.label_studio.regions import Region, Size, labels_of, read_region
 
 # How exactly a kind of region says where the object is.
@@ -76,7 +76,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, eq=False)
-class Taken:
+class ProjectExample:
     """An example that was taken.
 
     Attributes:
@@ -139,10 +139,10 @@ def candidates_of(task: Mapping[str, Any], labelling: Labelling) -> Iterator[Can
 
 def choose(
     candidates: Iterable[Candidate],
-    known: Iterable[Taken],
+    known: Iterable[ProjectExample],
     count: int,
     fetch: Callable[[str], bytes],
-) -> list[Taken]:
+) -> list[ProjectExample]:
     """Take the best candidates of each label; one that cannot be read makes room for the next.
 
     Args:
@@ -158,7 +158,7 @@ def choose(
     for candidate in candidates:
         by_label.setdefault(candidate.label, []).append(candidate)
     before = {example.key: example for example in known}
-    chosen: list[Taken] = []
+    chosen: list[ProjectExample] = []
     for of_label in by_label.values():
         ranked = sorted(of_label, key=lambda one: one.origin.preference, reverse=True)
         chosen += _first(ranked, count, before, fetch, chosen)
@@ -168,11 +168,11 @@ def choose(
 def _first(
     ranked: Iterable[Candidate],
     count: int,
-    before: Mapping[tuple[str, Origin], Taken],
+    before: Mapping[tuple[str, Origin], ProjectExample],
     fetch: Callable[[str], bytes],
-    others: Sequence[Taken],
-) -> list[Taken]:
-    found: list[Taken] = []
+    others: Sequence[ProjectExample],
+) -> list[ProjectExample]:
+    found: list[ProjectExample] = []
     for candidate in ranked:
         if len(found) == count:
             break
@@ -188,7 +188,7 @@ def _first(
     return found
 
 
-def _take(candidate: Candidate, fetch: Callable[[str], bytes]) -> Taken:
+def _take(candidate: Candidate, fetch: Callable[[str], bytes]) -> ProjectExample:
     """Fetch a candidate's picture and paint its mask."""
     where = f"task {candidate.origin.task}"
     content = fetch(candidate.url)
@@ -203,10 +203,10 @@ def _take(candidate: Candidate, fetch: Callable[[str], bytes]) -> Taken:
     if isinstance(shape, Points):
         shape = to_runs(annotation_mask(shape, size, where))
     assert isinstance(shape, Mapping)  # noqa: S101  (what is drawn is no file)
-    return Taken(candidate.label, content, size, shape, candidate.origin)
+    return ProjectExample(candidate.label, content, size, shape, candidate.origin)
 
 
-def _refuse_same(taken: Taken, others: Iterable[Taken]) -> None:
+def _refuse_same(taken: ProjectExample, others: Iterable[ProjectExample]) -> None:
     """Raise where another label marks the same pixels: the two could not be told apart."""
     for other in others:
         same_picture = other.origin.picture == taken.origin.picture

@@ -9,7 +9,7 @@ import numpy as np
 
 from fcp.inference.instances import split_objects
 from fcp.inference.prediction import ClassPrediction, Prediction
-from fcp.label_studio.labelling import Control, Labelling
+from fcp.label_studio.label_config import Control, Labelling
 from fcp.label_studio.regions import Region, write_regions
 
 

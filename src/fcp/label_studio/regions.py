@@ -20,7 +20,7 @@ from fcp.formats.examples import Drawn, inside
 from fcp.formats.label_studio import brush_runs, read_brush_runs
 from fcp.formats.polygons import fill_polygons, mask_polygons, read_points
 from fcp.formats.run_lengths import to_runs
-from fcp.label_studio.labelling import Control
+from fcp.label_studio.label_config import Control
 
 Region = Mapping[str, Any]
 Size = tuple[int, int]

@@ -22,7 +22,7 @@ from fcp.documents import load_json
 from fcp.errors import FcpError
 from fcp.files import write_atomically
 from fcp.formats.writer import make_folder
-from fcp.label_studio.examples import Origin, Taken
+from fcp.label_studio.examples import Origin, ProjectExample
 
 FILE = "coco.json"
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class ExampleStore:
         """Return the folder of a project."""
         return self.folder / f"project-{project}"
 
-    def load(self, project: int) -> list[Taken]:
+    def load(self, project: int) -> list[ProjectExample]:
         """Return a project's examples, in the order that they were saved in.
 
         Damaged ones are told in the log, and none is returned: annotations can be read again.
@@ -60,7 +60,7 @@ class ExampleStore:
             _log.warning("%s: cannot be used (%s); the annotations are read anew", file, error)
             return []
 
-    def save(self, project: int, examples: Sequence[Taken]) -> list[Taken]:
+    def save(self, project: int, examples: Sequence[ProjectExample]) -> list[ProjectExample]:
         """Replace a project's examples; whoever reads meanwhile sees the old ones or the new.
 
         Returns:
@@ -80,7 +80,7 @@ class ExampleStore:
         return saved
 
 
-def examples_hash(examples: Iterable[Taken], salt: str) -> str:
+def examples_hash(examples: Iterable[ProjectExample], salt: str) -> str:
     """Hash what predictions depend on: labels, pictures and masks, and whatever is in ``salt``."""
     digest = hashlib.sha256(salt.encode())
     for one in examples:
@@ -91,7 +91,7 @@ def examples_hash(examples: Iterable[Taken], salt: str) -> str:
     return digest.hexdigest()
 
 
-def _keep(example: Taken, pictures: Path) -> Path:
+def _keep(example: ProjectExample, pictures: Path) -> Path:
     """Write a picture under the name that its content gives it."""
     if isinstance(example.picture, Path):
         return example.picture
@@ -103,7 +103,7 @@ def _keep(example: Taken, pictures: Path) -> Path:
     return path
 
 
-def _coco(examples: Sequence[Taken]) -> str:
+def _coco(examples: Sequence[ProjectExample]) -> str:
     names = list(dict.fromkeys(one.label for one in examples))
     files = list(dict.fromkeys((_name(one), one.size) for one in examples))
     content = {
@@ -130,12 +130,12 @@ def _coco(examples: Sequence[Taken]) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def _name(example: Taken) -> str:
+def _name(example: ProjectExample) -> str:
     assert isinstance(example.picture, Path)  # noqa: S101  (saved before)
     return f"pictures/{example.picture.name}"
 
 
-def _read(content: Mapping[str, Any], file: Path) -> list[Taken]:
+def _read(content: Mapping[str, Any], file: Path) -> list[ProjectExample]:
     names = {item["id"]: str(item["name"]) for item in content["categories"]}
     images = {item["id"]: item for item in content["images"]}
     examples = []
@@ -149,5 +149,5 @@ def _read(content: Mapping[str, Any], file: Path) -> list[Taken]:
         counts = runs["counts"].encode("ascii") if isinstance(runs["counts"], str) else b""
         packed = {"size": list(size), "counts": counts or runs["counts"]}
         origin = Origin(**item["label_studio"])
-        examples.append(Taken(names[item["category_id"]], picture, size, packed, origin))
+        examples.append(ProjectExample(names[item["category_id"]], picture, size, packed, origin))
     return examples

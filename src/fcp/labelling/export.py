@@ -23,8 +23,8 @@ from fcp.labelling.photos import page_file
 from fcp.labelling.results import ClassResult, PictureResult, name_of_result
 from fcp.labelling.task import Task
 from fcp.report.entries import ReportClass, ReportPicture
-from fcp.report.page import write_report
 from fcp.report.thumbnails import class_thumbnail
+from fcp.report.write import write_report
 from fcp.visualize import Colour, class_colours, encode
 
 

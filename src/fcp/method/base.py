@@ -38,7 +38,7 @@ class TwoLogits:
 
 
 @dataclass(frozen=True)
-class Truth:
+class TrainingTruth:
     """What a training step knows of an episode's pictures beside the support masks.
 
     Attributes:
@@ -126,7 +126,7 @@ class TrainedMethod(nn.Module, abc.ABC, Generic[SupportT, QueryT, OutputT]):
         """Segment B prepared queries by the supports of B tasks, or of one that serves all."""
 
     @abc.abstractmethod
-    def losses(self, support: SupportT, query: QueryT, truth: Truth) -> dict[str, Tensor]:
+    def losses(self, support: SupportT, query: QueryT, truth: TrainingTruth) -> dict[str, Tensor]:
         """Return the named loss terms of a step, unweighted, and what is minimised as ``total``."""
 
 
@@ -160,7 +160,7 @@ def refuse_empty(masks: Tensor) -> None:
         )
 
 
-def known_labels(truth: Truth) -> tuple[Tensor, Tensor]:
+def known_labels(truth: TrainingTruth) -> tuple[Tensor, Tensor]:
     """Return the base labels and the episode's own classes that BAM and HDMNet train with.
 
     Raises:

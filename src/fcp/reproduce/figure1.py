@@ -22,8 +22,8 @@ from fcp.data.episodes import EpisodeSpec
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import Progress, count_at_square, truth_of
 from fcp.evaluation.predictor import ATTENTION, STRETCHED, FCPPredictor, probability_maps
+from fcp.reproduce.asking import run_episodes, truth_on_grid
 from fcp.reproduce.bootstrap import Interval, mean_over_groups
-from fcp.reproduce.episodes import run_episodes, truth_on_grid
 from fcp.reproduce.output import COLOURS, GREY, new_figure, save_png, tidy
 
 BINS = 20

@@ -28,8 +28,8 @@ from fcp.features.frozen import device_of
 from fcp.files import write_atomically
 from fcp.method.fcp.model import FCP
 from fcp.method.fcp.prototypes.prior import unit_cells
+from fcp.reproduce.asking import truth_on_grid
 from fcp.reproduce.bootstrap import Interval, bootstrap
-from fcp.reproduce.episodes import truth_on_grid
 from fcp.reproduce.output import BLUE, GREY, ORANGE, new_figure, save_png, tidy
 
 SEGMENTER = "G"  # start of the name of the segmenter's feature; all others are the backbone's

@@ -20,7 +20,7 @@ from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import MASK, THRESHOLD, Progress, count_at_square, truth_of
 from fcp.evaluation.predictor import ATTENTION, STRETCHED, FCPPredictor, probability_maps
-from fcp.reproduce.episodes import run_episodes
+from fcp.reproduce.asking import run_episodes
 from fcp.reproduce.output import new_figure, save_png
 from fcp.visualize import Colour, heatmap, overlay, thumbnail
 

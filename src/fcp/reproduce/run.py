@@ -24,7 +24,7 @@ from fcp.engine.tracking import LOG_FILE, Report, read_log
 from fcp.engine.train import train
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
-from fcp.evaluation.run import Draw, EvaluationPlan, plan_folds
+from fcp.evaluation.run import DrawnEpisodes, EvaluationPlan, plan_folds
 from fcp.features.cache import FeatureCache
 from fcp.models.files import CONFIG_FILE, RECIPE_FILE
 from fcp.reproduce.plan import ROWS, Experiment
@@ -95,7 +95,7 @@ class FoldTest:
         Raises:
             FcpError: a class with too few pictures, or a folder without weights.
         """
-        asked = Draw(shots=shots, episodes=episodes, seeds=(EPISODE_SEED,))
+        asked = DrawnEpisodes(shots=shots, episodes=episodes, seeds=(EPISODE_SEED,))
         return plan_folds(self.data, [self.fold], model_folder, episodes=asked)
 
 

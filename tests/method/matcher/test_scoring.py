@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linprog
 
 from fcp.method.matcher.scoring import (
-    Scores,
+    ProposalScores,
     at_least,
     choose,
     merge_by_distance,
@@ -137,9 +137,9 @@ def test_merging_the_top():
 def test_choice_is_among_the_kept_and_smaller_with_several_examples():
     score = torch.cat([torch.linspace(0.95, 0.94, 12), torch.tensor([0.3])])
     kept = torch.arange(13) != 0
-    scores = Scores(score, score, score, score, kept)
+    scores = ProposalScores(score, score, score, score, kept)
     assert choose(scores, COCO, 1).tolist() == list(range(1, 10))
     assert choose(scores, COCO, 5).tolist() == list(range(1, 6))
     assert choose(scores, FSS, 1).tolist() == list(range(1, 11))
-    nothing = Scores(score, score, score, score, kept & False)
+    nothing = ProposalScores(score, score, score, score, kept & False)
     assert not len(choose(nothing, COCO, 1))

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fcp.method.persam.frame import Frame, mask_cells
+from fcp.method.persam.frame import PictureFrame, mask_cells
 
-LANDSCAPE = Frame((60, 100), 64)
+LANDSCAPE = PictureFrame((60, 100), 64)
 
 
 def test_longest_side_fills_the_square_and_the_rest_is_zero_once_normalised():
     assert LANDSCAPE.inner == (38, 64)
-    assert Frame((100, 60), 64).inner == (64, 38)
+    assert PictureFrame((100, 60), 64).inner == (64, 38)
     image = torch.rand(1, 3, 60, 100)
     square = LANDSCAPE.put(image)
     resized = functional.interpolate(image, (38, 64), mode="bilinear", antialias=True)
@@ -35,7 +35,7 @@ def test_points_and_maps_go_there_and_back():
 
 @pytest.mark.parametrize(("red", "needed"), [(255, 0.485), (128, 123.675 / 128)])
 def test_a_cell_counts_by_the_mean_red_of_its_four_middle_pixels(red, needed):
-    frame = Frame((64, 64), 64)
+    frame = PictureFrame((64, 64), 64)
     mask = (torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) > 0.5).float()
     found = mask_cells(mask[None], frame, (8, 8), red)[0]
     for i in range(8):
@@ -48,6 +48,6 @@ def test_a_cell_counts_by_the_mean_red_of_its_four_middle_pixels(red, needed):
 def test_a_mask_that_vanishes_is_its_largest_cell_and_an_empty_one_stays_so():
     masks = torch.zeros(2, 64, 64)
     masks[0, 19, 43] = 1
-    found = mask_cells(masks, Frame((64, 64), 64), (8, 8))
+    found = mask_cells(masks, PictureFrame((64, 64), 64), (8, 8))
     assert found[0].nonzero().tolist() == [[2, 5]]
     assert not found[1].any()

@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional
 
 from fcp.encoders.guided import Guidance
-from fcp.method.persam.frame import Frame
+from fcp.method.persam.frame import PictureFrame
 from fcp.method.persam.steps import (
-    Decoder,
+    PointDecoder,
     at_picture,
     attention_bias,
     box_of,
@@ -58,7 +58,7 @@ def test_targets_and_confidence(maps):
 
 def test_confidence_goes_the_way_of_sams_masks(maps):
     _, query, _ = maps
-    frame = Frame((30, 50), 64)
+    frame = PictureFrame((30, 50), 64)
     square = functional.interpolate(
         functional.interpolate(query[0].view(1, 1, 4, 4), (16, 16), mode="bilinear"),
         (64, 64),
@@ -78,7 +78,7 @@ def test_bias_released_and_papers(maps):
     _, query, _ = maps
     like = query[0]
     for size in ((64, 64), (30, 50)):
-        at_pixels = at_picture(like, (4, 4), Frame(size, 64))
+        at_pixels = at_picture(like, (4, 4), PictureFrame(size, 64))
         mean = float(at_pixels.mean())
         spread = math.sqrt(float(((at_pixels - mean) ** 2).sum()) / (at_pixels.numel() - 1))
         small = functional.interpolate(at_pixels[None, None], (4, 4), mode="bilinear")[0, 0]
@@ -96,7 +96,7 @@ def test_box_is_inclusive():
 class Recorder:
     """A decoder that notes its calls and answers with planned masks."""
 
-    frame = Frame((8, 8), 8)
+    frame = PictureFrame((8, 8), 8)
 
     def __init__(self, *answers: list[float]) -> None:
         self.answers, self.calls = list(answers), []
@@ -146,11 +146,11 @@ def test_persam_f_mixes_its_first_masks():
 
 @torch.no_grad()
 def test_decoder_speaks_in_pixels_of_the_picture(toy_segmenter):
-    frame = Frame((48, 64), toy_segmenter.image_size)
+    frame = PictureFrame((48, 64), toy_segmenter.image_size)
     image = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
     embedding = toy_segmenter.encode(frame.put(image))
     points, labels = torch.tensor([[10, 20], [40, 30]]), torch.tensor([1.0, 0.0])
-    decoder = Decoder(toy_segmenter, embedding, frame, points, labels)
+    decoder = PointDecoder(toy_segmenter, embedding, frame, points, labels)
     low = torch.randn(32, 32, generator=torch.Generator().manual_seed(0))
     found, iou = decoder.draw(box=torch.tensor([4, 5, 50, 40]), low=low)
     tokens, _ = toy_segmenter.embed_prompts(

@@ -16,7 +16,7 @@ from fcp.inference.appearance.classifier import Classifier, fit_classifier
 from fcp.inference.appearance.features import Layer, filter_picture, penalties_of, read_at
 from fcp.inference.appearance.gate import Decision, Trial, decide_by_halves, decide_by_others
 from fcp.inference.appearance.samples import Samples, draw_samples
-from fcp.inference.encoding import Seen, Shown, join, see, square
+from fcp.inference.encoding import EncodedExample, EncodedSupport, join, see, square
 from fcp.inference.tiling import Marked
 from fcp.method.fcp.model import FCP
 from fcp.method.fusion import DEFAULT_FUSION
@@ -93,18 +93,18 @@ class Learnt:
 
     picture: np.ndarray
     mask: np.ndarray
-    seen: Seen
+    seen: EncodedExample
     samples: Samples
     penalties: Tensor
 
-    def network(self, model: FCP, examples: Sequence[Shown], fusion: Fusion) -> Tensor:
+    def network(self, model: FCP, examples: Sequence[EncodedSupport], fusion: Fusion) -> Tensor:
         """Return the network's log-odds (n,) of its sampled pixels, from other examples."""
         output = model.match(join(model, examples, fusion), self.seen.query)
         return _at(output.mask_logits, self.samples)
 
 
 @torch.inference_mode()
-def learn(model: FCP, example: Marked, seen: Seen) -> Learnt:
+def learn(model: FCP, example: Marked, seen: EncodedExample) -> Learnt:
     """Draw pixels of an encoded example.
 
     Args:

@@ -12,7 +12,7 @@ from fcp.method.bam.base_learner import BaseLearner
 from fcp.method.bam.ensemble import Ensemble, ShotWeights, base_probability, gram, style_distance
 from fcp.method.base import (
     TrainedMethod,
-    Truth,
+    TrainingTruth,
     TwoLogits,
     at_size,
     for_queries,
@@ -195,7 +195,9 @@ class BAM(TrainedMethod[BAMSupport, BAMQuery, EnsembleOutput]):
         final = self.ensemble(meta.softmax(1), base, distance)
         return EnsembleOutput(at_size(final, query.size), meta, query.base, distance)
 
-    def losses(self, support: BAMSupport, query: BAMQuery, truth: Truth) -> dict[str, Tensor]:
+    def losses(
+        self, support: BAMSupport, query: BAMQuery, truth: TrainingTruth
+    ) -> dict[str, Tensor]:
         """Cross entropy of the ensemble, the meta learner and, a constant, the base learner."""
         labels, classes = known_labels(truth)
         output = self.match(support, query, classes=classes)

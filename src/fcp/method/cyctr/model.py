@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
 from fcp.errors import FcpError
-from fcp.method.base import TrainedMethod, Truth, TwoLogits, at_size, for_queries, refuse_empty
+from fcp.method.base import (
+    TrainedMethod,
+    TrainingTruth,
+    TwoLogits,
+    at_size,
+    for_queries,
+    refuse_empty,
+)
 from fcp.method.cyctr.keys import (
     KEYS_PER_SHOT,
     Keys,
@@ -212,7 +219,9 @@ class CyCTR(TrainedMethod[CyCTRSupport, CyCTRQuery, CyCTROutput]):
         draw = draw_randomly if self.training or self.released else draw_evenly
         return choose_keys(support.labels, support.padded, count, draw, released=self.released)
 
-    def losses(self, support: CyCTRSupport, query: CyCTRQuery, truth: Truth) -> dict[str, Tensor]:
+    def losses(
+        self, support: CyCTRSupport, query: CyCTRQuery, truth: TrainingTruth
+    ) -> dict[str, Tensor]:
         """Dice of the answer, ``main``, and of the supports as the query finds it, ``support``."""
         output = self.match(support, query)
         cells = cells_of(truth.query_masks, grid_of(query.features))

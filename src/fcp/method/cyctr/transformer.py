@@ -84,7 +84,7 @@ class FeedForward(nn.Module):
         return tokens + self.dropout(self.reduce(inner))
 
 
-class Layer(nn.Module):
+class CycleLayer(nn.Module):
     """Self-attention, feed-forward, cross-attention, feed-forward; a norm after each."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -117,7 +117,7 @@ class Transformer(nn.Module):
         super().__init__()
         heads = 12 if width % 12 == 0 else 8
         self.level = nn.Parameter(torch.randn(1, width))
-        self.layers = nn.ModuleList(Layer(width, heads) for _ in range(LAYERS))
+        self.layers = nn.ModuleList(CycleLayer(width, heads) for _ in range(LAYERS))
 
     def forward(
         self, query: Tensor, padded: Tensor, support: Tensor, choose: Callable[[], Keys]
@@ -135,7 +135,7 @@ class Transformer(nn.Module):
         """
         code = position_code(padded, query.shape[1]) + self.level
         tokens = query.flatten(2).mT
-        for layer in cast(Iterable[Layer], self.layers):
+        for layer in cast(Iterable[CycleLayer], self.layers):
             keys = choose()
             index = keys.index[..., None].expand(-1, -1, support.shape[2])
             tokens = layer.read_itself(tokens, code, padded)

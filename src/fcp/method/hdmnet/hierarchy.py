@@ -43,7 +43,7 @@ class Projections(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
 
-class FeedForward(nn.Module):
+class MixForward(nn.Module):
     """1×1 convolution, depthwise 3×3, GELU, 1×1 convolution."""
 
     def __init__(self, width: int) -> None:
@@ -99,7 +99,7 @@ class Block(nn.Module):
         self.norm1 = norm(width)
         self.attention = SelfAttention(width, heads, shrink)
         self.norm2 = norm(width)
-        self.feed = FeedForward(width)
+        self.feed = MixForward(width)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Map tokens (S, L, C) to the same shape."""

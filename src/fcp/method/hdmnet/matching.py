@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fcp.method.hdmnet.hierarchy import (
     DROPOUT,
     HEADS,
-    FeedForward,
+    MixForward,
     Projections,
     maps_of,
     mean_over,
@@ -40,7 +40,7 @@ class Matching(nn.Module):
         self.projections = Projections(width)
         self.dropout = nn.Dropout(DROPOUT)
         self.norm2 = norm(width)
-        self.feed = FeedForward(width)
+        self.feed = MixForward(width)
 
     def forward(self, query: Tensor, support: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
         """Match one level.
@@ -86,7 +86,7 @@ class MatchingLevel(nn.Module):
         return torch.relu(self.norm(self.conv(seen))), correlation
 
 
-class Bottleneck(nn.Module):
+class MatchingBottleneck(nn.Module):
     """1×1, batch norm, 3×3, batch norm, 1×1: no ReLU between them."""
 
     def __init__(self, width: int, outputs: int, inner: int) -> None:
@@ -102,14 +102,14 @@ class Bottleneck(nn.Module):
         return self.conv3(self.norm2(self.conv2(self.norm1(self.conv1(maps)))))
 
 
-class Decoder(nn.Module):
+class MatchingDecoder(nn.Module):
     """From the coarsest level to the finest, and to the logits of background and object."""
 
     def __init__(self, width: int, inner: int = INNER) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Bottleneck(width, width, inner) for _ in HEADS)
+        self.blocks = nn.ModuleList(MatchingBottleneck(width, width, inner) for _ in HEADS)
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in HEADS)
-        self.head = Bottleneck(width, 2, inner)
+        self.head = MatchingBottleneck(width, 2, inner)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Map the levels' maps, fine to coarse, to logits (B, 2, h, w) on the finest grid."""

@@ -11,10 +11,10 @@ from fcp.encoders.base import Backbone
 from fcp.method.bam.base_learner import BaseLearner
 from fcp.method.bam.ensemble import Ensemble, ShotWeights, base_probability, gram, style_distance
 from fcp.method.bam.model import EnsembleOutput
-from fcp.method.base import TrainedMethod, Truth, at_size, for_queries, known_labels
+from fcp.method.base import TrainedMethod, TrainingTruth, at_size, for_queries, known_labels
 from fcp.method.hdmnet.distillation import distillation_loss
 from fcp.method.hdmnet.hierarchy import Hierarchy, tokens_of
-from fcp.method.hdmnet.matching import INNER, PRIORS, Decoder, MatchingLevel
+from fcp.method.hdmnet.matching import INNER, PRIORS, MatchingDecoder, MatchingLevel
 from fcp.method.parts import (
     ReluConv,
     best_cosine,
@@ -123,7 +123,7 @@ class HDMNet(TrainedMethod[HDMNetSupport, HDMNetQuery, HDMNetOutput]):
         self.merge_support = ReluConv(2 * width, token_width)
         self.hierarchy = Hierarchy(token_width)
         self.matching = nn.ModuleList(MatchingLevel(token_width) for _ in self.hierarchy.levels)
-        self.decoder = Decoder(token_width, inner)
+        self.decoder = MatchingDecoder(token_width, inner)
         self.shot_weights = ShotWeights(shots, unsort=not released)
         self.shot_weights.requires_grad_(not released)
         self.ensemble = Ensemble()
@@ -204,7 +204,9 @@ class HDMNet(TrainedMethod[HDMNetSupport, HDMNetQuery, HDMNetOutput]):
         correlations = tuple(correlation for _, correlation in matched)
         return HDMNetOutput(at_size(final, query.size), meta, query.base, distance, correlations)
 
-    def losses(self, support: HDMNetSupport, query: HDMNetQuery, truth: Truth) -> dict[str, Tensor]:
+    def losses(
+        self, support: HDMNetSupport, query: HDMNetQuery, truth: TrainingTruth
+    ) -> dict[str, Tensor]:
         """BAM's terms and ``distillation``, the divergence between levels."""
         labels, classes = known_labels(truth)
         output = self.match(support, query, classes=classes)

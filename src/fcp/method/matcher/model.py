@@ -32,7 +32,7 @@ from fcp.method.matcher.matching import (
     prompt_sets,
 )
 from fcp.method.matcher.proposals import Proposals, propose
-from fcp.method.matcher.scoring import Scores, choose, score_masks
+from fcp.method.matcher.scoring import ProposalScores, choose, score_masks
 from fcp.method.matcher.settings import PRESETS
 
 
@@ -51,7 +51,7 @@ class MatcherSteps:
     similarity: Tensor
     points: Tensor
     proposals: Proposals
-    scores: Scores
+    scores: ProposalScores
     chosen: Tensor
 
 

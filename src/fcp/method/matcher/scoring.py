@@ -18,7 +18,7 @@ SHARE_OF_BEST = 0.7  # of "top"
 
 
 @dataclass(frozen=True)
-class Scores:
+class ProposalScores:
     """What M masks are worth; NaN where a filter had dropped a mask before.
 
     Attributes:
@@ -82,7 +82,7 @@ def score_masks(
     grid: tuple[int, int],
     *,
     settings: MatcherSettings,
-) -> Scores:
+) -> ProposalScores:
     """Score masks and filter them by coverage, emd and purity, in this order [6, 7].
 
     The transport is solved only for masks that no filter before it dropped.
@@ -107,7 +107,7 @@ def score_masks(
         _fill(emd, kept & emd.isnan(), masks, similarity, support_mask, grid)
     moved = settings.alpha * emd if settings.alpha > 0 else torch.zeros_like(emd)
     score = moved + settings.beta * purity * coverage**settings.gamma
-    return Scores(purity, coverage, emd, score, kept)
+    return ProposalScores(purity, coverage, emd, score, kept)
 
 
 def _fill(
@@ -150,7 +150,7 @@ def merge_top(score: Tensor, merge: int) -> Tensor:
     return order[close]
 
 
-def choose(scores: Scores, settings: MatcherSettings, shots: int) -> Tensor:
+def choose(scores: ProposalScores, settings: MatcherSettings, shots: int) -> Tensor:
     """Return the numbers of the masks whose union is the answer, best first; maybe none [8]."""
     left = torch.where(scores.kept)[0]
     if not len(left):

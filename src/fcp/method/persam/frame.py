@@ -13,7 +13,7 @@ from fcp.method.free import down
 
 
 @dataclass(frozen=True)
-class Frame:
+class PictureFrame:
     """Where a picture lies in SAM's square.
 
     Attributes:
@@ -50,7 +50,7 @@ class Frame:
         return points * scale / self.side
 
 
-def mask_cells(masks: Tensor, frame: Frame, grid: tuple[int, int], red: int = 255) -> Tensor:
+def mask_cells(masks: Tensor, frame: PictureFrame, grid: tuple[int, int], red: int = 255) -> Tensor:
     """Bring support masks to the grid as the released program does, as colour pictures.
 
     The red channel goes through the picture's own resize, normalisation and padding, then ↓ grid; a

@@ -9,10 +9,10 @@ from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.guided import Guidance
 from fcp.errors import FcpError
 from fcp.method.free import FreeMethod, FreeQuery, FreeSupport, Shots
-from fcp.method.persam.frame import Frame, mask_cells
+from fcp.method.persam.frame import PictureFrame, mask_cells
 from fcp.method.persam.steps import (
-    Decoder,
     PerSamSteps,
+    PointDecoder,
     at_picture,
     attention_bias,
     confidence,
@@ -85,7 +85,7 @@ class PerSam(FreeMethod):
 
     def segment(self, support: FreeSupport, query: FreeQuery) -> tuple[Tensor, PerSamSteps]:
         """Segment one picture; see ``FreeMethod``."""
-        frame = Frame(query.size, self.segmenter.image_size)
+        frame = PictureFrame(query.size, self.segmenter.image_size)
         grid = (query.features.shape[2], query.features.shape[3])
         cells = query.features[0].flatten(1)
         shown, inside = _joined(support.features[0], support.masks[0])
@@ -102,15 +102,15 @@ class PerSam(FreeMethod):
         else:
             bias = attention_bias(at_pixels, like, grid, released=self.released)
             guidance = Guidance(bias[None], target[None], self.released)
-        decoder = Decoder(self.segmenter, query.prompted, frame, points, labels)
+        decoder = PointDecoder(self.segmenter, query.prompted, frame, points, labels)
         calls, iou = three_calls(decoder, guidance, weights)
         return calls[-1], PerSamSteps(target, at_pixels, points, labels, bias, calls, iou)
 
-    def _frame(self, images: Tensor) -> Frame:
-        return Frame((images.shape[-2], images.shape[-1]), self.segmenter.image_size)
+    def _frame(self, images: Tensor) -> PictureFrame:
+        return PictureFrame((images.shape[-2], images.shape[-1]), self.segmenter.image_size)
 
     def _reference_logits(
-        self, embedding: Embedding, features: Tensor, inside: Tensor, frame: Frame
+        self, embedding: Embedding, features: Tensor, inside: Tensor, frame: PictureFrame
     ) -> Tensor:
         """Three masks (B·K, 3, H, W) of each reference at its own most confident point."""
         found = []
@@ -120,7 +120,7 @@ class PerSam(FreeMethod):
             for shot, cells in enumerate(maps):
                 grid = (cells.shape[1], cells.shape[2])
                 at_pixels = at_picture(confidence(cells.flatten(1), target), grid, frame)
-                decoder = Decoder(
+                decoder = PointDecoder(
                     self.segmenter,
                     pictures[task * len(maps) + shot],
                     frame,

@@ -15,7 +15,7 @@ from torch import Tensor
 from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.guided import Guidance
 from fcp.method.free import down, unit_cells
-from fcp.method.persam.frame import Frame
+from fcp.method.persam.frame import PictureFrame
 from fcp.structures import Embedding
 
 SMOOTH = 4  # the confidence goes by way of 4 × the grid, as SAM's masks
@@ -66,7 +66,7 @@ def mean_confidence(query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
     return (inside.mT @ unit_cells(query)).mean(0)
 
 
-def at_picture(cells: Tensor, grid: tuple[int, int], frame: Frame) -> Tensor:
+def at_picture(cells: Tensor, grid: tuple[int, int], frame: PictureFrame) -> Tensor:
     """Bring a map (N,) of the square to the picture by way of 4 × the grid: (H, W) [1]."""
     fine = (SMOOTH * grid[0], SMOOTH * grid[1])
     return frame.take(down(cells.view(1, *grid), fine))[0]
@@ -102,7 +102,7 @@ def box_of(mask: Tensor) -> Tensor:
     return torch.stack([columns[0], rows[0], columns[-1], rows[-1]])
 
 
-class Decoder:
+class PointDecoder:
     """SAM's decoder for one picture and one set of points.
 
     Args:
@@ -117,7 +117,7 @@ class Decoder:
         self,
         segmenter: PromptableSegmenter,
         embedding: Embedding,
-        frame: Frame,
+        frame: PictureFrame,
         points: Tensor,
         labels: Tensor,
     ) -> None:
@@ -155,7 +155,7 @@ class Decoder:
 
 
 def three_calls(
-    decoder: Decoder, guidance: Guidance | None, weights: Tensor | None
+    decoder: PointDecoder, guidance: Guidance | None, weights: Tensor | None
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Draw, refine by the mask, refine by its box [5].
 
@@ -186,7 +186,7 @@ def three_calls(
     return (first, second, third), iou
 
 
-def _best(decoder: Decoder, box: Tensor | None, low: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _best(decoder: PointDecoder, box: Tensor | None, low: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Draw three masks; the one with the best estimate, (H, W), (h', w'), and that estimate."""
     candidates, iou = decoder.draw(box=box, low=low)
     best = iou.argmax()

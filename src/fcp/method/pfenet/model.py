@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
-from fcp.method.base import TrainedMethod, Truth, TwoLogits, at_size, for_queries
+from fcp.method.base import TrainedMethod, TrainingTruth, TwoLogits, at_size, for_queries
 from fcp.method.parts import (
     MaskHead,
     ReluConv,
@@ -135,7 +135,9 @@ class PFENet(TrainedMethod[PFENetSupport, PFENetQuery, PFENetOutput]):
         enriched, scales = self.enrichment(query.features, support.prototype, shown)
         return PFENetOutput(at_size(self.head(enriched), query.size), scales)
 
-    def losses(self, support: PFENetSupport, query: PFENetQuery, truth: Truth) -> dict[str, Tensor]:
+    def losses(
+        self, support: PFENetSupport, query: PFENetQuery, truth: TrainingTruth
+    ) -> dict[str, Tensor]:
         """Cross entropy of the answer (``main``) and, on average, of the scales (``scales``)."""
         output = self.match(support, query)
         main = cross_entropy(output.logits, truth.query_masks)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fcp.encoders.base import Backbone
 from fcp.errors import FcpError
-from fcp.method.base import TrainedMethod, Truth, TwoLogits, at_size, for_queries
+from fcp.method.base import TrainedMethod, TrainingTruth, TwoLogits, at_size, for_queries
 from fcp.method.parts import cross_entropy, spread
 from fcp.method.ssp.prototypes import estimates, similarity, support_prototypes
 from fcp.method.stages import published_stage_three
@@ -95,7 +95,9 @@ class SSP(TrainedMethod[SSPSupport, SSPQuery, SSPOutput]):
         found = estimates(query.features, support.object_, support.rest, refine=self.refine)
         return SSPOutput(at_size(found[-1], query.size), tuple(found))
 
-    def losses(self, support: SSPSupport, query: SSPQuery, truth: Truth) -> dict[str, Tensor]:
+    def losses(
+        self, support: SSPSupport, query: SSPQuery, truth: TrainingTruth
+    ) -> dict[str, Tensor]:
         """Cross entropy of each round (``round1``, …) and of what masks find in their own picture.
 
         ``self_query`` and ``self_support`` compare pictures with the prototypes of their own masks.

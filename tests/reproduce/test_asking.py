@@ -6,7 +6,7 @@ import pytest
 from fcp.data.episodes import EpisodeSpec
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import Truth, truth_of
-from fcp.reproduce.episodes import run_episodes, truth_on_grid
+from fcp.reproduce.asking import run_episodes, truth_on_grid
 
 
 def test_each_episode_is_run_once_beside_its_like(predictor, data, episodes):

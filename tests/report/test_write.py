@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fcp.errors import FcpError
 from fcp.report.entries import ReportClass, ReportPicture
-from fcp.report.page import write_report
+from fcp.report.write import write_report
 from fcp.visualize import class_colours
 
 

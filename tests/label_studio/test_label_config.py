@@ -3,7 +3,7 @@
 import pytest
 
 from fcp.errors import FcpError
-from fcp.label_studio.labelling import read_labelling
+from fcp.label_studio.label_config import read_labelling
 
 FULL = """
 <View>
