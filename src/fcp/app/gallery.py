@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fcp.app.runs import PhotoRun
 from fcp.app.small import VIEW, only
-from fcp.app.threshold import is_here, strength
+from fcp.app.threshold import is_here
 from fcp.data.photos import read_photo
 from fcp.errors import FcpError
 from fcp.files import write_atomically
@@ -45,7 +45,7 @@ class GalleryPhoto:
         """Text under the photo."""
         if not self.here:
             return f"not here ({self.strength:.2f}) · {self.name}"
-        found = [f"{one} {strength(self.record.classes[one]):.2f}" for one in self.here]
+        found = [f"{one} {self.record.classes[one].confidence:.2f}" for one in self.here]
         return f"{', '.join(found)} · {self.name}"
 
 
@@ -72,7 +72,7 @@ def arrange(
         if record.error is None:
             of_interest = {n: c for n, c in record.classes.items() if wanted in (None, n)}
             here = tuple(name for name, c in of_interest.items() if is_here(c, threshold))
-            best = max((strength(c) for c in of_interest.values()), default=0.0)
+            best = max((c.confidence for c in of_interest.values()), default=0.0)
             shown.append(GalleryPhoto(record, names[record.file], here, best))
     return sorted(shown, key=lambda one: (not one.here, -one.strength))
 

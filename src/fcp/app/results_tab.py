@@ -19,7 +19,7 @@ from fcp.app.marks import Marked
 from fcp.app.parts import PRIVATE, filled, grid, heading
 from fcp.app.runs import PhotoRun
 from fcp.app.sessions import Session
-from fcp.app.threshold import first_threshold, strength
+from fcp.app.threshold import first_threshold
 from fcp.app.visits import Visits
 from fcp.errors import FcpError
 from fcp.labelling.export import read_back
@@ -179,7 +179,7 @@ class ResultsTab:
                 raise FcpError("this photo was removed; run the photos again")
             session.chosen = session.shown[index]
             one = _chosen(session, run, threshold, wanted)
-            names = sorted(one.record.classes, key=lambda n: -strength(one.record.classes[n]))
+            names = sorted(one.record.classes, key=lambda n: -one.record.classes[n].confidence)
             which = gr.update(choices=names, value=names[0], visible=len(names) > 1)
             with run.engine.room_for(Path(one.record.file)):
                 drawn = str(view(run, one))

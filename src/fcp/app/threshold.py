@@ -14,14 +14,9 @@ from fcp.inference.support import Support
 from fcp.labelling.results import ClassResult
 
 
-def strength(found: ClassResult) -> float:
-    """Return the value for order and threshold, 0 … 1: the presence, or the score without it."""
-    return found.score if found.presence is None else found.presence
-
-
 def is_here(found: ClassResult, threshold: float) -> bool:
     """Return whether a class counts as present."""
-    return found.area_px > 0 and strength(found) >= threshold
+    return found.area_px > 0 and found.confidence >= threshold
 
 
 def first_threshold(judge: Presence | None) -> float:

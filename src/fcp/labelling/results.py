@@ -55,7 +55,7 @@ class ClassResult:
         area: Share of the picture that the class covers, 0 … 1.
         area_px: Number of pixels that the class covers.
         presence: Probability that the class is in the picture, 0 … 1, see
-            ``ClassPrediction.presence``; None if it is not judged.
+            ``ClassPrediction.presence``; None if it is not judged, or has no say.
         objects: Objects of the class in order; None if they were not requested.
         by_hand: Whether a person has drawn the mask; score and presence are then 1, or 0 for an
             empty mask.
@@ -78,6 +78,11 @@ class ClassResult:
     def here(self) -> bool:
         """Whether the class has any pixel."""
         return self.area_px > 0
+
+    @property
+    def confidence(self) -> float:
+        """Confidence that the class is in the picture, as ``ClassPrediction.confidence``."""
+        return self.score if self.presence is None else self.presence
 
 
 @dataclass(frozen=True)
