@@ -31,6 +31,10 @@ MOST_PX, MOST_CHANNELS, MOST_STEPS = 8192, 16384, 1000
 class HeadConfig:
     """The trainable head: sizes, and the switches that make the ablations of Table 2 and Eq. 6.
 
+    Examples:
+        >>> HeadConfig(features="F", matching="pixel", pseudo_mask="conventional").tokens
+        50
+
     Attributes:
         width: Number C of channels of the head and of the prompt tokens; equals the segmenter's.
         tokens: Number N of learnable tokens of each branch.
@@ -112,6 +116,10 @@ class HeadConfig:
 class BackboneConfig:
     """The class-consistent backbone: registry name, source of its weights, its own options.
 
+    Examples:
+        >>> BackboneConfig("resnet50", options={"stem": "7x7"}).weights is None
+        True
+
     Attributes:
         name: Key of ``fcp.encoders.BACKBONES``.
         weights: Hub id, folder or file; None when the weights are stored in the model's folder.
@@ -132,6 +140,10 @@ class BackboneConfig:
 class SegmenterConfig:
     """The promptable segmenter: registry name, source of its weights, its own options.
 
+    Examples:
+        >>> SegmenterConfig("sam", weights="facebook/sam-vit-base").name
+        'sam'
+
     Attributes:
         name: Key of ``fcp.encoders.SEGMENTERS``.
         weights: Hub id, folder or file; None when the weights are stored in the model's folder.
@@ -150,7 +162,12 @@ class SegmenterConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A whole model: head, the two encoders, and the square size (px) that pictures take."""
+    """A whole model: head, the two encoders, and the square size (px) that pictures take.
+
+    Examples:
+        >>> ModelConfig(image_size=384).head.steps
+        3
+    """
 
     head: HeadConfig = field(default_factory=HeadConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)

@@ -10,6 +10,14 @@ class FcpError(Exception):
     The command line prints the message alone and exits with a status other than 0 (the traceback
     only with ``--debug``). Programming errors are never turned into an ``FcpError``. A very long
     line is cut in its middle.
+
+    Examples:
+        >>> from fcp import HeadConfig
+        >>> try:
+        ...     HeadConfig(tokens=0)
+        ... except FcpError as error:
+        ...     print(error)
+        tokens: expected at least 1, got 0
     """
 
     def __init__(self, message: str = "") -> None:

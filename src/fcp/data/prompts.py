@@ -22,7 +22,12 @@ MAX_POINTS = 20
 
 @dataclass(frozen=True)
 class Box:
-    """A box around the object, in px of the upright picture; (x1, y1) is exclusive."""
+    """A box around the object, in px of the upright picture; (x1, y1) is exclusive.
+
+    Examples:
+        >>> int(annotation_mask(Box(2, 1, 5, 3), (10, 10)).sum())
+        6
+    """
 
     x0: float
     y0: float
@@ -32,14 +37,25 @@ class Box:
 
 @dataclass(frozen=True)
 class Points:
-    """Clicks on the object: (x, y) in px of the upright picture."""
+    """Clicks on the object: (x, y) in px of the upright picture.
+
+    Examples:
+        >>> bool(annotation_mask(Points([(3, 4)]), (10, 10))[4, 3])
+        True
+    """
 
     points: Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Scribble:
-    """A line drawn through the object: the (x, y) of its corners, in px of the upright picture."""
+    """A line drawn through the object: the (x, y) of its corners, in px of the upright picture.
+
+    Examples:
+        >>> mask = annotation_mask(Scribble([(1, 4), (8, 4)]), (10, 10))
+        >>> bool(mask[4, 1:9].all())
+        True
+    """
 
     points: Sequence[tuple[float, float]]
 

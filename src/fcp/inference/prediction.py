@@ -106,6 +106,15 @@ class Maps:
 class ClassPrediction:
     """One class in one photo of H×W px.
 
+    Examples:
+        >>> import torch
+        >>> sure = torch.full((4, 4), -9.0)
+        >>> sure[:2] = 9
+        >>> maps = Maps(sure, torch.zeros(2, 2), torch.zeros(2, 2))
+        >>> found = predict_classes({"cat": maps}, (8, 8)).classes["cat"]
+        >>> found.area, round(found.score, 1)
+        (32, 1.0)
+
     Attributes:
         labels: Label map of the photo (H, W).
         label: Value of this class in the label map.
@@ -176,6 +185,14 @@ class ClassPrediction:
 @dataclass(frozen=True)
 class Prediction:
     """Prediction of all classes in one photo of H×W px.
+
+    Examples:
+        >>> import torch
+        >>> sure = torch.full((4, 4), -9.0)
+        >>> sure[:2] = 9
+        >>> maps = Maps(sure, torch.zeros(2, 2), torch.zeros(2, 2))
+        >>> predict_classes({"cat": maps}, (2, 3)).labels.tolist()
+        [[1, 1, 1], [0, 0, 0]]
 
     With a single class, ``score``, ``presence``, ``here``, ``logits``, ``pseudo_mask`` and
     ``conventional_mask`` are those of this class.

@@ -38,6 +38,19 @@ _RECORD, _CHECKSUM = "support", "sha256"  # entries of the header
 class Support:
     """Encoded examples.
 
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from fcp import FewShotSegmenter
+        >>> photo = np.zeros((60, 80, 3), np.uint8)
+        >>> photo[10:40, 20:60] = 255
+        >>> segmenter = FewShotSegmenter.from_pretrained("tiny", device="cpu")
+        >>> support = segmenter.encode([(photo, photo[..., 0] > 0)])
+        >>> file = Path(tempfile.mkdtemp()) / "square.safetensors"
+        >>> support.save(file)
+        >>> segmenter.predict(photo, support=Support.load(file)).labels.shape
+        (60, 80)
+
     Attributes:
         model: Fingerprint of the model that encoded the examples; other models cannot use them.
         classes: Encoded examples of each class by its name, at least one class.

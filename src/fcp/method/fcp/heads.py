@@ -48,6 +48,17 @@ def run_head(
 
     The maps of one shot may come without their axis K.
 
+    Examples:
+        >>> import torch
+        >>> head = build_head(HeadConfig(width=16, tokens=4), mid_channels=6).eval()
+        >>> maps = {
+        ...     f"{picture}_{name}": torch.rand(1, channels, 8, 8)
+        ...     for picture in ("support", "query")
+        ...     for name, channels in (("mid", 6), ("high", 5), ("sam", 16))
+        ... }
+        >>> run_head(head, **maps, support_mask=torch.ones(1, 64, 64)).prompts.shape
+        torch.Size([1, 1, 4, 16])
+
     Args:
         head: Head to run, in its present mode.
         support_mid: Backbone maps F of the supports before their projection (B, K, Cm, h, w).

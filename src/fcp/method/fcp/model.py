@@ -29,6 +29,23 @@ MOST_LOGIT = 7.0  # largest logit of a dense prompt, that of a probability of 0.
 class FCP(nn.Module):
     """Few-shot segmentation: a picture and K examples → a mask. The encoders are frozen.
 
+    Examples:
+        >>> import torch
+        >>> from fcp.config import BackboneConfig, HeadConfig, SegmenterConfig
+        >>> from fcp.encoders import build_backbone, build_segmenter
+        >>> parts = ModelConfig(
+        ...     head=HeadConfig(width=16, tokens=4),
+        ...     backbone=BackboneConfig("efficientnet_lite", options={"size": 0}),
+        ...     segmenter=SegmenterConfig("tiny", options={"width": 16, "decoder_width": 16}),
+        ...     image_size=64,
+        ... )
+        >>> model = FCP(parts, build_backbone(parts.backbone), build_segmenter(parts.segmenter))
+        >>> masks = torch.zeros(1, 2, 64, 64)
+        >>> masks[..., 16:48, 16:48] = 1
+        >>> pictures = torch.rand(1, 2, 3, 64, 64), masks, torch.rand(1, 3, 64, 64)
+        >>> model.eval()(Episode(*pictures)).mask_logits.shape
+        torch.Size([1, 64, 64])
+
     Args:
         config: Settings of head and encoders.
         backbone: Class-consistent image encoder.
