@@ -254,7 +254,7 @@ def test_box_stays_inside(make, annotated, photos):
     [
         (hint("keypointlabels", {"x": 50, "y": 50}, "fish"), "no tag draws the label 'fish'"),
         (hint("keypointlabels", {"x": "a"}, "person"), "a number for x"),
-        (hint("keypointlabels", {"x": 5, "y": 5}, "person", is_positive=0), "not meant"),
+        (hint("keypointlabels", {"x": 5, "y": 5}, "person", is_positive=0), "only negative points"),
         ({"result": [{"type": "choices"}]}, "expected a labelled box"),
         ({"result": 5}, "failed"),
     ],

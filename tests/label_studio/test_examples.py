@@ -186,4 +186,4 @@ def test_damaged_store_is_told(fetch, tmp_path, caplog, damage):
     file.write_text(damage(file.read_text()))
     with caplog.at_level(logging.WARNING):
         assert store.load(7) == []
-    assert "read anew" in caplog.text
+    assert "read again" in caplog.text

@@ -95,7 +95,7 @@ def test_what_is_written_is_read(kind, mask):
         (region("polygonlabels", {"points": [[1, 1], [2, 2]]}), "3 points"),
         (region("polygonlabels", {"points": "abc"}), "expected a list"),
         (region("brushlabels", {"format": "rle", "rle": [1, 2]}), "damaged"),
-        (region("keypointlabels", {"x": 1, "y": 1}, image_rotation=90), "turned picture"),
+        (region("keypointlabels", {"x": 1, "y": 1}, image_rotation=90), "rotated picture"),
         (
             region("keypointlabels", {"x": 1, "y": 1}, original_width=40, original_height=80),
             "40×80 px, but it has 80×40 px",

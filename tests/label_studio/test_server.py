@@ -253,7 +253,7 @@ def test_error_of_the_backend_is_an_answer(client, backend):
 
 
 def test_taken_port(backend, fake_studio):
-    with pytest.raises(FcpError, match="cannot be listened on"):
+    with pytest.raises(FcpError, match="cannot be listened at"):
         serve(backend, "127.0.0.1", fake_studio.server.server_port, Future().set_result)
-    with pytest.raises(FcpError, match="cannot be listened on"):
+    with pytest.raises(FcpError, match="cannot be listened at"):
         serve(backend, "no.such.host.invalid", 0, Future().set_result)

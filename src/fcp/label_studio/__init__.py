@@ -1,1 +1,1 @@
-"""Label Studio's ML backend: annotations made so far are the examples, the rest is predicted."""
+"""Label Studio's ML backend: existing annotations are the examples, other tasks are predicted."""

@@ -1,6 +1,6 @@
-"""What Label Studio asks of a model, for any number of projects: ``predict`` and ``fit``.
+"""The model behind Label Studio, for any number of projects: ``predict`` and ``fit``.
 
-``fit`` is no training: the annotations made so far are encoded as examples, in seconds.
+``fit`` is no training: existing annotations are encoded as examples, in seconds.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from fcp.label_studio.predictions import answer, prediction_of
 from fcp.label_studio.regions import write_regions
 from fcp.label_studio.store import ExampleStore, examples_hash
 
-MAX_TASKS = 200  # annotated ones, the latest changed, that are looked at for examples
-KEEP = 5  # examples of a label
+MAX_TASKS = 200  # annotated tasks, last changed first, that are searched for examples
+KEEP = 5  # examples of each label
 PATIENCE = 30  # seconds that a prediction waits for examples that are being read
-HINTED = 0.5  # score of what a smart tool finds: the annotator looks at it anyway
+HINTED = 0.5  # score of a smart tool's result, which the annotator checks anyway
 _log = logging.getLogger(__name__)
 
 
@@ -38,9 +38,9 @@ class Fitted:
     """A project's examples.
 
     Attributes:
-        examples: Stored examples.
-        version: names them and the model; another one makes earlier predictions stale.
-        support: the encoded examples; None without any.
+        examples: Chosen examples.
+        version: Version of examples and model; a change makes earlier predictions stale.
+        support: Encoded examples; None without examples.
     """
 
     examples: Sequence[ProjectExample]
@@ -48,7 +48,7 @@ class Fitted:
     support: Support | None
 
     def tasks(self) -> dict[str, list[int]]:
-        """Return label → the tasks that its examples are from."""
+        """Return label → numbers of the tasks with its examples."""
         found: dict[str, list[int]] = {}
         for one in self.examples:
             found.setdefault(one.label, []).append(one.origin.task)
@@ -56,16 +56,16 @@ class Fitted:
 
 
 class Backend:
-    """Label Studio's model.
+    """The model behind Label Studio.
 
     Calls may come from several threads: predictions wait for each other, and so do fits.
 
     Args:
-        segmenter: asked in turn for all projects.
-        studio: Client that gives tasks, annotations and pictures.
+        segmenter: Segmenter shared by all projects.
+        studio: Server that provides tasks, annotations and pictures.
         store: Store of the examples.
-        fingerprint: Fingerprint of the model; another one makes earlier predictions stale.
-        keep: examples of each label.
+        fingerprint: Hash of the model; a change makes earlier predictions stale.
+        keep: Number of examples of each label.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class Backend:
         self._asking = threading.Lock()  # held while the segmenter is in use
 
     def fitted(self, project: int) -> Fitted:
-        """Return a project's examples; of a project not seen since the start, those on the disk.
+        """Return a project's examples; after a restart, those on the disk.
 
-        Examples that are being read are waited for, but not for long: Label Studio may be waiting
-        for us before it answers.
+        Waits for a fit in progress, but not for long: Label Studio may be waiting for this answer
+        before it answers the fit.
         """
         if not self._fitting.acquire(timeout=PATIENCE):
             return self._fitted.get(project) or self._encode([])
@@ -100,7 +100,7 @@ class Backend:
             self._fitting.release()
 
     def version(self, project: int) -> str:
-        """Return which version answers now; never waits for the model, as Label Studio does not."""
+        """Return the current version; never waits for the model, because Label Studio does not."""
         fitted = self._fitted.get(project)
         return fitted.version if fitted else self._version(self._store.load(project))
 
@@ -108,23 +108,23 @@ class Backend:
         """Refuse a labelling configuration that cannot be used.
 
         Raises:
-            FcpError: says what is missing in it.
+            FcpError: the configuration cannot be used; the message says why.
         """
         read_labelling(config)
 
     def versions(self) -> list[str]:
-        """Return the versions that answer now, of the projects seen since the start."""
+        """Return the current versions of all projects used since the start."""
         return sorted({fitted.version for fitted in list(self._fitted.values())})
 
     def fit(self, project: int, config: str | None = None) -> Fitted:
-        """Read a project's annotations and take the best as examples.
+        """Read a project's annotations and choose the best as examples.
 
         Args:
-            project: its number.
-            config: its labelling configuration; None asks Label Studio.
+            project: Number of the project.
+            config: Labelling configuration; None to read it from Label Studio.
 
         Raises:
-            FcpError: label Studio does not answer, or a configuration that cannot be used.
+            FcpError: Label Studio does not answer, or the configuration cannot be used.
         """
         if config is None:
             config = str(self.studio.project(project).get("label_config", ""))
@@ -134,12 +134,12 @@ class Backend:
             return self._take(project, candidates, self._current(project).examples, whole=True)
 
     def fit_tasks(self, project: int, config: str, tasks: Iterable[Mapping[str, Any]]) -> Fitted:
-        """Take the annotations of some tasks, where Label Studio's API is closed to us.
+        """Choose examples from the given tasks, without access to Label Studio's API.
 
-        The examples from other tasks stay.
+        Examples from other tasks stay.
 
         Raises:
-            FcpError: a configuration that cannot be used.
+            FcpError: the configuration cannot be used.
         """
         labelling = read_labelling(config)
         listed = list(tasks)
@@ -150,7 +150,7 @@ class Backend:
             return self._take(project, candidates, stay)
 
     def forget(self, project: int, annotations: Iterable[object]) -> Fitted:
-        """Drop the examples of annotations that are gone, where the API is closed to us."""
+        """Remove the examples of deleted annotations, without access to Label Studio's API."""
         gone = set(annotations)
         with self._fitting:
             examples = self._current(project).examples
@@ -159,15 +159,15 @@ class Backend:
     def predict(
         self, project: int, config: str, tasks: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any] | list[Any]]:
-        """Predict tasks; one that fails is told in the log and gets no prediction.
+        """Predict tasks; a failure is reported in the log, and its task gets no prediction.
 
-        No prediction and not an empty one: Label Studio would keep that, and not ask again.
+        An empty prediction would be wrong: Label Studio would keep it and not ask again.
 
         Returns:
-            For each task its prediction, or an empty list.
+            The prediction of each task, or an empty list.
 
         Raises:
-            FcpError: a configuration that cannot be used.
+            FcpError: the configuration cannot be used.
         """
         labelling = read_labelling(config)
         fitted = self.fitted(project)
@@ -179,13 +179,13 @@ class Backend:
     def answer_hint(
         self, project: int, config: str, task: Mapping[str, Any], context: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Answer a smart tool: what the box or points mark on the task's picture.
+        """Segment the object that a smart tool marks on the picture of a task.
 
         Returns:
-            A prediction; an empty one where it fails, which the log explains.
+            A prediction; after a failure, which the log reports, an empty one.
 
         Raises:
-            FcpError: a configuration that cannot be used.
+            FcpError: the configuration cannot be used.
         """
         labelling = read_labelling(config)
         fitted = self.fitted(project)
@@ -193,7 +193,7 @@ class Backend:
             return self._answer_hint(labelling, task, context, fitted)
         except FcpError as error:
             _log.warning("task %s: %s", task.get("id"), error)
-        except Exception:  # whatever it is, the annotator goes on by hand
+        except Exception:  # the annotator can continue by hand
             _log.exception("task %s: failed", task.get("id"))
         return answer([], 0.0, fitted.version)
 
@@ -224,7 +224,7 @@ class Backend:
             return prediction_of(found, labelling, fitted.version)
         except FcpError as error:
             _log.warning("task %s: no prediction: %s", task.get("id"), error)
-        except Exception:  # one task must not lose the others
+        except Exception:  # one failed task must not stop the others
             _log.exception("task %s: no prediction", task.get("id"))
         return None
 
@@ -234,9 +234,9 @@ class Backend:
         return read_image(picture_of(content, "its picture"))
 
     def _annotated(self, project: int, labelling: Labelling) -> list[Candidate]:
-        """Look at annotated tasks, the latest first, until no older one can be preferred.
+        """Read annotated tasks, last changed first, until no older one can be preferred.
 
-        That is when each label has enough exact ones that are ground truth.
+        That is when each label has enough exact annotations that are ground truth.
         """
         found: list[Candidate] = []
         missing = dict.fromkeys(labelling.labels, self._keep)
@@ -257,7 +257,7 @@ class Backend:
         *,
         whole: bool = False,
     ) -> Fitted:
-        """Choose, save and encode; ``whole``: what is no candidate any more goes."""
+        """Choose, save and encode examples; with ``whole``, only candidates remain examples."""
         taken = choose(candidates, known, self._keep, self.studio.picture)
         if not whole:
             taken = _merged(taken, known, self._keep)
@@ -305,7 +305,7 @@ def _candidates(task: Mapping[str, Any], labelling: Labelling) -> list[Candidate
 def _merged(
     taken: Sequence[ProjectExample], others: Sequence[ProjectExample], keep: int
 ) -> list[ProjectExample]:
-    """Join new examples and old ones of other tasks, the best of each label."""
+    """Merge new examples with those of other tasks, and keep the best of each label."""
     labels = dict.fromkeys(one.label for one in (*others, *taken))
     ranked = sorted((*others, *taken), key=lambda one: one.origin.preference, reverse=True)
     by_label = [[one for one in ranked if one.label == label][:keep] for label in labels]

@@ -1,7 +1,7 @@
-"""Label Studio's API as far as it is needed, and the pictures of tasks.
+"""A client of Label Studio's API, and the download of pictures.
 
-A task's picture is whatever its author typed: it is fetched from Label Studio's own server and from
-hosts that were allowed by name, nowhere else, and nobody else gets the key.
+The URL of a picture is not trusted: it is fetched only from Label Studio's own server and from
+explicitly allowed hosts, and only the server gets the key.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 from fcp.errors import FcpError
 
 TIMEOUT = 30  # seconds
-MAX_PICTURE = 256 << 20  # bytes; what Pillow makes of it has the library's own limit
+MAX_PICTURE = 256 << 20  # bytes; the decoded picture has Pillow's own limit
 MAX_ANSWER = 1 << 30
 REDIRECTS = 3
 PAGE = 25  # tasks; brush strokes of a large picture are a megabyte
-# As for a review: otherwise a project that shows predictions at once would have Label Studio ask us
-# for them before it answers, while we wait for its answer.
+# With "review", because otherwise Label Studio may request predictions from us before it answers,
+# while we wait for its answer.
 _WHAT = {"fields": "all", "resolve_uri": "false", "review": "true"}
 _MOVED, _DENIED = {301, 302, 303, 307, 308}, {401, 403}
 _PORTS = {"http": 80, "https": 443}
@@ -35,13 +35,13 @@ class LabelStudio:
     """A Label Studio server.
 
     Args:
-        url: URL of its start page.
-        key: personal access token (a JWT) or legacy token; None takes the one that Label Studio
-            itself hands out when the backend is connected (``adopt_key``).
-        allowed: further hosts whose pictures may be fetched, ``name`` or ``name:port``.
+        url: Address of its start page.
+        key: Personal access token (a JWT) or legacy token; None for the one that Label Studio sends
+            when the backend is connected (``adopt_key``).
+        allowed: Further hosts from which pictures may be fetched, ``name`` or ``name:port``.
 
     Raises:
-        FcpError: no URL of HTTP.
+        FcpError: the address is no URL of http or https.
     """
 
     def __init__(self, url: str, key: str | None = None, allowed: Iterable[str] = ()) -> None:
@@ -56,19 +56,19 @@ class LabelStudio:
 
     @property
     def has_key(self) -> bool:
-        """Whether there is a key to ask with."""
+        """Whether there is a key for requests."""
         return (self._given or self._adopted) is not None
 
     def adopt_key(self, key: object) -> None:
-        """Take the key that Label Studio hands out; one that was given here goes first."""
+        """Use the key that Label Studio sends, unless one was given to the constructor."""
         if isinstance(key, str) and key:
             self._adopted = key
 
     def annotated_tasks(self, project: int) -> Iterator[dict[str, Any]]:
-        """Yield the tasks of a project that have annotations, the latest changed first.
+        """Yield the tasks of a project that have annotations, last changed first.
 
         Raises:
-            FcpError: no answer, or none that can be understood.
+            FcpError: there is no answer, or it cannot be understood.
         """
         annotated = {"filter": "filter:tasks:total_annotations", "operator": "greater"}
         condition = {**annotated, "type": "Number", "value": 0}
@@ -76,8 +76,8 @@ class LabelStudio:
             "filters": {"conjunction": "and", "items": [condition]},
             "ordering": ["-tasks:updated_at"],
         }
-        page, seen, total = 1, 0, 1
-        while seen < total:
+        page, count, total = 1, 0, 1
+        while count < total:
             where = {"project": project, "page": page, "page_size": PAGE}
             asked = urlencode({**where, **_WHAT, "query": json.dumps(query)})
             answer = self._json(f"{self.url}/api/tasks?{asked}")
@@ -85,13 +85,13 @@ class LabelStudio:
             if not isinstance(tasks, list) or not isinstance(answer.get("total"), int):
                 raise FcpError(f"{self.url}: the list of tasks is not as expected")
             yield from (task for task in tasks if isinstance(task, dict))
-            page, seen, total = page + 1, seen + len(tasks), answer["total"] if tasks else 0
+            page, count, total = page + 1, count + len(tasks), answer["total"] if tasks else 0
 
     def project(self, project: int) -> dict[str, Any]:
-        """Return what Label Studio knows of a project; its ``label_config`` is what counts.
+        """Return the data of a project, such as its ``label_config``.
 
         Raises:
-            FcpError: no answer, or none that can be understood.
+            FcpError: there is no answer, or it cannot be understood.
         """
         return self._json(f"{self.url}/api/projects/{project}/")
 
@@ -99,10 +99,11 @@ class LabelStudio:
         """Fetch a task's picture.
 
         Args:
-            url: a path on Label Studio's server, a URL there or on an allowed host, or a data URI.
+            url: Path on Label Studio's server, URL there or on an allowed host, or data URI.
 
         Raises:
-            FcpError: another host, a picture that is missing or too large, or a broken data URI.
+            FcpError: the host is not allowed, the picture is missing or too large, or the data URI
+                is damaged.
         """
         if url[:5].lower() == "data:":
             return _data_of(url)
@@ -128,18 +129,18 @@ class LabelStudio:
         return answer
 
     def _fetch(self, url: str, limit: int) -> tuple[bytes, str | None]:
-        """Get a URL: its content, or where it has moved to."""
+        """Fetch a URL; return its content, or the URL to which it redirects."""
         headers = self._authorization() if _origin(_split(url)) == self._origin else {}
         try:
             return self._get(url, headers, limit)
         except HTTPError as error:
             if error.code not in _DENIED or not self._drop_access(headers):
-                raise _told(url, error) from error
+                raise _status_error(url, error) from error
             error.close()
-        try:  # the access token's time may have been over: once more, with a fresh one
+        try:  # the access token may have expired: try again with a new one
             return self._get(url, self._authorization(), limit)
         except HTTPError as error:
-            raise _told(url, error) from error
+            raise _status_error(url, error) from error
 
     def _get(self, url: str, headers: dict[str, str], limit: int) -> tuple[bytes, str | None]:
         try:
@@ -170,16 +171,16 @@ class LabelStudio:
             return {}
         if key.count(".") != 2:
             return {"Authorization": f"Token {key}"}
-        # A personal access token is no key itself: it is changed for one that holds for minutes.
+        # A personal access token must be exchanged for an access token, which is valid for minutes.
         with self._lock:
             if self._access is None:
                 self._access = self._exchange(key)
             return {"Authorization": f"Bearer {self._access}"}
 
     def _drop_access(self, headers: Mapping[str, str]) -> bool:
-        """Forget the access token that was refused; False where none was used.
+        """Remove the access token that was refused; return False if none was used.
 
-        One that another thread has got meanwhile stays.
+        A newer token of another thread stays.
         """
         used = headers.get("Authorization", "")
         if not used.startswith("Bearer "):
@@ -210,7 +211,7 @@ class LabelStudio:
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    """Follows nothing by itself: where it goes must be allowed first."""
+    """A handler that follows no redirect, because the target must be checked first."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -219,7 +220,7 @@ class _NoRedirect(HTTPRedirectHandler):
 
 
 def _joined(base: str, url: str) -> str:
-    """Make a URL absolute; blanks and letters beyond ASCII, which people type, are quoted."""
+    """Return an absolute URL; blanks and characters beyond ASCII are quoted."""
     try:
         return quote(urljoin(base, url), safe="!#$%&'()*+,/:;=?@[]~", errors="replace")
     except ValueError as error:
@@ -227,7 +228,7 @@ def _joined(base: str, url: str) -> str:
 
 
 def _split(url: str) -> SplitResult:
-    """Take a URL of HTTP apart; no other scheme goes further than this."""
+    """Split a URL, and refuse all schemes but http and https."""
     try:
         parts = urlsplit(url)
         good = parts.scheme in _PORTS and parts.hostname and (parts.port or 1)
@@ -243,7 +244,7 @@ def _origin(parts: SplitResult) -> tuple[str, str, int]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS[parts.scheme]
 
 
-def _told(url: str, error: HTTPError) -> FcpError:
+def _status_error(url: str, error: HTTPError) -> FcpError:
     hint = "; is the API key right (--api-key)?" if error.code in _DENIED else ""
     return FcpError(f"{_short(url)}: answers {error.code} {error.reason}{hint}")
 
@@ -261,16 +262,16 @@ def _data_of(uri: str) -> bytes:
 
 
 def _short(url: str) -> str:
-    """Shorten a URL for a message, without its query, which may hold a key."""
+    """Return a URL for a message: shortened, and without its query, which may hold a key."""
     bare = url.partition("?")[0] if url[:5].lower() != "data:" else url.partition(",")[0]
     return bare if len(bare) <= 120 else f"{bare[:117]}…"
 
 
 def project_id(project: object) -> int:
-    """Read a project's number out of what Label Studio calls it: ``7.1700000000``, 7 or an object.
+    """Return a project's number from Label Studio's forms: ``7.1700000000``, 7 or an object.
 
     Raises:
-        FcpError: none is in it.
+        FcpError: the value holds no number.
     """
     name = project.get("id") if isinstance(project, Mapping) else project
     number = str(name).partition(".")[0]

@@ -1,4 +1,4 @@
-"""Which annotations of a project become the examples: a few of each label, the best first."""
+"""The choice of examples among a project's annotations: the best few of each label."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fcp.formats.run_lengths import RunLengths, to_mask, to_runs
 from fcp.label_studio.label_config import Labelling
 from fcp.label_studio.regions import Region, Size, labels_of, read_region
 
-# How exactly a kind of region says where the object is.
+# How exactly a kind of region describes an object.
 EXACT = {
     "brushlabels": 2,
     "polygonlabels": 2,
@@ -34,15 +34,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an example comes from, and what it is preferred by.
+    """The source of an example, and the criteria of its preference.
 
     Attributes:
-        task: its number.
-        annotation: its number.
-        updated: Time of the annotation's last change, as Label Studio writes it.
-        picture: hash of the picture's URL.
-        ground_truth: whether somebody marked the annotation as such.
-        exact: 2 for areas, 1 for boxes, 0 for points.
+        task: Number of the task.
+        annotation: Number of the annotation.
+        updated: Time of the last change, as Label Studio writes it.
+        picture: Hash of the picture's URL.
+        ground_truth: Whether the annotation is marked as ground truth.
+        exact: Exactness of the regions: 2 for areas, 1 for boxes, 0 for points.
     """
 
     task: int
@@ -54,19 +54,19 @@ class Origin:
 
     @property
     def preference(self) -> tuple[bool, int, str, int]:
-        """The higher, the better: ground truth, then exact ones, then late ones."""
+        """Sort key, larger is better: ground truth, then exactness, then time."""
         return (self.ground_truth, self.exact, self.updated, self.annotation)
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """An annotated picture that shows a label, not yet fetched.
+    """An annotated picture with a label, not yet fetched.
 
     Attributes:
-        label: Label of the example.
-        url: URL of the picture, as the task has it.
+        label: Label of the regions.
+        url: URL of the picture, as in the task.
         regions: Regions with that label.
-        origin: Task and annotation that it comes from.
+        origin: Source of the annotation.
     """
 
     label: str
@@ -77,14 +77,14 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class ProjectExample:
-    """An example that was taken.
+    """A chosen example.
 
     Attributes:
         label: Label of the example.
-        picture: the picture's file, as bytes or where they lie.
-        size: (H, W) px.
-        runs: its mask.
-        origin: Task and annotation that it comes from.
+        picture: Content of the picture's file, or its path.
+        size: (H, W) of the picture in px.
+        runs: Mask of the example, run-length encoded.
+        origin: Source of the example.
     """
 
     label: str
@@ -95,29 +95,29 @@ class ProjectExample:
 
     @property
     def key(self) -> tuple[str, Origin]:
-        """What it has in common with the candidate that it was."""
+        """Key that the example shares with its candidate."""
         return (self.label, self.origin)
 
     @property
     def image(self) -> ImageLike:
-        """The picture, as the segmenter reads it."""
+        """Picture as the segmenter accepts it."""
         if isinstance(self.picture, Path):
             return self.picture
         return picture_of(self.picture, f"task {self.origin.task}: its picture")
 
     @property
     def mask(self) -> np.ndarray:
-        """(H, W) bool, unpacked at each access."""
+        """Mask (H, W) bool, decoded at each access."""
         return to_mask(self.runs)
 
 
 def candidates_of(task: Mapping[str, Any], labelling: Labelling) -> Iterator[Candidate]:
-    """Yield what a task shows of each label, by its one annotation that counts.
+    """Yield a candidate for each label in the valid annotation of a task.
 
-    That is the one marked as ground truth, or else the latest; skipped tasks do not count.
+    That is the annotation marked as ground truth, or else the latest; cancelled ones are ignored.
 
     Raises:
-        FcpError: a task without picture.
+        FcpError: the task has no picture.
     """
     annotation = max(_annotations(task), key=_age, default=None)
     if annotation is None:
@@ -131,7 +131,7 @@ def candidates_of(task: Mapping[str, Any], labelling: Labelling) -> Iterator[Can
     for label, regions in by_label.items():
         if label not in labelling.labels:
             where = f"task {task.get('id')}"
-            _log.warning("%s: the label %r is not of the configuration; left out", where, label)
+            _log.warning("%s: the label %r is not in the configuration; left out", where, label)
             continue
         url = labelling.picture_of(task)
         yield Candidate(label, url, regions, _origin(task, annotation, url, regions))
@@ -143,16 +143,16 @@ def choose(
     count: int,
     fetch: Callable[[str], bytes],
 ) -> list[ProjectExample]:
-    """Take the best candidates of each label; one that cannot be read makes room for the next.
+    """Choose the best candidates of each label; an unreadable one is replaced by the next.
 
     Args:
         candidates: Candidates of all labels.
-        known: examples taken before: those that have not changed are not fetched again.
-        count: Number of examples of each label.
-        fetch: gets a picture by its URL.
+        known: Earlier examples; unchanged ones are not fetched again.
+        count: Number of examples to choose for each label.
+        fetch: Function that returns the content of a picture by its URL.
 
     Returns:
-        By label, the best first.
+        The examples grouped by label, the best of each first.
     """
     by_label: dict[str, list[Candidate]] = {}
     for candidate in candidates:
@@ -181,7 +181,7 @@ def _first(
             _refuse_same(taken, others)
         except FcpError as error:
             _log.warning("left out as an example: %s", error)
-        except Exception:  # one odd annotation must not lose the others
+        except Exception:  # one odd annotation must not stop the others
             _log.exception("task %d: left out as an example", candidate.origin.task)
         else:
             found.append(taken)
@@ -189,7 +189,7 @@ def _first(
 
 
 def _take(candidate: Candidate, fetch: Callable[[str], bytes]) -> ProjectExample:
-    """Fetch a candidate's picture and paint its mask."""
+    """Fetch a candidate's picture and draw its mask."""
     where = f"task {candidate.origin.task}"
     content = fetch(candidate.url)
     pixels = read_image(picture_of(content, f"{where}: its picture"))
@@ -202,18 +202,18 @@ def _take(candidate: Candidate, fetch: Callable[[str], bytes]) -> ProjectExample
     shape = joined[candidate.label][0].drawn
     if isinstance(shape, Points):
         shape = to_runs(annotation_mask(shape, size, where))
-    assert isinstance(shape, Mapping)  # noqa: S101  (what is drawn is no file)
+    assert isinstance(shape, Mapping)  # noqa: S101  (drawings are not files)
     return ProjectExample(candidate.label, content, size, shape, candidate.origin)
 
 
 def _refuse_same(taken: ProjectExample, others: Iterable[ProjectExample]) -> None:
-    """Raise where another label marks the same pixels: the two could not be told apart."""
+    """Refuse an example if another label marks the same pixels."""
     for other in others:
         same_picture = other.origin.picture == taken.origin.picture
         if same_picture and other.runs["counts"] == taken.runs["counts"]:
             raise FcpError(
                 f"task {taken.origin.task}: {other.label!r} and {taken.label!r} mark the same "
-                "pixels; the first counts"
+                "pixels; only the first is used"
             )
 
 

@@ -1,7 +1,7 @@
-"""Smart tools: a box or points on the very picture → the object that they mark.
+"""Smart tools: a box or points on the picture to segment → mask of the marked object.
 
-Both prompt the model's promptable segmenter. But a point on something that the project's examples
-find takes that, whole: `tiny` is much better at examples than at points (docs/label-studio.md).
+Both prompt the model's promptable segmenter. But a point on an object that the project's examples
+find selects that object: `tiny` is much better at examples than at points (docs/label-studio.md).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Hint:
-    """What an annotator has marked on the picture to segment, in px.
+    """The marks of an annotator on the picture to segment, in px.
 
     Attributes:
         label: Label of the object.
-        boxes: around it.
+        boxes: Boxes around the object.
         points: Points on the object.
-        against: points that are not on it.
+        against: Points outside the object.
     """
 
     label: str
@@ -44,10 +44,10 @@ class Hint:
 
 
 def read_hint(context: Mapping[str, Any], size: Size) -> Hint:
-    """Read what a smart tool sends: regions on the picture, the last of the label that is meant.
+    """Read the regions that a smart tool sends; the label of the last one is used.
 
     Raises:
-        FcpError: nothing is marked, or a damaged region.
+        FcpError: nothing is marked, or a region is damaged.
     """
     regions = context.get("result")
     listed = [one for one in regions or [] if isinstance(one, Mapping)]
@@ -66,7 +66,7 @@ def read_hint(context: Mapping[str, Any], size: Size) -> Hint:
             area = to_mask(drawn) if isinstance(drawn, Mapping) else drawn
             boxes.append(_around(area, size))
     if not boxes and not points:
-        raise FcpError("smart tool: only what is not meant is marked; mark the object first")
+        raise FcpError("smart tool: only negative points are marked; mark the object first")
     return Hint(label, tuple(boxes), tuple(points), tuple(against))
 
 
@@ -76,13 +76,13 @@ def find_hinted(
     """Segment the object that a hint marks.
 
     Args:
-        segmenter: Segmenter whose promptable stage answers.
-        picture: (H, W, 3) uint8.
-        hint: Box or points on the picture.
-        support: the project's examples, or None.
+        segmenter: Segmenter to use.
+        picture: Picture to segment, (H, W, 3) uint8.
+        hint: Marks on the picture.
+        support: Encoded examples of the project, or None.
 
     Returns:
-        (H, W) bool.
+        The mask of the object, (H, W) bool.
     """
     if hint.boxes:
         masks = [_prompted(segmenter, picture, hint, box) for box in hint.boxes]
@@ -100,7 +100,7 @@ def find_hinted(
 def _prompted(
     segmenter: FewShotSegmenter, picture: np.ndarray, hint: Hint, box: Box | None
 ) -> np.ndarray:
-    """Ask the promptable segmenter for what is in a box, or at the points without one."""
+    """Prompt the segmenter with a box, or with the points if there is no box."""
     model, device = segmenter.running, segmenter.device
     size = (picture.shape[0], picture.shape[1])
     scale = torch.tensor([size[1], size[0]], dtype=torch.float32)
@@ -122,7 +122,7 @@ def _prompted(
 
 
 def _pieces_at(mask: np.ndarray, points: Sequence[Point]) -> np.ndarray:
-    """Keep the connected pieces of a mask that a point lies on."""
+    """Return the connected pieces of a mask that contain a point."""
     pieces, _ = ndimage.label(mask, structure=np.ones((3, 3)))
     met = {int(pieces[int(y), int(x)]) for x, y in points} - {0}
     kept: np.ndarray = np.isin(pieces, list(met))
@@ -130,9 +130,9 @@ def _pieces_at(mask: np.ndarray, points: Sequence[Point]) -> np.ndarray:
 
 
 def _around(area: Annotation, size: Size) -> Box:
-    """Return the box around what is drawn, cut to the picture."""
+    """Return the box around a drawing, clipped to the picture."""
     mask = annotation_mask(area, size, "smart tool")
     rows, columns = np.nonzero(mask)
     if len(rows) == 0:
-        raise FcpError("smart tool: what is drawn covers no pixel of the picture")
+        raise FcpError("smart tool: the drawing covers no pixel of the picture")
     return Box(int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)

@@ -8,9 +8,10 @@ from xml.etree import ElementTree
 
 from fcp.errors import FcpError
 
-# Tags that draw an object, the most exact first; their regions' type is the name in lower case.
+# Tags that can draw a prediction, the most exact first; the type of their regions is the name in
+# lower case.
 DRAWN = ("BrushLabels", "PolygonLabels", "RectangleLabels")
-# Those that are read as examples, or as a hint, but never written.
+# Tags whose regions are read as examples or hints, but never written.
 HINTED = ("EllipseLabels", "KeyPointLabels")
 
 
@@ -19,8 +20,8 @@ class Control:
     """A tag that draws labelled regions.
 
     Attributes:
-        name: its ``name``, a region's ``from_name``.
-        kind: a region's ``type``: ``brushlabels``, ``polygonlabels`` …
+        name: Name of the tag, ``from_name`` of its regions.
+        kind: Type of its regions: ``brushlabels``, ``polygonlabels`` …
         labels: Labels that the tag offers.
     """
 
@@ -31,12 +32,12 @@ class Control:
 
 @dataclass(frozen=True)
 class Labelling:
-    """What a labelling configuration says to us.
+    """The relevant parts of a labelling configuration.
 
     Attributes:
-        picture: name of the tag that shows the picture, a region's ``to_name``.
-        key: Entry of the task's data that holds the picture's URL.
-        controls: Tags on that picture, the most exact first.
+        picture: Name of the tag that shows the picture, ``to_name`` of regions.
+        key: Key of the picture's URL in the data of a task.
+        controls: Tags that draw on that picture, the most exact first.
     """
 
     picture: str
@@ -45,12 +46,12 @@ class Labelling:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """All labels that a prediction can be of, in the order of the configuration."""
+        """All labels that can be predicted, in the order of the configuration."""
         drawn = (control for control in self.controls if _can_draw(control))
         return tuple(dict.fromkeys(label for control in drawn for label in control.labels))
 
     def control_of(self, label: str) -> Control | None:
-        """Choose the most exact tag that can draw a label; None where there is none."""
+        """Return the most exact tag that can draw a label; None if there is none."""
         fitting = (one for one in self.controls if _can_draw(one) and label in one.labels)
         return next(fitting, None)
 
@@ -58,7 +59,7 @@ class Labelling:
         """Return the URL of a task's picture.
 
         Raises:
-            FcpError: it has none.
+            FcpError: the task has no picture.
         """
         data = task.get("data")
         url = data.get(self.key) if isinstance(data, Mapping) else None
@@ -71,7 +72,7 @@ def read_labelling(config: str) -> Labelling:
     """Read a labelling configuration.
 
     Raises:
-        FcpError: no XML, no picture, or no tag that draws labelled regions on it.
+        FcpError: the text is no XML, or has no picture with a tag that draws labelled regions.
     """
     root = _parse(config)
     pictures = [tag for tag in root.iter("Image") if tag.get("name") and tag.get("value")]
@@ -90,11 +91,11 @@ def read_labelling(config: str) -> Labelling:
 
 
 def _parse(config: str) -> ElementTree.Element:
-    # Entities could blow a few bytes up to gigabytes; Label Studio's configurations have none.
+    # Entities can expand a few bytes to gigabytes; configurations of Label Studio have none.
     if "<!DOCTYPE" in config.upper() or "<!ENTITY" in config.upper():
         raise FcpError("labelling configuration: a document type is not allowed in it")
     try:
-        return ElementTree.fromstring(config)  # noqa: S314  (no entities, as asked above)
+        return ElementTree.fromstring(config)  # noqa: S314  (no entities, see above)
     except (ElementTree.ParseError, ValueError) as error:
         raise FcpError(f"labelling configuration: cannot be read ({error})") from error
 

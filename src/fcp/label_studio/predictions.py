@@ -1,4 +1,4 @@
-"""What the segmenter found → Label Studio's predictions."""
+"""Predictions of the segmenter → predictions of Label Studio."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fcp.label_studio.regions import Region, write_regions
 
 
 def prediction_of(found: Prediction, labelling: Labelling, version: str) -> dict[str, Any]:
-    """Write what was found as Label Studio's prediction; its score is the mean of its classes'."""
+    """Convert a prediction to Label Studio's form; its score is the mean over the classes."""
     regions: list[dict[str, Any]] = []
     scores: list[float] = []
     for label, one in found.classes.items():
@@ -28,12 +28,12 @@ def prediction_of(found: Prediction, labelling: Labelling, version: str) -> dict
 
 
 def answer(regions: Sequence[Region], score: float, version: str) -> dict[str, Any]:
-    """Return a prediction as Label Studio takes it."""
+    """Return a prediction as Label Studio expects it."""
     return {"result": list(regions), "score": round(score, 4), "model_version": version}
 
 
 def _drawable(found: ClassPrediction, control: Control) -> np.ndarray:
-    """Return the mask, without the specks that would each be a shape of its own."""
+    """Return the mask; for shapes, without small pieces that would each become a shape."""
     if control.kind == "brushlabels":
         return found.mask
     pieces = split_objects(found)

@@ -1,4 +1,4 @@
-"""Label Studio's regions ↔ what was drawn and masks.
+"""Label Studio's regions → annotations, and masks → regions.
 
 Coordinates are percent of the upright picture's width and height; angles are degrees, clockwise,
 around a box's upper left corner. Brush strokes are in px (``fcp.formats.label_studio``).
@@ -28,7 +28,7 @@ CORNERS_OF_ELLIPSE = 64
 
 
 def labels_of(region: Region) -> list[str]:
-    """Return the labels of a region; none for one of another kind, such as a choice."""
+    """Return the labels of a region; empty for other kinds of result, such as a choice."""
     value, kind = region.get("value"), region.get("type")
     labels = value.get(kind) if isinstance(value, Mapping) and isinstance(kind, str) else None
     listed = labels if isinstance(labels, list) and kind in _READERS else []
@@ -36,18 +36,18 @@ def labels_of(region: Region) -> list[str]:
 
 
 def read_region(region: Region, size: Size, where: str) -> Drawn:
-    """Read where a region is.
+    """Convert a region to an annotation.
 
     Args:
         region: Region of a kind that ``labels_of`` knows.
-        size: (H, W) px of the upright picture.
-        where: Name of the region in an error.
+        size: (H, W) of the upright picture in px.
+        where: Name of the region in error messages.
 
     Raises:
-        FcpError: a damaged region, or one of a picture of another size.
+        FcpError: the region is damaged, or was drawn on a picture of another size.
     """
     if region.get("image_rotation"):
-        raise FcpError(f"{where}: drawn on a turned picture, which is not supported; turn it back")
+        raise FcpError(f"{where}: drawn on a rotated picture, not supported; rotate it back")
     stated = (region.get("original_height"), region.get("original_width"))
     if None not in stated and stated != size:
         raise FcpError(
@@ -60,18 +60,18 @@ def read_region(region: Region, size: Size, where: str) -> Drawn:
 def write_regions(
     mask: np.ndarray, label: str, control: Control, picture: str, score: float
 ) -> Iterator[dict[str, Any]]:
-    """Yield the regions that say where a mask is: one brush stroke, or a shape for each part.
+    """Yield the regions of a mask: one brush stroke, or a shape for each part.
 
     Args:
-        mask: (H, W) bool; an empty one has none.
-        label: Label of the whole mask.
-        control: the tag to draw it with.
-        picture: name of the tag that shows the picture.
-        score: 0 … 1.
+        mask: Mask (H, W) bool; an empty one has no region.
+        label: Label of all regions.
+        control: Tag that draws the regions.
+        picture: Name of the tag that shows the picture.
+        score: Score of all regions, 0 … 1.
     """
     height, width = mask.shape
     for index, value in enumerate(_WRITERS[control.kind](mask) if mask.any() else []):
-        # Ids are one page's: two labels or tags must not meet.
+        # Ids must be unique on a page, for all labels and tags.
         name = hashlib.sha256(f"{control.name}/{label}/{index}".encode()).hexdigest()
         yield {
             "id": name[:10],
@@ -151,12 +151,12 @@ _WRITERS: Mapping[str, Callable[[np.ndarray], Iterator[dict[str, Any]]]] = {
 
 
 def _percent(size: Size) -> np.ndarray:
-    """Px of one percent, along x and y."""
+    """Return the px of one percent, along x and y."""
     return np.array([size[1], size[0]]) / 100
 
 
 def _numbers(value: Region, names: tuple[str, ...], size: Size, where: str) -> list[float]:
-    """Read numbers in percent, of the width and of the height in turn, in px."""
+    """Convert numbers in percent, alternately of width and height, to px."""
     pairs = np.array([_number(value, name, where) for name in names]).reshape(-1, 2)
     flat: list[float] = read_points(pairs * _percent(size), size, where).reshape(-1).tolist()
     return flat

@@ -1,4 +1,4 @@
-"""The HTTP side: what Label Studio's server asks, as its ``ml/api_connector.py`` speaks.
+"""The HTTP server for the requests of Label Studio, as its ``ml/api_connector.py`` sends them.
 
 ``GET /health``; ``POST /setup`` when it connects and before each prediction; ``POST /predict``;
 ``POST /webhook`` when annotations change and for "Start training"; ``GET /versions``.
@@ -47,10 +47,10 @@ _log = logging.getLogger(__name__)
 
 
 class Service:
-    """Answers Label Studio's requests, each a JSON object; fits go on in a thread of their own.
+    """The answers to Label Studio's requests, as JSON objects; fits run in a thread of their own.
 
     Args:
-        backend: Backend that does the work.
+        backend: Model that predicts and fits.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -59,10 +59,10 @@ class Service:
         self._waiting: dict[int, Future[Fitted]] = {}
 
     def setup(self, content: Content) -> dict[str, Any]:
-        """Look for new annotations, and say which version answers now.
+        """Read new annotations, and return the current version.
 
         Raises:
-            FcpError: no project in the request.
+            FcpError: the request has no project, or an unusable configuration.
         """
         project = project_id(content.get("project"))
         self._backend.check(str(content.get("schema", "")))
@@ -75,7 +75,7 @@ class Service:
         """Predict tasks, or answer a smart tool.
 
         Raises:
-            FcpError: no project or no tasks in the request, or an unusable configuration.
+            FcpError: the request has no project, no tasks, or an unusable configuration.
         """
         project = project_id(content.get("project"))
         config = str(content.get("label_config", ""))
@@ -90,10 +90,10 @@ class Service:
         return {"results": self._backend.predict(project, config, tasks)}
 
     def webhook(self, content: Content) -> dict[str, Any]:
-        """Note that annotations have changed; "Start training" is waited for.
+        """Start a fit after a change of annotations; for "Start training", wait for its end.
 
         Raises:
-            FcpError: no project in the request, or a fit that was waited for has failed.
+            FcpError: the request has no project, or the fit of "Start training" has failed.
         """
         action = content.get("action")
         if action != TRAINING and action not in CHANGES:
@@ -102,7 +102,7 @@ class Service:
         if self._backend.studio.has_key:
             fit = self._refresh(project)
         else:
-            fit = self._fits.submit(_told, self._take_payload, project, content)
+            fit = self._fits.submit(_logged, self._take_payload, project, content)
         if action != TRAINING:
             return {"status": "taken in"}
         try:
@@ -112,15 +112,15 @@ class Service:
         return {"status": "done", "model_version": fitted.version, "examples": fitted.tasks()}
 
     def _refresh(self, project: int) -> Future[Fitted]:
-        """Read all annotations again; what waits for its turn is not asked for twice."""
+        """Schedule a fit of a project, unless one is waiting already."""
         waiting = self._waiting.get(project)
         if waiting is None or waiting.running() or waiting.done():
-            waiting = self._fits.submit(_told, self._backend.fit, project)
+            waiting = self._fits.submit(_logged, self._backend.fit, project)
             self._waiting[project] = waiting
         return waiting
 
     def _take_payload(self, project: int, content: Content) -> Fitted:
-        """Take in what the webhook itself brings, for want of a key to Label Studio's API."""
+        """Fit with the annotations in the webhook itself, without a key to Label Studio's API."""
         deleted = content.get("annotations")
         if content.get("action") == "ANNOTATIONS_DELETED" and isinstance(deleted, list):
             return self._backend.forget(
@@ -140,8 +140,8 @@ class Service:
         return self._backend.fit_tasks(project, str(config), tasks)
 
 
-def _told(fit: Callable[..., Fitted], project: int, *more: Content) -> Fitted:
-    """Fit; the log tells a failure, as nobody may look into the future that it ends in."""
+def _logged(fit: Callable[..., Fitted], project: int, *more: Content) -> Fitted:
+    """Run a fit and log a failure, because nobody may read the result of its future."""
     try:
         return fit(project, *more)
     except FcpError as error:
@@ -176,19 +176,21 @@ def serve(backend: Backend, host: str, port: int, ready: Callable[[str], None]) 
     """Serve until a signal ends it.
 
     Args:
-        backend: Backend that does the work.
-        host: Address to listen on.
-        port: Port to listen on; 0 takes a free one.
-        ready: called with the URL once requests are heard.
+        backend: Model that predicts and fits.
+        host: Address to listen at.
+        port: Port to listen at; 0 for a free one.
+        ready: Function that is called with the URL once the server accepts requests.
 
     Raises:
-        FcpError: the port is taken, or no such host.
+        FcpError: the port is in use, or the host does not exist.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        raise FcpError(f"{host}:{port}: cannot be listened on ({error}); --port N") from error
+        raise FcpError(
+            f"{host}:{port}: cannot be listened at ({error}); choose another --port"
+        ) from error
     with listening:
         shown = f"[{host}]" if ":" in host else host
         ready(f"http://{shown}:{listening.getsockname()[1]}")
@@ -211,10 +213,10 @@ def _answers(
 
 
 async def _read(request: Request) -> Content:
-    """Read a request's JSON object.
+    """Read the JSON object of a request, and refuse all other content types.
 
-    A page in somebody's browser may send anything here but JSON: that is what other origins must
-    ask for first, and are not allowed.
+    A web page of another origin can send other types here, but JSON only after a preflight request,
+    which is refused.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -235,6 +237,6 @@ async def _read(request: Request) -> Content:
 
 
 def _list(given: object) -> list[dict[str, Any]]:
-    """Return one object or many as a list of them."""
+    """Return one object or a list of objects as a list."""
     many = given if isinstance(given, list) else [given]
     return [one for one in many if isinstance(one, dict)]

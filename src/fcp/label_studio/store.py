@@ -1,7 +1,7 @@
-"""The examples of each project on the disk, so that a restart forgets nothing.
+"""The examples of each project on the disk, so that they survive a restart.
 
-``project-7/`` holds ``coco.json`` and ``pictures/``. It is COCO, with the origin of each example
-beside it, so that ``fcp segment --support project-7/coco.json`` takes the same examples.
+``project-7/`` holds ``coco.json`` and ``pictures/``. The file is COCO with the origin of each
+example, so that ``fcp segment --support project-7/coco.json`` uses the same examples.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class ExampleStore:
     """A folder with the examples of each project.
 
     Args:
-        folder: made where it is missing.
+        folder: Folder of the projects; created if missing.
 
     Raises:
-        FcpError: it cannot be made.
+        FcpError: the folder cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,9 +47,10 @@ class ExampleStore:
         return self.folder / f"project-{project}"
 
     def load(self, project: int) -> list[ProjectExample]:
-        """Return a project's examples, in the order that they were saved in.
+        """Return a project's examples, in the order in which they were saved.
 
-        Damaged ones are told in the log, and none is returned: annotations can be read again.
+        A damaged file is reported in the log, and the result is empty: the annotations can be read
+        again.
         """
         file = self.place(project) / FILE
         if not file.is_file():
@@ -57,17 +58,17 @@ class ExampleStore:
         try:
             return _read(load_json(file), file)
         except (FcpError, KeyError, TypeError, ValueError, AttributeError) as error:
-            _log.warning("%s: cannot be used (%s); the annotations are read anew", file, error)
+            _log.warning("%s: cannot be used (%s); the annotations are read again", file, error)
             return []
 
     def save(self, project: int, examples: Sequence[ProjectExample]) -> list[ProjectExample]:
-        """Replace a project's examples; whoever reads meanwhile sees the old ones or the new.
+        """Replace a project's examples; concurrent readers get either the old or the new ones.
 
         Returns:
             The examples with their pictures on the disk.
 
         Raises:
-            FcpError: a file cannot be written; the old ones stay.
+            FcpError: a file cannot be written; the old examples stay.
         """
         pictures = self.place(project) / "pictures"
         make_folder(pictures)
@@ -81,7 +82,7 @@ class ExampleStore:
 
 
 def examples_hash(examples: Iterable[ProjectExample], salt: str) -> str:
-    """Hash what predictions depend on: labels, pictures and masks, and whatever is in ``salt``."""
+    """Hash all that predictions depend on: labels, pictures, masks, and the text ``salt``."""
     digest = hashlib.sha256(salt.encode())
     for one in examples:
         content = one.picture if isinstance(one.picture, bytes) else one.picture.read_bytes()
@@ -92,7 +93,7 @@ def examples_hash(examples: Iterable[ProjectExample], salt: str) -> str:
 
 
 def _keep(example: ProjectExample, pictures: Path) -> Path:
-    """Write a picture under the name that its content gives it."""
+    """Write a picture under a name made from its content, and return the file."""
     if isinstance(example.picture, Path):
         return example.picture
     kind = (picture_of(example.picture, "the picture").format or "png").lower()

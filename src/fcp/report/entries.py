@@ -1,4 +1,4 @@
-"""What the page is told about one photo: the nouns of ``write_report``."""
+"""The data of one photo for ``write_report``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ReportClass:
-    """What was found of one class in one photo.
+    """The result of one class in one photo.
 
     Attributes:
         name: Name of the class.
-        score: 0 … 1, how sure the model is of the mask; None where there is none.
-        presence: 0 … 1, how sure it is that the class is there at all; None where not judged.
-        here: whether the class is judged to be there.
-        area: share of the photo that the mask covers, 0 … 1.
+        score: Score of the mask, 0 … 1; None if there is none.
+        presence: Probability that the class is in the photo, 0 … 1; None if it is not judged.
+        here: Whether the class counts as present.
+        area: Share of the photo that the mask covers, 0 … 1.
     """
 
     name: str
@@ -35,12 +35,12 @@ class ReportPicture:
     """One photo.
 
     Attributes:
-        file: the photo, as given.
-        thumbnail: bytes of a JPEG with the masks on it, see ``class_thumbnail``; None for none.
-        classes: Results of the classes.
-        seconds: Time that the photo took.
+        file: File of the photo, as given.
+        thumbnail: Bytes of a JPEG with the masks on it, see ``class_thumbnail``; None for none.
+        classes: Results of all classes.
+        seconds: Time for the photo in s.
         error: Error message, or None.
-        size: (H, W) of the photo in px; without it the page gives areas in % only.
+        size: (H, W) of the photo in px; None to show areas in % only.
     """
 
     file: str

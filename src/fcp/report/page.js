@@ -1,6 +1,6 @@
-// What comes from outside (names, errors, facts) reaches the page as textContent, never as HTML.
+// Names, errors and facts reach the page as textContent, never as HTML.
 
-/* ── What the file holds ─────────────────────────────────────────────────────────────────────── */
+/* ── Data of the file ───────────────────────────────────────────────────────────────────────── */
 
 // Full rows for 2, 3, 4, 5 and 6 columns.
 const PER_PAGE = 60;
@@ -13,12 +13,12 @@ const pictures = read("pictures").map((picture, index) => ({
   ...picture,
   index,
   name: picture.file.split(/[\\/]/).pop(),
-  // The same letter may be written in two ways, and macOS uses the other one.
+  // macOS writes accented letters in another Unicode form.
   searched: picture.file.normalize("NFC").toLowerCase(),
 }));
 placeByName(pictures);
 
-// The thumbnails stand behind this script: they are there once the whole file is read.
+// The thumbnails follow this script: they exist once the whole file is parsed.
 const parsed = new Promise((resolve) => addEventListener("DOMContentLoaded", resolve));
 const thumbnails = parsed.then(() =>
   [...byId("thumbnails").childNodes].filter((node) => node.nodeType === Node.COMMENT_NODE),
@@ -38,7 +38,7 @@ function paint(dot, index) {
   dot.style.backgroundColor = run.classes[index].colour;
 }
 
-/** A radio button in its row; ``index`` is the class whose colour it shows, or null. */
+/** A radio button with label; ``index`` is the class for its colour dot, or null for none. */
 function makeOption(name, value, label, index) {
   const option = copy("option-template");
   const input = option.querySelector("input");
@@ -81,7 +81,7 @@ function makeNote(text, value) {
 
 const presenceOf = ({ presence }) => (presence === null ? "" : `presence ${two(presence)}`);
 
-/** What a card says below its name: the classes found, the one asked for first; three at most. */
+/** The text below a card's name: the classes found, the selected one first; at most three. */
 function makeFindings(item) {
   if (item.state === "failed") return [makeNote("failed", "")];
   if (item.state === "absent") return [makeNote("not here", presenceOf(item))];
@@ -108,7 +108,7 @@ function makeCard(item) {
 async function showThumbnail(image, index) {
   image.dataset.index = index;
   const { data } = (await thumbnails)[index];
-  // Meanwhile the large view may have moved on to another photo.
+  // The large view may show another photo by now.
   if (image.dataset.index !== String(index)) return;
   image.hidden = data === "";
   if (data) image.src = `data:image/jpeg;base64,${data}`;
@@ -125,7 +125,7 @@ const watcher = new IntersectionObserver(
   { rootMargin: "400px" },
 );
 
-// Paper has no scrolling: what is on this page must be there.
+// A printed page cannot scroll, so all thumbnails must be loaded.
 addEventListener("beforeprint", () => {
   for (const image of grid.querySelectorAll("img")) showThumbnail(image, image.dataset.index);
 });
@@ -136,7 +136,7 @@ const form = byId("filters");
 const grid = byId("grid");
 const large = byId("large");
 let filters = {};
-let shown = []; // what fits the filters, in order
+let shown = []; // photos that match the filters, in order
 let page = 0;
 let opened = null; // place in ``shown`` of the photo in the large view
 
@@ -179,7 +179,7 @@ function drawHistogram(scored) {
   const bins = countBins(scored);
   const tallest = Math.max(1, ...bins);
   [...byId("bars").children].forEach((bar, place) => {
-    // A single photo among thousands must still be seen.
+    // A single photo among thousands must still be visible.
     bar.style.height = bins[place] ? `max(2px, ${(100 * bins[place]) / tallest}%)` : "0";
     bar.classList.toggle("below", (place + 1) / BINS <= filters.least);
   });
@@ -190,7 +190,7 @@ function drawHistogram(scored) {
   byId("least-shown").textContent = slider.disabled ? "–" : two(filters.least);
 }
 
-/** Draw the page of cards; the same cards are left as they are, so that nothing flickers. */
+/** Draw the page of cards; unchanged cards are not redrawn, to avoid flicker. */
 function drawPage() {
   const first = page * PER_PAGE;
   const items = shown.slice(first, first + PER_PAGE);
@@ -216,7 +216,7 @@ const isPage = (number) => number >= 0 && number * PER_PAGE < shown.length;
 function goToPage(number) {
   page = number;
   drawPage();
-  // From far below, the new cards would start above the window.
+  // After scrolling down, the new cards would start above the window.
   const results = byId("results");
   if (results.getBoundingClientRect().top < 0) results.scrollIntoView();
 }
@@ -232,14 +232,14 @@ function update() {
   goToPage(0);
 }
 
-/** Focus the card of a photo of ``shown``, on whatever page it is. */
+/** Focus the card of a photo in ``shown``, on any page. */
 function focusCard(place) {
   const number = Math.floor(place / PER_PAGE);
   if (number !== page) goToPage(number);
   grid.children[place - number * PER_PAGE].firstElementChild.focus();
 }
 
-/** The key, or nothing together with one that gives it to the browser (Alt+← goes back). */
+/** The key, or null with a modifier that makes it a browser shortcut (Alt+← goes back). */
 function plainKey(event) {
   return event.altKey || event.ctrlKey || event.metaKey ? null : event.key;
 }
@@ -334,10 +334,10 @@ byId("clear").addEventListener("click", () => {
   form.reset();
   update();
 });
-// On the document, for the controls that belong to the form but stand beside it.
+// On the document, for the controls of the form that lie outside its element.
 document.addEventListener("input", update);
 
-// A narrow screen shows the histogram when asked, a wide one always.
+// A narrow screen shows the histogram on request, a wide one always.
 const wide = matchMedia("(min-width: 56rem)");
 const unfold = () => (byId("score").open = wide.matches);
 wide.addEventListener("change", unfold);

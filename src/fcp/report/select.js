@@ -1,5 +1,5 @@
 "use strict";
-// From photos and filters to what is shown, and to words: pure functions, without the page.
+// Pure functions: photos and filters → selection, counts and text. No access to the page.
 
 const BINS = 50;
 const STATES = { all: "All", found: "Found", absent: "Not here", failed: "Failed" };
@@ -11,7 +11,7 @@ function largest(values) {
   return numbers.length ? Math.max(...numbers) : null;
 }
 
-/** What a photo says of one class, or of all (null): the best score, and the areas together. */
+/** The result of a photo for one class, or for all (null): best score and total area. */
 function judge(picture, wanted) {
   const asked = picture.classes.filter((entry) => wanted === null || entry.class === wanted);
   const here = asked.filter((entry) => entry.here);
@@ -26,7 +26,7 @@ function judge(picture, wanted) {
   };
 }
 
-/** Found before absent before failed, what has no number last among its like, then by name. */
+/** Order: found, absent, failed; within each by number, without a number last; then by name. */
 function byNumber(pick, sign) {
   return (a, b) => {
     const [x, y] = [pick(a), pick(b)];
@@ -39,14 +39,14 @@ function byName(a, b) {
   return a.picture.alphabetical - b.picture.alphabetical;
 }
 
-/** Give each photo its place by name, once: to compare names is slow. IMG_2 is before IMG_10. */
+/** Number the photos by name, once, because comparing names is slow. IMG_2 is before IMG_10. */
 function placeByName(pictures) {
   const { compare } = new Intl.Collator("en", { numeric: true });
   const sorted = [...pictures].sort((a, b) => compare(a.file, b.file));
   for (const [place, picture] of sorted.entries()) picture.alphabetical = place;
 }
 
-/** In how many photos each of so many classes is. */
+/** The number of photos with each class. */
 function countClasses(pictures, classes) {
   const counts = new Array(classes).fill(0);
   for (const { classes: entries } of pictures) {
@@ -55,24 +55,24 @@ function countClasses(pictures, classes) {
   return counts;
 }
 
-// Among absent ones the score has no say; the presence tells which were nearly found.
+// Absent photos are sorted by presence, which shows the nearly found ones first.
 const scoreOf = (item) => (item.state === "absent" ? item.presence : item.score);
 const ORDERS = {
-  "score-down": ["Score, high first", byNumber(scoreOf, -1)],
-  "score-up": ["Score, low first", byNumber(scoreOf, 1)],
-  "area-down": ["Area, large first", byNumber((item) => item.area, -1)],
-  "area-up": ["Area, small first", byNumber((item) => item.area, 1)],
+  "score-down": ["Score, highest first", byNumber(scoreOf, -1)],
+  "score-up": ["Score, lowest first", byNumber(scoreOf, 1)],
+  "area-down": ["Area, largest first", byNumber((item) => item.area, -1)],
+  "area-up": ["Area, smallest first", byNumber((item) => item.area, 1)],
   name: ["File name", byName],
 };
 
-/** How many scores fall into each of BINS equal parts of 0 … 1. */
+/** The number of scores in each of BINS equal parts of 0 … 1. */
 function countBins(items) {
   const bins = new Array(BINS).fill(0);
   for (const { score } of items) bins[Math.min(BINS - 1, Math.floor(score * BINS))] += 1;
   return bins;
 }
 
-/** All that the page needs to be drawn, from what the filters say. */
+/** All that drawing the page needs, for the given filters. */
 function select(pictures, filters) {
   const items = pictures.map((picture) => judge(picture, filters.wanted));
   const candidates = items.filter(
@@ -81,7 +81,7 @@ function select(pictures, filters) {
       item.picture.searched.includes(filters.search),
   );
   const scored = candidates.filter((item) => item.score !== null);
-  // Where nothing has a score (the failed, the absent) a threshold would only hide everything.
+  // Without scores (failed or absent photos), a threshold would hide all photos.
   const least = scored.length ? filters.least : 0;
   const kept = least > 0 ? scored.filter((item) => item.score >= least) : candidates;
   return { items, scored, shown: kept.sort(ORDERS[filters.order][1]) };

@@ -1,4 +1,4 @@
-"""A photo with the masks of its classes, small enough that thousands fit in one page."""
+"""Small pictures of photos with the masks of their classes, thousands of which fit in one page."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from fcp.visualize import Colour, encode, overlay_labels, thumbnail
 
 LONGEST = 256
-# With LONGEST about 10 kB a photo. Finer grading shows no difference at the size of a card.
+# With LONGEST, about 10 kB for a photo. A higher quality is not visible at the size of a card.
 QUALITY = 70
 
 
 def class_thumbnail(
     image: np.ndarray, labels: np.ndarray, colours: Sequence[Colour], *, longest: int = LONGEST
 ) -> bytes:
-    """Shrink a photo and lay its classes over it; outlines are drawn at the small size.
+    """Shrink a photo and draw its classes over it; outlines are drawn at the small size.
 
-    What covers less than about a pixel of the small picture may not show.
+    Masks smaller than about one pixel of the small picture may not be visible.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        labels: (H, W) ints: 0 for background, k for the class of ``colours[k - 1]``.
+        image: Photo, (H, W, 3) uint8 RGB.
+        labels: Label map, (H, W) ints: 0 for background, k for the class of ``colours[k - 1]``.
         colours: Colours of the classes, RGB 0 … 255.
-        longest: longer side of the result in px; a smaller photo keeps its size.
+        longest: Longer side of the result in px; a smaller photo keeps its size.
 
     Returns:
         The bytes of a JPEG.

@@ -1,14 +1,14 @@
-"""``report.html``: one page about a run over many photos, which needs nothing but itself.
+"""``report.html``: one self-contained page about a run over many photos.
 
-The page holds what is to be read as JSON, and the thumbnails apart from it, as comments in base64
-that a browser skips over and that the page decodes when they come near the screen. 5,000 photos of
+The page holds the results as JSON and, separately, the thumbnails as comments in base64, which a
+browser skips and the page decodes when they come near the screen. 5,000 photos of
 five classes with thumbnails of 5.6 kB are 40 MB. Chromium 156 on two busy cores of a CPU paints the
 first content after 0.09 s, has read all after 0.6 s and shows a new choice within 0.07 s, with 5 MB
 of JS heap (``python benchmarks/report_page.py``).
 
-Nothing from outside is ever read as HTML: it goes through the JSON, in which no ``<`` is left, and
-reaches the page as text. Should that fail, the page's content security policy runs no script but
-ours, by its hash, and lets it load nothing.
+No name or message is ever parsed as HTML: it goes through the JSON, in which each ``<`` is escaped,
+and reaches the page as text. As a second barrier, the content security policy of the page allows
+only our script, by its hash, and no loading of other files.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ def write_report(
 ) -> None:
     """Write the page.
 
-    The photos are taken one at a time and kept on the disk beside the page until all are there, so
-    memory does not grow with their number. A page that was there before stays until then.
+    Photos are read one at a time and kept in temporary files beside the page, so that memory does
+    not grow with their number. An earlier page stays until the new one is complete.
 
     Args:
-        path: Path of the page.
-        pictures: Results of the photos in any order; the page sorts them.
+        path: File of the page.
+        pictures: Photos in any order; the page sorts them.
         title: Title of the page.
         facts: Facts about the run (model, examples, date, …), name → value, in order.
-        colours: Colours of the classes, RGB 0 … 255, in the order of the legend.
+        colours: Class → its colour, RGB 0 … 255, in the order of the legend.
 
     Raises:
-        FcpError: the page cannot be written; nothing is left.
+        FcpError: the page cannot be written; no file is left.
         ValueError: a photo's class has no colour.
     """
     classes = [{"name": name, "colour": _hexadecimal(colour)} for name, colour in colours.items()]
@@ -68,7 +68,7 @@ def write_report(
 
 
 def _template() -> list[bytes]:
-    """Return the page in four parts, between which run, photos and thumbnails go."""
+    """Return the page in four parts; run, photos and thumbnails are inserted between them."""
     folder = files("fcp") / "report"
     page, style, pure, rest = (
         (folder / name).read_text(encoding="utf-8")
@@ -85,7 +85,7 @@ def _template() -> list[bytes]:
 
 
 def _hash(text: str) -> str:
-    """Return a script's or style's hash as a content security policy names it."""
+    """Return the hash of a script or style in the form of a content security policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
@@ -95,7 +95,7 @@ def _json(value: object) -> bytes:
 
 
 def _entry(picture: ReportPicture, places: Mapping[str, int]) -> dict[str, Any]:
-    """Return what the page reads of a photo; classes by their place in the legend."""
+    """Return a photo as the page reads it; classes are given by their place in the legend."""
     for found in picture.classes:
         if found.name not in places:
             raise ValueError(f"write_report: {picture.file}: class {found.name!r} has no colour")
