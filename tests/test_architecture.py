@@ -55,7 +55,8 @@ BELOW_TORCH = ("fcp.config", "fcp.documents", "fcp.errors")
 
 FUNCTION_LINES = 40  # without the docstring
 FILE_LINES = 400
-POSITIONAL = 6  # keyword-only parameters name themselves at the call and do not count
+POSITIONAL = 6
+PARAMETERS = 10  # with those that go by keyword alone
 NESTING = 3
 ABSOLUTE_PATH = re.compile(r"(/|~/|[A-Za-z]:\\)\w")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -196,12 +197,15 @@ def functions_are_short(source: Source) -> Iterator[str]:
 
 
 def functions_take_few_arguments(source: Source) -> Iterator[str]:
-    """At most POSITIONAL that can be passed by position, ``self`` and ``cls`` left out."""
+    """At most POSITIONAL by position and PARAMETERS in all; a command's are its options."""
     for function in source.nodes(*FUNCTIONS):
         arguments = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
         count = len([name for name in arguments if name not in {"self", "cls"}])
         if count > POSITIONAL:
             yield f"{function.name}: {count} positional parameters > {POSITIONAL}"
+        every = count + len(function.args.kwonlyargs)
+        if every > PARAMETERS and not source.module.startswith("fcp.cli."):
+            yield f"{function.name}: {every} parameters > {PARAMETERS}"
 
 
 def nesting_is_flat(source: Source) -> Iterator[str]:
@@ -306,6 +310,12 @@ SNIPPETS: tuple[tuple[Rule, str, str, str], ...] = (
         "fcp.structures",
         "def f(a, b, c, d, e, f, g): ...",
         "class A:\n    def f(self, a, b, c, d, e, f, *, g): ...",
+    ),
+    (
+        functions_take_few_arguments,
+        "fcp.structures",
+        "def f(a, *, b, c, d, e, f, g, h, i, j, k): ...",
+        "def f(a, *, b, c, d, e, f, g, h, i, j): ...",
     ),
     (
         nesting_is_flat,

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from fcp.data.pieces import connected_pieces
 from fcp.data.prompts import MAX_POINTS, Box, Points, annotation_mask
 from fcp.data.strips import resize_nearest
 from fcp.errors import FcpError
@@ -28,7 +29,6 @@ KINDS: Mapping[str, str] = {
 }
 PAINT_ALPHA = 0.6  # opacity of the brush, so that the picture shows through
 _PAINTED = 64  # of 255, below half the brush's opacity: a half covered pixel counts
-_TOUCHING = np.ones((3, 3), dtype=bool)
 LONGEST_CLASS_NAME = 60
 
 
@@ -156,13 +156,14 @@ def _enclosing(mask: np.ndarray, size: tuple[int, int]) -> Box:
 
 def _dots(mask: np.ndarray, size: tuple[int, int]) -> Points:
     """Return the centre of each dot, moved to the nearest painted pixel."""
-    pieces, count = ndimage.label(mask, structure=_TOUCHING)
+    pieces = list(connected_pieces(mask))
+    count = len(pieces)
     if count > MAX_POINTS:
         raise FcpError(f"{count} points; at most {MAX_POINTS} are allowed, use paint for more")
     down, across = (new / old for new, old in zip(size, mask.shape, strict=True))
     points = []
-    for number in range(1, count + 1):
-        inside = np.argwhere(pieces == number)
+    for piece in pieces:
+        inside = np.argwhere(piece.mask) + np.array([piece.box[1], piece.box[0]])
         row, column = inside[((inside - inside.mean(axis=0)) ** 2).sum(axis=1).argmin()]
         points.append((float((column + 0.5) * across), float((row + 0.5) * down)))
     return Points(tuple(points))

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 
+from fcp.data.pieces import connected_pieces
 from fcp.data.prompts import Annotation, Box, Points, annotation_mask
 from fcp.data.transforms import logits_to_size, to_square
 from fcp.errors import FcpError
@@ -123,9 +123,14 @@ def _prompted(
 
 def _pieces_at(mask: np.ndarray, points: Sequence[Point]) -> np.ndarray:
     """Return the connected pieces of a mask that contain a point."""
-    pieces, _ = ndimage.label(mask, structure=np.ones((3, 3)))
-    met = {int(pieces[int(y), int(x)]) for x, y in points} - {0}
-    kept: np.ndarray = np.isin(pieces, list(met))
+    at = np.zeros_like(mask)
+    for x, y in points:
+        at[int(y), int(x)] = True
+    kept = np.zeros_like(mask)
+    for piece in connected_pieces(mask):
+        x0, y0, x1, y1 = piece.box
+        if (at[y0:y1, x0:x1] & piece.mask).any():
+            kept[y0:y1, x0:x1] |= piece.mask
     return kept
 
 
