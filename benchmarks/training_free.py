@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fcp.data.dataset import ClassExample, Picture
 from fcp.data.episodes import sample_episodes
 from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
 from fcp.encoders.mobilenet import MobileNetV2, build_mobilenet_v2
 from fcp.engine.train_head import standardise
-from fcp.evaluation.evaluate import MASK, THRESHOLD, Example, Picture, evaluate
+from fcp.evaluation.evaluate import MASK, THRESHOLD, evaluate
 from fcp.layers.masked import mask_to_grid
 from fcp.method.fcp.prototypes.contrast import contrast_maps, level_means, level_units
 from fcp.method.fcp.prototypes.prior import conventional_mask, unit_cells
@@ -52,7 +53,7 @@ class TrainingFree:
         self._support = functools.cache(self._encode_support)
 
     @torch.inference_mode()
-    def __call__(self, supports: Sequence[Example], query: Picture) -> Mapping[str, Tensor]:
+    def __call__(self, supports: Sequence[ClassExample], query: Picture) -> Mapping[str, Tensor]:
         """Return maps named KIND@CUT, moved so that the evaluation's threshold is the cut."""
         foreground, means = self._support(supports[0])
         high, units, grid = self._query(query)
@@ -74,7 +75,7 @@ class TrainingFree:
         grid = (features.high.shape[-2], features.high.shape[-1])
         return features.high.flatten(2), level_units(features.mid.flatten(2), LEVELS), grid
 
-    def _encode_support(self, example: Example) -> tuple[Tensor, Tensor]:
+    def _encode_support(self, example: ClassExample) -> tuple[Tensor, Tensor]:
         mask = example.mask()[None, None]
         features = self.backbone(example.image()[None], mask)
         inside = mask_to_grid(mask[0], features.high.shape[-2:]).flatten(1)

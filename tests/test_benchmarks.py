@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 from fcp.config import HeadConfig
+from fcp.data.dataset import ClassExample, Picture
 from fcp.data.folds import novel_classes
 from fcp.data.pascal import PascalVOC
 from fcp.data.prompts import annotation_mask
 from fcp.encoders.mobilenet import build_mobilenet_v2
 from fcp.encoders.tiny import paint_boxes
 from fcp.engine.recipe import load_recipe
-from fcp.evaluation.evaluate import Example, Picture
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.method.fcp.head import FCPHead
 from fcp.structures import Decoded, Embedding
@@ -198,7 +198,7 @@ def test_training_free_maps_find_a_thing_in_its_own_picture(mini_voc, load):
     torch.manual_seed(0)
     predictor = benchmark.TrainingFree(build_mobilenet_v2(None, layers=benchmark.LAYERS))
     class_id = novel_classes(0)[0]
-    example = Example(data, "val_01_0", 64, class_id)
+    example = ClassExample(data, "val_01_0", 64, class_id)
     maps = predictor([example], Picture(data, "val_01_0", 64))
     kinds = {name.partition("@")[0] for name in maps} - {"mask"}
     assert kinds == set(benchmark.CUTS)

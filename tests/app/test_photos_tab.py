@@ -63,7 +63,7 @@ def test_two_clicks_start_one_run(session, engine, monkeypatch):
             time.sleep(0.2)
             super().__init__(*args, **options)
 
-    monkeypatch.setattr(sessions, "Run", Slow)
+    monkeypatch.setattr(sessions, "PhotoRun", Slow)
     runs, told = [], []
 
     def start() -> None:
