@@ -9,6 +9,7 @@ Letters: L cells (of all pictures, if the support has several), N tokens, C chan
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -176,6 +177,7 @@ def pseudo_mask(attention: Tensor) -> Tensor:
     return ((attention - low) / (top - low + 1e-9)).amax(0)
 
 
+@functools.cache
 def position(width: int, grid: tuple[int, int]) -> Tensor:
     """Return the sine code (L, C), float64: the first half of the channels from y, then x."""
     codes = [
