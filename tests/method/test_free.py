@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fcp.errors import FcpError
+from fcp.layers.masked import touched_cells
 from fcp.method.free import (
     centre_if_empty,
     decode_points,
@@ -14,7 +15,6 @@ from fcp.method.free import (
     no_mask,
     pool_shots,
     soft_logits,
-    touched,
 )
 from fcp.method.registry import METHODS
 
@@ -31,7 +31,7 @@ def test_resizes_read_the_pixels_that_the_papers_say():
     assert odd[3, 4] == picture[0, int(3 * 16 / 5), int(4 * 16 / 5)]
     mask = torch.zeros(1, 14, 14)
     mask[0, 6, 13] = 1
-    assert touched(mask, (2, 2)).tolist() == [[[False, True], [False, False]]]
+    assert touched_cells(mask, (2, 2)).tolist() == [[[False, True], [False, False]]]
 
 
 def test_the_centre_stands_for_masks_that_are_all_empty():

@@ -9,7 +9,7 @@ from fcp.method.parts import (
     best_cosine,
     cells_of,
     cross_entropy,
-    masked_mean,
+    mean_under,
     nearest_cells,
     prior,
 )
@@ -77,9 +77,9 @@ def test_masked_mean_sees_nothing_outside(naive):
     maps, cells = torch.rand(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)
     cells[..., 1:3, 2:] = torch.tensor([0.5, 1.0])
     expected = naive.mean_under(maps[0], cells[0, 0])
-    torch.testing.assert_close(masked_mean(maps, cells)[0].double(), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(mean_under(maps, cells)[0].double(), expected, rtol=0, atol=1e-6)
     maps[..., 0, :] = 100
-    torch.testing.assert_close(masked_mean(maps, cells)[0].double(), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(mean_under(maps, cells)[0].double(), expected, rtol=0, atol=1e-6)
 
 
 def test_cross_entropy_leaves_255_out():

@@ -134,7 +134,7 @@ def _segment_together(
     photos = {job: photo for job, (photo, _) in read.items()}
     notes = {job: remarks for job, (_, remarks) in read.items()}
     del read  # frees a large photo once it is segmented
-    if segmenter.support is not None and segmenter.support.tile is None:
+    if segmenter.fitted.tile is None:
         predictions = segmenter.predict_batch(
             photos.values(), batch_size=len(jobs), threshold=task.threshold, least=least
         )
@@ -241,9 +241,8 @@ def _class_result(found: ClassPrediction, task: Task) -> ClassResult:
 
 def _reported_presence(found: ClassPrediction) -> float | None:
     """Return the presence, or None if the appearance model decides in its place."""
-    if found.presence is None or found.maps.by_appearance:
-        return None
-    return round(found.presence, 4)
+    likely = found.maps.counted_presence
+    return None if likely is None else round(likely, 4)
 
 
 def _failure(job: Job, error: str, seconds: float) -> PictureResult:

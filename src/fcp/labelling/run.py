@@ -183,12 +183,11 @@ def _qualities(support: Support, task: Task) -> dict[str, list[ExampleResult]]:
 
 def _used_settings(segmenter: FewShotSegmenter, task: Task) -> dict[str, Any]:
     """Return the values used for "auto" and for the threshold, after ``fit_task``."""
-    support = segmenter.support
     return {
         "device": str(segmenter.device),
         "min_score": least_of(task).score,
         "threshold": segmenter.check_threshold(task.threshold),
-        "tile": None if support is None else support.tile,
+        "tile": segmenter.fitted.tile,
     }
 
 

@@ -135,7 +135,6 @@ def least_of(task: Task) -> Least:
 
 
 def _decisions_of(segmenter: FewShotSegmenter) -> dict[str, DecisionResult]:
-    decisions = {} if segmenter.support is None else segmenter.support.decisions
     return {
         name: DecisionResult(
             by_appearance=one.by_appearance,
@@ -144,7 +143,7 @@ def _decisions_of(segmenter: FewShotSegmenter) -> dict[str, DecisionResult]:
             network_iou=round(one.network_iou, 4),
             sentence=one.sentence,
         )
-        for name, one in decisions.items()
+        for name, one in segmenter.fitted.decisions.items()
     }
 
 

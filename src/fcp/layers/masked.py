@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fcp.errors import FcpError
+
 MEAN_EPSILON = 5e-4
 MIN_MAX_EPSILON = 1e-9
 
@@ -21,9 +23,29 @@ def mask_to_grid(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     """
     masks = masks.float()[:, None]
     nearest = F.interpolate(masks, grid, mode="nearest")[:, 0] > 0
-    touched = F.adaptive_max_pool2d(masks, grid)[:, 0] > 0
+    touched = touched_cells(masks[:, 0], grid)
     vanished = ~nearest.flatten(1).any(1)
     return torch.where(vanished[:, None, None], touched, nearest)
+
+
+def touched_cells(masks: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return the cells (S, h, w) of which any pixel of masks (S, H, W) is set, boolean."""
+    return F.adaptive_max_pool2d(masks.float()[:, None], grid)[:, 0] > 0
+
+
+def refuse_empty(marked: Tensor) -> None:
+    """Raise for the first of the examples' masks (B, K, …), boolean, that marks nothing.
+
+    Raises:
+        FcpError: names its place.
+    """
+    empty = (~marked.flatten(2).any(2)).nonzero()
+    if len(empty):
+        task, shot = empty[0].tolist()
+        raise FcpError(
+            f"support_masks[{task}, {shot}]: the mask is empty; mark the object in it, "
+            "or leave this example out"
+        )
 
 
 def mask_to_share(masks: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -62,11 +84,11 @@ def pool_cells(maps: Tensor, shots: int) -> Tensor:
     return maps.unflatten(0, (-1, shots)).movedim(1, -2).flatten(-2)
 
 
-def masked_mean(cells: Tensor, inside: Tensor) -> Tensor:
-    """Average cells (S, C, n) over those inside (S, n): Σ X·M / (Σ M + 5e-4), float32 (S, C)."""
+def masked_mean(cells: Tensor, inside: Tensor, epsilon: float = MEAN_EPSILON) -> Tensor:
+    """Average cells (S, C, n) over those inside (S, n): Σ X·M / (Σ M + ε), float32 (S, C)."""
     weights = inside.float()
     total = (cells.float() * weights[:, None]).sum(2)
-    return total / (weights.sum(1, keepdim=True) + MEAN_EPSILON)
+    return total / (weights.sum(1, keepdim=True) + epsilon)
 
 
 def min_max(maps: Tensor) -> Tensor:

@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from fcp.config import IGNORE
 from fcp.encoders.base import Backbone
 from fcp.encoders.pixels import IMAGENET_MEAN
 from fcp.errors import FcpError
-from fcp.method.parts import IGNORE, up
+from fcp.layers.grid import on_grid
+from fcp.layers.masked import refuse_empty
 from fcp.structures import BackboneFeatures, Episode
 
 SupportT = TypeVar("SupportT")
@@ -95,7 +97,7 @@ class TrainedMethod(nn.Module, abc.ABC, Generic[SupportT, QueryT, OutputT]):
         Raises:
             FcpError: A mask shows no object at all.
         """
-        refuse_empty(masks)
+        refuse_empty(masks == 1)
         return self.prepare_support(self.see_support(images.flatten(0, 1), masks), masks)
 
     def encode_query(self, images: Tensor) -> QueryT:
@@ -145,21 +147,6 @@ def _grow(value: Any, count: int) -> Any:  # noqa: ANN401  (a field of any metho
     return value
 
 
-def refuse_empty(masks: Tensor) -> None:
-    """Raise for the first of the masks (B, K, H, W) that shows no object.
-
-    Raises:
-        FcpError: Names its place.
-    """
-    empty = (~(masks == 1).flatten(2).any(2)).nonzero()
-    if len(empty):
-        task, shot = empty[0].tolist()
-        raise FcpError(
-            f"support_masks[{task}, {shot}]: the mask is empty; mark the object in it, "
-            "or leave this example out"
-        )
-
-
 def known_labels(truth: TrainingTruth) -> tuple[Tensor, Tensor]:
     """Return the base labels and the episode's own classes that BAM and HDMNet train with.
 
@@ -192,4 +179,4 @@ def base_labels(labels: Tensor, base_classes: list[int]) -> Tensor:
 
 def at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Bring logits (B, 2, h, w) to a picture's size, as float32."""
-    return up(logits.float(), size)
+    return on_grid(logits.float(), size)

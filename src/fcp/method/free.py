@@ -147,11 +147,6 @@ def nearest(masks: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(masks.float()[:, None], size, mode="nearest")[:, 0]
 
 
-def touched(masks: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Cells (S, h, w) of which any pixel of masks (S, H, W) is set, boolean."""
-    return F.adaptive_max_pool2d(masks.float()[:, None], grid)[:, 0] > 0
-
-
 def centre_if_empty(masks: Tensor, side: int = 14) -> Tensor:
     """Return masks (K, S, S), or where none of them has a pixel, ones with the central square."""
     if masks.any():

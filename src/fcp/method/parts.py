@@ -10,17 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-IGNORE = 255
-MEAN_EPSILON = 5e-4
+from fcp.config import IGNORE
+from fcp.layers.grid import on_grid
+from fcp.layers.masked import MEAN_EPSILON, masked_mean
+
 COSINE_EPSILON = 1e-7
 STRETCH_EPSILON = 1e-7
-
-
-def up(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize maps (S, C, h, w): bilinear, corners aligned."""
-    if maps.shape[-2:] == size:
-        return maps
-    return F.interpolate(maps, size, mode="bilinear", align_corners=True)
 
 
 def grid_of(maps: Tensor) -> tuple[int, int]:
@@ -30,7 +25,7 @@ def grid_of(maps: Tensor) -> tuple[int, int]:
 
 def cells_of(masks: Tensor, grid: tuple[int, int], value: int = 1) -> Tensor:
     """Bring the pixels of one value in masks (S, H, W) to a grid, bilinearly: (S, 1, h, w)."""
-    return up((masks == value).float()[:, None], grid)
+    return on_grid((masks == value).float()[:, None], grid)
 
 
 def nearest_cells(masks: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -41,9 +36,9 @@ def nearest_cells(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     return F.interpolate((masks == 1).float()[:, None], grid, mode="nearest")
 
 
-def masked_mean(maps: Tensor, cells: Tensor, epsilon: float = MEAN_EPSILON) -> Tensor:
+def mean_under(maps: Tensor, cells: Tensor, epsilon: float = MEAN_EPSILON) -> Tensor:
     """Average maps (S, C, h, w) under weights (S, 1, h, w): Σ X·M / (Σ M + ε), (S, C)."""
-    return (maps * cells).sum((2, 3)) / (cells.sum((2, 3)) + epsilon)
+    return masked_mean(maps.flatten(2), cells.flatten(1), epsilon)
 
 
 def best_cosine(query: Tensor, support: Tensor, cells: Tensor) -> Tensor:
@@ -100,7 +95,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
     The mean over all pixels but those of value 255; 0 where there are no others.
     """
-    logits = up(logits.float(), grid_of(labels))
+    logits = on_grid(logits.float(), grid_of(labels))
     total = F.cross_entropy(logits, labels.long(), ignore_index=IGNORE, reduction="sum")
     return total / (labels != IGNORE).sum().clamp(min=1)
 

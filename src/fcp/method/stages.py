@@ -16,7 +16,8 @@ from fcp.encoders.pixels import Normalise
 from fcp.encoders.resnet import Bottleneck, DilatedResNet, build_resnet50
 from fcp.encoders.vgg import VGG16, build_vgg16_bn
 from fcp.errors import FcpError
-from fcp.method.parts import cells_of, up
+from fcp.layers.grid import on_grid
+from fcp.method.parts import cells_of
 from fcp.structures import BackboneFeatures
 
 PUBLISHED_BACKBONES = ("resnet50", "vgg16_bn")
@@ -52,7 +53,7 @@ class Stages(Backbone):
         grid = (stage3.shape[-2], stage3.shape[-1])
         last = stage3 if mask is None else stage3 * cells_of(mask[:, 0], grid).to(stage3.dtype)
         return BackboneFeatures(
-            mid=torch.cat([stage3, up(stage2, grid)], 1), high=self.layer4(last)
+            mid=torch.cat([stage3, on_grid(stage2, grid)], 1), high=self.layer4(last)
         )
 
 

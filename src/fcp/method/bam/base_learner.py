@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
-from fcp.method.parts import cross_entropy, grid_of, up
+from fcp.layers.grid import on_grid
+from fcp.method.parts import cross_entropy, grid_of
 
 BINS = (1, 2, 3, 6)
 PYRAMID_WIDTH = 512
@@ -34,7 +35,7 @@ class PooledConv(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Map (B, inputs, h, w) to (B, outputs, h, w)."""
         pooled = F.adaptive_avg_pool2d(maps, self.side)
-        return up(torch.relu(self.norm(self.conv(pooled))), grid_of(maps))
+        return on_grid(torch.relu(self.norm(self.conv(pooled))), grid_of(maps))
 
 
 class BaseLearner(nn.Module):
@@ -85,7 +86,7 @@ class PSPNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map pictures (B, 3, H, W), RGB in 0 … 1, to logits (B, classes + 1, H, W)."""
         logits = self.learner(self.backbone(images).high)
-        return up(logits.float(), (images.shape[-2], images.shape[-1]))
+        return on_grid(logits.float(), (images.shape[-2], images.shape[-1]))
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Cross entropy with labels (B, H, W): 1 + rank among the base classes, 0, 255."""

@@ -25,7 +25,7 @@ from fcp.method.parts import (
     cells_of,
     cross_entropy,
     grid_of,
-    masked_mean,
+    mean_under,
     prior,
     spread,
 )
@@ -151,7 +151,7 @@ class BAM(TrainedMethod[BAMSupport, BAMQuery, EnsembleOutput]):
         """Average the object's features, and measure the style of the whole pictures."""
         shape = masks.shape[:2]
         cells = cells_of(masks.flatten(0, 1), grid_of(features.mid))
-        means = masked_mean(self.dropout(self.support(features.mid)), cells)
+        means = mean_under(self.dropout(self.support(features.mid)), cells)
         return BAMSupport(
             means=means.unflatten(0, shape),
             high=features.high.unflatten(0, shape),
@@ -200,13 +200,25 @@ class BAM(TrainedMethod[BAMSupport, BAMQuery, EnsembleOutput]):
     ) -> dict[str, Tensor]:
         """Cross entropy of the ensemble, the meta learner and, a constant, the base learner."""
         labels, classes = known_labels(truth)
-        output = self.match(support, query, classes=classes)
-        terms = {
-            "final": cross_entropy(output.logits, truth.query_masks),
-            "meta": cross_entropy(output.meta, truth.query_masks),
-            "base": cross_entropy(output.base, labels),
-        }
-        return {**terms, "total": terms["final"] + terms["meta"] + terms["base"]}
+        return ensemble_losses(self.match(support, query, classes=classes), truth, labels)
+
+
+def ensemble_losses(
+    output: EnsembleOutput, truth: TrainingTruth, labels: Tensor
+) -> dict[str, Tensor]:
+    """Return the terms of an ensemble and its two learners, and their sum as ``total``.
+
+    Args:
+        output: Output of BAM or HDMNet.
+        truth: Masks of the queries.
+        labels: (B, H, W) base labels of the queries.
+    """
+    terms = {
+        "final": cross_entropy(output.logits, truth.query_masks),
+        "meta": cross_entropy(output.meta, truth.query_masks),
+        "base": cross_entropy(output.base, labels),
+    }
+    return {**terms, "total": terms["final"] + terms["meta"] + terms["base"]}
 
 
 def build_bam(

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
 from fcp.errors import FcpError
+from fcp.layers.grid import on_grid
+from fcp.layers.masked import refuse_empty
 from fcp.method.base import (
     TrainedMethod,
     TrainingTruth,
     TwoLogits,
     at_size,
     for_queries,
-    refuse_empty,
 )
 from fcp.method.cyctr.keys import (
     KEYS_PER_SHOT,
@@ -33,11 +34,10 @@ from fcp.method.parts import (
     Residual,
     cells_of,
     grid_of,
-    masked_mean,
+    mean_under,
     nearest_cells,
     prior,
     spread,
-    up,
 )
 from fcp.method.stages import published_stages
 from fcp.structures import BackboneFeatures
@@ -140,7 +140,7 @@ class CyCTR(TrainedMethod[CyCTRSupport, CyCTRQuery, CyCTROutput]):
             masks: (B, K, H, W) 1 object, 0 rest, 255 does not count.
             padding: (B, K, H, W) True where a picture was filled up; None for nowhere.
         """
-        refuse_empty(masks)
+        refuse_empty(masks == 1)
         return self.prepare_support(self.backbone(images.flatten(0, 1)), masks, padding)
 
     def encode_query(self, images: Tensor, padding: Tensor | None = None) -> CyCTRQuery:
@@ -155,7 +155,7 @@ class CyCTR(TrainedMethod[CyCTRSupport, CyCTRQuery, CyCTROutput]):
         shape, flat, grid = masks.shape[:2], masks.flatten(0, 1), grid_of(features.mid)
         projected = self.dropout(self.support(features.mid))
         cells = cells_of(flat, grid)
-        means = masked_mean(projected, cells)
+        means = mean_under(projected, cells)
         merged = self.merge_support(torch.cat([projected, spread(means, grid)], 1))
         tokens = merged.flatten(2).mT.unflatten(0, shape).flatten(1, 2)
         padded = padded_cells(
@@ -252,7 +252,7 @@ class SupportBranch(nn.Module):
             cells: (B, 1, h, w) the query's mask on the grid.
             support: (B, K, C, h, w) features.
         """
-        prototype = masked_mean(self.project(found) + query, cells)
+        prototype = mean_under(self.project(found) + query, cells)
         shown = prototype.repeat_interleave(support.shape[1], 0)
         merged = self.merge(torch.cat([support.flatten(0, 1), spread(shown, grid_of(query))], 1))
         return self.head(self.polish(merged))
@@ -269,7 +269,7 @@ def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
     Sum over background and object of 1 − 2Σpt / (Σp² + Σt²), mean over pictures. Pixels of value
     255 have target 0 in both.
     """
-    p = up(logits.float(), grid_of(masks)).sigmoid().flatten(2)
+    p = on_grid(logits.float(), grid_of(masks)).sigmoid().flatten(2)
     t = torch.stack([masks == 0, masks == 1], 1).float().flatten(2)
     whole = (p.square().sum(2) + t.square().sum(2)).clamp(min=DICE_EPSILON)
     return (1 - 2 * (p * t).sum(2) / whole).sum(1).mean()

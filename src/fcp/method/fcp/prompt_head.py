@@ -17,7 +17,7 @@ from fcp.config import Fusion, HeadConfig
 from fcp.errors import FcpError
 from fcp.layers.attention import AttentionBlock
 from fcp.layers.grid import join_levels, on_grid
-from fcp.layers.masked import foreground_cells, mask_to_grid, pool_cells, take_cells
+from fcp.layers.masked import foreground_cells, mask_to_grid, pool_cells, refuse_empty, take_cells
 from fcp.layers.pairs import repeat_query, repeat_support
 from fcp.layers.position import sine_position
 from fcp.method.fcp.prototypes import correlation
@@ -101,7 +101,7 @@ class PromptHead(nn.Module):
         B, K = masks.shape[:2]
         cells = self._on_one_grid(features, embedding)  # of B·K pictures
         grid_mask = mask_to_grid(masks.flatten(0, 1), cells.grid)
-        _refuse_empty(grid_mask, shots=K)
+        refuse_empty(grid_mask.unflatten(0, (B, K)))
         inside = grid_mask.flatten(1)
         if fusion == "pooled":  # one shot, whose cells are those of K pictures
             cells, inside = cells.pooled(K), pool_cells(inside, K)
@@ -297,14 +297,3 @@ def _check_levels(
 def _all_cells(inside: Tensor) -> Tensor:
     """List all cells (S, L) of each picture."""
     return torch.arange(inside.shape[1], device=inside.device).expand(len(inside), -1)
-
-
-def _refuse_empty(grid_mask: Tensor, shots: int) -> None:
-    """Raise for the first picture without foreground among (B·K, h, w)."""
-    empty = (~grid_mask.flatten(1).any(1)).nonzero()
-    if len(empty):
-        task, shot = divmod(int(empty[0]), shots)
-        raise FcpError(
-            f"support_masks[{task}, {shot}]: the mask is empty; mark the object in it, "
-            "or leave this example out"
-        )

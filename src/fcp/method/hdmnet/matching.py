@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fcp.layers.grid import on_grid
 from fcp.method.hdmnet.hierarchy import (
     DROPOUT,
     HEADS,
@@ -19,7 +20,7 @@ from fcp.method.hdmnet.hierarchy import (
     scaled_cosine,
     tokens_of,
 )
-from fcp.method.parts import grid_of, up
+from fcp.method.parts import grid_of
 
 MATCHING_HEADS = 2
 TEMPERATURE = 0.1
@@ -82,7 +83,7 @@ class MatchingLevel(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Match; see ``Matching``. The priors are (B, 2, h₀, w₀), of the finest level."""
         matched, correlation = self.match(query, support, inside)
-        seen = torch.cat([matched, up(priors, grid_of(matched))], 1)
+        seen = torch.cat([matched, on_grid(priors, grid_of(matched))], 1)
         return torch.relu(self.norm(self.conv(seen))), correlation
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fcp.encoders.base import Backbone
 from fcp.method.bam.base_learner import BaseLearner
 from fcp.method.bam.ensemble import Ensemble, ShotWeights, base_probability, gram, style_distance
-from fcp.method.bam.model import EnsembleOutput
+from fcp.method.bam.model import EnsembleOutput, ensemble_losses
 from fcp.method.base import TrainedMethod, TrainingTruth, at_size, for_queries, known_labels
 from fcp.method.hdmnet.distillation import distillation_loss
 from fcp.method.hdmnet.hierarchy import Hierarchy, tokens_of
@@ -19,9 +19,8 @@ from fcp.method.parts import (
     ReluConv,
     best_cosine,
     cells_of,
-    cross_entropy,
     grid_of,
-    masked_mean,
+    mean_under,
     nearest_cells,
     spread,
 )
@@ -143,7 +142,7 @@ class HDMNet(TrainedMethod[HDMNetSupport, HDMNetQuery, HDMNetOutput]):
         shape, flat = masks.shape[:2], masks.flatten(0, 1)
         grid = grid_of(features.mid)
         projected = self.dropout(self.support(features.mid))
-        means = masked_mean(projected, cells_of(flat, grid))
+        means = mean_under(projected, cells_of(flat, grid))
         maps = self.merge_support(torch.cat([projected, spread(means, grid)], 1))
         levels = self.hierarchy(maps)
         inside = [nearest_cells(flat, grid_of(level)).flatten(1) for level in levels]
@@ -210,14 +209,10 @@ class HDMNet(TrainedMethod[HDMNetSupport, HDMNetQuery, HDMNetOutput]):
         """BAM's terms and ``distillation``, the divergence between levels."""
         labels, classes = known_labels(truth)
         output = self.match(support, query, classes=classes)
-        terms = {
-            "final": cross_entropy(output.logits, truth.query_masks),
-            "meta": cross_entropy(output.meta, truth.query_masks),
-            "distillation": distillation_loss(output.correlations, truth.query_masks),
-            "base": cross_entropy(output.base, labels),
-        }
-        total = terms["final"] + terms["meta"] + terms["base"]
-        return {**terms, "total": total + DISTILLATION_WEIGHT * terms["distillation"]}
+        terms = ensemble_losses(output, truth, labels)
+        distillation = distillation_loss(output.correlations, truth.query_masks)
+        total = terms["total"] + DISTILLATION_WEIGHT * distillation
+        return {**terms, "distillation": distillation, "total": total}
 
 
 def build_hdmnet(

@@ -11,6 +11,7 @@ from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.cells import CellEncoder
 from fcp.encoders.pixels import resize
 from fcp.errors import FcpError
+from fcp.layers.masked import touched_cells
 from fcp.method.free import (
     FreeMethod,
     FreeQuery,
@@ -20,7 +21,6 @@ from fcp.method.free import (
     nearest,
     no_mask,
     pool_shots,
-    touched,
     unit_cells,
 )
 from fcp.method.matcher.matching import (
@@ -93,7 +93,7 @@ class Matcher(FreeMethod):
         side = self.cells.image_size
         framed = nearest(masks.flatten(0, 1), (side, side)).unflatten(0, masks.shape[:2])
         framed = torch.stack([centre_if_empty(task) for task in framed])
-        inside = touched(framed.flatten(0, 1), (features.shape[2], features.shape[3]))
+        inside = touched_cells(framed.flatten(0, 1), (features.shape[2], features.shape[3]))
         return FreeSupport(
             features.unflatten(0, masks.shape[:2]), inside.unflatten(0, masks.shape[:2])
         )

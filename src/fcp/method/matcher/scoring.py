@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fcp.errors import FcpError
-from fcp.method.free import touched
+from fcp.layers.masked import touched_cells
 from fcp.method.matcher.settings import MatcherSettings
 
 EPSILON = 1e-6
@@ -41,7 +41,7 @@ def purity_and_coverage(
 ) -> tuple[Tensor, Tensor]:
     """Return both (M,) of masks (M, S, S) boolean and points (P, 2) x, y px of the frame [6]."""
     inside = masks[:, points[:, 1], points[:, 0]].sum(1).float()
-    cells = touched(masks, grid).flatten(1).sum(1)
+    cells = touched_cells(masks, grid).flatten(1).sum(1)
     return inside / cells.clamp(min=1) + EPSILON, inside / len(points) + EPSILON
 
 
@@ -122,7 +122,7 @@ def _fill(
     number = torch.where(which)[0]
     if not len(number):
         return
-    cells, same = touched(masks[number], grid).flatten(1).unique(dim=0, return_inverse=True)
+    cells, same = touched_cells(masks[number], grid).flatten(1).unique(dim=0, return_inverse=True)
     values = [transport(similarity, support_mask, one) for one in cells]
     emd[number] = torch.tensor(values, device=emd.device, dtype=emd.dtype)[same]
 

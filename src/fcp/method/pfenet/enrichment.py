@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fcp.method.parts import MaskHead, ReluConv, Residual, grid_of, spread, up
+from fcp.layers.grid import on_grid
+from fcp.method.parts import MaskHead, ReluConv, Residual, grid_of, spread
 
 PASCAL_BINS = (60, 30, 15, 8)
 COCO_BINS = (1.0, 0.5, 0.25, 0.125)
@@ -55,14 +56,14 @@ class Enrichment(nn.Module):
         for number, bin_ in enumerate(self.bins):
             side = bin_cells(bin_, grid[0])
             pooled = F.adaptive_avg_pool2d(query, side)
-            seen = [pooled, spread(prototype, (side, side)), up(prior, (side, side))]
+            seen = [pooled, spread(prototype, (side, side)), on_grid(prior, (side, side))]
             merged = self.merge[number](torch.cat(seen, 1))
             if enriched:  # the finer scale is at grid size by now: it is resized twice
-                finer = up(enriched[-1], (side, side))
+                finer = on_grid(enriched[-1], (side, side))
                 merged = self.from_finer[number - 1](torch.cat([merged, finer], 1)) + merged
             merged = self.refine[number](merged)
             logits.append(self.heads[number](merged))
-            enriched.append(up(merged, grid))
+            enriched.append(on_grid(merged, grid))
         return self.polish(self.join(torch.cat(enriched, 1))), tuple(logits)
 
 

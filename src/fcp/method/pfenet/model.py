@@ -10,15 +10,7 @@ from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
 from fcp.method.base import TrainedMethod, TrainingTruth, TwoLogits, at_size, for_queries
-from fcp.method.parts import (
-    MaskHead,
-    ReluConv,
-    cells_of,
-    cross_entropy,
-    grid_of,
-    masked_mean,
-    prior,
-)
+from fcp.method.parts import MaskHead, ReluConv, cells_of, cross_entropy, grid_of, mean_under, prior
 from fcp.method.pfenet.enrichment import PASCAL_BINS, Enrichment
 from fcp.method.stages import published_stages
 from fcp.structures import BackboneFeatures
@@ -116,7 +108,7 @@ class PFENet(TrainedMethod[PFENetSupport, PFENetQuery, PFENetOutput]):
     def prepare_support(self, features: BackboneFeatures, masks: Tensor) -> PFENetSupport:
         """Average the object's features over cells, then over shots."""
         cells = cells_of(masks.flatten(0, 1), grid_of(features.mid))
-        means = masked_mean(self.dropout(self.support(features.mid)), cells)
+        means = mean_under(self.dropout(self.support(features.mid)), cells)
         shape = masks.shape[:2]
         return PFENetSupport(
             prototype=means.unflatten(0, shape).mean(1),

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fcp.method.parts import cells_of, grid_of, masked_mean, spread
+from fcp.method.parts import cells_of, grid_of, mean_under, spread
 
 TEMPERATURE = 10.0
 MEAN_EPSILON = 1e-5
@@ -25,7 +25,7 @@ def support_prototypes(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]
     Pixels of value 255 are in neither. Returns object and rest, (S, C) each.
     """
     found = [
-        masked_mean(features, cells_of(masks, grid_of(features), value), MEAN_EPSILON)
+        mean_under(features, cells_of(masks, grid_of(features), value), MEAN_EPSILON)
         for value in (1, 0)
     ]
     return found[0], found[1]
