@@ -11,7 +11,16 @@ from typer.testing import CliRunner
 import fcp
 from fcp.cli.main import app
 
-COMMANDS = ["segment", "app", "demo", "train", "evaluate", "episodes", "import-checkpoint"]
+COMMANDS = [
+    "segment",
+    "app",
+    "demo",
+    "models",
+    "train",
+    "evaluate",
+    "episodes",
+    "import-checkpoint",
+]
 DATA_COMMANDS = ["pascal", "coco", "fss1000", "check", "lists"]
 HEAVY = "{'torch', 'transformers', 'numpy', 'PIL', 'huggingface_hub', 'gradio'}"
 

@@ -20,6 +20,7 @@ from fcp.cli.demo import demo
 from fcp.cli.episodes import episodes
 from fcp.cli.evaluate import evaluate
 from fcp.cli.label_studio import label_studio
+from fcp.cli.models import models
 from fcp.cli.reproduce import reproduce
 from fcp.cli.segment import segment
 from fcp.cli.stop import Stopped, stoppable
@@ -69,6 +70,7 @@ app = typer.Typer(
 app.command()(segment)
 app.command()(demo)
 app.command("app")(page)
+app.command()(models)
 app.command()(train)
 app.command()(evaluate)
 app.command()(reproduce)

@@ -1,0 +1,93 @@
+"""What a model costs on this machine: seconds for a photo, and peak memory, in a process of its own.
+
+Memory that another model took before would count otherwise.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+
+from fcp.inference.segmenter import FewShotSegmenter
+
+HEIGHT, WIDTH = 375, 500
+PHOTOS = 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of a model.
+
+    Attributes:
+        device: Device that the model ran on.
+        seconds_example: Seconds to encode one example.
+        seconds_photo: Seconds for one photo, median of three.
+        peak_gib: Peak memory in GiB: of the device if it is a GPU, else of the whole process; None
+            where the system does not tell.
+    """
+
+    device: str
+    seconds_example: float
+    seconds_photo: float
+    peak_gib: float | None
+
+
+def measure_cost(model: str, *, device: str = "auto") -> Cost:
+    """Measure a model over one photo of 500×375 px, in a fresh process.
+
+    Args:
+        model: Model as ``FewShotSegmenter.from_pretrained`` takes it.
+        device: Device as ``FewShotSegmenter.from_pretrained`` takes it.
+
+    Raises:
+        FcpError: as ``FewShotSegmenter.from_pretrained``.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure_here, model, device).result()
+
+
+def measure_here(model: str, device: str) -> Cost:
+    """Measure a model in this process; see ``measure_cost``."""
+    segmenter = FewShotSegmenter.from_pretrained(model, device=device)
+    photo, mask = picture_of_disc()
+    segmenter.fit([(photo, mask)]).predict(photo)  # the first ones are slower
+    example = _seconds(lambda: segmenter.fit([(photo, mask)]), segmenter.device)
+    times = [_seconds(lambda: segmenter.predict(photo), segmenter.device) for _ in range(PHOTOS)]
+    return Cost(str(segmenter.device), example, statistics.median(times), _peak(segmenter.device))
+
+
+def picture_of_disc() -> tuple[np.ndarray, np.ndarray]:
+    """Return a picture (H, W, 3) uint8 of a textured disc before a gradient, and its mask (H, W)."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    mask = (x - 260) ** 2 + (y - 170) ** 2 < 90**2
+    noise = np.random.default_rng(0).integers(0, 80, (HEIGHT, WIDTH, 3))
+    ramp = (x * 160 // WIDTH)[..., None]
+    photo = np.where(mask[..., None], [160, 60, 20] + noise, ramp + noise // 8)
+    return photo.astype(np.uint8), mask
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def _peak(device: torch.device) -> float | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

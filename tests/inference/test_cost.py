@@ -1,0 +1,29 @@
+"""Measuring a model: in a process of its own, with numbers that can be true."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fcp.errors import FcpError
+from fcp.inference.cost import measure_cost, measure_here, picture_of_disc
+
+
+def test_the_picture_shows_its_mask():
+    photo, mask = picture_of_disc()
+    assert photo.shape == (375, 500, 3)
+    inside, outside = (photo[part].mean(0) for part in (mask, ~mask))
+    assert np.abs(inside - outside).max() > 50
+
+
+def test_cost_of_a_model(model_folder):
+    cost = measure_here(str(model_folder), "cpu")
+    assert cost.device == "cpu"
+    assert 0 < cost.seconds_photo < 60
+    assert 0 < cost.seconds_example < 60
+    assert cost.peak_gib is None or 0.05 < cost.peak_gib < 50
+
+
+def test_an_error_of_the_other_process_is_the_same_line(tmp_path):
+    with pytest.raises(FcpError, match="no such model folder"):
+        measure_cost(str(tmp_path / "gone"), device="cpu")
