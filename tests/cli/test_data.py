@@ -32,10 +32,12 @@ def folder(tmp_path):
 
 
 def test_check_as_table_and_as_json(mini_voc):
-    table = run("data", "check", "--data-root", mini_voc)
+    table = run("data", "check", mini_voc)
     assert table.exit_code == 0, table.output
     assert "the pool has 44 pictures" in table.stdout
-    found = json.loads(run("data", "check", "--data-root", mini_voc, "--json").stdout)
+    assert "coco20i: not here: no COCO/; get train2014.zip" in table.stdout
+    shown = run("data", "check", "--data-root", mini_voc, "--json").stdout
+    found = json.loads(shown)["pascal5i"]
     assert found["splits"]["train"]["pictures"] == 44
     assert found["expected"]["val"] == [364, 445, 592, 336]
     assert str(found["rules"]["val"][0]) in table.stdout
@@ -47,6 +49,14 @@ def test_check_of_something_missing_ends_with_status_1(mini_voc, tmp_path):
     done = run("data", "check", "--data-root", tmp_path / "data")
     assert done.exit_code == 1
     assert "1 files missing" in done.stdout
+
+
+def test_check_of_an_empty_folder_says_where_to_get_data(tmp_path):
+    done = run("data", "check", tmp_path)
+    assert done.exit_code == 1
+    assert done.stdout.count("not here") == 4
+    assert "no folder given" in run("data", "check").stderr
+    assert "no such folder" in run("data", "check", tmp_path / "gone").stderr
 
 
 def test_lists(mini_voc, tmp_path):

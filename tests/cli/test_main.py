@@ -21,7 +21,7 @@ COMMANDS = [
     "episodes",
     "import-checkpoint",
 ]
-DATA_COMMANDS = ["pascal", "coco", "fss1000", "check", "lists"]
+DATA_COMMANDS = ["pascal", "coco", "lvis", "fss1000", "check", "lists"]
 HEAVY = "{'torch', 'transformers', 'numpy', 'PIL', 'huggingface_hub', 'gradio'}"
 
 

@@ -86,7 +86,7 @@ def test_a_correction_is_kept_and_damage_made_again(run, everything, segmented, 
     assert "score" not in drawn
     assert (out / "cvat.xml").read_text().count('source="manual"') == 1
     told = {one["file"]: one for one in json.loads((out / "results.json").read_text())["results"]}
-    assert told[photo]["classes"]["examples"]["by_hand"]
+    assert told[photo]["classes"]["object"]["by_hand"]
     assert inputs_of(tmp_path) == before
 
 

@@ -117,7 +117,7 @@ def test_a_run_of_pages_goes_on_where_it_stopped(run, tmp_path, segmented):
     assert "4 photos, 3 done before, 1 corrected by hand" in resumed.stdout
     _, records = told(tmp_path)
     assert len(records) == 4
-    assert records["stack.tif", 3]["classes"]["examples"]["by_hand"]
+    assert records["stack.tif", 3]["classes"]["object"]["by_hand"]
     after = {p: p.read_bytes() for p in out.rglob("*.png")}
     assert [p.name for p in before if before[p] != after[p]] == ["stack-p003.png"]
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
-from fcp.formats.read import read_examples
+from fcp.formats.read import UNNAMED, read_examples
+from fcp.formats.reading import Reading
 
 SIZE = (30, 40)
 SQUARE = [[4, 4], [12, 4], [12, 14], [4, 14]]
@@ -68,6 +69,23 @@ def test_the_folder_here_has_a_name(tmp_path, write, mask_file, monkeypatch):
     mask_file("a_mask.png")
     monkeypatch.chdir(tmp_path)
     assert list(read_examples(Path())) == [tmp_path.name]
+
+
+def test_a_folders_name_that_says_nothing_is_no_class(tmp_path, write, mask_file):
+    folder = tmp_path / "Examples"
+    write("Examples/a.jpg", SIZE)
+    mask_file("Examples/a_mask.png")
+    reading = Reading()
+    assert list(read_examples(folder, reading=reading)) == [UNNAMED] == ["object"]
+    assert [note.text for note in reading.notes] == [
+        "the class is called 'object', as no name is given; --class NAME names it"
+    ]
+    for name, expected in (("cat", "cat"), ("object", "object")):
+        named = Reading()
+        assert list(read_examples(folder, name, named)) == [expected]
+        assert named.notes == []
+    folder.rename(tmp_path / "crack")
+    assert list(read_examples(tmp_path / "crack")) == ["crack"]
 
 
 def test_label_maps(tmp_path, write, mask_file):

@@ -1,4 +1,4 @@
-"""The table of models against what it speaks of: architectures, names, the hub's cache, licences."""
+"""The table of models against what it speaks of: architectures, names, the hub's cache."""
 
 from __future__ import annotations
 

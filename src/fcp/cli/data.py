@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fcp.cli.options import BenchmarkOption, DataRootOption, PoolOption, require_fold
+from fcp.cli.options import (
+    BenchmarkName,
+    BenchmarkOption,
+    DataRootOption,
+    PoolOption,
+    require_fold,
+)
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
 
@@ -80,6 +86,33 @@ def coco(
 
 
 @app.command()
+def lvis(
+    images: Annotated[Path, typer.Option(help="Folder of train2017/ and val2017/.")],
+    annotations: Annotated[
+        list[Path],
+        typer.Option(help="lvis_v1_val.json; train too where it is wanted.", metavar="FILE.json"),
+    ],
+    out: OutOption,
+) -> None:
+    """Build LVIS/lvis92i.sqlite, the masks of LVIS-92i, from the JSON of LVIS v1.
+
+    Its pictures are COCO's of 2017; those of val come from both of COCO's parts. They are not
+    moved. If it was stopped or pictures were missing, run it again to continue.
+
+    \b
+    Example:
+      fcp data lvis --images data/COCO --annotations lvis_v1_val.json --out data
+    """  # noqa: D301  (\b keeps the lines)
+    from fcp.data.coco_index import LVIS_LAYOUT, build_coco
+
+    with _phases("picture") as progress:
+        built = build_coco(
+            images, annotations, out, layout=LVIS_LAYOUT, say=typer.echo, progress=progress
+        )
+    _finish(built, out)
+
+
+@app.command()
 def fss1000(
     source: Annotated[Path, typer.Argument(help="The zip, or unpacked.", metavar="ZIP|DIR")],
     out: OutOption,
@@ -108,32 +141,57 @@ def fss1000(
 
 @app.command()
 def check(
-    data_root: DataRootOption,
-    benchmark: BenchmarkOption = "pascal5i",
+    folder: Annotated[
+        Path | None, typer.Argument(help="Data root. Default: --data-root.", metavar="[DIR]")
+    ] = None,
+    *,
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="The same, as an option.", envvar="FCP_DATA_ROOT", metavar="DIR"),
+    ] = None,
+    benchmark: Annotated[
+        BenchmarkName | None,
+        typer.Option(help="Data set. Default: every one that is there.", show_default=False),
+    ] = None,
     pool: PoolOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Count a data set, and explain differences from the known counts.
+    """Count the data sets of a folder, and explain differences from the known counts.
 
-    The exit status is 1 if a listed picture or mask is missing or damaged.
+    What is not there is named, with the page where it is published and the command that builds it.
+    The exit status is 1 if a listed picture or mask is missing or damaged, or if nothing is there.
 
     \b
-    Example:
-      fcp data check --benchmark pascal5i --data-root data
+    Examples:
+      fcp data check data
+      fcp data check data --benchmark pascal5i
     """  # noqa: D301  (\b keeps the lines)
     from dataclasses import asdict
     from json import dumps
 
     from fcp.cli.data_table import print_check
-    from fcp.data.benchmarks import open_benchmark
+    from fcp.data.benchmarks import find_benchmarks, open_benchmark
     from fcp.data.check import check as count
 
-    found = count(open_benchmark(benchmark, data_root, pool=pool))
-    if json:
-        typer.echo(dumps(asdict(found), indent=1))
+    root = folder or data_root
+    if root is None:
+        raise FcpError("data check: no folder given; as in fcp data check data")
+    absent: dict[str, str] = {}
+    if benchmark is None and pool is None:
+        found, absent = find_benchmarks(root)
+        counted = {name: count(data) for name, data in found.items()}
     else:
-        print_check(found)
-    if not found.usable:
+        name = benchmark or "pascal5i"
+        counted = {name: count(open_benchmark(name, root, pool=pool))}
+    if json:
+        every = {name: asdict(one) for name, one in counted.items()}
+        typer.echo(dumps(every, indent=1))
+    for name, one in ({} if json else counted).items():
+        typer.secho(name, bold=True)
+        print_check(one)
+    for name, reason in ({} if json else absent).items():
+        typer.echo(f"{name}: not here: {reason}")
+    if not counted or not all(one.usable for one in counted.values()):
         raise typer.Exit(1)
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from fcp.data.check import Check
 
 SHOWN_FILES = 10
+FEW_FOLDS = 5  # whose columns have room for a name
 
 
 def print_check(check: Check) -> None:
@@ -21,9 +22,11 @@ def print_check(check: Check) -> None:
         )
         for line in (*count.missing, *count.damaged)[:SHOWN_FILES]:
             console.print(f"  {line}", markup=False, highlight=False)
-    table = Table("rows of each list")
+    many = len(check.folds) > FEW_FOLDS
+    table = Table("rows of each list, by fold" if many else "rows of each list")
     for fold in check.folds:
-        table.add_column("all" if fold is None else f"fold {fold}", justify="right")
+        named = f"{fold}" if many else f"fold {fold}"
+        table.add_column("all" if fold is None else named, justify="right")
     for rule, rows in check.rules.items():
         table.add_row(rule, *map(str, rows))
         if rule in check.expected:

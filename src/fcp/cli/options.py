@@ -46,7 +46,7 @@ DataRootOption = Annotated[
         metavar="DIR",
     ),
 ]
-BenchmarkName = Literal["pascal5i", "coco20i", "fss1000", "objects", "folder"]
+BenchmarkName = Literal["pascal5i", "coco20i", "fss1000", "lvis92i", "objects", "folder"]
 BenchmarkOption = Annotated[
     BenchmarkName,
     typer.Option(help="Data set; folder: --data-root holds CLASS/images and CLASS/masks."),

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from fcp.data.class_folders import ClassFolders
 from fcp.data.coco import Coco
 from fcp.data.dataset import FewShotDataset
 from fcp.data.fss1000 import FSS1000
+from fcp.data.lvis import Lvis
 from fcp.data.objects import Objects
 from fcp.data.pascal import PascalVOC
+from fcp.data.sources import SOURCES
 from fcp.errors import FcpError
 
 BENCHMARKS: dict[str, Callable[[Path], FewShotDataset]] = {
     "pascal5i": PascalVOC,
     "coco20i": Coco,
     "fss1000": FSS1000,
+    "lvis92i": Lvis,
     "objects": Objects,
     "folder": ClassFolders,
 }
@@ -42,6 +46,39 @@ def open_benchmark(name: str, data_root: Path, *, pool: Path | None = None) -> F
     if name != "pascal5i":
         raise FcpError(f"pool: only pascal5i has a list of training pictures to choose, not {name}")
     return PascalVOC(data_root, pool)
+
+
+def find_benchmarks(data_root: Path) -> tuple[dict[str, FewShotDataset], dict[str, str]]:
+    """Open every data set under a data root.
+
+    Args:
+        data_root: Folder that holds data sets, or one folder of classes.
+
+    Returns:
+        Those that can be opened by the benchmark's name, and for each of the others one line that
+        says what is missing and where to get it. A folder of classes counts where there is nothing
+        else.
+
+    Raises:
+        FcpError: no such folder.
+    """
+    if not data_root.is_dir():
+        raise FcpError(f"{data_root}: no such folder; check the path")
+    found: dict[str, FewShotDataset] = {}
+    absent: dict[str, str] = {}
+    for name, source in SOURCES.items():
+        try:
+            if not (data_root / source.folder).is_dir():
+                raise FcpError(f"no {source.folder}/")
+            found[name] = BENCHMARKS[name](data_root)
+        except FcpError as error:
+            absent[name] = f"{error}; {source.advice()}"
+    if (data_root / "objects").is_dir():
+        found["objects"] = Objects(data_root)
+    if not found and not any((data_root / s.folder).is_dir() for s in SOURCES.values()):
+        with suppress(FcpError):
+            found["folder"] = ClassFolders(data_root)
+    return found, absent
 
 
 def name_of(data: FewShotDataset) -> str | None:

@@ -11,6 +11,7 @@ from fcp.data.coco import Coco
 from fcp.data.dataset import FewShotDataset, Split
 from fcp.data.fss1000 import FSS1000
 from fcp.data.lists import Areas, ClassLists, make_lists, train_lists, val_lists
+from fcp.data.lvis import WHOLE, Lvis
 from fcp.data.objects import Objects
 from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
@@ -186,6 +187,8 @@ def _explain(
         left_out = data.left_out()
         if left_out:
             yield f"{len(left_out)} entries of the JSON are left out, such as {left_out[0]}"
+        if isinstance(data, Lvis) and len(data.classes) != WHOLE:
+            yield f"{len(data.classes)} classes in two val pictures or more; LVIS-92i has {WHOLE}"
     elif isinstance(data, FSS1000):
         parts = (len(data.base(None)), len(data.holdout(None)), len(data.novel(None)))
         if parts != (520, 240, 240):

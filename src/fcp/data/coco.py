@@ -19,8 +19,9 @@ import numpy as np
 from pycocotools import mask as rle_tools
 
 from fcp.data.coco_index import (
+    COCO_LAYOUT,
     FORMAT,
-    INDEX_FILE,
+    Layout,
     clear_errors,
     fact_of,
     fill,
@@ -48,9 +49,10 @@ class Coco:
     """
 
     root: Path
+    layout: ClassVar[Layout] = COCO_LAYOUT
     title = "COCO-20i (masks from the instances JSON, crowds included)"
     min_pixels = MIN_PIXELS
-    folds = (0, 1, 2, 3)
+    folds: ClassVar[tuple[int | None, ...]] = (0, 1, 2, 3)
     classic_rule: ClassVar[ClassicRule] = "class"
 
     def __post_init__(self) -> None:
@@ -65,11 +67,12 @@ class Coco:
     @property
     def pool(self) -> str:
         """Name of the JSON that the training pictures come from."""
-        return str(self._ask("SELECT value FROM facts WHERE name = 'name train'")[0][0])
+        found = self._ask("SELECT value FROM facts WHERE name = 'name train'")
+        return str(found[0][0]) if found else "none"
 
     @property
     def classes(self) -> Mapping[int, str]:
-        """Class id 1 … 80 → COCO's name."""
+        """Class id 1, 2, … → the category's name."""
         return _classes(self)
 
     def novel(self, fold: int | None) -> tuple[int, ...]:
@@ -117,7 +120,7 @@ class Coco:
         )
         self._size(picture)
         folder, file = self._ask(query, picture)[0]
-        return self.root / "COCO" / folder / file
+        return self.root / self.layout.folder / folder / file
 
     def image(self, picture: str) -> np.ndarray:
         """Read a photo: (H, W, 3) uint8 RGB.
@@ -154,55 +157,66 @@ class Coco:
         """Return a line for each picture or annotation that the index had to leave out."""
         return tuple(str(line) for (line,) in self._ask("SELECT line FROM problems"))
 
+    @property
+    def index(self) -> Path:
+        """Path of the index; the file need not exist."""
+        return self.root / self.layout.folder / self.layout.index
+
     def _size(self, picture: str) -> tuple[int, int]:
         found = self._ask("SELECT height, width FROM pictures WHERE id = ?", picture)
         if not found:
-            raise FcpError(f"{self.root / 'COCO'}: no picture {picture!r} in the index")
+            raise FcpError(f"{self.index}: no picture {picture!r} in it")
         return found[0]
 
     def _ask(self, query: str, *values: object) -> list[Any]:
-        with clear_errors(self.root / "COCO" / INDEX_FILE):
-            return _connect(self.root, os.getpid()).execute(query, values).fetchall()
+        with clear_errors(self.index, self.layout):
+            return _connect(self, os.getpid()).execute(query, values).fetchall()
 
 
 @lru_cache(maxsize=4)
-def _connect(root: Path, process: int) -> sqlite3.Connection:
+def _connect(data: Coco, process: int) -> sqlite3.Connection:
     """Open the index; each process needs a connection of its own."""
-    index = root / "COCO" / INDEX_FILE
+    index, layout = data.index, data.layout
     if not index.is_file():
-        return _in_memory(root)
+        return _in_memory(data.root, layout)
     address = f"{index.resolve().as_uri()}?mode=ro"
     database = sqlite3.connect(address, uri=True, check_same_thread=False)
-    with clear_errors(index):
-        done = [fact_of(database, f"done {split}") for split in ("train", "val")]
+    with clear_errors(index, layout):
+        done = [fact_of(database, f"done {split}") for split in layout.splits]
         if fact_of(database, "format") != FORMAT or None in done:
-            raise FcpError(f"{index}: not finished; run fcp data coco again with both JSON files")
+            needed = " and ".join(layout.splits)
+            raise FcpError(
+                f"{index}: not finished; run fcp data {layout.command} again with the JSON of "
+                f"{needed}"
+            )
     return database
 
 
-def _in_memory(root: Path) -> sqlite3.Connection:
-    files = _find_annotations(root / "COCO")
+def _in_memory(root: Path, layout: Layout) -> sqlite3.Connection:
+    folder, images = root / layout.folder, root / COCO_LAYOUT.folder
+    files = _find_annotations(folder, layout)
     if sum(file.stat().st_size for file in files) > IN_MEMORY_BYTES:
         command = " ".join(f"--annotations {file}" for file in files)
         raise FcpError(
-            f"{root / 'COCO'}: no {INDEX_FILE}; make it once: "
-            f"fcp data coco --images {root / 'COCO'} {command} --out {root}"
+            f"{folder}: no {layout.index}; make it once: "
+            f"fcp data {layout.command} --images {images} {command} --out {root}"
         )
     database = sqlite3.connect(":memory:", check_same_thread=False)
     for file in files:
-        fill(database, read_source(file, root / "COCO"), root / "COCO", lambda *_: None)
+        fill(database, read_source(file, images, layout), images, lambda *_: None)
     return database
 
 
-def _find_annotations(folder: Path) -> list[Path]:
-    """Return train and val JSON of 2014, or else of 2017."""
-    for year in ("2014", "2017"):
-        files = [folder / f"annotations/instances_{s}{year}.json" for s in ("train", "val")]
+def _find_annotations(folder: Path, layout: Layout) -> list[Path]:
+    """Return the JSON files of the first release of which all are there."""
+    for names in layout.annotations:
+        files = [folder / "annotations" / name for name in names.values()]
         if all(file.is_file() for file in files):
             return files
+    expected = " and ".join(layout.annotations[0].values())
     raise FcpError(
-        f"{folder}: neither {INDEX_FILE} nor annotations/instances_{{train,val}}2014.json (or "
-        "2017); make the index with fcp data coco"
+        f"{folder}: neither {layout.index} nor annotations/ with {expected}; make the index with "
+        f"fcp data {layout.command}"
     )
 
 

@@ -1,4 +1,4 @@
-"""COCO's instances JSON → an index of merged masks: one SQLite file, no painted PNG.
+"""COCO's or LVIS's instances JSON → an index of merged masks: one SQLite file, no painted PNG.
 
 For each picture and class it holds the union of the class's objects as compressed run lengths,
 crowds included, as the COCO API paints them; a pixel may belong to two classes. Pictures are added
@@ -7,6 +7,7 @@ in chunks, each in its own transaction, so that an interrupted build can be cont
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +27,6 @@ from fcp.errors import FcpError
 from fcp.files import sha256_of
 
 FORMAT = "fcp-coco-1"
-INDEX_FILE = "coco20i.sqlite"
 _CHUNK = 500
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -42,16 +42,66 @@ CREATE TABLE IF NOT EXISTS problems (split TEXT NOT NULL, line TEXT NOT NULL);
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Files of a data set of this kind under the data root.
+
+    Attributes:
+        title: Name of the data set for errors.
+        command: Command ``fcp data …`` that builds it.
+        folder: Folder of the index.
+        index: Name of the index.
+        annotations: Names of the JSON files in ``annotations/`` of the folder, by split; several
+            releases, the preferred one first.
+        splits: Splits that the index must hold.
+        class_count: Number of categories in each JSON; None for any number.
+    """
+
+    title: str
+    command: str
+    folder: str
+    index: str
+    annotations: tuple[Mapping[Split, str], ...]
+    splits: tuple[Split, ...]
+    class_count: int | None
+
+
+COCO_LAYOUT = Layout(
+    title="COCO-20i",
+    command="coco",
+    folder="COCO",
+    index="coco20i.sqlite",
+    annotations=tuple(
+        {"train": f"instances_train{year}.json", "val": f"instances_val{year}.json"}
+        for year in (2014, 2017)
+    ),
+    splits=("train", "val"),
+    class_count=COCO_CLASS_COUNT,
+)
+# Methods without training need the val pictures alone.
+LVIS_LAYOUT = Layout(
+    title="LVIS-92i",
+    command="lvis",
+    folder="LVIS",
+    index="lvis92i.sqlite",
+    annotations=({"val": "lvis_v1_val.json"},),
+    splits=("val",),
+    class_count=None,
+)
+
+
+@dataclass(frozen=True)
 class AnnotationSource:
     """A parsed instances JSON, with the folder of its pictures.
 
     Attributes:
+        layout: Layout of the data set.
         file: Path of the JSON.
         split: Split that the JSON is, by its name.
         images: Folder that the pictures' names are relative to.
         content: Parsed content of the JSON.
     """
 
+    layout: Layout
     file: Path
     split: Split
     images: Path
@@ -63,15 +113,17 @@ def build_coco(
     annotations: Sequence[Path],
     out: Path,
     *,
+    layout: Layout = COCO_LAYOUT,
     say: Callable[[str], None],
     progress: Progress,
 ) -> Built:
-    """Build ``COCO/coco20i.sqlite`` under the data root, or continue an interrupted build.
+    """Build the index under the data root, or continue an interrupted build.
 
     Args:
         images: Folder of the pictures, or of train2014/ and val2014/ (or 2017).
         annotations: Paths of instances JSON files; "train" or "val" in a name tells the split.
         out: Data root.
+        layout: Layout of the data set.
         say: Function that takes the line on disk space before anything is written.
         progress: Function that is called after each chunk of pictures.
 
@@ -87,14 +139,14 @@ def build_coco(
         raise FcpError(f"{images}: no such folder; give the one of the pictures as --images")
     # Run lengths take about as much space as the polygons; twice that is a safe bound.
     say(require_space(out, 2 * sum(file.stat().st_size for file in annotations)))
-    target = out / "COCO" / INDEX_FILE
+    target = out / layout.folder / layout.index
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FcpError(f"{target.parent}: cannot be made ({error.strerror})") from error
-    with clear_errors(target), closing(sqlite3.connect(target)) as database:
+    with clear_errors(target, layout), closing(sqlite3.connect(target)) as database:
         for file in annotations:
-            fill(database, read_source(file, images), images, progress)
+            fill(database, read_source(file, images, layout), images, progress)
         _make_movable(database, target.parent.resolve())
         return Built(
             database.execute("SELECT count(*) FROM pictures").fetchone()[0],
@@ -117,8 +169,11 @@ def split_of(file: Path) -> Split:
             raise FcpError(f'{file}: expected "train" or "val" in its name, to say which it is')
 
 
-def read_source(file: Path, images: Path) -> AnnotationSource:
+def read_source(file: Path, images: Path, layout: Layout = COCO_LAYOUT) -> AnnotationSource:
     """Read an instances JSON and find its pictures' folder.
+
+    LVIS names a picture by its address alone, ``http://…/train2017/000000000009.jpg``: its file is
+    then ``train2017/000000000009.jpg``.
 
     Raises:
         FcpError: no instances JSON.
@@ -126,10 +181,13 @@ def read_source(file: Path, images: Path) -> AnnotationSource:
     content = load_json(file)
     if not all(isinstance(content.get(key), list) for key in ("images", "annotations")):
         raise FcpError(f"{file}: not a COCO instances JSON (no images or no annotations)")
+    for image in content["images"]:
+        if isinstance(image, dict) and "file_name" not in image and "coco_url" in image:
+            image["file_name"] = "/".join(str(image["coco_url"]).split("/")[-2:])
     name = file.stem.removeprefix("instances_")
     places = (images / name, images / "images" / name, images)
     folder = next(place for place in places if place.is_dir() or place == images)
-    return AnnotationSource(file, split_of(file), folder, content)
+    return AnnotationSource(layout, file, split_of(file), folder, content)
 
 
 def fill(
@@ -153,7 +211,7 @@ def fill(
 
 
 @contextmanager
-def clear_errors(index: Path) -> Iterator[None]:
+def clear_errors(index: Path, layout: Layout = COCO_LAYOUT) -> Iterator[None]:
     """Turn SQLite's errors on an index into one line.
 
     Raises:
@@ -168,7 +226,7 @@ def clear_errors(index: Path) -> Iterator[None]:
             remedy = "make its place one that can be written, and"
         else:
             remedy = "remove it if it is damaged, and"
-        raise FcpError(f"{index}: {error}; {remedy} run fcp data coco again") from error
+        raise FcpError(f"{index}: {error}; {remedy} run fcp data {layout.command} again") from error
 
 
 @dataclass(frozen=True)
@@ -177,7 +235,7 @@ class _Painter:
 
     source: AnnotationSource
     root: Path
-    numbers: Mapping[int, int]  # COCO's category id → class id 1 … 80
+    numbers: Mapping[int, int]  # category id → class id 1, 2, …
 
     def rows(
         self, image: Mapping[str, Any], objects: Iterable[Mapping[str, Any]]
@@ -246,8 +304,9 @@ def _find_pictures(source: AnnotationSource) -> tuple[list[Mapping[str, Any]], l
 def _prepare(database: sqlite3.Connection, source: AnnotationSource, root: Path) -> dict[int, int]:
     """Remove the rows of another JSON; return category id → class id."""
     categories = sorted(source.content["categories"], key=lambda category: category["id"])
-    if len(categories) != COCO_CLASS_COUNT:
-        expected = f"COCO-20i needs the {COCO_CLASS_COUNT} categories"
+    layout = source.layout
+    if layout.class_count not in (None, len(categories)):
+        expected = f"{layout.title} needs the {layout.class_count} categories"
         raise FcpError(f"{source.file}: {len(categories)} categories, {expected}")
     names = [(number, category["name"]) for number, category in enumerate(categories, start=1)]
     split, digest = source.split, f"{sha256_of(source.file)} {root.resolve()}"
@@ -267,12 +326,13 @@ def _prepare(database: sqlite3.Connection, source: AnnotationSource, root: Path)
 
 
 def _make_movable(database: sqlite3.Connection, folder: Path) -> None:
-    """Store the pictures' folder as a relative path where it lies in the index's own folder."""
+    """Store the pictures' folder as a relative path where it lies in the data root."""
     with database:
         for split in ("train", "val"):
             images = Path(fact_of(database, f"images {split}") or "")
-            if images.is_relative_to(folder):
-                _note(database, f"images {split}", images.relative_to(folder).as_posix())
+            if images.is_relative_to(folder.parent):
+                relative = Path(os.path.relpath(images, folder)).as_posix()
+                _note(database, f"images {split}", relative)
 
 
 def _strays(file: Path, known: set[int], objects: Mapping[int, list[object]]) -> list[str]:

@@ -41,6 +41,12 @@ ExamplesByClass = dict[str, list[Example]]
 SPLITS = frozenset(
     {"train", "training", "val", "valid", "validation", "test", "testing", "default"}
 )
+UNNAMED = "object"  # class of masks in a folder whose name does not say what they show
+# Names of folders that say nothing of their class.
+_NAMELESS = frozenset(
+    "data dataset example examples image images masks photo photos picture pictures sample samples "
+    "support supports".split()
+)
 _KNOWN = (
     f"NAME.jpg with NAME{MASK_SUFFIX}.png; images/NAME.jpg with masks/NAME.png (and classes.txt "
     "for several classes); a COCO JSON; LabelMe's JSON files; YOLO's images/ and labels/ with "
@@ -63,7 +69,8 @@ def read_examples(
 
     Returns:
         Class → examples, at least one, in an order that depends only on the files. If neither the
-        layout nor the caller names the class, it has its folder's name.
+        layout nor the caller names the class, it has its folder's name; in a folder such as
+        ``examples`` it is ``object``, and a note says so.
 
     Raises:
         FcpError: no known layout, a file that cannot be read, or an unknown class.
@@ -130,7 +137,7 @@ def read_class_folders(folder: Path, reading: Reading | None = None) -> Examples
             classes and none of its own name.
     """
     own = reading or Reading()
-    found = {inside: _read_one_layout(inside, own) for inside in _folders_in(folder)}
+    found = {inside: _read_one_layout(inside, own, inside.name) for inside in _folders_in(folder)}
     if not any(found.values()):
         return {}
     classes: ExamplesByClass = {}
@@ -161,7 +168,7 @@ def _read_splits(folder: Path, reading: Reading, class_name: str | None) -> Exam
     parts = [one for one in _folders_in(folder) if _may_hold_examples(one)]
     if not parts or any(part.name.casefold() not in SPLITS for part in parts):
         return {}
-    name = class_name or folder.resolve().name
+    name = class_name or _class_of(folder)
     found: ExamplesByClass = {}
     for part in parts:
         examples = _read_one_layout(part, reading, name) or read_class_folders(part, reading)
@@ -171,6 +178,12 @@ def _read_splits(folder: Path, reading: Reading, class_name: str | None) -> Exam
         names = ", ".join(f"{part.name}/" for part in parts)
         reading.note(folder, f"{names} are read as parts of one data set, not as classes")
     return found
+
+
+def _class_of(folder: Path) -> str:
+    """Return the class that a folder's name stands for, or ``UNNAMED``."""
+    name = class_key(folder.resolve().name)
+    return UNNAMED if name.casefold() in _NAMELESS else name
 
 
 def _may_hold_examples(folder: Path) -> bool:
@@ -209,8 +222,13 @@ def _read_one_layout(
     if find_label_maps(folder):
         return read_label_maps(folder, reading)
     if _has_masks(folder):
-        name = class_key(class_name or folder.resolve().name)
+        name = class_key(class_name or _class_of(folder))
         masks = read_masks(folder, reading)
+        if class_name is None and name == UNNAMED:
+            reading.note(
+                folder,
+                f"the class is called {UNNAMED!r}, as no name is given; --class NAME names it",
+            )
         return {name: masks} if masks else {}
     for place in (folder, folder / "annotations", folder / "Annotations"):
         inside = files_in(place) if place.is_dir() else []

@@ -1,6 +1,6 @@
-"""What a model costs on this machine: seconds for a photo, and peak memory, in a process of its own.
+"""Cost of a model on this machine: seconds for a photo, and peak memory.
 
-Memory that another model took before would count otherwise.
+Each model has a process of its own, since memory that another one took before would count.
 """
 
 from __future__ import annotations
@@ -65,12 +65,13 @@ def measure_here(model: str, device: str) -> Cost:
 
 
 def picture_of_disc() -> tuple[np.ndarray, np.ndarray]:
-    """Return a picture (H, W, 3) uint8 of a textured disc before a gradient, and its mask (H, W)."""
+    """Return a picture (H, W, 3) uint8 of a disc before a gradient, and its mask (H, W)."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     mask = (x - 260) ** 2 + (y - 170) ** 2 < 90**2
     noise = np.random.default_rng(0).integers(0, 80, (HEIGHT, WIDTH, 3))
     ramp = (x * 160 // WIDTH)[..., None]
-    photo = np.where(mask[..., None], [160, 60, 20] + noise, ramp + noise // 8)
+    disc = np.array([160, 60, 20]) + noise
+    photo = np.where(mask[..., None], disc, ramp + noise // 8)
     return photo.astype(np.uint8), mask
 
 
