@@ -112,7 +112,6 @@ def test_site_builds_without_any_warning(tmp_path: Path) -> None:
     assert 'id="fcp.inference.segmenter.FewShotSegmenter.predict"' in api
 
 
-@needs_photos
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_first_page_leads_to_a_mask(
@@ -130,6 +129,17 @@ def test_first_page_leads_to_a_mask(
     (tmp_path / "second.py").write_text("".join(rest))
     runpy.run_path("second.py")
     assert f"# {capsys.readouterr().out.strip()}\n" in text
+
+
+def test_the_table_of_models_is_the_commands() -> None:
+    done = CliRunner().invoke(app, ["models"])
+    page = (DOCS / "models.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([^`]+)` \| (.*) \| (.*) \| (.*) \|$", page, re.MULTILINE)
+    shown = [re.split(r" {2,}", line)[:4] for line in done.stdout.split("\n\n")[0].splitlines()[1:]]
+    assert [list(row) for row in rows if row[1].endswith(("B", "none"))] == shown
+    ours = {row[0] for row in rows}
+    for name in re.findall(r"--model (free:[^`]+)`", page):
+        assert name in ours
 
 
 def api_example(function: str) -> str:

@@ -72,6 +72,19 @@ def test_a_dry_run_needs_no_folder(tmp_path, monkeypatch):
     assert "--out" in refused.output
 
 
+@pytest.mark.parametrize(("classes", "is_told"), [(4, True), (5, False)])
+def test_few_classes_are_told_before_the_training(tmp_path, monkeypatch, classes, is_told):
+    for number in range(classes):
+        for kind in ("images", "masks"):
+            (tmp_path / f"mine/c{number}" / kind).mkdir(parents=True)
+            (tmp_path / f"mine/c{number}" / kind / "a.png").touch()
+    monkeypatch.setattr("fcp.engine.dry_run.dry_run", lambda *_, **__: None)
+    arguments = ["train", "tiny", "benchmark=folder", "fold=null", "--dry-run"]
+    done = CliRunner().invoke(app, [*arguments, "--data-root", str(tmp_path / "mine")])
+    assert done.exit_code == 0, done.output
+    assert ("4 classes; fcp calibrate needs 5" in done.stderr) is is_told
+
+
 @pytest.mark.parametrize(
     ("options", "module"),
     [(("--out", "run"), "fcp.engine.train"), (("--dry-run",), "fcp.engine.dry_run")],

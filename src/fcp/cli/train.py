@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,6 +63,7 @@ def train(
         with needs_extra("train", "train"):
             from fcp.engine.dry_run import dry_run as measure
 
+        _tell_few_classes(file, settings, data_root)
         measure(file, overrides=settings, data_root=data_root, report=typer.echo)
     elif out is None:
         raise FcpError("--out: name the folder of the run, or ask for --dry-run")
@@ -83,6 +85,7 @@ def _train(
         from fcp.engine.processes import leave
         from fcp.engine.train import train as run_training
 
+    _tell_few_classes(recipe, settings, data_root)
     run_training(
         recipe,
         overrides=settings,
@@ -93,6 +96,26 @@ def _train(
         store=store,
     )
     leave()
+
+
+def _tell_few_classes(recipe: Path, settings: tuple[str, ...], data_root: Path) -> None:
+    """Say, before hours of training on one's own classes, what calibration will ask for."""
+    from fcp.data.benchmarks import open_benchmark
+    from fcp.engine.calibrate import CLASSES_APART
+    from fcp.engine.recipe import HeadRecipe, load_recipe
+
+    with suppress(FcpError):  # which the training itself reports
+        loaded = load_recipe(recipe, settings)
+        if not isinstance(loaded, HeadRecipe) or loaded.benchmark != "folder":
+            return
+        count = len(open_benchmark("folder", data_root).classes)
+        if count < CLASSES_APART:
+            typer.secho(
+                f"{data_root}: {count} classes; fcp calibrate needs {CLASSES_APART}, so the model "
+                "will not be able to say that a class is not in a photo",
+                fg="yellow",
+                err=True,
+            )
 
 
 def find_recipe(name: str) -> Path:
