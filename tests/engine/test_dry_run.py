@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from fcp.cli.main import app
 from fcp.engine.dry_run import dry_run, measure
-from fcp.engine.recipe import OptimConfig
+from fcp.engine.optim import OptimConfig
 from fcp.engine.train_segmenter import region_sources
 from fcp.errors import FcpError
 

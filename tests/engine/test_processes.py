@@ -20,7 +20,7 @@ from torch import nn
 
 from fcp.engine.loop import fit
 from fcp.engine.processes import is_main, processes
-from fcp.engine.recipe import OptimConfig
+from fcp.engine.optim import OptimConfig
 from fcp.engine.tracking import LOG_FILE, read_log
 from fcp.models.files import WEIGHTS_FILE
 

@@ -22,7 +22,8 @@ from fcp.engine.episodic import EpisodicStage
 from fcp.engine.loop import Batches, Stage, Trainer
 from fcp.engine.processes import is_main
 from fcp.engine.promptable import PromptableStage
-from fcp.engine.recipe import HeadRecipe, OptimConfig, SegmenterRecipe, load_recipe
+from fcp.engine.optim import OptimConfig
+from fcp.engine.recipe import HeadRecipe, SegmenterRecipe, load_recipe
 from fcp.engine.share import Share
 from fcp.engine.tracking import Report
 from fcp.engine.train_head import (
