@@ -76,12 +76,50 @@ class Perceptron:
 
 
 def test_counts_are_those_of_a_model_that_is_known():
-    lines = measure(Perceptron(), OptimConfig(batch=4, epochs=3, learning_rate=1e-3))
+    cost = measure(Perceptron(), OptimConfig(batch=4, epochs=3, learning_rate=1e-3), lambda _: None)
+    lines = cost.lines()
     assert lines[0] == "524,288 trainable and 8 frozen parameters, 2.0 MiB"
     assert lines[1] == "gradients 2.0 MiB, optimizer 4.0 MiB"
     # the first layer keeps its 4 × 65,536 inputs
     assert lines[2] == "activations 1.0 MiB for the backward pass"
     assert lines[4].startswith("3 steps, ")
+
+
+def test_slow_steps_are_reported_and_patience_ends(monkeypatch):
+    monkeypatch.setattr("fcp.engine.dry_run.SLOW", -1)
+    monkeypatch.setattr("fcp.engine.dry_run.PATIENCE", -1)
+    lines = []
+    cost = measure(Perceptron(), OptimConfig(batch=4, epochs=9, learning_rate=1e-3), lines.append)
+    assert [re.sub(r"\d+ s", "… s", line) for line in lines] == ["step 1 of 6: … s"]
+    assert cost.steps == 9
+
+
+def test_missing_weights_are_random_and_named(mini_voc, backbone_folder, tmp_path):
+    values = {**_head(backbone_folder), "segmenter_folder": "runs/none"}
+    here = _measure(tmp_path, mini_voc, {**values, "segmenter_folder": None})
+    text = _measure(tmp_path, mini_voc, {**values, "backbone_weights": "google/mobilenet_v2"})
+    assert text.splitlines()[0] == (
+        "random weights of the same sizes in place of google/mobilenet_v2, runs/none"
+    )
+    assert text.splitlines()[1:4] == here.splitlines()[0:3]  # sizes of parameters and activations
+    values = {"stage": "segmenter", "backbone_weights": "google/mobilenet_v2", "masks": 2}
+    text = _measure(tmp_path, mini_voc, {**values, "options": OPTIONS, "optim": OPTIM})
+    assert "random weights of the same sizes in place of google/mobilenet_v2" in text
+
+
+def test_a_large_model_is_announced_and_measured_with_one_sample(
+    mini_voc, backbone_folder, tmp_path, monkeypatch
+):
+    values = {**_head(backbone_folder), "draw": "class"}
+    whole = _measure(tmp_path, mini_voc, values)
+    monkeypatch.setattr("fcp.engine.dry_run.LARGE", 1000)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    text = _measure(tmp_path, mini_voc, values)
+    assert "on a CPU, so large a model is measured with 1 sample a step, not 2" in text
+    assert "of one process on cpu with 1 sample a step" in text
+    assert "40 steps" in text
+    kept = [float(re.search(r"activations ([\d.]+) MiB", t).group(1)) for t in (whole, text)]
+    assert kept[1] == pytest.approx(kept[0], rel=0.1)
 
 
 def test_the_head_is_measured_on_its_own_episodes(mini_voc, backbone_folder, tmp_path):

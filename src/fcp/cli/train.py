@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from fcp.cli.options import (
     needs_extra,
     open_store,
 )
+from fcp.engine.recipe import find_recipe, shipped_recipes
 from fcp.errors import FcpError
 
 if TYPE_CHECKING:
@@ -40,7 +40,11 @@ def train(
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Estimate memory, steps and time; write nothing."),
+        typer.Option(
+            "--dry-run",
+            help="Estimate memory, steps and time, with random weights for missing ones; write "
+            "nothing.",
+        ),
     ] = False,
     feature_cache: FeatureCacheOption = None,
     feature_cache_gib: FeatureCacheSizeOption = 20.0,
@@ -49,10 +53,9 @@ def train(
 
     \b
     Examples:
-      fcp train tiny --data-root data --out runs/tiny
-      fcp train my.yaml head.tokens=10 --data-root data --out runs/mine
-      fcp train my.yaml head.tokens=10 --data-root data --out runs/mine --resume
-      fcp train my.yaml --data-root data --dry-run
+      fcp train tiny --data-root data --dry-run
+      fcp train my.yaml model.head.tokens=10 --data-root data --out runs/mine
+      fcp train my.yaml model.head.tokens=10 --data-root data --out runs/mine --resume
       torchrun --nproc-per-node 4 -m fcp train my.yaml --data-root data --out runs/mine
     """  # noqa: D301  (\b keeps the lines)
     settings, file = tuple(overrides or ()), find_recipe(recipe)
@@ -95,22 +98,13 @@ def _train(
     leave()
 
 
-def find_recipe(name: str) -> Path:
-    """Find a recipe: a file, or the name (with or without ``.yaml``) of a shipped recipe.
-
-    Raises:
-        FcpError: there is no such file or recipe; the message lists the shipped recipes.
-    """
-    if Path(name).is_file():
-        return Path(name)
-    shipped = {path.stem: path for path in _shipped_recipes()}
-    stem = name.removesuffix(".yaml")
-    if stem not in shipped:
-        raise FcpError(
-            f"{name}: no such recipe file; shipped recipes: {', '.join(sorted(shipped))}"
-        )
-    return shipped[stem]
+def list_recipes() -> str:
+    """Return the shipped recipes for the help, a paragraph each: name and first line of comment."""
+    lines = (f"{name}: {summary(path)}" for name, path in shipped_recipes().items())
+    return "\n\n".join(["Recipes:", *lines])
 
 
-def _shipped_recipes() -> list[Path]:
-    return sorted(Path(str(files("fcp") / "recipes")).glob("*.yaml"))
+def summary(recipe: Path) -> str:
+    """Return the first line of a recipe's comment."""
+    with recipe.open(encoding="utf-8") as file:
+        return file.readline().lstrip("# ").rstrip(" ,;:.\n")

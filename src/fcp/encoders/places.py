@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.error import HTTPError, URLError
 
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import constants, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
 from fcp.errors import FcpError
@@ -106,6 +106,14 @@ def installed_folder(hub_id: str, cache: Path | None = None) -> Path | None:
     except (OSError, ValueError, HfHubHTTPError):  # no such entry, or no hub id at all
         return None
     return folder if _is_complete(folder) else None
+
+
+def in_cache(hub_id: str) -> bool:
+    """Whether the hub's cache has a model, or its file of weights alone; asks nobody."""
+    with suppress(ValueError):  # no hub id at all
+        if isinstance(try_to_load_from_cache(hub_id, "model.safetensors"), str):
+            return True
+    return installed_folder(hub_id) is not None
 
 
 def _is_complete(folder: Path) -> bool:
