@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from fcp.data.benchmarks import BENCHMARKS, open_benchmark
 from fcp.data.region_store import RegionPicture
 from fcp.data.regions import build_region_tree
+from fcp.engine.dry_run_method import learner_dry_stage, method_dry_stage
 from fcp.engine.episodic import EpisodicStage
 from fcp.engine.loop import Batches, Stage, Trainer
+from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
+from fcp.engine.optim import OptimConfig
 from fcp.engine.processes import is_main
 from fcp.engine.promptable import PromptableStage
-from fcp.engine.optim import OptimConfig
 from fcp.engine.recipe import HeadRecipe, SegmenterRecipe, load_recipe
 from fcp.engine.share import Share
 from fcp.engine.tracking import Report
@@ -37,7 +39,7 @@ from fcp.engine.train_segmenter import region_sources, segmenter_stage, starting
 from fcp.errors import FcpError
 
 _MEASURED = 5  # steps, after a first one that is slower
-_MOMENTS = 2  # moments of AdamW for each parameter, in the precision of the parameter
+_MOMENTS = {"adamw": 2, "sgd": 1}  # for each parameter, in the precision of the parameter
 
 
 def dry_run(recipe: Path, *, overrides: tuple[str, ...], data_root: Path, report: Report) -> None:
@@ -60,6 +62,10 @@ def dry_run(recipe: Path, *, overrides: tuple[str, ...], data_root: Path, report
     stage: Stage
     if isinstance(loaded, SegmenterRecipe):
         stage, note = _segmenter(loaded, data_root)
+    elif isinstance(loaded, MethodRecipe):
+        stage, note = method_dry_stage(loaded, data_root)
+    elif isinstance(loaded, BaseLearnerRecipe):
+        stage, note = learner_dry_stage(loaded, data_root)
     else:
         stage, note = _head(loaded, data_root)
     lines = [*([note] if note else []), *measure(stage, loaded.optim)]
@@ -88,7 +94,7 @@ def measure(stage: Stage, optim: OptimConfig) -> list[str]:
     device = trainer.accelerator.device
     return [
         _count(stage.model),
-        f"gradients {_megabytes(trained)}, optimizer {_megabytes(_MOMENTS * trained)}",
+        f"gradients {_megabytes(trained)}, optimizer {_megabytes(_MOMENTS[optim.name] * trained)}",
         f"activations {_megabytes(sum(kept.values()) // optim.accumulate)} for the backward pass",
         f"peak memory {_megabytes(_peak(device))} of one process on {device.type}",
         f"{trainer.steps} steps, {step:.2f} s each, {total} in all",
