@@ -114,8 +114,8 @@ def evaluate(
 
     The report holds miou and its interval, fb_iou, class_iou, episodes and protocol, the card of
     what was tested; also the scores at the photos' own size and those of both pseudo masks. With
-    several folds or seeds it also has the scores of each run. {fold} in --model is the fold. A model
-    is FCP, a compared method that was trained or imported, or free:METHOD.
+    several folds or seeds it also has the scores of each run. {fold} in --model is the fold. The
+    model is FCP, a compared method that was trained or imported, or free:METHOD.
 
     \b
     Examples:

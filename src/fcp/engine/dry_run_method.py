@@ -1,4 +1,4 @@
-"""`fcp train --dry-run` for the compared methods and base learners: their stages, ready to measure."""
+"""`fcp train --dry-run` for the compared methods and base learners."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class BaseLearnerStage:
 def split_by_backbone(
     model: nn.Module, backbone: nn.Module
 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Return the trainable parameters of a model without its backbone, and those of the backbone."""
+    """Return the trainable parameters of a model but its backbone, and those of the backbone."""
     inside = {id(parameter) for parameter in backbone.parameters()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return (

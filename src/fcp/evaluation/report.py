@@ -17,7 +17,7 @@ from fcp.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Comparison, miou_int
 from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts, EpisodeDraw
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
 from fcp.evaluation.seen import NOTHING_SEEN, UNKNOWN, read_recipe, seen_in_training
-from fcp.evaluation.tested import PRECISION, describe_model, free_settings, libraries
+from fcp.evaluation.tested import NO_SWITCH, PRECISION, describe_model, free_settings, libraries
 from fcp.files import sha256_of, write_atomically
 from fcp.method.fusion import RULES
 from fcp.models.files import WEIGHTS_FILE
@@ -48,8 +48,8 @@ class ProtocolCard:
         code_version: Package version and hash of its source.
         method: Name of the method.
         options: Options of a method beside FCP, as JSON.
-        released: Whether a compared method does by accident what its authors' program does; None
-            for FCP.
+        released: Whether a compared method does by accident what its authors' program does: "yes",
+            "no", or "does not apply".
         device: Device that the model ran on.
         precision: Precision of the forward pass.
         libraries: Versions of the libraries that numbers depend on.
@@ -69,7 +69,7 @@ class ProtocolCard:
     code_version: str
     method: str = "fcp"
     options: str = "{}"
-    released: bool | None = None
+    released: str = NO_SWITCH
     device: str = "cpu"
     precision: str = PRECISION
     libraries: str = field(default_factory=libraries)

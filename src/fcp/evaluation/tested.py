@@ -28,6 +28,7 @@ FREE_FORMAT = "fcp-free-1"
 # resize to their own from there.
 FREE_SIZE = 1024
 PRECISION = "float32"
+NO_SWITCH = "does not apply"
 OWN_RULE = "the method's own"
 _LIBRARIES = ("torch", "transformers", "numpy")
 
@@ -39,8 +40,8 @@ class TestedModel:
     Attributes:
         method: Name of the method.
         options: Options of the method, as JSON.
-        released: Whether the method does by accident what its authors' program does; None for a
-            method without such a switch.
+        released: Whether the method does by accident what its authors' program does: "yes", "no",
+            or ``NO_SWITCH`` of a method without such a switch.
         shots: Rule by which K shots become one answer.
     """
 
@@ -48,7 +49,7 @@ class TestedModel:
 
     method: str
     options: str
-    released: bool | None
+    released: str
     shots: str
 
 
@@ -66,11 +67,11 @@ def describe_model(model: Path | str, fusion: Fusion = "mean") -> TestedModel:
     if settings is None and isinstance(model, Path):
         settings = load_json(model / CONFIG_FILE) if (model / CONFIG_FILE).exists() else {}
         if settings.get("format") != TRAINED_FORMAT:
-            return TestedModel("fcp", "{}", None, RULES[fusion])
+            return TestedModel("fcp", "{}", NO_SWITCH, RULES[fusion])
     if fusion != "mean":
         raise FcpError(f"fusion: {model} has its own rule for several examples; leave it out")
     options = dict((settings or {}).get("options", {}))
-    released = bool(options.pop("released", False))
+    released = "yes" if options.pop("released", False) else "no"
     named = str((settings or {}).get("method", model))
     return TestedModel(named, json.dumps(options, sort_keys=True), released, OWN_RULE)
 
