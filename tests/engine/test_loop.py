@@ -1,7 +1,6 @@
 """The loop: it learns, resumes as if never stopped, freezes what is frozen, halts on nonsense."""
 
 import errno
-import math
 from dataclasses import replace
 from pathlib import Path
 

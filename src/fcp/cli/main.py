@@ -23,7 +23,7 @@ from fcp.cli.label_studio import label_studio
 from fcp.cli.reproduce import reproduce
 from fcp.cli.segment import segment
 from fcp.cli.stop import Stopped, stoppable
-from fcp.cli.train import list_recipes, train
+from fcp.cli.train import RecipeHelp, train
 from fcp.errors import FcpError
 
 INTERRUPTED = 130  # exit status of a command that Ctrl-C ended
@@ -69,7 +69,7 @@ app = typer.Typer(
 app.command()(segment)
 app.command()(demo)
 app.command("app")(page)
-app.command(epilog=list_recipes())(train)
+app.command(cls=RecipeHelp)(train)
 app.command()(evaluate)
 app.command()(reproduce)
 app.command()(episodes)

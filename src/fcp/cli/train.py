@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import click
 import typer
+from typer.core import TyperCommand
 
 from fcp.cli.options import (
     DataRootOption,
@@ -14,7 +16,8 @@ from fcp.cli.options import (
     needs_extra,
     open_store,
 )
-from fcp.engine.recipe import find_recipe, shipped_recipes
+from fcp.engine.recipe import find_recipe as find_recipe  # which `fcp reproduce` takes from here
+from fcp.engine.recipe import recipe_title, shipped_recipes
 from fcp.errors import FcpError
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ def train(
       fcp train tiny --data-root data --dry-run
       fcp train my.yaml model.head.tokens=10 --data-root data --out runs/mine
       fcp train my.yaml model.head.tokens=10 --data-root data --out runs/mine --resume
+      fcp train tiny-pfenet fold=0 --data-root data --out runs/pfenet --feature-cache features
       torchrun --nproc-per-node 4 -m fcp train my.yaml --data-root data --out runs/mine
     """  # noqa: D301  (\b keeps the lines)
     settings, file = tuple(overrides or ()), find_recipe(recipe)
@@ -98,13 +102,13 @@ def _train(
     leave()
 
 
-def list_recipes() -> str:
-    """Return the shipped recipes for the help, a paragraph each: name and first line of comment."""
-    lines = (f"{name}: {summary(path)}" for name, path in shipped_recipes().items())
-    return "\n\n".join(["Recipes:", *lines])
+class RecipeHelp(TyperCommand):
+    """Help that ends with the shipped recipes, one line each."""
 
-
-def summary(recipe: Path) -> str:
-    """Return the first line of a recipe's comment."""
-    with recipe.open(encoding="utf-8") as file:
-        return file.readline().lstrip("# ").rstrip(" ,;:.\n")
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help, then the recipes."""
+        super().format_help(ctx, formatter)
+        shipped = shipped_recipes()
+        width = max(map(len, shipped))
+        lines = [f"  {name:{width}}  {recipe_title(file)}" for name, file in shipped.items()]
+        typer.echo("\n".join(["Recipes:", *lines]))

@@ -20,13 +20,15 @@ from fcp.data.benchmarks import BENCHMARKS, open_benchmark
 from fcp.data.region_store import RegionPicture
 from fcp.data.regions import build_region_tree
 from fcp.encoders.tiny import TinySegmenter
+from fcp.engine.dry_run_method import learner_dry_stage, method_dry_stage
 from fcp.engine.episodic import EpisodicStage
 from fcp.engine.loop import Stage, Trainer
+from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
 from fcp.engine.optim import OptimConfig
 from fcp.engine.processes import is_main
 from fcp.engine.promptable import PromptableStage
 from fcp.engine.random_weights import is_here, large_parts, without_missing
-from fcp.engine.recipe import HeadRecipe, SegmenterRecipe, load_recipe
+from fcp.engine.recipe import HeadRecipe, Recipe, SegmenterRecipe, load_recipe
 from fcp.engine.share import Share
 from fcp.engine.tracking import Report
 from fcp.engine.train_head import (
@@ -44,7 +46,7 @@ _MEASURED = 5  # steps, after a first one that is slower
 SLOW = 10  # s of a step that is reported as it ends
 PATIENCE = 120  # s of steps after which no further one is begun
 LARGE = 200_000_000  # parameters
-_MOMENTS = 2  # moments of AdamW for each parameter, in the precision of the parameter
+_MOMENTS = {"adamw": 2, "sgd": 1}  # for each parameter, in the precision of the parameter
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Cost:
         frozen: Number of frozen parameters.
         parameter_bytes: Memory of all parameters, bytes.
         gradient_bytes: Memory of the gradients, bytes.
+        optimizer_bytes: Memory of the optimiser's moments, bytes.
         activation_bytes: Memory that the backward pass of one accumulated part needs, bytes.
         peak_bytes: Largest memory of one process, bytes.
         device: Kind of the device.
@@ -68,6 +71,7 @@ class Cost:
     frozen: int
     parameter_bytes: int
     gradient_bytes: int
+    optimizer_bytes: int
     activation_bytes: int
     peak_bytes: int
     device: str
@@ -87,7 +91,7 @@ class Cost:
             f"{self.trainable:,} trainable and {self.frozen:,} frozen parameters, "
             f"{_megabytes(self.parameter_bytes)}",
             f"gradients {_megabytes(self.gradient_bytes)}, "
-            f"optimizer {_megabytes(_MOMENTS * self.gradient_bytes)}",
+            f"optimizer {_megabytes(self.optimizer_bytes)}",
             f"activations {_megabytes(self.activation_bytes)} for the backward pass",
             f"peak memory {_megabytes(self.peak_bytes)} of one process on {self.device}{of}",
             f"{self.steps} steps, {self.seconds:.2f} s each, {self.total} in all",
@@ -115,12 +119,41 @@ def dry_run(recipe: Path, *, overrides: tuple[str, ...], data_root: Path, report
     """
     loaded = load_recipe(recipe, overrides)
     tell = report if is_main() else _say_nothing
-    if isinstance(loaded, SegmenterRecipe):
-        cost = measure(_segmenter(loaded, data_root, tell), loaded.optim, tell)
-    elif isinstance(loaded, HeadRecipe):
-        cost = _cost_of_head(loaded, data_root, tell)
-    for line in cost.lines():
+    for line in cost_of(loaded, data_root, tell).lines():
         tell(line)
+
+
+def cost_of(recipe: Recipe, data_root: Path, report: Report) -> Cost:
+    """Measure a recipe, see ``dry_run``.
+
+    Args:
+        recipe: Recipe of any stage.
+        data_root: Folder of the data sets.
+        report: Function that takes each line about how it is measured.
+
+    Raises:
+        FcpError: as ``dry_run``.
+    """
+    if isinstance(recipe, SegmenterRecipe):
+        return measure(_segmenter(recipe, data_root, report), recipe.optim, report)
+    if isinstance(recipe, HeadRecipe):
+        return _cost_of_head(recipe, data_root, report)
+    weights = recipe.backbone_weights
+    if weights is not None and not is_here(weights):
+        report(f"random weights of the same sizes in place of {weights}")
+        recipe = replace(recipe, backbone_weights=None)
+    stage, note = _of_method(recipe, data_root)
+    if note is not None:
+        report(note)
+    return measure(stage, recipe.optim, report)
+
+
+def _of_method(
+    recipe: MethodRecipe | BaseLearnerRecipe, data_root: Path
+) -> tuple[Stage, str | None]:
+    if isinstance(recipe, MethodRecipe):
+        return method_dry_stage(recipe, data_root)
+    return learner_dry_stage(recipe, data_root)
 
 
 def measure(stage: Stage, optim: OptimConfig, report: Report) -> Cost:
@@ -149,11 +182,13 @@ def measure(stage: Stage, optim: OptimConfig, report: Report) -> Cost:
     for parameter in stage.model.parameters():
         sizes[parameter.requires_grad] += parameter.numel()
     device = trainer.accelerator.device
+    gradients = _bytes(p for p in stage.model.parameters() if p.requires_grad)
     return Cost(
         trainable=sizes[True],
         frozen=sizes[False],
         parameter_bytes=_bytes(stage.model.parameters()),
-        gradient_bytes=_bytes(p for p in stage.model.parameters() if p.requires_grad),
+        gradient_bytes=gradients,
+        optimizer_bytes=_MOMENTS[optim.name] * gradients,
         activation_bytes=sum(kept.values()) // optim.accumulate,
         peak_bytes=_peak(device),
         device=device.type,

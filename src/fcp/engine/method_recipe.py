@@ -1,4 +1,4 @@
-"""Recipes of the compared methods and of the base learners that two of them start from. No torch."""
+"""Recipes of the compared methods and of base learners. No torch."""
 
 from __future__ import annotations
 

@@ -83,9 +83,7 @@ def _by_decay(
     groups = []
     for decay in (True, False):
         members = [p for p in parameters if (p.ndim > 1) == decay]
-        groups.append(
-            {"params": members, **shared, "weight_decay": weight_decay if decay else 0.0}
-        )
+        groups.append({"params": members, **shared, "weight_decay": weight_decay if decay else 0.0})
     return [group for group in groups if group["params"]]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -227,3 +228,10 @@ def find_recipe(name: str) -> Path:
     if stem not in shipped:
         raise FcpError(f"{name}: no such recipe file; shipped recipes: {', '.join(shipped)}")
     return shipped[stem]
+
+
+def recipe_title(file: Path) -> str:
+    """Return the first sentence of the comment that a recipe starts with."""
+    lines = takewhile(lambda line: line.startswith("#"), file.read_text("utf-8").splitlines())
+    text = " ".join(line.lstrip("# ") for line in lines)
+    return text.partition(". ")[0].rstrip(".")
