@@ -173,3 +173,31 @@ def test_the_segmenter_is_measured_without_preparing_regions(mini_voc, backbone_
     assert "random pictures" in text
     pictures = len(region_sources(mini_voc, (1, 2, 3), objects=False))
     assert f"{2 * pictures} steps" in text  # four epochs, two pictures a step
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+@pytest.mark.parametrize("method", ["pfenet", "bam"])
+def test_a_method_is_measured_with_and_without_data(
+    method, with_data, small_backbone, mini_voc, tmp_path
+):
+    learner = {"stage": "base_learner", "image_size": 64, "backbone": small_backbone, "width": 4}
+    (tmp_path / "learner.yaml").write_text(yaml.safe_dump({**learner, "optim": OPTIM}))
+    values = {"stage": "method", "method": method, "image_size": 64, "fold": 0}
+    values |= {"options": {"backbone": small_backbone, "width": 8}}
+    values |= {"optim": {**OPTIM, "name": "sgd", "schedule": "poly"}}
+    if method == "bam":
+        values["base_learner_recipe"] = str(tmp_path / "learner.yaml")
+    found = _measure(tmp_path, mini_voc if with_data else tmp_path / "none", values)
+    assert ("random pictures" in found) is not with_data
+    assert "40 steps" in found
+    gradients, moments = re.search(r"gradients (\S+) MiB, optimizer (\S+) MiB", found).groups()
+    assert gradients == moments  # SGD keeps one number a parameter
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+def test_a_base_learner_is_measured(with_data, small_backbone, mini_voc, tmp_path):
+    values = {"stage": "base_learner", "image_size": 64, "backbone": small_backbone, "width": 4}
+    values |= {"fold": 0, "optim": OPTIM}
+    found = _measure(tmp_path, mini_voc if with_data else tmp_path / "none", values)
+    assert "40 steps" in found
+    assert re.search(r"[1-9][\d,]* trainable and 0 frozen parameters", found)

@@ -8,8 +8,8 @@ from fcp.data.dataset import ClassExample, Picture
 from fcp.data.episodes import sample_episodes
 from fcp.data.lists import val_lists
 from fcp.evaluation.evaluate import count_at_square, evaluate, truth_of
-from fcp.evaluation.metrics import Counts
 from fcp.evaluation.method_predictor import MethodPredictor
+from fcp.evaluation.metrics import Counts
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import Encoders, open_encoders
 from fcp.method.trained import build_trained
@@ -45,9 +45,7 @@ def test_counts_are_those_of_a_loop_over_episodes(model, shots, mini_voc):
     episodes = sample_episodes(val_lists(data, 0), shots=shots, episodes=4, seed=0)
     encoders = Encoders(model.backbone, ["small", {}], model.support_view)
     predictors = {
-        "encoders": MethodPredictor(
-            model, image_size=SIZE, encoders=open_encoders(encoders, None)
-        ),
+        "encoders": MethodPredictor(model, image_size=SIZE, encoders=open_encoders(encoders, None)),
         "doors alone": MethodPredictor(model, image_size=SIZE),
         "hardly any memory": MethodPredictor(model, image_size=SIZE, cache_bytes=100),
     }

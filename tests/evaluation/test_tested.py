@@ -59,5 +59,3 @@ def test_a_damaged_free_folder_is_refused(tmp_path):
 
 def test_versions_are_those_that_run():
     assert f"torch {torch.__version__.split('+')[0]}" in libraries()
-
-

@@ -25,20 +25,20 @@ from fcp.models.trained import LoadedLearner, load_base_learner
 _CLASSES = 15  # base classes where no data say how many
 
 
-def method_dry_stage(recipe: MethodRecipe, data_root: Path) -> tuple[MethodStage, str | None]:
-    """Make the stage of a method, on random pictures where the data are missing.
+def method_dry_stage(recipe: MethodRecipe, data_root: Path) -> tuple[MethodStage, str]:
+    """Make the stage of a method with random weights, on random pictures where data are missing.
 
     A base learner that is not there yet is one with random weights of the same size.
 
     Returns:
-        The stage, and a line on what is measured; None where it is the training itself.
+        The stage, and a line on what is measured.
 
     Raises:
-        FcpError: a bad recipe, missing starting weights, or ``optim.epochs`` without data.
+        FcpError: a bad recipe, or ``optim.epochs`` without data.
     """
     source, note = _source(recipe, data_root, lambda: method_source(recipe, data_root))
     classes = _CLASSES if source is None else len(source.data.base(recipe.fold))
-    start = starting_method(recipe, _learner(recipe, classes))
+    start = starting_method(replace(recipe, backbone_weights=None), _learner(recipe, classes))
     if source is None:
         return MethodStage(start.model, RandomMethodBatches(recipe)), note
     base = source.data.base(recipe.fold) if start.model.needs_base_learner else ()
@@ -46,13 +46,11 @@ def method_dry_stage(recipe: MethodRecipe, data_root: Path) -> tuple[MethodStage
     return MethodStage(start.model, batches), note
 
 
-def learner_dry_stage(
-    recipe: BaseLearnerRecipe, data_root: Path
-) -> tuple[BaseLearnerStage, str | None]:
+def learner_dry_stage(recipe: BaseLearnerRecipe, data_root: Path) -> tuple[BaseLearnerStage, str]:
     """Make the stage of a base learner; see ``method_dry_stage``."""
     source, note = _source(recipe, data_root, lambda: learner_source(recipe, data_root))
     base = range(1, _CLASSES + 1) if source is None else source.data.base(recipe.fold)
-    model = starting_learner(recipe, len(base))
+    model = starting_learner(replace(recipe, backbone_weights=None), len(base))
     batches: Batches = RandomMethodBatches(recipe)
     if source is not None:
         batches = LabelBatches(source, views=recipe.views, base_classes=base)
@@ -89,8 +87,8 @@ def _source(
     recipe: MethodRecipe | BaseLearnerRecipe,
     data_root: Path,
     make: Callable[[], EpisodeSource],
-) -> tuple[EpisodeSource | None, str | None]:
-    """Return the data of a recipe; or None, and a line that says which are missing."""
+) -> tuple[EpisodeSource | None, str]:
+    """Return the data of a recipe, None where they are missing, and a line on what is measured."""
     try:
         open_benchmark(recipe.benchmark, data_root)
     except FcpError as error:
@@ -98,8 +96,8 @@ def _source(
             raise
         if recipe.optim.epochs is not None:
             raise FcpError(f"{error}; without data, give optim.iterations for --dry-run") from error
-        return None, f"measured on random pictures ({error})"
-    return make(), None
+        return None, f"measured with random weights on random pictures ({error})"
+    return make(), "measured with random weights"
 
 
 def _learner(recipe: MethodRecipe, classes: int) -> LoadedLearner | None:
