@@ -14,10 +14,11 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+
+from fcp.engine.random_weights import ARCHITECTURES
 
 RECIPES = Path(str(files("fcp") / "recipes"))
 HEADER = """| recipe | trainable | frozen | batch | seconds a step | peak memory |
@@ -28,39 +29,6 @@ _NUMBERS = re.compile(
     r"([\d,]+) trainable and ([\d,]+) frozen.*peak memory ([\d,.]+) MiB.* ([\d.]+) s each",
     re.DOTALL,
 )
-
-# What lies in each hub id's config.json, where it differs from the defaults of transformers. A file
-# of weights alone has none.
-ARCHITECTURES: Mapping[str, dict[str, Any] | None] = {
-    "timm/resnet50.tv_in1k": None,
-    "timm/vgg16_bn.tv_in1k": None,
-    "facebook/dinov2-base": {"model_type": "dinov2", "image_size": 518, "patch_size": 14},
-    "facebook/sam-vit-base": {},
-    "facebook/sam-vit-huge": {
-        "vision_config": {
-            "hidden_size": 1280,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 16,
-            "global_attn_indexes": [7, 15, 23, 31],
-            "mlp_dim": 5120,
-        }
-    },
-    "facebook/sam2.1-hiera-large": {
-        "vision_config": {
-            "backbone_config": {
-                "model_type": "sam2_hiera_det_model",
-                "hidden_size": 144,
-                "num_attention_heads": 2,
-                "blocks_per_stage": [2, 6, 36, 4],
-                "embed_dim_per_stage": [144, 288, 576, 1152],
-                "num_attention_heads_per_stage": [2, 4, 8, 16],
-                "window_size_per_stage": [8, 4, 16, 8],
-                "global_attention_blocks": [23, 33, 43],
-            },
-            "backbone_channel_list": [1152, 576, 288, 144],
-        }
-    },
-}
 
 
 def main() -> None:

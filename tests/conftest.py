@@ -238,3 +238,35 @@ def mini_root(mini_voc: Path, mini_objects: Path, tmp_path_factory: pytest.TempP
     (folder / "VOC2012").symlink_to(mini_voc / "VOC2012")
     (folder / "objects").symlink_to(mini_objects / "objects")
     return folder
+
+
+@pytest.fixture
+def small_backbone(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Register a backbone of two convolutions, and return its name."""
+    import torch
+    from torch import Tensor, nn
+    from torch.nn import functional
+
+    from fcp.encoders import BACKBONES
+    from fcp.encoders.base import Backbone
+    from fcp.structures import BackboneFeatures
+
+    class Small(Backbone):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.mid_channels, self.high_channels = width, 2 * width
+            self.first = nn.Conv2d(3, width, 9, stride=8, padding=4)
+            self.norm = nn.BatchNorm2d(width)
+            self.last = nn.Conv2d(width, 2 * width, 1)
+
+        def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
+            mid = self.norm(self.first(images)).relu()
+            seen = mid if mask is None else mid * functional.interpolate(mask, mid.shape[-2:])
+            return BackboneFeatures(mid=mid, high=self.last(seen))
+
+    def build(weights: str | None, *, width: int = 8) -> Backbone:
+        torch.manual_seed(7)  # so that all builds have equal weights
+        return Small(width)
+
+    monkeypatch.setitem(BACKBONES, "small", build)
+    return "small"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +29,16 @@ def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     values = _parse_yaml(read_text(path), str(path))
     if not isinstance(values, dict):
         raise FcpError(f"{path}: expected a mapping of settings")
+    apply_overrides(values, overrides)
+    return values
+
+
+def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Set values by ``key.sub=value`` (values are parsed as YAML), and return them.
+
+    Raises:
+        FcpError: an override is not ``key=value``.
+    """
     for override in overrides:
         _apply_override(values, override)
     return values

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fcp.cli.main import app
-from fcp.cli.train import find_recipe
+from fcp.engine.recipe import find_recipe, recipe_title
 from fcp.errors import FcpError
 
 RECIPES = sorted(Path(str(files("fcp") / "recipes")).glob("*.yaml"))
@@ -96,3 +96,24 @@ def test_without_its_extra_it_says_what_to_install(tmp_path, monkeypatch, option
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 1
     assert done.stderr == f"error: train: needs {module}; pip install '.[train]' in the checkout\n"
+
+
+def test_the_help_lists_each_recipe_with_one_line():
+    shown = CliRunner().invoke(app, ["train", "--help"]).output.splitlines()
+    for recipe in RECIPES:
+        assert f"  {recipe.stem} " in "\n".join(shown)
+        (line,) = [line for line in shown if line.split()[:1] == [recipe.stem]]
+        assert line.endswith(recipe_title(recipe))
+
+
+def test_the_first_example_runs_in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fcp.engine.dry_run.PATIENCE", 0)  # one step
+    shown = CliRunner().invoke(app, ["train", "--help"]).output
+    example = shown.partition("Examples:")[2].split("\n")[1].split()
+    small = ["optim.batch=1", "model.image_size=64", "optim.accumulate=1"]
+    done = CliRunner().invoke(app, [*example[1:], *small])
+    assert done.exit_code == 0, done.output
+    assert "random weights of the same sizes" in done.output
+    assert "600 steps" in done.output
+    assert not list(tmp_path.iterdir())

@@ -39,8 +39,8 @@ def test_no_such_path(build, config, name, tmp_path):
 
 
 @pytest.mark.parametrize(("build", "config", "name"), BUILDS)
-def test_a_hub_that_does_not_answer(build, config, name):
-    with pytest.raises(FcpError, match="check the name and the connection") as error:
+def test_what_only_a_hub_that_is_switched_off_has(build, config, name):
+    with pytest.raises(FcpError, match="not on this machine, and ") as error:
         build(config(name, weights="nobody/no-such-model"))
     assert "\n" not in str(error.value)
 

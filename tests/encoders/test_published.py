@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -14,12 +17,14 @@ from transformers import Dinov2Config, Dinov2Model, Sam2Config, Sam2Model, SamCo
 
 from fcp.encoders import places
 from fcp.encoders.cells import build_cells
+from fcp.encoders.hub import find_weight_file, load_config, load_model
 from fcp.encoders.places import find_folder, installed_folder
 from fcp.encoders.published import load_segmenter
 from fcp.encoders.sam import Sam
 from fcp.encoders.sam2 import Sam2
 from fcp.errors import FcpError
 from fcp.method.registry import load_method
+from fcp.models.loading import find_model
 
 SIZES = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
 
@@ -70,7 +75,7 @@ def test_without_a_network_one_line_says_so_at_once(tmp_path, monkeypatch, offli
 
     monkeypatch.setattr(socket, "create_connection", unreachable)
     start = time.monotonic()
-    with pytest.raises(FcpError, match="me/vit: not on this machine, and the hub cannot") as error:
+    with pytest.raises(FcpError, match="me/vit: not on this machine, and ") as error:
         find_folder("me/vit", tmp_path)
     assert time.monotonic() - start < 3
     assert "\n" not in str(error.value)
@@ -90,23 +95,93 @@ def test_a_hub_that_never_answers_is_given_up(tmp_path, monkeypatch):
         find_folder("me/vit", tmp_path)
 
 
-def test_the_way_to_the_hub_may_lead_over_a_proxy(monkeypatch):
-    asked = []
+class Gate(BaseHTTPRequestHandler):
+    """A proxy that answers with a status of its own."""
 
-    class Line:
-        def close(self) -> None: ...
+    asked: ClassVar[list[str]] = []
+    status = 200
 
-    def connect(target, _):
-        asked.append(target)
-        return Line()
+    def do_HEAD(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(self.status)
+        self.end_headers()
 
-    monkeypatch.setattr(socket, "create_connection", connect)
-    monkeypatch.setenv("https_proxy", "http://gate.example:3128")
-    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.example")
-    assert places.hub_answers()
-    monkeypatch.delenv("https_proxy")
-    assert places.hub_answers()
-    assert asked == [("gate.example", 3128), ("hub.example", 443)]
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize(("status", "answers"), [(200, True), (401, True), (503, False)])
+def test_the_way_to_the_hub_may_lead_over_a_proxy(status, answers, monkeypatch):
+    monkeypatch.setattr(Gate, "status", status)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.example")
+    Gate.asked.clear()
+    with HTTPServer(("127.0.0.1", 0), Gate) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert places.hub_answers() is answers
+    assert Gate.asked == ["http://hub.example"]
+
+
+DOORS = {
+    "find_folder": find_folder,
+    "load_model": lambda name: load_model(Dinov2Model, name),
+    "load_config": load_config,
+    "find_weight_file": find_weight_file,
+    "find_model": find_model,
+    "load_method": lambda name: load_method(f"free:insid3+{name}"),
+}
+
+
+def closed_port() -> str:
+    """Return the address of a port of this machine that nobody listens at."""
+    with socket.socket() as line:
+        line.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{line.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent_port():
+    """The address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as line:
+        yield f"http://127.0.0.1:{line.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("endpoint", ["closed", "silent", "http://192.0.2.1"])
+def test_every_door_to_the_hub_gives_up_soon_and_says_so(
+    door, endpoint, silent_port, monkeypatch, capfd
+):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    endpoint = {"closed": closed_port(), "silent": silent_port}.get(endpoint, endpoint)
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    if door != "find_model":
+        monkeypatch.setattr(places, "WAIT", 0.1)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    start = time.monotonic()
+    with pytest.raises(FcpError, match="nobody/at-all: not on this machine, and the hub") as error:
+        DOORS[door]("nobody/at-all")
+    assert time.monotonic() - start < 3
+    assert f"cannot be reached ({endpoint})" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_the_cache_has_is_taken_without_asking(monkeypatch):
+    monkeypatch.setattr(places, "hub_answers", lambda: pytest.fail("the hub was asked"))
+    assert places.from_hub("me/vit", lambda cached: cached)
+
+
+def test_what_the_cache_lacks_is_fetched_from_a_hub_that_answers(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(places, "hub_answers", lambda: True)
+
+    def get(cached):
+        if cached:
+            raise FileNotFoundError
+        return "fetched"
+
+    assert places.from_hub("me/vit", get) == "fetched"
 
 
 @pytest.mark.parametrize("weights", ["nothing/here/at-all", "vit", "weights/sam.pth/x"])

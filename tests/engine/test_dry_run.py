@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from fcp.cli.main import app
 from fcp.engine.dry_run import dry_run, measure
-from fcp.engine.recipe import OptimConfig
+from fcp.engine.optim import OptimConfig
 from fcp.engine.train_segmenter import region_sources
 from fcp.errors import FcpError
 
@@ -76,12 +76,50 @@ class Perceptron:
 
 
 def test_counts_are_those_of_a_model_that_is_known():
-    lines = measure(Perceptron(), OptimConfig(batch=4, epochs=3, learning_rate=1e-3))
+    cost = measure(Perceptron(), OptimConfig(batch=4, epochs=3, learning_rate=1e-3), lambda _: None)
+    lines = cost.lines()
     assert lines[0] == "524,288 trainable and 8 frozen parameters, 2.0 MiB"
     assert lines[1] == "gradients 2.0 MiB, optimizer 4.0 MiB"
     # the first layer keeps its 4 × 65,536 inputs
     assert lines[2] == "activations 1.0 MiB for the backward pass"
     assert lines[4].startswith("3 steps, ")
+
+
+def test_slow_steps_are_reported_and_patience_ends(monkeypatch):
+    monkeypatch.setattr("fcp.engine.dry_run.SLOW", -1)
+    monkeypatch.setattr("fcp.engine.dry_run.PATIENCE", -1)
+    lines = []
+    cost = measure(Perceptron(), OptimConfig(batch=4, epochs=9, learning_rate=1e-3), lines.append)
+    assert [re.sub(r"\d+ s", "… s", line) for line in lines] == ["step 1 of 6: … s"]
+    assert cost.steps == 9
+
+
+def test_missing_weights_are_random_and_named(mini_voc, backbone_folder, tmp_path):
+    values = {**_head(backbone_folder), "segmenter_folder": "runs/none"}
+    here = _measure(tmp_path, mini_voc, {**values, "segmenter_folder": None})
+    text = _measure(tmp_path, mini_voc, {**values, "backbone_weights": "google/mobilenet_v2"})
+    assert text.splitlines()[0] == (
+        "random weights of the same sizes in place of google/mobilenet_v2, runs/none"
+    )
+    assert text.splitlines()[1:4] == here.splitlines()[0:3]  # sizes of parameters and activations
+    values = {"stage": "segmenter", "backbone_weights": "google/mobilenet_v2", "masks": 2}
+    text = _measure(tmp_path, mini_voc, {**values, "options": OPTIONS, "optim": OPTIM})
+    assert "random weights of the same sizes in place of google/mobilenet_v2" in text
+
+
+def test_a_large_model_is_announced_and_measured_with_one_sample(
+    mini_voc, backbone_folder, tmp_path, monkeypatch
+):
+    values = {**_head(backbone_folder), "draw": "class"}
+    whole = _measure(tmp_path, mini_voc, values)
+    monkeypatch.setattr("fcp.engine.dry_run.LARGE", 1000)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    text = _measure(tmp_path, mini_voc, values)
+    assert "on a CPU, so large a model is measured with 1 sample a step, not 2" in text
+    assert "of one process on cpu with 1 sample a step" in text
+    assert "40 steps" in text
+    kept = [float(re.search(r"activations ([\d.]+) MiB", t).group(1)) for t in (whole, text)]
+    assert kept[1] == pytest.approx(kept[0], rel=0.1)
 
 
 def test_the_head_is_measured_on_its_own_episodes(mini_voc, backbone_folder, tmp_path):
@@ -135,3 +173,31 @@ def test_the_segmenter_is_measured_without_preparing_regions(mini_voc, backbone_
     assert "random pictures" in text
     pictures = len(region_sources(mini_voc, (1, 2, 3), objects=False))
     assert f"{2 * pictures} steps" in text  # four epochs, two pictures a step
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+@pytest.mark.parametrize("method", ["pfenet", "bam"])
+def test_a_method_is_measured_with_and_without_data(
+    method, with_data, small_backbone, mini_voc, tmp_path
+):
+    learner = {"stage": "base_learner", "image_size": 64, "backbone": small_backbone, "width": 4}
+    (tmp_path / "learner.yaml").write_text(yaml.safe_dump({**learner, "optim": OPTIM}))
+    values = {"stage": "method", "method": method, "image_size": 64, "fold": 0}
+    values |= {"options": {"backbone": small_backbone, "width": 8}}
+    values |= {"optim": {**OPTIM, "name": "sgd", "schedule": "poly"}}
+    if method == "bam":
+        values["base_learner_recipe"] = str(tmp_path / "learner.yaml")
+    found = _measure(tmp_path, mini_voc if with_data else tmp_path / "none", values)
+    assert ("random pictures" in found) is not with_data
+    assert "40 steps" in found
+    gradients, moments = re.search(r"gradients (\S+) MiB, optimizer (\S+) MiB", found).groups()
+    assert gradients == moments  # SGD keeps one number a parameter
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+def test_a_base_learner_is_measured(with_data, small_backbone, mini_voc, tmp_path):
+    values = {"stage": "base_learner", "image_size": 64, "backbone": small_backbone, "width": 4}
+    values |= {"fold": 0, "optim": OPTIM}
+    found = _measure(tmp_path, mini_voc if with_data else tmp_path / "none", values)
+    assert "40 steps" in found
+    assert re.search(r"[1-9][\d,]* trainable and 0 frozen parameters", found)

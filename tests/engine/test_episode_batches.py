@@ -24,7 +24,7 @@ from fcp.engine.share import Share
 from fcp.engine.train_head import region_pictures
 from fcp.errors import FcpError
 from fcp.features.cache import FeatureCache
-from fcp.features.frozen import FeatureIndex, FrozenEncoders
+from fcp.features.frozen import Encoders, FeatureIndex, FrozenEncoders
 from fcp.method.fcp.model import FCP
 
 
@@ -92,7 +92,7 @@ def test_seen_episodes_are_those_of_whole_views(mini_voc, tmp_path):
     )
     model = FCP(config, build_backbone(config.backbone), build_segmenter(config.segmenter)).eval()
     source = _source(mini_voc, draw="query")
-    index = FeatureIndex(model, FeatureCache(tmp_path, 1 << 26))
+    index = FeatureIndex(Encoders.of(model), FeatureCache(tmp_path, 1 << 26))
     pixels, seen = EpisodeBatches(source, views="whole"), SeenBatches(source, index)
     assert pixels.samples_per_epoch == seen.samples_per_epoch == len(source.lists.rows)
     for share in (Share(0), Share(1, 1, 3)):
@@ -101,7 +101,7 @@ def test_seen_episodes_are_those_of_whole_views(mini_voc, tmp_path):
             expected = answer_pixels(model, batch)
             for _ in ("made", "found"):
                 stored = seen[share]
-                output = answer_seen(model, FrozenEncoders(model, index), stored)
+                output = answer_seen(model, FrozenEncoders(Encoders.of(model), index), stored)
                 assert torch.equal(stored["query_masks"], batch["query_masks"])
                 torch.testing.assert_close(
                     output.attention_masks, expected.attention_masks, atol=0.02, rtol=0

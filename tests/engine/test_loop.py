@@ -1,7 +1,6 @@
 """The loop: it learns, resumes as if never stopped, freezes what is frozen, halts on nonsense."""
 
 import errno
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from torch import nn
 
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.holdout import Holdout
-from fcp.engine.loop import Trainer, fit, warmup_cosine
-from fcp.engine.recipe import OptimConfig
+from fcp.engine.loop import Trainer, fit
+from fcp.engine.optim import OptimConfig
 from fcp.engine.share import Share
 from fcp.engine.tracking import LOG_FILE, read_log
 from fcp.errors import FcpError
@@ -145,14 +144,6 @@ def test_epochs_become_steps(tmp_path):
     assert stage.seen == 4  # 15 samples, 4 a step
 
 
-def test_the_rate_rises_in_a_line_and_falls_to_nothing():
-    rates = [warmup_cosine(step, 4, 20) for step in range(20)]
-    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
-    assert rates[4:] == sorted(rates[4:], reverse=True)
-    assert rates[12] == pytest.approx(0.5)
-    assert rates[-1] < 0.02
-
-
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     whole = Toy()
     _run(whole, tmp_path / "whole")
@@ -277,8 +268,3 @@ def test_a_resumed_run_remembers_the_best_score(tmp_path):
     worse = Holdout(every=4, score=lambda: 0.8, save=lambda: kept.append("second"))
     _run(Toy(), tmp_path, optim=optim, resume=True, holdout=worse)
     assert kept == ["first"]
-
-
-def test_without_warmup_the_rate_starts_at_its_peak():
-    rates = [warmup_cosine(step, 0, 20) for step in range(21)]
-    assert rates == pytest.approx([(1 + math.cos(math.pi * step / 20)) / 2 for step in range(21)])

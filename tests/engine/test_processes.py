@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fcp.engine.loop import fit
+from fcp.engine.optim import OptimConfig
 from fcp.engine.processes import is_main, processes
-from fcp.engine.recipe import OptimConfig
 from fcp.engine.tracking import LOG_FILE, read_log
 from fcp.models.files import WEIGHTS_FILE
 

@@ -10,9 +10,10 @@ import yaml
 
 from fcp.config import HeadConfig
 from fcp.data.benchmarks import BENCHMARKS
+from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
+from fcp.engine.optim import OptimConfig
 from fcp.engine.recipe import (
     HeadRecipe,
-    OptimConfig,
     SegmenterRecipe,
     flatten_settings,
     load_recipe,
@@ -27,7 +28,7 @@ RECIPES = Path(str(files("fcp") / "recipes"))
 @pytest.mark.parametrize("name", sorted(path.name for path in RECIPES.glob("*.yaml")))
 def test_every_packaged_recipe_loads(name):
     recipe = load_recipe(RECIPES / name)
-    assert isinstance(recipe, SegmenterRecipe | HeadRecipe)
+    assert isinstance(recipe, SegmenterRecipe | HeadRecipe | MethodRecipe | BaseLearnerRecipe)
 
 
 BACKBONES = {"resnet50": "resnet50", "vgg16": "vgg16_bn", "dinov2": "auto"}
@@ -36,9 +37,8 @@ SEGMENTERS = {
     "sam-vit-b": ("sam", "facebook/sam-vit-base"),
     "sam2": ("sam2", "facebook/sam2.1-hiera-large"),
 }
-PAPER = sorted(path.stem for path in RECIPES.glob("*5i-*.yaml")) + sorted(
-    path.stem for path in RECIPES.glob("*20i-*.yaml")
-)
+PAPER = sorted(path.stem for path in RECIPES.glob("*-sam*.yaml"))
+METHODS = ("ssp", "pfenet", "bam", "hdmnet", "cyctr")
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -80,6 +80,34 @@ def test_the_recipes_that_the_papers_scale_asks_for_are_there():
     assert {setting.recipe for setting in SCALES["paper"].settings} <= set(PAPER)
 
 
+@pytest.mark.parametrize("benchmark", ["pascal5i", "coco20i"])
+@pytest.mark.parametrize("backbone", ["resnet50", "vgg16"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_methods_recipe_is_named_by_what_is_in_it(benchmark, backbone, method):
+    file = RECIPES / f"{benchmark}-{backbone}-{method}.yaml"
+    assert file.exists() == (backbone == "resnet50" or method not in ("ssp", "cyctr"))
+    if file.exists():
+        recipe = load_recipe(file)
+        assert (recipe.method, recipe.benchmark, recipe.fold) == (method, benchmark, 0)
+        assert backbone in str(recipe.options["backbone"])
+        learner = f"{benchmark}-{backbone}-base-learner" if method in ("bam", "hdmnet") else None
+        assert recipe.base_learner_recipe == learner
+        assert learner is None or load_recipe(RECIPES / f"{learner}.yaml").benchmark == benchmark
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_tiny_methods_share_encoder_and_budget(method):
+    head, recipe = (load_recipe(RECIPES / f"{n}.yaml") for n in ("tiny-frozen", f"tiny-{method}"))
+    assert recipe.options["backbone"] == {
+        "name": head.model.backbone.name,
+        "options": head.model.backbone.options,
+    }
+    assert recipe.backbone_weights == head.backbone_weights
+    for name in ("iterations", "batch", "precision", "warmup"):
+        assert getattr(recipe.optim, name) == getattr(head.optim, name)
+    assert (recipe.draw, recipe.image_size) == (head.draw, head.model.image_size)
+
+
 def test_overrides_win():
     recipe = load_recipe(RECIPES / "tiny.yaml", ("fold=3", "model.head.tokens=7"))
     assert isinstance(recipe, HeadRecipe)
@@ -89,8 +117,8 @@ def test_overrides_win():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("stage=nap", "expected one of segmenter, head"),
-        ("stage=[head]", "expected one of segmenter, head"),
+        ("stage=nap", "expected one of segmenter, head, method, base_learner"),
+        ("stage=[head]", "expected one of segmenter, head, method, base_learner"),
         ("holdout_every=-1", "holdout_every"),
         ("draw=lots", "one of query, class"),
         ("distractor_share=2", "a share 0 … 1"),

@@ -77,7 +77,7 @@ def test_each_fold_may_have_its_model_and_neighbours_share_one(
         loaded.append(Path(folder).name)
         return load_predictor(folder, **how)
 
-    monkeypatch.setattr("fcp.evaluation.run.load_predictor", load)
+    monkeypatch.setattr("fcp.evaluation.tested.load_predictor", load)
     asked = DrawnEpisodes(episodes=1)
     plan = plan_folds(data, [0, 1], str(tmp_path / "m{fold}"), episodes=asked)
     evaluate_folds(plan, device="cpu")

@@ -14,7 +14,7 @@ from fcp.data.pascal import PascalVOC
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.errors import FcpError
 from fcp.features.cache import FeatureCache
-from fcp.features.frozen import FeatureIndex, FrozenEncoders, LiveEncoders
+from fcp.features.frozen import Encoders, FeatureIndex, FrozenEncoders, LiveEncoders
 from fcp.method.fcp.model import FCP
 
 SIZE = 64
@@ -59,7 +59,7 @@ def store(tmp_path):
 
 
 def encoders(model, store, precision="no"):
-    return FrozenEncoders(model, FeatureIndex(model, store, precision))
+    return FrozenEncoders(Encoders.of(model), FeatureIndex(Encoders.of(model), store, precision))
 
 
 def query(model, store, one):
@@ -99,7 +99,7 @@ def test_features_are_the_encoders_own_in_16_bit(model, store, mini_voc):
         close(features.high, model.backbone(image, expected_mask[:, None]).high)
         close(features.mid, model.backbone(image).mid)
         assert torch.equal(mask, expected_mask)
-        live = LiveEncoders(model)
+        live = LiveEncoders(Encoders.of(model))
         close(features.high, live.example(example(mini_voc))[0].high)
         close(embedding.image, live.embed(picture(mini_voc)).image)
         close(
@@ -139,7 +139,7 @@ def tensors_of(seen):
 
 
 def test_the_loader_pins_every_tensor_of_what_was_seen(model, store, mini_voc, monkeypatch):
-    index = FeatureIndex(model, store)
+    index = FeatureIndex(Encoders.of(model), store)
     query(model, store, picture(mini_voc))
     encoders(model, store).example(example(mini_voc, "val_01_0"))
     supports = (index.look_at_example(example(mini_voc, "val_01_0")),)
@@ -160,10 +160,10 @@ def test_the_loader_pins_every_tensor_of_what_was_seen(model, store, mini_voc, m
 
 
 def test_a_batch_changes_nothing(model, store, mini_voc):
-    index = FeatureIndex(model, store)
+    index = FeatureIndex(Encoders.of(model), store)
     names = ("val_01_0", "val_02_1", "val_speck")
     seen = [index.look(picture(mini_voc, name)) for name in names]
-    together, _ = FrozenEncoders(model, index).queries(seen)
+    together, _ = FrozenEncoders(Encoders.of(model), index).queries(seen)
     for row, name in enumerate(names):
         alone = encoders(model, FeatureCache(store.folder / name, 1 << 26)).features(
             picture(mini_voc, name)
@@ -193,8 +193,8 @@ def test_the_callers_precision_does_not_leak_into_the_store(model, store, mini_v
         inside, _ = query(model, store, picture(mini_voc))
     outside = encoders(model, FeatureCache(store.folder / "b", 1 << 26)).features(picture(mini_voc))
     assert torch.equal(inside.mid, outside.mid)
-    assert FeatureIndex(model, store).look(picture(mini_voc)).backbone is not None
-    assert FeatureIndex(model, store, "bf16").look(picture(mini_voc)).backbone is None
+    assert FeatureIndex(Encoders.of(model), store).look(picture(mini_voc)).backbone is not None
+    assert FeatureIndex(Encoders.of(model), store, "bf16").look(picture(mini_voc)).backbone is None
 
 
 def test_another_mask_is_another_example(model, store, calls, mini_voc):

@@ -106,7 +106,7 @@ class ToyBackbone(Backbone):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mid_channels, self.high_channels, self.fine_channels = 10, 6, 4
+        self.mid_channels, self.high_channels, self.fine = 10, 6, slice(-4, None)
         self.first = torch.nn.Conv2d(3, 10, 8, stride=8)
         self.norm = torch.nn.BatchNorm2d(10)
         self.last = torch.nn.Conv2d(10, 6, 1)

@@ -221,7 +221,7 @@ def test_own_class_is_not_suppressed():
 
 
 def test_training_needs_to_know_the_base_classes(toy_backbone, episode):
-    model = BAM(toy_backbone, BaseLearner(6, 3, width=4), fine_channels=4, width=8)
+    model = BAM(toy_backbone, BaseLearner(6, 3, width=4), width=8)
     task = episode(72, 1)
     support = model.encode_support(task.support_images, task.support_masks)
     with pytest.raises(FcpError, match="base_labels and classes are needed"):

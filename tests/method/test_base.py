@@ -23,9 +23,9 @@ def learner():
 TOYS = {
     "pfenet": lambda backbone: PFENet(backbone, bins=(1.0, 0.5), width=8),
     "ssp": lambda backbone: SSP(backbone, trained=("first.",)),
-    "bam": lambda backbone: BAM(backbone, learner(), fine_channels=4, width=8, shots=2),
+    "bam": lambda backbone: BAM(backbone, learner(), width=8, shots=2),
     "hdmnet": lambda backbone: HDMNet(
-        backbone, learner(), fine_channels=4, width=8, token_width=16, inner=8, shots=2
+        backbone, learner(), width=8, token_width=16, inner=8, shots=2
     ),
     "cyctr": lambda backbone: CyCTR(backbone, width=16),
 }

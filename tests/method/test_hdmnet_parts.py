@@ -18,7 +18,7 @@ def toy(toy_backbone):
         torch.manual_seed(0)
         learner = BaseLearner(6, 3, width=4)
         sizes = {"width": 8, "token_width": 16, "inner": 8}
-        return HDMNet(toy_backbone, learner, fine_channels=4, **sizes, **options)
+        return HDMNet(toy_backbone, learner, **sizes, **options)
 
     return make
 

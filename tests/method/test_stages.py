@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from fcp.encoders.resnet import DilatedResNet
 from fcp.encoders.vgg import VGG16
 from fcp.errors import FcpError
-from fcp.method.stages import Stages, published_stages
+from fcp.method.stages import Stages, backbone_settings, build_stage_three, build_stages
 from fcp.method.trained import build_trained, import_checkpoint
 
 
@@ -53,6 +53,36 @@ def test_vgg_checkpoint_is_known_by_its_names(write_checkpoint, tmp_path):
         import_checkpoint("pfenet", path)
 
 
-def test_unknown_backbone_is_refused():
-    with pytest.raises(FcpError, match="backbone: expected one of resnet50, vgg16_bn, got 'vit'"):
-        published_stages("vit", None)
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        ("vit", "unknown 'vit'; known: resnet50"),
+        ({"name": "resnet50", "weights": "w.pth"}, "backbone.weights: no part of this option"),
+        ({"options": {}, "size": 3}, "unknown setting 'size'"),
+        (3, "expected a mapping"),
+    ],
+)
+def test_a_wrong_backbone_is_refused(backbone, message):
+    with pytest.raises(FcpError, match=message):
+        build_stages(backbone, None)
+
+
+MOBILENET = {"name": "mobilenet_v2", "options": {"layers": [5, 12], "standardise": False}}
+
+
+@pytest.mark.parametrize("method", ["ssp", "pfenet", "bam", "hdmnet", "cyctr"])
+@torch.no_grad()
+def test_every_method_takes_any_backbone(method, episode):
+    widths = {} if method == "ssp" else {"width": 16}
+    model = build_trained(method, backbone=MOBILENET, **widths).eval()
+    assert model.backbone.mid_channels == 32 + 96
+    assert model(episode(64, 1)).logits.shape == (1, 2, 64, 64)
+
+
+def test_settings_tell_variants_of_equal_weights_apart():
+    kinds = [build_stages("resnet50", None, previous_dilation=dilated) for dilated in (True, False)]
+    kinds.append(build_stage_three("resnet50", None))
+    settings = [backbone_settings(kind, "resnet50") for kind in kinds]
+    assert settings[0] != settings[1] != settings[2] != settings[0]
+    mobile = build_stages(MOBILENET, None)
+    assert backbone_settings(mobile, MOBILENET) == ["mobilenet_v2", MOBILENET["options"]]

@@ -8,6 +8,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 import fcp.models.loading
+from fcp.encoders import places
 from fcp.errors import FcpError
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.models.loading import find_device, find_model
@@ -34,13 +35,33 @@ def test_the_faster_form_answers_like_the_model_that_is_saved(model_folder, tmp_
     assert all(torch.equal(stored[name], kept[name]) for name in kept)
 
 
-def test_hub_that_cannot_be_reached_is_one_line(monkeypatch):
+def test_a_hub_without_the_model_is_one_line(monkeypatch):
     def refuse(*_, **__):
-        raise LocalEntryNotFoundError("offline,\nand nothing in the cache")
+        raise LocalEntryNotFoundError("no such thing,\nand nothing in the cache")
 
     monkeypatch.setattr(fcp.models.loading, "snapshot_download", refuse)
-    with pytest.raises(FcpError, match=r"someone/mine.*offline, and nothing"):
+    monkeypatch.setattr(places, "require_hub", lambda _: None)
+    with pytest.raises(FcpError, match=r"someone/mine.*no such thing, and nothing"):
         find_model("someone/mine")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_whole_model_in_the_hubs_cache_is_taken_without_asking(whole, tmp_path, monkeypatch):
+    asked = []
+
+    def download(*_, local_files_only=False, **__):
+        asked.append(local_files_only)
+        return str(tmp_path)
+
+    monkeypatch.setattr(fcp.models.loading, "snapshot_download", download)
+    monkeypatch.setattr(places, "require_hub", lambda _: None)
+    for name in ("config.json", "model.safetensors") if whole else ("config.json",):
+        (tmp_path / name).touch()
+    assert find_model("someone/mine") == tmp_path
+    assert asked == ([True] if whole else [True, False])
+    asked.clear()
+    find_model("someone/mine", force_download=True)
+    assert asked[-1] is False
 
 
 @pytest.mark.parametrize("name", ["no/such/folder", "nothing", "./tiny", Path("a/b"), Path("tiny")])

@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from fcp.config import SegmenterConfig
+from fcp.errors import FcpError
+
+FCP = "fcp"
+_PUBLISHED_SAM = "facebook/sam-vit-huge"
 
 
 def import_checkpoint(
     *,
     file: Annotated[Path, typer.Argument(help="Checkpoint to read.", metavar="FILE")],
-    out: Annotated[Path, typer.Option(help="Model folder to write.", metavar="DIR")],
-    segmenter: Annotated[
-        str,
-        typer.Option(
-            help="SAM of the training, which the checkpoint does not contain: a hub id, folder or "
-            "file.",
-            metavar="ID|DIR|FILE",
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Options of a compared method that the file does not tell.", metavar="KEY=VALUE"
         ),
-    ] = "facebook/sam-vit-huge",
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Model folder to write.", metavar="DIR")],
+    method: Annotated[
+        str,
+        typer.Option(help="Method of the checkpoint.", metavar="fcp|ssp|pfenet|bam|hdmnet|cyctr"),
+    ] = FCP,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=32,
+            help="Side of the square pictures that a compared method takes, px. Default: 473.",
+            show_default=False,
+        ),
+    ] = None,
+    segmenter: Annotated[
+        str | None,
+        typer.Option(
+            help="SAM of FCP's training, which the checkpoint does not contain: a hub id, folder "
+            f"or file. Default: {_PUBLISHED_SAM}.",
+            metavar="ID|DIR|FILE",
+            show_default=False,
+        ),
+    ] = None,
     segmenter_kind: Annotated[
         str, typer.Option(help="Kind of that segmenter.", metavar="sam|sam2|sam_hq")
     ] = "sam",
@@ -32,9 +55,39 @@ def import_checkpoint(
     Examples:
       fcp import-checkpoint best_model.pt --out models/fcp-fold0
       fcp import-checkpoint best_model.pt --out models/fcp-fold0 --segmenter sam_vit_h_4b8939.pth
+      fcp import-checkpoint --method bam bam.pth --out models/bam-fold0
+      fcp import-checkpoint --method pfenet coco.pth bins=[1.0,0.5,0.25,0.125] \\
+        --image-size 641 --out models/pfenet
       fcp segment --model models/fcp-fold0 --support examples --query photos --out found
     """  # noqa: D301  (\b keeps the lines)
-    from fcp.models.checkpoint import import_checkpoint as convert
+    if method == FCP:
+        if options or image_size is not None:
+            raise FcpError(
+                "import-checkpoint: KEY=VALUE and --image-size are for --method other than fcp"
+            )
+        from fcp.models.checkpoint import import_checkpoint as convert
 
-    convert(file, out, segmenter=SegmenterConfig(name=segmenter_kind, weights=segmenter))
+        named = SegmenterConfig(name=segmenter_kind, weights=segmenter or _PUBLISHED_SAM)
+        convert(file, out, segmenter=named)
+    else:
+        if segmenter is not None:
+            raise FcpError(f"--segmenter: {method} has no segmenter; leave it out")
+        _import_trained(method, file, tuple(options or ()), image_size or 473, out)
     typer.echo(f"model folder: {out}")
+
+
+def _import_trained(
+    method: str, file: Path, options: tuple[str, ...], image_size: int, out: Path
+) -> None:
+    """Write the folder of a compared method, and name what its program itself never reads."""
+    from fcp.documents import apply_overrides
+    from fcp.method.trained import import_checkpoint as read
+    from fcp.models.trained import save_trained
+
+    given: dict[str, Any] = apply_overrides({}, options)
+    imported = read(method, file, **given)
+    save_trained(imported.model, method, imported.options, image_size, out)
+    if imported.unused:
+        typer.echo(f"{len(imported.unused)} tensors that {method} never reads:")
+        for name in imported.unused:
+            typer.echo(f"  {name}")

@@ -114,7 +114,8 @@ def evaluate(
 
     The report holds miou and its interval, fb_iou, class_iou, episodes and protocol, the card of
     what was tested; also the scores at the photos' own size and those of both pseudo masks. With
-    several folds or seeds it also has the scores of each run. {fold} in --model is the fold.
+    several folds or seeds it also has the scores of each run. {fold} in --model is the fold. The
+    model is FCP, a compared method that was trained or imported, or free:METHOD.
 
     \b
     Examples:
@@ -129,13 +130,14 @@ def evaluate(
         require_place(file)
     data = open_benchmark(benchmark, data_root, pool=pool)
     asked = _parse_episodes(episodes_file, shots, episodes, seed, seeds, sampler)
-    plan = plan_folds(data, _parse_folds(data, fold), model, episodes=asked, fusion=fusion)
+    folds = _parse_folds(data, fold)
+    plan = plan_folds(data, folds, model, episodes=asked, fusion=fusion, device=device)
     other = None if compare_with is None else _load_comparable(compare_with, plan)
     _warn_of_training_classes(plan)  # before hours of work
     store = open_store(feature_cache, feature_cache_gib)
     lower_threads()
     with _progress() as progress:
-        result = evaluate_folds(plan, device=device, store=store, progress=progress)
+        result = evaluate_folds(plan, store=store, progress=progress)
     _save_scores(result, save_episode_scores)
     _report(result, plan, other, out)
 

@@ -24,7 +24,7 @@ from fcp.cli.models import models
 from fcp.cli.reproduce import reproduce
 from fcp.cli.segment import segment
 from fcp.cli.stop import Stopped, stoppable
-from fcp.cli.train import train
+from fcp.cli.train import RecipeHelp, train
 from fcp.errors import FcpError
 
 INTERRUPTED = 130  # exit status of a command that Ctrl-C ended
@@ -71,7 +71,7 @@ app.command()(segment)
 app.command()(demo)
 app.command("app")(page)
 app.command()(models)
-app.command()(train)
+app.command(cls=RecipeHelp)(train)
 app.command()(evaluate)
 app.command()(reproduce)
 app.command()(episodes)

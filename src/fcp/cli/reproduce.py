@@ -67,7 +67,7 @@ def reproduce(
     """  # noqa: D301  (\b keeps the lines)
     with needs_extra("reproduce", "reproduce,train"):
         from fcp.reproduce.targets import reproduce as make
-    from fcp.cli.train import find_recipe
+    from fcp.engine.recipe import find_recipe
     from fcp.models.loading import find_device
     from fcp.reproduce.plan import SCALES
     from fcp.reproduce.run import Workplace

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import click
 import typer
+from typer.core import TyperCommand
 
 from fcp.cli.options import (
     DataRootOption,
@@ -16,6 +17,8 @@ from fcp.cli.options import (
     needs_extra,
     open_store,
 )
+from fcp.engine.recipe import find_recipe as find_recipe  # which `fcp reproduce` takes from here
+from fcp.engine.recipe import recipe_title, shipped_recipes
 from fcp.errors import FcpError
 
 if TYPE_CHECKING:
@@ -41,7 +44,11 @@ def train(
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Estimate memory, steps and time; write nothing."),
+        typer.Option(
+            "--dry-run",
+            help="Estimate memory, steps and time, with random weights for missing ones; write "
+            "nothing.",
+        ),
     ] = False,
     feature_cache: FeatureCacheOption = None,
     feature_cache_gib: FeatureCacheSizeOption = 20.0,
@@ -50,10 +57,10 @@ def train(
 
     \b
     Examples:
-      fcp train tiny --data-root data --out runs/tiny
-      fcp train my.yaml head.tokens=10 --data-root data --out runs/mine
-      fcp train my.yaml head.tokens=10 --data-root data --out runs/mine --resume
-      fcp train my.yaml --data-root data --dry-run
+      fcp train tiny --data-root data --dry-run
+      fcp train my.yaml model.head.tokens=10 --data-root data --out runs/mine
+      fcp train my.yaml model.head.tokens=10 --data-root data --out runs/mine --resume
+      fcp train tiny-pfenet fold=0 --data-root data --out runs/pfenet --feature-cache features
       torchrun --nproc-per-node 4 -m fcp train my.yaml --data-root data --out runs/mine
     """  # noqa: D301  (\b keeps the lines)
     settings, file = tuple(overrides or ()), find_recipe(recipe)
@@ -118,22 +125,13 @@ def _tell_few_classes(recipe: Path, settings: tuple[str, ...], data_root: Path) 
             )
 
 
-def find_recipe(name: str) -> Path:
-    """Find a recipe: a file, or the name (with or without ``.yaml``) of a shipped recipe.
+class RecipeHelp(TyperCommand):
+    """Help that ends with the shipped recipes, one line each."""
 
-    Raises:
-        FcpError: there is no such file or recipe; the message lists the shipped recipes.
-    """
-    if Path(name).is_file():
-        return Path(name)
-    shipped = {path.stem: path for path in _shipped_recipes()}
-    stem = name.removesuffix(".yaml")
-    if stem not in shipped:
-        raise FcpError(
-            f"{name}: no such recipe file; shipped recipes: {', '.join(sorted(shipped))}"
-        )
-    return shipped[stem]
-
-
-def _shipped_recipes() -> list[Path]:
-    return sorted(Path(str(files("fcp") / "recipes")).glob("*.yaml"))
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help, then the recipes."""
+        super().format_help(ctx, formatter)
+        shipped = shipped_recipes()
+        width = max(map(len, shipped))
+        lines = [f"  {name:{width}}  {recipe_title(file)}" for name, file in shipped.items()]
+        typer.echo("\n".join(["Recipes:", *lines]))

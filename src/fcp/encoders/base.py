@@ -30,6 +30,7 @@ class Backbone(nn.Module, abc.ABC):
     Attributes:
         mid_channels: Number Cm of channels of ``BackboneFeatures.mid``.
         high_channels: Number Ch of channels of ``BackboneFeatures.high``.
+        fine: Place of the finest map's channels in ``mid``; all of it unless a backbone says other.
         level_channels: Number of channels of each of ``BackboneFeatures.levels``; empty if it
             returns none.
         standardise: Whether the mid-level map's channels are brought to mean 0 and deviation 1 by
@@ -38,6 +39,7 @@ class Backbone(nn.Module, abc.ABC):
 
     mid_channels: int
     high_channels: int
+    fine: slice = slice(None)
     level_channels: tuple[int, ...] = ()
     standardise: bool = False
     mid_mean: Tensor

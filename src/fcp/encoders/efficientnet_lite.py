@@ -96,6 +96,7 @@ class EfficientNetLite(Backbone):
         self.level_channels = tuple(shapes[index].outputs for index in self.layers)
         self.mid_channels = sum(self.level_channels)
         self.high_channels = shapes[-1].outputs
+        self.fine = slice(self.level_channels[0])
         if standardise:
             self.keep_statistics()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,10 +15,12 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
+from fcp.encoders.places import from_hub
 from fcp.errors import FcpError
 
 ModelT = TypeVar("ModelT", bound=PreTrainedModel)
 ConfigT = TypeVar("ConfigT", bound=PreTrainedConfig)
+T = TypeVar("T")
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _WEIGHT_FILE = "model.safetensors"  # timm's and transformers' name
@@ -51,15 +53,17 @@ def load_model(
     Raises:
         FcpError: no such model, no connection, or weights of another architecture.
     """
-    source = _source(weights)
-    try:
-        with _quiet():
-            loaded: Any = model_class.from_pretrained(
-                source, dtype=torch.float32, output_loading_info=True, **settings
-            )
-    except _LOADING_ERRORS as error:
-        raise FcpError(_explain(weights, error)) from error
-    model, found = loaded
+
+    def load(source: str, cached: bool) -> Any:  # noqa: ANN401  (of transformers)
+        return model_class.from_pretrained(
+            source,
+            local_files_only=cached,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **settings,
+        )
+
+    model, found = _load(weights, load)
     missing = sorted(name for name in found["missing_keys"] if not may_miss or may_miss not in name)
     if missing:
         raise FcpError(
@@ -90,19 +94,21 @@ def find_weight_file(weights: str) -> Path:
         if not (source / _WEIGHT_FILE).is_file():
             raise FcpError(f"{weights}: has no {_WEIGHT_FILE}; give the weight file itself")
         return source / _WEIGHT_FILE
-    try:
-        return Path(hf_hub_download(weights, _WEIGHT_FILE))
-    except _LOADING_ERRORS as error:
-        raise FcpError(_explain(weights, error)) from error
+
+    def load(hub_id: str, cached: bool) -> Path:
+        return Path(hf_hub_download(hub_id, _WEIGHT_FILE, local_files_only=cached))
+
+    return _load(weights, load)
 
 
 def load_config(weights: str) -> PreTrainedConfig:
     """Read the configuration beside a model's weights; raises as ``load_model``."""
-    try:
-        with _quiet():
-            return AutoConfig.from_pretrained(_source(weights))
-    except _LOADING_ERRORS as error:
-        raise FcpError(_explain(weights, error)) from error
+
+    def load(source: str, cached: bool) -> PreTrainedConfig:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source, local_files_only=cached)
+        return config
+
+    return _load(weights, load)
 
 
 def make_config(config_class: type[ConfigT], values: Mapping[str, Any] | None) -> ConfigT:
@@ -125,6 +131,22 @@ def refuse_both(weights: str | None, config: Mapping[str, Any] | None) -> None:
     """
     if weights is not None and config is not None:
         raise FcpError("options.config: the weights bring their own; give one of the two")
+
+
+def _load(weights: str, load: Callable[[str, bool], T]) -> T:
+    """Call ``load(source, cached)`` for a local folder or a hub id; its failures become one line.
+
+    Raises:
+        FcpError: nothing there, no connection, or it cannot be loaded.
+    """
+    source = _source(weights)
+    try:
+        with _quiet():
+            if Path(source).exists():
+                return load(source, True)
+            return from_hub(weights, lambda cached: load(source, cached))
+    except _LOADING_ERRORS as error:
+        raise FcpError(_explain(weights, error)) from error
 
 
 def _source(weights: str) -> str:

@@ -48,6 +48,7 @@ class MobileNetV2(Backbone):
         channels: list[int] = [block.reduce_1x1.convolution.out_channels for block in parts]
         self.mid_channels = sum(channels[index] for index in self.layers)
         self.high_channels = channels[-1]
+        self.fine = slice(channels[self.layers[0]])
         if standardise:
             self.keep_statistics()
 

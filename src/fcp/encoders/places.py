@@ -1,36 +1,79 @@
-"""Where published weights lie: on this machine, else fetched, else one line. Light: no torch.
+"""Places of published weights: on this machine, else fetched, else one line. Light: no torch.
 
-The hub's client tries a connection for twenty seconds before it gives up; a machine without
-internet is told at once here, and one that has the files already asks nobody.
+All that asks the hub goes through ``from_hub``: what the hub's cache has is taken without asking,
+and a hub that cannot be reached is one line within seconds, where its client would try for half a
+minute.
 """
 
 from __future__ import annotations
 
 import json
-import socket
+import ssl
 import threading
 import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TypeVar
+from urllib.error import HTTPError, URLError
 
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import constants, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
 from fcp.errors import FcpError
 
+T = TypeVar("T")
+
 WAIT = 2.0  # s for a first answer of the hub
+_GATEWAY_ERRORS = (502, 503, 504)  # of a proxy that cannot reach the hub itself
 _FILES = ["config.json", "*.safetensors", "*.safetensors.index.json"]
+
+
+def from_hub(hub_id: str, get: Callable[[bool], T]) -> T:
+    """Take a model from the hub's cache, and ask the hub only for what the cache lacks.
+
+    Args:
+        hub_id: Id of the model, for the error.
+        get: Function that returns it. Called with True it looks into the cache alone, and raises
+            OSError where something is missing; called with False it may ask the hub.
+
+    Raises:
+        FcpError: Not in the cache, and the hub is switched off or cannot be reached.
+    """
+    with suppress(OSError):
+        return get(True)
+    require_hub(hub_id)
+    return get(False)
+
+
+def require_hub(hub_id: str) -> None:
+    """Check that the hub can be asked; takes ``WAIT`` seconds at most.
+
+    Raises:
+        FcpError: The environment switches it off (``HF_HUB_OFFLINE``), or it cannot be reached.
+    """
+    if constants.HF_HUB_OFFLINE:
+        raise FcpError(
+            f"{hub_id}: not on this machine, and HF_HUB_OFFLINE forbids to fetch it; unset that, or"
+            " give a local folder"
+        )
+    if not hub_answers():
+        raise FcpError(
+            f"{hub_id}: not on this machine, and the hub cannot be reached ({constants.ENDPOINT});"
+            " connect once to fetch it, or give a local folder"
+        )
 
 
 def find_folder(weights: str, cache: Path | None = None) -> Path:
     """Return the folder or file of a model's weights, fetched where it must be.
 
     Args:
-        weights: folder in transformers' layout, Meta's own ``.pth`` file, or hub id.
-        cache: the hub's cache; None for its usual place.
+        weights: Folder in transformers' layout, Meta's own ``.pth`` file, or hub id.
+        cache: Cache of the hub's client; None for its usual place.
 
     Raises:
-        FcpError: nothing there and no connection, a model whose licence must be accepted first, or
+        FcpError: Nothing there and no connection, a model whose licence must be accepted first, or
             an unknown id.
     """
     path = Path(weights).expanduser()
@@ -41,11 +84,7 @@ def find_folder(weights: str, cache: Path | None = None) -> Path:
         return found
     if weights.count("/") != 1 or path.is_absolute():
         raise FcpError(f"{weights}: no such file or folder; check the path, or give a hub id")
-    if constants.HF_HUB_OFFLINE or not hub_answers():
-        raise FcpError(
-            f"{weights}: not on this machine, and the hub cannot be reached; connect once to fetch"
-            " it, or give a folder with config.json and safetensors"
-        )
+    require_hub(weights)
     try:
         return Path(snapshot_download(weights, cache_dir=cache, allow_patterns=_FILES))
     except GatedRepoError as error:
@@ -69,6 +108,14 @@ def installed_folder(hub_id: str, cache: Path | None = None) -> Path | None:
     return folder if _is_complete(folder) else None
 
 
+def in_cache(hub_id: str) -> bool:
+    """Whether the hub's cache has a model, or its file of weights alone; asks nobody."""
+    with suppress(ValueError):  # no hub id at all
+        if isinstance(try_to_load_from_cache(hub_id, "model.safetensors"), str):
+            return True
+    return installed_folder(hub_id) is not None
+
+
 def _is_complete(folder: Path) -> bool:
     """Whether a folder has a configuration and every shard of its weights."""
     if not (folder / "config.json").is_file():
@@ -81,24 +128,28 @@ def _is_complete(folder: Path) -> bool:
 
 
 def hub_answers() -> bool:
-    """Whether the hub, or the proxy on the way to it, takes a connection within ``WAIT``.
+    """Whether the hub, or a proxy in its name, answers a request within ``WAIT`` seconds.
 
-    In a thread, as the look-up of a name has no time limit of its own.
+    A connection alone would not do: some networks take any and stay silent. In a thread, as the
+    look-up of a name has no time limit of its own.
     """
-    hub = urlsplit(constants.ENDPOINT)
-    proxy = urllib.request.getproxies().get(hub.scheme)
-    target = urlsplit(proxy) if proxy else hub
     answers: list[bool] = []
-
-    def connect() -> None:
-        try:
-            port = target.port or (443 if target.scheme == "https" else 80)
-            socket.create_connection((target.hostname or "", port), WAIT).close()
-            answers.append(True)
-        except OSError:
-            pass
-
-    trial = threading.Thread(target=connect, daemon=True)
+    trial = threading.Thread(target=lambda: answers.append(_responds()), daemon=True)
     trial.start()
     trial.join(WAIT)
-    return bool(answers)
+    return any(answers)
+
+
+def _responds() -> bool:
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310  (the hub's)
+    try:
+        # An opener of its own, as the common one keeps the proxies of its first use.
+        urllib.request.build_opener().open(request, timeout=WAIT).close()
+    except HTTPError as error:
+        return error.code not in _GATEWAY_ERRORS
+    except URLError as error:
+        # Certificates are judged by the hub's client, which has its own.
+        return isinstance(error.reason, ssl.SSLCertVerificationError)
+    except (OSError, HTTPException):
+        return False
+    return True

@@ -85,6 +85,7 @@ class DilatedResNet(Backbone):
         self.layer4 = _stage(1024, 512, blocks[3], dilation=4)
         self.mid_channels = 1024 + 512
         self.high_channels = 2048
+        self.fine = slice(1024, None)
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
         """Encode pictures (B, 3, H, W); see ``Backbone``. The grid is H/8 × W/8."""

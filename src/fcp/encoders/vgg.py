@@ -40,6 +40,7 @@ class VGG16(Backbone):
         self.layer4 = _stage(512, _STAGES[4], pool=False)
         self.mid_channels = 512 + 256
         self.high_channels = 512
+        self.fine = slice(512, None)
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
         """Encode pictures (B, 3, H, W); see ``Backbone``. The grid is H/8 × W/8."""

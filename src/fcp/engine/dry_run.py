@@ -7,7 +7,8 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,11 +19,16 @@ from torch import Tensor, nn
 from fcp.data.benchmarks import BENCHMARKS, open_benchmark
 from fcp.data.region_store import RegionPicture
 from fcp.data.regions import build_region_tree
+from fcp.encoders.tiny import TinySegmenter
+from fcp.engine.dry_run_method import learner_dry_stage, method_dry_stage
 from fcp.engine.episodic import EpisodicStage
-from fcp.engine.loop import Batches, Stage, Trainer
+from fcp.engine.loop import Stage, Trainer
+from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
+from fcp.engine.optim import OptimConfig
 from fcp.engine.processes import is_main
 from fcp.engine.promptable import PromptableStage
-from fcp.engine.recipe import HeadRecipe, OptimConfig, SegmenterRecipe, load_recipe
+from fcp.engine.random_weights import is_here, large_parts, without_missing
+from fcp.engine.recipe import HeadRecipe, Recipe, SegmenterRecipe, load_recipe
 from fcp.engine.share import Share
 from fcp.engine.tracking import Report
 from fcp.engine.train_head import (
@@ -34,9 +40,62 @@ from fcp.engine.train_head import (
 )
 from fcp.engine.train_segmenter import region_sources, segmenter_stage, starting_segmenter
 from fcp.errors import FcpError
+from fcp.method.fcp.model import FCP
 
 _MEASURED = 5  # steps, after a first one that is slower
-_MOMENTS = 2  # moments of AdamW for each parameter, in the precision of the parameter
+SLOW = 10  # s of a step that is reported as it ends
+PATIENCE = 120  # s of steps after which no further one is begun
+LARGE = 200_000_000  # parameters
+_MOMENTS = {"adamw": 2, "sgd": 1}  # for each parameter, in the precision of the parameter
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of a training, measured on a few steps.
+
+    Attributes:
+        trainable: Number of trainable parameters.
+        frozen: Number of frozen parameters.
+        parameter_bytes: Memory of all parameters, bytes.
+        gradient_bytes: Memory of the gradients, bytes.
+        optimizer_bytes: Memory of the optimiser's moments, bytes.
+        activation_bytes: Memory that the backward pass of one accumulated part needs, bytes.
+        peak_bytes: Largest memory of one process, bytes.
+        device: Kind of the device.
+        steps: Number of steps of the whole training.
+        seconds: Duration of a step, s.
+        share: Number of samples a step that were measured; the whole batch if None.
+    """
+
+    trainable: int
+    frozen: int
+    parameter_bytes: int
+    gradient_bytes: int
+    optimizer_bytes: int
+    activation_bytes: int
+    peak_bytes: int
+    device: str
+    steps: int
+    seconds: float
+    share: int | None = None
+
+    @property
+    def total(self) -> timedelta:
+        """Duration of all steps."""
+        return timedelta(seconds=round(self.seconds * self.steps))
+
+    def lines(self) -> list[str]:
+        """Return the report, line by line."""
+        of = "" if self.share is None else f" with {self.share} sample a step"
+        return [
+            f"{self.trainable:,} trainable and {self.frozen:,} frozen parameters, "
+            f"{_megabytes(self.parameter_bytes)}",
+            f"gradients {_megabytes(self.gradient_bytes)}, "
+            f"optimizer {_megabytes(self.optimizer_bytes)}",
+            f"activations {_megabytes(self.activation_bytes)} for the backward pass",
+            f"peak memory {_megabytes(self.peak_bytes)} of one process on {self.device}{of}",
+            f"{self.steps} steps, {self.seconds:.2f} s each, {self.total} in all",
+        ]
 
 
 def dry_run(recipe: Path, *, overrides: tuple[str, ...], data_root: Path, report: Report) -> None:
@@ -44,6 +103,9 @@ def dry_run(recipe: Path, *, overrides: tuple[str, ...], data_root: Path, report
 
     The head's steps run on its own data, or on random pictures where the data are missing. The
     segmenter's steps always run on random pictures, since its regions take long to prepare.
+    Weights that are not on this machine are replaced by random ones. On a CPU, a model of more than
+    200 M parameters is measured with one sample a step, and time and activations are multiplied by
+    the batch.
 
     Args:
         recipe: YAML file.
@@ -52,46 +114,87 @@ def dry_run(recipe: Path, *, overrides: tuple[str, ...], data_root: Path, report
         report: Function that takes each line of output.
 
     Raises:
-        FcpError: a bad recipe, missing starting weights, or ``optim.epochs`` without data.
+        FcpError: a bad recipe, starting weights of an unknown architecture that are missing, or
+            ``optim.epochs`` without data.
     """
     loaded = load_recipe(recipe, overrides)
-    note: str | None
-    stage: Stage
-    if isinstance(loaded, SegmenterRecipe):
-        stage, note = _segmenter(loaded, data_root)
-    else:
-        stage, note = _head(loaded, data_root)
-    lines = [*([note] if note else []), *measure(stage, loaded.optim)]
-    if is_main():
-        for line in lines:
-            report(line)
+    tell = report if is_main() else _say_nothing
+    for line in cost_of(loaded, data_root, tell).lines():
+        tell(line)
 
 
-def measure(stage: Stage, optim: OptimConfig) -> list[str]:
-    """Run a few steps and return their cost, line by line."""
+def cost_of(recipe: Recipe, data_root: Path, report: Report) -> Cost:
+    """Measure a recipe, see ``dry_run``.
+
+    Args:
+        recipe: Recipe of any stage.
+        data_root: Folder of the data sets.
+        report: Function that takes each line about how it is measured.
+
+    Raises:
+        FcpError: as ``dry_run``.
+    """
+    if isinstance(recipe, SegmenterRecipe):
+        return measure(_segmenter(recipe, data_root, report), recipe.optim, report)
+    if isinstance(recipe, HeadRecipe):
+        return _cost_of_head(recipe, data_root, report)
+    weights = recipe.backbone_weights
+    if weights is not None and not is_here(weights):
+        report(f"random weights of the same sizes in place of {weights}")
+        recipe = replace(recipe, backbone_weights=None)
+    stage, note = _of_method(recipe, data_root)
+    if note is not None:
+        report(note)
+    return measure(stage, recipe.optim, report)
+
+
+def _of_method(
+    recipe: MethodRecipe | BaseLearnerRecipe, data_root: Path
+) -> tuple[Stage, str | None]:
+    if isinstance(recipe, MethodRecipe):
+        return method_dry_stage(recipe, data_root)
+    return learner_dry_stage(recipe, data_root)
+
+
+def measure(stage: Stage, optim: OptimConfig, report: Report) -> Cost:
+    """Run a few steps and return their cost; each slow step is reported.
+
+    Args:
+        stage: Stage to train.
+        optim: Schedule and settings of the optimiser.
+        report: Function that takes each line of output.
+    """
     trainer = Trainer(stage, optim)
     kept: dict[int, int] = {}
-    batches, seconds = trainer.load(0), []
-    for number in range(min(1 + _MEASURED, trainer.steps)):
+    batches, seconds = trainer.load(0), list[float]()
+    count = min(1 + _MEASURED, trainer.steps)
+    for number in range(count):
         started = time.monotonic()
         micro = next(batches)
-        if number == 0:
-            with _saved_for_backward(stage.model, kept):
-                trainer.step(number, micro)
-        else:
+        with _saved_for_backward(stage.model, kept) if number == 0 else nullcontext():
             trainer.step(number, micro)
         seconds.append(time.monotonic() - started)
-    trained = _bytes(p for p in stage.model.parameters() if p.requires_grad)
-    step = statistics.median(seconds[1:] or seconds)
-    total = timedelta(seconds=round(step * trainer.steps))
+        if seconds[-1] > SLOW:
+            report(f"step {number + 1} of {count}: {seconds[-1]:.0f} s")
+        if sum(seconds) > PATIENCE:
+            break
+    sizes = {True: 0, False: 0}
+    for parameter in stage.model.parameters():
+        sizes[parameter.requires_grad] += parameter.numel()
     device = trainer.accelerator.device
-    return [
-        _count(stage.model),
-        f"gradients {_megabytes(trained)}, optimizer {_megabytes(_MOMENTS * trained)}",
-        f"activations {_megabytes(sum(kept.values()) // optim.accumulate)} for the backward pass",
-        f"peak memory {_megabytes(_peak(device))} of one process on {device.type}",
-        f"{trainer.steps} steps, {step:.2f} s each, {total} in all",
-    ]
+    gradients = _bytes(p for p in stage.model.parameters() if p.requires_grad)
+    return Cost(
+        trainable=sizes[True],
+        frozen=sizes[False],
+        parameter_bytes=_bytes(stage.model.parameters()),
+        gradient_bytes=gradients,
+        optimizer_bytes=_MOMENTS[optim.name] * gradients,
+        activation_bytes=sum(kept.values()) // optim.accumulate,
+        peak_bytes=_peak(device),
+        device=device.type,
+        steps=trainer.steps,
+        seconds=statistics.median(seconds[1:] or seconds),
+    )
 
 
 @contextmanager
@@ -114,14 +217,6 @@ def _peak(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated()
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _count(model: nn.Module) -> str:
-    sizes = {True: 0, False: 0}
-    for parameter in model.parameters():
-        sizes[parameter.requires_grad] += parameter.numel()
-    memory = _megabytes(_bytes(model.parameters()))
-    return f"{sizes[True]:,} trainable and {sizes[False]:,} frozen parameters, {memory}"
 
 
 def _bytes(parameters: Iterator[nn.Parameter]) -> int:
@@ -153,17 +248,66 @@ class _RandomEpisodes:
         }
 
 
-def _head(recipe: HeadRecipe, data_root: Path) -> tuple[EpisodicStage, str | None]:
+def _cost_of_head(recipe: HeadRecipe, data_root: Path, report: Report) -> Cost:
+    model = built(recipe, report)
+    stage = _stage_of(recipe, model, data_root, report)
+    batch = recipe.optim.batch
+    if torch.cuda.is_available() or batch == 1 or _count(model) <= LARGE:
+        return measure(stage, recipe.optim, report)
+    report(f"on a CPU, so large a model is measured with 1 sample a step, not {batch}")
+    optim = replace(recipe.optim, batch=1, accumulate=1)
+    one = _stage_of(replace(recipe, optim=optim), model, data_root, _say_nothing)
+    cost = measure(one, optim, report)
+    return replace(
+        cost,
+        activation_bytes=cost.activation_bytes * batch // recipe.optim.accumulate,
+        steps=recipe.optim.steps(stage.batches.samples_per_epoch),
+        seconds=cost.seconds * batch,
+        share=1,
+    )
+
+
+def built(recipe: HeadRecipe, report: Report) -> FCP:
+    """Build a recipe's model, with random weights where the recipe's are not on this machine.
+
+    Args:
+        recipe: Recipe of the head.
+        report: Function that takes a line about weights that are replaced, and about parts that
+            take long to build.
+
+    Raises:
+        FcpError: weights of an unknown architecture that are missing.
+    """
+    stand = without_missing(recipe)
+    if stand.missing:
+        report(f"random weights of the same sizes in place of {', '.join(stand.missing)}")
+    large = large_parts(stand.recipe)
+    started = time.monotonic()
+    if large:
+        report(f"building {' and '.join(large)}")
+    model = starting_model(stand.recipe)
+    if large:
+        report(f"built in {time.monotonic() - started:.0f} s")
+    return model
+
+
+def _stage_of(recipe: HeadRecipe, model: FCP, data_root: Path, report: Report) -> EpisodicStage:
     missing = _missing_data(recipe, data_root)
-    batches: Batches
     if missing is None:
         source = episode_source(recipe, data_root)
-        batches, note = episode_batches(recipe, source, data_root), None
-    elif recipe.optim.epochs is None:
-        batches, note = _RandomEpisodes(recipe), f"measured on random pictures ({missing})"
-    else:
+        return head_stage(recipe, model, episode_batches(recipe, source, data_root))
+    if recipe.optim.epochs is not None:
         raise FcpError(f"{missing}; without data, give optim.iterations for --dry-run")
-    return head_stage(recipe, starting_model(recipe), batches), note
+    report(f"measured on random pictures ({missing})")
+    return head_stage(recipe, model, _RandomEpisodes(recipe))
+
+
+def _count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _say_nothing(_: str) -> None:
+    """Report nothing; takes the place of ``report`` on all processes but the main one."""
 
 
 def _missing_data(recipe: HeadRecipe, data_root: Path) -> FcpError | None:
@@ -183,12 +327,18 @@ def _missing_data(recipe: HeadRecipe, data_root: Path) -> FcpError | None:
     return None
 
 
-def _segmenter(recipe: SegmenterRecipe, data_root: Path) -> tuple[PromptableStage, str | None]:
-    stage = segmenter_stage(recipe, starting_segmenter(recipe), [_random_picture()])
+def _segmenter(recipe: SegmenterRecipe, data_root: Path, report: Report) -> PromptableStage:
+    report("measured on random pictures")
+    if is_here(recipe.backbone_weights):
+        model = starting_segmenter(recipe)
+    else:
+        report(f"random weights of the same sizes in place of {recipe.backbone_weights}")
+        model = TinySegmenter(**recipe.options)
+    stage = segmenter_stage(recipe, model, [_random_picture()])
     if recipe.optim.epochs is not None:
         sources = region_sources(data_root, recipe.exclude_folds, objects=recipe.objects)
         stage.batches.samples_per_epoch = len(sources)
-    return stage, "measured on random pictures"
+    return stage
 
 
 def _random_picture() -> RegionPicture:

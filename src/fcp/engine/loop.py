@@ -25,8 +25,9 @@ from torch.utils.data import DataLoader, Dataset
 from fcp.engine.average import MovingAverage
 from fcp.engine.checkpoints import load_checkpoint, save_checkpoint
 from fcp.engine.holdout import Holdout, judge
+from fcp.engine.optim import OptimConfig, rate_factor
+from fcp.engine.optimizer import make_optimizer
 from fcp.engine.processes import processes
-from fcp.engine.recipe import OptimConfig
 from fcp.engine.share import Share
 from fcp.engine.tracking import Log, Report
 from fcp.errors import FcpError
@@ -120,7 +121,7 @@ class Trainer:
         convert_conv2d_weight_memory_format(stage.model, torch.channels_last)
         bf16 = optim.precision == "bf16"
         self.module = self.accelerator.prepare(_Losses(stage, self.accelerator.device, bf16=bf16))
-        self.optimizer = torch.optim.AdamW(_groups(stage, optim))
+        self.optimizer = make_optimizer(stage.model, stage.fresh_and_pretrained(), optim)
         self.parameters = [p for p in stage.model.parameters() if p.requires_grad]
         self.average = MovingAverage(self.parameters, optim.average)
 
@@ -162,8 +163,8 @@ class Trainer:
         _check_finite(found, number)
         if self.optim.clip is not None:
             self.accelerator.clip_grad_norm_(self.parameters, self.optim.clip)
-        factor = warmup_cosine(number, self.optim.warmup, self.steps)
         for group in self.optimizer.param_groups:
+            factor = rate_factor(group["schedule"], number, self.optim.warmup, self.steps)
             group["lr"] = group["peak"] * factor
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -257,31 +258,6 @@ class _Losses(nn.Module):
         """Return the loss terms of a batch."""
         with torch.autocast(self._device, torch.bfloat16, enabled=self._bf16):
             return dict(self._compute(batch))
-
-
-def _groups(stage: Stage, optim: OptimConfig) -> list[dict[str, Any]]:
-    fresh, pretrained = stage.fresh_and_pretrained()
-    groups = []
-    for parameters, scale in ((fresh, 1.0), (pretrained, optim.pretrained_scale)):
-        # Biases, norms and single vectors are not decayed.
-        for decay in (True, False):
-            members = [p for p in parameters if (p.ndim > 1) == decay]
-            groups.append(
-                {
-                    "params": members,
-                    "peak": optim.learning_rate * scale,
-                    "weight_decay": optim.weight_decay if decay else 0.0,
-                }
-            )
-    return [group for group in groups if group["params"]]
-
-
-def warmup_cosine(step: int, warmup: int, steps: int) -> float:
-    """Return the share of the peak rate at a step: linear warm-up, then a cosine to 0."""
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 def _loader(batches: Batches, shares: list[Share], device: torch.device) -> Iterable[Batch]:

@@ -2,81 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from fcp.config import LossWeights, ModelConfig, check, from_dict
 from fcp.documents import load_yaml
+from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
+from fcp.engine.optim import OptimConfig
 from fcp.errors import FcpError
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """AdamW with linear warm-up and a cosine to 0 by iteration.
-
-    Attributes:
-        batch: Pictures (segmenter) or episodes (head) a step, over all processes together.
-        iterations: Number of optimiser steps; None where ``epochs`` is given.
-        epochs: Number of times that each training picture is used on average; None where
-            ``iterations`` is given.
-        accumulate: Number of parts that each process's share of a batch is computed in, one after
-            the other, when it does not fit into memory whole.
-        learning_rate: Peak rate of freshly initialised layers.
-        pretrained_scale: Factor on the rate for layers that start from ImageNet weights.
-        weight_decay: Decoupled weight decay, on matrices and kernels only.
-        warmup: Number of steps from 0 to the peak; 0 for none.
-        clip: Largest gradient norm; None for no clipping.
-        precision: Precision of the forward pass: "bf16" (autocast) or "no" (32 bits).
-        average: Decay a step of the moving average of the weights, which is scored and saved in
-            their place; 0 for the weights themselves.
-        checkpoint_every: Number of steps between resumable checkpoints.
-        log_every: Number of steps between log lines (each the mean over the steps since the last).
-    """
-
-    batch: int
-    learning_rate: float
-    iterations: int | None = None
-    epochs: float | None = None
-    accumulate: int = 1
-    pretrained_scale: float = 0.1
-    weight_decay: float = 1e-2
-    warmup: int = 100
-    clip: float | None = 1.0
-    precision: Literal["no", "bf16"] = "no"
-    average: float = 0.0
-    checkpoint_every: int = 200
-    log_every: int = 20
-
-    def __post_init__(self) -> None:
-        """Refuse schedules that cannot run."""
-        check(self)
-        if (self.iterations is None) == (self.epochs is None):
-            raise FcpError(
-                "iterations, epochs: give exactly one of them, got "
-                f"iterations={self.iterations} and epochs={self.epochs}; "
-                "null takes one away (optim.epochs=null)"
-            )
-        if self.epochs is not None and self.epochs <= 0:
-            raise FcpError(f"epochs: expected more than 0, got {self.epochs}")
-        for name in ("iterations", "batch", "accumulate", "checkpoint_every", "log_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise FcpError(f"{name}: expected at least 1, got {value}")
-        if self.warmup < 0:
-            raise FcpError(f"warmup: expected at least 0, got {self.warmup}")
-        if not 0 <= self.average < 1:
-            raise FcpError(f"average: expected 0 or more and less than 1, got {self.average}")
-        if self.clip is not None and self.clip <= 0:
-            raise FcpError(f"clip: expected more than 0, or null for none, got {self.clip}")
-
-    def steps(self, samples_per_epoch: int) -> int:
-        """Return the optimiser steps of the whole run."""
-        if self.iterations is not None:
-            return self.iterations
-        return math.ceil(cast(float, self.epochs) * samples_per_epoch / self.batch)
 
 
 @dataclass(frozen=True)
@@ -195,10 +132,12 @@ class HeadRecipe:
             )
 
 
-Recipe = SegmenterRecipe | HeadRecipe
-_KINDS: dict[str, type[SegmenterRecipe] | type[HeadRecipe]] = {
+Recipe = SegmenterRecipe | HeadRecipe | MethodRecipe | BaseLearnerRecipe
+_KINDS: dict[str, type[Recipe]] = {
     "segmenter": SegmenterRecipe,
     "head": HeadRecipe,
+    "method": MethodRecipe,
+    "base_learner": BaseLearnerRecipe,
 }
 
 
@@ -269,3 +208,30 @@ def load_recipe(file: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     if not isinstance(stage, str) or stage not in _KINDS:
         raise FcpError(f"{file}: stage: expected one of {', '.join(_KINDS)}, got {stage!r}")
     return from_dict(_KINDS[stage], values, str(file))
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Return the files of the shipped recipes by name, in alphabetical order."""
+    return {path.stem: path for path in sorted(Path(str(files("fcp") / "recipes")).glob("*.yaml"))}
+
+
+def find_recipe(name: str) -> Path:
+    """Find a recipe: a file, or the name (with or without ``.yaml``) of a shipped recipe.
+
+    Raises:
+        FcpError: there is no such file or recipe; the message lists the shipped recipes.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    shipped = shipped_recipes()
+    stem = name.removesuffix(".yaml")
+    if stem not in shipped:
+        raise FcpError(f"{name}: no such recipe file; shipped recipes: {', '.join(shipped)}")
+    return shipped[stem]
+
+
+def recipe_title(file: Path) -> str:
+    """Return the first sentence of the comment that a recipe starts with."""
+    lines = takewhile(lambda line: line.startswith("#"), file.read_text("utf-8").splitlines())
+    text = " ".join(line.lstrip("# ") for line in lines)
+    return text.partition(". ")[0].rstrip(".")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fcp.engine.checkpoints import CHECKPOINT_FILE
+from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
 from fcp.engine.processes import is_main
 from fcp.engine.recipe import SegmenterRecipe, load_recipe, refuse_other_recipe
 from fcp.engine.tracking import Report
@@ -58,9 +60,19 @@ def train(
 
         train_segmenter(loaded, data_root=data_root, out=out, resume=resume, report=report)
         return
-    from fcp.engine.train_head import train_head
+    run: dict[str, Any] = {"data_root": data_root, "out": out, "resume": resume, "report": report}
+    if isinstance(loaded, MethodRecipe):
+        from fcp.engine.train_method import train_method
 
-    train_head(loaded, data_root=data_root, out=out, resume=resume, report=report, store=store)
+        train_method(loaded, **run, store=store)
+    elif isinstance(loaded, BaseLearnerRecipe):
+        from fcp.engine.train_base_learner import train_base_learner
+
+        train_base_learner(loaded, **run, store=store)
+    else:
+        from fcp.engine.train_head import train_head
+
+        train_head(loaded, **run, store=store)
 
 
 def _say_nothing(_: str) -> None:

@@ -30,7 +30,7 @@ from fcp.errors import FcpError
 from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.features.cache import FeatureCache
-from fcp.features.frozen import FeatureIndex, FrozenEncoders, open_encoders
+from fcp.features.frozen import Encoders, FeatureIndex, FrozenEncoders, open_encoders
 from fcp.method.fcp.losses.criterion import Criterion
 from fcp.method.fcp.model import FCP
 from fcp.models.checkpoint import save_model
@@ -140,11 +140,12 @@ def frozen_stage(
         FcpError: the recipe changes the features at each step.
     """
     _refuse_changing_features(recipe)
-    index = FeatureIndex(model, store, recipe.optim.precision)
+    encoders = Encoders.of(model)
+    index = FeatureIndex(encoders, store, recipe.optim.precision)
     return EpisodicStage(
         model,
         SeenBatches(source, index),
-        answer=partial(answer_seen, model, FrozenEncoders(model, index)),
+        answer=partial(answer_seen, model, FrozenEncoders(encoders, index)),
         criterion=Criterion(recipe.loss),
     )
 
@@ -161,7 +162,7 @@ def make_holdout(
         return None
     lists = drop_small_classes(holdout_lists(data, recipe.fold), 1)
     episodes = sample_episodes(lists, shots=1, episodes=recipe.holdout_episodes, seed=recipe.seed)
-    size, encoders = recipe.model.image_size, open_encoders(model, store)
+    size, encoders = recipe.model.image_size, open_encoders(Encoders.of(model), store)
 
     def score() -> float:
         # A new predictor for each score: it keeps what the head made of the features.

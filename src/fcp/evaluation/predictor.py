@@ -14,7 +14,7 @@ from torch import Tensor
 from fcp.config import Fusion
 from fcp.data.dataset import ClassExample, Picture
 from fcp.evaluation.evaluate import MASK
-from fcp.features.frozen import FrozenEncoders, LiveEncoders
+from fcp.features.frozen import Encoders, FrozenEncoders, LiveEncoders
 from fcp.layers.masked import min_max
 from fcp.method.fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding, Output, QueryFeatures, SupportSet
@@ -53,9 +53,10 @@ class FCPPredictor:
         fusion: Fusion = "mean",
     ) -> None:
         self.model = model.eval()
+        self.image_size = model.config.image_size
         self.fusion = fusion
-        self._encoders = encoders or LiveEncoders(model)
-        self._cache = _BoundedCache(cache_bytes)
+        self._encoders = encoders or LiveEncoders(Encoders.of(model))
+        self._cache = BoundedCache(cache_bytes)
 
     def __call__(self, supports: Sequence[ClassExample], query: Picture) -> Mapping[str, Tensor]:
         """Return ``"mask"`` and both pseudo masks, see ``probability_maps``."""
@@ -98,7 +99,7 @@ class FCPPredictor:
         return self.model.head.prepare_support(features, embedding, masks, fusion=self.fusion)
 
 
-class _BoundedCache:
+class BoundedCache:
     """Least recently used values, dropped when their tensors exceed a number of bytes."""
 
     def __init__(self, capacity: int) -> None:

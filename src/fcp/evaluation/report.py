@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from statistics import fmean, stdev
@@ -16,12 +16,14 @@ from fcp.data.dataset import FewShotDataset
 from fcp.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Comparison, miou_interval
 from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts, EpisodeDraw
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
-from fcp.evaluation.seen import UNKNOWN, read_recipe, seen_in_training
+from fcp.evaluation.seen import NOTHING_SEEN, UNKNOWN, read_recipe, seen_in_training
+from fcp.evaluation.tested import NO_SWITCH, PRECISION, describe_model, free_settings, libraries
 from fcp.files import sha256_of, write_atomically
 from fcp.method.fusion import RULES
 from fcp.models.files import WEIGHTS_FILE
 
 FROM_FILE = "as the episode file has them"
+NOT_TRAINED = "none: published encoders, no training"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,13 @@ class ProtocolCard:
         seen_in_training: Tested classes that the model's training had, as ``seen.seen_in_training``
             words them.
         code_version: Package version and hash of its source.
+        method: Name of the method.
+        options: Options of a method beside FCP, as JSON.
+        released: Whether a compared method does by accident what its authors' program does: "yes",
+            "no", or "does not apply".
+        device: Device that the model ran on.
+        precision: Precision of the forward pass.
+        libraries: Versions of the libraries that numbers depend on.
     """
 
     data_set: str
@@ -58,6 +67,12 @@ class ProtocolCard:
     training_lists: str
     seen_in_training: str
     code_version: str
+    method: str = "fcp"
+    options: str = "{}"
+    released: str = NO_SWITCH
+    device: str = "cpu"
+    precision: str = PRECISION
+    libraries: str = field(default_factory=libraries)
     split: str = "val"
     resolution: str = (
         f"square{COMPARISON_SIZE}: prediction and nearest-resized mask squashed; "
@@ -78,9 +93,10 @@ def make_card(
     *,
     shots: int,
     episode_sha256: str,
-    model_folder: Path,
+    model_folder: Path | str,
     sampler: str,
     fusion: Fusion = "mean",
+    device: str = "cpu",
 ) -> ProtocolCard:
     """Fill in the card of one run, hashing the weights and the code.
 
@@ -89,13 +105,17 @@ def make_card(
         run: Fold and seed of the run; without a seed the episodes come from a file.
         shots: Number of supports of each query K.
         episode_sha256: Hash of the episodes' file.
-        model_folder: Folder of the model.
+        model_folder: Folder of the model, or name of a method without training.
         sampler: Rule by which the episodes were drawn, in words.
         fusion: Rule by which the shots become one answer.
+        device: Device that the model runs on.
 
     Raises:
-        FcpError: the model folder has no weights file, or a damaged recipe.
+        FcpError: the model folder has no weights file, or damaged settings or a damaged recipe.
     """
+    tested = describe_model(model_folder, fusion)
+    free = free_settings(model_folder) is not None
+    folder = Path(model_folder)
     return ProtocolCard(
         data_set=data.title,
         pool=data.pool,
@@ -103,13 +123,17 @@ def make_card(
         shots=shots,
         seed=run.seed,
         episode_sha256=episode_sha256,
-        checkpoint_sha256=sha256_of(model_folder / WEIGHTS_FILE),
+        checkpoint_sha256=NOT_TRAINED if free else sha256_of(folder / WEIGHTS_FILE),
         list_rule=FROM_FILE if run.seed is None else _list_rule(data.min_pixels),
         sampler=FROM_FILE if run.seed is None else sampler,
-        training_lists=training_lists(model_folder),
-        seen_in_training=seen_in_training(data, run.fold, model_folder),
+        training_lists=NOT_TRAINED if free else training_lists(folder),
+        seen_in_training=NOTHING_SEEN if free else seen_in_training(data, run.fold, folder),
         code_version=code_version(),
-        fusion_rule=f"{RULES[fusion]}, foreground at probability >= {THRESHOLD}",
+        method=tested.method,
+        options=tested.options,
+        released=tested.released,
+        device=device,
+        fusion_rule=f"{tested.shots}, foreground at probability >= {THRESHOLD}",
     )
 
 

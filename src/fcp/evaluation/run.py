@@ -25,13 +25,15 @@ from fcp.data.lists import val_lists
 from fcp.errors import FcpError
 from fcp.evaluation.episode_counts import EpisodeDraw, EpisodeId, join
 from fcp.evaluation.evaluate import EvaluationResult, episode_ids, evaluate_runs
+from fcp.evaluation.method_predictor import MethodPredictor
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.evaluation.report import FROM_FILE, ProtocolCard, make_card
 from fcp.evaluation.seen import NOTHING_SEEN, UNKNOWN
+from fcp.evaluation.tested import load_predictor as load_predictor  # FCP's, for the figures
+from fcp.evaluation.tested import open_predictor
 from fcp.features.cache import FeatureCache
-from fcp.features.frozen import open_encoders
 from fcp.files import sha256_of
-from fcp.models.checkpoint import load_model
+from fcp.method.names import is_free
 from fcp.models.loading import find_device, find_model
 
 Runs = Mapping[EpisodeDraw, tuple[EpisodeSpec, ...]]
@@ -134,13 +136,13 @@ class FoldPlan:
 
     Attributes:
         fold: Fold whose novel classes are tested; None where there are no folds.
-        folder: Folder of the evaluated model.
+        folder: Folder of the evaluated model, or name of a method without training.
         runs: Episodes by run.
         cards: Protocol card of each run.
     """
 
     fold: int | None
-    folder: Path
+    folder: Path | str
     runs: Runs
     cards: Mapping[EpisodeDraw, ProtocolCard]
 
@@ -153,11 +155,13 @@ class EvaluationPlan:
         data: Tested data set.
         folds: Folds in the order in which they are run.
         fusion: Rule by which K shots become one answer.
+        device: Name of the device.
     """
 
     data: FewShotDataset
     folds: tuple[FoldPlan, ...]
     fusion: Fusion
+    device: str
 
     @property
     def cards(self) -> dict[EpisodeDraw, ProtocolCard]:
@@ -189,19 +193,23 @@ def plan_folds(
     *,
     episodes: DrawnEpisodes | EpisodeFile = _ONE_RUN,
     fusion: Fusion = "mean",
+    device: str = "auto",
 ) -> EvaluationPlan:
     """Draw the episodes of some folds and fill in the protocol card of each run.
 
     Args:
         data: Data set, such as ``open_benchmark`` gives.
         folds: Folds to test, such as ``data.folds``; ``[None]`` where there are none.
-        model: Shipped model, folder or hub id; ``{fold}`` in it stands for the fold.
+        model: Shipped model, folder or hub id, or ``free:…``; ``{fold}`` in it stands for the fold.
         episodes: Episodes to run, of each fold.
-        fusion: Rule by which K shots become one answer; the paper's by default.
+        fusion: Rule by which K shots become one answer; the paper's by default. Methods beside FCP
+            have their own.
+        device: Device: "auto" (CUDA, then MPS, then CPU), or a name that torch knows.
 
     Raises:
         FcpError: no fold, an unknown fold or one given twice, several folds with one episode file,
-            episodes that the data cannot give, or a missing model.
+            episodes that the data cannot give, a missing model, an unknown device, or another
+            fusion for a method that has its own.
     """
     if not folds or len(set(folds)) < len(folds):
         raise FcpError(f"folds: expected different ones, at least one; got {[*folds]}")
@@ -211,34 +219,33 @@ def plan_folds(
     if isinstance(episodes, EpisodeFile) and len(folds) > 1:
         raise FcpError(f"{episodes.path}: holds the episodes of one fold; give a single fold")
     runs = {fold: episodes.runs(data, fold) for fold in folds}
-    folders = {fold: find_model(_of_fold(model, fold)) for fold in folds}
-    plans = [
-        FoldPlan(fold, folders[fold], drawn, _cards(data, folders[fold], drawn, episodes, fusion))
-        for fold, drawn in runs.items()
-    ]
-    return EvaluationPlan(data, tuple(plans), fusion)
+    where = str(find_device(device))
+    plans = []
+    for fold, drawn in runs.items():
+        folder = _of_fold(model, fold)
+        card = partial(make_card, data, model_folder=folder, fusion=fusion, device=where)
+        plans.append(FoldPlan(fold, folder, drawn, _cards(data, drawn, episodes, card)))
+    return EvaluationPlan(data, tuple(plans), fusion, where)
 
 
 def _of_fold(model: str | Path, fold: int | None) -> str | Path:
-    return model.replace("{fold}", str(fold)) if isinstance(model, str) else model
+    """Return the model of a fold: a folder, or the name of a method without training."""
+    named = model.replace("{fold}", str(fold)) if isinstance(model, str) else model
+    return named if isinstance(named, str) and is_free(named) else find_model(named)
 
 
 def _cards(
     data: FewShotDataset,
-    folder: Path,
     runs: Runs,
     episodes: DrawnEpisodes | EpisodeFile,
-    fusion: Fusion,
+    card: Callable[..., ProtocolCard],
 ) -> dict[EpisodeDraw, ProtocolCard]:
     return {
-        run: make_card(
-            data,
+        run: card(
             run,
             shots=len(specs[0].supports),
             episode_sha256=episodes.hash_of(specs),
-            model_folder=folder,
             sampler=episodes.describe(data, run.fold),
-            fusion=fusion,
         )
         for run, specs in runs.items()
     }
@@ -247,7 +254,7 @@ def _cards(
 def evaluate_folds(
     plan: EvaluationPlan,
     *,
-    device: str = "auto",
+    device: str | None = None,
     store: FeatureCache | None = None,
     progress: FoldProgress | None = None,
 ) -> EvaluationResult:
@@ -258,7 +265,7 @@ def evaluate_folds(
 
     Args:
         plan: Folds, episodes and models.
-        device: Device: "auto" (CUDA, then MPS, then CPU), or a name that torch knows.
+        device: Device to run on in place of the plan's, which the cards name.
         store: Store on disk of the frozen encoders' features, which later evaluations share.
         progress: Function that is called with (fold, done, all) as a fold begins, and after each
             episode.
@@ -269,10 +276,10 @@ def evaluate_folds(
     Raises:
         FcpError: an unknown device, a damaged model, or a picture that cannot be read.
     """
-    where = str(find_device(device))
+    where = plan.device if device is None else str(find_device(device))
     parts: list[EvaluationResult] = []
     for folder, folds in groupby(plan.folds, key=lambda fold: fold.folder):
-        predictor = load_predictor(folder, device=where, store=store, fusion=plan.fusion)
+        predictor = open_predictor(folder, device=where, store=store, fusion=plan.fusion)
         parts.extend(_run_fold(predictor, plan.data, fold, progress) for fold in folds)
     return EvaluationResult(
         join([part.counts for part in parts]), sum(part.seconds for part in parts)
@@ -280,7 +287,7 @@ def evaluate_folds(
 
 
 def _run_fold(
-    predictor: FCPPredictor,
+    predictor: FCPPredictor | MethodPredictor,
     data: FewShotDataset,
     plan: FoldPlan,
     progress: FoldProgress | None,
@@ -291,28 +298,6 @@ def _run_fold(
         predictor,
         data,
         plan.runs,
-        image_size=predictor.model.config.image_size,
+        image_size=predictor.image_size,
         progress=None if progress is None else partial(progress, plan.fold),
     )
-
-
-def load_predictor(
-    folder: Path,
-    *,
-    device: str = "cpu",
-    store: FeatureCache | None = None,
-    fusion: Fusion = "mean",
-) -> FCPPredictor:
-    """Load a model folder to be evaluated.
-
-    Args:
-        folder: Folder of the model.
-        device: Device that the model runs on.
-        store: Store on disk of the frozen encoders' features; None to keep them in memory alone.
-        fusion: Rule by which K shots become one answer.
-
-    Raises:
-        FcpError: the folder holds no whole model.
-    """
-    model = load_model(folder, device=device)
-    return FCPPredictor(model, encoders=open_encoders(model, store), fusion=fusion)

@@ -17,16 +17,64 @@ import torch
 from torch import Tensor
 
 from fcp.data.dataset import ClassExample, Picture
+from fcp.encoders.base import Backbone, PromptableSegmenter
 from fcp.features.cache import FeatureCache, fingerprint
 from fcp.files import sha256_of
+from fcp.method.base import SupportView, see_support
 from fcp.method.fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding
 
 Tensors = dict[str, Tensor]
-Part = Literal["backbone", "masked", "segmenter"]
+Part = Literal["backbone", "masked", "masked picture", "segmenter"]
 Precision = Literal["no", "bf16"]
 _FINER = "high_resolution."
 _LEVEL = "level."
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """Frozen encoders of a model, with all that their features depend on.
+
+    Attributes:
+        backbone: Class-consistent backbone.
+        settings: Settings of the backbone beside its weights, as plain values.
+        view: What the backbone sees of an example.
+        segmenter: Promptable segmenter; None for a model without one.
+        segmenter_settings: Settings of the segmenter beside its weights.
+    """
+
+    backbone: Backbone
+    settings: Sequence[object]
+    view: SupportView = "masked stage"
+    segmenter: PromptableSegmenter | None = None
+    segmenter_settings: Sequence[object] = ()
+
+    @classmethod
+    def of(cls, model: FCP) -> Encoders:
+        """Return the encoders of FCP."""
+        backbone, segmenter = model.config.backbone, model.config.segmenter
+        return cls(
+            backbone=model.backbone,
+            settings=[backbone.name, backbone.options],
+            segmenter=model.segmenter,
+            segmenter_settings=[segmenter.name, segmenter.options],
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is."""
+        tensors = (*self.backbone.parameters(), *self.backbone.buffers())
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    def see(self, pictures: Tensor, masks: Tensor) -> BackboneFeatures:
+        """Run the backbone on examples (S, 3, H, W) with masks (S, 1, H, W) of 0 and 1."""
+        return see_support(self.backbone, self.view, pictures, masks)
+
+    def embed(self, pictures: Tensor) -> Embedding:
+        """Run the segmenter's encoder on pictures (S, 3, H, W)."""
+        if self.segmenter is None:
+            raise TypeError("a model without a segmenter has no embeddings")
+        return self.segmenter.encode(pictures)
 
 
 @dataclass(frozen=True)
@@ -56,7 +104,8 @@ class StoredExample(StoredPicture):
 
     Attributes:
         mask: Mask (S, S) of 0 and 1.
-        masked: Tensor ``high`` of a backbone whose last stage ran under the mask.
+        masked: Tensors of a backbone that saw the mask: ``high`` where its last stage ran under
+            it, all where the picture was masked.
     """
 
     mask: Tensor
@@ -77,19 +126,22 @@ class FeatureIndex:
     """Lookup of stored features by picture, without a model, so that loader processes can hold it.
 
     Args:
-        model: Model whose encoders produce the features.
+        encoders: Encoders that produce the features.
         store: Store of the features.
         precision: Precision in which the encoders run.
     """
 
-    def __init__(self, model: FCP, store: FeatureCache, precision: Precision = "no") -> None:
-        self.store, self.precision = store, precision
-        backbone, segmenter = model.config.backbone, model.config.segmenter
-        kinds = ([backbone.name, backbone.options], [segmenter.name, segmenter.options])
-        self._backbone = fingerprint(model.backbone, [*kinds[0], precision])
-        levels = range(len(model.backbone.level_channels))
-        self._for_examples = ("mid", *(f"{_LEVEL}{number:02}" for number in levels))
-        self._segmenter = fingerprint(model.segmenter, [*kinds[1], precision])
+    def __init__(
+        self, encoders: Encoders, store: FeatureCache, precision: Precision = "no"
+    ) -> None:
+        self.store, self.precision, self.view = store, precision, encoders.view
+        self._backbone = fingerprint(encoders.backbone, [*encoders.settings, precision])
+        levels = range(len(encoders.backbone.level_channels))
+        high = ("high",) if self.view == "whole" else ()
+        self._for_examples = ("mid", *high, *(f"{_LEVEL}{number:02}" for number in levels))
+        self._segmenter = encoders.segmenter and fingerprint(
+            encoders.segmenter, [*encoders.segmenter_settings, precision]
+        )
 
     def look(self, picture: Picture) -> StoredPicture:
         """Return the stored features of a query picture.
@@ -101,7 +153,7 @@ class FeatureIndex:
         return replace(
             seen,
             backbone=self.store.find(self.key("backbone", picture, seen.content)),
-            segmenter=self.store.find(self.key("segmenter", picture, seen.content)),
+            segmenter=self._embedding(picture, seen.content),
         )
 
     def unread(self, picture: Picture) -> StoredPicture:
@@ -119,16 +171,28 @@ class FeatureIndex:
             FcpError: its file or its mask cannot be read.
         """
         content = sha256_of(example.data.image_path(example.id))
-        seen = StoredExample(
-            example,
-            content,
-            self.store.find(self.key("backbone", example, content), self._for_examples),
-            self.store.find(self.key("segmenter", example, content), ("image",)),
-            example.mask(),
-            None,
+        whole = (
+            None
+            if self.view == "masked picture"
+            else self.store.find(self.key("backbone", example, content), self._for_examples)
         )
-        masked = self.store.find(self.key("masked", example, content, seen.mask_content))
-        return replace(seen, masked=masked)
+        embedding = self._embedding(example, content, ("image",))
+        seen = StoredExample(example, content, whole, embedding, example.mask(), None)
+        if self.view == "whole":
+            return seen
+        return replace(seen, masked=self.store.find(self.masked_key(seen)))
+
+    def _embedding(
+        self, picture: Picture, content: str, names: tuple[str, ...] | None = None
+    ) -> Tensors | None:
+        if self._segmenter is None:
+            return None
+        return self.store.find(self.key("segmenter", picture, content), names)
+
+    def masked_key(self, seen: StoredExample) -> str:
+        """Return the store's key of what the backbone makes of an example with its mask."""
+        part: Part = "masked picture" if self.view == "masked picture" else "masked"
+        return self.key(part, seen.picture, seen.content, seen.mask_content)
 
     def key(self, part: Part, picture: Picture, *contents: str) -> str:
         """Return the store's key of one part of a picture's features.
@@ -136,53 +200,53 @@ class FeatureIndex:
         Args:
             part: Part of the features.
             picture: Picture, for its size.
-            *contents: Hashes of the file and, for ``"masked"``, of the mask.
+            *contents: Hashes of the file and, where a mask was seen, of the mask.
         """
         encoder = self._segmenter if part == "segmenter" else self._backbone
-        facts = (part, encoder, str(picture.size), *contents)
+        facts = (part, str(encoder), str(picture.size), *contents)
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
 class LiveEncoders:
-    """Encoders that run at each call and store nothing; features are on the model's device.
+    """Encoders that run at each call and store nothing; features are on their device.
 
     Args:
-        model: Model on the device on which it runs.
+        encoders: Encoders on the device on which they run.
     """
 
-    def __init__(self, model: FCP) -> None:
-        self._model = model
+    def __init__(self, encoders: Encoders) -> None:
+        self._encoders = encoders
 
     def embed(self, picture: Picture) -> Embedding:
         """Return the embedding of a picture, B = 1."""
-        return self._model.segmenter.encode(self._pixels(picture))
+        return self._encoders.embed(self._pixels(picture))
 
     def features(self, picture: Picture) -> BackboneFeatures:
         """Return the backbone's features of a picture, B = 1."""
-        return self._model.backbone(self._pixels(picture))
+        return self._encoders.backbone(self._pixels(picture))
 
     def example(self, example: ClassExample) -> tuple[BackboneFeatures, Tensor]:
-        """Return the backbone's features of an example under its mask, and the mask (1, S, S)."""
+        """Return the backbone's features of an example with its mask, and the mask (1, S, S)."""
         image = self._pixels(example)
         mask = example.mask()[None].to(image.device)
-        return self._model.backbone(image, mask[:, None]), mask
+        return self._encoders.see(image, mask[:, None]), mask
 
     def _pixels(self, picture: Picture) -> Tensor:
-        return picture.image()[None].to(device_of(self._model))
+        return picture.image()[None].to(self._encoders.device)
 
 
 class FrozenEncoders:
     """Encoders that run only for features that a ``FeatureIndex`` does not find.
 
-    All features are float32 on the model's device.
+    All features are float32 on the encoders' device.
 
     Args:
-        model: Model on the device on which it runs.
-        index: Index of the same model's features.
+        encoders: Encoders on the device on which they run.
+        index: Index of the same encoders' features.
     """
 
-    def __init__(self, model: FCP, index: FeatureIndex) -> None:
-        self._model, self._index = model, index
+    def __init__(self, encoders: Encoders, index: FeatureIndex) -> None:
+        self._encoders, self._index = encoders, index
 
     def embed(self, picture: Picture) -> Embedding:
         """Return the embedding of a picture, B = 1."""
@@ -190,12 +254,11 @@ class FrozenEncoders:
 
     def features(self, picture: Picture) -> BackboneFeatures:
         """Return the backbone's features of a picture, B = 1."""
-        return self._features([self._index.unread(picture)])
+        return self.pictures([self._index.unread(picture)])
 
     def example(self, example: ClassExample) -> tuple[BackboneFeatures, Tensor]:
-        """Return the backbone's features of an example under its mask, and the mask (1, S, S)."""
-        seen = self._index.look_at_example(example)
-        return self._masked_features([seen]), self._gather([seen.mask])
+        """Return the backbone's features of an example with its mask, and the mask (1, S, S)."""
+        return self.examples([self._index.look_at_example(example)])
 
     def queries(self, seen: Sequence[StoredPicture]) -> tuple[BackboneFeatures, Embedding]:
         """Return the features of B query pictures.
@@ -203,7 +266,7 @@ class FrozenEncoders:
         Raises:
             FcpError: a picture cannot be read, or the store cannot be written.
         """
-        return self._features(seen), self._embeddings(seen)
+        return self.pictures(seen), self._embeddings(seen)
 
     def supports(self, seen: Sequence[StoredExample]) -> tuple[BackboneFeatures, Embedding, Tensor]:
         """Return features, embedding (without finer maps) and masks (B, S, S) of B examples.
@@ -212,19 +275,32 @@ class FrozenEncoders:
             FcpError: as in ``queries``.
         """
         image = self._join([self._segmenter(item) for item in seen], "image")
+        features, masks = self.examples(seen)
+        return features, Embedding(image), masks
+
+    def pictures(self, seen: Sequence[StoredPicture]) -> BackboneFeatures:
+        """Return the backbone's features of B whole pictures.
+
+        Raises:
+            FcpError: as in ``queries``.
+        """
+        found = [self._backbone(item) for item in seen]
+        return self._joined(found, found)
+
+    def examples(self, seen: Sequence[StoredExample]) -> tuple[BackboneFeatures, Tensor]:
+        """Return the backbone's features of B examples, and their masks (B, S, S).
+
+        Raises:
+            FcpError: as in ``queries``.
+        """
         masks = self._gather([item.mask for item in seen])
-        return self._masked_features(seen), Embedding(image), masks
+        view = self._index.view
+        whole = [] if view == "masked picture" else [self._backbone(item) for item in seen]
+        masked = whole if view == "whole" else [self._masked(item) for item in seen]
+        return self._joined(whole or masked, masked), masks
 
-    def _features(self, seen: Sequence[StoredPicture]) -> BackboneFeatures:
-        found = [self._backbone(item) for item in seen]
-        return BackboneFeatures(
-            self._join(found, "mid"), self._join(found, "high"), self._levels(found)
-        )
-
-    def _masked_features(self, seen: Sequence[StoredExample]) -> BackboneFeatures:
-        found = [self._backbone(item) for item in seen]
-        high = self._join([self._masked(item) for item in seen], "high")
-        return BackboneFeatures(self._join(found, "mid"), high, self._levels(found))
+    def _joined(self, mid: Sequence[Tensors], high: Sequence[Tensors]) -> BackboneFeatures:
+        return BackboneFeatures(self._join(mid, "mid"), self._join(high, "high"), self._levels(mid))
 
     def _levels(self, found: Sequence[Tensors]) -> tuple[Tensor, ...]:
         names = sorted(name for name in found[0] if name.startswith(_LEVEL))
@@ -239,9 +315,7 @@ class FrozenEncoders:
 
     def _backbone(self, seen: StoredPicture) -> Tensors:
         def make() -> Tensors:
-            features = self._model.backbone(self._pixels(seen))
-            levels = {f"{_LEVEL}{n:02}": level[0] for n, level in enumerate(features.levels)}
-            return {"mid": features.mid[0], "high": features.high[0], **levels}
+            return _tensors(self._encoders.backbone(self._pixels(seen)))
 
         key = self._index.key("backbone", seen.picture, seen.content)
         return seen.backbone or self._make(key, make)
@@ -249,15 +323,14 @@ class FrozenEncoders:
     def _masked(self, seen: StoredExample) -> Tensors:
         def make() -> Tensors:
             pixels = self._pixels(seen)
-            mask = seen.mask[None, None].to(pixels.device)
-            return {"high": self._model.backbone(pixels, mask).high[0]}
+            found = _tensors(self._encoders.see(pixels, seen.mask[None, None].to(pixels.device)))
+            return {"high": found["high"]} if self._index.view == "masked stage" else found
 
-        key = self._index.key("masked", seen.picture, seen.content, seen.mask_content)
-        return seen.masked or self._make(key, make)
+        return seen.masked or self._make(self._index.masked_key(seen), make)
 
     def _segmenter(self, seen: StoredPicture) -> Tensors:
         def make() -> Tensors:
-            embedding = self._model.segmenter.encode(self._pixels(seen))
+            embedding = self._encoders.embed(self._pixels(seen))
             finer = enumerate(embedding.high_resolution)
             return {"image": embedding.image[0], **{f"{_FINER}{n}": m[0] for n, m in finer}}
 
@@ -272,7 +345,7 @@ class FrozenEncoders:
             return found
         bf16 = self._index.precision == "bf16"
         # Explicit in both cases: the caller's autocast must not affect stored values.
-        with torch.autocast(device_of(self._model).type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(self._encoders.device.type, torch.bfloat16, enabled=bf16):
             return self._index.store.put(key, make())
 
     def _join(self, items: Sequence[Tensors], name: str) -> Tensor:
@@ -280,21 +353,27 @@ class FrozenEncoders:
 
     def _gather(self, tensors: Sequence[Tensor]) -> Tensor:
         # Each tensor by itself: a stacked copy would no longer be in pinned memory.
-        device = device_of(self._model)
+        device = self._encoders.device
         return torch.stack([tensor.to(device, non_blocking=True).float() for tensor in tensors])
 
     def _pixels(self, seen: StoredPicture) -> Tensor:
-        return seen.picture.image()[None].to(device_of(self._model))
+        return seen.picture.image()[None].to(self._encoders.device)
 
 
-def open_encoders(model: FCP, store: FeatureCache | None) -> LiveEncoders | FrozenEncoders:
-    """Return a model's encoders, with a store if one is given.
+def open_encoders(encoders: Encoders, store: FeatureCache | None) -> LiveEncoders | FrozenEncoders:
+    """Return a model's encoders ready to run, with a store if one is given.
 
     With a store this hashes all of their weights for the keys, so call it once for a model.
     """
-    return (
-        LiveEncoders(model) if store is None else FrozenEncoders(model, FeatureIndex(model, store))
-    )
+    if store is None:
+        return LiveEncoders(encoders)
+    return FrozenEncoders(encoders, FeatureIndex(encoders, store))
+
+
+def _tensors(features: BackboneFeatures) -> Tensors:
+    """Return the features of one picture by name."""
+    levels = {f"{_LEVEL}{n:02}": level[0] for n, level in enumerate(features.levels)}
+    return {"mid": features.mid[0], "high": features.high[0], **levels}
 
 
 def _pinned(tensors: Tensors | None) -> Tensors | None:

@@ -68,9 +68,11 @@ class TrainedMethod(nn.Module, abc.ABC, Generic[SupportT, QueryT, OutputT]):
     Attributes:
         support_view: What the backbone sees of a support: the whole picture, the whole picture
             with stage 4 under the mask, or the picture with the mean colour outside the mask.
+        needs_base_learner: Whether the method starts from a learner of the base classes.
     """
 
     support_view: ClassVar[SupportView] = "whole"
+    needs_base_learner: ClassVar[bool] = False
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -107,13 +109,7 @@ class TrainedMethod(nn.Module, abc.ABC, Generic[SupportT, QueryT, OutputT]):
     def see_support(self, pictures: Tensor, masks: Tensor) -> BackboneFeatures:
         """Run the backbone on support pictures (B·K, 3, H, W) with masks (B, K, H, W)."""
         objects = (masks == 1).to(pictures.dtype).flatten(0, 1)[:, None]
-        if self.support_view == "masked stage":
-            return self.backbone(pictures, objects)
-        if self.support_view == "masked picture":
-            # The mean colour is 0 once it is normalised.
-            colour = pictures.new_tensor(IMAGENET_MEAN).view(-1, 1, 1)
-            pictures = torch.where(objects > 0, pictures, colour)
-        return self.backbone(pictures)
+        return see_support(self.backbone, self.support_view, pictures, objects)
 
     @abc.abstractmethod
     def prepare_support(self, features: BackboneFeatures, masks: Tensor) -> SupportT:
@@ -130,6 +126,19 @@ class TrainedMethod(nn.Module, abc.ABC, Generic[SupportT, QueryT, OutputT]):
     @abc.abstractmethod
     def losses(self, support: SupportT, query: QueryT, truth: TrainingTruth) -> dict[str, Tensor]:
         """Return the named loss terms of a step, unweighted, and what is minimised as ``total``."""
+
+
+def see_support(
+    backbone: Backbone, view: SupportView, pictures: Tensor, objects: Tensor
+) -> BackboneFeatures:
+    """Run a backbone on support pictures (S, 3, H, W) with masks (S, 1, H, W) of 0 and 1."""
+    if view == "masked stage":
+        return backbone(pictures, objects)
+    if view == "masked picture":
+        # The mean colour is 0 once it is normalised.
+        colour = pictures.new_tensor(IMAGENET_MEAN).view(-1, 1, 1)
+        pictures = torch.where(objects > 0, pictures, colour)
+    return backbone(pictures)
 
 
 def for_queries(support: Any, count: int) -> Any:  # noqa: ANN401  (any method's support)

@@ -1,26 +1,31 @@
 """Published backbones as the compared methods read them (table1.md §0).
 
 They differ from ``fcp.encoders`` in how the mask reaches stage 4 (bilinear with aligned corners,
-not nearest neighbour), and in the variants that SSP and CyCTR were trained with.
+not nearest neighbour), and in the variants that SSP and CyCTR were trained with. Any other backbone
+of ``fcp.encoders`` serves as it is.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from fcp.config import BackboneConfig, from_dict
+from fcp.encoders import build_backbone
 from fcp.encoders.base import Backbone
 from fcp.encoders.pixels import Normalise
-from fcp.encoders.resnet import Bottleneck, DilatedResNet, build_resnet50
-from fcp.encoders.vgg import VGG16, build_vgg16_bn
+from fcp.encoders.resnet import Bottleneck, DilatedResNet
+from fcp.encoders.vgg import VGG16
 from fcp.errors import FcpError
 from fcp.layers.grid import on_grid
 from fcp.method.parts import cells_of
 from fcp.structures import BackboneFeatures
 
-PUBLISHED_BACKBONES = ("resnet50", "vgg16_bn")
+# Name of a backbone, or a mapping with its ``name`` and the ``options`` of its builder.
+BackboneOption = str | Mapping[str, Any]
 
 
 class Stages(Backbone):
@@ -30,9 +35,6 @@ class Stages(Backbone):
 
     Args:
         trunk: Backbone whose stages are taken over; it must not be used afterwards.
-
-    Attributes:
-        fine_channels: Number of the last channels of ``mid``, those of stage 2.
     """
 
     def __init__(self, trunk: DilatedResNet | VGG16) -> None:
@@ -41,7 +43,7 @@ class Stages(Backbone):
         self.layer0, self.layer1, self.layer2 = trunk.layer0, trunk.layer1, trunk.layer2
         self.layer3, self.layer4 = trunk.layer3, trunk.layer4
         self.mid_channels, self.high_channels = trunk.mid_channels, trunk.high_channels
-        self.fine_channels = 512 if isinstance(trunk, DilatedResNet) else 256
+        self.fine = trunk.fine
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
         """Encode pictures (B, 3, H, W) in 0 … 1; see ``Backbone``.
@@ -80,29 +82,61 @@ class StageThree(Backbone):
         return BackboneFeatures(mid=x, high=x[:, :0])
 
 
-def published_stages(kind: str, weights: str | None, *, previous_dilation: bool = False) -> Stages:
+def backbone_config(backbone: BackboneOption, weights: str | None) -> BackboneConfig:
+    """Read a method's option ``backbone``.
+
+    Args:
+        backbone: Name or mapping, see ``BackboneOption``.
+        weights: ImageNet weights; see ``fcp.encoders``. None for random ones.
+
+    Raises:
+        FcpError: Not such an option.
+    """
+    if isinstance(backbone, str):
+        return BackboneConfig(backbone, weights)
+    if isinstance(backbone, Mapping) and "weights" in backbone:
+        raise FcpError("backbone.weights: no part of this option; give them as backbone_weights")
+    config = from_dict(BackboneConfig, backbone, "backbone")
+    return BackboneConfig(config.name, weights, config.options)
+
+
+def build_stages(
+    backbone: BackboneOption, weights: str | None, *, previous_dilation: bool = False
+) -> Backbone:
     """Build the backbone of PFENet, BAM, HDMNet and, with ``previous_dilation``, CyCTR.
 
     Args:
-        kind: One of ``PUBLISHED_BACKBONES``; the ResNet has the 3-conv stem.
+        backbone: "resnet50" (with the 3-conv stem) or "vgg16_bn" as published, or any other.
         weights: ImageNet weights; see ``fcp.encoders``. None for random ones.
-        previous_dilation: Let the first block of stages 3 and 4 keep the dilation before it.
+        previous_dilation: Let the first block of a ResNet's stages 3 and 4 keep the dilation before
+            it.
 
     Raises:
-        FcpError: Unknown kind, or weights that are missing or do not fit.
+        FcpError: Unknown backbone or option, or weights that are missing or do not fit.
     """
-    if kind not in PUBLISHED_BACKBONES:
-        known = ", ".join(PUBLISHED_BACKBONES)
-        raise FcpError(f"backbone: expected one of {known}, got {kind!r}")
-    if kind == "vgg16_bn":
-        return Stages(build_vgg16_bn(weights))
-    trunk = build_resnet50(weights)
-    return Stages(keep_previous_dilation(trunk) if previous_dilation else trunk)
+    trunk = build_backbone(backbone_config(backbone, weights))
+    if isinstance(trunk, DilatedResNet) and previous_dilation:
+        return Stages(keep_previous_dilation(trunk))
+    return Stages(trunk) if isinstance(trunk, DilatedResNet | VGG16) else trunk
 
 
-def published_stage_three(weights: str | None) -> StageThree:
-    """Build the backbone of SSP: ResNet-50; see ``published_stages``."""
-    return StageThree(keep_previous_dilation(build_resnet50(weights)))
+def build_stage_three(backbone: BackboneOption, weights: str | None) -> Backbone:
+    """Build the backbone of SSP: a ResNet's stage 3, or any other; see ``build_stages``."""
+    trunk = build_backbone(backbone_config(backbone, weights))
+    if isinstance(trunk, DilatedResNet):
+        return StageThree(keep_previous_dilation(trunk))
+    return trunk
+
+
+def backbone_settings(backbone: Backbone, option: BackboneOption) -> list[object]:
+    """Return what a backbone's features depend on beside its weights, as plain values.
+
+    For a backbone of ``fcp.encoders`` these are its name and options, as FCP's are stored under.
+    """
+    if isinstance(backbone, Stages | StageThree):
+        return [type(backbone).__name__, str(backbone)]  # which says the dilations
+    config = backbone_config(option, None)
+    return [config.name, config.options]
 
 
 def keep_previous_dilation(trunk: DilatedResNet) -> DilatedResNet:

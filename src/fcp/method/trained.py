@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from fcp.method.published import Published, renamed
 AnyMethod = TrainedMethod[Any, Any, Any]
 
 # Name → builder, called as ``builder(backbone_weights, **options)``.
-TRAINED: dict[str, LazyBuilder] = {
+TRAINED: dict[str, Callable[..., AnyMethod]] = {
     name: LazyBuilder(f"fcp.method.{name}.model", f"build_{name}")
     for name in ("ssp", "pfenet", "bam", "hdmnet", "cyctr")
 }
@@ -38,7 +39,7 @@ class Imported:
 
 
 def build_trained(method: str, weights: str | None = None, **options: Any) -> AnyMethod:  # noqa: ANN401  (each method's own)
-    """Build a method at its published size.
+    """Build a method, by default at its published size.
 
     Args:
         method: Key of ``TRAINED``.
@@ -54,6 +55,10 @@ def build_trained(method: str, weights: str | None = None, **options: Any) -> An
         model: AnyMethod = TRAINED[method](weights, **options)
     except FcpError as error:
         raise FcpError(f"method {method!r}: {error}") from error
+    except Exception as error:  # what torch raises on sizes that do not fit together
+        raise FcpError(
+            f"method {method!r}: cannot be built with these options ({error})"
+        ) from error
     return model
 
 

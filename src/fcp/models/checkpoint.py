@@ -6,25 +6,22 @@ weights are None is stored in the folder, and so is the head in all cases.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig, from_dict, to_dict
-from fcp.documents import load_json
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.base import Backbone
 from fcp.encoders.weights import load_strictly, read_state_dict
 from fcp.errors import FcpError
-from fcp.files import write_atomically
 from fcp.method.fcp.heads import build_head
 from fcp.method.fcp.model import FCP
-from fcp.models.files import CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
+from fcp.models.files import CONFIG_FILE, WEIGHTS_FILE
+from fcp.models.folder import read_settings, read_weights, write_folder
 
 FORMAT = "fcp-1"
 
@@ -61,7 +58,7 @@ def save_model(model: FCP, folder: Path, *, dtype: torch.dtype | None = None) ->
         FcpError: the folder cannot be written, or the disk is full.
     """
     state = nn.ModuleDict(_stored_parts(model)).state_dict()
-    _write_folder(folder, model.config, state, dtype)
+    write_folder(folder, {"format": FORMAT, **to_dict(model.config)}, state, dtype)
 
 
 def load_model(folder: Path, *, device: str | torch.device = "cpu") -> FCP:
@@ -73,10 +70,7 @@ def load_model(folder: Path, *, device: str | torch.device = "cpu") -> FCP:
     """
     config = _read_config(folder / CONFIG_FILE)
     weights = folder / WEIGHTS_FILE
-    state = read_state_dict(weights)
-    broken = next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
-    if broken is not None:
-        raise FcpError(f"{weights}: {broken} holds values that are not finite; get it anew")
+    state = read_weights(weights)
     model = _build(config, folder / CONFIG_FILE)
     load_strictly(nn.ModuleDict(_stored_parts(model)), state, weights)
     return model.float().to(device).eval()
@@ -133,7 +127,7 @@ def import_checkpoint(
     head = build_head(config.head, backbone.mid_channels)
     load_strictly(head, head_state, file)
     parts = nn.ModuleDict({"head": head, "backbone": backbone})
-    _write_folder(out, config, parts.state_dict(), None)
+    write_folder(out, {"format": FORMAT, **to_dict(config)}, parts.state_dict())
 
 
 def _stored_parts(model: FCP) -> dict[str, nn.Module]:
@@ -146,36 +140,8 @@ def _stored_parts(model: FCP) -> dict[str, nn.Module]:
     return parts
 
 
-def _write_folder(
-    folder: Path, config: ModelConfig, state: Mapping[str, Tensor], dtype: torch.dtype | None
-) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FcpError(f"{folder}: cannot be made ({error.strerror}); choose another") from error
-    tensors = {name: _on_disk(tensor, dtype) for name, tensor in state.items()}
-    settings = {"format": FORMAT, **to_dict(config)}
-    # A judge of presence fitted to older weights is not valid for these.
-    (folder / PRESENCE_FILE).unlink(missing_ok=True)
-    write_atomically(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
-    write_atomically(folder / CONFIG_FILE, (json.dumps(settings, indent=2) + "\n").encode())
-
-
-def _on_disk(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """Copy a tensor (tied ones too, which a file cannot share) and cast it if that is safe."""
-    copy = tensor.detach().to("cpu", copy=True).contiguous()
-    if dtype is None or not copy.is_floating_point():
-        return copy
-    cast = copy.to(dtype)
-    return cast if cast.isfinite().all() else copy
-
-
 def _read_config(path: Path) -> ModelConfig:
-    settings = load_json(path)
-    found = settings.pop("format", None)
-    if found != FORMAT:
-        raise FcpError(f"{path}: expected a model of format {FORMAT!r}, got {found!r}")
-    return from_dict(ModelConfig, settings, str(path))
+    return from_dict(ModelConfig, read_settings(path, FORMAT), str(path))
 
 
 def _own_name(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from huggingface_hub import snapshot_download
 
 from fcp.encoders.folding import fold_norms
+from fcp.encoders.places import from_hub
 from fcp.errors import FcpError
 from fcp.files import sha256_of
 from fcp.method.fcp.model import FCP
@@ -65,10 +67,22 @@ def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  
         known = f"{', '.join(SHIPPED)}, a folder, or a hub id owner/name"
         raise FcpError(f"{model}: no such model folder; expected {known}")
     try:
-        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, **hub_options))
+        return from_hub(model, partial(_fetch, model, hub_options))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise FcpError(f"{model}: neither a folder nor found on the hub ({reason})") from error
+
+
+def _fetch(model: str, hub_options: dict[str, Any], cached: bool) -> Path:
+    """Return a model's folder from the hub, or from its cache alone if all of it is there."""
+    if not cached:
+        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, **hub_options))
+    options = {**hub_options, "local_files_only": True}
+    folder = Path(snapshot_download(model, allow_patterns=_HUB_FILES, **options))
+    whole = all((folder / name).exists() for name in (CONFIG_FILE, WEIGHTS_FILE))
+    if not whole or hub_options.get("force_download"):
+        raise FileNotFoundError(folder)
+    return folder
 
 
 def for_inference(model: FCP) -> FCP:

@@ -1,13 +1,16 @@
-"""Experiments of each table and figure: rows as settings over a recipe, folds, seeds and shots.
+"""Experiments of each table and figure: rows as recipes with settings, folds, seeds and shots.
 
-Every row of a scale is trained by the same recipe on the same frozen encoders; a row is the
-settings that it changes. The baseline and the ablations are switches of one model (Table 2, method
-section 9).
+FCP, its baseline VRP-SAM and its ablations are switches of one model (Table 2, method section 9):
+one recipe, and the settings that a row changes. Each compared method has a recipe of its own, on
+the same lists and episodes.
+
+A cell is a benchmark with its encoders, such as ``pascal5i-resnet50``, or one row of it, such as
+``pascal5i-resnet50/PFENet``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,24 +21,46 @@ Target = Literal["table1", "table2", "table3", "table4", "fig1", "fig2", "fig4",
 _HEAD = "model.head"
 _CONVENTIONAL = f"{_HEAD}.pseudo_mask=conventional"
 
-# Row → settings that replace the recipe's. FCP is row f of Table 2.
-ROWS: Mapping[str, tuple[str, ...]] = {
-    "FCP": (),
-    "VRP-SAM": (f"{_HEAD}.features=F", f"{_HEAD}.matching=pixel", _CONVENTIONAL),
-    "b": (f"{_HEAD}.features=G", f"{_HEAD}.matching=pixel", _CONVENTIONAL),
-    "c": (f"{_HEAD}.features=F", _CONVENTIONAL),
-    "d": (f"{_HEAD}.features=G", _CONVENTIONAL),
-    "e": (_CONVENTIONAL,),
-    "G guided once": (f"{_HEAD}.refresh_guidance=false",),
-    "prompt": ("loss.guide=0", "loss.ortho=0"),
-    "prompt+guide": ("loss.ortho=0",),
-    "prompt+ortho": ("loss.guide=0",),
-    "T=1": (f"{_HEAD}.steps=1",),
-    "T=2": (f"{_HEAD}.steps=2",),
-    "T=4": (f"{_HEAD}.steps=4",),
-    "T=5": (f"{_HEAD}.steps=5",),
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        settings: Settings that replace the recipe's.
+        method: Compared method whose own recipe is taken, the end of the recipe's name; None for
+            the recipe of FCP.
+    """
+
+    settings: tuple[str, ...] = ()
+    method: str | None = None
+
+
+ROWS: Mapping[str, Row] = {
+    "FCP": Row(),  # row f of Table 2
+    "VRP-SAM": Row((f"{_HEAD}.features=F", f"{_HEAD}.matching=pixel", _CONVENTIONAL)),
+    "SSP": Row(method="ssp"),
+    "PFENet": Row(method="pfenet"),
+    "CyCTR": Row(method="cyctr"),
+    "BAM": Row(method="bam"),
+    "HDMNet": Row(method="hdmnet"),
+    "b": Row((f"{_HEAD}.features=G", f"{_HEAD}.matching=pixel", _CONVENTIONAL)),
+    "c": Row((f"{_HEAD}.features=F", _CONVENTIONAL)),
+    "d": Row((f"{_HEAD}.features=G", _CONVENTIONAL)),
+    "e": Row((_CONVENTIONAL,)),
+    "G guided once": Row((f"{_HEAD}.refresh_guidance=false",)),
+    "prompt": Row(("loss.guide=0", "loss.ortho=0")),
+    "prompt+guide": Row(("loss.ortho=0",)),
+    "prompt+ortho": Row(("loss.guide=0",)),
+    "T=1": Row((f"{_HEAD}.steps=1",)),
+    "T=2": Row((f"{_HEAD}.steps=2",)),
+    "T=4": Row((f"{_HEAD}.steps=4",)),
+    "T=5": Row((f"{_HEAD}.steps=5",)),
 }
 
+# Rows of Table 1, published methods by year; VGG-16 has no recipe of SSP and CyCTR.
+_METHODS = ("PFENet", "CyCTR", "SSP", "BAM", "HDMNet")
+_VGG_METHODS = ("PFENet", "BAM", "HDMNet")
 TABLE2_ROWS = ("VRP-SAM", "b", "c", "d", "e", "FCP", "G guided once")
 TABLE4_ROWS = ("prompt", "prompt+guide", "prompt+ortho", "FCP")
 FIG5_ROWS = {1: "T=1", 2: "T=2", 3: "FCP", 4: "T=4", 5: "T=5"}
@@ -47,13 +72,17 @@ class Setting:
 
     Attributes:
         name: Benchmark and size of the encoders; files are named by it.
-        recipe: Name of a shipped recipe.
+        recipe: Name of the shipped recipe of FCP.
+        methods: Start of the names of the compared methods' recipes.
+        rows: Rows of Table 1.
         benchmark: Name of the benchmark, a key of ``data.benchmarks``.
         paper: Published numbers to compare with: first part of a key of ``paper.TABLE1``.
     """
 
     name: str
     recipe: str
+    methods: str
+    rows: tuple[str, ...]
     benchmark: str
     paper: str
 
@@ -64,30 +93,50 @@ class Scale:
 
     Attributes:
         settings: Settings of Table 1; the first one is used for all other tables and figures.
-        main_seeds: Number of training seeds of the main comparison (Table 1).
+        main_seeds: Number of training seeds of FCP and VRP-SAM in Table 1.
+        method_seeds: Number of training seeds of the compared methods in Table 1.
         seeds: Number of training seeds of all other rows.
         ablation_folds: Folds of Tables 2 and 4 and Fig. 5.
     """
 
     settings: tuple[Setting, ...]
     main_seeds: int
+    method_seeds: int
     seeds: int
     ablation_folds: tuple[int, ...]
 
 
+def _paper(name: str) -> Setting:
+    methods = _VGG_METHODS if name.endswith("vgg16") else _METHODS
+    benchmark = name.partition("-")[0]
+    rows = (*methods, "VRP-SAM", "FCP")
+    return Setting(name, f"{name}-sam-vit-h", name, rows, benchmark, paper=name)
+
+
 SCALES: Mapping[str, Scale] = {
     "tiny": Scale(
-        (Setting("pascal5i-tiny", "tiny-frozen", "pascal5i", "pascal5i-resnet50"),),
+        (
+            Setting(
+                "pascal5i-tiny",
+                "tiny-frozen",
+                "tiny",
+                (*_METHODS, "VRP-SAM", "FCP"),
+                "pascal5i",
+                paper="pascal5i-resnet50",
+            ),
+        ),
         main_seeds=3,
+        method_seeds=2,
         seeds=1,
         ablation_folds=(1, 3),
     ),
     "paper": Scale(
         tuple(
-            Setting(name, f"{name}-sam-vit-h", name.split("-")[0], name)
+            _paper(name)
             for name in ("pascal5i-resnet50", "pascal5i-vgg16", "coco20i-resnet50", "coco20i-vgg16")
         ),
         main_seeds=1,
+        method_seeds=1,
         seeds=1,
         ablation_folds=(0, 1, 2, 3),
     ),
@@ -113,10 +162,29 @@ class Experiment:
     shots: tuple[int, ...]
 
     @property
+    def recipe(self) -> str:
+        """Name of the shipped recipe."""
+        method = ROWS[self.row].method
+        return self.setting.recipe if method is None else f"{self.setting.methods}-{method}"
+
+    @property
+    def cell(self) -> str:
+        """Name of the cell of a table, such as ``pascal5i-tiny/FCP``; folds and seeds share it."""
+        return f"{self.setting.name}/{self.row}"
+
+    @property
     def name(self) -> str:
         """File name that no other training of a scale has."""
-        row = self.row.lower().replace(" ", "-")
-        return f"{self.setting.name}-{row}-fold{self.fold}-seed{self.seed}"
+        return f"{self.setting.name}-{_plain(self.row)}-fold{self.fold}-seed{self.seed}"
+
+    def belongs_to(self, cell: str) -> bool:
+        """Whether a cell's name means this experiment: its setting, or its setting and row."""
+        setting, _, row = cell.partition("/")
+        return setting == self.setting.name and _plain(row) in ("", _plain(self.row))
+
+
+def _plain(row: str) -> str:
+    return row.lower().replace(" ", "-")
 
 
 def experiments(
@@ -124,6 +192,8 @@ def experiments(
     scale: Scale,
     folds: tuple[int, ...] | None = None,
     seeds: int | None = None,
+    *,
+    only: str | None = None,
 ) -> list[Experiment]:
     """List the experiments of a table or figure, in the order in which they are run.
 
@@ -133,20 +203,19 @@ def experiments(
         folds: Folds to restrict it to; None for all folds of the target.
         seeds: Number of training seeds, at least 1: 0 … seeds - 1; None for as many as the scale
             has.
+        only: Cell to restrict it to, such as ``pascal5i-resnet50`` or ``pascal5i-tiny/PFENet``;
+            None for all cells.
 
     Raises:
-        FcpError: one of the folds is not part of the target.
+        FcpError: one of the folds, or the cell, is not part of the target.
     """
     first = scale.settings[0]
     rows: tuple[str, ...] = ("FCP",)
-    settings: tuple[Setting, ...] = (first,)
     shots: tuple[int, ...] = (1,)
-    of_scale = scale.seeds
     of_target = scale.ablation_folds
     match target:
         case "table1":
-            rows, settings, shots = ("VRP-SAM", "FCP"), scale.settings, (1, 5)
-            of_scale, of_target = scale.main_seeds, (0, 1, 2, 3)
+            rows, shots, of_target = (), (1, 5), (0, 1, 2, 3)
         case "table2":
             rows = TABLE2_ROWS
         case "table3":
@@ -161,10 +230,36 @@ def experiments(
     if not chosen or not set(chosen) <= set(of_target):
         known, got = (", ".join(map(str, names)) or "none" for names in (of_target, chosen))
         raise FcpError(f"folds: {target} is made of folds {known}, got {got}; choose among them")
-    return [
+    wanted = [
         Experiment(setting, row, fold, seed, shots)
-        for setting in settings
-        for seed in range(of_scale if seeds is None else seeds)
+        for setting in (scale.settings if target == "table1" else (first,))
+        for seed in range(seeds or max(scale.main_seeds, scale.method_seeds, scale.seeds))
         for fold in chosen
-        for row in rows
+        for row in (rows or setting.rows)
+        if seeds is not None or seed < _seeds(target, scale, row)
     ]
+    return wanted if only is None else choose(wanted, only)
+
+
+def _seeds(target: Target, scale: Scale, row: str) -> int:
+    if target != "table1":
+        return scale.seeds
+    return scale.main_seeds if ROWS[row].method is None else scale.method_seeds
+
+
+def choose(wanted: Sequence[Experiment], cell: str) -> list[Experiment]:
+    """Return the experiments of a cell.
+
+    Raises:
+        FcpError: there are none; the message lists the cells.
+    """
+    chosen = [experiment for experiment in wanted if experiment.belongs_to(cell)]
+    if not chosen:
+        raise FcpError(f"{cell}: no such cell; choose one of {', '.join(cells(wanted))}")
+    return chosen
+
+
+def cells(wanted: Sequence[Experiment]) -> list[str]:
+    """Return the names of all cells: those of the settings, then those of their rows."""
+    settings = dict.fromkeys(experiment.setting.name for experiment in wanted)
+    return [*settings, *dict.fromkeys(experiment.cell for experiment in wanted)]

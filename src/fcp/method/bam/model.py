@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
-from fcp.method.bam.base_learner import BaseLearner
+from fcp.method.bam.base_learner import PYRAMID_WIDTH, BaseLearner
 from fcp.method.bam.ensemble import Ensemble, ShotWeights, base_probability, gram, style_distance
 from fcp.method.base import (
     TrainedMethod,
@@ -29,7 +29,7 @@ from fcp.method.parts import (
     prior,
     spread,
 )
-from fcp.method.stages import published_stages
+from fcp.method.stages import BackboneOption, build_stages
 from fcp.structures import BackboneFeatures
 
 DILATIONS = (6, 12, 18)
@@ -106,31 +106,28 @@ class AtrousPyramid(nn.Module):
 
 
 class BAM(TrainedMethod[BAMSupport, BAMQuery, EnsembleOutput]):
-    """Base and meta learner.
+    """Base and meta learner; the Gram matrix of the backbone's finest map tells the style.
 
     Args:
         backbone: Image encoder, as the base learner was trained with.
         learner: Base learner; it is frozen.
-        fine_channels: Number of the last channels of the backbone's ``mid``, whose Gram matrix
-            tells the style: those of stage 2.
         shots: K of the weighting of the shots that is learnt; other numbers of shots are averaged.
         width: C, channels of the features.
     """
 
     support_view = "masked stage"
+    needs_base_learner = True
 
     def __init__(
         self,
         backbone: Backbone,
         learner: BaseLearner,
         *,
-        fine_channels: int,
         shots: int = 1,
         width: int = 256,
     ) -> None:
         super().__init__(backbone)
         self.learner = learner.requires_grad_(False).eval()
-        self.fine_channels = fine_channels
         self.query = ReluConv(backbone.mid_channels, width)
         self.support = ReluConv(backbone.mid_channels, width)
         self.dropout = nn.Dropout2d(0.5)
@@ -156,7 +153,7 @@ class BAM(TrainedMethod[BAMSupport, BAMQuery, EnsembleOutput]):
             means=means.unflatten(0, shape),
             high=features.high.unflatten(0, shape),
             cells=cells[:, 0].unflatten(0, shape),
-            gram=gram(features.mid[:, -self.fine_channels :]).unflatten(0, shape),
+            gram=gram(features.mid[:, self.backbone.fine]).unflatten(0, shape),
         )
 
     def prepare_query(self, features: BackboneFeatures, size: tuple[int, int]) -> BAMQuery:
@@ -164,7 +161,7 @@ class BAM(TrainedMethod[BAMSupport, BAMQuery, EnsembleOutput]):
         return BAMQuery(
             features=self.dropout(self.query(features.mid)),
             high=features.high,
-            gram=gram(features.mid[:, -self.fine_channels :]),
+            gram=gram(features.mid[:, self.backbone.fine]),
             base=self.learner(features.high),
             size=size,
         )
@@ -222,19 +219,27 @@ def ensemble_losses(
 
 
 def build_bam(
-    weights: str | None, *, backbone: str = "resnet50", base_classes: int = 15, shots: int = 1
+    weights: str | None,
+    *,
+    backbone: BackboneOption = "resnet50",
+    base_classes: int = 15,
+    shots: int = 1,
+    width: int = 256,
+    learner_width: int = PYRAMID_WIDTH,
 ) -> BAM:
-    """Build BAM at its published size.
+    """Build BAM, by default at its published size.
 
     Args:
         weights: ImageNet weights of the backbone; None for random ones.
-        backbone: "resnet50" or "vgg16_bn".
+        backbone: "resnet50" or "vgg16_bn" as published, or any other; see ``build_stages``.
         base_classes: 15 for PASCAL-5i, 60 for COCO-20i.
         shots: See ``BAM``.
+        width: See ``BAM``.
+        learner_width: ``width`` of the base learner.
 
     Raises:
         FcpError: Unknown backbone, or weights that are missing or do not fit.
     """
-    stages = published_stages(backbone, weights)
-    learner = BaseLearner(stages.high_channels, base_classes)
-    return BAM(stages, learner, fine_channels=stages.fine_channels, shots=shots)
+    stages = build_stages(backbone, weights)
+    learner = BaseLearner(stages.high_channels, base_classes, learner_width)
+    return BAM(stages, learner, shots=shots, width=width)

@@ -15,7 +15,7 @@ from fcp.method.published import (
     renamed,
     shots_of,
 )
-from fcp.method.stages import published_stages
+from fcp.method.stages import build_stages
 
 
 def pool_names(start: str) -> dict[str, str]:
@@ -86,7 +86,7 @@ def import_base_learner(path: Path) -> PSPNet:
     """
     state = read_state_dict(path)
     ours, _ = renamed(state, BASE_LEARNER)
-    stages = published_stages(backbone_of(state), None)
+    stages = build_stages(backbone_of(state), None)
     score = ours.get("learner.score.bias")
     classes = 15 if score is None else len(score) - 1  # a file without it is refused below
     model = PSPNet(stages, BaseLearner(stages.high_channels, classes))

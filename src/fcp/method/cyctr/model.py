@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
-from fcp.errors import FcpError
 from fcp.layers.grid import on_grid
 from fcp.layers.masked import refuse_empty
 from fcp.method.base import (
@@ -39,7 +38,7 @@ from fcp.method.parts import (
     prior,
     spread,
 )
-from fcp.method.stages import published_stages
+from fcp.method.stages import BackboneOption, build_stages
 from fcp.structures import BackboneFeatures
 
 DICE_EPSILON = 1e-8
@@ -278,22 +277,22 @@ def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
 def build_cyctr(
     weights: str | None,
     *,
-    backbone: str = "resnet50",
+    backbone: BackboneOption = "resnet50",
+    width: int = 256,
     keys_per_shot: int = KEYS_PER_SHOT,
     released: bool = False,
 ) -> CyCTR:
-    """Build CyCTR at its published size.
+    """Build CyCTR, by default at its published size.
 
     Args:
         weights: ImageNet weights of the backbone; None for random ones.
-        backbone: "resnet50", the only one here.
+        backbone: "resnet50" as published, or any other; see ``build_stages``.
+        width: See ``CyCTR``.
         keys_per_shot: See ``CyCTR``.
         released: See ``CyCTR``.
 
     Raises:
-        FcpError: Another backbone, or weights that are missing or do not fit.
+        FcpError: Unknown backbone, or weights that are missing or do not fit.
     """
-    if backbone != "resnet50":
-        raise FcpError(f"backbone: expected resnet50, got {backbone!r}")
-    stages = published_stages(backbone, weights, previous_dilation=True)
-    return CyCTR(stages, keys_per_shot=keys_per_shot, released=released)
+    stages = build_stages(backbone, weights, previous_dilation=True)
+    return CyCTR(stages, width=width, keys_per_shot=keys_per_shot, released=released)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
-from fcp.method.bam.base_learner import BaseLearner
+from fcp.method.bam.base_learner import PYRAMID_WIDTH, BaseLearner
 from fcp.method.bam.ensemble import Ensemble, ShotWeights, base_probability, gram, style_distance
 from fcp.method.bam.model import EnsembleOutput, ensemble_losses
 from fcp.method.base import TrainedMethod, TrainingTruth, at_size, for_queries, known_labels
@@ -24,7 +24,7 @@ from fcp.method.parts import (
     nearest_cells,
     spread,
 )
-from fcp.method.stages import published_stages
+from fcp.method.stages import BackboneOption, build_stages
 from fcp.structures import BackboneFeatures
 
 PRIOR_FACTOR = 10
@@ -88,7 +88,6 @@ class HDMNet(TrainedMethod[HDMNetSupport, HDMNetQuery, HDMNetOutput]):
     Args:
         backbone: Image encoder, as the base learner was trained with.
         learner: Base learner; it is frozen.
-        fine_channels: See ``BAM``.
         shots: See ``BAM``.
         width: C, channels of the features.
         token_width: Channels of the tokens, a multiple of 8.
@@ -99,13 +98,13 @@ class HDMNet(TrainedMethod[HDMNetSupport, HDMNetQuery, HDMNetOutput]):
     """
 
     support_view = "masked picture"
+    needs_base_learner = True
 
     def __init__(
         self,
         backbone: Backbone,
         learner: BaseLearner,
         *,
-        fine_channels: int,
         shots: int = 1,
         width: int = 256,
         token_width: int = 64,
@@ -114,7 +113,7 @@ class HDMNet(TrainedMethod[HDMNetSupport, HDMNetQuery, HDMNetOutput]):
     ) -> None:
         super().__init__(backbone)
         self.learner = learner.requires_grad_(False).eval()
-        self.fine_channels, self.released = fine_channels, released
+        self.released = released
         self.query = ReluConv(backbone.mid_channels, width)
         self.support = ReluConv(backbone.mid_channels, width)
         self.dropout = nn.Dropout2d(0.5)
@@ -151,7 +150,7 @@ class HDMNet(TrainedMethod[HDMNetSupport, HDMNetQuery, HDMNetOutput]):
             prototype=means.unflatten(0, shape).mean(1),
             high=(high[0].unflatten(0, shape), high[1].unflatten(0, shape)),
             cells=nearest_cells(flat, grid)[:, 0].unflatten(0, shape),
-            gram=gram(features.mid[:, -self.fine_channels :]).unflatten(0, shape),
+            gram=gram(features.mid[:, self.backbone.fine]).unflatten(0, shape),
             tokens=tuple(tokens_of(x).unflatten(0, shape).flatten(1, 2) for x in levels),
             inside=tuple(x.unflatten(0, shape).flatten(1) for x in inside),
         )
@@ -162,7 +161,7 @@ class HDMNet(TrainedMethod[HDMNetSupport, HDMNetQuery, HDMNetOutput]):
         return HDMNetQuery(
             features=self.dropout(self.query(features.mid)),
             high=(stage5, features.high),
-            gram=gram(features.mid[:, -self.fine_channels :]),
+            gram=gram(features.mid[:, self.backbone.fine]),
             base=self.learner.classify(stage5),
             size=size,
         )
@@ -218,24 +217,27 @@ class HDMNet(TrainedMethod[HDMNetSupport, HDMNetQuery, HDMNetOutput]):
 def build_hdmnet(
     weights: str | None,
     *,
-    backbone: str = "resnet50",
+    backbone: BackboneOption = "resnet50",
     base_classes: int = 15,
     shots: int = 1,
+    width: int = 256,
+    learner_width: int = PYRAMID_WIDTH,
     released: bool = False,
 ) -> HDMNet:
-    """Build HDMNet at its published size; see ``fcp.method.bam.model.build_bam``.
+    """Build HDMNet, by default at its published size; see ``fcp.method.bam.model.build_bam``.
 
     Args:
         weights: ImageNet weights of the backbone; None for random ones.
-        backbone: "resnet50" or "vgg16_bn".
+        backbone: "resnet50" or "vgg16_bn" as published, or any other; see ``build_stages``.
         base_classes: 15 for PASCAL-5i, 60 for COCO-20i.
         shots: See ``HDMNet``.
+        width: See ``HDMNet``.
+        learner_width: ``width`` of the base learner.
         released: See ``HDMNet``.
 
     Raises:
         FcpError: Unknown backbone, or weights that are missing or do not fit.
     """
-    stages = published_stages(backbone, weights)
-    learner = BaseLearner(stages.high_channels, base_classes)
-    fine = stages.fine_channels
-    return HDMNet(stages, learner, fine_channels=fine, shots=shots, released=released)
+    stages = build_stages(backbone, weights)
+    learner = BaseLearner(stages.high_channels, base_classes, learner_width)
+    return HDMNet(stages, learner, shots=shots, width=width, released=released)

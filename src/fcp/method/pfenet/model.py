@@ -12,7 +12,7 @@ from fcp.encoders.base import Backbone
 from fcp.method.base import TrainedMethod, TrainingTruth, TwoLogits, at_size, for_queries
 from fcp.method.parts import MaskHead, ReluConv, cells_of, cross_entropy, grid_of, mean_under, prior
 from fcp.method.pfenet.enrichment import PASCAL_BINS, Enrichment
-from fcp.method.stages import published_stages
+from fcp.method.stages import BackboneOption, build_stages
 from fcp.structures import BackboneFeatures
 
 
@@ -141,19 +141,22 @@ class PFENet(TrainedMethod[PFENetSupport, PFENetQuery, PFENetOutput]):
 def build_pfenet(
     weights: str | None,
     *,
-    backbone: str = "resnet50",
+    backbone: BackboneOption = "resnet50",
     bins: Sequence[float] = PASCAL_BINS,
+    width: int = 256,
     released: bool = False,
 ) -> PFENet:
-    """Build PFENet at its published size.
+    """Build PFENet, by default at its published size.
 
     Args:
         weights: ImageNet weights of the backbone; None for random ones.
-        backbone: "resnet50" or "vgg16_bn".
+        backbone: "resnet50" or "vgg16_bn" as published, or any other; see ``build_stages``.
         bins: ``PASCAL_BINS`` or ``COCO_BINS``.
+        width: See ``PFENet``.
         released: See ``PFENet``.
 
     Raises:
         FcpError: Unknown backbone, or weights that are missing or do not fit.
     """
-    return PFENet(published_stages(backbone, weights), bins=bins, released=released)
+    stages = build_stages(backbone, weights)
+    return PFENet(stages, bins=bins, width=width, released=released)

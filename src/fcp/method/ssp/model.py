@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from fcp.encoders.base import Backbone
-from fcp.errors import FcpError
 from fcp.method.base import TrainedMethod, TrainingTruth, TwoLogits, at_size, for_queries
 from fcp.method.parts import cross_entropy, spread
 from fcp.method.ssp.prototypes import estimates, similarity, support_prototypes
-from fcp.method.stages import published_stage_three
+from fcp.method.stages import BackboneOption, build_stage_three
 from fcp.structures import BackboneFeatures
 
 SELF_SUPPORT_WEIGHT = 0.2
@@ -121,17 +121,23 @@ def own_loss(features: Tensor, masks: Tensor) -> Tensor:
     return cross_entropy(similarity(features, object_, rest), masks)
 
 
-def build_ssp(weights: str | None, *, backbone: str = "resnet50", refine: bool = True) -> SSP:
-    """Build SSP at its published size.
+def build_ssp(
+    weights: str | None,
+    *,
+    backbone: BackboneOption = "resnet50",
+    refine: bool = True,
+    trained: Sequence[str] = ("layer2.", "layer3."),
+) -> SSP:
+    """Build SSP, by default at its published size.
 
     Args:
         weights: ImageNet weights of the backbone; None for random ones.
-        backbone: "resnet50", the only one here.
+        backbone: "resnet50" as published, or any other, whose mid-level map is compared.
         refine: See ``SSP``; the published numbers on COCO are without.
+        trained: See ``SSP``.
 
     Raises:
-        FcpError: Another backbone, or weights that are missing or do not fit.
+        FcpError: Unknown backbone, or weights that are missing or do not fit.
     """
-    if backbone != "resnet50":
-        raise FcpError(f"backbone: expected resnet50, got {backbone!r}")
-    return SSP(published_stage_three(weights), refine=refine)
+    stages = build_stage_three(backbone, weights)
+    return SSP(stages, refine=refine, trained=tuple(trained))

@@ -1,0 +1,218 @@
+"""`fcp train` for base learners, and where BAM and HDMNet find theirs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from fcp.data.benchmarks import open_benchmark
+from fcp.data.lists import train_lists
+from fcp.documents import load_json
+from fcp.engine.checkpoints import CHECKPOINT_FILE
+from fcp.engine.episode_batches import EpisodeSource
+from fcp.engine.loop import fit
+from fcp.engine.method_batches import LabelBatches
+from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
+from fcp.engine.method_stage import BaseLearnerStage
+from fcp.engine.processes import is_main, processes
+from fcp.engine.recipe import find_recipe, load_recipe
+from fcp.engine.tracking import Report, record_recipe
+from fcp.engine.train_head import standardise
+from fcp.errors import FcpError
+from fcp.features.cache import FeatureCache
+from fcp.features.frozen import Encoders, FeatureIndex, FrozenEncoders
+from fcp.method.bam.base_learner import PSPNet
+from fcp.method.stages import backbone_settings
+from fcp.models.files import CONFIG_FILE, RECIPE_FILE
+from fcp.models.trained import (
+    LoadedLearner,
+    build_learner,
+    load_base_learner,
+    save_base_learner,
+)
+
+LEARNERS = "base-learners"  # folder of the base learners, beside the runs that share them
+
+
+def train_base_learner(
+    recipe: BaseLearnerRecipe,
+    *,
+    data_root: Path,
+    out: Path,
+    resume: bool,
+    report: Report,
+    store: FeatureCache | None = None,
+) -> None:
+    """Train a base learner and make ``out`` its folder.
+
+    Args:
+        recipe: Recipe of the base learner.
+        data_root: Folder of the data sets.
+        out: Folder of checkpoint, log and learner.
+        resume: Whether to go on from the checkpoint in ``out``.
+        report: Function that takes each line of output.
+        store: Store of frozen features; None for no store.
+
+    Raises:
+        FcpError: data or starting weights are missing, a store is given though the features
+            change, or the loss is not finite.
+    """
+    source = learner_source(recipe, data_root)
+    model = starting_learner(recipe, len(source.data.base(recipe.fold)))
+    standardise(model.backbone, recipe.image_size, data_root)
+    stage = learner_stage(recipe, model, source, store)
+    record_recipe(out, recipe)
+    fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)
+    if is_main():
+        save_base_learner(model, recipe.backbone, out, getattr(torch, recipe.weights_dtype))
+    processes().wait_for_everyone()
+    report(f"base learner written to {out}")
+
+
+def learner_source(recipe: BaseLearnerRecipe, data_root: Path) -> EpisodeSource:
+    """List the data of a recipe.
+
+    Raises:
+        FcpError: data are missing.
+    """
+    data = open_benchmark(recipe.benchmark, data_root)
+    lists = train_lists(data, recipe.fold, filtered=not recipe.unfiltered)
+    batch, size = recipe.optim.batch, recipe.image_size
+    return EpisodeSource(data, lists, "query", batch, size, recipe.seed)
+
+
+def starting_learner(recipe: BaseLearnerRecipe, classes: int) -> PSPNet:
+    """Build the base learner of a recipe, fresh but for its backbone.
+
+    Raises:
+        FcpError: an unknown backbone, or weights that are missing or do not fit.
+    """
+    torch.manual_seed(recipe.seed)
+    return build_learner(recipe.backbone, recipe.backbone_weights, classes, recipe.width)
+
+
+def learner_stage(
+    recipe: BaseLearnerRecipe, model: PSPNet, source: EpisodeSource, store: FeatureCache | None
+) -> BaseLearnerStage:
+    """Make a base learner ready to train, on stored features if a store is given.
+
+    Raises:
+        FcpError: a store is given though the features change at each step.
+    """
+    base, views, trained = source.data.base(recipe.fold), recipe.views, recipe.train_backbone
+    if store is None:
+        batches = LabelBatches(source, views=views, base_classes=base)
+        return BaseLearnerStage(model, batches, train_backbone=trained)
+    may_store(views, features_change=trained)
+    model.eval()
+    encoders = Encoders(model.backbone, backbone_settings(model.backbone, recipe.backbone))
+    index = FeatureIndex(encoders, store, recipe.optim.precision)
+    batches = LabelBatches(source, views=views, base_classes=base, index=index)
+    frozen = FrozenEncoders(encoders, index)
+    return BaseLearnerStage(model, batches, train_backbone=False, encoders=frozen)
+
+
+def may_store(views: str, *, features_change: bool) -> None:
+    """Refuse a store of features that change at each step.
+
+    Raises:
+        FcpError: the views are not whole pictures, or training changes the features.
+    """
+    if views != "whole":
+        raise FcpError(
+            f"feature cache: of no use with views={views}, which changes the features at each "
+            "step; leave the cache out"
+        )
+    if features_change:
+        raise FcpError(
+            "feature cache: of no use here, since training changes the backbone; leave it out"
+        )
+
+
+def find_base_learner(
+    recipe: MethodRecipe,
+    data_root: Path,
+    out: Path,
+    *,
+    report: Report,
+    store: FeatureCache | None = None,
+) -> LoadedLearner | None:
+    """Load the base learner that a recipe's method starts from; train it where it is missing.
+
+    Args:
+        recipe: Recipe of the method.
+        data_root: Folder of the data sets.
+        out: Folder of the method's run; learners that no recipe names a folder for are beside it.
+        report: Function that takes each line of output.
+        store: Store of frozen features, which a learner with a frozen backbone uses.
+
+    Returns:
+        The learner; None where the recipe names neither a folder nor a recipe.
+
+    Raises:
+        FcpError: no learner is there and no recipe says how to train one, or it was trained on
+            other classes.
+    """
+    if recipe.base_learner is None and recipe.base_learner_recipe is None:
+        return None
+    own = None if recipe.base_learner_recipe is None else learner_recipe(recipe)
+    folder = _folder_of(recipe, own, out)
+    if not (folder / CONFIG_FILE).exists():
+        if own is None:
+            raise FcpError(
+                f"{folder}: no base learner; train one by a recipe of stage base_learner, or name "
+                "such a recipe as base_learner_recipe"
+            )
+        report(f"base learner is missing: training {recipe.base_learner_recipe} into {folder}")
+        train_base_learner(
+            own,
+            data_root=data_root,
+            out=folder,
+            resume=(folder / CHECKPOINT_FILE).exists(),
+            report=report,
+            store=None if own.train_backbone or own.views != "whole" else store,
+        )
+    _refuse_other_classes(recipe, folder)
+    return load_base_learner(folder)
+
+
+def learner_recipe(recipe: MethodRecipe) -> BaseLearnerRecipe:
+    """Return the recipe of a method's base learner, on the method's benchmark and fold.
+
+    Raises:
+        FcpError: no such recipe, or one of another stage.
+    """
+    name = str(recipe.base_learner_recipe)
+    found = load_recipe(find_recipe(name))
+    if not isinstance(found, BaseLearnerRecipe):
+        raise FcpError(f"base_learner_recipe: {name} is of stage {found.stage}, not base_learner")
+    return replace(found, benchmark=recipe.benchmark, fold=recipe.fold)
+
+
+def _folder_of(recipe: MethodRecipe, own: BaseLearnerRecipe | None, out: Path) -> Path:
+    """Return where a method's base learner is kept, by the recipe if no folder is named."""
+    if recipe.base_learner is not None or own is None:
+        return Path(str(recipe.base_learner))
+    settings = json.dumps(asdict(own), sort_keys=True)
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    name = Path(str(recipe.base_learner_recipe)).stem
+    fold = "all" if recipe.fold is None else f"fold{recipe.fold}"
+    return out.parent / LEARNERS / f"{name}-{recipe.benchmark}-{fold}-{digest}"
+
+
+def _refuse_other_classes(recipe: MethodRecipe, folder: Path) -> None:
+    """Refuse a learner that may have seen classes that are novel for the method."""
+    file = folder / RECIPE_FILE
+    if not file.exists():
+        return
+    trained = load_json(file)
+    for name in ("benchmark", "fold"):
+        if trained.get(name) != getattr(recipe, name):
+            raise FcpError(
+                f"{folder}: its base learner was trained with {name}={trained.get(name)}, not "
+                f"{getattr(recipe, name)}; name another base_learner"
+            )

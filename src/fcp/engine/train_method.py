@@ -1,0 +1,185 @@
+"""`fcp train` for the compared methods: episodes in, a model folder out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fcp.data.benchmarks import open_benchmark
+from fcp.data.dataset import FewShotDataset
+from fcp.data.episodes import sample_episodes
+from fcp.data.lists import drop_small_classes, holdout_lists, train_lists
+from fcp.engine.episode_batches import EpisodeSource
+from fcp.engine.holdout import Holdout
+from fcp.engine.loop import fit
+from fcp.engine.method_batches import MethodBatches
+from fcp.engine.method_recipe import MethodRecipe
+from fcp.engine.method_stage import MethodStage
+from fcp.engine.processes import is_main
+from fcp.engine.tracking import Report, record_recipe
+from fcp.engine.train_base_learner import find_base_learner, may_store
+from fcp.engine.train_head import standardise
+from fcp.errors import FcpError
+from fcp.evaluation.evaluate import evaluate
+from fcp.evaluation.method_predictor import MethodPredictor
+from fcp.features.cache import FeatureCache
+from fcp.features.frozen import Encoders, FeatureIndex, FrozenEncoders, open_encoders
+from fcp.method.stages import backbone_settings
+from fcp.method.trained import AnyMethod, build_trained
+from fcp.models.trained import LoadedLearner, LoadedTrained, save_trained
+
+
+def train_method(
+    recipe: MethodRecipe,
+    *,
+    data_root: Path,
+    out: Path,
+    resume: bool,
+    report: Report,
+    store: FeatureCache | None = None,
+) -> None:
+    """Train a method and make ``out`` a model's folder.
+
+    Args:
+        recipe: Recipe of the method.
+        data_root: Folder of the data sets.
+        out: Folder of checkpoint, log and model; a base learner that is trained first goes beside
+            it.
+        resume: Whether to go on from the checkpoint in ``out``.
+        report: Function that takes each line of output.
+        store: Store of frozen features, so that the backbone sees each picture once in all; None
+            for no store.
+
+    Raises:
+        FcpError: data or starting weights are missing, a store is given though the features
+            change, or the loss is not finite.
+    """
+    source = method_source(recipe, data_root)
+    learner = find_base_learner(recipe, data_root, out, report=report, store=store)
+    start = starting_method(recipe, learner)
+    if learner is None:
+        standardise(start.model.backbone, recipe.image_size, data_root)
+    stage = method_stage(recipe, start, source, store)
+    record_recipe(out, recipe)
+    fit(
+        stage,
+        recipe.optim,
+        seed=recipe.seed,
+        out=out,
+        resume=resume,
+        report=report,
+        holdout=method_holdout(recipe, start, source.data, out, store),
+    )
+    if is_main():
+        _save(start, out, recipe)
+    report(f"model written to {out}")
+
+
+def method_source(recipe: MethodRecipe, data_root: Path) -> EpisodeSource:
+    """List the data of a recipe.
+
+    Raises:
+        FcpError: data are missing.
+    """
+    data = open_benchmark(recipe.benchmark, data_root)
+    return EpisodeSource(
+        data,
+        train_lists(data, recipe.fold, filtered=not recipe.unfiltered),
+        draw=recipe.draw,
+        batch=recipe.optim.batch,
+        image_size=recipe.image_size,
+        seed=recipe.seed,
+    )
+
+
+def starting_method(recipe: MethodRecipe, learner: LoadedLearner | None) -> LoadedTrained:
+    """Build the method of a recipe, fresh but for its backbone.
+
+    Args:
+        recipe: Recipe of the method.
+        learner: Base learner whose weights and backbone the method takes over; None for none.
+
+    Raises:
+        FcpError: an unknown method or option, or weights that are missing or do not fit.
+    """
+    torch.manual_seed(recipe.seed)
+    options: dict[str, Any] = dict(recipe.options)
+    weights = recipe.backbone_weights
+    if learner is not None:
+        head = learner.model.learner
+        options |= {"backbone": learner.backbone, "base_classes": head.classes}
+        options["learner_width"], weights = head.width, None
+    model = build_trained(recipe.method, weights, **options)
+    if learner is None and model.needs_base_learner:
+        raise FcpError(
+            f"base_learner: {recipe.method} starts from one; name its folder, or name its recipe "
+            "as base_learner_recipe"
+        )
+    if learner is not None:
+        model.load_state_dict({**model.state_dict(), **learner.model.state_dict()})
+    return LoadedTrained(model, recipe.method, options, recipe.image_size)
+
+
+def method_stage(
+    recipe: MethodRecipe, start: LoadedTrained, source: EpisodeSource, store: FeatureCache | None
+) -> MethodStage:
+    """Make a method ready to train, on stored features if a store is given.
+
+    Raises:
+        FcpError: a store is given though the features change at each step.
+    """
+    base = source.data.base(recipe.fold) if start.model.needs_base_learner else ()
+    if store is None:
+        batches = MethodBatches(source, views=recipe.views, base_classes=base)
+        return MethodStage(start.model, batches)
+    may_store(recipe.views, features_change=features_change(start.model))
+    encoders = encoders_of(start)
+    index = FeatureIndex(encoders, store, recipe.optim.precision)
+    batches = MethodBatches(source, views=recipe.views, base_classes=base, index=index)
+    return MethodStage(start.model, batches, FrozenEncoders(encoders, index))
+
+
+def encoders_of(start: LoadedTrained) -> Encoders:
+    """Return the backbone of a method with all that its features depend on."""
+    backbone = start.model.backbone
+    option = start.options.get("backbone", "resnet50")
+    return Encoders(backbone, backbone_settings(backbone, option), start.model.support_view)
+
+
+def features_change(model: AnyMethod) -> bool:
+    """Return whether training changes the backbone's features."""
+    drifts = model.train().backbone.training
+    return drifts or any(parameter.requires_grad for parameter in model.backbone.parameters())
+
+
+def method_holdout(
+    recipe: MethodRecipe,
+    start: LoadedTrained,
+    data: FewShotDataset,
+    out: Path,
+    store: FeatureCache | None,
+) -> Holdout | None:
+    """Make the scoring by 1-shot mIoU on base classes; the best model goes to ``out/best``.
+
+    Raises:
+        FcpError: no two hold-out pictures show the same class.
+    """
+    if not recipe.holdout_every:
+        return None
+    lists = drop_small_classes(holdout_lists(data, recipe.fold), 1)
+    episodes = sample_episodes(lists, shots=1, episodes=recipe.holdout_episodes, seed=recipe.seed)
+    encoders = open_encoders(encoders_of(start), store)
+
+    def score() -> float:
+        # A new predictor for each score: it keeps what the method made of the features.
+        predictor = MethodPredictor(start.model, image_size=recipe.image_size, encoders=encoders)
+        return evaluate(predictor, data, episodes, image_size=recipe.image_size).square.miou
+
+    return Holdout(recipe.holdout_every, score, lambda: _save(start, out / "best", recipe))
+
+
+def _save(start: LoadedTrained, folder: Path, recipe: MethodRecipe) -> None:
+    dtype = getattr(torch, recipe.weights_dtype)
+    save_trained(start.model, start.method, start.options, start.image_size, folder, dtype)

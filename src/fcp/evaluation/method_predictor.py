@@ -1,0 +1,103 @@
+"""Any method with the doors ``encode_support``, ``encode_query`` and ``match`` as a predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from fcp.data.dataset import ClassExample, Picture
+from fcp.evaluation.evaluate import MASK
+from fcp.evaluation.predictor import DEFAULT_CACHE_BYTES, BoundedCache
+from fcp.features.frozen import FrozenEncoders, LiveEncoders
+from fcp.method.base import TrainedMethod
+from fcp.method.trained import AnyMethod
+from fcp.structures import BackboneFeatures
+
+
+class Doors(Protocol):
+    """What the predictor needs of a method; ``match`` returns ``mask_logits`` (B, H, W)."""
+
+    def encode_support(self, images: Tensor, masks: Tensor) -> Any:  # noqa: ANN401
+        """Encode examples (B, K, 3, H, W) with masks (B, K, H, W) of 0 and 1."""
+
+    def encode_query(self, images: Tensor) -> Any:  # noqa: ANN401
+        """Encode pictures (B, 3, H, W)."""
+
+    def match(self, support: Any, query: Any) -> Any:  # noqa: ANN401
+        """Segment prepared pictures."""
+
+
+class MethodPredictor:
+    """Segments queries with a method, whose own rule makes one answer of K examples.
+
+    A query is kept by picture, and so are examples that stand alone, by picture and class. Where
+    the encoders are given, the features of each example of several are kept too. The least recently
+    used values are dropped when the allowed memory is exceeded.
+
+    Args:
+        method: Method on the device where it is to run, in evaluation mode.
+        image_size: Side S of the square pictures that it is given, px.
+        encoders: Encoders of a trained method, such as ``open_encoders`` returns; None to go
+            through the method's doors alone.
+        device: Device of the method.
+        cache_bytes: Memory allowed for kept values, bytes.
+    """
+
+    def __init__(
+        self,
+        method: Doors,
+        *,
+        image_size: int,
+        encoders: LiveEncoders | FrozenEncoders | None = None,
+        device: str | torch.device = "cpu",
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+    ) -> None:
+        self.method, self.image_size = method, image_size
+        self._encoders, self._device = encoders, device
+        self._cache = BoundedCache(cache_bytes)
+
+    @torch.inference_mode()
+    def __call__(self, supports: Sequence[ClassExample], query: Picture) -> Mapping[str, Tensor]:
+        """Return ``"mask"``, the probability (S, S) of the object."""
+        support = self._support(supports)
+        prepared = self._cache.get(("query", query.id), partial(self._prepare_query, query))
+        return {MASK: self.method.match(support, prepared).mask_logits[0].sigmoid()}
+
+    def _prepare_query(self, query: Picture) -> object:
+        if self._encoders is None:
+            return self.method.encode_query(query.image()[None].to(self._device))
+        size = (query.size, query.size)
+        return self._trained.prepare_query(self._encoders.features(query), size)
+
+    def _support(self, supports: Sequence[ClassExample]) -> object:
+        if len(supports) > 1:  # hardly ever the same ones again
+            return self._prepare_support(supports)
+        key = ("alone", supports[0].id, supports[0].class_id)
+        return self._cache.get(key, partial(self._prepare_support, supports))
+
+    def _prepare_support(self, supports: Sequence[ClassExample]) -> object:
+        if self._encoders is None:
+            images = torch.stack([example.image() for example in supports])[None]
+            masks = torch.stack([example.mask() for example in supports])[None]
+            return self.method.encode_support(images.to(self._device), masks.to(self._device))
+        keep = len(supports) > 1  # one alone is kept as a whole
+        seen = [self._seen(self._encoders, example, keep=keep) for example in supports]
+        features = BackboneFeatures.cat([item for item, _ in seen])
+        masks = torch.cat([mask for _, mask in seen])[None]  # (1, K, S, S)
+        return self._trained.prepare_support(features, masks)
+
+    def _seen(
+        self, encoders: LiveEncoders | FrozenEncoders, example: ClassExample, *, keep: bool
+    ) -> tuple[BackboneFeatures, Tensor]:
+        make = partial(encoders.example, example)
+        return self._cache.get((example.id, example.class_id), make) if keep else make()
+
+    @property
+    def _trained(self) -> AnyMethod:
+        if not isinstance(self.method, TrainedMethod):
+            raise TypeError("encoders: only a trained method goes on from their features")
+        return self.method

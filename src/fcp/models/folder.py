@@ -1,0 +1,95 @@
+"""A model's folder of any format: settings beside weights, written whole and read with checks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from fcp.documents import load_json
+from fcp.encoders.weights import read_state_dict
+from fcp.errors import FcpError
+from fcp.files import write_atomically
+from fcp.models.files import CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
+
+
+def write_folder(
+    folder: Path,
+    settings: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a model's folder; each of its files is complete or absent.
+
+    Args:
+        folder: Folder to write; made if missing. An older model in it is replaced.
+        settings: Plain values of ``config.json``, with the ``format`` of the folder.
+        state: Tensors of ``model.safetensors``.
+        dtype: Type of floating tensors on disk; a tensor with values outside its range keeps its
+            own. None for their own types.
+
+    Raises:
+        FcpError: the folder cannot be written, or the disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FcpError(f"{folder}: cannot be made ({error.strerror}); choose another") from error
+    tensors = {name: _on_disk(tensor, dtype) for name, tensor in state.items()}
+    # A judge of presence fitted to older weights is not valid for these.
+    (folder / PRESENCE_FILE).unlink(missing_ok=True)
+    write_atomically(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+    write_atomically(folder / CONFIG_FILE, (json.dumps(settings, indent=2) + "\n").encode())
+
+
+def read_format(folder: Path) -> object:
+    """Return the ``format`` that a model's folder says it has.
+
+    Raises:
+        FcpError: its settings are missing or damaged.
+    """
+    return load_json(folder / CONFIG_FILE).get("format")
+
+
+def read_settings(path: Path, expected: str) -> dict[str, Any]:
+    """Read the settings of a model's folder, without their ``format``.
+
+    Args:
+        path: File of the settings.
+        expected: Format that it must have.
+
+    Raises:
+        FcpError: missing or damaged, or of another format.
+    """
+    settings = dict(load_json(path))
+    found = settings.pop("format", None)
+    if found != expected:
+        raise FcpError(f"{path}: expected a model of format {expected!r}, got {found!r}")
+    return settings
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the weights of a model's folder.
+
+    Raises:
+        FcpError: missing or damaged, or a tensor holds values that are not finite.
+    """
+    state = dict(read_state_dict(path))
+    broken = next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
+    if broken is not None:
+        raise FcpError(f"{path}: {broken} holds values that are not finite; get it anew")
+    return state
+
+
+def _on_disk(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Copy a tensor (tied ones too, which a file cannot share) and cast it if that is safe."""
+    copy = tensor.detach().to("cpu", copy=True).contiguous()
+    if dtype is None or not copy.is_floating_point():
+        return copy
+    cast = copy.to(dtype)
+    return cast if cast.isfinite().all() else copy

@@ -1,0 +1,185 @@
+"""`fcp train` of the compared methods: from a recipe to a folder, resumed, stored, judged."""
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from fcp.engine.checkpoints import CHECKPOINT_FILE
+from fcp.engine.loop import Trainer
+from fcp.engine.recipe import load_recipe
+from fcp.engine.share import Share
+from fcp.engine.tracking import LOG_FILE, read_log
+from fcp.engine.train import train
+from fcp.engine.train_base_learner import LEARNERS, find_base_learner
+from fcp.engine.train_method import method_source, method_stage, starting_method
+from fcp.errors import FcpError
+from fcp.features.cache import FeatureCache
+from fcp.models.files import RECIPE_FILE
+from fcp.models.trained import load_trained
+
+METHODS = ("ssp", "pfenet", "bam", "hdmnet", "cyctr")
+OPTIM = {"iterations": 2, "batch": 2, "learning_rate": 1e-2, "warmup": 0, "log_every": 1}
+OPTIONS = {
+    "ssp": {"trained": ["first."]},
+    "pfenet": {"width": 8, "bins": [1.0, 0.5]},
+    "bam": {"width": 8},
+    "hdmnet": {"width": 8},
+    "cyctr": {"width": 16, "keys_per_shot": 8},
+}
+
+
+@pytest.fixture
+def write(small_backbone, tmp_path):
+    """Return a function that writes the recipe of a method."""
+    learner = {"stage": "base_learner", "image_size": 64, "backbone": small_backbone, "width": 4}
+    learner |= {"train_backbone": False, "views": "whole", "optim": OPTIM}
+    (tmp_path / "learner.yaml").write_text(yaml.safe_dump(learner))
+
+    def make(method, options=None, **more):
+        values = {"stage": "method", "method": method, "image_size": 64, "fold": 0, "optim": OPTIM}
+        values["options"] = {"backbone": small_backbone, **(options or OPTIONS[method])}
+        if method in ("bam", "hdmnet"):
+            values["base_learner_recipe"] = str(tmp_path / "learner.yaml")
+        file = tmp_path / f"{method}.yaml"
+        file.write_text(yaml.safe_dump({**values, **more}))
+        return file
+
+    return make
+
+
+def fit(recipe, data_root, out, store=None, *, resume=False, overrides=()):
+    lines = []
+    train(
+        recipe,
+        overrides=overrides,
+        data_root=data_root,
+        out=out,
+        resume=resume,
+        report=lines.append,
+        store=store,
+    )
+    return lines
+
+
+def prepared(recipe, data_root, out, store=None):
+    """Return the stage of a recipe."""
+    recipe = load_recipe(recipe)
+    learner = find_base_learner(recipe, data_root, out, report=lambda _: None)
+    start = starting_method(recipe, learner)
+    return recipe, method_stage(recipe, start, method_source(recipe, data_root), store)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_recipe_becomes_a_folder(method, write, mini_voc, tmp_path):
+    recipe = write(method, holdout_every=1, holdout_episodes=2)
+    fit(recipe, mini_voc, tmp_path / "run")
+    loaded = load_trained(tmp_path / "run")
+    assert (loaded.method, loaded.image_size) == (method, 64)
+    assert loaded.options.items() >= OPTIONS[method].items()
+    rows = read_log(tmp_path / "run" / LOG_FILE)
+    assert [row["step"] for row in rows] == ["1", "2"]
+    scores = [float(row["holdout"]) for row in rows]
+    best = load_trained(tmp_path / "run/best").model.state_dict()
+    if scores[1] > scores[0]:
+        assert all(torch.equal(best[n], t) for n, t in loaded.model.state_dict().items())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_losses_fall(method, write, mini_voc, tmp_path):
+    recipe, stage = prepared(write(method), mini_voc, tmp_path / "run")
+    batch = stage.batches[Share(0)]
+    torch.manual_seed(0)
+    before = [float(stage.losses(batch)["total"]) for _ in range(4)]
+    trainer = Trainer(stage, recipe.optim)
+    for _ in range(25):
+        trainer.step(0, [batch])
+    after = [float(stage.losses(batch)["total"]) for _ in range(4)]
+    assert sum(after) < 0.95 * sum(before)
+
+
+@pytest.mark.parametrize("method", ["pfenet", "hdmnet"])
+def test_a_resumed_run_equals_an_uninterrupted_one(method, write, mini_voc, tmp_path):
+    recipe = write(method, optim={**OPTIM, "iterations": 4, "schedule": "constant"})
+    fit(recipe, mini_voc, tmp_path / "whole")
+    fit(recipe, mini_voc, tmp_path / "cut", overrides=("optim.iterations=2",))
+    assert (tmp_path / "cut" / CHECKPOINT_FILE).exists()
+    fit(recipe, mini_voc, tmp_path / "cut", resume=True)
+    one, other = (load_trained(tmp_path / name).model.state_dict() for name in ("whole", "cut"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("method", ["pfenet", "hdmnet", "cyctr"])  # one of each view of a support
+def test_stored_features_are_those_of_the_pixels(method, write, mini_voc, tmp_path):
+    file = write(method)
+    store = FeatureCache(tmp_path / "features", 1 << 24)
+    _, pixels = prepared(file, mini_voc, tmp_path / "run")
+    _, stored = prepared(file, mini_voc, tmp_path / "run", store)
+    stored.model.load_state_dict(pixels.model.state_dict())
+    pixels.model.eval(), stored.model.eval()
+    with torch.no_grad():
+        for _ in range(2):  # the second time the entries are read
+            one, two = (stage.losses(stage.batches[Share(1)]) for stage in (pixels, stored))
+            for name, value in one.items():
+                assert float(two[name]) == pytest.approx(float(value), rel=2e-3)
+    assert list((tmp_path / "features").glob("*/*.safetensors"))
+
+
+def test_a_store_is_refused_where_features_change(write, mini_voc, tmp_path):
+    store = FeatureCache(tmp_path / "features", 1 << 24)
+    with pytest.raises(FcpError, match="training changes the backbone"):
+        fit(write("ssp"), mini_voc, tmp_path / "run", store)
+    with pytest.raises(FcpError, match="views=augmented"):
+        fit(write("pfenet", views="augmented"), mini_voc, tmp_path / "run", store)
+    released = {**OPTIONS["pfenet"], "released": True}
+    with pytest.raises(FcpError, match="training changes the backbone"):
+        fit(write("pfenet", released), mini_voc, tmp_path / "run", store)
+
+
+def test_a_base_learner_is_trained_once_and_shared(write, mini_voc, tmp_path):
+    first = fit(write("bam"), mini_voc, tmp_path / "bam")
+    assert any("base learner is missing" in line for line in first)
+    (learner,) = (tmp_path / LEARNERS).iterdir()
+    assert learner.name.startswith("learner-pascal5i-fold0-")
+    second = fit(write("hdmnet"), mini_voc, tmp_path / "hdmnet")
+    assert not any("missing" in line for line in second)
+    models = [load_trained(tmp_path / name).model for name in ("bam", "hdmnet")]
+    one, other = (model.learner.state_dict() for model in models)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert models[0].learner.classes == 15
+
+
+def test_a_base_learner_of_another_fold_is_refused(write, mini_voc, tmp_path):
+    fit(write("bam"), mini_voc, tmp_path / "bam")
+    (learner,) = (tmp_path / LEARNERS).iterdir()
+    recipe = write("bam", fold=1, base_learner=str(learner), base_learner_recipe=None)
+    with pytest.raises(FcpError, match="trained with fold=0, not 1"):
+        fit(recipe, mini_voc, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"base_learner_recipe": None}, "bam starts from one; name its folder"),
+        ({"base_learner": "none", "base_learner_recipe": None}, "none: no base learner; train one"),
+        ({"base_learner_recipe": "tiny-pfenet"}, "tiny-pfenet is of stage method"),
+    ],
+)
+def test_a_missing_base_learner_says_the_remedy(write, mini_voc, tmp_path, more, message):
+    with pytest.raises(FcpError, match=message):
+        fit(write("bam", **more), mini_voc, tmp_path / "run")
+
+
+def test_an_unknown_method_is_refused(write, mini_voc, tmp_path):
+    recipe = write("pfenet", method="pfnet")
+    with pytest.raises(FcpError, match="method: expected one of ssp, pfenet"):
+        fit(recipe, mini_voc, tmp_path / "run")
+
+
+def test_a_run_records_its_recipe(write, mini_voc, tmp_path):
+    fit(write("pfenet"), mini_voc, tmp_path / "run")
+    recipe = json.loads((tmp_path / "run" / RECIPE_FILE).read_text())
+    assert (recipe["stage"], recipe["method"], recipe["fold"]) == ("method", "pfenet", 0)
+    with pytest.raises(FcpError, match="holds a run already"):
+        fit(write("pfenet"), mini_voc, tmp_path / "run")

@@ -1,0 +1,84 @@
+"""Evaluation of methods with doors against a naive loop over whole episodes."""
+
+import pytest
+import torch
+
+from fcp.data.benchmarks import open_benchmark
+from fcp.data.dataset import ClassExample, Picture
+from fcp.data.episodes import sample_episodes
+from fcp.data.lists import val_lists
+from fcp.evaluation.evaluate import count_at_square, evaluate, truth_of
+from fcp.evaluation.method_predictor import MethodPredictor
+from fcp.evaluation.metrics import Counts
+from fcp.features.cache import FeatureCache
+from fcp.features.frozen import Encoders, open_encoders
+from fcp.method.trained import build_trained
+from fcp.structures import Episode
+
+SIZE = 64
+OPTIONS = {
+    "pfenet": {"width": 8, "bins": [1.0, 0.5]},
+    "hdmnet": {"width": 8, "learner_width": 4},
+    "cyctr": {"width": 16, "keys_per_shot": 8},
+}
+
+
+@pytest.fixture(params=OPTIONS)
+def model(request, small_backbone):
+    torch.manual_seed(0)
+    return build_trained(request.param, backbone=small_backbone, **OPTIONS[request.param]).eval()
+
+
+def episode_of(data, spec):
+    examples = [ClassExample(data, id, SIZE, spec.class_id) for id in spec.supports]
+    return Episode(
+        support_images=torch.stack([one.image() for one in examples])[None],
+        support_masks=torch.stack([one.mask() for one in examples])[None],
+        query_images=Picture(data, spec.query, SIZE).image()[None],
+    )
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+@torch.inference_mode()
+def test_counts_are_those_of_a_loop_over_episodes(model, shots, mini_voc):
+    data = open_benchmark("pascal5i", mini_voc)
+    episodes = sample_episodes(val_lists(data, 0), shots=shots, episodes=4, seed=0)
+    encoders = Encoders(model.backbone, ["small", {}], model.support_view)
+    predictors = {
+        "encoders": MethodPredictor(model, image_size=SIZE, encoders=open_encoders(encoders, None)),
+        "doors alone": MethodPredictor(model, image_size=SIZE),
+        "hardly any memory": MethodPredictor(model, image_size=SIZE, cache_bytes=100),
+    }
+    expected: dict[int, Counts] = {}
+    for spec in episodes:
+        probability = model(episode_of(data, spec)).mask_logits[0].sigmoid()
+        counts = count_at_square(probability, truth_of(data, spec.query, spec.class_id))
+        expected[spec.class_id] = expected.get(spec.class_id, Counts()) + counts
+    for name, predictor in predictors.items():
+        result = evaluate(predictor, data, episodes, image_size=SIZE)
+        for class_id, counts in expected.items():
+            own = result.square.class_iou[data.classes[class_id]]
+            assert own == pytest.approx(counts.iou, abs=1e-9), name
+
+
+@torch.inference_mode()
+def test_stored_features_hardly_move_a_prediction(model, mini_voc, tmp_path):
+    data = open_benchmark("pascal5i", mini_voc)
+    (spec,) = sample_episodes(val_lists(data, 0), shots=2, episodes=1, seed=1)
+    encoders = Encoders(model.backbone, ["small", {}], model.support_view)
+    stored = open_encoders(encoders, FeatureCache(tmp_path, 1 << 24))
+    examples = [ClassExample(data, id, SIZE, spec.class_id) for id in spec.supports]
+    query = Picture(data, spec.query, SIZE)
+    whole = model(episode_of(data, spec)).mask_logits[0].sigmoid()
+    for _ in range(2):  # made, then read
+        found = MethodPredictor(model, image_size=SIZE, encoders=stored)(examples, query)
+        assert (found["mask"] - whole).abs().max() < 5e-3
+
+
+def test_only_a_trained_method_goes_on_from_features(small_backbone, mini_voc):
+    data = open_benchmark("pascal5i", mini_voc)
+    model = build_trained("pfenet", backbone=small_backbone, **OPTIONS["pfenet"]).eval()
+    encoders = open_encoders(Encoders(model.backbone, ["small", {}]), None)
+    predictor = MethodPredictor(torch.nn.Identity(), image_size=SIZE, encoders=encoders)
+    with pytest.raises(TypeError, match="only a trained method"):
+        predictor([ClassExample(data, "val_01_0", SIZE, 1)], Picture(data, "val_01_1", SIZE))
