@@ -17,6 +17,7 @@ from fcp.data.strips import count_values
 NEARLY = 0.9  # of the highest value: pixels above it count as full foreground
 MOST_SHOWN = 5  # number of values in a note
 TRIMAP = frozenset({1, 2, 3})
+MATTING = frozenset({0, 127, 128, 255})
 SEVERAL = (
     "the mask has several values, which all count as the object; a list of classes (classes.txt) "
     "beside the masks distinguishes them"
@@ -79,6 +80,24 @@ def oddities(mask: np.ndarray, values: Sequence[float] | None = None) -> list[st
             f"{_listed(found)}); is it inverted?"
         ]
     return []
+
+
+def trimap_object(values: np.ndarray) -> np.ndarray | None:
+    """Return the object of a trimap, without its uncertain border.
+
+    Args:
+        values: Values (H, W) of a mask that is called a trimap.
+
+    Returns:
+        (H, W) bool: the value 1 of 1 object, 2 background and 3 border (Oxford-IIIT Pet), or 255 of
+        0 background, 127 … 128 unknown and 255 object (matting); None for other values.
+    """
+    found = set(np.unique(values).tolist()) if values.ndim == 2 else set()
+    for known, inner in ((TRIMAP, 1), (MATTING, 255)):
+        if found <= known and inner in found:
+            mask: np.ndarray = values == inner
+            return mask
+    return None
 
 
 def looks_inverted(mask: np.ndarray) -> bool:
