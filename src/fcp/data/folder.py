@@ -6,10 +6,10 @@ Two ways to lay out masks: ``cat1.jpg`` beside ``cat1_mask.png``; ``images/cat1.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 from fcp.data.images import PICTURE_SUFFIXES
@@ -34,6 +34,7 @@ from fcp.files import natural as natural
 MASK_SUFFIX = "_mask"
 # Folders that systems, archives and network drives create.
 STRAY_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
+MOST_FOLDERS = 6  # that are compared with each other to find those of masks
 _JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".jpg_large"})
 
 # A file with the folder, below that of pictures or that of masks, in which it lies.
@@ -129,7 +130,7 @@ def find_layout(folder: Path) -> Layout | None:
         _folders_in_use(folder)
         or _folders_alike(folder)
         or _beside(folder, files)
-        or (None if files else _two_folders(folder))
+        or (None if files else _other_folders(folder))
     )
 
 
@@ -143,15 +144,16 @@ def _folders_in_use(folder: Path) -> Layout | None:
         for path in _folders_of(folder)
         if path.name.casefold() in MASK_FOLDERS and _holds_pictures(path)
     }
+    assumed = ""
     for name, others in SUPERSEDED.items():
-        if others & there.keys():
-            there.pop(name, None)
+        if others & there.keys() and there.pop(name, None) is not None:
+            assumed = f"{name}/ is taken for the field of view, and left out"
     if len(there) > 1:
         names = " or ".join(f"{path.name}/" for path in there.values())
         raise FcpError(
             f"{folder}: are {names} the masks of {images.name}/? Move the other one away"
         )
-    return next((_layout([(images, masks)]) for masks in there.values()), None)
+    return next((_layout([(images, masks)], assumed) for masks in there.values()), None)
 
 
 def _folders_alike(folder: Path) -> Layout | None:
@@ -218,22 +220,29 @@ def _marked(files: Sequence[Path]) -> dict[str, list[Path]]:
     return {mark: masks for mark, masks in paired.items() if masks}
 
 
-def _two_folders(folder: Path) -> Layout | None:
-    """Return two folders, one of pictures and one of masks, known by their name or their files'."""
-    two = [path for path in _folders_of(folder) if _holds_pictures(path)]
-    if len(two) != 2:
+def _other_folders(folder: Path) -> Layout | None:
+    """Return folders of pictures and of masks that are known by a word or by their files' names."""
+    inside = {
+        path: pictures_inside(path)
+        for path in _folders_of(folder)
+        if find_folder(path, IMAGE_FOLDERS) is None and _holds_pictures(path)
+    }
+    if not 2 <= len(inside) <= MOST_FOLDERS:
         return None
-    found = [(one, other) for one, other in (two, two[::-1]) if _are_masks(other, one)]
-    if len(found) != 1:
-        return None
-    ((images, masks),) = found
-    return _layout(found, f"{masks.name}/ is taken for the masks of {images.name}/")
+    found = [(a, b) for a, b in permutations(inside, 2) if _are_masks(inside[b], b, inside[a], a)]
+    if len(found) > 1:
+        names = ", ".join(f"{masks.name}/ of {images.name}/" for images, masks in found)
+        raise FcpError(f"{folder}: which are the masks: {names}? Move the other ones away")
+    for images, masks in found:
+        return _layout(found, f"{masks.name}/ is taken for the masks of {images.name}/")
+    return None
 
 
-def _are_masks(masks: Path, images: Path) -> bool:
+def _are_masks(
+    inside: Sequence[Placed], masks: Path, pictures: Sequence[Placed], images: Path
+) -> bool:
     """Return whether each file in a folder is the mask of a picture in the other one."""
-    inside, pictures = pictures_inside(masks), pictures_inside(images)
-    if find_folder(masks, IMAGE_FOLDERS) or any(is_mask_name(path) for _, path in pictures):
+    if any(is_mask_name(path) for _, path in pictures):
         return False
     by_folder = is_mask_folder_name(masks.name) and not is_mask_folder_name(images.name)
     by_files = all(is_mask_name(path) or mark_of(path) is not None for _, path in inside)
@@ -288,10 +297,20 @@ def pair_pictures(pictures: Sequence[Placed], masks: Sequence[Placed]) -> Pairin
 def _unpaired(mask: Path, found: Sequence[Path], named: Index) -> str:
     if found:
         return f"{mask}: is it the mask of {found[0]} or of {found[1]}?"
-    numbered = re.fullmatch(r"(.+?)[ ._-]\d+", stem_of(mask))
-    of = named.get((None, name_key(numbered[1])), []) if numbered else []
-    hint = f"; if it is one of several masks of {of[0].name}, join them into one" if of else ""
+    stems = [one for place, one in named if place is None and begins_with(stem_of(mask), one)]
+    of = named[None, max(stems, key=len)] if stems else []
+    hint = ""
+    if len(of) == 1:
+        hint = (
+            f"; if it is that of {of[0].name}, call it {of[0].stem}{mask.suffix}, and join several"
+        )
     return f"{mask.parent}: no picture for the mask {mask.name}{hint}"
+
+
+def begins_with(stem: str, other: str) -> bool:
+    """Return whether a file's stem is another one, as compared, with something after it."""
+    key = name_key(stem)
+    return key.startswith(other) and key[len(other) : len(other) + 1] in {" ", ".", "_", "-"}
 
 
 def _pictures_of(mask: Path, inner: Path, named: Index) -> list[Path]:

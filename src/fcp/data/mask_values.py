@@ -19,8 +19,8 @@ MOST_SHOWN = 5  # number of values in a note
 TRIMAP = frozenset({1, 2, 3})
 MATTING = frozenset({0, 127, 128, 255})
 SEVERAL = (
-    "the mask has several values, which all count as the object; a list of classes (classes.txt) "
-    "beside the masks distinguishes them"
+    "the mask has several values or colours, which all count as the object; a list of classes "
+    "(classes.txt, or labelmap.txt of colours) beside the masks distinguishes them"
 )
 
 
@@ -50,7 +50,7 @@ def foreground(
             notes.append(f"the mask has {kind}: its greys are cut at half")
     else:
         mask = grey != 0
-        if sum(value != 0 for value in found) > 1 and not mask.all():
+        if not mask.all() and (sum(value != 0 for value in found) > 1 or _has_colours(values)):
             notes.append(SEVERAL)
     return mask, notes + oddities(mask, found)
 
@@ -106,6 +106,18 @@ def looks_inverted(mask: np.ndarray) -> bool:
     return bool(mask.mean() > 0.5 and all(edge.any() for edge in edges))
 
 
+def _has_colours(values: np.ndarray) -> bool:
+    """Return whether a mask has several colours besides black."""
+    if values.ndim == 2 or values.shape[2] < 3 or values.dtype != np.uint8:
+        return False
+    packed = values[..., 0].astype(np.int32) << 16
+    packed |= values[..., 1].astype(np.int32) << 8
+    packed |= values[..., 2]
+    seen = np.zeros(1 << 24, bool)
+    seen[packed] = True
+    return int(seen[1:].sum()) > 1
+
+
 def _grey(values: np.ndarray) -> np.ndarray:
     """Convert a colour mask to one band; transparent pixels become 0."""
     if values.ndim == 2:
@@ -115,6 +127,8 @@ def _grey(values: np.ndarray) -> np.ndarray:
     grey: np.ndarray = colours.max(axis=2)
     if has_alpha:
         alpha = values[..., -1]
+        if not grey.any():  # all is black: what is drawn can only be the transparency
+            return alpha if alpha.min() < alpha.max() else grey
         seen = alpha > alpha.max() / 2 if _is_soft(alpha, _values_of(alpha)) else alpha != 0
         grey = np.where(seen, grey, grey.dtype.type(0))
     return grey

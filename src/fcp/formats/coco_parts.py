@@ -1,4 +1,4 @@
-"""Several COCO files in a folder, such as those of training and validation: parts of one data set."""
+"""Several COCO files in a folder, as for training and validation: parts of one data set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_coco_parts(
 ) -> dict[str, list[Example]]:
     """Read all files of instances in a folder, and join their examples by the names of categories.
 
-    Files of captions and key points, which COCO puts beside the instances, are left out with a note.
+    Files of captions and key points, which COCO puts beside them, are left out with a note.
 
     Args:
         files: JSON files of the folder.

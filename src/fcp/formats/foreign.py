@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fcp.data.folder import MASK_SUFFIX, STRAY_FOLDERS, name_key, pictures_in
+from fcp.data.folder import MASK_SUFFIX, STRAY_FOLDERS, begins_with, name_key, pictures_in
 
 MOST_CHECKED = 10_000  # number of files of a folder
+MOST_COMPARED = 200  # number of pictures that are compared by name
 
 # Pattern of a file's lower-case name → its kind and the remedy; the first match counts.
 _KNOWN = (
@@ -77,11 +78,12 @@ def _told(name: str) -> str | None:
 
 
 def _same_names(folder: Path) -> str | None:
-    """Name two pictures whose names differ in the suffix alone, one of which may be the mask."""
-    seen: dict[str, Path] = {}
-    for path in pictures_in(folder):
-        other = seen.setdefault(name_key(path.stem), path)
-        if other != path:
-            mask = f"{path.stem}{MASK_SUFFIX}{path.suffix}"
-            return f"{other.name} and {path.name}: if {path.name} is the mask, call it {mask}"
+    """Name two pictures, one of which may be the mask: ``a.jpg`` with ``a.png`` or ``a_x.png``."""
+    pictures = sorted(pictures_in(folder)[:MOST_COMPARED], key=lambda path: len(path.stem))
+    for index, path in enumerate(pictures):
+        key = name_key(path.stem)
+        for other in pictures[index + 1 :]:
+            if name_key(other.stem) == key or begins_with(other.stem, key):
+                mask = f"{path.stem}{MASK_SUFFIX}{other.suffix}"
+                return f"{path.name} and {other.name}: if {other.name} is the mask, call it {mask}"
     return None
