@@ -44,8 +44,10 @@ def test_lists_of_other_programs(maps, write):
     (folder / "classes.txt").rename(folder / "labels/labels.txt")
     assert list(read_label_maps(folder)) == ["dog"]
     many = "\n".join(f"c{value}" for value in range(70_000))
-    assert list(read_label_maps(maps([0, 255], many))) == ["c255"]
-    assert list(read_label_maps(maps([0, 60_000], many, np.uint16))) == ["c60000"]
+    (folder / "labels/labels.txt").unlink()
+    assert list(read_label_maps(maps([0, 255], many, place="labels"))) == ["c255"]
+    folder = maps([0, 60_000], many, np.uint16, "labels")
+    assert list(read_label_maps(folder)) == ["c60000"]
 
 
 def test_mistakes_are_named(maps, tmp_path, write):

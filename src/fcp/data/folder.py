@@ -6,34 +6,58 @@ Two ways to lay out masks: ``cat1.jpg`` beside ``cat1_mask.png``; ``images/cat1.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 from fcp.data.images import PICTURE_SUFFIXES
+from fcp.data.mask_names import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    SPLITS,
+    SUPERSEDED,
+    folder_without_mark,
+    is_mask_folder_name,
+    is_mask_name,
+    is_other_file,
+    loose_picture_names,
+    mark_of,
+    names_without_mark,
+    picture_names,
+    stem_of,
+)
 from fcp.errors import FcpError
 from fcp.files import natural as natural
 
 MASK_SUFFIX = "_mask"
 # Folders that systems, archives and network drives create.
 STRAY_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
+MOST_FOLDERS = 6  # that are compared with each other to find those of masks
+_JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".jpg_large"})
+
+# A file with the folder, below that of pictures or that of masks, in which it lies.
+Placed = tuple[Path, Path]
+# (folder, or None for any; name as compared) → files.
+Index = dict[tuple[Path | None, str], list[Path]]
 
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
-MASK_FOLDERS = ("masks", "mask")
-# Names in use for these folders; a folder of such a name may also hold other files.
-OTHER_MASK_FOLDERS = (
-    *("labels", "label", "annotations", "annotation", "segmentation", "segmentations"),
-    *("ground_truth", "groundtruth", "gt", "seg"),
-)
-_MASK_END = re.compile(r"([ ._-]cp)?[ ._-]masks?$", re.IGNORECASE)  # _cp_masks: Cellpose
-# Also accepted in a folder of masks, where every file is a mask.
-_OTHER_END = re.compile(
-    r"[ ._-](masks?|seg|(simple )?segmentation|labels?|gt|groundtruth|annotation)$", re.IGNORECASE
-)
-_OME = re.compile(r"\.ome$", re.IGNORECASE)  # a.ome.tif, of microscopes
+@dataclass(frozen=True)
+class Layout:
+    """Pictures and masks of a folder, before they are paired.
+
+    Attributes:
+        pictures: Pictures with the folders in which they lie.
+        masks: Masks with the folders in which they lie.
+        mask_folders: Folders of the masks, in which a list of classes may lie too.
+        assumed: Sentence on what was assumed; empty where the names leave no doubt.
+    """
+
+    pictures: list[Placed]
+    masks: list[Placed]
+    mask_folders: tuple[Path, ...]
+    assumed: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,45 +107,157 @@ def pair_support_folder(folder: Path) -> Pairing:
     Raises:
         FcpError: missing, or without any mask.
     """
-    found = mask_folders(folder)
-    if found is not None:
-        images, masks = found
-        paired = pair_pictures(pictures_inside(images), pictures_inside(masks))
-    else:
-        files = [(Path(), path) for path in pictures_in(folder)]
-        masks_here = [one for one in files if is_mask_name(one[1])]
-        paired = pair_pictures([one for one in files if not is_mask_name(one[1])], masks_here)
-    if not paired.pairs and not paired.faults:
+    layout = find_layout(folder)
+    if layout is None:
         raise FcpError(
             f"{folder}: no example found; expected NAME.jpg with NAME{MASK_SUFFIX}.png, or "
             "images/NAME.jpg with masks/NAME.png"
         )
-    return paired
+    return pair_pictures(layout.pictures, layout.masks)
 
 
-def mask_folders(folder: Path) -> tuple[Path, Path] | None:
-    """Return the folders of pictures and of masks in a folder; upper and lower case are equal."""
-    images, masks = find_folder(folder, IMAGE_FOLDERS), find_folder(folder, MASK_FOLDERS)
+def find_layout(folder: Path) -> Layout | None:
+    """Find the pictures and the masks of a folder by the names of files and folders.
+
+    Returns:
+        Pictures and masks, of which there is at least one; None if no file is known to be a mask.
+
+    Raises:
+        FcpError: the folder cannot be read, or several files or folders may be the masks.
+    """
+    files = pictures_in(folder)
+    return (
+        _folders_in_use(folder)
+        or _folders_alike(folder)
+        or _beside(folder, files)
+        or (None if files else _other_folders(folder))
+    )
+
+
+def _folders_in_use(folder: Path) -> Layout | None:
+    """Return ``images/`` and ``masks/``, or what others call them."""
+    images = find_folder(folder, IMAGE_FOLDERS)
     if images is None:
-        return _folder_beside_its_masks(folder)
-    if masks is None:
-        others = (find_folder(folder, [name]) for name in OTHER_MASK_FOLDERS)
-        masks = next((one for one in others if one is not None and pictures_inside(one)), None)
-    return None if masks is None else (images, masks)
-
-
-def _folder_beside_its_masks(folder: Path) -> tuple[Path, Path] | None:
-    """Return the two folders called ``NAME`` and ``NAME_masks``, if there is just one such pair."""
-    if not folder.is_dir():
         return None
-    found = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}
-    named = {_MASK_END.sub("", name): masks for name, masks in found.items()}
+    there = {
+        path.name.casefold(): path
+        for path in _folders_of(folder)
+        if path.name.casefold() in MASK_FOLDERS and _holds_pictures(path)
+    }
+    assumed = ""
+    for name, others in SUPERSEDED.items():
+        if others & there.keys() and there.pop(name, None) is not None:
+            assumed = f"{name}/ is taken for the field of view, and left out"
+    if len(there) > 1:
+        names = " or ".join(f"{path.name}/" for path in there.values())
+        raise FcpError(
+            f"{folder}: are {names} the masks of {images.name}/? Move the other one away"
+        )
+    return next((_layout([(images, masks)], assumed) for masks in there.values()), None)
+
+
+def _folders_alike(folder: Path) -> Layout | None:
+    """Return ``NAME/`` and ``NAME_masks/``; ``train/`` and ``trainannot/``, ``val/`` and so on."""
+    inside = {path.name.casefold(): path for path in _folders_of(folder)}
+    bare = {name: folder_without_mark(name) for name in inside}
     pairs = [
-        (found[name], masks)
-        for name, masks in named.items()
-        if name in found and found[name] != masks
+        (inside[images], inside[masks])
+        for masks, images in bare.items()
+        if images in inside and _holds_pictures(inside[images]) and _holds_pictures(inside[masks])
     ]
-    return pairs[0] if len(pairs) == 1 else None
+    if len(pairs) > 1 and not all(images.name.casefold() in SPLITS for images, _ in pairs):
+        names = ", ".join(f"{images.name}/ with {masks.name}/" for images, masks in pairs[:2])
+        raise FcpError(
+            f"{folder}: several folders of masks ({names}); put each pair into a folder of its "
+            "own, which gives the class its name"
+        )
+    return _layout(pairs) if pairs else None
+
+
+def _layout(pairs: Sequence[tuple[Path, Path]], assumed: str = "") -> Layout | None:
+    """Return the files of pairs of folders of pictures and of masks."""
+    several = len(pairs) > 1
+    pictures, masks = [], []
+    for of_pictures, of_masks in pairs:
+        above = Path(of_pictures.name) if several else Path()
+        pictures += [(above / inner, path) for inner, path in pictures_inside(of_pictures)]
+        masks += [
+            (above / inner, path)
+            for inner, path in pictures_inside(of_masks)
+            if not is_other_file(path)
+        ]
+    return Layout(pictures, masks, tuple(one for _, one in pairs), assumed) if masks else None
+
+
+def _beside(folder: Path, files: Sequence[Path]) -> Layout | None:
+    """Return masks beside their pictures: ``NAME_mask.png``, or ``NAME_seg.png`` and the like."""
+    masks, assumed = [path for path in files if is_mask_name(path)], ""
+    if not masks:
+        marked = _marked(files)
+        if len(marked) > 1:
+            names = " or ".join(some[0].name for some in marked.values())
+            raise FcpError(f"{folder}: is {names} a mask? Call masks NAME{MASK_SUFFIX}.png")
+        for mark, some in marked.items():
+            masks, assumed = some, f"{some[0].name} and others with {mark!r} are taken for masks"
+    pictures = [path for path in files if path not in set(masks)]
+    place = Path()
+    found = Layout([(place, one) for one in pictures], [(place, one) for one in masks], (), assumed)
+    return found if masks else None
+
+
+def _marked(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return the files by the mark of their name, where the picture of that name is there too."""
+    found: dict[str, list[Path]] = {}
+    for path in files:
+        mark = mark_of(path)
+        if mark is not None and path.suffix.lower() not in _JPEG:
+            found.setdefault(mark, []).append(path)
+    others = [(Path(), path) for path in files if mark_of(path) is None]
+    paired = {
+        mark: [mask for _, mask in pair_pictures(others, [(Path(), one) for one in some]).pairs]
+        for mark, some in found.items()
+    }
+    return {mark: masks for mark, masks in paired.items() if masks}
+
+
+def _other_folders(folder: Path) -> Layout | None:
+    """Return folders of pictures and of masks that are known by a word or by their files' names."""
+    inside = {
+        path: pictures_inside(path)
+        for path in _folders_of(folder)
+        if find_folder(path, IMAGE_FOLDERS) is None and _holds_pictures(path)
+    }
+    if not 2 <= len(inside) <= MOST_FOLDERS:
+        return None
+    found = [(a, b) for a, b in permutations(inside, 2) if _are_masks(inside[b], b, inside[a], a)]
+    if len(found) > 1:
+        names = ", ".join(f"{masks.name}/ of {images.name}/" for images, masks in found)
+        raise FcpError(f"{folder}: which are the masks: {names}? Move the other ones away")
+    for images, masks in found:
+        return _layout(found, f"{masks.name}/ is taken for the masks of {images.name}/")
+    return None
+
+
+def _are_masks(
+    inside: Sequence[Placed], masks: Path, pictures: Sequence[Placed], images: Path
+) -> bool:
+    """Return whether each file in a folder is the mask of a picture in the other one."""
+    if any(is_mask_name(path) for _, path in pictures):
+        return False
+    by_folder = is_mask_folder_name(masks.name) and not is_mask_folder_name(images.name)
+    by_files = all(is_mask_name(path) or mark_of(path) is not None for _, path in inside)
+    return (by_folder or by_files) and not pair_pictures(pictures, inside).faults
+
+
+def _folders_of(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.iterdir() if one.is_dir() and not _is_hidden(one, folder))
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(
+        path.suffix.lower() in PICTURE_SUFFIXES and not _is_hidden(path, folder)
+        for path in folder.rglob("*")
+    )
 
 
 def find_folder(folder: Path, names: Sequence[str]) -> Path | None:
@@ -132,31 +268,24 @@ def find_folder(folder: Path, names: Sequence[str]) -> Path | None:
     return next((found[name] for name in names if name in found), None)
 
 
-def is_mask_name(path: Path) -> bool:
-    """Return whether a file beside pictures is a mask: ``NAME_mask.png``, upper or lower case."""
-    return bool(_MASK_END.search(_stem(path)))
-
-
-def _stem(path: Path) -> str:
-    """Return a file's name without its suffix, also without the double suffix of OME-TIFF."""
-    return _OME.sub("", path.stem)
-
-
-def pair_pictures(
-    pictures: Sequence[tuple[Path, Path]], masks: Sequence[tuple[Path, Path]]
-) -> Pairing:
-    """Pair masks with pictures by name; both are given as (parent folder, file)."""
-    named: dict[tuple[Path | None, str], list[Path]] = {}
+def pair_pictures(pictures: Sequence[Placed], masks: Sequence[Placed]) -> Pairing:
+    """Pair masks with pictures by name."""
+    named: Index = {}
+    loose: Index = {}
     for inner, picture in pictures:
-        for name in {name_key(one) for one in (picture.name, picture.stem, _stem(picture))}:
-            named.setdefault((inner, name), []).append(picture)
-            named.setdefault((None, name), []).append(picture)
+        for index, names in (
+            (named, picture_names(picture)),
+            (loose, loose_picture_names(picture)),
+        ):
+            for name in {name_key(one) for one in names}:
+                index.setdefault((inner, name), []).append(picture)
+                index.setdefault((None, name), []).append(picture)
     pairs: dict[Path, Path] = {}
     faults = []
     for inner, mask in masks:
-        found = _pictures_of(mask, inner, named)
+        found = _pictures_of(mask, inner, named) or _pictures_of(mask, inner, loose)
         if len(found) != 1:
-            faults.append(_unpaired(mask, found))
+            faults.append(_unpaired(mask, found, named))
             continue
         first = pairs.setdefault(found[0], mask)
         if first != mask:
@@ -165,20 +294,29 @@ def pair_pictures(
     return Pairing(list(pairs.items()), without, faults)
 
 
-def _unpaired(mask: Path, found: Sequence[Path]) -> str:
+def _unpaired(mask: Path, found: Sequence[Path], named: Index) -> str:
     if found:
         return f"{mask}: is it the mask of {found[0]} or of {found[1]}?"
-    return f"{mask.parent}: no picture for the mask {mask.name}"
+    stems = [one for place, one in named if place is None and begins_with(stem_of(mask), one)]
+    of = named[None, max(stems, key=len)] if stems else []
+    hint = ""
+    if len(of) == 1:
+        hint = (
+            f"; if it is that of {of[0].name}, call it {of[0].stem}{mask.suffix}, and join several"
+        )
+    return f"{mask.parent}: no picture for the mask {mask.name}{hint}"
 
 
-def _pictures_of(
-    mask: Path, inner: Path, named: dict[tuple[Path | None, str], list[Path]]
-) -> list[Path]:
+def begins_with(stem: str, other: str) -> bool:
+    """Return whether a file's stem is another one, as compared, with something after it."""
+    key = name_key(stem)
+    return key.startswith(other) and key[len(other) : len(other) + 1] in {" ", ".", "_", "-"}
+
+
+def _pictures_of(mask: Path, inner: Path, named: Index) -> list[Path]:
     """Find the pictures that a mask's name may mean: in the subfolder of its name, or anywhere."""
-    stem = _stem(mask)
-    names = (mask.stem, stem, _MASK_END.sub("", stem), _OTHER_END.sub("", stem))
     for place in (inner, None):
-        for name in dict.fromkeys(names):
+        for name in names_without_mark(mask):
             found = named.get((place, name_key(name)), [])
             same = [path for path in found if name in (path.stem, path.name)]
             if found:

@@ -17,9 +17,10 @@ from fcp.data.strips import count_values
 NEARLY = 0.9  # of the highest value: pixels above it count as full foreground
 MOST_SHOWN = 5  # number of values in a note
 TRIMAP = frozenset({1, 2, 3})
+MATTING = frozenset({0, 127, 128, 255})
 SEVERAL = (
-    "the mask has several values, which all count as the object; a list of classes (classes.txt) "
-    "beside the masks distinguishes them"
+    "the mask has several values or colours, which all count as the object; a list of classes "
+    "(classes.txt, or labelmap.txt of colours) beside the masks distinguishes them"
 )
 
 
@@ -49,7 +50,7 @@ def foreground(
             notes.append(f"the mask has {kind}: its greys are cut at half")
     else:
         mask = grey != 0
-        if sum(value != 0 for value in found) > 1 and not mask.all():
+        if not mask.all() and (sum(value != 0 for value in found) > 1 or _has_colours(values)):
             notes.append(SEVERAL)
     return mask, notes + oddities(mask, found)
 
@@ -81,10 +82,40 @@ def oddities(mask: np.ndarray, values: Sequence[float] | None = None) -> list[st
     return []
 
 
+def trimap_object(values: np.ndarray) -> np.ndarray | None:
+    """Return the object of a trimap, without its uncertain border.
+
+    Args:
+        values: Values (H, W) of a mask that is called a trimap.
+
+    Returns:
+        (H, W) bool: the value 1 of 1 object, 2 background and 3 border (Oxford-IIIT Pet), or 255 of
+        0 background, 127 … 128 unknown and 255 object (matting); None for other values.
+    """
+    found = set(np.unique(values).tolist()) if values.ndim == 2 else set()
+    for known, inner in ((TRIMAP, 1), (MATTING, 255)):
+        if found <= known and inner in found:
+            mask: np.ndarray = values == inner
+            return mask
+    return None
+
+
 def looks_inverted(mask: np.ndarray) -> bool:
     """Return whether a mask (H, W) bool covers over half of its picture and touches all edges."""
     edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
     return bool(mask.mean() > 0.5 and all(edge.any() for edge in edges))
+
+
+def _has_colours(values: np.ndarray) -> bool:
+    """Return whether a mask has several colours besides black."""
+    if values.ndim == 2 or values.shape[2] < 3 or values.dtype != np.uint8:
+        return False
+    packed = values[..., 0].astype(np.int32) << 16
+    packed |= values[..., 1].astype(np.int32) << 8
+    packed |= values[..., 2]
+    seen = np.zeros(1 << 24, bool)
+    seen[packed] = True
+    return int(seen[1:].sum()) > 1
 
 
 def _grey(values: np.ndarray) -> np.ndarray:
@@ -96,6 +127,8 @@ def _grey(values: np.ndarray) -> np.ndarray:
     grey: np.ndarray = colours.max(axis=2)
     if has_alpha:
         alpha = values[..., -1]
+        if not grey.any():  # all is black: what is drawn can only be the transparency
+            return alpha if alpha.min() < alpha.max() else grey
         seen = alpha > alpha.max() / 2 if _is_soft(alpha, _values_of(alpha)) else alpha != 0
         grey = np.where(seen, grey, grey.dtype.type(0))
     return grey

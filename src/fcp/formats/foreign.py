@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fcp.data.folder import STRAY_FOLDERS
+from fcp.data.folder import MASK_SUFFIX, STRAY_FOLDERS, begins_with, name_key, pictures_in
 
 MOST_CHECKED = 10_000  # number of files of a folder
+MOST_COMPARED = 200  # number of pictures that are compared by name
 
 # Pattern of a file's lower-case name → its kind and the remedy; the first match counts.
 _KNOWN = (
@@ -30,7 +31,12 @@ _KNOWN = (
         "a picture of a scanner; export it as TIFF",
     ),
     (r".*\.(shp|gpkg|kml|kmz)", "shapes of a GIS; make a mask of them on the picture's own grid"),
-    (r".*\.(zip|rar|7z|tar|gz)", "an archive; unpack it first"),
+    (r".*\.(zip|rar|7z|tar|gz|tgz)", "an archive; unpack it first"),
+    (r".*\.jsonl", "records of Prodigy or alike, one a line; convert them to COCO"),
+    (r".*_cp_outlines\.txt", "Cellpose's outlines; save the masks as PNG or TIFF"),
+    (r".*\.(xcf|psd|ai|svg|pdf)", "a drawing in layers; export the mask as PNG"),
+    (r"ade_.*_seg\.png", "masks of ADE20K, whose colours number classes; make label maps of them"),
+    (r"annotations\.csv|.*shapes.*\.csv", "a table of shapes; export masks, or COCO"),
     (
         r".*simple segmentation\.(png|tiff?)",
         "ilastik's segmentation, beside its picture; call it NAME_mask, with 0 for the background",
@@ -42,9 +48,14 @@ _PATTERNS = [(re.compile(pattern), text) for pattern, text in _KNOWN]
 def describe_foreign(folder: Path) -> str | None:
     """Describe the first file in a folder that is known not to be an example.
 
+    Args:
+        folder: Path of the folder, or of the one file that was given.
+
     Returns:
         Its name, its kind and the remedy; None if there is no such file.
     """
+    if not folder.is_dir():
+        return _told(folder.name)
     if (folder / "meta.json").is_file() and next(folder.glob("*/ann"), None) is not None:
         return "meta.json and ann/: a project of Supervisely; export it as COCO, or as masks"
     masks = next(
@@ -56,8 +67,23 @@ def describe_foreign(folder: Path) -> str | None:
         if index > MOST_CHECKED:
             return None
         if path.is_file() and not (STRAY_FOLDERS & set(path.parts) or path.name.startswith(".")):
-            name = path.name.casefold()
-            text = next((text for pattern, text in _PATTERNS if pattern.fullmatch(name)), None)
+            text = _told(path.name)
             if text is not None:
                 return f"{path.relative_to(folder)}: {text}"
+    return _same_names(folder)
+
+
+def _told(name: str) -> str | None:
+    return next((text for pattern, text in _PATTERNS if pattern.fullmatch(name.casefold())), None)
+
+
+def _same_names(folder: Path) -> str | None:
+    """Name two pictures, one of which may be the mask: ``a.jpg`` with ``a.png`` or ``a_x.png``."""
+    pictures = sorted(pictures_in(folder)[:MOST_COMPARED], key=lambda path: len(path.stem))
+    for index, path in enumerate(pictures):
+        key = name_key(path.stem)
+        for other in pictures[index + 1 :]:
+            if name_key(other.stem) == key or begins_with(other.stem, key):
+                mask = f"{path.stem}{MASK_SUFFIX}{other.suffix}"
+                return f"{path.name} and {other.name}: if {other.name} is the mask, call it {mask}"
     return None

@@ -15,15 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fcp.config import IGNORE
-from fcp.data.folder import (
-    IMAGE_FOLDERS,
-    Pairing,
-    find_folder,
-    is_mask_name,
-    pair_pictures,
-    pictures_in,
-    pictures_inside,
-)
+from fcp.data.folder import Pairing, find_layout, pair_pictures
 from fcp.data.images import (
     empty_labels,
     label_png,
@@ -48,7 +40,7 @@ from fcp.formats.run_lengths import RunLengths, to_runs
 from fcp.formats.text import CLASS_FILES, class_lines
 from fcp.formats.writer import Writer, make_folder, write_beside
 
-MAP_FOLDERS = ("masks", "mask", "labels", "segmentationclass")
+NO_MAPS = frozenset({"segmentations", "trimaps"})  # of CUB and Oxford-IIIT Pet: of one object each
 
 
 def read_label_maps(folder: Path, reading: Reading | None = None) -> dict[str, list[Example]]:
@@ -97,24 +89,13 @@ class LabelMaps:
 
 def find_label_maps(folder: Path) -> LabelMaps | None:
     """Return the label maps and the list of classes of a folder; None for another layout."""
-    for name in MAP_FOLDERS:
-        masks = find_folder(folder, [name])
-        images = find_folder(folder, IMAGE_FOLDERS)
-        if masks is None or not pictures_inside(masks):
-            continue
-        class_file = find_list([folder, masks])
-        if class_file is None:
-            continue
-        if images is not None:
-            paired = pair_pictures(pictures_inside(images), pictures_inside(masks))
-            return LabelMaps(paired, class_file)
-    beside = [(Path(), path) for path in pictures_in(folder)]
-    masks_here = [one for one in beside if is_mask_name(one[1])]
-    class_file = find_list([folder])
-    if masks_here and class_file is not None:
-        pictures = [one for one in beside if not is_mask_name(one[1])]
-        return LabelMaps(pair_pictures(pictures, masks_here), class_file)
-    return None
+    layout = find_layout(folder)
+    if layout is None or any(one.name.casefold() in NO_MAPS for one in layout.mask_folders):
+        return None
+    class_file = find_list([folder, *layout.mask_folders])
+    if class_file is None:
+        return None
+    return LabelMaps(pair_pictures(layout.pictures, layout.masks), class_file)
 
 
 def write_class_list(folder: Path, class_names: Sequence[str]) -> None:

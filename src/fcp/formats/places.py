@@ -12,13 +12,8 @@ from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from urllib.parse import unquote
 
-from fcp.data.folder import (
-    IMAGE_FOLDERS,
-    find_folder,
-    name_key,
-    pictures_in,
-    pictures_inside,
-)
+from fcp.data.folder import find_folder, name_key, pictures_in, pictures_inside
+from fcp.data.mask_names import IMAGE_FOLDERS
 from fcp.errors import FcpError
 from fcp.files import PICTURE_SUFFIXES
 from fcp.files import plain as plain

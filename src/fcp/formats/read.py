@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from fcp.data.decode import turn_array
-from fcp.data.folder import (
-    MASK_SUFFIX,
-    STRAY_FOLDERS,
-    files_in,
-    is_mask_name,
-    mask_folders,
-    natural,
-    pair_support_folder,
-    pictures_inside,
-)
-from fcp.data.images import PICTURE_SUFFIXES, look_at_mask
+from fcp.data.folder import MASK_SUFFIX, STRAY_FOLDERS, files_in, natural
+from fcp.data.images import PICTURE_SUFFIXES
+from fcp.data.mask_names import SPLITS
 from fcp.errors import FcpError
-from fcp.files import leads_nowhere
 from fcp.formats.coco import read_coco
+from fcp.formats.coco_parts import read_coco_parts
 from fcp.formats.cvat_xml import read_cvat
 from fcp.formats.examples import Example, class_key
 from fcp.formats.foreign import describe_foreign
+from fcp.formats.foreign_json import refuse_foreign_json
 from fcp.formats.label_maps import find_label_maps, read_label_maps
 from fcp.formats.label_studio_tasks import read_label_studio
 from fcp.formats.labelme import read_labelme
-from fcp.formats.reading import Reading, frame_of
-from fcp.formats.run_lengths import to_runs
+from fcp.formats.masks import read_masks, read_split_masks
+from fcp.formats.reading import Reading
 from fcp.formats.text import load_annotations, parse_xml
 from fcp.formats.voc_xml import ROOT as VOC_ROOT
 from fcp.formats.voc_xml import read_voc_xml
@@ -37,10 +28,6 @@ from fcp.formats.yolo import read_yolo, yolo_labels
 
 ExamplesByClass = dict[str, list[Example]]
 
-# "default" is CVAT's name for a part without a name.
-SPLITS = frozenset(
-    {"train", "training", "val", "valid", "validation", "test", "testing", "default"}
-)
 UNNAMED = "object"  # class of masks in a folder whose name does not say what they show
 # Names of folders that say nothing of their class.
 _NAMELESS = frozenset(
@@ -100,30 +87,6 @@ def read_examples(
     return {wanted: examples[wanted]}
 
 
-def read_masks(folder: Path, reading: Reading | None = None) -> list[Example]:
-    """Read ``NAME.jpg`` with ``NAME_mask.png``, or ``images/`` with ``masks/``: one class.
-
-    Raises:
-        FcpError: see ``fcp.data.folder.pair_support_folder``; a mask that cannot be read, is of
-            another size than its picture or is empty.
-    """
-    own = reading or Reading()
-    paired = pair_support_folder(folder)
-    own.faults += paired.faults
-    if paired.without_mask:
-        count, first = len(paired.without_mask), paired.without_mask[0].name
-        own.note(folder, f"{count} pictures without a mask are left out (first {first})")
-    dead = [one for one in sorted(folder.rglob("*")) if leads_nowhere(one)]
-    if dead:
-        own.note(folder, f"{len(dead)} links that lead nowhere are left out (first {dead[0].name})")
-    examples = []
-    for picture, mask in paired.pairs:
-        with own.each():
-            examples.append(_read_mask(picture, mask, own))
-    own.finish(folder)
-    return examples
-
-
 def read_class_folders(folder: Path, reading: Reading | None = None) -> ExamplesByClass:
     """Read a folder for each class, each in any other layout; the folders' names are the classes'.
 
@@ -149,18 +112,6 @@ def read_class_folders(folder: Path, reading: Reading | None = None) -> Examples
             classes.setdefault(class_key(inside.name), []).extend(_of_its_name(inside, examples))
     own.finish(folder)
     return classes
-
-
-def _read_mask(picture: Path, mask: Path, reading: Reading) -> Example:
-    frame = frame_of(picture, mask, reading)
-    values, oddities = look_at_mask(mask, frame.size, str(picture))
-    for oddity in oddities:
-        reading.note(mask, oddity)
-    if not values.any():
-        raise FcpError(f"{mask}: the mask of {picture} is empty; mark the object to find in it")
-    if frame.turn == 1:
-        return Example(picture, mask)
-    return Example(picture, to_runs(turn_array(values, frame.turn)))
 
 
 def _read_splits(folder: Path, reading: Reading, class_name: str | None) -> ExamplesByClass:
@@ -221,15 +172,14 @@ def _read_one_layout(
         return read_yolo(folder, reading)
     if find_label_maps(folder):
         return read_label_maps(folder, reading)
-    if _has_masks(folder):
-        name = class_key(class_name or _class_of(folder))
-        masks = read_masks(folder, reading)
-        if class_name is None and name == UNNAMED:
-            reading.note(
-                folder,
-                f"the class is called {UNNAMED!r}, as no name is given; --class NAME names it",
-            )
-        return {name: masks} if masks else {}
+    name = class_key(class_name or _class_of(folder))
+    masks = read_split_masks(folder, name, reading) or read_masks(folder, name, reading)
+    if class_name is None and [*masks] == [UNNAMED]:
+        reading.note(
+            folder, f"the class is called {UNNAMED!r}, as no name is given; --class NAME names it"
+        )
+    if masks:
+        return masks
     for place in (folder, folder / "annotations", folder / "Annotations"):
         inside = files_in(place) if place.is_dir() else []
         for suffix, read in ((".json", _read_json), (".xml", _read_xml)):
@@ -249,6 +199,9 @@ def _read_file(file: Path, reading: Reading) -> ExamplesByClass:
         return _read_xml([file], file, reading)
     if suffix in {".yaml", ".yml"}:
         return read_yolo(file, reading)
+    foreign = describe_foreign(file)
+    if foreign is not None:
+        raise FcpError(f"{file}: {foreign}")
     raise FcpError(f"{file}: expected a folder of examples, a JSON, an XML or a YAML file")
 
 
@@ -265,43 +218,11 @@ def _read_json(files: list[Path], path: Path, reading: Reading) -> ExamplesByCla
         if contents and isinstance(contents[-1], dict) and "shapes" in contents[-1]:
             return read_labelme(path, reading)
     if len(files) > 1:
-        names = ", ".join(file.name for file in files)
-        raise FcpError(f"{path}: several JSON files ({names}); give the path of the one meant")
-    _refuse_foreign(contents[0], files[0])
+        return read_coco_parts(files, path, reading)
+    refuse_foreign_json(contents[0], files[0])
     if isinstance(contents[0], list) or "data" in contents[0]:
         return read_label_studio(files[0], contents[0], reading)
     return read_coco(files[0], reading, contents[0])
-
-
-def _refuse_foreign(content: object, file: Path) -> None:
-    """Refuse files of a known kind that hold no examples, with the remedy."""
-    first = content[0] if isinstance(content, list) and content else content
-    if not isinstance(first, dict) or "data" in first:
-        return
-    if isinstance(content, list) and "image_id" in first:
-        raise FcpError(
-            f"{file}: a list of COCO results, without the names of pictures and classes; give the "
-            "file with images, categories and annotations"
-        )
-    if isinstance(content, list) and {"image", "annotator"} & first.keys():
-        raise FcpError(f"{file}: Label Studio's JSON-MIN, which lacks information; export JSON")
-    if first.get("type") in ("Feature", "FeatureCollection"):
-        raise FcpError(
-            f"{file}: shapes of QuPath or a GIS (GeoJSON); export them as label images, or as COCO"
-        )
-    annotations = first.get("annotations")
-    if isinstance(annotations, list) and any(
-        isinstance(one, dict) and "segments_info" in one for one in annotations[:1]
-    ):
-        raise FcpError(f"{file}: a panoptic COCO file; give that of the instances")
-    if "items" in first and "categories" in first:
-        raise FcpError(f"{file}: Datumaro's own JSON; export it as COCO")
-    if isinstance(first.get("classes"), list) and "tags" in first:
-        raise FcpError(f"{file}: a project of Supervisely; export it as COCO, or as masks")
-    inside = first.get("_via_img_metadata", first)
-    one = next(iter(inside.values()), None) if isinstance(inside, dict) else None
-    if isinstance(one, dict) and "regions" in one:
-        raise FcpError(f"{file}: a project of the VGG Image Annotator; export it as COCO")
 
 
 def _read_xml(files: list[Path], path: Path, reading: Reading) -> ExamplesByClass:
@@ -313,14 +234,6 @@ def _read_xml(files: list[Path], path: Path, reading: Reading) -> ExamplesByClas
         names = ", ".join(file.name for file in files)
         raise FcpError(f"{path}: several XML files ({names}); give the path of the one meant")
     return read_cvat(files[0], reading, root)
-
-
-def _has_masks(folder: Path) -> bool:
-    found = mask_folders(folder)
-    if found is not None and pictures_inside(found[1]):
-        return True
-    files: Iterable[Path] = files_in(folder)
-    return any(path.suffix.lower() in PICTURE_SUFFIXES and is_mask_name(path) for path in files)
 
 
 def _folders_in(folder: Path) -> list[Path]:

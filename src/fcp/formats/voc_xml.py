@@ -1,11 +1,13 @@
 """Reader of PASCAL VOC's XML, as of LabelImg and others: one file a picture, mostly boxes.
 
-CVAT's "LabelMe 3.0" has the same elements with polygons in place of boxes.
+CVAT's "LabelMe 3.0" has the same elements with polygons in place of boxes; RectLabel and Roboflow
+have both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import takewhile
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -66,15 +68,22 @@ def _read_file(file: Path, reading: Reading) -> DrawnPicture:
 
 
 def _drawn(found: Element, size: tuple[int, int], where: str) -> Drawn:
-    """Read a polygon of ``<pt>`` where there is one, or the box."""
-    corners = found.findall("polygon/pt")
-    if not corners:
+    """Read a polygon of ``<pt>``, or of ``<x1>``, ``<y1>``, … where there is one; or the box."""
+    points = [[pt.findtext("x"), pt.findtext("y")] for pt in found.findall("polygon/pt")]
+    if not points and (polygon := found.find("polygon")) is not None:
+        known = {one.tag: one.text for one in polygon}
+        points = [[known[f"x{n}"], known.get(f"y{n}")] for n in _count(known)]
+    if not points:
         return _box(found, size, where)
-    points = [[corner.findtext("x"), corner.findtext("y")] for corner in corners]
-    polygon = read_points(points, size, where)
-    if len(polygon) < 3:
+    corners = read_points(points, size, where)
+    if len(corners) < 3:
         raise FcpError(f"{where}: a polygon needs 3 points")
-    return fill_polygons([polygon], size)
+    return fill_polygons([corners], size)
+
+
+def _count(known: Collection[str]) -> list[int]:
+    """Return 1, 2, … as far as there are ``x1``, ``x2``, …."""
+    return list(takewhile(lambda number: f"x{number}" in known, range(1, len(known) + 1)))
 
 
 def _box(found: Element, size: tuple[int, int], where: str) -> Box:

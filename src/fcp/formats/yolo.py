@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from fcp.data.folder import IMAGE_FOLDERS, files_in, find_folder, natural, pictures_in
+from fcp.data.folder import files_in, find_folder, natural, pictures_in
+from fcp.data.mask_names import IMAGE_FOLDERS
 from fcp.data.prompts import Box
 from fcp.documents import load_yaml
 from fcp.errors import FcpError
