@@ -18,7 +18,6 @@ from fcp.errors import FcpError
 from fcp.files import sha256_of, write_atomically
 from fcp.labelling.results import (
     ClassResult,
-    ObjectResult,
     PictureResult,
     Results,
     Source,
@@ -225,9 +224,10 @@ def _success(
 
 def _class_result(found: ClassPrediction, task: Task) -> ClassResult:
     from fcp.inference.instances import split_objects
+    from fcp.labelling.objects import record_of
 
     objects = [
-        ObjectResult(list(one.piece.box), round(one.score, 4))
+        record_of(one.piece, one.score)
         for one in (split_objects(found, least_of(task)) if task.instances else [])
     ]
     return ClassResult(

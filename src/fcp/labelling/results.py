@@ -20,8 +20,8 @@ from fcp.documents import load_json
 from fcp.errors import FcpError
 from fcp.files import open_atomically
 
-FORMAT = "fcp-results-5"
-OLDER = tuple(f"fcp-results-{number}" for number in range(1, 5))
+FORMAT = "fcp-results-6"
+OLDER = tuple(f"fcp-results-{number}" for number in range(1, 6))
 FILE_NAME = "results.json"
 UNFINISHED = "results.unfinished.jsonl"
 Source = tuple[str, int | None]  # key of a photo: its file, and its page or None
@@ -34,10 +34,12 @@ class ObjectResult:
     Attributes:
         box: Bounding box [x0, y0, x1, y1] in px, ends exclusive.
         score: Score of the object, 0 … 1, see ``Instance.score``.
+        counts: Mask of the object within its box, as COCO's packed run lengths.
     """
 
     box: list[int]
     score: float
+    counts: str
 
     def __post_init__(self) -> None:
         check(self)
