@@ -23,6 +23,9 @@ PICTURE_SUFFIXES = frozenset(
     ".pgm .png .pnm .ppm .tif .tiff .webp".split()
 )
 
+# Formats that PyAV reads, with the extra ``video``.
+VIDEO_SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .webm".split())
+
 
 def leads_nowhere(path: Path) -> bool:
     """Return whether a path is a link whose target does not exist."""
