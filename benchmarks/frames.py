@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from fcp.data.images import read_image, read_mask
-from fcp.inference.clip_memory import ClipMemory
+from fcp.inference.clip_memory import ClipMemory, is_sure
 from fcp.inference.segmenter import FewShotSegmenter
 
 Frame = tuple[np.ndarray, np.ndarray]  # picture (H, W, 3), true mask (H, W)
@@ -41,18 +41,19 @@ def region_similarity(
     """Return the IoU of each frame after the first, which is the example."""
     examples = {"thing": frames[:1]}
     support = segmenter.encode(examples, appearance="off")
-    clip = ClipMemory(segmenter, examples, support, memory, every=1)
+    clip = ClipMemory(segmenter, examples, support, memory, every=1)  # frames lie far apart
     found = []
     for picture, truth in frames[1:]:
         prediction = segmenter.predict(picture, support=clip.support, threshold=0)
         mask = prediction.mask
         found.append(float((mask & truth).sum() / max(1, (mask | truth).sum())))
-        if memory:
-            clip.see(picture, prediction)
+        sure = is_sure(prediction.score, prediction.presence)
+        clip.see({"thing": prediction.score} if sure else {}, lambda _: (picture, mask))  # noqa: B023
     return found
 
 
 def main() -> None:
+    """Print J of each film and the means."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--model", default="small")
     parser.add_argument("--data-root", type=Path, required=True)

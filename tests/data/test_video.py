@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcp.data.decode import pages_of
+from fcp.data.decode import Decoding, pages_of
 from fcp.data.images import read_picture
 from fcp.data.photos import read_photo
-from fcp.data.video import is_video, read_clip, read_frame, turn_by_matrix
+from fcp.data.video import read_clip, read_frame, turn_by_matrix
 from fcp.errors import FcpError
 
 try:
@@ -83,8 +83,6 @@ def test_frames_are_read_in_order_and_again(tmp_path, suffix):
 def test_a_frame_is_a_page_of_its_file(tmp_path):
     path = write_video(tmp_path / "clip.mp4", greys(3))
     assert pages_of(path).pictures == (1, 2, 3)
-    from fcp.data.decode import Decoding
-
     photo, notes = read_photo(path, Decoding(page=3))
     assert photo.size == SIZE
     assert abs(int(photo.pixels.mean()) - 60) < 5
@@ -195,8 +193,3 @@ def test_without_the_extra_its_name_is_said(tmp_path, monkeypatch):
     path.write_bytes(b"film")
     with pytest.raises(FcpError, match=r"needs PyAV; pip install 'fcp-seg\[video\]'"):
         read_clip(path)
-
-
-def test_videos_are_known_by_their_suffix():
-    assert is_video(Path("a/B.MOV"))
-    assert not is_video(Path("a.mp4/b.png"))

@@ -21,8 +21,9 @@ from fcp.data.pages import Pages, largest_page, own_pictures
 from fcp.data.png import SIGNATURE, read_outline, require_whole_png
 from fcp.data.tiff import choose_page, has_alpha, is_for_pillow, tiff_turn
 from fcp.data.value_range import AUTO, ValueRange
-from fcp.data.video import is_video, read_clip, read_frame
+from fcp.data.video import read_clip, read_frame
 from fcp.errors import FcpError
+from fcp.files import is_video
 
 ImageLike = str | Path | Image.Image | np.ndarray
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fcp.errors import FcpError
-from fcp.files import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     import av
@@ -45,11 +44,6 @@ class Clip:
     times: tuple[float | None, ...]
     stamps: tuple[int, ...]
     notes: tuple[str, ...] = ()
-
-
-def is_video(path: Path) -> bool:
-    """Return whether a file is a video, by its suffix."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def read_clip(path: Path) -> Clip:
@@ -88,7 +82,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=8)
 def _clip_of_state(path: Path, size: int, changed: int) -> Clip:
-    with _opened(path) as (container, stream), _clear_errors(path):
+    with _opened(path) as (container, stream), clear_errors(path):
         packets = [one for one in container.demux(stream) if one.size and not one.is_discard]
         codec, announced = stream.codec_context, stream.frames
         ratio, unit = stream.sample_aspect_ratio, stream.time_base
@@ -126,8 +120,8 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _open(path: Path) -> InputContainer:
-    with _clear_errors(path):
-        return _av(path).open(str(path))
+    with clear_errors(path):
+        return load_av(path).open(str(path))
 
 
 def _stream_of(container: InputContainer, path: Path) -> VideoStream:
@@ -140,7 +134,15 @@ def _stream_of(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def _av(path: Path) -> Any:  # noqa: ANN401  (a module)
+def load_av(path: Path) -> Any:  # noqa: ANN401  (a module)
+    """Return PyAV.
+
+    Args:
+        path: Video that needs it, for the error.
+
+    Raises:
+        FcpError: it is not installed.
+    """
     try:
         import av
     except ImportError as error:
@@ -152,7 +154,7 @@ def _av(path: Path) -> Any:  # noqa: ANN401  (a module)
 
 
 @contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
+def clear_errors(path: Path) -> Iterator[None]:
     """Turn errors of PyAV into an ``FcpError`` of one line."""
     try:
         yield

@@ -19,8 +19,7 @@ from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.writer import Writer, write_beside
 from fcp.labelling.objects import piece_of
 from fcp.labelling.output import REPORT_FILE
-from fcp.labelling.photos import page_file
-from fcp.labelling.results import ClassResult, PictureResult, name_of_result
+from fcp.labelling.results import ClassResult, PictureResult, name_of_result, page_file
 from fcp.labelling.task import Task
 from fcp.report.entries import ReportClass, ReportPicture
 from fcp.report.thumbnails import class_thumbnail
@@ -103,7 +102,7 @@ def _write(
     picture = labelled(record, labels, task.names)
     if record.page is not None:
         picture = replace(picture, file=out / page_file(picture.name))
-        if is_there:
+        if is_there and any(writer.needs_pictures for writer in writers):
             page = read_image(Path(record.file), task.decoding_of(record.page))
             write_beside(picture.file, encode(page, "png"))
     for writer in writers:
