@@ -23,6 +23,14 @@ PICTURE_SUFFIXES = frozenset(
     ".pgm .png .pnm .ppm .tif .tiff .webp".split()
 )
 
+# Formats that PyAV reads, with the extra ``video``.
+VIDEO_SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .webm".split())
+
+
+def is_video(path: Path) -> bool:
+    """Return whether a file is a video, by its suffix."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
 
 def leads_nowhere(path: Path) -> bool:
     """Return whether a path is a link whose target does not exist."""

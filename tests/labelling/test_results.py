@@ -24,7 +24,7 @@ DECISION = DecisionResult(True, 1.0, 0.66, 0.24, "decided by appearance: 66 % ag
 
 
 def record(number, **more):
-    found = ClassResult(0.5, 0.25, 100, 0.75, [ObjectResult([0, 1, 2, 3], 0.5)])
+    found = ClassResult(0.5, 0.25, 100, 0.75, [ObjectResult([0, 1, 2, 3], 0.5, "04")])
     how = {"mask": f"masks/{number}.png", "overlay": f"overlays/{number}.jpg", **more}
     return PictureResult(f"p{number}.jpg", "0" * 64, 0.1, classes={"cat": found}, **how)
 
@@ -51,7 +51,7 @@ def test_round_trip(tmp_path):
     assert content["version"]
     assert content["date"]
     assert content["results"][0]["classes"]["cat"]["objects"] == [
-        {"box": [0, 1, 2, 3], "score": 0.5}
+        {"box": [0, 1, 2, 3], "score": 0.5, "counts": "04"}
     ]
 
 
@@ -115,8 +115,8 @@ def test_a_photo_costs_the_same_however_many_there_are(tmp_path):
         b"",
         b"[]",
         b"{}",
-        b'{"format": "fcp-results-5", "results": [1]}',
-        b'{"format": "fcp-results-5", "results": NaN}',
+        b'{"format": "fcp-results-6", "results": [1]}',
+        b'{"format": "fcp-results-6", "results": NaN}',
         b'{"a": ' * 100_000,
         b"\xff\xfe",
     ],
@@ -163,4 +163,4 @@ def test_values_that_no_run_can_have_are_refused():
     with pytest.raises(FcpError, match="area_px"):
         ClassResult(0.5, 0.1, -1)
     with pytest.raises(FcpError, match="box"):
-        ObjectResult([1, 2], 0.5)
+        ObjectResult([1, 2], 0.5, "04")

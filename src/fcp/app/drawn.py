@@ -14,7 +14,8 @@ from fcp.data.prompts import annotation_mask
 from fcp.data.strips import clear_label, edges
 from fcp.errors import FcpError
 from fcp.files import sha256_of
-from fcp.labelling.results import ClassResult, ObjectResult, PictureResult
+from fcp.labelling.objects import record_of
+from fcp.labelling.results import ClassResult, PictureResult
 
 KINDS_OF_MASKS = ("paint", "outline")  # a box marks a place, not a shape
 
@@ -93,7 +94,7 @@ def _updated(found: ClassResult, mask: np.ndarray, *, drawn: bool) -> ClassResul
     score = 1.0 if drawn else found.score
     objects = None
     if found.objects is not None:
-        objects = [ObjectResult(list(piece.box), score) for piece in connected_pieces(mask)]
+        objects = [record_of(piece, score) for piece in connected_pieces(mask)]
     return replace(
         found,
         score=score,

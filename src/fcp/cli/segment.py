@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -29,12 +30,15 @@ from fcp.cli.segment_options import (
     ClassOption,
     FormatName,
     FormatOption,
+    FramesOption,
     InstancesOption,
+    MemoryOption,
     MinAreaOption,
     MinScoreOption,
     MoreArgument,
     NegativeOption,
     OutOption,
+    OverlayVideoOption,
     OverwriteOption,
     QueryOption,
     RecursiveOption,
@@ -44,6 +48,7 @@ from fcp.cli.segment_options import (
     TileOption,
 )
 from fcp.errors import FcpError
+from fcp.files import is_video
 from fcp.labelling.output import REPORT_FILE
 from fcp.labelling.queries import FAILURES, describe, printable
 from fcp.labelling.results import ExampleResult, PictureResult, Results
@@ -72,6 +77,9 @@ def segment(
     fusion: FusionOption = "pooled",
     tile: TileOption = "auto",
     instances: InstancesOption = False,
+    frames: FramesOption = False,
+    memory: MemoryOption = 0,
+    overlay_video: OverlayVideoOption = False,
     appearance: AppearanceOption = AppearanceName.AUTO,
     threshold: ThresholdOption = None,
     min_area: MinAreaOption = None,
@@ -91,9 +99,11 @@ def segment(
     Writes masks/NAME.png at the size of the photo (0 and 255; with several classes a label map,
     whose values masks/classes.txt names), overlays/NAME.jpg, results.json (for each photo: score,
     presence and area of each class; seconds, error) and report.html, which shows all results.
-    Subfolders of --query are searched, and results keep their paths. A photo that cannot be read is
-    reported and the others are segmented; the exit status is then 1. A warning names examples that
-    do not fit the others of their class. Only files of an earlier run are ever overwritten.
+    Subfolders of --query are searched, and results keep their paths. Each frame of a video is a
+    photo, with a label map Annotations/CLIP/00000.png in DAVIS's layout. A photo that cannot be
+    read is reported and the others are segmented; the exit status is then 1. A warning names
+    examples that do not fit the others of their class. Only files of an earlier run are ever
+    overwritten.
 
     \b
     Examples:
@@ -101,24 +111,34 @@ def segment(
       fcp segment --support examples --query a.jpg b.png --out found --device cuda
       fcp segment --support coco.json --class zebra --query photos --out found --resume
       fcp segment --support labelme --query photos --out found --format coco --format yolo
+      fcp segment --support examples --query clip.mp4 --out found --overlay-video
     """  # noqa: D301  (\b keeps the lines)
     decoding, every_page = read_decoding(values, bands, pages)
     reading = new_reading(drawn_on, skip_bad=skip_bad)
     examples = _read_all_examples(support, negative, class_name, reading)
     side, cut = _read_tile(tile), (threshold, min_area, min_score)
     task = Task(*examples, fusion, side, instances, *cut, appearance.value, decoding, every_page)
-    paths, kinds = [*query, *(more or [])], _kinds(formats)
+    paths = [*query, *(more or [])]
+    has_film = frames or any(map(is_video, paths))
     request = Request(
-        paths, out, task, model, kinds, recursive=recursive, resume=resume, overwrite=overwrite
+        paths,
+        out,
+        replace(task, frames=frames, memory=memory),
+        model,
+        _kinds([*(formats or []), *([FormatName.DAVIS] if has_film else [])]),
+        recursive=recursive,
+        resume=resume,
+        overwrite=overwrite,
+        overlay_video=overlay_video,
     )
     _run(request, device, threads, batch_size)
 
 
-def _kinds(formats: Sequence[FormatName] | None) -> list[type[Writer]]:
+def _kinds(formats: Sequence[FormatName]) -> list[type[Writer]]:
     """Return the writer classes of the formats, each once."""
     from fcp.formats import FORMATS
 
-    return [FORMATS[name] for name in dict.fromkeys(formats or [])]
+    return [FORMATS[name] for name in dict.fromkeys(formats)]
 
 
 def _read_tile(text: str) -> Tile:

@@ -19,6 +19,7 @@ class FormatName(StrEnum):
     LABELME = "labelme"
     LABEL_STUDIO = "label-studio"
     CVAT = "cvat"
+    DAVIS = "davis"
 
 
 class AppearanceName(StrEnum):
@@ -37,7 +38,7 @@ SupportOption = Annotated[
     ),
 ]
 QueryOption = Annotated[
-    list[Path], typer.Option(help="Photos: a folder, or files.", metavar="DIR|FILES…")
+    list[Path], typer.Option(help="Photos: a folder, or files; or videos.", metavar="DIR|FILES…")
 ]
 # A shell turns `--query *.jpg` into one value and many arguments.
 MoreArgument = Annotated[list[Path] | None, typer.Argument(metavar="FILE", hidden=True)]
@@ -70,6 +71,22 @@ TileOption = Annotated[
 ]
 InstancesOption = Annotated[
     bool, typer.Option("--instances", help="Split each class into its objects.")
+]
+FramesOption = Annotated[
+    bool,
+    typer.Option("--frames", help="The photos of a folder, in order, are the frames of a film."),
+]
+MemoryOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Number of a film's surest frames that join the examples (docs/frames.md).",
+        metavar="N",
+    ),
+]
+OverlayVideoOption = Annotated[
+    bool,
+    typer.Option("--overlay-video", help="Also write each film with its masks on it, as an mp4."),
 ]
 AppearanceOption = Annotated[
     AppearanceName,

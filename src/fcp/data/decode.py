@@ -21,7 +21,9 @@ from fcp.data.pages import Pages, largest_page, own_pictures
 from fcp.data.png import SIGNATURE, read_outline, require_whole_png
 from fcp.data.tiff import choose_page, has_alpha, is_for_pillow, tiff_turn
 from fcp.data.value_range import AUTO, ValueRange
+from fcp.data.video import read_clip, read_frame
 from fcp.errors import FcpError
+from fcp.files import is_video
 
 ImageLike = str | Path | Image.Image | np.ndarray
 
@@ -118,6 +120,9 @@ def open_stored(
         if isinstance(image, Image.Image):
             return _decode(image, name, how)
         path = Path(image)
+        if is_video(path):
+            pixels, notes = read_frame(path, how.page or 1)
+            return Opened(Image.fromarray(pixels), tuple(notes))
         head = _head(path, name)
         if head.startswith(TIFF):
             return _open_tiff(path, name, how)
@@ -210,6 +215,9 @@ def pages_of(path: Path) -> Pages:
     """
     name = str(path)
     with clear_errors(name):
+        if is_video(path):
+            count = len(read_clip(path).times)
+            return Pages(count, tuple(range(1, count + 1)))
         head = _head(path, name)
         if head.startswith(TIFF):
             with tifffile.TiffFile(path) as file:
@@ -217,7 +225,7 @@ def pages_of(path: Path) -> Pages:
         if not head.startswith(_ANIMATED):
             return Pages()
         with Image.open(path) as picture:
-            count: int = getattr(picture, "n_frames", 1)
+            count = getattr(picture, "n_frames", 1)
             return Pages(count, tuple(range(1, count + 1)))
 
 

@@ -219,9 +219,16 @@ def label_png(labels: np.ndarray) -> bytes:
     Args:
         labels: Label mask (H, W): uint8 becomes a palette PNG in VOC's colours, uint16 a grey PNG.
     """
+    if labels.dtype == np.uint8:
+        return palette_png(labels, voc_palette())
     size = (labels.shape[0], labels.shape[1])
-    palette = voc_palette().tobytes() if labels.dtype == np.uint8 else None
-    return png_of((labels[top:end] for top, end in edges(size)), size, palette)
+    return png_of((labels[top:end] for top, end in edges(size)), size, None)
+
+
+def palette_png(labels: np.ndarray, palette: np.ndarray) -> bytes:
+    """Encode a label map (H, W) uint8 as a PNG with a palette (256, 3) uint8 of colours."""
+    size = (labels.shape[0], labels.shape[1])
+    return png_of((labels[top:end] for top, end in edges(size)), size, palette.tobytes())
 
 
 def mask_png(labels: np.ndarray) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fcp.formats.coco import CocoPolygonsWriter, CocoWriter
 from fcp.formats.cvat import CvatWriter
+from fcp.formats.davis import DavisWriter
 from fcp.formats.label_maps import LabelMapWriter
 from fcp.formats.label_studio import LabelStudioWriter
 from fcp.formats.labelme import LabelMeWriter
@@ -23,4 +24,5 @@ FORMATS: Mapping[str, type[Writer]] = {
     "labelme": LabelMeWriter,
     "label-studio": LabelStudioWriter,
     "cvat": CvatWriter,
+    "davis": DavisWriter,
 }

@@ -132,10 +132,24 @@ class LabelMapWriter(Writer):
         """Do nothing: the only common file is the list of classes, which is written already."""
 
     def _add(self, picture: LabelledPicture) -> None:
-        labels = empty_labels(picture.size, len(self.class_ids))
-        for found in sorted(picture.objects, key=lambda found: -_or_lowest(found.score)):
-            labels[found.mask & (labels == 0)] = self.class_ids[found.class_name] + 1
+        labels = paint(picture, self.class_ids)
         write_beside(self.folder / f"{picture.name}.png", label_png(labels))
+
+
+def paint(picture: LabelledPicture, class_ids: Mapping[str, int]) -> np.ndarray:
+    """Paint a picture's objects; the one with the higher score wins where objects overlap.
+
+    Args:
+        picture: Picture with its objects.
+        class_ids: Class → its number, from 0; the value is one more.
+
+    Returns:
+        Label map (H, W) uint8, or uint16 above 255 classes.
+    """
+    labels = empty_labels(picture.size, len(class_ids))
+    for found in sorted(picture.objects, key=lambda found: -_or_lowest(found.score)):
+        labels[found.mask & (labels == 0)] = class_ids[found.class_name] + 1
+    return labels
 
 
 def _or_lowest(score: float | None) -> float:

@@ -23,6 +23,16 @@ def to_mask(runs: RunLengths) -> np.ndarray:
     return rle_tools.decode(runs).astype(bool)
 
 
+def to_text(mask: np.ndarray) -> str:
+    """Pack a mask (H, W) bool as text for JSON; ``from_text`` is the inverse."""
+    return to_runs(mask)["counts"].decode("ascii")
+
+
+def from_text(counts: str, size: tuple[int, int]) -> np.ndarray:
+    """Unpack the text of a mask: (H, W) bool of that size."""
+    return to_mask({"size": list(size), "counts": counts.encode("ascii")})
+
+
 def union(many: Iterable[RunLengths]) -> RunLengths:
     """Join masks of one size, at least one."""
     runs: RunLengths = rle_tools.merge(list(many))

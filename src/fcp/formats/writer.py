@@ -29,7 +29,13 @@ class Writer(ABC):
     Raises:
         FcpError: a class name that the format cannot hold, or a folder that cannot be written.
         ValueError: a class that is named twice.
+
+    Attributes:
+        needs_pictures: Whether its files refer to pictures, so that a page or frame has to become a
+            picture of its own.
     """
+
+    needs_pictures: ClassVar[bool] = True
 
     def __init__(self, out: Path, class_names: Sequence[str]) -> None:
         self.out = out

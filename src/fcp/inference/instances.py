@@ -1,4 +1,4 @@
-"""A class's mask → its objects: pieces that do not touch, each with a box and a score."""
+"""A class's mask → its objects, touching ones too, each with a box and a score."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from fcp.data.pieces import Piece, connected_pieces
 from fcp.data.strips import edges
 from fcp.data.transforms import rows_to_size
 from fcp.inference.prediction import ClassPrediction, Least
+from fcp.inference.touching import touching_objects
+
+# Of a cell of the model's grid, which the mask decoder's logits resolve; an object that touches
+# others is found down to one of these.
+DECODED_CELLS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +33,7 @@ class Instance:
 
 
 def split_objects(found: ClassPrediction, least: Least | None = None) -> list[Instance]:
-    """Split the mask of a class into its connected pieces, in their order.
-
-    Two objects that touch are one piece.
+    """Split the mask of a class into its objects: its connected pieces, and those that touch.
 
     Args:
         found: Prediction of the class.
@@ -39,11 +42,13 @@ def split_objects(found: ClassPrediction, least: Least | None = None) -> list[In
     least = least or Least()
     size = (found.labels.shape[0], found.labels.shape[1])
     pixels = least.pixels(size, found.maps.pseudo_mask.numel())
+    smallest = pixels if least.area is not None else pixels / DECODED_CELLS
     mask = found.mask
     objects = (
-        Instance(piece, _expected_iou(found.maps.logits, mask, piece))
+        Instance(one, _expected_iou(found.maps.logits, mask, one))
         for piece in connected_pieces(mask)
         if piece.mask.sum() >= pixels
+        for one in touching_objects(piece, smallest)
     )
     return [one for one in objects if one.score >= least.score]
 

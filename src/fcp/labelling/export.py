@@ -14,13 +14,12 @@ import numpy as np
 
 from fcp.data.images import read_image, read_labels, read_mask, read_size
 from fcp.data.photos import Photo, read_photo
-from fcp.data.pieces import connected_pieces
 from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.writer import Writer, write_beside
+from fcp.labelling.objects import piece_of
 from fcp.labelling.output import REPORT_FILE
-from fcp.labelling.photos import page_file
-from fcp.labelling.results import ClassResult, PictureResult, name_of_result
+from fcp.labelling.results import ClassResult, PictureResult, name_of_result, page_file
 from fcp.labelling.task import Task
 from fcp.report.entries import ReportClass, ReportPicture
 from fcp.report.thumbnails import class_thumbnail
@@ -103,7 +102,7 @@ def _write(
     picture = labelled(record, labels, task.names)
     if record.page is not None:
         picture = replace(picture, file=out / page_file(picture.name))
-        if is_there:
+        if is_there and any(writer.needs_pictures for writer in writers):
             page = read_image(Path(record.file), task.decoding_of(record.page))
             write_beside(picture.file, encode(page, "png"))
     for writer in writers:
@@ -154,18 +153,14 @@ def labelled(record: PictureResult, labels: np.ndarray, names: Sequence[str]) ->
 
 
 def _objects(name: str, mask: np.ndarray, found: ClassResult) -> Iterator[LabelledObject]:
-    """Yield the objects of a class: its recorded pieces if there are any, else its whole mask."""
+    """Yield the objects of a class if they are recorded, else its whole mask."""
     if found.objects is None:
         score = None if found.by_hand else found.score
         yield LabelledObject(name, mask, score, by_hand=found.by_hand)
         return
-    recorded = iter(found.objects)
-    wanted = next(recorded, None)
-    for piece in connected_pieces(mask):
-        if wanted is not None and list(piece.box) == wanted.box:  # other pieces were too small
-            score = None if found.by_hand else wanted.score
-            yield LabelledObject(name, piece, score, by_hand=found.by_hand)
-            wanted = next(recorded, None)
+    for one in found.objects:
+        score = None if found.by_hand else one.score
+        yield LabelledObject(name, piece_of(one, mask.shape), score, by_hand=found.by_hand)
 
 
 def _shown(name: str, found: ClassResult) -> ReportClass:

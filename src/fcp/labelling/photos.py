@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fcp.errors import FcpError
 from fcp.files import sha256_of, write_atomically
+from fcp.labelling.films import Films, time_of
 from fcp.labelling.results import (
     ClassResult,
-    ObjectResult,
     PictureResult,
     Results,
     Source,
@@ -66,14 +66,6 @@ class Job:
         return f"overlays/{self.name}.jpg"
 
 
-def page_file(name: str) -> str:
-    """Return the file of a page as a picture of its own, relative to the output folder.
-
-    The formats of other tools refer to pictures, and cannot name a page of a file.
-    """
-    return f"pages/{name}.png"
-
-
 def segment_photos(
     segmenter: FewShotSegmenter,
     task: Task,
@@ -98,11 +90,12 @@ def segment_photos(
     Raises:
         FcpError: a file cannot be written.
     """
+    films, together = Films(segmenter, task, results), 1 if task.memory else batch_size
     with results:
-        for start in range(0, len(jobs), batch_size):
-            batch = jobs[start : start + batch_size]
+        for start in range(0, len(jobs), together):
+            batch = jobs[start : start + together]
             with _room_for(batch, large or nullcontext()):
-                records = _segment_together(segmenter, task, batch, results.path.parent)
+                records = _segment_together(segmenter, task, batch, results.path.parent, films)
             results.add(records)
             yield records
 
@@ -121,39 +114,43 @@ def _room_for(jobs: Sequence[Job], large: AbstractContextManager[object]) -> Ite
 
 
 def _segment_together(
-    segmenter: FewShotSegmenter, task: Task, jobs: Sequence[Job], out: Path
+    segmenter: FewShotSegmenter, task: Task, jobs: Sequence[Job], out: Path, films: Films
 ) -> list[PictureResult]:
     """Read, segment and write a batch; an unreadable photo does not stop the others."""
     from fcp.data.photos import read_photo
 
     started, least = time.perf_counter(), least_of(task)
-    most = segmenter.fitted.most_pixels
+    support = films.support_of(jobs[0].picture, jobs[0].name)
+    most = support.most_pixels
     read, errors = _each(
         jobs, lambda job: read_photo(job.picture, task.decoding_of(job.page), most)
     )
     photos = {job: photo for job, (photo, _) in read.items()}
     notes = {job: remarks for job, (_, remarks) in read.items()}
     del read  # frees a large photo once it is segmented
-    if segmenter.fitted.tile is None:
-        predictions = segmenter.predict_batch(
-            photos.values(), batch_size=len(jobs), threshold=task.threshold, least=least
-        )
+    how = {"support": support, "threshold": task.threshold, "least": least}
+    if support.tile is None:
+        predictions = segmenter.predict_batch(photos.values(), batch_size=len(jobs), **how)
         found = dict(zip(photos, predictions, strict=True))
     else:
         found, too_small = _each(
             photos,
-            lambda job: segmenter.predict(photos[job], threshold=task.threshold, least=least),
+            lambda job: segmenter.predict(photos[job], **how),
         )
         errors |= too_small
     photos = {job: photos[job].drawn for job in found}
     written = {job: _write(job, photos[job], one, out) for job, one in found.items()}
     seconds = round((time.perf_counter() - started) / len(jobs), 3)
-    return [
+    records = [
         _success(job, found[job], task, seconds, written[job], notes[job])
         if job in found
         else _failure(job, errors[job], seconds)
         for job in jobs
     ]
+    for job, record in zip(jobs, records, strict=True):
+        if job in found:
+            films.see(record, photos[job].pixels, photos[job].under(found[job].labels))
+    return records
 
 
 def _each(jobs: Iterable[Job], do: Callable[[Job], T]) -> tuple[dict[Job, T], dict[Job, str]]:
@@ -220,14 +217,16 @@ def _success(
         overlay_sha256=written[1],
         notes=notes,
         page=job.page,
+        time=time_of(job.picture, job.page),
     )
 
 
 def _class_result(found: ClassPrediction, task: Task) -> ClassResult:
     from fcp.inference.instances import split_objects
+    from fcp.labelling.objects import record_of
 
     objects = [
-        ObjectResult(list(one.piece.box), round(one.score, 4))
+        record_of(one.piece, one.score)
         for one in (split_objects(found, least_of(task)) if task.instances else [])
     ]
     return ClassResult(
@@ -252,6 +251,7 @@ def _failure(job: Job, error: str, seconds: float) -> PictureResult:
         seconds=seconds,
         error=error,
         page=job.page,
+        time=time_of(job.picture, job.page),
     )
 
 

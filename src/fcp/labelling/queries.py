@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcp.errors import FcpError
-from fcp.files import PICTURE_SUFFIXES, leads_nowhere, natural, plain
+from fcp.files import PICTURE_SUFFIXES, is_video, leads_nowhere, natural, plain
 from fcp.labelling.results import FILE_NAME, LeftOut, Source
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 UNKNOWN, SUBFOLDER, DEAD_LINK = "unknown suffix", "in a subfolder", "dead link"
 UNREADABLE, OF_A_RUN, EXAMPLE_MASK = "unreadable folder", "result of fcp", "mask of an example"
 FURTHER_PAGE, NO_PICTURE = "further page or frame", "thumbnail or mask page"
+VIDEO = "video in a folder, which has to be named by itself"
 FAILURES = frozenset({DEAD_LINK, UNREADABLE})  # reasons for exit status 1
 
 LONGEST = 200  # bytes of a name; disks allow 255, and temporary files have longer names
@@ -110,6 +111,8 @@ def find_photos(
 def split_pages(found: Photos, *, every_page: bool) -> None:
     """Make pages and frames photos of their own, or count those that are not used.
 
+    Each frame of a video is always a photo of its own.
+
     Args:
         found: Photos to split; changed in place.
         every_page: Whether each page of a TIFF and each frame of an animation becomes a photo of
@@ -117,12 +120,12 @@ def split_pages(found: Photos, *, every_page: bool) -> None:
     """
     files, found.files, found.pages = found.files, [], []
     for file in files:
-        pages = _pages_of(file)
-        used = pages.pictures if every_page else pages.pictures[:1]
+        pages, is_film = _pages_of(file), is_video(file)
+        used = pages.pictures if every_page or is_film else pages.pictures[:1]
         if len(used) < pages.count:
             reason = NO_PICTURE if every_page else FURTHER_PAGE
             found.leave_out(file, reason, pages.count - len(used))
-        for page in used if len(used) > 1 else (None,):
+        for page in used if len(used) > 1 or is_film else (None,):
             found.add(file, page)
 
 
@@ -138,26 +141,41 @@ def _pages_of(file: Path) -> Pages:
 
 
 def name_results(
-    found: Photos, paths: Sequence[Path], known: Mapping[Source, str] | None = None
+    found: Photos,
+    paths: Sequence[Path],
+    known: Mapping[Source, str] | None = None,
+    *,
+    frames: bool = False,
 ) -> None:
     """Name the results of all photos, and record photos whose name had to be changed.
 
     A result has the path of its photo relative to the folder that was given, or, for several
-    folders, to the innermost folder that holds all of them. A page's name ends with its number.
+    folders, to the innermost folder that holds all of them. A page's name ends with its number. A
+    frame is called CLIP/00000 and so on, after its video; so are photos that are frames, after
+    their folder.
 
     Args:
         found: Photos to name; changed in place.
         paths: Folders and files that were given.
         known: Photo → name of its existing results, which no other photo gets.
+        frames: Whether the photos of a folder are the frames of a film.
     """
     known = known or {}
-    root = Path(os.path.commonpath([plain(p) if p.is_dir() else plain(p).parent for p in paths]))
-    ends = ["" if page is None else f"-p{page:03}" for page in found.pages]
+    folders = [plain(p) if p.is_dir() and not frames else plain(p).parent for p in paths]
+    root = Path(os.path.commonpath(folders))
+    ends = [_end_of(file, page) for file, page in found.sources]
     own = [_relative(p, root) + end for p, end in zip(found.files, ends, strict=True)]
     safe = [_safe(name) for name in own]
     found.renamed = [photo for photo, a, b in zip(found.files, own, safe, strict=True) if a != b]
     fixed = [known.get(photo) for photo in found.sources]
     found.names = unique_names(safe, fixed, reserved=known.values())
+
+
+def _end_of(file: str, page: int | None) -> str:
+    """Return what a photo's name has beyond that of its file."""
+    if page is None:
+        return ""
+    return f"/{page - 1:05}" if is_video(Path(file)) else f"-p{page:03}"
 
 
 def describe(left_out: dict[str, LeftOut]) -> str:
@@ -210,7 +228,7 @@ class _Search:
         elif plain(path) in self._masks:
             self.photos.leave_out(path, EXAMPLE_MASK)
         elif not top and path.suffix.lower() not in PICTURE_SUFFIXES:
-            self.photos.leave_out(path, UNKNOWN)
+            self.photos.leave_out(path, VIDEO if is_video(path) else UNKNOWN)
         elif self._is_new(path):
             self.photos.add(path)
 

@@ -18,10 +18,10 @@ from typing import Any, Self
 from fcp.config import check, from_dict
 from fcp.documents import load_json
 from fcp.errors import FcpError
-from fcp.files import open_atomically
+from fcp.files import is_video, open_atomically
 
-FORMAT = "fcp-results-5"
-OLDER = tuple(f"fcp-results-{number}" for number in range(1, 5))
+FORMAT = "fcp-results-6"
+OLDER = tuple(f"fcp-results-{number}" for number in range(1, 6))
 FILE_NAME = "results.json"
 UNFINISHED = "results.unfinished.jsonl"
 Source = tuple[str, int | None]  # key of a photo: its file, and its page or None
@@ -34,10 +34,12 @@ class ObjectResult:
     Attributes:
         box: Bounding box [x0, y0, x1, y1] in px, ends exclusive.
         score: Score of the object, 0 … 1, see ``Instance.score``.
+        counts: Mask of the object within its box, as COCO's packed run lengths.
     """
 
     box: list[int]
     score: float
+    counts: str
 
     def __post_init__(self) -> None:
         check(self)
@@ -148,7 +150,9 @@ class PictureResult:
         mask_sha256: SHA-256 of the mask file as written.
         overlay_sha256: SHA-256 of the overlay file as written.
         notes: Remarks on reading, such as pages left out or assumptions made.
-        page: Page of the file, from 1, if each page is a photo of its own; None otherwise.
+        page: Page of the file, from 1, if each page is a photo of its own; None otherwise. Frame of
+            a video.
+        time: Time of the frame in its video, s; None for other photos.
     """
 
     file: str
@@ -162,6 +166,7 @@ class PictureResult:
     overlay_sha256: str | None = None
     notes: list[str] = field(default_factory=list)
     page: int | None = None
+    time: float | None = None
 
     @property
     def source(self) -> Source:
@@ -171,7 +176,9 @@ class PictureResult:
     @property
     def title(self) -> str:
         """Name of the photo for people."""
-        return self.file if self.page is None else f"{self.file}, page {self.page}"
+        if self.page is None:
+            return self.file
+        return f"{self.file}, {'frame' if is_video(Path(self.file)) else 'page'} {self.page}"
 
     @property
     def by_hand(self) -> bool:
@@ -182,6 +189,14 @@ class PictureResult:
 def name_of_result(record: PictureResult) -> str | None:
     """Return the name of a record's files without suffix; None for a failed picture."""
     return record.mask.removeprefix("masks/").removesuffix(".png") if record.mask else None
+
+
+def page_file(name: str) -> str:
+    """Return the file of a page as a picture of its own, relative to the output folder.
+
+    The formats of other tools refer to pictures, and cannot name a page of a file.
+    """
+    return f"pages/{name}.png"
 
 
 @dataclass(frozen=True)

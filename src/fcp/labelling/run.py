@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fcp.errors import FcpError
+from fcp.labelling.films import write_films
 from fcp.labelling.output import finish
 from fcp.labelling.photos import segment_photos
 from fcp.labelling.results import ExampleResult, PictureResult, Results
@@ -104,6 +105,9 @@ def label_folder(
                 _segment(segmenter, request.task, start, batch_size, watcher)
             with _timed(start.results, "files"):
                 _export(start, request.task, writers)
+                if request.overlay_video:
+                    records = list(start.results.pictures.values())
+                    write_films(records, request.task, request.out)
     finish(start.results)
     return Labelled(start.results, len(start.jobs), len(start.jobs) - len(start.waiting))
 

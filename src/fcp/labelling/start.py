@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcp.files import sha256_of
+from fcp.labelling.films import film_file, is_frame
 from fcp.labelling.output import BOOKS, REPORT_FILE, begin, differences, read_earlier
-from fcp.labelling.photos import Job, page_file
+from fcp.labelling.photos import Job
 from fcp.labelling.queries import Photos, find_photos, name_results, split_pages
-from fcp.labelling.results import PictureResult, Record, Results, Source, name_of_result
+from fcp.labelling.results import (
+    PictureResult,
+    Record,
+    Results,
+    Source,
+    name_of_result,
+    page_file,
+)
 from fcp.labelling.task import Task
 
 if TYPE_CHECKING:
@@ -35,6 +43,7 @@ class Request:
         recursive: Whether to search subfolders.
         resume: Whether to continue an earlier run in the output folder, if there is one.
         overwrite: Whether to remove the files of an earlier run first.
+        overlay_video: Whether the overlays of each film become a video too.
     """
 
     paths: Sequence[Path]
@@ -45,6 +54,7 @@ class Request:
     recursive: bool = True
     resume: bool = False
     overwrite: bool = False
+    overlay_video: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,7 @@ def start_run(request: Request) -> Start:
     fingerprint = _fingerprint(request.model, task)
     results = Results(out, model=request.model, fingerprint=fingerprint, question=task.settings())
     known = _known(request, photos, results, earlier)
-    name_results(photos, request.paths, _names(known))
+    name_results(photos, request.paths, _names(known), frames=task.frames)
     results.left_out = photos.left_out
     results.renamed = list(dict.fromkeys(map(str, photos.renamed)))
     results.files = dict.fromkeys(sorted(_files_to_come(request, photos)))
@@ -132,11 +142,14 @@ def _files_to_come(request: Request, photos: Photos) -> set[str]:
         files.add("masks/classes.txt")
     files.update(f"masks/{name}.png" for name in names)
     files.update(f"overlays/{name}.jpg" for name in names)
-    if request.writers:
+    if any(writer.needs_pictures for writer in request.writers):
         pages = zip(names, photos.pages, strict=True)
         files.update(page_file(name) for name, page in pages if page is not None)
     for writer in request.writers:
         files.update(writer.files_of(names))
+    if request.overlay_video:
+        named = zip(photos.files, names, strict=True)
+        files.update(film_file(name) for file, name in named if is_frame(file, request.task))
     return files
 
 

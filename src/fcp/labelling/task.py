@@ -41,6 +41,10 @@ class Task:
         appearance: "auto" or "off"; see ``FewShotSegmenter.fit``.
         decoding: Options for reading photos and examples; None for the defaults.
         every_page: Whether each page of a photo's file is a photo of its own.
+        frames: Whether the photos of a folder, in order, are the frames of a film; those of a video
+            always are.
+        memory: Number of a film's surest frames that join the examples of each class
+            (docs/frames.md).
     """
 
     classes: Mapping[str, Sequence[Example]]
@@ -54,6 +58,8 @@ class Task:
     appearance: Appearances = "auto"
     decoding: Decoding | None = None
     every_page: bool = False
+    frames: bool = False
+    memory: int = 0
 
     @property
     def names(self) -> list[str]:

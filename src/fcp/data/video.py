@@ -1,0 +1,264 @@
+"""Frames of a video, one at a time, upright, with their times (PyAV, the extra ``video``).
+
+A frame's number follows its time of presentation, from 1, as the packets of the file announce it;
+no frame is decoded to count them. Frames are read in order from the file, so that memory does not
+grow with its length; an earlier one than the last is found by reading from the start again. All
+frames keep their own times, so that variable frame rates need no care.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fcp.errors import FcpError
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+_HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The frames of a video, as its packets announce them.
+
+    Attributes:
+        times: Time of presentation of each frame, s, in order; None where the file has no times.
+        stamps: Time stamp of each frame in the file's own units, ascending; empty where the file
+            has none, or the same one twice.
+        notes: Sentences on what is unusual: high dynamic range, pixels that are not square, an
+            end that is missing.
+    """
+
+    times: tuple[float | None, ...]
+    stamps: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_clip(path: Path) -> Clip:
+    """List the frames of a video without decoding them.
+
+    Raises:
+        FcpError: PyAV is not installed, or the file is missing, damaged, or has no picture.
+    """
+    return _clip_of_state(path, *_state(path))
+
+
+def read_frame(path: Path, number: int) -> tuple[np.ndarray, list[str]]:
+    """Read a frame; frames that follow each other are read fastest.
+
+    Args:
+        path: File of the video.
+        number: Number of the frame, from 1.
+
+    Returns:
+        (H, W, 3) uint8 RGB, upright, and the notes of ``Clip``.
+
+    Raises:
+        FcpError: as ``read_clip``, or the frame is missing or damaged.
+    """
+    state = _state(path)
+    return _reader_of_state(path, *state).frame(number), list(_clip_of_state(path, *state).notes)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise FcpError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=8)
+def _clip_of_state(path: Path, size: int, changed: int) -> Clip:
+    with _opened(path) as (container, stream), clear_errors(path):
+        packets = [one for one in container.demux(stream) if one.size and not one.is_discard]
+        codec, announced = stream.codec_context, stream.frames
+        ratio, unit = stream.sample_aspect_ratio, stream.time_base
+        hdr = _HDR.get(int(codec.color_trc or 0))
+    stamps = [packet.pts for packet in packets]
+    known = sorted(stamp for stamp in stamps if stamp is not None)
+    is_whole = len(set(known)) == len(packets)
+    if not packets:
+        raise FcpError(f"{path}: has no frame; copy it again")
+    notes = []
+    if hdr:
+        notes.append(f"high dynamic range ({hdr}): read without tone mapping, so colours are pale")
+    if ratio and ratio != 1:
+        notes.append(f"its pixels are not square ({ratio}); masks are those of the stored pixels")
+    if announced > len(packets):
+        notes.append(f"cut short: {len(packets)} of {announced} frames are in the file")
+    times = [None if unit is None else float(stamp * unit) for stamp in known]
+    return Clip(
+        tuple(times) if len(times) == len(packets) else (None,) * len(packets),
+        tuple(known) if is_whole else (),
+        tuple(notes),
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video and its first stream of pictures.
+
+    Raises:
+        FcpError: it cannot be opened, or has no such stream.
+    """
+    container = _open(path)
+    with container:
+        yield container, _stream_of(container, path)
+
+
+def _open(path: Path) -> InputContainer:
+    with clear_errors(path):
+        return load_av(path).open(str(path))
+
+
+def _stream_of(container: InputContainer, path: Path) -> VideoStream:
+    kinds = sorted({stream.type or "data" for stream in container.streams})
+    if not container.streams.video:
+        reason = f"has no pictures, only {', '.join(kinds)}" if kinds else "damaged, or no video"
+        raise FcpError(f"{path}: {reason}; give another file")
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def load_av(path: Path) -> Any:  # noqa: ANN401  (a module)
+    """Return PyAV.
+
+    Args:
+        path: Video that needs it, for the error.
+
+    Raises:
+        FcpError: it is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise FcpError(
+            f"{path}: a video, which needs PyAV; pip install 'fcp-seg[video]'"
+        ) from error
+    av.logging.set_level(None)  # errors are reported by exceptions
+    return av
+
+
+@contextmanager
+def clear_errors(path: Path) -> Iterator[None]:
+    """Turn errors of PyAV into an ``FcpError`` of one line."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:  # FFmpegError is one of these
+        reason = getattr(error, "strerror", None) or str(error)
+        raise FcpError(f"{path}: damaged, or no video ({reason}); copy it again") from error
+
+
+class _Reader:
+    """A video that is read frame by frame.
+
+    Args:
+        path: File of the video.
+        clip: Frames that the file announces.
+    """
+
+    def __init__(self, path: Path, clip: Clip) -> None:
+        self._path, self._clip = path, clip
+        self._turn = Lock()
+        self._container: InputContainer | None = None
+        self._frames: Iterator[av.VideoFrame] = iter(())
+        self._ahead: av.VideoFrame | None = None  # read, and not yet asked for
+        self._next = 0  # number of the frame that is read next, from 1
+
+    def frame(self, number: int) -> np.ndarray:
+        """Read a frame (H, W, 3), upright.
+
+        Raises:
+            FcpError: it is missing or damaged.
+        """
+        with self._turn:
+            if self._container is None or number < self._next:
+                self._rewind()
+            for found in iter(self._step, None):
+                at = self._number_of(found)
+                if at == number:
+                    return upright_pixels(found)
+                if at > number:  # the wanted one was damaged
+                    self._ahead, self._next = found, number + 1
+                    break
+        raise FcpError(f"{self._path}: frame {number} is missing or damaged; copy it again")
+
+    def _rewind(self) -> None:
+        if self._container is not None:
+            self._container.close()
+        self._container = _open(self._path)
+        self._frames = _decoded(self._container, _stream_of(self._container, self._path))
+        self._ahead, self._next = None, 1
+
+    def _step(self) -> av.VideoFrame | None:
+        found, self._ahead = self._ahead or next(self._frames, None), None
+        return found
+
+    def _number_of(self, frame: av.VideoFrame) -> int:
+        """Return a frame's number by its time stamp, or else by its place."""
+        stamps = self._clip.stamps
+        number = self._next
+        if stamps and frame.pts is not None:
+            number = int(np.searchsorted(stamps, frame.pts, side="right"))
+        self._next = max(self._next, number) + 1
+        return number
+
+
+@lru_cache(maxsize=1)  # one file is open at a time
+def _reader_of_state(path: Path, size: int, changed: int) -> _Reader:
+    return _Reader(path, _clip_of_state(path, size, changed))
+
+
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    """Yield all frames that can be decoded; damaged packets are skipped."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            frames = packet.decode()
+        except (OSError, ValueError, RuntimeError):
+            continue
+        yield from (frame for frame in frames if not frame.is_corrupt)
+
+
+def upright_pixels(frame: av.VideoFrame) -> np.ndarray:
+    """Return the pixels of a frame (H, W, 3) uint8 RGB, turned and mirrored as its matrix says."""
+    pixels = frame.to_ndarray(format="rgb24")
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            turned = turn_by_matrix(pixels, struct.unpack_from("9i", bytes(data)))
+            return np.ascontiguousarray(turned)
+    return pixels
+
+
+def turn_by_matrix(pixels: np.ndarray, matrix: tuple[int, ...]) -> np.ndarray:
+    """Turn and mirror pixels (H, W, C) by a display matrix, to the nearest quarter turn.
+
+    A pixel (x, y) is shown at (a·x + c·y, b·x + d·y), up to a shift.
+
+    Args:
+        pixels: Pixels as stored.
+        matrix: Numbers a, b, u, c, d, v, x, y, w of the matrix (libavutil/display.h).
+    """
+    a, b, _, c, d = matrix[:5]
+    if abs(b) > abs(a):
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    if a < 0:
+        pixels = pixels[:, ::-1]
+    return pixels[::-1] if d < 0 else pixels
