@@ -54,7 +54,7 @@ def object_pairs(data: Objects, sets: int, seed: int) -> Iterator[tuple[str, lis
 
 def ask(segmenter: FewShotSegmenter, example: Drawn, asked: Drawn) -> dict[str, object]:
     """Try the example, and ask with each share."""
-    tried = try_example(segmenter.running, *example)
+    tried = try_example(segmenter.network, *example)
     support, found = segmenter.encode([example], appearance="off"), {}
     for share in SHARES:
         own = Appearance(tried.classifier, Decision(share, iou=share, network_iou=1 - share))

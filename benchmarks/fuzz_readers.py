@@ -208,7 +208,7 @@ READERS: dict[str, Reader] = {
     **ANNOTATIONS,
     "results.json": Reader("json", _results("results.json"), read_record),
     "result-lines": Reader("text", _results(UNFINISHED), read_record),
-    "presence.json": Reader("json", _presence, lambda folder: load_presence(folder, LEVELS[:-1])),
+    "presence.json": Reader("json", _presence, lambda folder: load_presence(folder, LEVELS)),
     "config.json": Reader("json", _config, load_model),
     "weights": Reader("bytes", _weights, _read_weights),
     "episodes": Reader("json", _episodes, _read_episodes),

@@ -123,10 +123,7 @@ def report(
     """Judge all pairs; what has no mask cannot be a false mask and counts as judged absent."""
     pairs = [one.pair for one in seen]
     truth = np.array([pair.present for pair in pairs])
-    judged = [
-        presence.judge_looks(one.look, one.examples, one.shots) if one.has_mask else 0.0
-        for one in seen
-    ]
+    judged = [presence.judge(one.known, one.look) if one.has_mask else 0.0 for one in seen]
     probability = np.array(judged)
     classes = np.array([pair.class_id for pair in pairs])
     return {
@@ -172,7 +169,7 @@ def main() -> None:
         shots=(arguments.shots,),
         seed=arguments.seed,
     )
-    seen = list(see_pairs(segmenter.model, data, pairs))
+    seen = list(see_pairs(segmenter.network, data, pairs))
     print(json.dumps(report(seen, segmenter.presence, data.classes), indent=2))
 
 

@@ -11,14 +11,15 @@ from fcp.data.presence_pairs import Pair, draw_pairs
 from fcp.engine import calibrate as module
 from fcp.engine.calibrate import AnsweredPair, calibrate, see_pairs
 from fcp.errors import FcpError
+from fcp.inference.networks.base import Known
 from fcp.inference.prediction import ALL
-from fcp.inference.presence import Look, look_of_examples
+from fcp.inference.presence import Look
 from fcp.inference.segmenter import FewShotSegmenter
 
 
 @pytest.fixture(scope="module")
-def model(model_folder):
-    return FewShotSegmenter.from_pretrained(model_folder, device="cpu").model
+def network(model_folder):
+    return FewShotSegmenter.from_pretrained(model_folder, device="cpu").network
 
 
 @pytest.fixture(scope="module")
@@ -26,32 +27,31 @@ def data(mini_voc):
     return PascalVOC(mini_voc)
 
 
-def test_a_pair_is_seen_as_the_segmenter_sees_it(model, data):
+def test_a_pair_is_seen_as_the_segmenter_sees_it(network, data):
     pairs = draw_pairs(data, (1, 6), per_class=4, shots=(2,), seed=0)
-    segmenter = FewShotSegmenter(model, device="cpu")
-    for seen in see_pairs(model, data, pairs):
+    segmenter = FewShotSegmenter(network, device="cpu")
+    for seen in see_pairs(network, data, pairs):
         examples = [
             (data.image(name), data.class_mask(name, seen.pair.class_id))
             for name in seen.pair.examples
         ]
         segmenter.fit(examples, appearance="off")
-        torch.testing.assert_close(
-            seen.examples, look_of_examples(segmenter.support.classes["thing"])
-        )
-        assert seen.shots == 2
+        known = network.known(segmenter.support.classes["thing"])
+        torch.testing.assert_close(seen.known.means, known.means)
+        assert seen.known.shots == known.shots == 2
         found = segmenter.predict(data.image(seen.pair.query), least=ALL)
         assert seen.has_mask == found.here
 
 
-def test_novel_classes_and_their_pictures_are_never_seen(model, data, monkeypatch):
+def test_novel_classes_and_their_pictures_are_never_seen(network, data, monkeypatch):
     asked = []
 
-    def watched(model, data, pairs):
+    def watched(network, data, pairs):
         asked.extend(pairs)
-        return see_pairs(model, data, pairs)
+        return see_pairs(network, data, pairs)
 
     monkeypatch.setattr(module, "see_pairs", watched)
-    presence = calibrate(model, data, 3, per_class=4)
+    presence = calibrate(network, data, 3, per_class=4)
     shown = {c for p in asked for name in (p.query, *p.examples) for c in data.pixels(name)}
     assert asked
     assert not set(data.novel(3)) & shown
@@ -59,13 +59,13 @@ def test_novel_classes_and_their_pictures_are_never_seen(model, data, monkeypatc
     assert presence.facts["classes"] == len({pair.class_id for pair in asked})
 
 
-def test_one_class_is_not_enough(model, data, monkeypatch):
+def test_one_class_is_not_enough(network, data, monkeypatch):
     monkeypatch.setattr(PascalVOC, "holdout", lambda self, fold: (1,))
     with pytest.raises(FcpError, match="1 classes have pictures; at least 5 are needed"):
-        calibrate(model, data, 3, per_class=4)
+        calibrate(network, data, 3, per_class=4)
 
 
-def test_a_folder_of_ones_own_is_asked_about_all_its_classes(model, tmp_path):
+def test_a_folder_of_ones_own_is_asked_about_all_its_classes(network, tmp_path):
     rng = np.random.default_rng(0)
     for name in "abcdef":
         for number in range(3):
@@ -76,7 +76,7 @@ def test_a_folder_of_ones_own_is_asked_about_all_its_classes(model, tmp_path):
             mask = np.zeros((40, 40), dtype=np.uint8)
             mask[5:25, 5:25] = 255
             Image.fromarray(mask).save(tmp_path / name / "masks" / f"{number}.png")
-    assert calibrate(model, ClassFolders(tmp_path), None, per_class=4).facts["classes"] == 6
+    assert calibrate(network, ClassFolders(tmp_path), None, per_class=4).facts["classes"] == 6
 
 
 def seen_with(signal, noise, seed=0, classes=10, per_class=40):
@@ -87,7 +87,9 @@ def seen_with(signal, noise, seed=0, classes=10, per_class=40):
     read[:, 2] += torch.tensor(np.where(present, signal, 0))
     look = Look(torch.zeros(2, 2), torch.zeros(2))
     seen = [
-        AnsweredPair(Pair(number // per_class, ("a",), f"{number}", bool(p)), None, 1, look, True)
+        AnsweredPair(
+            Pair(number // per_class, ("a",), f"{number}", bool(p)), Known(look.sums, 1), look, True
+        )
         for number, p in enumerate(present)
     ]
     return read.float(), seen, present

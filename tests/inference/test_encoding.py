@@ -33,6 +33,6 @@ def segmenter():
 def test_small_objects_are_shown_a_second_time(segmenter, sides, tile, fusion, shots):
     with torch.inference_mode():
         support = encode_examples(
-            segmenter.running, [example(side) for side in sides], tile, fusion
+            segmenter.network, [example(side) for side in sides], tile, fusion
         )
     assert support.grid_mask.shape[1] == shots

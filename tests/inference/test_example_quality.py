@@ -11,6 +11,7 @@ from fcp.data.images import read_image, read_labels
 from fcp.data.transforms import to_square
 from fcp.errors import FcpError
 from fcp.inference.example_quality import MOST_TOGETHER, Found, even_groups, judge_examples
+from fcp.inference.networks.base import Answer
 from fcp.inference.presence import Presence, look_at
 from fcp.inference.segmenter import FewShotSegmenter
 
@@ -67,8 +68,8 @@ def test_groups_are_even_and_never_of_one_example(count):
 def test_small_things_are_judged_in_their_tiles(segmenter, monkeypatch):
     seen = []
 
-    def watched(model, examples, judge, fusion):
-        seen.append(torch.stack([one.shown.mask.mean() for one in examples]))
+    def watched(network, examples, judge, fusion):
+        seen.append(torch.stack([one.mask.mean() for one in examples]))
         return [Found(0.5, None)] * len(examples)
 
     monkeypatch.setattr("fcp.inference.class_encoding.leave_one_out", watched)
@@ -129,10 +130,12 @@ def test_the_mask_itself_is_what_is_judged(segmenter, monkeypatch):
     for index, one in enumerate(quality):
         others = [shown for number, shown in enumerate(examples) if number != index]
         support = segmenter.fit(others).support.classes["thing"]
-        query = segmenter.model.encode_query(to_square(examples[index][0], 64)[None])
+        query = segmenter.network.query(to_square(examples[index][0], 64)[None])
         mask = torch.tensor(examples[index][1])
-        look = look_at(query, torch.where(mask, 99.0, -99.0)[None])[0]
-        assert one.presence == pytest.approx(judge.judge(support, look), abs=1e-4)
+        certain = torch.where(mask, 99.0, -99.0)[None]
+        look = look_at(segmenter.network.cells(query), Answer(certain, certain, certain))[0]
+        known = segmenter.network.known(support)
+        assert one.presence == pytest.approx(judge.judge(known, look), abs=1e-4)
 
 
 def test_an_unreadable_example_is_named(segmenter, tmp_path):

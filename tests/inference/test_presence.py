@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcp.errors import FcpError
+from fcp.inference.networks.base import Answer, Known
 from fcp.inference.prediction import ALL
 from fcp.inference.presence import (
     SOFT_WEIGHT,
@@ -20,7 +21,6 @@ from fcp.inference.presence import (
     features,
     load_presence,
     look_at,
-    look_of_examples,
 )
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.models.files import PRESENCE_FILE
@@ -53,6 +53,11 @@ def encoded(loaded):
     return query, torch.randn(2, 64, 64) * 4
 
 
+def answer(logits):
+    """Return the answer of a network that judges no presence, in which only the logits count."""
+    return Answer(logits, logits, logits)
+
+
 def presence(levels=LEVELS, *, bias=0.0, threshold=0.5, weights=None):
     count = 8 * len(levels) + 1
     return Presence(
@@ -65,9 +70,9 @@ def presence(levels=LEVELS, *, bias=0.0, threshold=0.5, weights=None):
     )
 
 
-def test_a_look_is_what_a_loop_over_the_cells_sums(encoded):
+def test_a_look_is_what_a_loop_over_the_cells_sums(loaded, encoded):
     query, logits = encoded
-    found = look_at(query, logits)
+    found = look_at(loaded.network.cells(query), answer(logits))
     side, (rows, columns) = 64, query.grid
     for b in range(2):
         sums, cells = torch.zeros_like(found[b].sums), torch.zeros(2)
@@ -85,12 +90,12 @@ def test_a_look_is_what_a_loop_over_the_cells_sums(encoded):
         torch.testing.assert_close(found[b].cells, cells, rtol=1e-4, atol=1e-4)
 
 
-def test_an_empty_mask_is_looked_at_where_it_is_likeliest(encoded):
-    query, _ = encoded
+def test_an_empty_mask_is_looked_at_where_it_is_likeliest(loaded, encoded):
+    cells = loaded.network.cells(encoded[0])
     logits = torch.full((2, 64, 64), -8.0)
     logits[:, :16, :16] = -1.0
-    inside = look_at(query, logits)[0].means[0]
-    filled = look_at(query, torch.where(logits > -2, 8.0, -20.0))[0].means[0]
+    inside = look_at(cells, answer(logits))[0].means[0]
+    filled = look_at(cells, answer(torch.where(logits > -2, 8.0, -20.0)))[0].means[0]
     assert torch.cosine_similarity(inside, filled, dim=0) > 0.99
 
 
@@ -98,7 +103,9 @@ def test_examples_look_like_the_mean_of_their_cells(loaded):
     loaded.fit([(photo(1), mask()), (photo(2), mask())])
     support = loaded.support.classes["thing"]
     levels, high = loaded.model.head.levels, support.high
-    look = look_of_examples(support)
+    known = loaded.network.known(support)
+    look = known.means
+    assert known.shots == 2
     torch.testing.assert_close(look[:, : sum(levels)], support.level_means[0].mean(0))
     kept = [cell for shot in high[0] for cell in shot if cell.norm() > 0]
     torch.testing.assert_close(
@@ -124,13 +131,13 @@ def test_a_background_that_is_not_known_stays_out():
     sums, examples = torch.randn(2, 2, 5)
     examples[1] = 0
     look = Look(sums, torch.ones(2))
-    seen = features(look, examples, levels=LEVELS, centres=torch.randn(2, 5), shots=4)
+    seen = features(look, Known(examples, 4), levels=LEVELS, centres=torch.randn(2, 5))
     by_level = seen[:-1].view(2, len(LEVELS), 2, 2)  # raw and centred, level, ground, region
     assert (by_level[:, :, 1] == 0).all()
     assert (by_level[:, :, 0] != 0).all()
     assert seen[-1] == 2  # log2 of the examples
     judged = Look(sums, torch.ones(2), logit=0.75)
-    more = features(judged, examples, levels=LEVELS, centres=torch.zeros(2, 5), shots=4)
+    more = features(judged, Known(examples, 4), levels=LEVELS, centres=torch.zeros(2, 5))
     assert more[-1] == 0.75
     assert len(more) == len(seen) + 1
 
@@ -138,7 +145,7 @@ def test_a_background_that_is_not_known_stays_out():
 def test_the_file_gives_the_same_judge_back(tmp_path):
     kept = presence(weights=torch.linspace(-1, 1, 17), bias=0.25, threshold=0.3)
     kept.save(tmp_path)
-    again = load_presence(tmp_path, LEVELS[:-1])
+    again = load_presence(tmp_path, LEVELS)
     assert (again.levels, again.bias, again.threshold, again.facts) == (
         LEVELS,
         0.25,
@@ -149,7 +156,7 @@ def test_the_file_gives_the_same_judge_back(tmp_path):
 
 
 def test_a_model_without_the_file_has_no_judge(tmp_path):
-    assert load_presence(tmp_path, LEVELS[:-1]) is None
+    assert load_presence(tmp_path, LEVELS) is None
 
 
 @pytest.mark.parametrize(
@@ -160,7 +167,7 @@ def test_a_damaged_file_is_named(tmp_path, change):
     content = json.loads((tmp_path / PRESENCE_FILE).read_text())
     (tmp_path / PRESENCE_FILE).write_text(json.dumps(content | change))
     with pytest.raises(FcpError, match=rf"{PRESENCE_FILE}: damaged, .*fcp calibrate"):
-        load_presence(tmp_path, LEVELS[:-1])
+        load_presence(tmp_path, LEVELS)
 
 
 def test_no_mutation_of_the_file_ends_in_a_foreign_exception(tmp_path):
@@ -175,7 +182,7 @@ def test_no_mutation_of_the_file_ends_in_a_foreign_exception(tmp_path):
         content[at : at + int(generator.integers(12))] = tokens[generator.integers(len(tokens))]
         (tmp_path / PRESENCE_FILE).write_bytes(content)
         with suppress(FcpError):
-            judge = load_presence(tmp_path, LEVELS[:-1])
+            judge = load_presence(tmp_path, LEVELS)
             assert all(tensor.isfinite().all() for tensor in (judge.centres, judge.weights))
             read += 1
     assert read < 300
@@ -195,10 +202,13 @@ def judging(loaded):
 
 
 def surely(segmenter, monkeypatch, **probabilities):
-    owners = {id(support): name for name, support in segmenter.support.classes.items()}
-    monkeypatch.setattr(
-        Presence, "judge", lambda self, support, look: probabilities[owners[id(support)]]
-    )
+    network = segmenter.network
+    means = {name: network.known(one).means for name, one in segmenter.support.classes.items()}
+
+    def judge(self, known, look):
+        return next(probabilities[name] for name in means if torch.equal(means[name], known.means))
+
+    monkeypatch.setattr(Presence, "judge", judge)
 
 
 def test_every_class_gets_a_probability(judging):
@@ -249,7 +259,7 @@ def test_each_tile_is_judged_and_what_is_in_any_is_in_the_photo(judging, monkeyp
     whole = judging.predict(photo(3), threshold=0, least=ALL)
     likely = []
 
-    def judge(self, support, look):
+    def judge(self, known, look):
         likely.append(0.9 if len(likely) == 1 else 0.1)  # in the second tile alone
         return likely[-1]
 

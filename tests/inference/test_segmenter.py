@@ -72,7 +72,7 @@ def encoded(loaded, monkeypatch):
     """How many pictures each encoder has seen since the test began."""
     seen = Counter()
     for part, name in (("backbone", "forward"), ("segmenter", "encode")):
-        encoder = getattr(loaded.running, part)
+        encoder = getattr(loaded.network.running, part)
         original = getattr(encoder, name)
 
         def counted(images, *rest, part=part, original=original):

@@ -222,7 +222,7 @@ def test_point_on_what_the_examples_find(make, annotated, photos):
 
 def test_points_are_prompts_without_examples(make, annotated, photos, segmenter, monkeypatch):
     given = {}
-    segmenter_of_model = segmenter.running.segmenter
+    segmenter_of_model = segmenter.network.promptable
     real = segmenter_of_model.embed_prompts
 
     def embed(**prompts):

@@ -23,8 +23,8 @@ def test_the_faster_form_answers_like_the_model_that_is_saved(model_folder, tmp_
     segmenter = FewShotSegmenter.from_pretrained(model_folder, device="cpu")
     faster = segmenter.fit([(example, mask)], appearance="off").predict(photo)
     segmenter.save_pretrained(tmp_path)
-    assert segmenter.running is not segmenter.model
-    segmenter.running = segmenter.model
+    assert segmenter.network.running is not segmenter.model
+    segmenter.network.running = segmenter.model
     plain = segmenter.fit([(example, mask)], appearance="off").predict(photo)
     assert np.allclose(faster.logits, plain.logits, atol=1e-4)
     assert np.isclose(faster.score, plain.score, atol=1e-4)

@@ -51,7 +51,7 @@ def calibrate(
     from fcp.inference.segmenter import FewShotSegmenter
 
     segmenter = FewShotSegmenter.from_pretrained(model, device=device)
-    presence = fit(segmenter.running, data, fold, per_class=pairs, seed=seed)
+    presence = fit(segmenter.network, data, fold, per_class=pairs, seed=seed)
     presence.save(model)
     facts = presence.facts
     typer.echo(

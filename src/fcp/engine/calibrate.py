@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,9 +23,8 @@ from fcp.data.dataset import FewShotDataset, Picture
 from fcp.data.presence_pairs import Pair, draw_pairs
 from fcp.errors import FcpError
 from fcp.inference.encoding import encode_examples
-from fcp.inference.presence import Look, Presence, features, look_at, look_of_examples
-from fcp.method.fcp.model import FCP
-from fcp.structures import QueryFeatures, SupportSet
+from fcp.inference.networks.base import AnyNetwork, Known
+from fcp.inference.presence import Look, Presence, features, look_at
 
 RECALL = 0.93  # share of the present classes that the default threshold finds
 INVERSE_PENALTY = 0.1  # scikit-learn's C, on standardised features
@@ -40,59 +40,57 @@ class AnsweredPair:
 
     Attributes:
         pair: Question: examples, class and query.
-        examples: Features of the examples that presence is judged by (2, D).
-        shots: K, with the closer cuts of small objects among them.
+        known: Features of the examples that presence is judged by.
         look: Features of the query under the predicted mask.
         has_mask: Whether the predicted mask has any pixel.
     """
 
     pair: Pair
-    examples: Tensor
-    shots: int
+    known: Known
     look: Look
     has_mask: bool
 
 
-def see_pairs(model: FCP, data: FewShotDataset, pairs: Sequence[Pair]) -> Iterator[AnsweredPair]:
+def see_pairs(
+    network: AnyNetwork, data: FewShotDataset, pairs: Sequence[Pair]
+) -> Iterator[AnsweredPair]:
     """Search the query of each pair for the examples' class; pairs come sorted by query.
 
     Args:
-        model: Model in evaluation mode.
+        network: Network that searches.
         data: Data set that the ids of the pairs belong to.
         pairs: Pairs made by ``draw_pairs``.
     """
-    size, device = model.config.image_size, next(model.parameters()).device
 
     @cache
-    def look(examples: tuple[str, ...], class_id: int) -> Tensor:
-        return look_of_examples(support(examples, class_id))
+    def known(examples: tuple[str, ...], class_id: int) -> Known:
+        return network.known(support(examples, class_id))
 
     @lru_cache(maxsize=SUPPORTS_KEPT)
-    def support(examples: tuple[str, ...], class_id: int) -> SupportSet:
+    def support(examples: tuple[str, ...], class_id: int) -> Any:  # noqa: ANN401  (any network's)
         return encode_examples(
-            model, [(data.image(name), data.class_mask(name, class_id)) for name in examples]
+            network, [(data.image(name), data.class_mask(name, class_id)) for name in examples]
         )
 
     @lru_cache(maxsize=1)
-    def query(name: str) -> QueryFeatures:
-        return model.encode_query(Picture(data, name, size).image()[None].to(device))
+    def query(name: str) -> Any:  # noqa: ANN401  (any network's)
+        picture = Picture(data, name, network.square).image()[None]
+        return network.query(picture.to(network.device))
 
     for pair in pairs:
         with torch.inference_mode():
             examples, picture = support(pair.examples, pair.class_id), query(pair.query)
-            output = model.match(examples, picture)
-            logits = output.mask_logits
+            answer = network.match(examples, picture)
             yield AnsweredPair(
                 pair,
-                look(pair.examples, pair.class_id),
-                examples.grid_mask.shape[1],
-                look_at(picture, logits, output.correlation)[0],
-                bool((logits > 0).any()),
+                known(pair.examples, pair.class_id),
+                look_at(network.cells(picture), answer)[0],
+                bool((answer.logits > 0).any()),
             )
 
 
 def calibrate(
-    model: FCP,
+    network: AnyNetwork,
     data: FewShotDataset,
     fold: int | None,
     *,
@@ -102,7 +100,7 @@ def calibrate(
     """Fit a model's presence classifier on the fold's training classes.
 
     Args:
-        model: Model in evaluation mode.
+        network: Network of the model.
         data: Data set that the model was trained on.
         fold: Fold whose novel classes are never seen; None where all classes were trained on.
         per_class: Number of pairs of each class.
@@ -125,23 +123,13 @@ def calibrate(
         seed=seed,
     )
     _refuse_few_classes(len({pair.class_id for pair in pairs}))
-    seen = list(see_pairs(model, data, pairs))
+    seen = list(see_pairs(network, data, pairs))
     looks = torch.stack([one.look.means for one in seen])
-    examples = torch.stack([one.examples for one in seen])
+    examples = torch.stack([one.known.means for one in seen])
     centres = torch.stack([looks[:, 0].mean(0), examples[:, 0].mean(0)])
-    mid = model.head.levels
-    levels = (*mid, looks.shape[2] - sum(mid))
+    levels = network.levels
     read = torch.stack(
-        [
-            features(
-                one.look,
-                one.examples,
-                levels=levels,
-                centres=centres,
-                shots=one.shots,
-            )
-            for one in seen
-        ]
+        [features(one.look, one.known, levels=levels, centres=centres) for one in seen]
     )
     return fit_presence(read, seen, levels=levels, centres=centres, seed=seed)
 
@@ -159,7 +147,7 @@ def fit_presence(
     Args:
         read: (n, features) of each question.
         seen: The same questions, in this order.
-        levels: Channels of each level, stage 4 last.
+        levels: Channels of each level.
         centres: (2, D) means over many pictures, of queries and of examples.
         seed: Seed of the questions, for the record.
     """

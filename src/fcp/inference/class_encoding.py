@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from fcp.config import Fusion
 from fcp.inference.appearance.fitting import Learnt, choose_learnt, learn
-from fcp.inference.encoding import EncodedSupport, closer_cuts, cut_example, join, see, show, square
+from fcp.inference.encoding import closer_cuts, cut_example, square
 from fcp.inference.example_quality import (
     ExampleQuality,
     Found,
@@ -18,9 +19,8 @@ from fcp.inference.example_quality import (
     leave_one_out,
 )
 from fcp.inference.examples import Given
+from fcp.inference.networks.base import AnyNetwork
 from fcp.inference.presence import Presence
-from fcp.method.fcp.model import FCP
-from fcp.structures import SupportSet
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class EncodedClass:
             requested, or for a single example.
     """
 
-    support: SupportSet
+    support: Any
     learnt: Sequence[Learnt]
     quality: Sequence[ExampleQuality]
 
 
 @torch.inference_mode()
 def encode_class(
-    model: FCP,
+    network: AnyNetwork,
     given: Given,
     tile: int | None,
     fusion: Fusion,
@@ -53,7 +53,7 @@ def encode_class(
     """Encode the examples of a class.
 
     Args:
-        model: Model in evaluation mode.
+        network: Network that encodes them.
         given: Examples of the class, at least one.
         tile: Side in px of the tiles cut from the examples; None for whole pictures.
         fusion: Rule by which the examples become one answer.
@@ -64,26 +64,26 @@ def encode_class(
     examples = [cut_example(example, tile) for example in given.pairs]
     chosen = choose_learnt(examples, given.exact) if learns else []
     as_query = set(range(len(examples)) if checks and len(examples) > 1 else chosen)
-    shown: list[EncodedSupport] = []
+    shown: list[Any] = []
     found: list[Found] = []
     learnt: dict[int, Learnt] = {}
     for group in even_groups(len(examples)):  # few query features are held at a time
         seen = {
-            place: see(model, *square(model, examples[place]))
+            place: network.see(*square(network, examples[place]))
             for place in group
             if place in as_query
         }
         if checks:
-            found += leave_one_out(model, list(seen.values()), presence, fusion)
-        learnt |= {p: learn(model, examples[p], seen[p]) for p in set(group) & set(chosen)}
+            found += leave_one_out(network, list(seen.values()), presence, fusion)
+        learnt |= {p: learn(network, examples[p], seen[p]) for p in set(group) & set(chosen)}
         shown += [
-            seen[place].shown if place in seen else show(model, *square(model, examples[place]))
+            seen[place].shown if place in seen else network.show(*square(network, examples[place]))
             for place in group
         ]
-    closer = closer_cuts(model, given.pairs, tile, fusion)
-    shown += [show(model, *square(model, cut)) for cut in closer]
+    closer = closer_cuts(network, given.pairs, tile, fusion)
+    shown += [network.show(*square(network, cut)) for cut in closer]
     return EncodedClass(
-        support=join(model, shown, fusion),
+        support=network.join(shown, fusion),
         learnt=[learnt[place] for place in chosen],
         quality=judge_examples(found) if found else [],
     )

@@ -7,19 +7,19 @@ is segmented badly by them, and is of little use for segmenting them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from math import ceil
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fcp.config import Fusion
 from fcp.data.mask_values import looks_inverted
-from fcp.inference.encoding import EncodedExample, join
+from fcp.inference.networks.base import Answer, AnyNetwork, Seen
 from fcp.inference.presence import Presence, look_at
-from fcp.method.fcp.model import FCP
 from fcp.method.fusion import DEFAULT_FUSION
 
 LOW_IOU = 0.25
@@ -101,8 +101,8 @@ def even_groups(count: int) -> list[range]:
 
 @torch.inference_mode()
 def leave_one_out(
-    model: FCP,
-    seen: Sequence[EncodedExample],
+    network: AnyNetwork,
+    seen: Sequence[Seen[Any, Any]],
     judge: Presence | None = None,
     fusion: Fusion = DEFAULT_FUSION,
 ) -> list[Found]:
@@ -112,7 +112,7 @@ def leave_one_out(
     two others are left.
 
     Args:
-        model: Model in evaluation mode.
+        network: Network that encoded them.
         seen: Examples of a group of ``even_groups``; a single one cannot be judged.
         judge: Presence classifier, if the model has one.
         fusion: Rule by which the other examples become one answer.
@@ -122,33 +122,48 @@ def leave_one_out(
     """
     if len(seen) < 2:
         return []
-    found = list(_find_each(model, seen, judge, fusion))
+    found = list(_find_each(network, seen, judge, fusion))
     inverted = _are_inverted(found)
     rest = [one for one, wrong in zip(seen, inverted, strict=True) if not wrong]
     if not 2 <= len(rest) < len(seen):
         return found
-    anew = _find_each(model, rest, judge, fusion)
+    anew = _find_each(network, rest, judge, fusion)
     return [one if wrong else next(anew) for one, wrong in zip(found, inverted, strict=True)]
 
 
 def _find_each(
-    model: FCP, seen: Sequence[EncodedExample], judge: Presence | None, fusion: Fusion
+    network: AnyNetwork,
+    seen: Sequence[Seen[Any, Any]],
+    judge: Presence | None,
+    fusion: Fusion,
 ) -> Iterator[Found]:
     for index, one in enumerate(seen):
         shown = [other.shown for other in (*seen[:index], *seen[index + 1 :])]
-        others = join(model, shown, fusion)
-        output = model.match(others, one.query)
-        found = output.mask_logits[0] > 0
-        marked = one.shown.mask > 0
+        others = network.join(shown, fusion)
+        answer = network.match(others, one.query)
+        found = answer.logits[0] > 0
+        marked = one.mask > 0
         # The given mask as certain log-odds, so that it is measured like a predicted one.
         certain = torch.where(marked, CERTAIN, -CERTAIN)[None]
-        look = look_at(one.query, certain, output.correlation)[0]
         suspect = looks_inverted(marked.cpu().numpy())
         yield Found(
             _iou(found, marked),
-            judge.judge(others, look) if judge else None,
+            _judged(network, judge, others, one, replace(answer, logits=certain)),
             _iou(found, ~marked) if suspect else None,
         )
+
+
+def _judged(
+    network: AnyNetwork,
+    judge: Presence | None,
+    others: Any,  # noqa: ANN401  (any network's support)
+    one: Seen[Any, Any],
+    answer: Answer,
+) -> float | None:
+    if judge is None:
+        return None
+    look = look_at(network.cells(one.query), answer)[0]
+    return judge.judge(network.known(others), look)
 
 
 def _iou(one: Tensor, other: Tensor) -> float:

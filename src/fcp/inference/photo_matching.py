@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from fcp.data.photos import Photo
-from fcp.data.transforms import to_canvas, to_square
+from fcp.data.transforms import logits_to_size, to_canvas, to_square
 from fcp.inference.appearance.features import Layer
 from fcp.inference.appearance.fitting import Appearance, layers_of
+from fcp.inference.networks.base import AnyNetwork
 from fcp.inference.prediction import Maps
 from fcp.inference.presence import Presence, look_at
 from fcp.inference.support import Support
 from fcp.inference.tiling import STRIDE, blend_answers, least_tile, plan_windows
-from fcp.method.fcp.model import FCP
-from fcp.structures import QueryFeatures, SupportSet
 
 
 @torch.inference_mode()
 def match_pictures(
-    model: FCP,
+    network: AnyNetwork,
     support: Support,
     pictures: Sequence[np.ndarray],
     presence: Presence | None,
@@ -32,7 +32,7 @@ def match_pictures(
     """Match all entrants of a support with pictures; each picture is encoded once.
 
     Args:
-        model: Model in evaluation mode.
+        network: Network that encoded the examples.
         support: Encoded examples, on the model's device.
         pictures: RGB photos (H, W, 3), uint8, of any sizes.
         presence: Presence classifier, or None.
@@ -41,19 +41,20 @@ def match_pictures(
     Returns:
         Maps of each entrant for each picture: the classes, and the negatives last.
     """
-    device = next(model.parameters()).device
-    squares = torch.stack([to_square(picture, model.config.image_size) for picture in pictures])
+    squares = torch.stack([to_square(picture, network.square) for picture in pictures])
     with turn:
-        query = model.encode_query(squares.to(device))
-        found = [_match(model, entrant, query, presence) for entrant in support.entrants]
+        query = network.query(squares.to(network.device))
+        found = [_match(network, entrant, query, presence) for entrant in support.entrants]
     return [
-        _with_appearance(model, [of_photos[index] for of_photos in found], support, query, index, p)
+        _with_appearance(
+            network, [of_photos[index] for of_photos in found], support, query, index, p
+        )
         for index, p in enumerate(pictures)
     ]
 
 
 def match_tiles(
-    model: FCP,
+    network: AnyNetwork,
     support: Support,
     photo: Photo,
     presence: Presence | None,
@@ -64,7 +65,7 @@ def match_tiles(
     """Match each tile of a photo alone, and blend the tiles' maps.
 
     Args:
-        model: Model in evaluation mode.
+        network: Network that encoded the examples.
         support: Encoded examples, with the side of the tiles.
         photo: Photo to segment.
         presence: Presence classifier, or None.
@@ -74,7 +75,7 @@ def match_tiles(
     Raises:
         FcpError: the tile is too small for the photo.
     """
-    side = model.config.image_size
+    side = network.square // STRIDE * STRIDE
     least = least_tile(photo.size, side) if support.tile_was_chosen else 1
     plan = plan_windows(photo.size, max(support.tile or 1, least), square=side, stride=STRIDE)
     canvas = to_canvas(photo.pixels, plan.canvas).permute(1, 2, 0).numpy()
@@ -82,7 +83,8 @@ def match_tiles(
     def answers() -> Iterator[list[Maps]]:
         for top, left in plan.corners:
             tile = canvas[top : top + side, left : left + side]
-            (maps,) = match_pictures(model, support, [tile], presence, turn)
+            (found,) = match_pictures(network, support, [tile], presence, turn)
+            maps = [_of_size(one, side) for one in found]
             classes = len(support.classes)
             yield [one.without_absent(threshold) for one in maps[:classes]] + maps[classes:]
 
@@ -90,31 +92,38 @@ def match_tiles(
 
 
 def _match(
-    model: FCP, support: SupportSet, query: QueryFeatures, presence: Presence | None
+    network: AnyNetwork,
+    support: Any,  # noqa: ANN401  (any network's support)
+    query: Any,  # noqa: ANN401  (and its query)
+    presence: Presence | None,
 ) -> list[Maps]:
     """Match one class with B photos: its maps in each."""
-    output = model.match(support, query)
-    conventional = output.conventional_mask.mean(dim=1)
-    likely: Sequence[float | None] = [None] * len(conventional)
+    answer = network.match(support, query)
+    likely: Sequence[float | None] = [None] * len(answer.logits)
     if presence is not None:
-        looks = look_at(query, output.mask_logits, output.correlation)
-        likely = [presence.judge(support, look) for look in looks]
+        known, looks = network.known(support), look_at(network.cells(query), answer)
+        likely = [presence.judge(known, look) for look in looks]
     return [
         Maps(
-            output.mask_logits[index].float().cpu(),
-            output.pseudo_mask[index].float().cpu(),
-            conventional[index].float().cpu(),
+            answer.logits[index].float().cpu(),
+            answer.pseudo_mask[index].float().cpu(),
+            answer.conventional_mask[index].float().cpu(),
             likely[index],
         )
-        for index in range(len(conventional))
+        for index in range(len(answer.logits))
     ]
 
 
+def _of_size(maps: Maps, side: int) -> Maps:
+    """Bring the answer for a tile from the network's square to the tile's side, if they differ."""
+    return replace(maps, logits=logits_to_size(maps.logits, (side, side)))
+
+
 def _with_appearance(
-    model: FCP,
+    network: AnyNetwork,
     maps: list[Maps],
     support: Support,
-    query: QueryFeatures,
+    query: Any,  # noqa: ANN401  (any network's query)
     index: int,
     picture: np.ndarray,
 ) -> list[Maps]:
@@ -122,7 +131,7 @@ def _with_appearance(
     appearances = support.appearances
     if not any(one is not None and one.classifier is not None for one in appearances):
         return maps
-    layers = layers_of(picture, query, index, model.config.image_size)
+    layers = layers_of(picture, network.maps(query), index, network.square)
     size = (picture.shape[0], picture.shape[1])
     return [
         one if own is None else _mixed(one, own, layers, size)

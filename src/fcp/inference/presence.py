@@ -7,7 +7,7 @@ share: the sea is similar to a picture of a boat even where there is no boat. Th
 and without the mean over many pictures subtracted, go into one logistic regression, fitted on
 training classes (``engine.calibrate``; docs/presence.md has the measurements).
 
-Letters: D = Cm + Ch, the channels of all levels, stage 4 being the last one.
+Letters: D, the channels of all levels; FCP's last level is stage 4 (Cm + Ch).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from fcp.config import MOST_CHANNELS, check, from_dict
 from fcp.documents import load_json
 from fcp.errors import FcpError
 from fcp.files import write_atomically
+from fcp.inference.networks.base import Answer, Cells, Known
 from fcp.layers.masked import mask_to_share
 from fcp.models.files import PRESENCE_FILE
-from fcp.structures import CorrelationOutput, QueryFeatures, SupportSet
 
 FORMAT = "fcp-presence-1"
 SOFT_WEIGHT = 1e-3  # of the probability outside the mask; it decides where the mask is empty
@@ -45,8 +45,8 @@ class Look:
         sums: Sums of the cells inside and outside the mask (2, D), each level of a cell being of
             length 1.
         cells: Number of cells inside and outside, with fractions (2,).
-        logit: Presence logit of a head with correlation, which judges presence itself; None for
-            other heads.
+        logit: Presence logit of a network that judges presence itself, such as a head with
+            correlation; None for others.
     """
 
     sums: Tensor
@@ -59,42 +59,23 @@ class Look:
         return self.sums / (self.cells[:, None] + EPSILON)
 
 
-def look_at(
-    query: QueryFeatures, mask_logits: Tensor, correlation: CorrelationOutput | None = None
-) -> list[Look]:
+def look_at(cells: Cells, answer: Answer) -> list[Look]:
     """Sum the features of B pictures inside and outside their predicted masks.
 
     Args:
-        query: Features of B pictures.
-        mask_logits: Mask logits (B, S, S).
-        correlation: Correlation of the pictures, for a head that has it, else None; its presence is
-            averaged over the shots.
+        cells: Features of B pictures.
+        answer: Predicted masks, and the presence that the network itself judges.
 
     Returns:
         Sums of each of the B pictures, on the CPU.
     """
-    units = query.level_units
-    cells = torch.cat([units.float(), F.normalize(query.high.float(), dim=1)], 1)  # (B, D, L)
-    probability = mask_to_share(mask_logits.sigmoid(), query.grid)
-    inside = mask_to_share((mask_logits > 0).float(), query.grid) + SOFT_WEIGHT * probability
+    probability = mask_to_share(answer.logits.sigmoid(), cells.grid)
+    inside = mask_to_share((answer.logits > 0).float(), cells.grid) + SOFT_WEIGHT * probability
     weights = torch.stack([inside, 1 - probability], 1)  # (B, 2, L)
-    sums = weights @ cells.mT
-    logits: list[float | None] = [None] * len(sums)
-    if correlation is not None:
-        logits = correlation.presence.float().unflatten(0, (len(sums), -1)).mean(1).tolist()
+    sums = weights @ cells.units.mT
+    judged = answer.presence
+    logits: list[float | None] = [None] * len(sums) if judged is None else judged.tolist()
     return [Look(*one) for one in zip(sums.cpu(), weights.sum(2).cpu(), logits, strict=True)]
-
-
-def look_of_examples(support: SupportSet) -> Tensor:
-    """Return the means of one class's examples: foreground and background (2, D), on the CPU.
-
-    Stage 4 ran under the mask, so that its background is 0.
-    """
-    levels = support.level_means[0].float().mean(0)  # (2, Cm)
-    cells = support.high[0].flatten(0, 1).float()  # (K·n, Ch), zeros where padded
-    count = (cells.square().sum(1) > EPSILON).sum().clamp(min=1)
-    high = torch.stack([cells.sum(0) / count, torch.zeros_like(cells[0])])
-    return torch.cat([levels, high], 1).cpu()
 
 
 def compare(look: Tensor, examples: Tensor, levels: Sequence[int]) -> Tensor:
@@ -119,7 +100,7 @@ class Presence:
     """A logistic regression over the cosines, and its known error rates.
 
     Attributes:
-        levels: Channels of each level, stage 4 last; they sum to D.
+        levels: Channels of each level; they sum to D.
         centres: Means of regions over many pictures (2, D): of queries, of examples.
         weights: Weights of the features (n,), see ``features``.
         bias: Constant term of the log-odds.
@@ -134,16 +115,12 @@ class Presence:
     threshold: float
     facts: dict[str, Any]
 
-    def judge(self, support: SupportSet, look: Look) -> float:
+    def judge(self, known: Known, look: Look) -> float:
         """Return the probability, 0 … 1, that the examples' class is in the picture.
 
         It holds where half of all pictures show the class.
         """
-        return self.judge_looks(look, look_of_examples(support), support.grid_mask.shape[1])
-
-    def judge_looks(self, look: Look, examples: Tensor, shots: int) -> float:
-        """Return the same probability from the means (2, D) of K = ``shots`` examples."""
-        seen = features(look, examples, levels=self.levels, centres=self.centres, shots=shots)
+        seen = features(look, known, levels=self.levels, centres=self.centres)
         return float(torch.sigmoid(seen @ self.weights + self.bias))
 
     def save(self, folder: Path) -> None:
@@ -165,25 +142,22 @@ class Presence:
         write_atomically(folder / PRESENCE_FILE, (json.dumps(content) + "\n").encode())
 
 
-def features(
-    look: Look, examples: Tensor, *, levels: Sequence[int], centres: Tensor, shots: int
-) -> Tensor:
+def features(look: Look, known: Known, *, levels: Sequence[int], centres: Tensor) -> Tensor:
     """Return the regression's inputs: cosines, centred cosines, log2 of the number of examples.
 
     Args:
         look: Sums over the query picture's cells.
-        examples: Means of the examples' foreground and background (2, D).
+        known: Means of the examples.
         levels: Channels of each level.
-        centres: Means over many pictures (2, D): of ``look``, of ``examples``.
-        shots: Number of examples K.
+        centres: Means over many pictures (2, D): of ``look``, of ``known``.
 
     Returns:
         Features (levels · 8 + 1,), and one more where the head judges presence itself.
     """
-    means = look.means
-    known = examples.abs().sum(1, keepdim=True) > 0  # a background that is 0 stays 0
-    centred = compare(means - centres[0], (examples - centres[1]) * known, levels)
-    count = torch.tensor([float(shots)]).log2()
+    means, examples = look.means, known.means
+    has_cells = examples.abs().sum(1, keepdim=True) > 0  # a background that is 0 stays 0
+    centred = compare(means - centres[0], (examples - centres[1]) * has_cells, levels)
+    count = torch.tensor([float(known.shots)]).log2()
     own = torch.tensor([] if look.logit is None else [look.logit])
     return torch.cat([compare(means, examples, levels), centred, count, own])
 
@@ -193,7 +167,7 @@ def load_presence(folder: Path, levels: Sequence[int]) -> Presence | None:
 
     Args:
         folder: Folder of the model.
-        levels: Channels of its backbone's levels, without stage 4.
+        levels: Channels of each level of its network.
 
     Raises:
         FcpError: the file is damaged, of another format, or of another model.
@@ -203,7 +177,7 @@ def load_presence(folder: Path, levels: Sequence[int]) -> Presence | None:
         return None
     try:
         content = from_dict(_Content, load_json(path), str(path))
-        if content.levels[:-1] != list(levels):
+        if content.levels != list(levels):
             raise FcpError(f"fitted to a backbone of {content.levels} channels")
     except FcpError as error:
         reason = str(error).removeprefix(str(path)).lstrip(":. ")

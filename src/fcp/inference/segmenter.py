@@ -15,15 +15,16 @@ from typing import Any, Literal, Self
 import torch
 from huggingface_hub import ModelHubMixin
 
-from fcp.config import to_dict
 from fcp.data.decode import ImageLike
 from fcp.data.photos import Photo, read_photo
 from fcp.errors import FcpError
-from fcp.features.cache import fingerprint
 from fcp.inference.appearance.fitting import fit_appearances
 from fcp.inference.class_encoding import encode_class
 from fcp.inference.example_quality import ExampleQuality
 from fcp.inference.examples import Examples, Given, read_classes, read_given, refuse_no_task
+from fcp.inference.networks import network_of
+from fcp.inference.networks.base import AnyNetwork
+from fcp.inference.networks.fcp import FcpNetwork
 from fcp.inference.photo_matching import match_pictures, match_tiles
 from fcp.inference.prediction import Least, Prediction, predict_classes
 from fcp.inference.presence import Presence, load_presence
@@ -31,9 +32,8 @@ from fcp.inference.support import Support
 from fcp.inference.tiling import choose_tile
 from fcp.method.fcp.model import FCP
 from fcp.method.fusion import DEFAULT_FUSION, check_fusion
-from fcp.models.checkpoint import load_model, save_model
 from fcp.models.files import CARD_FILE
-from fcp.models.loading import find_device, find_model, for_inference
+from fcp.models.loading import find_device, load_any
 from fcp.system.threads import lower_threads
 
 LEAST = Least()
@@ -61,9 +61,9 @@ class FewShotSegmenter(
         (60, 80)
 
     Attributes:
-        model: Model in evaluation mode on ``device``; the one that is saved.
-        running: Copy of the model in a faster form, which segments (``loading.for_inference``).
+        network: Model as it is used here (``fcp.inference.networks``).
         device: Device that the model runs on.
+        fusion: Rule by which several examples become one answer.
         support: Encoded examples, or None before ``fit``; may be kept and set again later.
         turn: Context that is held while the model works, but not while pictures are read or masks
             are made.
@@ -73,7 +73,7 @@ class FewShotSegmenter(
 
     def __init__(
         self,
-        model: FCP,
+        model: FCP | AnyNetwork,
         *,
         device: str = "auto",
         card: str | None = None,
@@ -81,9 +81,9 @@ class FewShotSegmenter(
         presence: Presence | None = None,
     ) -> None:
         self.device = find_device(device)
-        self.model = model.to(self.device).eval()
-        self.fusion = check_fusion(fusion)
-        self.running = for_inference(self.model)
+        self.network = FcpNetwork(model) if isinstance(model, FCP) else model
+        self.fusion = self.network.check_fusion(check_fusion(fusion))
+        self.network.to(self.device)
         self.support: Support | None = None
         self.turn: AbstractContextManager[object] = nullcontext()
         self.card = card
@@ -102,8 +102,9 @@ class FewShotSegmenter(
 
         Args:
             pretrained_model_name_or_path: Model to load: ``"tiny"``, which ships with the package;
-                a folder that ``save_pretrained`` or training wrote; or a hub id ``"owner/name"``. A
-                folder of your own named tiny is ``"./tiny"``.
+                a folder that ``save_pretrained`` or training wrote; a hub id ``"owner/name"``; or a
+                method without training, ``"free:METHOD+BACKBONE+SEGMENTER"``, ``"free"`` for the
+                one that suits this machine. A folder of your own named tiny is ``"./tiny"``.
             device: Device: ``"auto"`` (CUDA, then MPS, then CPU), or a name that torch knows.
             fusion: Rule by which several examples become one answer: ``"pooled"``, ``"confidence"``
                 or ``"mean"`` (the paper's); see ``fcp.method.fusion``.
@@ -111,15 +112,19 @@ class FewShotSegmenter(
                 ``token``, ``cache_dir``, ``local_files_only`` …
 
         Raises:
-            FcpError: no such model, device or fusion, or files that do not make a model.
+            FcpError: no such model, device or fusion, a fusion that the model's method does not
+                have, or files that do not make a model.
         """
-        folder = find_model(pretrained_model_name_or_path, **hub_options)
-        card = folder / CARD_FILE
-        text = card.read_text(encoding="utf-8") if card.is_file() else None
-        model = load_model(folder)
-        presence = load_presence(folder, model.head.levels)
+        check_fusion(fusion)
+        loaded, folder = load_any(pretrained_model_name_or_path, device=device, **hub_options)
+        network = network_of(loaded)
+        text, presence = None, None
+        if folder is not None:
+            card = folder / CARD_FILE
+            text = card.read_text(encoding="utf-8") if card.is_file() else None
+            presence = load_presence(folder, network.levels)
         lower_threads()
-        return cls(model, device=device, card=text, fusion=fusion, presence=presence)
+        return cls(network, device=device, card=text, fusion=fusion, presence=presence)
 
     def fit(
         self,
@@ -192,7 +197,7 @@ class FewShotSegmenter(
         with self.turn:
             encoded = [
                 encode_class(
-                    self.running,
+                    self.network,
                     one,
                     side,
                     self.fusion,
@@ -203,7 +208,7 @@ class FewShotSegmenter(
                 for one in given
             ]
             learnt = [one.learnt for one in encoded]
-            appearances = fit_appearances(self.running, learnt, self.fusion)
+            appearances = fit_appearances(self.network, learnt, self.fusion)
         return Support(
             model=self.fingerprint,
             classes={n: one.support for n, one in zip(read, encoded, strict=False)},
@@ -234,7 +239,7 @@ class FewShotSegmenter(
     def _side_of(self, tile: int | Literal["auto"] | None, read: Mapping[str, Given]) -> int | None:
         if tile == "auto":
             pairs = {name: given.pairs for name, given in read.items()}
-            return choose_tile(pairs, square=self.model.config.image_size)
+            return choose_tile(pairs, square=self.network.square)
         if tile is not None and tile < 1:
             raise FcpError(f"tile: expected at least 1 px, got {tile}")
         return tile
@@ -315,12 +320,12 @@ class FewShotSegmenter(
         photos = [read_photo(image, most=support.most_pixels)[0] for image in images]
         if support.tile is None:
             pixels = [photo.pixels for photo in photos]
-            answers = match_pictures(self.running, support, pixels, self.presence, self.turn)
+            answers = match_pictures(self.network, support, pixels, self.presence, self.turn)
             del pixels
         else:
             answers = [
                 match_tiles(
-                    self.running, support, photo, self.presence, self.turn, threshold=threshold
+                    self.network, support, photo, self.presence, self.turn, threshold=threshold
                 )
                 for photo in photos
             ]
@@ -338,6 +343,11 @@ class FewShotSegmenter(
         ]
 
     @property
+    def model(self) -> Any:  # noqa: ANN401  (of any family)
+        """Model in evaluation mode on ``device``; the one that is saved."""
+        return self.network.model
+
+    @property
     def fitted(self) -> Support:
         """Support that ``fit`` has kept.
 
@@ -351,7 +361,7 @@ class FewShotSegmenter(
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the model's configuration and weights, which its supports carry."""
-        return fingerprint(self.model, to_dict(self.model.config))
+        return self.network.fingerprint
 
     def _own(self, support: Support | None) -> Support:
         """Return the support to predict with, on the model's device.
@@ -367,7 +377,7 @@ class FewShotSegmenter(
         return own.to(self.device)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        save_model(self.model, save_directory)
+        self.network.save(save_directory)
         if self.presence is not None:
             self.presence.save(save_directory)
         if self.card is not None and not (save_directory / CARD_FILE).exists():

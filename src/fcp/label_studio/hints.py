@@ -101,7 +101,13 @@ def _prompted(
     segmenter: FewShotSegmenter, picture: np.ndarray, hint: Hint, box: Box | None
 ) -> np.ndarray:
     """Prompt the segmenter with a box, or with the points if there is no box."""
-    model, device = segmenter.running, segmenter.device
+    network, device = segmenter.network, segmenter.device
+    promptable = network.promptable
+    if promptable is None:
+        raise FcpError(
+            "smart tool: this model takes no boxes and points; use points on what it has found, or "
+            "another --model"
+        )
     size = (picture.shape[0], picture.shape[1])
     scale = torch.tensor([size[1], size[0]], dtype=torch.float32)
     given: dict[str, torch.Tensor] = {}
@@ -114,9 +120,9 @@ def _prompted(
         on_it = [1] * len(hint.points) + [0] * len(hint.against)
         given["points"] = (torch.tensor([points]) / scale).to(device)
         given["point_labels"] = torch.tensor([on_it], device=device)
-    square = to_square(picture, model.config.image_size)[None].to(device)
-    prompts = model.segmenter.embed_prompts(**given)
-    logits = model.segmenter.decode(model.segmenter.encode(square), *prompts).logits
+    square = to_square(picture, network.square)[None].to(device)
+    prompts = promptable.embed_prompts(**given)
+    logits = promptable.decode(promptable.encode(square), *prompts).logits
     mask: np.ndarray = (logits_to_size(logits[0].float().cpu(), size) > 0).numpy()
     return mask if box is None else mask & annotation_mask(box, size)
 

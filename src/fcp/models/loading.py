@@ -85,6 +85,31 @@ def _fetch(model: str, hub_options: dict[str, Any], cached: bool) -> Path:
     return folder
 
 
+def load_any(
+    model: str | Path,
+    *,
+    device: str = "auto",
+    **hub_options: Any,  # noqa: ANN401  (as the hub's)
+) -> tuple[FCP, Path | None]:
+    """Load a model of any family.
+
+    Args:
+        model: See ``find_model``.
+        device: Device that it is for.
+        **hub_options: Options of ``huggingface_hub.snapshot_download``.
+
+    Returns:
+        The model on the CPU, and its folder.
+
+    Raises:
+        FcpError: no such model, or files that do not make a model.
+    """
+    from fcp.models.checkpoint import load_model
+
+    folder = find_model(model, **hub_options)
+    return load_model(folder), folder
+
+
 def for_inference(model: FCP) -> FCP:
     """Copy a model in evaluation mode, with its batch norms folded into its convolutions.
 

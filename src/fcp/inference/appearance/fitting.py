@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +17,10 @@ from fcp.inference.appearance.classifier import Classifier, fit_classifier
 from fcp.inference.appearance.features import Layer, filter_picture, penalties_of, read_at
 from fcp.inference.appearance.gate import Decision, Trial, decide_by_halves, decide_by_others
 from fcp.inference.appearance.samples import Samples, draw_samples
-from fcp.inference.encoding import EncodedExample, EncodedSupport, join, see, square
+from fcp.inference.encoding import square
+from fcp.inference.networks.base import AnyNetwork, Seen
 from fcp.inference.tiling import Marked
-from fcp.method.fcp.model import FCP
 from fcp.method.fusion import DEFAULT_FUSION
-from fcp.structures import QueryFeatures
 
 # Half the penalty of a squared weight, in losses of pixels. Coarse features overfit to the example
 # more easily and have a higher one.
@@ -62,17 +62,15 @@ class Appearance:
         return torch.lerp(logits_to_size(logits, kept), own, share)
 
 
-def layers_of(picture: np.ndarray, query: QueryFeatures, index: int, square: int) -> list[Layer]:
-    """Return all pixel features of a photo: filters, and the network's levels.
+def layers_of(picture: np.ndarray, seen: Sequence[Tensor], index: int, square: int) -> list[Layer]:
+    """Return all pixel features of a photo: filters, and the network's maps.
 
     Args:
         picture: RGB picture (H, W, 3), uint8.
-        query: Network features of a batch of photos that contains this one.
+        seen: Network's maps (B, C, h, w) of a batch of photos that contains this one.
         index: Index of the photo in the batch.
         square: Side S of the square that the model reads, px.
     """
-    levels = query.level_units.unflatten(2, query.grid)
-    seen = [*query.embedding.high_resolution, query.embedding.image, levels]
     return [Layer(maps, FILTERS) for maps in filter_picture(picture)] + [
         Layer(maps[index].float().cpu(), FINE if square <= FINE_STRIDE * maps.shape[-1] else COARSE)
         for maps in seen
@@ -93,39 +91,39 @@ class Learnt:
 
     picture: np.ndarray
     mask: np.ndarray
-    seen: EncodedExample
+    seen: Seen[Any, Any]
     samples: Samples
     penalties: Tensor
 
-    def network(self, model: FCP, examples: Sequence[EncodedSupport], fusion: Fusion) -> Tensor:
+    def odds(self, network: AnyNetwork, examples: Sequence[Any], fusion: Fusion) -> Tensor:
         """Return the network's log-odds (n,) of its sampled pixels, from other examples."""
-        output = model.match(join(model, examples, fusion), self.seen.query)
-        return _at(output.mask_logits, self.samples)
+        answer = network.match(network.join(examples, fusion), self.seen.query)
+        return _at(answer.logits, self.samples)
 
 
 @torch.inference_mode()
-def learn(model: FCP, example: Marked, seen: EncodedExample) -> Learnt:
+def learn(network: AnyNetwork, example: Marked, seen: Seen[Any, Any]) -> Learnt:
     """Draw pixels of an encoded example.
 
     Args:
-        model: Model in evaluation mode.
+        network: Network that encodes the examples.
         example: Picture (H, W, 3) with its mask (H, W), which has background.
         seen: The example, encoded by the network, with the finer maps of its picture.
     """
     picture, mask = example
-    layers = layers_of(picture, seen.query, 0, model.config.image_size)
+    layers = layers_of(picture, network.maps(seen.query), 0, network.square)
     samples = draw_samples(layers, mask, _generator(picture))
     return Learnt(picture, mask, seen, samples, penalties_of(layers))
 
 
 @torch.inference_mode()
 def fit_appearances(
-    model: FCP, entrants: Sequence[Sequence[Learnt]], fusion: Fusion = DEFAULT_FUSION
+    network: AnyNetwork, entrants: Sequence[Sequence[Learnt]], fusion: Fusion = DEFAULT_FUSION
 ) -> list[Appearance | None]:
     """Fit the appearance of each entrant of a task.
 
     Args:
-        model: Model in evaluation mode.
+        network: Network that encodes the examples.
         entrants: Examples of each entrant to learn from (``choose_learnt``), maybe none.
         fusion: Rule by which the network's examples become one answer.
 
@@ -140,20 +138,20 @@ def fit_appearances(
             if place != index
             for one in of
         ]
-        found.append(_fit_one(model, own, against, fusion) if own else None)
+        found.append(_fit_one(network, own, against, fusion) if own else None)
     return found
 
 
 def _fit_one(
-    model: FCP, own: Sequence[Learnt], against: Sequence[Samples], fusion: Fusion
+    network: AnyNetwork, own: Sequence[Learnt], against: Sequence[Samples], fusion: Fusion
 ) -> Appearance:
     if len(own) > 1:
-        return _fit_several(model, own, against, fusion)
-    return _fit_single(model, own[0], against, fusion)
+        return _fit_several(network, own, against, fusion)
+    return _fit_single(network, own[0], against, fusion)
 
 
 def _fit_several(
-    model: FCP, own: Sequence[Learnt], against: Sequence[Samples], fusion: Fusion
+    network: AnyNetwork, own: Sequence[Learnt], against: Sequence[Samples], fusion: Fusion
 ) -> Appearance:
     """Fit to all examples, and decide by leave-one-out fits."""
     samples, penalties = [one.samples for one in own], own[0].penalties
@@ -163,14 +161,16 @@ def _fit_several(
         rest = [*samples[:index], *samples[index + 1 :], *against]
         others = [other.seen.shown for other in own if other is not one]
         by_others = fit_classifier(rest, penalties, classifier)
-        network = one.network(model, others, fusion)
-        trials.append(Trial(one.samples, network, by_others.of_samples(one.samples.values)))
+        odds = one.odds(network, others, fusion)
+        trials.append(Trial(one.samples, odds, by_others.of_samples(one.samples.values)))
     return Appearance(classifier, decide_by_others(trials))
 
 
-def _fit_single(model: FCP, own: Learnt, against: Sequence[Samples], fusion: Fusion) -> Appearance:
+def _fit_single(
+    network: AnyNetwork, own: Learnt, against: Sequence[Samples], fusion: Fusion
+) -> Appearance:
     """Fit to the example and a changed copy of it, and decide by the example's halves."""
-    tried = _try_single(model, own, against, fusion)
+    tried = _try_single(network, own, against, fusion)
     decision = decide_by_halves(tried.halves, tried.known)
     return Appearance(tried.classifier if decision.share > 0 else None, decision)
 
@@ -192,28 +192,30 @@ class Tried:
 
 @torch.inference_mode()
 def try_example(
-    model: FCP, picture: np.ndarray, mask: np.ndarray, fusion: Fusion = DEFAULT_FUSION
+    network: AnyNetwork, picture: np.ndarray, mask: np.ndarray, fusion: Fusion = DEFAULT_FUSION
 ) -> Tried:
     """Fit to one example (H, W, 3) with its mask (H, W), and test the fit on its halves."""
-    return _try_single(model, _see_and_learn(model, (picture, mask)), (), fusion)
+    return _try_single(network, _see_and_learn(network, (picture, mask)), (), fusion)
 
 
-def _try_single(model: FCP, own: Learnt, against: Sequence[Samples], fusion: Fusion) -> Tried:
-    copy = _see_and_learn(model, changed_copy(own.picture, own.mask))
+def _try_single(
+    network: AnyNetwork, own: Learnt, against: Sequence[Samples], fusion: Fusion
+) -> Tried:
+    copy = _see_and_learn(network, changed_copy(own.picture, own.mask))
     classifier = fit_classifier([own.samples, copy.samples, *against], own.penalties)
-    networks = [one.network(model, [own.seen.shown], fusion) for one in (own, copy)]
-    known = [one.samples.overlap(odds) for one, odds in zip((own, copy), networks, strict=True)]
+    by_network = [one.odds(network, [own.seen.shown], fusion) for one in (own, copy)]
+    known = [one.samples.overlap(odds) for one, odds in zip((own, copy), by_network, strict=True)]
     halves = []
     first = own.samples.in_first_half()
     for half in (first, ~first):
         other = fit_classifier([own.samples.of(~half), *against], own.penalties, classifier)
         tried = own.samples.of(half)
-        halves.append(Trial(tried, networks[0][half], other.of_samples(tried.values)))
+        halves.append(Trial(tried, by_network[0][half], other.of_samples(tried.values)))
     return Tried(classifier, halves, known)
 
 
-def _see_and_learn(model: FCP, example: Marked) -> Learnt:
-    return learn(model, example, see(model, *square(model, example)))
+def _see_and_learn(network: AnyNetwork, example: Marked) -> Learnt:
+    return learn(network, example, network.see(*square(network, example)))
 
 
 def choose_learnt(examples: Sequence[Marked], usable: Sequence[bool]) -> list[int]:
