@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import runpy
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -132,12 +133,17 @@ def test_blocks_run(page: Path, place: Path) -> None:
     cats, dogs, foxes = ([(f"{n}.jpg", f"{n}_mask.png")] for n in ("cat", "dog1", "foxes/fox"))
     names = {"examples": examples, "cats": cats, "dogs": dogs, "foxes": foxes}
     for language, text in blocks(page):
-        if language == "python" and reason(text) is None:
-            run_python(text, names)
-        elif language in ("", "powershell") and not NO_COMMANDS.match(text):
-            for line in filter(str.strip, text.splitlines()):
-                if reason(line) is None:
-                    run_line(line)
+        run_block(language, text, names)
+
+
+def run_block(language: str, text: str, names: dict[str, object]) -> None:
+    """Run a block of Python, or each line of a block of commands, unless it has a reason."""
+    if language == "python" and reason(text) is None:
+        run_python(text, names)
+    elif language in ("", "powershell") and not NO_COMMANDS.match(text):
+        for line in filter(str.strip, text.splitlines()):
+            if reason(line) is None:
+                run_line(line)
 
 
 def run_python(text: str, names: dict[str, object]) -> None:
@@ -146,9 +152,10 @@ def run_python(text: str, names: dict[str, object]) -> None:
         from fcp import FewShotSegmenter
 
         names["segmenter"] = FewShotSegmenter.from_pretrained("tiny").fit(names["examples"])
-    text = text.replace("episodes=1000", "episodes=1")
+    Path("block.py").write_text(text.replace("episodes=1000", "episodes=1"))
     with contextlib.redirect_stdout(io.StringIO()):
-        exec(compile(text, "block", "exec"), names)
+        after = runpy.run_path("block.py", names)
+    names |= {name: value for name, value in after.items() if not name.startswith("__")}
 
 
 def test_each_reason_has_its_line() -> None:
