@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import runpy
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -29,7 +30,6 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 # Start of a line, or of a block of Python → why it is not run here.
 REASONS = {
-    "make ": "sets up .venv by itself; .ci/run does the same",
     "git clone ": "needs the address of the project",
     "cd fcp": "needs the clone",
     "python3 -m venv ": "installs packages",
@@ -69,10 +69,11 @@ def desk(model_folder: Path, mini_voc: Path, tmp_path_factory: pytest.TempPathFa
     demo = Path(str(files("fcp"))) / "demo"
     photo = Image.open(demo / "photos/astronaut.jpg").resize((64, 60))
     mask = Image.open(demo / "masks/astronaut.png").resize((64, 60))
-    for name in ("examples/astronaut", "foxes/fox", "cat", "dog1", "dog2"):
+    names = ("examples/astronaut", "foxes/fox", "cat", "dog1", "dog2")
+    for turn, name in enumerate(names):  # each another picture
         (folder / name).parent.mkdir(exist_ok=True)
-        photo.save(folder / f"{name}.jpg")
-        mask.save(folder / f"{name}_mask.png")
+        photo.rotate(15 * turn).save(folder / f"{name}.jpg")
+        mask.rotate(15 * turn).save(folder / f"{name}_mask.png")
     (folder / "photos").mkdir()
     for name in ("photos/street", "photo", "street", "a", "b"):
         photo.rotate(30).save(folder / f"{name}.jpg")
@@ -83,13 +84,9 @@ def desk(model_folder: Path, mini_voc: Path, tmp_path_factory: pytest.TempPathFa
             (folder / f"mine/screw/{kind}").mkdir(parents=True, exist_ok=True)
             picture.save(folder / f"mine/screw/{kind}/{number}.png")
     (folder / "runs").mkdir()
-    names = [
-        "sam",
-        "mine",
-        *(f"{kind}{fold}" for kind in ("fold", "tiny-fold") for fold in range(4)),
-    ]
-    for name in names:
-        (folder / "runs" / name).symlink_to(model_folder)
+    folds = [f"runs/{kind}{fold}" for kind in ("fold", "tiny-fold") for fold in range(4)]
+    for name in ("runs/sam", "runs/mine", "vrp", "fcp", *folds):
+        (folder / name).symlink_to(model_folder)
     return folder
 
 
@@ -122,9 +119,9 @@ def run_line(line: str) -> None:
     assert command == "fcp", f"no reason for: {line}"
     if words[0] == "evaluate":
         words += ["--episodes", "2"]
-    if words[0] == "episodes":
-        words[words.index("--shots") + 1] = "1"
-    if words[0] == "segment":
+    if "--shots" in words:
+        words[words.index("--shots") + 1] = "1"  # a class has few pictures here
+    if words[0] == "segment" and "--out" in words:
         shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, f"{line}\n{done.output}"
@@ -136,12 +133,17 @@ def test_blocks_run(page: Path, place: Path) -> None:
     cats, dogs, foxes = ([(f"{n}.jpg", f"{n}_mask.png")] for n in ("cat", "dog1", "foxes/fox"))
     names = {"examples": examples, "cats": cats, "dogs": dogs, "foxes": foxes}
     for language, text in blocks(page):
-        if language == "python" and reason(text) is None:
-            run_python(text, names)
-        elif language in ("", "powershell") and not NO_COMMANDS.match(text):
-            for line in filter(str.strip, text.splitlines()):
-                if reason(line) is None:
-                    run_line(line)
+        run_block(language, text, names)
+
+
+def run_block(language: str, text: str, names: dict[str, object]) -> None:
+    """Run a block of Python, or each line of a block of commands, unless it has a reason."""
+    if language == "python" and reason(text) is None:
+        run_python(text, names)
+    elif language in ("", "powershell") and not NO_COMMANDS.match(text):
+        for line in filter(str.strip, text.splitlines()):
+            if reason(line) is None:
+                run_line(line)
 
 
 def run_python(text: str, names: dict[str, object]) -> None:
@@ -150,9 +152,10 @@ def run_python(text: str, names: dict[str, object]) -> None:
         from fcp import FewShotSegmenter
 
         names["segmenter"] = FewShotSegmenter.from_pretrained("tiny").fit(names["examples"])
-    text = text.replace("episodes=1000", "episodes=1")
+    Path("block.py").write_text(text.replace("episodes=1000", "episodes=1"))
     with contextlib.redirect_stdout(io.StringIO()):
-        exec(compile(text, "block", "exec"), names)
+        after = runpy.run_path("block.py", names)
+    names |= {name: value for name, value in after.items() if not name.startswith("__")}
 
 
 def test_each_reason_has_its_line() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,6 +21,7 @@ from fcp.errors import FcpError
 
 if TYPE_CHECKING:
     from fcp.data.archives import Built, Progress
+    from fcp.data.check import Check
 
 app = typer.Typer(
     name="data",
@@ -166,10 +167,6 @@ def check(
       fcp data check data
       fcp data check data --benchmark pascal5i
     """  # noqa: D301  (\b keeps the lines)
-    from dataclasses import asdict
-    from json import dumps
-
-    from fcp.cli.data_table import print_check
     from fcp.data.benchmarks import find_benchmarks, open_benchmark
     from fcp.data.check import check as count
 
@@ -179,20 +176,33 @@ def check(
     absent: dict[str, str] = {}
     if benchmark is None and pool is None:
         found, absent = find_benchmarks(root)
-        counted = {name: count(data) for name, data in found.items()}
     else:
         name = benchmark or "pascal5i"
-        counted = {name: count(open_benchmark(name, root, pool=pool))}
+        found = {name: open_benchmark(name, root, pool=pool)}
+    counted = {name: count(data) for name, data in found.items()}
     if json:
-        every = {name: asdict(one) for name, one in counted.items()}
-        typer.echo(dumps(every, indent=1))
-    for name, one in ({} if json else counted).items():
-        typer.secho(name, bold=True)
-        print_check(one)
-    for name, reason in ({} if json else absent).items():
-        typer.echo(f"{name}: not here: {reason}")
+        _print_json(counted)
+    else:
+        _print_checks(counted, absent)
     if not counted or not all(one.usable for one in counted.values()):
         raise typer.Exit(1)
+
+
+def _print_json(counted: Mapping[str, Check]) -> None:
+    from dataclasses import asdict
+    from json import dumps
+
+    typer.echo(dumps({name: asdict(one) for name, one in counted.items()}, indent=1))
+
+
+def _print_checks(counted: Mapping[str, Check], absent: Mapping[str, str]) -> None:
+    from fcp.cli.data_table import print_check
+
+    for name, one in counted.items():
+        typer.secho(name, bold=True)
+        print_check(one)
+    for name, reason in absent.items():
+        typer.echo(f"{name}: not here: {reason}")
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 from fcp.cli.options import DeviceOption
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fcp.inference.cost import Cost
     from fcp.models.catalogue import ModelFacts
@@ -77,7 +77,7 @@ def _measure(names: Sequence[str], device: str) -> dict[str, Cost]:
     return costs
 
 
-def _print_table(shown: Sequence[ModelFacts], missing: dict[str, tuple[object, ...]]) -> None:
+def _print_table(shown: Sequence[ModelFacts], missing: Mapping[str, Sequence[object]]) -> None:
     rows = [("model", "download", "licence of the weights", "published mIoU, 1 shot", "installed")]
     for facts in shown:
         licence = ", ".join(facts.licences) + (" (gated)" if facts.gated else "")
@@ -102,7 +102,7 @@ def _size(facts: ModelFacts) -> str:
 
 
 def _print_json(
-    shown: Sequence[ModelFacts], missing: dict[str, tuple[object, ...]], costs: dict[str, Cost]
+    shown: Sequence[ModelFacts], missing: Mapping[str, Sequence[object]], costs: dict[str, Cost]
 ) -> None:
     from dataclasses import asdict
     from json import dumps

@@ -111,7 +111,7 @@ class Support:
         classes = {**self.classes, name: other.classes[name]}
         return replace(self, classes=classes, appearances=appearances)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the support to a file; an older one is replaced.
 
         Args:
@@ -139,10 +139,10 @@ class Support:
         copies = {name: one.detach().cpu().contiguous().clone() for name, one in tensors.items()}
         text = json.dumps(asdict(record))
         header = {_RECORD: text, _CHECKSUM: _checksum(text, copies)}
-        write_atomically(path, save(copies, metadata=header))
+        write_atomically(Path(path), save(copies, metadata=header))
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path | str) -> Self:
         """Read a support that ``save`` has written, on the CPU.
 
         Args:
