@@ -15,8 +15,9 @@ TargetName = Literal["table1", "table2", "table3", "table4", "fig1", "fig2", "fi
 SettingsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Settings for the recipe of every head, such as paths of weights; "
-        "promptable.KEY=VALUE for the recipe of the promptable stages.",
+        help="Settings for all recipes that know the key, such as paths of weights; "
+        "CELL.KEY=VALUE for those of a cell, promptable.KEY=VALUE and base_learner.KEY=VALUE for "
+        "what is trained before.",
         metavar="KEY=VALUE",
     ),
 ]
@@ -28,6 +29,22 @@ SeedsOption = Annotated[
     int | None,
     typer.Option(
         min=1, help="Trainings of each row, with seeds 0, 1, …. Default: given by the scale."
+    ),
+]
+OnlyOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Only this cell: a benchmark with its encoders (pascal5i-resnet50) or a row of it "
+        "(pascal5i-tiny/PFENet).",
+        metavar="CELL",
+    ),
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say which trainings and evaluations would be started and which are done, with memory "
+        "and hours measured over a few steps; write nothing.",
     ),
 ]
 PromptableOption = Annotated[
@@ -48,9 +65,27 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Folder for runs, results and table.", metavar="DIR")],
     settings: SettingsArgument = None,
     scale: ScaleOption = "tiny",
+    only: OnlyOption = None,
+    dry_run: DryRunOption = False,
     fold: FoldsOption = None,
     seeds: SeedsOption = None,
-    promptable: PromptableOption = None,
+    promptable: OnlyOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Only this cell: a benchmark with its encoders (pascal5i-resnet50) or a row of it "
+        "(pascal5i-tiny/PFENet).",
+        metavar="CELL",
+    ),
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say which trainings and evaluations would be started and which are done, with memory "
+        "and hours measured over a few steps; write nothing.",
+    ),
+]
+PromptableOption = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 1000,
     feature_cache_gib: FeatureCacheSizeOption = 20.0,
     device: DeviceOption = "auto",
@@ -58,14 +93,18 @@ def reproduce(
     """Make one of the paper's tables or figures: train and evaluate missing rows, then write it.
 
     Results are kept in --out/results and reused: run it again to continue after an interruption.
-    Several processes may share the work by folds.
+    Several processes may share the work by cells or folds.
 
     \b
     Examples:
       fcp reproduce table1 --data-root data --out runs/tiny --promptable models
-      fcp reproduce table1 --scale paper --data-root data --out runs/paper
+      fcp reproduce table1 --data-root data --out runs/tiny --only pascal5i-tiny/PFENet
+      fcp reproduce table1 --scale paper --data-root data --out runs/paper --dry-run
+      fcp reproduce table1 --scale paper --data-root data --out runs/paper \\
+        pascal5i-resnet50.backbone_weights=resnet50.pth
     """  # noqa: D301  (\b keeps the lines)
     with needs_extra("reproduce", "reproduce,train"):
+        from fcp.reproduce.targets import plan
         from fcp.reproduce.targets import reproduce as make
     from fcp.engine.recipe import find_recipe
     from fcp.models.loading import find_device
@@ -82,8 +121,13 @@ def reproduce(
         cache_bytes=int(feature_cache_gib * 2**30),
         device=str(find_device(device)),
     )
-    files = make(target, SCALES[scale], place, report=typer.echo, folds=_parse(fold), seeds=seeds)
-    for file in files:
+    asked = {"folds": _parse(fold), "seeds": seeds, "only": only}
+    if dry_run:
+        from fcp.reproduce.foresee import foresee
+
+        foresee(plan(target, SCALES[scale], place, **asked)[1], place, report=typer.echo)
+        return
+    for file in make(target, SCALES[scale], place, report=typer.echo, **asked):
         typer.echo(str(file))
 
 
