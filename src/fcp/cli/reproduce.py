@@ -69,23 +69,7 @@ def reproduce(
     dry_run: DryRunOption = False,
     fold: FoldsOption = None,
     seeds: SeedsOption = None,
-    promptable: OnlyOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Only this cell: a benchmark with its encoders (pascal5i-resnet50) or a row of it "
-        "(pascal5i-tiny/PFENet).",
-        metavar="CELL",
-    ),
-]
-DryRunOption = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        help="Say which trainings and evaluations would be started and which are done, with memory "
-        "and hours measured over a few steps; write nothing.",
-    ),
-]
-PromptableOption = None,
+    promptable: PromptableOption = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 1000,
     feature_cache_gib: FeatureCacheSizeOption = 20.0,
     device: DeviceOption = "auto",
