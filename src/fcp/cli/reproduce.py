@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -105,7 +105,7 @@ def reproduce(
         cache_bytes=int(feature_cache_gib * 2**30),
         device=str(find_device(device)),
     )
-    asked = {"folds": _parse(fold), "seeds": seeds, "only": only}
+    asked: dict[str, Any] = {"folds": _parse(fold), "seeds": seeds, "only": only}
     if dry_run:
         from fcp.reproduce.foresee import foresee
 
