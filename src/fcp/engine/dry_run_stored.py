@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from fcp.engine.dry_run import LARGE, Cost, built, measure
-from fcp.engine.dry_run_method import method_dry_stage
+from fcp.engine.dry_run_method import learner_dry_stage, method_dry_stage
 from fcp.engine.loop import Stage
-from fcp.engine.method_recipe import MethodRecipe
+from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
 from fcp.engine.optim import OptimConfig
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.tracking import Report
+from fcp.engine.train_base_learner import learner_source, learner_stage
 from fcp.engine.train_head import episode_source, frozen_stage
 from fcp.engine.train_method import method_source, method_stage
 from fcp.features.cache import FeatureCache
@@ -24,6 +25,8 @@ from fcp.models.trained import LoadedTrained
 
 _STEPS = 3
 _ROOM = 8 << 30  # bytes of features, of which a few steps need little
+
+Frozen = HeadRecipe | MethodRecipe | BaseLearnerRecipe
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class StoredCost:
     encoding: float
 
 
-def stored_cost(recipe: HeadRecipe | MethodRecipe, data_root: Path, report: Report) -> StoredCost:
+def stored_cost(recipe: Frozen, data_root: Path, report: Report) -> StoredCost:
     """Measure a few steps without features in the store, then the same steps with them.
 
     On a CPU, a model of more than 200 M parameters is measured with one sample a step.
@@ -71,7 +74,7 @@ def stored_cost(recipe: HeadRecipe | MethodRecipe, data_root: Path, report: Repo
 
 
 def _parts(
-    recipe: HeadRecipe | MethodRecipe, data_root: Path, report: Report
+    recipe: Frozen, data_root: Path, report: Report
 ) -> tuple[nn.Module, Callable[[OptimConfig, FeatureCache], Stage]]:
     """Return the model, and what makes its stage of a schedule and a store."""
     if isinstance(recipe, HeadRecipe):
@@ -82,6 +85,8 @@ def _parts(
             return frozen_stage(own, model, episode_source(own, data_root), store)
 
         return model, of_head
+    if isinstance(recipe, BaseLearnerRecipe):
+        return _learner_parts(recipe, data_root, report)
     dry, note = method_dry_stage(recipe, data_root)
     report(note)
     start = LoadedTrained(dry.model, recipe.method, recipe.options, recipe.image_size)
@@ -91,3 +96,16 @@ def _parts(
         return method_stage(own, start, method_source(own, data_root), store)
 
     return start.model, of_method
+
+
+def _learner_parts(
+    recipe: BaseLearnerRecipe, data_root: Path, report: Report
+) -> tuple[nn.Module, Callable[[OptimConfig, FeatureCache], Stage]]:
+    dry, note = learner_dry_stage(recipe, data_root)
+    report(note)
+
+    def of_learner(optim: OptimConfig, store: FeatureCache) -> Stage:
+        own = replace(recipe, optim=optim)
+        return learner_stage(own, dry.model, learner_source(own, data_root), store)
+
+    return dry.model, of_learner

@@ -9,8 +9,8 @@ from fcp.data.benchmarks import open_benchmark
 from fcp.data.lists import train_lists
 from fcp.engine.dry_run import Cost, cost_of
 from fcp.engine.dry_run_stored import stored_cost
-from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
-from fcp.engine.recipe import HeadRecipe, Recipe, SegmenterRecipe, load_recipe
+from fcp.engine.method_recipe import MethodRecipe
+from fcp.engine.recipe import HeadRecipe, Recipe, SegmenterRecipe
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.models.files import CONFIG_FILE
@@ -19,16 +19,16 @@ from fcp.reproduce.results import missing_shots
 from fcp.reproduce.run import (
     Workplace,
     find_promptable,
+    has_stored_features,
     is_trained,
     learner_folder,
-    learner_settings,
+    learner_recipe,
     promptable_name,
     promptable_recipe,
     recipe_of,
     refuse_other_run,
     run_folder,
     settings_of,
-    store_of,
 )
 
 # What a step does not cost more or less for.
@@ -132,8 +132,7 @@ def _stages(wanted: Sequence[Experiment], place: Workplace) -> list[Work]:
             left[promptable_name(experiment)] = own
         if isinstance(recipe, MethodRecipe) and recipe.base_learner_recipe is not None:
             folder = learner_folder(experiment, recipe, place)
-            file = place.recipes / f"{recipe.base_learner_recipe}.yaml"
-            learner = load_recipe(file, learner_settings(experiment, recipe, place))
+            learner = learner_recipe(experiment, recipe, place)
             left[folder.name] = None if (folder / CONFIG_FILE).exists() else learner
     return [Work(name, () if own is None else (own,), 1) for name, own in left.items()]
 
@@ -157,13 +156,12 @@ def _report_costs(works: Iterable[Work], place: Workplace, report: Report) -> No
         if key not in kinds:
             report(f"{work.name}: measuring a few steps")
             kinds[key] = _measured(first, place, lambda line: report(f"  {line}"))
-        kind = kinds[key]
-        seconds = [_seconds(kind, recipe, place) for recipe in work.recipes]
-        known = [one for one in seconds if one is not None]
-        total, unknown = total + sum(known), unknown + len(seconds) - len(known)
-        hours = _hours(sum(known)) if len(known) == len(seconds) else "unknown time without data"
+        kind, count = kinds[key], len(work.recipes)
+        seconds = _seconds(kind, work.recipes, place)
+        total, unknown = total + (seconds or 0), unknown + (count if seconds is None else 0)
+        hours = "unknown time without its data" if seconds is None else _hours(seconds)
         report(
-            f"{work.name}: {hours} for {len(seconds)} trainings, {kind.cost.seconds:.2f} s a step, "
+            f"{work.name}: {hours} for {count} trainings, {kind.cost.seconds:.2f} s a step, "
             f"memory {kind.memory / 2**30:.1f} GiB"
         )
     device = next(iter(kinds.values())).cost.device
@@ -173,14 +171,17 @@ def _report_costs(works: Iterable[Work], place: Workplace, report: Report) -> No
         report("hours on a GPU are unknown until --dry-run is run on one")
 
 
-def _seconds(kind: Kind, recipe: Recipe, place: Workplace) -> float | None:
-    """Return the duration of a training, s; None where it follows from data that are not here."""
-    pictures = _pictures(recipe, place)
-    if pictures is None and (recipe.optim.iterations is None or kind.encoding):
+def _seconds(kind: Kind, recipes: Sequence[Recipe], place: Workplace) -> float | None:
+    """Return the duration of trainings of a kind, s; None where it follows from missing data.
+
+    Each picture is encoded once for all of them, where features are stored.
+    """
+    pictures = [_pictures(recipe, place) for recipe in recipes]
+    if None in pictures and (recipes[0].optim.iterations is None or kind.encoding):
         return None
-    steps = recipe.optim.steps(pictures or 0)
-    encoded = min(steps * recipe.optim.batch, pictures or 0)
-    return steps * kind.cost.seconds + encoded * kind.encoding
+    known = [number or 0 for number in pictures]
+    steps = [r.optim.steps(number) for r, number in zip(recipes, known, strict=True)]
+    return sum(steps) * kind.cost.seconds + max(known) * kind.encoding
 
 
 def _pictures(recipe: Recipe, place: Workplace) -> int | None:
@@ -211,7 +212,7 @@ def _measured(recipe: Recipe, place: Workplace, report: Report) -> Kind:
     if _pictures(recipe, place) is None:
         optim = replace(recipe.optim, epochs=None, iterations=_STEPS)
         return Kind(cost_of(replace(recipe, optim=optim), root, report))
-    if not isinstance(recipe, BaseLearnerRecipe) and store_of(recipe, place) is not None:
+    if has_stored_features(recipe):
         found = stored_cost(recipe, root, report)
         return Kind(found.cost, found.encoding)
     return Kind(cost_of(recipe, root, report))

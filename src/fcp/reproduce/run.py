@@ -123,19 +123,23 @@ def recipe_of(experiment: Experiment, place: Workplace) -> TrainedRecipe:
     return recipe
 
 
-def trains_backbone(recipe: TrainedRecipe) -> bool:
+def trains_backbone(recipe: TrainedRecipe | BaseLearnerRecipe) -> bool:
     """Whether a training changes the backbone, or starts from a base learner that did."""
-    if isinstance(recipe, HeadRecipe):
+    if isinstance(recipe, HeadRecipe | BaseLearnerRecipe):
         return bool(recipe.train_backbone)
     if recipe.method in _TRAIN_BACKBONE:
         return True
     return recipe.base_learner_recipe is not None and recipe.views != "whole"
 
 
-def store_of(recipe: TrainedRecipe, place: Workplace) -> FeatureCache | None:
+def has_stored_features(recipe: TrainedRecipe | BaseLearnerRecipe) -> bool:
+    """Whether a training takes features from the store, since it never changes them."""
+    return recipe.views == "whole" and not trains_backbone(recipe)
+
+
+def store_of(recipe: TrainedRecipe | BaseLearnerRecipe, place: Workplace) -> FeatureCache | None:
     """Return the store of features; None for a recipe that changes them at each step."""
-    still = recipe.views == "whole" and not trains_backbone(recipe)
-    return place.store if still else None
+    return place.store if has_stored_features(recipe) else None
 
 
 def chosen_of(folder: Path) -> Path:
@@ -251,14 +255,12 @@ def base_learner(
         FcpError: data or weights are missing, or the folder holds a learner of other settings.
     """
     out = learner_folder(experiment, recipe, place)
-    file = place.recipes / f"{recipe.base_learner_recipe}.yaml"
-    settings = learner_settings(experiment, recipe, place)
-    loaded = load_recipe(file, settings)
+    file = _learner_file(recipe, place)
+    settings = _learner_settings(experiment, recipe, place)
+    loaded = learner_recipe(experiment, recipe, place)
     refuse_other_run(out, loaded)
     if not (out / CONFIG_FILE).exists():
         report(f"{out.name}: training")
-        still = isinstance(loaded, BaseLearnerRecipe) and loaded.views == "whole"
-        frozen = isinstance(loaded, BaseLearnerRecipe) and not loaded.train_backbone
         train(
             file,
             overrides=settings,
@@ -266,12 +268,31 @@ def base_learner(
             out=out,
             resume=(out / CHECKPOINT_FILE).exists(),
             report=lambda line: report(f"  {line}"),
-            store=place.store if still and frozen else None,
+            store=store_of(loaded, place),
         )
     return out
 
 
-def learner_settings(
+def learner_recipe(
+    experiment: Experiment, recipe: MethodRecipe, place: Workplace
+) -> BaseLearnerRecipe:
+    """Return the recipe of the base learner of a method.
+
+    Raises:
+        FcpError: no such recipe, or one of another stage.
+    """
+    file = _learner_file(recipe, place)
+    found = load_recipe(file, _learner_settings(experiment, recipe, place))
+    if not isinstance(found, BaseLearnerRecipe):
+        raise FcpError(f"{file}: expected the recipe of a base learner")
+    return found
+
+
+def _learner_file(recipe: MethodRecipe, place: Workplace) -> Path:
+    return place.recipes / f"{recipe.base_learner_recipe}.yaml"
+
+
+def _learner_settings(
     experiment: Experiment, recipe: MethodRecipe, place: Workplace
 ) -> tuple[str, ...]:
     """Return the settings of the base learner of a method: its own, and the method's weights."""
