@@ -15,6 +15,7 @@ from fcp.engine.train import train
 from fcp.engine.train_base_learner import LEARNERS, find_base_learner
 from fcp.engine.train_method import method_source, method_stage, starting_method
 from fcp.errors import FcpError
+from fcp.evaluation.seen import read_recipe
 from fcp.features.cache import FeatureCache
 from fcp.models.files import RECIPE_FILE
 from fcp.models.trained import load_trained
@@ -81,6 +82,7 @@ def test_a_recipe_becomes_a_folder(method, write, mini_voc, tmp_path):
     rows = read_log(tmp_path / "run" / LOG_FILE)
     assert [row["step"] for row in rows] == ["1", "2"]
     scores = [float(row["holdout"]) for row in rows]
+    assert read_recipe(tmp_path / "run/best")["method"] == method  # the run's
     best = load_trained(tmp_path / "run/best").model.state_dict()
     if scores[1] > scores[0]:
         assert all(torch.equal(best[n], t) for n, t in loaded.model.state_dict().items())

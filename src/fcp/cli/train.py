@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from typer.core import TyperCommand
 
@@ -105,7 +104,7 @@ def _train(
 class RecipeHelp(TyperCommand):
     """Help that ends with the shipped recipes, one line each."""
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  (typer's own click)
         """Write the help, then the recipes."""
         super().format_help(ctx, formatter)
         shipped = shipped_recipes()
