@@ -3,13 +3,15 @@
 import pytest
 from typer.testing import CliRunner
 
-from fcp.cli import train
 from fcp.cli.main import app
+from fcp.engine import recipe
 
 
 @pytest.fixture
 def run(mini_voc, toy_recipes, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "find_recipe", lambda _: toy_recipes / "tiny-frozen.yaml")
+    found = {"tiny": toy_recipes / "tiny-frozen.yaml"}
+    shipped = recipe.find_recipe
+    monkeypatch.setattr(recipe, "find_recipe", lambda name: found.get(name) or shipped(name))
 
     def run(*more, root=mini_voc):
         fixed = ["--data-root", root, "--out", tmp_path / "out", "--promptable", toy_recipes]

@@ -12,6 +12,9 @@ from fcp.errors import FcpError
 
 TargetName = Literal["table1", "table2", "table3", "table4", "fig1", "fig2", "fig4", "fig5"]
 
+TargetArgument = Annotated[TargetName, typer.Argument(help="Table or figure.")]
+OutOption = Annotated[Path, typer.Option(help="Folder for runs, results and table.", metavar="DIR")]
+EpisodesOption = Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")]
 SettingsArgument = Annotated[
     list[str] | None,
     typer.Argument(
@@ -60,9 +63,9 @@ PromptableOption = Annotated[
 
 def reproduce(
     *,
-    target: Annotated[TargetName, typer.Argument(help="Table or figure.")],
+    target: TargetArgument,
     data_root: DataRootOption,
-    out: Annotated[Path, typer.Option(help="Folder for runs, results and table.", metavar="DIR")],
+    out: OutOption,
     settings: SettingsArgument = None,
     scale: ScaleOption = "tiny",
     only: OnlyOption = None,
@@ -70,7 +73,7 @@ def reproduce(
     fold: FoldsOption = None,
     seeds: SeedsOption = None,
     promptable: PromptableOption = None,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 1000,
+    episodes: EpisodesOption = 1000,
     feature_cache_gib: FeatureCacheSizeOption = 20.0,
     device: DeviceOption = "auto",
 ) -> None:
@@ -88,6 +91,7 @@ def reproduce(
         pascal5i-resnet50.backbone_weights=resnet50.pth
     """  # noqa: D301  (\b keeps the lines)
     with needs_extra("reproduce", "reproduce,train"):
+        from fcp.reproduce.foresee import foresee
         from fcp.reproduce.targets import plan
         from fcp.reproduce.targets import reproduce as make
     from fcp.engine.recipe import find_recipe
@@ -107,8 +111,6 @@ def reproduce(
     )
     asked: dict[str, Any] = {"folds": _parse(fold), "seeds": seeds, "only": only}
     if dry_run:
-        from fcp.reproduce.foresee import foresee
-
         foresee(plan(target, SCALES[scale], place, **asked)[1], place, report=typer.echo)
         return
     for file in make(target, SCALES[scale], place, report=typer.echo, **asked):

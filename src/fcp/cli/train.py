@@ -22,6 +22,15 @@ from fcp.errors import FcpError
 if TYPE_CHECKING:
     from fcp.features.cache import FeatureCache
 
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Estimate memory, steps and time, with random weights for missing ones; write "
+        "nothing.",
+    ),
+]
+
 
 def train(
     *,
@@ -40,14 +49,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")
     ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Estimate memory, steps and time, with random weights for missing ones; write "
-            "nothing.",
-        ),
-    ] = False,
+    dry_run: DryRunOption = False,
     feature_cache: FeatureCacheOption = None,
     feature_cache_gib: FeatureCacheSizeOption = 20.0,
 ) -> None:
