@@ -46,7 +46,7 @@ def test_a_table_is_made_and_its_files_are_named(run, tmp_path):
         (("fig5", "--fold", "0"), None, "fig5 is made of folds 1, 3, got 0"),
         (("table1",), "nowhere", "nowhere"),
         (("table1", "model.tokens=3"), None, "tokens"),
-        (("table1", "--scale", "paper"), None, "pascal5i-resnet50-sam-vit-h.yaml"),
+        (("table1", "--scale", "paper"), None, "pascal5i-resnet50-pfenet.yaml"),
     ],
 )
 def test_wrong_wishes_are_one_line(run, more, root, message):

@@ -91,9 +91,8 @@ def reproduce(
         pascal5i-resnet50.backbone_weights=resnet50.pth
     """  # noqa: D301  (\b keeps the lines)
     with needs_extra("reproduce", "reproduce,train"):
+        from fcp.reproduce import targets
         from fcp.reproduce.foresee import foresee
-        from fcp.reproduce.targets import plan
-        from fcp.reproduce.targets import reproduce as make
     from fcp.engine.recipe import find_recipe
     from fcp.models.loading import find_device
     from fcp.reproduce.plan import SCALES
@@ -111,9 +110,9 @@ def reproduce(
     )
     asked: dict[str, Any] = {"folds": _parse(fold), "seeds": seeds, "only": only}
     if dry_run:
-        foresee(plan(target, SCALES[scale], place, **asked)[1], place, report=typer.echo)
+        foresee(targets.plan(target, SCALES[scale], place, **asked)[1], place, report=typer.echo)
         return
-    for file in make(target, SCALES[scale], place, report=typer.echo, **asked):
+    for file in targets.reproduce(target, SCALES[scale], place, report=typer.echo, **asked):
         typer.echo(str(file))
 
 
