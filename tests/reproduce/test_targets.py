@@ -54,12 +54,10 @@ def alike(wanted, place, *, report):
     ("target", "rows"), [("table1", 14 + 6), ("table2", 7), ("table3", 3), ("table4", 4)]
 )
 def test_tables_are_written_with_their_protocol(place, tmp_path, monkeypatch, target, rows):
-    if target in (
-        "table1",
-        "table2",
-        "table4",
-    ):  # one training serves all rows: the tests need not wait
+    if target != "table3":  # one training serves all rows: the tests need not wait
         monkeypatch.setattr(targets, "collect", alike)
+    if target == "table1":  # whose methods keep the recipes' backbone
+        place = replace(place, out=tmp_path, settings=())
     markdown, table, counts = make(target, place)
     assert (markdown.name, table.name) == (f"{target}.md", f"{target}.csv")
     wanted = experiments(target, SCALES["tiny"], folds=(1,))

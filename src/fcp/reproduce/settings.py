@@ -117,11 +117,18 @@ def _refuse_weights(recipes: dict[str, TrainedRecipe]) -> None:
             unfit[cell] = (weights, error)
     if unfit:
         weights, error = next(iter(unfit.values()))
-        cell = next(iter(unfit)).partition("/")[0]
         raise FcpError(
             f"{weights}: does not fit {', '.join(unfit)} ({error}); name the cell that it is for, "
-            f"as in {cell}.{_WEIGHTS}=FILE"
+            f"as in {_fitting(list(recipes), list(unfit))}.{_WEIGHTS}=FILE"
         )
+
+
+def _fitting(cells: Sequence[str], unfit: Sequence[str]) -> str:
+    """Return an example of a cell for weights: the largest that they fit, if there is any."""
+    whole = {cell.partition("/")[0] for cell in unfit}
+    fit = [cell for cell in cells if cell not in unfit]
+    settings = [cell.partition("/")[0] for cell in fit]
+    return next((name for name in settings if name not in whole), (fit or [*unfit])[0])
 
 
 def _backbone_of(recipe: TrainedRecipe) -> tuple[str, str | None]:
