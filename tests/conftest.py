@@ -161,6 +161,30 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# Options of the compared methods at toy size.
+TOY_METHODS: dict[str, dict[str, object]] = {
+    "ssp": {"trained": ["blocks.15."]},
+    "pfenet": {"width": 8, "bins": [1.0, 0.5]},
+    "bam": {"width": 8},
+    "hdmnet": {"width": 8},
+    "cyctr": {"width": 16, "keys_per_shot": 8},
+}
+
+
+def toy_methods(backbone: dict[str, Any], common: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return small recipes of the compared methods and of the base learner of two of them."""
+    common = {**common, "image_size": 64}
+    learner = {"stage": "base_learner", "width": 8, "train_backbone": False, "views": "whole"}
+    recipes = {"tiny-base-learner": {**learner, **backbone, **common}}
+    for method, options in TOY_METHODS.items():
+        own = {"stage": "method", "method": method, "draw": "class"}
+        recipes[f"tiny-{method}"] = {**own, "options": {**backbone, **options}, **common}
+    for method in ("bam", "hdmnet"):
+        recipes[f"tiny-{method}"]["base_learner_recipe"] = "tiny-base-learner"
+    recipes["tiny-pfenet"] |= {"holdout_every": 1, "holdout_episodes": 2}
+    return recipes
+
+
 @pytest.fixture(scope="session")
 def toy_recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return small recipes and promptable stages, as `fcp reproduce --scale tiny` has them."""
@@ -190,7 +214,10 @@ def toy_recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "optim": optim,
     }
     promptable = {"stage": "segmenter", **weights, "options": segmenter, "masks": 2, "optim": optim}
-    for name, values in (("tiny-frozen", head), ("tiny-frozen-segmenter", promptable)):
+    backbone = head["model"]["backbone"]
+    recipes = {"tiny-frozen": head, "tiny-frozen-segmenter": promptable}
+    recipes |= toy_methods({"backbone": backbone}, {"optim": optim, **weights})
+    for name, values in recipes.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
     stage = {name: t.contiguous() for name, t in TinySegmenter(**segmenter).state_dict().items()}
     for excluded in ("02", "13"):

@@ -98,6 +98,7 @@ TESTED_BY = {
     "models/files.py": "models/test_checkpoint.py",
     "models/folder.py": "models/test_trained.py",
     "report/entries.py": "report/test_write.py",
+    "reproduce/table1.py": "reproduce/test_tables.py",
     "reproduce/results.py": "reproduce/test_tables.py",
     "structures.py": "method/fcp/test_model.py",
     "system/memory.py": "labelling/test_memory.py",

@@ -3,13 +3,15 @@
 import pytest
 from typer.testing import CliRunner
 
-from fcp.cli import train
 from fcp.cli.main import app
+from fcp.engine import recipe
 
 
 @pytest.fixture
 def run(mini_voc, toy_recipes, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "find_recipe", lambda _: toy_recipes / "tiny-frozen.yaml")
+    found = {"tiny": toy_recipes / "tiny-frozen.yaml"}
+    shipped = recipe.find_recipe
+    monkeypatch.setattr(recipe, "find_recipe", lambda name: found.get(name) or shipped(name))
 
     def run(*more, root=mini_voc):
         fixed = ["--data-root", root, "--out", tmp_path / "out", "--promptable", toy_recipes]
@@ -38,10 +40,13 @@ def test_a_table_is_made_and_its_files_are_named(run, tmp_path):
     [
         (("table1", "--fold", "two"), None, "--fold: expected numbers such as 1,3, got 'two'"),
         (("table1", "--fold", "4"), None, "table1 is made of folds 0, 1, 2, 3, got 4"),
+        (("table1", "--only", "pascal5i"), None, "pascal5i: no such cell; choose one of pascal5i-"),
+        (("table1", "pascal5i-big.seed=1"), None, "pascal5i-big: no such cell; choose one of"),
+        (("fig1", "--only", "pascal5i-tiny"), None, "--only: fig1 is drawn of all its rows"),
         (("fig5", "--fold", "0"), None, "fig5 is made of folds 1, 3, got 0"),
         (("table1",), "nowhere", "nowhere"),
         (("table1", "model.tokens=3"), None, "tokens"),
-        (("table1", "--scale", "paper"), None, "pascal5i-resnet50-sam-vit-h.yaml"),
+        (("table1", "--scale", "paper"), None, "pascal5i-resnet50-pfenet.yaml"),
     ],
 )
 def test_wrong_wishes_are_one_line(run, more, root, message):
@@ -62,4 +67,17 @@ def test_a_folder_of_promptable_stages_that_is_not_there_starts_no_training(mini
     done = CliRunner().invoke(app, [str(argument) for argument in asked])
     assert done.exit_code == 2
     assert "--promptable" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_counts_measures_and_writes_nothing(run, tmp_path):
+    done = run("table3", "--fold", "2", "--dry-run")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[:2] == [
+        "tiny-promptable-02: 0 trainings to do, 1 done or not needed",
+        "pascal5i-tiny/FCP: 1 trainings to do, 0 done or not needed; 1 evaluations to do, 0 done",
+    ]
+    assert lines[2] == "1 trainings and 1 evaluations of 5 episodes to do"
+    assert any(line.startswith("pascal5i-tiny/FCP: 0.0 h for 1 trainings, ") for line in lines)
     assert not (tmp_path / "out").exists()

@@ -1,6 +1,7 @@
 """The method that docs/training.md adds, run as a stranger would: trained, then evaluated."""
 
 import re
+import runpy
 from pathlib import Path
 
 import torch
@@ -19,7 +20,8 @@ def test_the_page_adds_a_method_that_trains_and_evaluates(mini_voc, tmp_path, mo
     (tmp_path / "data").symlink_to(mini_voc)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(TRAINED, "means", None)  # forgotten after the test
-    exec(compile(code, str(PAGE), "exec"), {"__name__": "stranger"})
+    (tmp_path / "stranger.py").write_text(code)
+    runpy.run_path(str(tmp_path / "stranger.py"))
 
     loaded = load_trained(Path("runs/means"))
     assert type(loaded.model).__name__ == "Means"

@@ -74,7 +74,7 @@ def spoil(folder, **settings):
         ({"format": "fcp-1"}, "expected a model of format 'fcp-trained-1', got 'fcp-1'"),
         ({"method": "pfnet"}, "method: expected one of ssp"),
         ({"image_size": 3}, "image_size: expected 32"),
-        ({"options": {"bins": "many"}}, "method 'pfenet'"),
+        ({"options": {"bins": 3}}, "method 'pfenet': cannot be built with these options"),
         ({"options": {"size": 3}}, "unknown option 'size'"),
         ({"colour": 3}, "unknown setting 'colour'"),
     ],

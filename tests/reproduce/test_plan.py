@@ -5,11 +5,14 @@ from typing import get_args
 
 import pytest
 
+from fcp.engine.method_recipe import MethodRecipe
+from fcp.engine.recipe import shipped_recipes
 from fcp.errors import FcpError
 from fcp.reproduce import paper
-from fcp.reproduce.plan import ROWS, SCALES, Target, experiments
+from fcp.reproduce.plan import ROWS, SCALES, Target, cells, choose, experiments
 from fcp.reproduce.run import Workplace, recipe_of
 
+METHODS = ("PFENet", "CyCTR", "SSP", "BAM", "HDMNet")
 SWITCHES = {  # of method.md, section 9: features, matching, pseudo mask
     "VRP-SAM": ("F", "pixel", "conventional"),
     "b": ("G", "pixel", "conventional"),
@@ -29,18 +32,59 @@ def test_every_training_has_a_file_name_of_its_own(target, scale):
     assert all(not set(experiment.name) & set(' /\\:*?"<>|') for experiment in wanted)
 
 
-def test_main_comparison_has_all_folds_three_seeds_and_both_shots():
+def test_main_comparison_has_all_folds_both_shots_and_the_seeds_of_each_row():
     wanted = experiments("table1", SCALES["tiny"])
+    seeds = {**dict.fromkeys(METHODS, 2), "VRP-SAM": 3, "FCP": 3}
     assert {(e.row, e.fold, e.seed) for e in wanted} == {
-        (row, fold, seed) for row in ("FCP", "VRP-SAM") for fold in range(4) for seed in range(3)
+        (row, fold, seed) for row, n in seeds.items() for fold in range(4) for seed in range(n)
     }
     assert {e.shots for e in wanted} == {(1, 5)}
+
+
+def test_fcp_and_its_baseline_take_32_trainings_at_the_papers_scale():
+    wanted = experiments("table1", SCALES["paper"])
+    assert sum(e.row in ("FCP", "VRP-SAM") for e in wanted) == 32
+    rows = {(e.setting.name, e.row) for e in wanted}
+    assert {key[:2] for key in paper.TABLE1} <= rows
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("target", get_args(Target))
+def test_every_recipe_is_shipped_and_of_its_rows_kind(target, scale, tmp_path):
+    place = Workplace(tmp_path, tmp_path, shipped_recipes()["tiny"].parent)
+    cells = {e.cell: e for e in experiments(target, SCALES[scale])}
+    for cell, experiment in cells.items():
+        recipe = recipe_of(experiment, place)
+        assert recipe.benchmark == experiment.setting.benchmark
+        assert (recipe.fold, recipe.seed) == (experiment.fold, experiment.seed)
+        method = recipe.method if isinstance(recipe, MethodRecipe) else None
+        assert method == ROWS[experiment.row].method, cell
+
+
+def test_cells_are_chosen_by_setting_and_row():
+    wanted = experiments("table1", SCALES["paper"])
+    of_setting = choose(wanted, "pascal5i-resnet50")
+    assert {e.row for e in of_setting} == {*METHODS, "VRP-SAM", "FCP"}
+    assert {e.setting.name for e in of_setting} == {"pascal5i-resnet50"}
+    for spelt in ("coco20i-vgg16/PFENet", "coco20i-vgg16/pfenet"):
+        one = choose(wanted, spelt)
+        assert {e.cell for e in one} == {"coco20i-vgg16/PFENet"}
+        assert [e.fold for e in one] == [0, 1, 2, 3]
+    assert len(choose(experiments("table2", SCALES["tiny"]), "pascal5i-tiny/g-guided-once")) == 2
+
+
+@pytest.mark.parametrize("wrong", ["pascal5i", "pascal5i-vgg16/SSP", "/FCP", "FCP"])
+def test_a_wrong_cell_lists_the_cells(wrong):
+    wanted = experiments("table1", SCALES["paper"])
+    with pytest.raises(FcpError, match=f"{wrong}: no such cell; choose one of ") as refused:
+        choose(wanted, wrong)
+    assert all(cell in str(refused.value) for cell in cells(wanted))
 
 
 @pytest.mark.parametrize("target", ["table1", "table2"])
 def test_seeds_can_be_more_or_fewer(target):
     plain, asked = (experiments(target, SCALES["tiny"], (1,), seeds) for seeds in (None, 2))
-    assert {e.seed for e in asked} == {0, 1}
+    assert all({e.seed for e in asked if e.row == row} == {0, 1} for row in {e.row for e in asked})
     assert {e.row for e in asked} == {e.row for e in plain}
 
 

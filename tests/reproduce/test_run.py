@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from fcp.engine import train_head as head_stage
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
+from fcp.files import sha256_of
 from fcp.models.checkpoint import load_model
 from fcp.reproduce import results as evaluating
 from fcp.reproduce import run as training
@@ -16,7 +17,7 @@ from fcp.reproduce.evaluations import load_evaluations, save_evaluations
 from fcp.reproduce.plan import SCALES, Experiment
 from fcp.reproduce.results import collect, keep
 from fcp.reproduce.run import Workplace, promptable_stage, recipe_of, training_minutes
-from fcp.reproduce.tables import table1
+from fcp.reproduce.table1 import table1
 
 SETTING = SCALES["tiny"].settings[0]
 FCP = Experiment(SETTING, "FCP", fold=1, seed=0, shots=(1, 5))
@@ -207,3 +208,79 @@ def test_the_models_hold_the_promptable_stage(made, toy_recipes):
     given = load_file(toy_recipes / "tiny-promptable-13" / WEIGHTS)
     found = load_model(made[0].out / "runs" / NAME).segmenter.state_dict()
     assert all(found[name].equal(tensor) for name, tensor in given.items())
+
+
+PFENET, BAM = replace(FCP, row="PFENet", shots=(1,)), replace(FCP, row="BAM", shots=(1,))
+HDMNET, SSP = replace(BAM, row="HDMNet"), replace(BAM, row="SSP")
+
+
+@pytest.fixture(scope="module")
+def compared(made, tmp_path_factory):
+    """PFENet, which chooses its step on base classes, and the methods that share a base learner."""
+    place = replace(made[0], out=tmp_path_factory.mktemp("methods"))
+    lines = []
+    return place, collect([PFENET, BAM, HDMNET, SSP], place, report=lines.append), lines
+
+
+def test_methods_are_rows_on_the_same_episodes_and_encoders(made, compared):
+    _, results, lines = compared
+    fcp = made[1][2].found
+    assert [r.experiment.row for r in results] == ["PFENet", "BAM", "HDMNet", "SSP"]
+    for result in results:
+        assert result.found.counts.ids == fcp.counts.ids
+        assert result.found.encoders == (() if result.experiment.row == "SSP" else fcp.encoders[:1])
+    assert lines.count("tiny-base-learner-fold1: training") == 1
+    table = table1([*results, made[1][2]])
+    assert {row[1] for row in table.rows} >= {"PFENet", "FCP − PFENet", "FCP − HDMNet"}
+
+
+def test_the_step_that_base_classes_chose_is_the_result_and_the_last_stands_beside(compared):
+    place, results, _ = compared
+    pfenet = results[0].found
+    run = place.out / "runs" / results[0].experiment.name
+    assert (run / "best/config.json").exists()
+    hashes = [sha256_of(folder / "model.safetensors") for folder in (run / "best", run)]
+    assert pfenet.report["protocol"]["checkpoint_sha256"] == hashes[0]
+    if hashes[0] == hashes[1]:
+        assert pfenet.last_miou == pfenet.report["miou"]
+    assert 0 <= pfenet.last_miou <= 1
+    (note,) = [note for note in table1(results).notes if "step that base classes" in note]
+    assert note.startswith("pascal5i-tiny, PFENet, 1-shot: ")
+    assert results[1].found.last_miou is None
+
+
+def test_a_kill_between_cells_repeats_none_that_is_done(compared, tmp_path, monkeypatch):
+    shutil.copytree(compared[0].out, tmp_path / "out")
+    place = replace(compared[0], out=tmp_path / "out")
+    shutil.rmtree(place.out / "runs" / BAM.name)
+    (place.out / "results" / f"{BAM.name}-1shot.npz").unlink()
+    trained = []
+    real = training.train
+
+    def train(file, **rest):
+        trained.append(rest["out"].name)
+        real(file, **rest)
+
+    monkeypatch.setattr(training, "train", train)
+    again = collect([PFENET, BAM, HDMNET], place, report=quiet)
+    assert trained == [BAM.name]  # neither another cell nor the base learner
+    assert again[1].found.report["miou"] == compared[1][1].found.report["miou"]
+
+
+def test_a_cell_of_other_settings_is_refused_by_name(compared):
+    other = replace(compared[0], settings=("pascal5i-tiny/PFENet.optim.batch=1",))
+    with pytest.raises(FcpError, match=rf"{PFENET.name}-1shot: was made with another recipe.optim"):
+        collect([BAM, PFENET], other, report=quiet)
+    assert len(collect([BAM, HDMNET], other, report=quiet)) == 2
+    learner = replace(compared[0], settings=("base_learner.optim.batch=1",))
+    shutil.rmtree(learner.out / "runs" / SSP.name)
+    with pytest.raises(FcpError, match=r"base-learner-fold1: was made with another recipe\.optim"):
+        training.base_learner(BAM, recipe_of(BAM, learner), learner, report=quiet)
+
+
+def test_settings_that_recipes_did_not_have_count_as_their_defaults(place):
+    file = place.out / "results" / f"{NAME}-1shot.npz"
+    found = load_evaluations(file)[file.stem]
+    del found.settings["optim"]["schedule"]
+    save_evaluations(file, {file.stem: found})
+    assert collect([FCP], place, report=quiet)[0].found.report is not None

@@ -13,7 +13,8 @@ from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeDraw, EpisodeId
 from fcp.reproduce.evaluations import Evaluation
 from fcp.reproduce.plan import FIG5_ROWS, SCALES, TABLE2_ROWS, TABLE4_ROWS, Experiment
 from fcp.reproduce.results import Result
-from fcp.reproduce.tables import steps_table, table1, table2, table3, table4
+from fcp.reproduce.table1 import table1
+from fcp.reproduce.tables import steps_table, table2, table3, table4
 
 TINY = SCALES["tiny"].settings[0]
 PAPER = SCALES["paper"].settings[0]

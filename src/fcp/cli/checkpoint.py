@@ -12,42 +12,47 @@ from fcp.errors import FcpError
 
 FCP = "fcp"
 _PUBLISHED_SAM = "facebook/sam-vit-huge"
+_SIZE = 473  # px, of PASCAL-5i in most of the papers
+
+
+OptionsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Options of a compared method that the file does not tell.", metavar="KEY=VALUE"
+    ),
+]
+MethodOption = Annotated[
+    str, typer.Option(help="Method of the checkpoint.", metavar="fcp|ssp|pfenet|bam|hdmnet|cyctr")
+]
+SizeOption = Annotated[
+    int | None,
+    typer.Option(
+        min=32,
+        help=f"Side of the square pictures that a compared method takes, px. Default: {_SIZE}.",
+        show_default=False,
+    ),
+]
+SegmenterOption = Annotated[
+    str | None,
+    typer.Option(
+        help="SAM of FCP's training, which the checkpoint does not contain: a hub id, folder or "
+        f"file. Default: {_PUBLISHED_SAM}.",
+        metavar="ID|DIR|FILE",
+        show_default=False,
+    ),
+]
+KindOption = Annotated[str, typer.Option(help="Kind of that segmenter.", metavar="sam|sam2|sam_hq")]
 
 
 def import_checkpoint(
     *,
     file: Annotated[Path, typer.Argument(help="Checkpoint to read.", metavar="FILE")],
-    options: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Options of a compared method that the file does not tell.", metavar="KEY=VALUE"
-        ),
-    ] = None,
+    options: OptionsArgument = None,
     out: Annotated[Path, typer.Option(help="Model folder to write.", metavar="DIR")],
-    method: Annotated[
-        str,
-        typer.Option(help="Method of the checkpoint.", metavar="fcp|ssp|pfenet|bam|hdmnet|cyctr"),
-    ] = FCP,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            min=32,
-            help="Side of the square pictures that a compared method takes, px. Default: 473.",
-            show_default=False,
-        ),
-    ] = None,
-    segmenter: Annotated[
-        str | None,
-        typer.Option(
-            help="SAM of FCP's training, which the checkpoint does not contain: a hub id, folder "
-            f"or file. Default: {_PUBLISHED_SAM}.",
-            metavar="ID|DIR|FILE",
-            show_default=False,
-        ),
-    ] = None,
-    segmenter_kind: Annotated[
-        str, typer.Option(help="Kind of that segmenter.", metavar="sam|sam2|sam_hq")
-    ] = "sam",
+    method: MethodOption = FCP,
+    image_size: SizeOption = None,
+    segmenter: SegmenterOption = None,
+    segmenter_kind: KindOption = "sam",
 ) -> None:
     """Turn a checkpoint of the authors' program into a model folder.
 
@@ -72,7 +77,7 @@ def import_checkpoint(
     else:
         if segmenter is not None:
             raise FcpError(f"--segmenter: {method} has no segmenter; leave it out")
-        _import_trained(method, file, tuple(options or ()), image_size or 473, out)
+        _import_trained(method, file, tuple(options or ()), image_size or _SIZE, out)
     typer.echo(f"model folder: {out}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,11 +12,15 @@ from fcp.errors import FcpError
 
 TargetName = Literal["table1", "table2", "table3", "table4", "fig1", "fig2", "fig4", "fig5"]
 
+TargetArgument = Annotated[TargetName, typer.Argument(help="Table or figure.")]
+OutOption = Annotated[Path, typer.Option(help="Folder for runs, results and table.", metavar="DIR")]
+EpisodesOption = Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")]
 SettingsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Settings for the recipe of every head, such as paths of weights; "
-        "promptable.KEY=VALUE for the recipe of the promptable stages.",
+        help="Settings for all recipes that know the key, such as paths of weights; "
+        "CELL.KEY=VALUE for those of a cell, promptable.KEY=VALUE and base_learner.KEY=VALUE for "
+        "what is trained before.",
         metavar="KEY=VALUE",
     ),
 ]
@@ -28,6 +32,22 @@ SeedsOption = Annotated[
     int | None,
     typer.Option(
         min=1, help="Trainings of each row, with seeds 0, 1, …. Default: given by the scale."
+    ),
+]
+OnlyOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Only this cell: a benchmark with its encoders (pascal5i-resnet50) or a row of it "
+        "(pascal5i-tiny/PFENet).",
+        metavar="CELL",
+    ),
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say which trainings and evaluations would be started and which are done, with memory "
+        "and hours measured over a few steps; write nothing.",
     ),
 ]
 PromptableOption = Annotated[
@@ -43,30 +63,36 @@ PromptableOption = Annotated[
 
 def reproduce(
     *,
-    target: Annotated[TargetName, typer.Argument(help="Table or figure.")],
+    target: TargetArgument,
     data_root: DataRootOption,
-    out: Annotated[Path, typer.Option(help="Folder for runs, results and table.", metavar="DIR")],
+    out: OutOption,
     settings: SettingsArgument = None,
     scale: ScaleOption = "tiny",
+    only: OnlyOption = None,
+    dry_run: DryRunOption = False,
     fold: FoldsOption = None,
     seeds: SeedsOption = None,
     promptable: PromptableOption = None,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 1000,
+    episodes: EpisodesOption = 1000,
     feature_cache_gib: FeatureCacheSizeOption = 20.0,
     device: DeviceOption = "auto",
 ) -> None:
     """Make one of the paper's tables or figures: train and evaluate missing rows, then write it.
 
     Results are kept in --out/results and reused: run it again to continue after an interruption.
-    Several processes may share the work by folds.
+    Several processes may share the work by cells or folds.
 
     \b
     Examples:
       fcp reproduce table1 --data-root data --out runs/tiny --promptable models
-      fcp reproduce table1 --scale paper --data-root data --out runs/paper
+      fcp reproduce table1 --data-root data --out runs/tiny --only pascal5i-tiny/PFENet
+      fcp reproduce table1 --scale paper --data-root data --out runs/paper --dry-run
+      fcp reproduce table1 --scale paper --data-root data --out runs/paper \\
+        pascal5i-resnet50.backbone_weights=resnet50.pth
     """  # noqa: D301  (\b keeps the lines)
     with needs_extra("reproduce", "reproduce,train"):
-        from fcp.reproduce.targets import reproduce as make
+        from fcp.reproduce import targets
+        from fcp.reproduce.foresee import foresee
     from fcp.engine.recipe import find_recipe
     from fcp.models.loading import find_device
     from fcp.reproduce.plan import SCALES
@@ -82,8 +108,11 @@ def reproduce(
         cache_bytes=int(feature_cache_gib * 2**30),
         device=str(find_device(device)),
     )
-    files = make(target, SCALES[scale], place, report=typer.echo, folds=_parse(fold), seeds=seeds)
-    for file in files:
+    asked: dict[str, Any] = {"folds": _parse(fold), "seeds": seeds, "only": only}
+    if dry_run:
+        foresee(targets.plan(target, SCALES[scale], place, **asked)[1], place, report=typer.echo)
+        return
+    for file in targets.reproduce(target, SCALES[scale], place, report=typer.echo, **asked):
         typer.echo(str(file))
 
 

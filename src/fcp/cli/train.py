@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from typer.core import TyperCommand
 
@@ -23,6 +22,15 @@ from fcp.errors import FcpError
 
 if TYPE_CHECKING:
     from fcp.features.cache import FeatureCache
+
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Estimate memory, steps and time, with random weights for missing ones; write "
+        "nothing.",
+    ),
+]
 
 
 def train(
@@ -42,14 +50,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")
     ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Estimate memory, steps and time, with random weights for missing ones; write "
-            "nothing.",
-        ),
-    ] = False,
+    dry_run: DryRunOption = False,
     feature_cache: FeatureCacheOption = None,
     feature_cache_gib: FeatureCacheSizeOption = 20.0,
 ) -> None:
@@ -128,7 +129,7 @@ def _tell_few_classes(recipe: Path, settings: tuple[str, ...], data_root: Path) 
 class RecipeHelp(TyperCommand):
     """Help that ends with the shipped recipes, one line each."""
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  (typer's own click)
         """Write the help, then the recipes."""
         super().format_help(ctx, formatter)
         shipped = shipped_recipes()

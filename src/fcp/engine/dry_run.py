@@ -138,19 +138,12 @@ def cost_of(recipe: Recipe, data_root: Path, report: Report) -> Cost:
         return measure(_segmenter(recipe, data_root, report), recipe.optim, report)
     if isinstance(recipe, HeadRecipe):
         return _cost_of_head(recipe, data_root, report)
-    weights = recipe.backbone_weights
-    if weights is not None and not is_here(weights):
-        report(f"random weights of the same sizes in place of {weights}")
-        recipe = replace(recipe, backbone_weights=None)
     stage, note = _of_method(recipe, data_root)
-    if note is not None:
-        report(note)
+    report(note)
     return measure(stage, recipe.optim, report)
 
 
-def _of_method(
-    recipe: MethodRecipe | BaseLearnerRecipe, data_root: Path
-) -> tuple[Stage, str | None]:
+def _of_method(recipe: MethodRecipe | BaseLearnerRecipe, data_root: Path) -> tuple[Stage, str]:
     if isinstance(recipe, MethodRecipe):
         return method_dry_stage(recipe, data_root)
     return learner_dry_stage(recipe, data_root)

@@ -34,6 +34,7 @@ from fcp.features.frozen import Encoders, FeatureIndex, FrozenEncoders, open_enc
 from fcp.method.fcp.losses.criterion import Criterion
 from fcp.method.fcp.model import FCP
 from fcp.models.checkpoint import save_model
+from fcp.models.files import BEST_FOLDER
 
 _STATISTICS_PICTURES = 128
 
@@ -170,7 +171,7 @@ def make_holdout(
         return evaluate(predictor, data, episodes, image_size=size).square.miou
 
     def save() -> None:
-        save_model(model, out / "best", dtype=getattr(torch, recipe.weights_dtype))
+        save_model(model, out / BEST_FOLDER, dtype=getattr(torch, recipe.weights_dtype))
 
     return Holdout(recipe.holdout_every, score, save)
 

@@ -28,6 +28,7 @@ from fcp.features.cache import FeatureCache
 from fcp.features.frozen import Encoders, FeatureIndex, FrozenEncoders, open_encoders
 from fcp.method.stages import backbone_settings
 from fcp.method.trained import AnyMethod, build_trained
+from fcp.models.files import BEST_FOLDER
 from fcp.models.trained import LoadedLearner, LoadedTrained, save_trained
 
 
@@ -177,7 +178,7 @@ def method_holdout(
         predictor = MethodPredictor(start.model, image_size=recipe.image_size, encoders=encoders)
         return evaluate(predictor, data, episodes, image_size=recipe.image_size).square.miou
 
-    return Holdout(recipe.holdout_every, score, lambda: _save(start, out / "best", recipe))
+    return Holdout(recipe.holdout_every, score, lambda: _save(start, out / BEST_FOLDER, recipe))
 
 
 def _save(start: LoadedTrained, folder: Path, recipe: MethodRecipe) -> None:

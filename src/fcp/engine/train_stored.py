@@ -34,6 +34,7 @@ from fcp.evaluation.metrics import ScoreBoard, count_pixels
 from fcp.method.fcp.losses.criterion import Criterion
 from fcp.method.fcp.model import FCP
 from fcp.models.checkpoint import save_model
+from fcp.models.files import BEST_FOLDER
 
 VIEWS_FOLDER = "views"  # beside the folders of the runs, which share it
 _PHOTOS_OF_A_MEAN = 6  # photos that a class's mean foreground feature is taken over
@@ -110,7 +111,7 @@ def kinds_score(
         return score_stored(model, store, tasks, recipe.model.image_size)
 
     def save() -> None:
-        save_model(model, out / "best", dtype=getattr(torch, recipe.weights_dtype))
+        save_model(model, out / BEST_FOLDER, dtype=getattr(torch, recipe.weights_dtype))
 
     return Holdout(recipe.holdout_every, score, save)
 

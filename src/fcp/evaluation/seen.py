@@ -10,7 +10,7 @@ from fcp.data.benchmarks import name_of
 from fcp.data.dataset import FewShotDataset
 from fcp.data.folds import PASCAL_CLASSES, PASCAL_IN_COCO, novel_classes
 from fcp.documents import load_json
-from fcp.models.files import RECIPE_FILE
+from fcp.models.files import BEST_FOLDER, RECIPE_FILE
 
 NOTHING_SEEN = "none of the tested classes"
 UNKNOWN = "unknown"
@@ -19,11 +19,14 @@ UNKNOWN = "unknown"
 def read_recipe(model_folder: Path) -> Mapping[str, Any] | None:
     """Read the recipe that a model was trained by; None where its folder has none.
 
+    The best model of a run is in a folder below the run's, which has the recipe of both.
+
     Raises:
         FcpError: a damaged recipe.
     """
-    file = model_folder / RECIPE_FILE
-    return load_json(file) if file.exists() else None
+    folders = [model_folder, *([model_folder.parent] if model_folder.name == BEST_FOLDER else [])]
+    files = [folder / RECIPE_FILE for folder in folders]
+    return next((load_json(file) for file in files if file.exists()), None)
 
 
 def seen_in_training(data: FewShotDataset, fold: int | None, model_folder: Path) -> str:

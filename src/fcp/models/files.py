@@ -3,5 +3,6 @@
 CONFIG_FILE = "config.json"  # settings of the model
 WEIGHTS_FILE = "model.safetensors"
 PRESENCE_FILE = "presence.json"  # judge of presence, fitted to these weights; may be missing
+BEST_FOLDER = "best"  # folder in a run, of the model with the best score on the hold-out
 RECIPE_FILE = "recipe.json"  # settings of the training
 CARD_FILE = "README.md"  # model card

@@ -40,7 +40,10 @@ class Evaluation:
         counts: Counts of each episode; None where there is no report.
         missing: Reason why there is no report; None where there is one.
         minutes: Duration of the training, minutes; None where its log is gone.
-        encoders: Hashes of the frozen backbone and promptable segmenter.
+        encoders: Hashes of the encoders that training left as they were: backbone and promptable
+            segmenter, as far as the model has them.
+        last_miou: mIoU of the model after the last step, where a hold-out of base classes chose an
+            earlier one; None where it is the evaluated model itself.
     """
 
     settings: Mapping[str, Any]
@@ -49,6 +52,7 @@ class Evaluation:
     missing: str | None = None
     minutes: float | None = None
     encoders: tuple[str, ...] = ()
+    last_miou: float | None = None
 
 
 def save_evaluations(path: Path, evaluations: Mapping[str, Evaluation]) -> None:

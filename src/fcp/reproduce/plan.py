@@ -192,8 +192,6 @@ def experiments(
     scale: Scale,
     folds: tuple[int, ...] | None = None,
     seeds: int | None = None,
-    *,
-    only: str | None = None,
 ) -> list[Experiment]:
     """List the experiments of a table or figure, in the order in which they are run.
 
@@ -203,11 +201,9 @@ def experiments(
         folds: Folds to restrict it to; None for all folds of the target.
         seeds: Number of training seeds, at least 1: 0 … seeds - 1; None for as many as the scale
             has.
-        only: Cell to restrict it to, such as ``pascal5i-resnet50`` or ``pascal5i-tiny/PFENet``;
-            None for all cells.
 
     Raises:
-        FcpError: one of the folds, or the cell, is not part of the target.
+        FcpError: one of the folds is not part of the target.
     """
     first = scale.settings[0]
     rows: tuple[str, ...] = ("FCP",)
@@ -230,7 +226,7 @@ def experiments(
     if not chosen or not set(chosen) <= set(of_target):
         known, got = (", ".join(map(str, names)) or "none" for names in (of_target, chosen))
         raise FcpError(f"folds: {target} is made of folds {known}, got {got}; choose among them")
-    wanted = [
+    return [
         Experiment(setting, row, fold, seed, shots)
         for setting in (scale.settings if target == "table1" else (first,))
         for seed in range(seeds or max(scale.main_seeds, scale.method_seeds, scale.seeds))
@@ -238,7 +234,6 @@ def experiments(
         for row in (rows or setting.rows)
         if seeds is not None or seed < _seeds(target, scale, row)
     ]
-    return wanted if only is None else choose(wanted, only)
 
 
 def _seeds(target: Target, scale: Scale, row: str) -> int:
@@ -249,6 +244,11 @@ def _seeds(target: Target, scale: Scale, row: str) -> int:
 
 def choose(wanted: Sequence[Experiment], cell: str) -> list[Experiment]:
     """Return the experiments of a cell.
+
+    Args:
+        wanted: Experiments of a target.
+        cell: Name of a setting, such as ``pascal5i-resnet50``, or of a row of one, such as
+            ``pascal5i-tiny/PFENet``.
 
     Raises:
         FcpError: there are none; the message lists the cells.

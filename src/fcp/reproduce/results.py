@@ -13,23 +13,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
+from fcp.engine.recipe import HeadRecipe
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.evaluation.report import to_json
 from fcp.evaluation.run import evaluate_folds
 from fcp.features.cache import fingerprint
 from fcp.models.checkpoint import load_model
+from fcp.models.trained import load_trained
 from fcp.reproduce.evaluations import Evaluation, load_evaluations, save_evaluations
 from fcp.reproduce.plan import Experiment, Target
 from fcp.reproduce.run import (
     Workplace,
+    chosen_of,
     model_of,
     open_test,
     recipe_of,
     refuse_other_settings,
     settings_of,
+    store_of,
     training_minutes,
+    trains_backbone,
 )
+from fcp.reproduce.settings import TrainedRecipe
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,7 @@ def collect(experiments: Iterable[Experiment], place: Workplace, *, report: Repo
         FcpError: data or weights are missing, or a result was made by other settings, on other
             encoders or other episodes than its neighbours.
     """
-    tables = (place.out / f"{target}.npz" for target in get_args(Target))
-    known = {name: found for file in tables for name, found in _read(file).items()}
+    known = _known(place)
     results = []
     for experiment in experiments:
         for shots in experiment.shots:
@@ -88,6 +93,23 @@ def collect(experiments: Iterable[Experiment], place: Workplace, *, report: Repo
     return results
 
 
+def missing_shots(experiment: Experiment, place: Workplace) -> tuple[int, ...]:
+    """Return the numbers of shots of an experiment that are not evaluated yet.
+
+    Raises:
+        FcpError: one that is was made by other settings or on another number of episodes.
+    """
+    known, missing = _known(place), []
+    for shots in experiment.shots:
+        name = _name(experiment, shots)
+        found = {**known, **_read(place.out / "results" / f"{name}.npz")}.get(name)
+        if found is None:
+            missing.append(shots)
+        else:
+            _refuse_other_result(Result(experiment, shots, *found), place)
+    return tuple(missing)
+
+
 def keep(results: Iterable[Result], file: Path) -> None:
     """Write a table's evaluations to its file; others that the file holds stay.
 
@@ -96,6 +118,12 @@ def keep(results: Iterable[Result], file: Path) -> None:
     """
     before = load_evaluations(file) if file.exists() else {}
     save_evaluations(file, {**before, **{result.name: result.found for result in results}})
+
+
+def _known(place: Workplace) -> dict[str, tuple[Evaluation, Path]]:
+    """Return name → evaluation and its file, of those that the tables' files hold."""
+    tables = (place.out / f"{target}.npz" for target in get_args(Target))
+    return {name: found for file in tables for name, found in _read(file).items()}
 
 
 def _read(file: Path) -> dict[str, tuple[Evaluation, Path]]:
@@ -110,7 +138,8 @@ def _make(
     """Train and evaluate, and write the evaluation."""
     test = open_test(experiment, place)
     file.parent.mkdir(parents=True, exist_ok=True)
-    settings = settings_of(asdict(recipe_of(experiment, place)))
+    recipe = recipe_of(experiment, place)
+    settings = settings_of(asdict(recipe))
     try:
         episodes = test.draw(shots, place.episodes)
     except FcpError as error:
@@ -119,19 +148,35 @@ def _make(
         save_evaluations(file, {file.stem: Evaluation(settings, missing=missing)})
         return
     folder = model_of(experiment, place, report=report)
+    chosen = chosen_of(folder)
     report(f"{experiment.name}: {shots}-shot, {len(episodes)} episodes")
-    plan = test.plan(folder, shots=shots, episodes=place.episodes)
-    result = evaluate_folds(plan, device=place.device, store=place.store)
-    model = load_model(folder)
+    store = store_of(recipe, place)
+    plan = test.plan(chosen, shots=shots, episodes=place.episodes)
+    result = evaluate_folds(plan, device=place.device, store=store)
+    last = None
+    if chosen != folder:
+        at_end = test.plan(folder, shots=shots, episodes=place.episodes)
+        last = evaluate_folds(at_end, device=place.device, store=store).square.miou
     found = Evaluation(
         settings,
         report=to_json(result, plan.cards),
         counts=result.counts,
         minutes=training_minutes(folder),
-        encoders=tuple(fingerprint(m, []) for m in (model.backbone, model.segmenter)),
+        encoders=_frozen_encoders(recipe, chosen),
+        last_miou=last,
     )
     save_evaluations(file, {file.stem: found})
     report(f"{experiment.name}: {shots}-shot mIoU {100 * result.square.miou:.1f}")
+
+
+def _frozen_encoders(recipe: TrainedRecipe, folder: Path) -> tuple[str, ...]:
+    """Return the hashes of a model's encoders that its training left as they were, FCP's first."""
+    if isinstance(recipe, HeadRecipe):
+        model = load_model(folder)
+        return tuple(fingerprint(part, []) for part in (model.backbone, model.segmenter))
+    if trains_backbone(recipe):
+        return ()
+    return (fingerprint(load_trained(folder).model.backbone, []),)
 
 
 def _refuse_other_result(result: Result, place: Workplace) -> None:
@@ -140,7 +185,7 @@ def _refuse_other_result(result: Result, place: Workplace) -> None:
     Raises:
         FcpError: it was not; the message names the file.
     """
-    now = settings_of(asdict(recipe_of(result.experiment, place)))
+    now = recipe_of(result.experiment, place)
     refuse_other_settings(result.place, result.found.settings, now)
     report = result.found.report
     if report is not None and report["episodes"] != place.episodes:
@@ -153,6 +198,8 @@ def _refuse_other_result(result: Result, place: Workplace) -> None:
 def _refuse_unlike(results: Sequence[Result]) -> None:
     """Check that all rows of a fold have the same frozen encoders and the same episodes.
 
+    Methods that have no segmenter, or that train their backbone, are compared in what is left.
+
     Raises:
         FcpError: they do not; the message names both files.
     """
@@ -163,7 +210,8 @@ def _refuse_unlike(results: Sequence[Result]) -> None:
         key = (result.experiment.setting, result.experiment.fold, result.shots)
         other = first.setdefault(key, result)
         what = None
-        if result.found.encoders != other.found.encoders:
+        pairs = zip(result.found.encoders, other.found.encoders, strict=False)
+        if any(mine != theirs for mine, theirs in pairs):
             what = "frozen encoders"
         elif _episodes_of(result) != _episodes_of(other):
             what = "episodes"

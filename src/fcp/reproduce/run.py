@@ -13,13 +13,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from fcp.config import from_dict
 from fcp.data.benchmarks import open_benchmark
 from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec, sample_episodes
 from fcp.data.lists import ClassLists, val_lists
 from fcp.documents import load_json
 from fcp.engine.checkpoints import CHECKPOINT_FILE
-from fcp.engine.recipe import HeadRecipe, flatten_settings, load_recipe
+from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
+from fcp.engine.recipe import HeadRecipe, Recipe, flatten_settings, load_recipe
 from fcp.engine.tracking import LOG_FILE, Report, read_log
 from fcp.engine.train import train
 from fcp.engine.train_segmenter import WEIGHTS
@@ -27,12 +29,20 @@ from fcp.errors import FcpError
 from fcp.evaluation.run import DrawnEpisodes, EvaluationPlan, plan_folds
 from fcp.features.cache import FeatureCache
 from fcp.models.files import CONFIG_FILE, RECIPE_FILE
-from fcp.reproduce.plan import ROWS, Experiment
+from fcp.reproduce.plan import Experiment
+from fcp.reproduce.settings import (
+    OF_BASE_LEARNER,
+    OF_PROMPTABLE,
+    TrainedRecipe,
+    overrides_of,
+    settings_of_stage,
+)
 
 EPISODE_SEED = 0
 # Places that weights come from; an experiment does not depend on them.
-_PLACES = ("backbone_weights", "segmenter_folder")
-_OF_PROMPTABLE = "promptable."
+_PLACES = ("backbone_weights", "segmenter_folder", "base_learner")
+# Methods that train stages of their backbone; the others freeze it.
+_TRAIN_BACKBONE = ("ssp",)
 
 
 @dataclass(frozen=True)
@@ -45,8 +55,9 @@ class Workplace:
         recipes: Folder of the recipes.
         promptable: Folder of trained promptable stages (``tiny-promptable-02``, ``-13``); None to
             train the missing ones, in ``out``.
-        settings: Settings ``key=value`` for every head's recipe, such as places of weights;
-            ``promptable.key=value`` for the recipe of the promptable stages.
+        settings: Settings ``key=value`` for the recipes, such as places of weights, see
+            ``reproduce.settings``; ``promptable.key=value`` and ``base_learner.key=value`` for the
+            recipes of promptable stages and base learners.
         episodes: Number of episodes of each evaluation.
         cache_bytes: Space allowed for stored features, bytes.
         device: Device that evaluations run on.
@@ -99,17 +110,52 @@ class FoldTest:
         return plan_folds(self.data, [self.fold], model_folder, episodes=asked)
 
 
-def recipe_of(experiment: Experiment, place: Workplace) -> HeadRecipe:
+def recipe_of(experiment: Experiment, place: Workplace) -> TrainedRecipe:
     """Return the recipe of an experiment with its row's settings.
 
     Raises:
         FcpError: a bad setting.
     """
     file = _recipe_file(experiment, place)
-    recipe = load_recipe(file, _overrides(experiment, place))
-    if not isinstance(recipe, HeadRecipe):
-        raise FcpError(f"{file}: expected the recipe of a head")
+    recipe = load_recipe(file, overrides_of(experiment, file, place.settings))
+    if not isinstance(recipe, TrainedRecipe):
+        raise FcpError(f"{file}: expected the recipe of a head or method")
     return recipe
+
+
+def trains_backbone(recipe: TrainedRecipe | BaseLearnerRecipe) -> bool:
+    """Whether a training changes the backbone, or starts from a base learner that did."""
+    if isinstance(recipe, HeadRecipe | BaseLearnerRecipe):
+        return bool(recipe.train_backbone)
+    if recipe.method in _TRAIN_BACKBONE:
+        return True
+    return recipe.base_learner_recipe is not None and recipe.views != "whole"
+
+
+def has_stored_features(recipe: TrainedRecipe | BaseLearnerRecipe) -> bool:
+    """Whether a training takes features from the store, since it never changes them."""
+    return recipe.views == "whole" and not trains_backbone(recipe)
+
+
+def store_of(recipe: TrainedRecipe | BaseLearnerRecipe, place: Workplace) -> FeatureCache | None:
+    """Return the store of features; None for a recipe that changes them at each step."""
+    return place.store if has_stored_features(recipe) else None
+
+
+def chosen_of(folder: Path) -> Path:
+    """Return the model of a run that its hold-out of base classes chose; else that of its end."""
+    best = folder / "best"
+    return best if (best / CONFIG_FILE).exists() else folder
+
+
+def is_trained(experiment: Experiment, place: Workplace) -> bool:
+    """Whether an experiment's training is finished."""
+    return (run_folder(experiment, place) / CONFIG_FILE).exists()
+
+
+def run_folder(experiment: Experiment, place: Workplace) -> Path:
+    """Return the folder of an experiment's training."""
+    return place.out / "runs" / experiment.name
 
 
 def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Path:
@@ -118,17 +164,18 @@ def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Pat
     Raises:
         FcpError: data or weights are missing, or the folder holds a run of other settings.
     """
-    out = place.out / "runs" / experiment.name
-    settings = _overrides(experiment, place)
+    out = run_folder(experiment, place)
     recipe = recipe_of(experiment, place)
-    if any((out / name).exists() for name in (RECIPE_FILE, CONFIG_FILE)):
-        before = load_json(out / RECIPE_FILE)
-        refuse_other_settings(out, settings_of(before), settings_of(asdict(recipe)))
-    if (out / CONFIG_FILE).exists():  # the last file that training writes
+    refuse_other_run(out, recipe)
+    if is_trained(experiment, place):  # its last file is there
         return out
-    if recipe.segmenter_folder is not None:
+    settings = overrides_of(experiment, _recipe_file(experiment, place), place.settings)
+    if isinstance(recipe, HeadRecipe) and recipe.segmenter_folder is not None:
         folder = promptable_stage(experiment, place, report=report)
         settings = (*settings, f"segmenter_folder={json.dumps(str(folder))}")
+    if isinstance(recipe, MethodRecipe) and recipe.base_learner_recipe is not None:
+        folder = base_learner(experiment, recipe, place, report=report)
+        settings = (*settings, f"base_learner={json.dumps(str(folder))}")
     report(f"{experiment.name}: training")
     train(
         _recipe_file(experiment, place),
@@ -137,7 +184,7 @@ def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Pat
         out=out,
         resume=(out / CHECKPOINT_FILE).exists(),
         report=lambda line: report(f"  {line}"),
-        store=place.store,
+        store=store_of(recipe, place),
     )
     return out
 
@@ -151,24 +198,121 @@ def promptable_stage(experiment: Experiment, place: Workplace, *, report: Report
     Raises:
         FcpError: data or starting weights are missing.
     """
-    excluded = (experiment.fold % 2, experiment.fold % 2 + 2)
-    name = f"tiny-promptable-{excluded[0]}{excluded[1]}"
-    for parent in (place.promptable, place.out):
-        if parent is not None and (parent / name / WEIGHTS).exists():
-            return parent / name
-    given = (s for s in place.settings if s.startswith(_OF_PROMPTABLE))
-    settings = (setting.removeprefix(_OF_PROMPTABLE) for setting in given)
+    found = find_promptable(experiment, place)
+    if found is not None:
+        return found
+    name = promptable_name(experiment)
     report(f"{name}: training")
     out = place.out / name
     train(
-        place.recipes / f"{experiment.setting.recipe}-segmenter.yaml",
-        overrides=(*settings, f"exclude_folds={list(excluded)}"),
+        _promptable_file(experiment, place),
+        overrides=_promptable_settings(experiment, place),
         data_root=place.data_root,
         out=out,
         resume=(out / CHECKPOINT_FILE).exists(),
         report=lambda line: report(f"  {line}"),
     )
     return out
+
+
+def promptable_recipe(experiment: Experiment, place: Workplace) -> Recipe:
+    """Return the recipe of the promptable stage of an experiment's fold."""
+    return load_recipe(_promptable_file(experiment, place), _promptable_settings(experiment, place))
+
+
+def _promptable_file(experiment: Experiment, place: Workplace) -> Path:
+    return place.recipes / f"{experiment.setting.recipe}-segmenter.yaml"
+
+
+def _promptable_settings(experiment: Experiment, place: Workplace) -> tuple[str, ...]:
+    excluded = [experiment.fold % 2, experiment.fold % 2 + 2]
+    own = settings_of_stage(place.settings, experiment, OF_PROMPTABLE)
+    return (*own, f"exclude_folds={excluded}")
+
+
+def promptable_name(experiment: Experiment) -> str:
+    """Return the name of the promptable stage of an experiment's fold."""
+    return f"tiny-promptable-{experiment.fold % 2}{experiment.fold % 2 + 2}"
+
+
+def find_promptable(experiment: Experiment, place: Workplace) -> Path | None:
+    """Return the folder of the promptable stage of an experiment's fold; None if it is missing."""
+    folders = (p / promptable_name(experiment) for p in (place.promptable, place.out) if p)
+    return next((folder for folder in folders if (folder / WEIGHTS).exists()), None)
+
+
+def learner_folder(experiment: Experiment, recipe: MethodRecipe, place: Workplace) -> Path:
+    """Return the folder of a method's base learner, which all methods and seeds of a fold share."""
+    return place.out / "base-learners" / f"{recipe.base_learner_recipe}-fold{experiment.fold}"
+
+
+def base_learner(
+    experiment: Experiment, recipe: MethodRecipe, place: Workplace, *, report: Report
+) -> Path:
+    """Return the folder of the base learner of a method, trained now if it is not there.
+
+    Raises:
+        FcpError: data or weights are missing, or the folder holds a learner of other settings.
+    """
+    out = learner_folder(experiment, recipe, place)
+    file = _learner_file(recipe, place)
+    settings = _learner_settings(experiment, recipe, place)
+    loaded = learner_recipe(experiment, recipe, place)
+    refuse_other_run(out, loaded)
+    if not (out / CONFIG_FILE).exists():
+        report(f"{out.name}: training")
+        train(
+            file,
+            overrides=settings,
+            data_root=place.data_root,
+            out=out,
+            resume=(out / CHECKPOINT_FILE).exists(),
+            report=lambda line: report(f"  {line}"),
+            store=store_of(loaded, place),
+        )
+    return out
+
+
+def learner_recipe(
+    experiment: Experiment, recipe: MethodRecipe, place: Workplace
+) -> BaseLearnerRecipe:
+    """Return the recipe of the base learner of a method.
+
+    Raises:
+        FcpError: no such recipe, or one of another stage.
+    """
+    file = _learner_file(recipe, place)
+    found = load_recipe(file, _learner_settings(experiment, recipe, place))
+    if not isinstance(found, BaseLearnerRecipe):
+        raise FcpError(f"{file}: expected the recipe of a base learner")
+    return found
+
+
+def _learner_file(recipe: MethodRecipe, place: Workplace) -> Path:
+    return place.recipes / f"{recipe.base_learner_recipe}.yaml"
+
+
+def _learner_settings(
+    experiment: Experiment, recipe: MethodRecipe, place: Workplace
+) -> tuple[str, ...]:
+    """Return the settings of the base learner of a method: its own, and the method's weights."""
+    weights = recipe.backbone_weights
+    return (
+        *(() if weights is None else (f"backbone_weights={json.dumps(weights)}",)),
+        *settings_of_stage(place.settings, experiment, OF_BASE_LEARNER),
+        f"benchmark={recipe.benchmark}",
+        f"fold={experiment.fold}",
+    )
+
+
+def refuse_other_run(out: Path, recipe: Recipe) -> None:
+    """Check that a folder holds no run, or one of the same settings.
+
+    Raises:
+        FcpError: it holds one of others.
+    """
+    if any((out / name).exists() for name in (RECIPE_FILE, CONFIG_FILE)):
+        refuse_other_settings(out, load_json(out / RECIPE_FILE), recipe)
 
 
 def training_minutes(folder: Path) -> float | None:
@@ -192,25 +336,25 @@ def open_test(experiment: Experiment, place: Workplace) -> FoldTest:
     return FoldTest(data, experiment.fold, val_lists(data, experiment.fold))
 
 
-def _overrides(experiment: Experiment, place: Workplace) -> tuple[str, ...]:
-    given = (s for s in place.settings if not s.startswith(_OF_PROMPTABLE))
-    own = (f"fold={experiment.fold}", f"seed={experiment.seed}")
-    return (*given, *ROWS[experiment.row], *own)
-
-
 def _recipe_file(experiment: Experiment, place: Workplace) -> Path:
-    return place.recipes / f"{experiment.setting.recipe}.yaml"
+    return place.recipes / f"{experiment.recipe}.yaml"
 
 
-def refuse_other_settings(
-    place: Path | str, before: Mapping[str, Any], now: Mapping[str, Any]
-) -> None:
+def refuse_other_settings(place: Path | str, before: Mapping[str, Any], now: Recipe) -> None:
     """Check that an earlier result was made with the wanted settings.
+
+    Args:
+        place: Place of the result, for the error.
+        before: Settings that it was made with. Those that recipes did not have then count as their
+            defaults.
+        now: Recipe to make it with.
 
     Raises:
         FcpError: it was not; the message names the first differing setting.
     """
-    old, new = (flatten_settings(values, "recipe.") for values in (before, now))
+    filled = asdict(from_dict(type(now), dict(before), f"{place}: recipe"))
+    then, wanted = (settings_of(values) for values in (filled, asdict(now)))
+    old, new = (flatten_settings(values, "recipe.") for values in (then, wanted))
     differing = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     if differing:
         raise FcpError(
@@ -221,9 +365,9 @@ def refuse_other_settings(
 
 def settings_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe's values as JSON has them, without the places that weights come from."""
-    values = json.loads(json.dumps(recipe))
+    values: dict[str, Any] = json.loads(json.dumps(recipe))
     for name in _PLACES:
         values.pop(name, None)
     for part in ("backbone", "segmenter"):
-        values["model"][part].pop("weights", None)
+        values.get("model", {}).get(part, {}).pop("weights", None)
     return values

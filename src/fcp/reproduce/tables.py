@@ -26,8 +26,8 @@ from fcp.reproduce import paper
 from fcp.reproduce.plan import FIG5_ROWS, Setting
 from fcp.reproduce.results import Result
 
-_NONE = "–"
-_SEEDS_NOTE = (
+NONE = "–"
+SEEDS_NOTE = (
     "Values are means over the training seeds; where there are several, each stands in brackets. "
     "The interval holds the chance of the episodes, not that of training."
 )
@@ -194,36 +194,6 @@ def difference_over_seeds(ours: Group, theirs: Group) -> tuple[float, float] | N
     return float(gaps.mean() - half), float(gaps.mean() + half)
 
 
-def table1(results: Sequence[Result]) -> Table:
-    """Return Table 1: FCP and VRP-SAM by fold, 1-shot and 5-shot."""
-    found = groups(results)
-    folds = _folds(results)
-    rows, chances = [], []
-    for (setting, row, shots), group in found.items():
-        cells = [_fold_cell(group.of_fold(fold)) for fold in folds]
-        known = paper.table1_mean(setting.paper, row, shots, group.folds)
-        against = (_NONE, _NONE) if known is None else _beside(group.miou(), known)
-        name = (setting.name, row, str(shots))
-        rows.append((*name, *cells, *_mean_cells(group), _minutes(group), *against))
-        baseline = found.get((setting, "VRP-SAM", shots))
-        if row == "FCP" and baseline is not None and set(baseline.folds) & set(group.folds):
-            rows.append(_difference_row(setting, shots, group, baseline, folds))
-            chances += _chance_of_training(setting, shots, group, baseline)
-    header = ("setting", "model", "shots", *(f"fold {fold}" for fold in folds))
-    settings = dict.fromkeys(setting for setting, _, _ in found)
-    others = [
-        f"Beside {setting.name} stands the paper's {setting.paper}: larger encoders, other numbers."
-        for setting in settings
-        if setting.name != setting.paper
-    ]
-    return Table(
-        "Table 1: FCP against VRP-SAM, mIoU",
-        (*header, "mean", "95 %", "training minutes", "paper, same folds", "ours − paper"),
-        tuple(rows),
-        (*_missing(results), *others, *chances, _SEEDS_NOTE),
-    )
-
-
 def table2(results: Sequence[Result]) -> Table:
     """Return Table 2: ablation of features, matching and pseudo mask."""
     title = "Table 2: features, matching and pseudo mask; mIoU, 1-shot"
@@ -267,9 +237,9 @@ def table3(results: Sequence[Result]) -> Table:
             "All masks are cut at 0.5. The cosine of some backbones hardly ever reaches that, so "
             "it is also given stretched over each picture, as the attention maps are.",
             f"Mean of folds {', '.join(map(str, group.folds))}; the paper's: of all four.",
-            f"Training minutes: {_minutes(group)}.",
-            *_missing(results),
-            _SEEDS_NOTE,
+            f"Training minutes: {minutes_cell(group)}.",
+            *missing_notes(results),
+            SEEDS_NOTE,
         ),
     )
 
@@ -299,90 +269,63 @@ def _ablation(
         published: The paper's mean of all folds for each row; some or all may be missing.
     """
     by_row = {row: group for (_, row, _), group in groups(results).items()}
-    folds = _folds(results)
+    folds = folds_of(results)
     rows = []
     for row, label in labels.items():
         group = by_row[row]
-        cells = [_fold_cell(group.of_fold(fold)) for fold in folds]
+        cells = [fold_cell(group.of_fold(fold)) for fold in folds]
         gap, low, high = difference(group, by_row["FCP"])
-        against = _NONE if row == "FCP" else f"{gap:+.1f} ({low:+.1f} … {high:+.1f})"
+        against = NONE if row == "FCP" else f"{gap:+.1f} ({low:+.1f} … {high:+.1f})"
         known = published.get(row)
         theirs = (
-            (_NONE, _NONE, _NONE)
+            (NONE, NONE, NONE)
             if known is None
-            else (*_beside(group.miou(), known), f"{known - published['FCP']:+.1f}")
+            else (*beside(group.miou(), known), f"{known - published['FCP']:+.1f}")
         )
-        rows.append((label, *cells, *_mean_cells(group), against, _minutes(group), *theirs))
+        rows.append((label, *cells, *mean_cells(group), against, minutes_cell(group), *theirs))
     header = ("row", *(f"fold {fold}" for fold in folds), "mean", "95 %", "against FCP (95 %)")
     return Table(
         title,
         (*header, "training minutes", "paper, all folds", "ours − paper", "paper, against FCP"),
         tuple(rows),
-        (*_missing(results), _SEEDS_NOTE),
+        (*missing_notes(results), SEEDS_NOTE),
     )
 
 
-def _difference_row(
-    setting: Setting, shots: int, ours: Group, theirs: Group, folds: Sequence[int]
-) -> tuple[str, ...]:
-    gap, low, high = difference(ours, theirs)
-    both = [fold for fold in folds if fold in ours.folds and fold in theirs.folds]
-    cells = [
-        f"{ours.of_fold(fold).miou() - theirs.of_fold(fold).miou():+.1f}" if fold in both else _NONE
-        for fold in folds
-    ]
-    published = [paper.table1_mean(setting.paper, row, shots, both) for row in ("FCP", "VRP-SAM")]
-    against = (_NONE, _NONE)
-    if published[0] is not None and published[1] is not None:
-        known = published[0] - published[1]
-        against = (f"{known:+.1f}", f"{gap - known:+.1f}")
-    return (
-        *(setting.name, "FCP − VRP-SAM", str(shots), *cells, f"{gap:+.1f}"),
-        *(f"{low:+.1f} … {high:+.1f}", _NONE, *against),
-    )
-
-
-def _chance_of_training(setting: Setting, shots: int, ours: Group, theirs: Group) -> list[str]:
-    bounds = difference_over_seeds(ours, theirs)
-    if bounds is None:
-        return []
-    low, high = bounds
-    return [
-        f"{setting.name}, FCP − VRP-SAM, {shots}-shot: {low:+.1f} … {high:+.1f} with other seeds "
-        "of training (95 %, Student's t on the seeds' paired differences within each fold)."
-    ]
-
-
-def _folds(results: Sequence[Result]) -> list[int]:
+def folds_of(results: Sequence[Result]) -> list[int]:
     """Return all folds that were asked for, also those without a report."""
     return sorted({result.experiment.fold for result in results})
 
 
-def _beside(ours: float, known: float) -> tuple[str, str]:
+def beside(ours: float, known: float) -> tuple[str, str]:
+    """Show a published number, and ours minus it."""
     return f"{known:.1f}", f"{ours - known:+.1f}"
 
 
-def _fold_cell(group: Group) -> str:
+def fold_cell(group: Group) -> str:
     """Show the mean over the seeds, and each seed where there are several."""
     if not group.folds:
-        return _NONE
+        return NONE
     mious = [group.of_seed(seed).miou() for seed in group.seeds]
     each = f" ({', '.join(f'{value:.1f}' for value in mious)})" if len(mious) > 1 else ""
     return f"{fmean(mious):.1f}{each}"
 
 
-def _mean_cells(group: Group) -> tuple[str, str]:
+def mean_cells(group: Group) -> tuple[str, str]:
+    """Show the mean over folds and seeds, and its interval over the episodes."""
     if not group.folds:
-        return _NONE, _NONE
+        return NONE, NONE
     low, high = percentiles(group.resampled())
     return f"{group.miou():.1f}", f"{low:.1f} … {high:.1f}"
 
 
-def _minutes(group: Group) -> str:
-    return _NONE if group.minutes is None else f"{group.minutes:.0f}"
+def minutes_cell(group: Group) -> str:
+    """Show the minutes of all trainings."""
+    return NONE if group.minutes is None else f"{group.minutes:.0f}"
 
 
-def _missing(results: Sequence[Result]) -> tuple[str, ...]:
+def missing_notes(results: Sequence[Result]) -> tuple[str, ...]:
+    """Say which results the data cannot give, and why."""
     reasons = {
         f"{r.experiment.setting.name}, fold {r.experiment.fold}, {r.shots}-shot: {r.found.missing}."
         for r in results

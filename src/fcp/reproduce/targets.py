@@ -17,10 +17,12 @@ from fcp.files import write_atomically
 from fcp.reproduce import figure1, figure2, figure4, figure5
 from fcp.reproduce.bootstrap import Interval
 from fcp.reproduce.output import write_csv
-from fcp.reproduce.plan import FIG5_ROWS, Experiment, Scale, Target, experiments
-from fcp.reproduce.results import Result, collect, keep
+from fcp.reproduce.plan import FIG5_ROWS, SCALES, Experiment, Scale, Target, choose, experiments
+from fcp.reproduce.results import Result, collect, keep, missing_shots
 from fcp.reproduce.run import FoldTest, Workplace, model_of, open_test, training_minutes
-from fcp.reproduce.tables import Table, steps_table, table1, table2, table3, table4
+from fcp.reproduce.settings import is_place, refuse_unfit
+from fcp.reproduce.table1 import table1
+from fcp.reproduce.tables import Table, steps_table, table2, table3, table4
 
 _LOOKS = 200  # episodes a fold that Figures 1 and 4 run
 _SHOWN = 5  # rows a fold of Figure 4
@@ -46,6 +48,7 @@ def reproduce(
     report: Report,
     folds: tuple[int, ...] | None = None,
     seeds: int | None = None,
+    only: str | None = None,
 ) -> list[Path]:
     """Run the experiments of a table or figure and write it to ``place.out``.
 
@@ -56,25 +59,64 @@ def reproduce(
         report: Function that takes each line of output.
         folds: Folds to restrict it to; None for all folds of the target.
         seeds: Number of training seeds; None for as many as the scale has.
+        only: Cell to restrict a table to, such as ``pascal5i-tiny/PFENet``; None for all cells.
 
     Returns:
         The files written.
 
     Raises:
-        FcpError: a fold outside the target, missing data or weights, or a result of other settings.
+        FcpError: a fold or cell outside the target, settings or weights that do not fit a cell,
+            missing data or weights, or a result of other settings.
     """
-    wanted = experiments(target, scale, folds, seeds)
+    every, wanted = plan(target, scale, place, folds=folds, seeds=seeds, only=only)
     place.out.mkdir(parents=True, exist_ok=True)
-    if target in _TABLES:
-        results = collect(wanted, place, report=report)
-        _refuse_nothing(target, results)
-        table = _TABLES[target](results)
-        table = replace(table, notes=(*table.notes, protocol_note(_cards(results))))
-        table.write(place.out, target)
-        keep(results, place.out / f"{target}.npz")
-        return [place.out / f"{target}.{suffix}" for suffix in ("md", "csv", "npz")]
-    draw = {"fig1": _figure1, "fig2": _figure2, "fig4": _figure4, "fig5": _figure5}[target]
-    return draw(wanted, place, report)
+    if target not in _TABLES:
+        draw = {"fig1": _figure1, "fig2": _figure2, "fig4": _figure4, "fig5": _figure5}[target]
+        return draw(wanted, place, report)
+    results = collect(wanted, place, report=report)
+    keep(results, place.out / f"{target}.npz")
+    _refuse_nothing(target, results)
+    if only is not None and target != "table1":
+        report(f"{target} compares all its rows: run it without --only to write it")
+        return [place.out / f"{target}.npz"]
+    done = [one for one in every if only is None or not missing_shots(one, place)]
+    results = collect(done, place, report=report)
+    table = _TABLES[target](results)
+    notes = (commands_note(target, scale, done, place), protocol_note(_cards(results)))
+    replace(table, notes=(*table.notes, *notes)).write(place.out, target)
+    return [place.out / f"{target}.{suffix}" for suffix in ("md", "csv", "npz")]
+
+
+def plan(
+    target: Target,
+    scale: Scale,
+    place: Workplace,
+    *,
+    folds: tuple[int, ...] | None = None,
+    seeds: int | None = None,
+    only: str | None = None,
+) -> tuple[list[Experiment], list[Experiment]]:
+    """List all experiments of a target and those of the wanted cell, and check all settings.
+
+    Arguments and errors are those of ``reproduce``.
+    """
+    every = experiments(target, scale, folds, seeds)
+    if only is not None and target not in _TABLES:
+        raise FcpError(f"--only: {target} is drawn of all its rows; leave it out")
+    refuse_unfit(every, place.recipes, place.settings)
+    return every, every if only is None else choose(every, only)
+
+
+def commands_note(
+    target: Target, scale: Scale, done: Sequence[Experiment], place: Workplace
+) -> str:
+    """Say how each cell of a table is made again, without the places of this machine."""
+    size = next(name for name, known in SCALES.items() if known == scale)
+    settings = " ".join(s for s in place.settings if not is_place(s))
+    command = f"fcp reproduce {target} --scale {size} --data-root DATA --out OUT"
+    cells = dict.fromkeys(experiment.cell for experiment in done)
+    lines = [f"    {command} --only {cell} {settings}".rstrip() for cell in cells]
+    return "\n".join(["## Commands of the cells", "", *lines])
 
 
 def protocol_note(cards: Sequence[Mapping[str, Any]]) -> str:

@@ -1,0 +1,222 @@
+"""``fcp reproduce --dry-run``: what a table would start, what is done, and what the rest costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from fcp.data.benchmarks import open_benchmark
+from fcp.data.lists import train_lists
+from fcp.engine.dry_run import Cost, cost_of
+from fcp.engine.dry_run_stored import stored_cost
+from fcp.engine.method_recipe import MethodRecipe
+from fcp.engine.recipe import HeadRecipe, Recipe, SegmenterRecipe
+from fcp.engine.tracking import Report
+from fcp.errors import FcpError
+from fcp.models.files import CONFIG_FILE
+from fcp.reproduce.plan import Experiment
+from fcp.reproduce.results import missing_shots
+from fcp.reproduce.run import (
+    Workplace,
+    find_promptable,
+    has_stored_features,
+    is_trained,
+    learner_folder,
+    learner_recipe,
+    promptable_name,
+    promptable_recipe,
+    recipe_of,
+    refuse_other_run,
+    run_folder,
+    settings_of,
+)
+
+# What a step does not cost more or less for.
+_NO_COST = ("fold", "seed", "benchmark", "unfiltered", "draw", "holdout_every", "exclude_folds")
+_STEPS = 6  # measured where a recipe's own number follows from data that are not here
+_NO_COST_OPTIM = ("iterations", "epochs", "learning_rate", "warmup", "checkpoint_every")
+
+
+@dataclass(frozen=True)
+class Work:
+    """Trainings of a cell, or of a stage that cells start from.
+
+    Attributes:
+        name: Name of the cell or stage.
+        recipes: Recipes of the trainings that are left.
+        trainings: Number of all its trainings.
+        left: Number of evaluations that are left.
+        evaluations: Number of all its evaluations.
+    """
+
+    name: str
+    recipes: tuple[Recipe, ...]
+    trainings: int
+    left: int = 0
+    evaluations: int = 0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Measured cost of trainings that differ in fold, seed, benchmark or length alone.
+
+    Attributes:
+        cost: Cost of a step, and its memory.
+        encoding: Duration of encoding an episode's pictures, s, once for each; 0 where each step
+            encodes them anew.
+    """
+
+    cost: Cost
+    encoding: float = 0.0
+
+    @property
+    def memory(self) -> int:
+        """Memory of parameters, gradients, moments and activations, bytes."""
+        cost = self.cost
+        held = cost.parameter_bytes + cost.gradient_bytes + cost.optimizer_bytes
+        return held + cost.activation_bytes
+
+
+def foresee(wanted: Sequence[Experiment], place: Workplace, *, report: Report) -> None:
+    """Report what would be started, what is done, and memory and time of the rest; write nothing.
+
+    Each kind of training is measured once, on this machine.
+
+    Args:
+        wanted: Experiments of the target.
+        place: Folders and settings of the reproduction.
+        report: Function that takes each line of output.
+
+    Raises:
+        FcpError: an earlier result or run of other settings, or a bad recipe.
+    """
+    works = [*_stages(wanted, place), *_cells(wanted, place)]
+    for work in works:
+        report(_count(work))
+    trainings = sum(len(work.recipes) for work in works)
+    report(
+        f"{trainings} trainings and {sum(work.left for work in works)} evaluations of "
+        f"{place.episodes} episodes to do"
+    )
+    if trainings:
+        _report_costs(works, place, report)
+
+
+def _cells(wanted: Sequence[Experiment], place: Workplace) -> list[Work]:
+    by_cell: dict[str, list[Experiment]] = {}
+    for experiment in wanted:
+        by_cell.setdefault(experiment.cell, []).append(experiment)
+    works = []
+    for cell, members in by_cell.items():
+        shots = [missing_shots(experiment, place) for experiment in members]
+        untrained = []
+        for experiment, missing in zip(members, shots, strict=True):
+            refuse_other_run(run_folder(experiment, place), recipe_of(experiment, place))
+            if missing and not is_trained(experiment, place):
+                untrained.append(recipe_of(experiment, place))
+        left, every = sum(map(len, shots)), sum(len(one.shots) for one in members)
+        works.append(Work(cell, tuple(untrained), len(members), left, every))
+    return works
+
+
+def _stages(wanted: Sequence[Experiment], place: Workplace) -> list[Work]:
+    """List the promptable stages and base learners that trainings which are left start from."""
+    left: dict[str, Recipe | None] = {}
+    for experiment in wanted:
+        if not missing_shots(experiment, place) or is_trained(experiment, place):
+            continue
+        recipe = recipe_of(experiment, place)
+        if isinstance(recipe, HeadRecipe) and recipe.segmenter_folder is not None:
+            found = find_promptable(experiment, place) is not None
+            own = None if found else promptable_recipe(experiment, place)
+            left[promptable_name(experiment)] = own
+        if isinstance(recipe, MethodRecipe) and recipe.base_learner_recipe is not None:
+            folder = learner_folder(experiment, recipe, place)
+            learner = learner_recipe(experiment, recipe, place)
+            left[folder.name] = None if (folder / CONFIG_FILE).exists() else learner
+    return [Work(name, () if own is None else (own,), 1) for name, own in left.items()]
+
+
+def _count(work: Work) -> str:
+    done = work.trainings - len(work.recipes)
+    line = f"{work.name}: {len(work.recipes)} trainings to do, {done} done or not needed"
+    if work.evaluations:
+        line += f"; {work.left} evaluations to do, {work.evaluations - work.left} done"
+    return line
+
+
+def _report_costs(works: Iterable[Work], place: Workplace, report: Report) -> None:
+    kinds: dict[str, Kind] = {}
+    total, unknown = 0.0, 0
+    for work in works:
+        if not work.recipes:
+            continue
+        first = work.recipes[0]
+        key = kind_of(first)
+        if key not in kinds:
+            report(f"{work.name}: measuring a few steps")
+            kinds[key] = _measured(first, place, lambda line: report(f"  {line}"))
+        kind, count = kinds[key], len(work.recipes)
+        seconds = _seconds(kind, work.recipes, place)
+        total, unknown = total + (seconds or 0), unknown + (count if seconds is None else 0)
+        hours = "unknown time without its data" if seconds is None else _hours(seconds)
+        report(
+            f"{work.name}: {hours} for {count} trainings, {kind.cost.seconds:.2f} s a step, "
+            f"memory {kind.memory / 2**30:.1f} GiB"
+        )
+    device = next(iter(kinds.values())).cost.device
+    rest = f" beside {unknown} trainings of unknown time" if unknown else ""
+    report(f"{_hours(total)} of trainings in all{rest}, measured on {device}, one after the other")
+    if device != "cuda":
+        report("hours on a GPU are unknown until --dry-run is run on one")
+
+
+def _seconds(kind: Kind, recipes: Sequence[Recipe], place: Workplace) -> float | None:
+    """Return the duration of trainings of a kind, s; None where it follows from missing data.
+
+    Each picture is encoded once for all of them, where features are stored.
+    """
+    pictures = [_pictures(recipe, place) for recipe in recipes]
+    if None in pictures and (recipes[0].optim.iterations is None or kind.encoding):
+        return None
+    known = [number or 0 for number in pictures]
+    steps = [r.optim.steps(number) for r, number in zip(recipes, known, strict=True)]
+    return sum(steps) * kind.cost.seconds + max(known) * kind.encoding
+
+
+def _pictures(recipe: Recipe, place: Workplace) -> int | None:
+    """Count the listed training pictures of a recipe, an epoch; None without its data."""
+    if isinstance(recipe, SegmenterRecipe):
+        return None
+    try:
+        data = open_benchmark(recipe.benchmark, place.data_root)
+    except FcpError:
+        return None
+    return len(train_lists(data, recipe.fold, filtered=not recipe.unfiltered).rows)
+
+
+def kind_of(recipe: Recipe) -> str:
+    """Return what the cost of a step of a recipe depends on, as text."""
+    values = settings_of(asdict(recipe))
+    for name in _NO_COST:
+        values.pop(name, None)
+    for name in _NO_COST_OPTIM:
+        values["optim"].pop(name, None)
+    return repr(values)
+
+
+def _measured(recipe: Recipe, place: Workplace, report: Report) -> Kind:
+    root = place.data_root
+    if isinstance(recipe, SegmenterRecipe):
+        return Kind(cost_of(recipe, root, report))
+    if _pictures(recipe, place) is None:
+        optim = replace(recipe.optim, epochs=None, iterations=_STEPS)
+        return Kind(cost_of(replace(recipe, optim=optim), root, report))
+    if has_stored_features(recipe):
+        found = stored_cost(recipe, root, report)
+        return Kind(found.cost, found.encoding)
+    return Kind(cost_of(recipe, root, report))
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h"
