@@ -17,6 +17,7 @@ from fcp.data.strips import count_values
 from fcp.errors import FcpError
 
 NEARLY = 0.9  # of the highest value: pixels above it count as full foreground
+MOST_FRACTIONS = 256  # values that ids divided by 255 may have; a network's probabilities have more
 MOST_SHOWN = 5  # number of values in a note
 TRIMAP = frozenset({1, 2, 3})
 MATTING = frozenset({0, 127, 128, 255})
@@ -116,7 +117,9 @@ def foreground(
         notes.append(f"the mask has negative values ({found[0]:g}), which are no object")
         grey, found = np.maximum(grey, 0), [value for value in found if value >= 0]
     may_be_soft = not is_index and grey.dtype != bool and found[-1] > 0
-    has_fractions = any(value % 1 for value in found)
+    has_fractions = any(value % 1 for value in found) and (
+        found[0] > 0 or len(found) > MOST_FRACTIONS
+    )
     if may_be_soft and (lossy or has_fractions or _is_soft(grey, found)):
         mask = grey > grey.max() / 2
         if not np.array_equal(mask, grey != 0):
