@@ -236,6 +236,8 @@ def is_heif(head: bytes) -> bool:
 
 
 def _head(path: Path, name: str) -> bytes:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FcpError(f"{name}: a device or pipe, expected a file")
     with path.open("rb") as file:
         head = file.read(32)
     if not head:

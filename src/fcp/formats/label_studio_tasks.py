@@ -1,9 +1,10 @@
 """Reader of Label Studio's JSON: tasks with annotations, or with predictions as written here.
 
 Coordinates are percent of the picture, 0 … 100; brush strokes are those of
-``fcp.formats.label_studio``. They are those of the picture as stored, also of regions that were drawn
-while it was shown rotated: the editor rotates its view alone, and ``image_rotation`` records how that
-was (label-studio, web/libs/editor: ``Image.js``, ``Region2RLE``; old versions turned back on saving).
+``fcp.formats.label_studio``. They are those of the picture as stored, also of regions that were
+drawn while it was shown rotated: the editor rotates its view alone, and ``image_rotation`` records
+how that was (label-studio, web/libs/editor: ``Image.js``, ``Region2RLE``; versions before turned
+the numbers back on saving).
 """
 
 from __future__ import annotations

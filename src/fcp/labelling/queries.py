@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 UNKNOWN, SUBFOLDER, DEAD_LINK = "unknown suffix", "in a subfolder", "dead link"
 UNREADABLE, OF_A_RUN, EXAMPLE_MASK = "unreadable folder", "result of fcp", "mask of an example"
+NO_FILE = "device or pipe"  # whose reading may never end
 FURTHER_PAGE, NO_PICTURE = "further page or frame", "thumbnail or mask page"
 FAILURES = frozenset({DEAD_LINK, UNREADABLE})  # reasons for exit status 1
 
@@ -203,6 +204,8 @@ class _Search:
                 self.photos.leave_out(path, SUBFOLDER)
             elif self._is_new(path):
                 self._look_through(path, top=top)
+        elif path.exists() and not path.is_file():
+            self.photos.leave_out(path, NO_FILE)
         elif plain(path) in self._current:
             return
         elif plain(path) in self._earlier:
