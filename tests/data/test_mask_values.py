@@ -208,17 +208,11 @@ def test_probabilities_and_negative_numbers(disc):
     assert (foreground(np.where(disc, -1, 0))[0] == disc).all()  # every bit set
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB"])
-def test_other_colour_spaces(disc, tmp_path, mode):
+@pytest.mark.parametrize("suffix", ["tif", "jpg"])
+def test_masks_for_print(disc, tmp_path, suffix):
     white = Image.fromarray(disc.astype(np.uint8) * 255).convert("RGB")
-    picture = white.convert(mode) if mode != "LAB" else None
-    if picture is None:
-        picture = Image.fromarray(
-            np.dstack([disc * 255, disc * 0 + 128, disc * 0 + 128]).astype("u1")
-        )
-        picture = Image.merge("LAB", picture.split())
-    picture.save(tmp_path / "m.tif")
-    assert iou(look_at_mask(tmp_path / "m.tif", SIZE)[0], disc) == 1
+    white.convert("CMYK").save(tmp_path / f"m.{suffix}")
+    assert iou(look_at_mask(tmp_path / f"m.{suffix}", SIZE)[0], disc) >= 0.98
 
 
 def test_a_jpeg_of_zero_and_one_is_lost(disc):

@@ -204,18 +204,21 @@ class _Search:
                 self.photos.leave_out(path, SUBFOLDER)
             elif self._is_new(path):
                 self._look_through(path, top=top)
-        elif path.exists() and not path.is_file():
-            self.photos.leave_out(path, NO_FILE)
         elif plain(path) in self._current:
             return
-        elif plain(path) in self._earlier:
-            self.photos.leave_out(path, OF_A_RUN)
-        elif plain(path) in self._masks:
-            self.photos.leave_out(path, EXAMPLE_MASK)
-        elif not top and path.suffix.lower() not in PICTURE_SUFFIXES:
-            self.photos.leave_out(path, UNKNOWN)
+        elif (reason := self._why_no_photo(path, top=top)) is not None:
+            self.photos.leave_out(path, reason)
         elif self._is_new(path):
             self.photos.add(path)
+
+    def _why_no_photo(self, path: Path, *, top: bool) -> str | None:
+        if path.exists() and not path.is_file():
+            return NO_FILE
+        if plain(path) in self._earlier:
+            return OF_A_RUN
+        if plain(path) in self._masks:
+            return EXAMPLE_MASK
+        return UNKNOWN if not top and path.suffix.lower() not in PICTURE_SUFFIXES else None
 
     def _look_through(self, folder: Path, *, top: bool) -> None:
         try:
