@@ -1,6 +1,7 @@
 """Files of every kind: turned as sizes say, pages and frames told, damage found."""
 
 import io
+import os
 import struct
 import zlib
 from functools import partial
@@ -315,3 +316,28 @@ def test_a_volume_is_no_picture_of_many_bands(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", values, volumetric=True, tile=(16, 16, 16))
     with pytest.raises(FcpError, match=r"a\.tif: expected a picture, not a volume; save each"):
         read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+            "pointer of Git LFS.*lfs pull",
+        ),
+        (b"<!DOCTYPE html><html>", "a web page in place of the picture; download it again"),
+        (b"<svg xmlns='x'>", r"a drawing \(SVG\); save it as PNG"),
+        (b"%PDF-1.7", "a PDF; save its pages as PNG"),
+    ],
+)
+def test_what_lies_in_place_of_a_picture(tmp_path, content, told):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(FcpError, match=rf"a\.jpg: .*{told}"):
+        read_size(tmp_path / "a.jpg")
+
+
+def test_a_pipe_is_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    for read in (read_size, read_image):
+        with pytest.raises(FcpError, match=r"a\.jpg: a device or pipe, expected a file"):
+            read(tmp_path / "a.jpg")

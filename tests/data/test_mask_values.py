@@ -4,10 +4,12 @@ import io
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageFilter
 
 from fcp.data.images import look_at_mask, picture_of, read_labels
-from fcp.data.mask_values import SEVERAL, foreground
+from fcp.data.mask_values import SEVERAL, foreground, of_bands, of_palette, trimap_object
+from fcp.errors import FcpError
 
 SIZE = (120, 160)
 
@@ -124,3 +126,109 @@ def test_inverted_masks(disc):
         "the mask covers 74% of the picture and touches all four edges (its values: 0, 255); "
         "is it inverted?"
     )
+
+
+def test_colours_are_said_and_one_colour_is_not(disc):
+    mask = np.zeros((*SIZE, 3), np.uint8)
+    mask[disc] = (255, 0, 0)
+    assert foreground(mask)[1] == []
+    mask[100:110, 10:30] = (0, 255, 0)  # as bright, of another class
+    found, notes = foreground(mask)
+    assert (found == mask.any(axis=2)).all()
+    assert notes == [SEVERAL]
+
+
+@pytest.mark.parametrize("bands", [2, 4])
+def test_a_black_mask_is_its_transparency(disc, bands):
+    mask = np.zeros((*SIZE, bands), np.uint8)
+    mask[disc, -1] = 255
+    assert (foreground(mask)[0] == disc).all()
+    mask[..., -1] = 255
+    assert not foreground(mask)[0].any()
+
+
+def test_palettes_that_contradict_their_indices(disc):
+    indices = disc.astype(np.uint8)
+    black, white, red = (0, 0, 0), (255, 255, 255), (255, 0, 0)
+
+    def read(values, *colours):
+        return of_palette(values, np.array(colours, np.uint8), "m.png")
+
+    assert (read(indices, black, white)[0] == indices).all()
+    assert (read(indices, black, black)[0] == indices).all()
+    assert (read(indices, white, red)[0] == indices).all()
+    values, notes = read(1 - indices, white, black)
+    assert (values == disc).all()
+    assert notes == ["the palette's white is the object, and its black is not"]
+    assert (read(indices + 1, red, black, white)[0] == disc).all()
+    with pytest.raises(
+        FcpError, match=r"m\.png: its palette shows the value 0 in a colour and 1 as"
+    ):
+        read(indices, red, black)
+
+
+def test_indexed_files_are_read_by_colour_where_they_contradict(disc, tmp_path):
+    for suffix in ("png", "gif"):
+        picture = Image.fromarray((~disc).astype(np.uint8))
+        picture.putpalette([255, 255, 255, 0, 0, 0])
+        picture.save(tmp_path / f"m.{suffix}")
+        assert (look_at_mask(tmp_path / f"m.{suffix}", SIZE)[0] == disc).all()
+
+
+def test_bands_that_are_masks_of_their_own(disc, tmp_path):
+    for bands in (2, 4):
+        values = np.stack([disc, *[~disc] * (bands - 1)], axis=2).astype(np.uint8)
+        tifffile.imwrite(
+            tmp_path / "m.tif", values, photometric="minisblack", planarconfig="contig"
+        )
+        with pytest.raises(
+            FcpError, match=rf"m\.tif: holds {bands} bands; save the mask of one obj"
+        ):
+            look_at_mask(tmp_path / "m.tif", SIZE)
+    assert of_bands(np.zeros((*SIZE, 1)), "m", alpha=False).shape == SIZE
+
+
+def test_further_pages_of_a_mask_are_said(disc, tmp_path):
+    pages = np.stack([disc, ~disc]).astype(np.uint8) * 255
+    tifffile.imwrite(tmp_path / "m.tif", pages, photometric="minisblack")
+    mask, notes = look_at_mask(tmp_path / "m.tif", SIZE)
+    assert (mask == disc).all()
+    assert notes == ["page 1 of 2 is read, the largest"]
+
+
+def test_probabilities_and_negative_numbers(disc):
+    mask, notes = foreground(np.where(disc, 0.9, 0.1).astype(np.float32))
+    assert (mask == disc).all()
+    assert notes == ["the mask has fractions: its greys are cut at half"]
+    rows = np.linspace(0, 1, SIZE[0] * SIZE[1]).reshape(SIZE)
+    assert (foreground(rows)[0] == (rows > 0.5)).all()
+    mask, notes = foreground(np.where(disc, 5, -1))
+    assert (mask == disc).all()
+    assert notes == ["the mask has negative values (-1), which are no object"]
+    assert (foreground(np.where(disc, -1, 0))[0] == disc).all()  # every bit set
+
+
+@pytest.mark.parametrize("suffix", ["tif", "jpg"])
+def test_masks_for_print(disc, tmp_path, suffix):
+    white = Image.fromarray(disc.astype(np.uint8) * 255).convert("RGB")
+    white.convert("CMYK").save(tmp_path / f"m.{suffix}")
+    assert iou(look_at_mask(tmp_path / f"m.{suffix}", SIZE)[0], disc) >= 0.98
+
+
+def test_a_jpeg_of_zero_and_one_is_lost(disc):
+    with pytest.raises(FcpError, match="m: its format changes small values; save it as PNG"):
+        look_at_mask(stored(Image.fromarray(disc.astype(np.uint8)), "JPEG"), SIZE)
+
+
+@pytest.mark.parametrize("shown", [0, 1])
+def test_fax_compression_shows_what_is_meant(disc, tmp_path, shown):
+    file = tmp_path / "m.tif"
+    Image.fromarray(disc).save(file, compression="group4", tiffinfo={262: shown})
+    assert tifffile.TiffFile(file).pages[0].photometric == shown
+    assert (look_at_mask(file, SIZE)[0] == disc).all()
+
+
+def test_other_values_are_no_trimap(disc):
+    assert trimap_object(disc.astype(np.uint8)) is None
+    assert trimap_object(np.full(SIZE, 2, np.uint8)) is None
+    assert trimap_object(np.zeros((*SIZE, 3), np.uint8)) is None

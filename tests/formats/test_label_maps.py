@@ -32,6 +32,7 @@ def maps(tmp_path, write):
 def test_values_are_classes(maps):
     examples = read_label_maps(maps([0, 2, 1, 255]))
     assert list(examples) == ["cat", "dog"]
+    assert [e.sources[0].name for e in examples["cat"]] == ["a.png"]  # no photo to segment
     assert [(e.picture.name, e.annotation[0].tolist()) for e in examples["dog"]] == [
         ("a.png", [False, True, False, False])
     ]

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from fcp.errors import FcpError
 from fcp.labelling.queries import (
@@ -225,3 +226,16 @@ def test_names_of_pages_are_nobody_elses(stacks):
     assert names[str(stacks / "many.tif"), 3] == "earlier"
     assert names[str(stacks / "many.png"), None] == "many"
     assert all(len(name) <= LONGEST + 9 for name in names.values())
+
+
+def test_pipes_and_masks_of_label_maps_are_no_photos(tmp_path):
+    """A pipe would never end."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    Image.new("L", (8, 6)).save(tmp_path / "a.png")
+    Image.new("L", (8, 6)).save(tmp_path / "map.png")
+    found = find_photos([tmp_path, tmp_path / "pipe.jpg"], masks=[tmp_path / "map.png"])
+    assert [path.name for path in found.files] == ["a.png"]
+    assert {reason: one.count for reason, one in found.left_out.items()} == {
+        "mask of an example": 1,
+        "device or pipe": 2,
+    }

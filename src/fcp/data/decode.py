@@ -30,6 +30,15 @@ ImageLike = str | Path | Image.Image | np.ndarray
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes of a TIFF
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _ANIMATED = (SIGNATURE, b"GIF8", b"RIFF")  # first bytes of files that may be animated; RIFF is WebP
+# First bytes, in lower case, of what often lies in place of a picture.
+_NO_PICTURES = {
+    b"version https://git-lfs": "a pointer of Git LFS, without the file; run git lfs pull",
+    b"<!doctype html": "a web page in place of the picture; download it again",
+    b"<html": "a web page in place of the picture; download it again",
+    b"<svg": "a drawing (SVG); save it as PNG",
+    b"%pdf": "a PDF; save its pages as PNG",
+    b"8bps": "a file of Photoshop; save it as PNG",
+}
 _JPEG_END = b"\xff\xd9"
 MOST_DECODED = 1 << 26  # px of a JPEG, in which Pillow takes four bytes for each
 _SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
@@ -235,10 +244,15 @@ def is_heif(head: bytes) -> bool:
 
 
 def _head(path: Path, name: str) -> bytes:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FcpError(f"{name}: a device or pipe, expected a file")
     with path.open("rb") as file:
         head = file.read(32)
     if not head:
         raise FcpError(f"{name}: the file is empty; copy it again")
+    for start, reason in _NO_PICTURES.items():
+        if head.lower().startswith(start):
+            raise FcpError(f"{name}: {reason}")
     return head
 
 
@@ -328,7 +342,9 @@ def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
             with path.open("rb") as stream, Image.open(stream) as picture:
                 picture.seek(number - 1)
                 opened = _decode_frame(picture)
-            white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+            # ImageJ shows its masks inverted; fax compression stores black as 1, which is none.
+            is_fax = page.compression in (2, 3, 4)
+            white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not is_fax
             lossy = page.compression in (6, 7)
             return replace(opened, notes=notes, lossy=lossy, white_is_zero=white_is_zero)
 

@@ -25,7 +25,7 @@ from fcp.data.decode import (
     upright,
 )
 from fcp.data.decode_errors import clear_errors
-from fcp.data.mask_values import foreground
+from fcp.data.mask_values import MaskValues, foreground, of_bands, of_palette
 from fcp.data.png import PALETTE, outline_of_png, png_of, require_whole_png, strips_of
 from fcp.data.strips import edges
 from fcp.data.value_range import ValueRange, to_uint8
@@ -34,6 +34,7 @@ from fcp.files import PICTURE_SUFFIXES as PICTURE_SUFFIXES
 
 DEFAULT = Decoding()
 LARGE_MASK = 1 << 22  # px
+LEAST_LOSSY = 16  # of the highest value of a mask in a lossy format, whose noise may be as high
 FULL = ValueRange("full")
 
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
@@ -115,24 +116,35 @@ def look_at_mask(
         FcpError: unreadable, or of another size than its picture.
     """
     name = name_of(mask)
-    values, lossy, is_index = _mask_values(mask, name)
-    if values.shape[:2] != size:
-        raise FcpError(_size_message(name, values.shape[:2], picture, size))
-    return foreground(values, lossy=lossy, is_index=is_index)
+    found = _mask_values(mask, name)
+    if found.values.shape[:2] != size:
+        raise FcpError(_size_message(name, found.values.shape[:2], picture, size))
+    marked, notes = foreground(found.values, lossy=found.lossy, is_index=found.is_index)
+    return marked, [*found.notes, *notes]
 
 
-def _mask_values(mask: ImageLike, name: str) -> tuple[np.ndarray, bool, bool]:
-    """Return a mask's numbers, whether its format is lossy, and whether they are indices."""
+def _mask_values(mask: ImageLike, name: str) -> MaskValues:
     if isinstance(mask, np.ndarray):
-        return _squeeze(mask, name), False, False
+        return MaskValues(_squeeze(mask, name))
     large = _large_samples(mask, name) if isinstance(mask, str | Path) else None
-    if large is not None:
-        return large[0], False, large[1]
+    if large is not None and not large[1]:
+        return MaskValues(large[0])
     opened = open_picture(mask, name, DEFAULT)
+    content = opened.content
+    # Which page or frame is read is said; only of photos it can be chosen.
+    notes = [note.partition(";")[0].partition(":")[0] for note in opened.notes]
+    if isinstance(content, np.ndarray):
+        return MaskValues(of_bands(_samples(opened), name, alpha=opened.alpha), notes=notes)
+    if content.mode == "P":
+        palette = np.array(content.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        values, more = of_palette(_samples(opened), palette, name)
+        return MaskValues(values, is_index=True, notes=[*notes, *more])
+    if content.mode not in _DEEP_MODES | {"1", "L", "LA", "RGB", "RGBA"}:
+        opened = replace(opened, content=content.convert("RGB"))  # CMYK, YCbCr and others
     values = _samples(opened)
-    if isinstance(opened.content, np.ndarray):
-        return values, False, False
-    return values, opened.lossy, opened.content.mode in ("P", "1")
+    if opened.lossy and values.max() < LEAST_LOSSY:
+        raise FcpError(f"{name}: its format changes small values; save it as PNG")
+    return MaskValues(values, opened.lossy, content.mode == "1", notes)
 
 
 def _large_samples(path: str | Path, name: str) -> tuple[np.ndarray, bool] | None:
@@ -382,5 +394,5 @@ def _size_message(name: str, got: tuple[int, ...], picture: str, expected: tuple
         f"{name}: the mask is {width}×{height} px but {picture} is {expected[1]}×{expected[0]} px"
     )
     if (width, height) == expected:
-        return f"{message}; the photo is shown turned (EXIF orientation): turn the mask likewise"
+        return f"{message}; turn the mask as the photo is shown (with its EXIF orientation)"
     return f"{message}; make the mask at the picture's own size"

@@ -9,12 +9,15 @@ lie along edges.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from fcp.data.strips import count_values
+from fcp.errors import FcpError
 
 NEARLY = 0.9  # of the highest value: pixels above it count as full foreground
+MOST_FRACTIONS = 256  # values that ids divided by 255 may have; a network's probabilities have more
 MOST_SHOWN = 5  # number of values in a note
 TRIMAP = frozenset({1, 2, 3})
 MATTING = frozenset({0, 127, 128, 255})
@@ -22,6 +25,74 @@ SEVERAL = (
     "the mask has several values or colours, which all count as the object; a list of classes "
     "(classes.txt, or labelmap.txt of colours) beside the masks distinguishes them"
 )
+
+
+@dataclass(frozen=True, eq=False)
+class MaskValues:
+    """The numbers of a mask's file.
+
+    Attributes:
+        values: Values (H, W), or (H, W, C) with the transparency as the last of 2 or 4 bands.
+        lossy: Whether the file's format changes values near edges.
+        is_index: Whether values are indices of a palette.
+        notes: Sentences on what was left out or assumed.
+    """
+
+    values: np.ndarray
+    lossy: bool = False
+    is_index: bool = False
+    notes: Sequence[str] = ()
+
+
+def of_palette(indices: np.ndarray, palette: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
+    """Decide whether indices of a palette or their colours tell the object from the background.
+
+    Indices count as they are: 0 is the background. A palette that shows another index as black
+    contradicts that; black and white alone are told apart by colour.
+
+    Args:
+        indices: Indices (H, W) uint8.
+        palette: Colour (P, 3) uint8 of each index.
+        name: Name of the mask in an error.
+
+    Returns:
+        Values (H, W) whose 0 is the background, and what was assumed, if anything.
+
+    Raises:
+        FcpError: index 0 has a colour, and another one is black.
+    """
+    used = np.flatnonzero(count_values(indices))
+    black = [index for index in used if index < len(palette) and not palette[index].any()]
+    if not black or 0 in black:
+        return indices, []
+    others = [index for index in used if index not in black]
+    if len(others) == 1 and (palette[others[0]] == 255).all():
+        return indices == others[0], ["the palette's white is the object, and its black is not"]
+    if 0 not in used:
+        return indices, []
+    raise FcpError(
+        f"{name}: its palette shows the value 0 in a colour and {black[0]} as black: which is the "
+        "background? Save it as a grey PNG, with 0 for the background"
+    )
+
+
+def of_bands(values: np.ndarray, name: str, *, alpha: bool) -> np.ndarray:
+    """Return the values of a mask of several bands, unless they are masks of their own.
+
+    Args:
+        values: Values (H, W) or (H, W, C) of a file that does not declare colours of 8 bits.
+        name: Name of the mask in an error.
+        alpha: Whether the last band is the transparency.
+
+    Raises:
+        FcpError: bands that are neither colours nor transparency.
+    """
+    colours = (1, 3) if not alpha else (2, 4)
+    if values.ndim == 3 and values.shape[2] not in colours:
+        raise FcpError(
+            f"{name}: holds {values.shape[2]} bands; save the mask of one object as one band"
+        )
+    return values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
 
 
 def foreground(
@@ -42,11 +113,17 @@ def foreground(
     if grey.dtype.kind == "f":
         grey = np.nan_to_num(grey, nan=0, posinf=0, neginf=0)
     found = _values_of(grey)
+    if found[0] < 0 < found[-1]:
+        notes.append(f"the mask has negative values ({found[0]:g}), which are no object")
+        grey, found = np.maximum(grey, 0), [value for value in found if value >= 0]
     may_be_soft = not is_index and grey.dtype != bool and found[-1] > 0
-    if may_be_soft and (lossy or _is_soft(grey, found)):
+    has_fractions = any(value % 1 for value in found) and (
+        found[0] > 0 or len(found) > MOST_FRACTIONS
+    )
+    if may_be_soft and (lossy or has_fractions or _is_soft(grey, found)):
         mask = grey > grey.max() / 2
         if not np.array_equal(mask, grey != 0):
-            kind = "a lossy format" if lossy else "soft edges"
+            kind = "a lossy format" if lossy else "fractions" if has_fractions else "soft edges"
             notes.append(f"the mask has {kind}: its greys are cut at half")
     else:
         mask = grey != 0

@@ -18,6 +18,15 @@ from fcp.formats.run_lengths import to_runs
 from fcp.formats.text import parse_xml
 
 Size = tuple[int, int]
+# Outermost element of an XML of another program → what it is.
+_OTHERS = {
+    "OME": "regions of OMERO or Bio-Formats (OME-XML)",
+    "Annotations": "regions of Aperio ImageScope",
+    "ASAP_Annotations": "regions of ASAP",
+    "kml": "shapes of a GIS (KML)",
+    "svg": "a drawing (SVG)",
+    "dataset": "a list of dlib's imglab",
+}
 
 
 def read_cvat(
@@ -40,7 +49,10 @@ def read_cvat(
     own = reading or Reading()
     root = parse_xml(file) if root is None else root
     if root.tag != "annotations":
-        raise FcpError(f"{file}: not an XML of CVAT for images (<annotations>)")
+        what = _OTHERS.get(
+            root.tag.rpartition("}")[2], "not an XML of CVAT for images (<annotations>)"
+        )
+        raise FcpError(f"{file}: {what}; export masks, COCO, or CVAT for images")
     if root.find("track") is not None:
         raise FcpError(f"{file}: a video's tracks; export it as CVAT for images")
     finder = Finder(file, (file.parent, file.parent / "images", file.parent.parent / "images"))

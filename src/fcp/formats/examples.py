@@ -29,10 +29,12 @@ class Example:
             annotation file.
         drawn: Path of the mask, or the drawing; masks stay packed until they are used, since those
             of a large data set would not fit into memory.
+        sources: Files that the drawing was read from, which are no photos.
     """
 
     picture: Path | np.ndarray
     drawn: Path | RunLengths | Points
+    sources: tuple[Path, ...] = ()
 
     @property
     def annotation(self) -> Path | np.ndarray | Points:
@@ -87,9 +89,8 @@ def examples_by_class(
         for name, drawings in by_class.items():
             with _each(reading):
                 joined = _join(name, drawings, picture, reading)
-                found.setdefault(name, []).extend(
-                    [] if joined is None else [Example(picture.picture, joined)]
-                )
+                example = [Example(picture.picture, joined, (picture.source,))] if joined else []
+                found.setdefault(name, []).extend(example)
     return {name: examples for name, examples in found.items() if examples}
 
 

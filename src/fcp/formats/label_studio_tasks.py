@@ -1,6 +1,10 @@
 """Reader of Label Studio's JSON: tasks with annotations, or with predictions as written here.
 
-Coordinates are percent of the picture, 0 … 100; brush strokes are ``fcp.formats.label_studio``'s.
+Coordinates are percent of the picture, 0 … 100; brush strokes are those of
+``fcp.formats.label_studio``. They are those of the picture as stored, also of regions that were
+drawn while it was shown rotated: the editor rotates its view alone, and ``image_rotation`` records
+how that was (label-studio, web/libs/editor: ``Image.js``, ``Region2RLE``; versions before turned
+the numbers back on saving).
 """
 
 from __future__ import annotations
@@ -61,8 +65,13 @@ def read_label_studio(
 
 def _pictures(task: Mapping[str, Any], finder: Finder, reading: Reading) -> Iterator[DrawnPicture]:
     """Yield a task's picture with the drawings on it, if there are any."""
-    regions = _regions(task, finder.file, reading)
-    shapes = [one for one in regions if isinstance(one, dict) and _kind(one) is not None]
+    regions = [one for one in _regions(task, finder.file, reading) if isinstance(one, dict)]
+    shapes = [one for one in regions if _kind(one) is not None]
+    labelled = {one.get("id") for one in shapes}
+    for kind in {str(one.get("type")) for one in regions if one.get("id") not in labelled}:
+        if kind not in _NO_SHAPES:
+            where = f"{finder.file}: task {task.get('id')}"
+            reading.note(where, f"regions of the type {kind!r} are left out: no shape with a label")
     if not shapes:
         return
     picture = _find(task["data"], shapes[0], finder)
@@ -101,10 +110,18 @@ def _kind(region: Mapping[str, Any]) -> str | None:
     value = region.get("value")
     if not isinstance(value, dict):
         return None
-    return next((name for name in _SHAPES if name in value), None)
+    found = next((name for name in _SHAPES if name in value), None)
+    return "labels" if found is None and "labels" in value and _form(value) else found
+
+
+def _form(value: Mapping[str, Any]) -> str | None:
+    """Return the kind of a region that the tag ``Labels`` has labelled, by its numbers."""
+    return next((kind for key, kind in _FORMS.items() if key in value), None)
 
 
 def _find(data: Mapping[str, Any], region: Mapping[str, Any], finder: Finder) -> Path:
+    if any(isinstance(one, list) for one in data.values()):
+        raise FcpError(f"{finder.file}: a task of several pictures; make a task of each")
     name = data.get(str(region.get("to_name")))
     if not isinstance(name, str):
         name = next((one for one in data.values() if isinstance(one, str)), None)
@@ -125,7 +142,7 @@ def _drawn(region: Mapping[str, Any], size: Size, where: str) -> list[tuple[str,
     if not isinstance(labels, list) or not labels:
         raise FcpError(f"{where}: has no label")
     try:
-        drawn = _SHAPES[kind](value, size, where)
+        drawn = _SHAPES[_form(value) or "" if kind == "labels" else kind](value, size, where)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FcpError(f"{where}: invalid or missing numbers ({error})") from error
     return [(str(label), drawn) for label in labels]
@@ -184,3 +201,17 @@ _SHAPES: Mapping[str, Callable[[Mapping[str, Any], Size, str], Drawn]] = {
     "ellipselabels": _ellipse,
     "keypointlabels": _key_point,
 }
+
+# Key in the numbers of a region → its kind, for regions whose labels do not name it.
+_FORMS = {
+    "rle": "brushlabels",
+    "points": "polygonlabels",
+    "radiusX": "ellipselabels",
+    "width": "rectanglelabels",
+    "x": "keypointlabels",
+}
+# Types of results that are no shapes.
+_NO_SHAPES = frozenset(
+    {"choices", "textarea", "rating", "taxonomy", "number", "datetime", "pairwise", "relation"}
+    | {"ranker", "None"}
+)

@@ -87,7 +87,7 @@ def read_split_masks(
             frame = frame_of(picture, masks[0], own)
             parts = [look_at_mask(mask, frame.size, str(picture))[0] for mask in masks]
             joined = union(to_runs(turn_array(part, frame.turn)) for part in parts)
-            examples.append(Example(picture, joined))
+            examples.append(Example(picture, joined, tuple(masks)))
     own.note(folder, "the masks of a picture's objects are joined")
     own.finish(folder)
     return {class_key(class_name or folder.resolve().name): examples} if examples else {}
@@ -153,5 +153,5 @@ def _read_mask(picture: Path, mask: Path, reading: Reading) -> Example:
     if not values.any():
         raise FcpError(f"{mask}: the mask of {picture} is empty; mark the object to find in it")
     if frame.turn == 1 and inner is None:
-        return Example(picture, mask)
-    return Example(picture, to_runs(turn_array(values, frame.turn)))
+        return Example(picture, mask, (mask,))
+    return Example(picture, to_runs(turn_array(values, frame.turn)), (mask,))

@@ -77,6 +77,9 @@ def read_examples(
         foreign = describe_foreign(path)
         if foreign is not None:
             raise FcpError(f"{path}: no example found, but {foreign}")
+        blank = _without_object(path)
+        if blank is not None:
+            raise FcpError(f"{blank}: no object is annotated in it; annotate one, and export again")
         raise FcpError(f"{path}: no example found; looked for {_KNOWN}")
     if class_name is None:
         return examples
@@ -189,6 +192,17 @@ def _read_one_layout(
             if files:
                 return read(files, place, reading)
     return {}
+
+
+def _without_object(path: Path) -> Path | None:
+    """Return the annotation file, or the folder of YOLO's, that was read and holds no object."""
+    if path.is_file() or yolo_labels(path):
+        return path
+    for place in (path, path / "annotations", path / "Annotations"):
+        for file in files_in(place) if place.is_dir() else []:
+            if file.suffix.lower() in {".json", ".xml"}:
+                return file
+    return None
 
 
 def _read_file(file: Path, reading: Reading) -> ExamplesByClass:

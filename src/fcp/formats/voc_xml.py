@@ -53,7 +53,7 @@ def _read_file(file: Path, reading: Reading) -> DrawnPicture:
         raise FcpError(f"{file}: not an XML of PASCAL VOC (<{ROOT}>), as the others here are")
     above = file.parent.parent
     finder = Finder(file, (file.parent, above / "images", above / "JPEGImages"))
-    picture = finder.find(root.findtext("filename"))
+    picture = finder.find(root.findtext("filename") or file.stem)
     stated = (
         root.findtext("size/height") or root.findtext("imagesize/nrows"),
         root.findtext("size/width") or root.findtext("imagesize/ncols"),

@@ -30,6 +30,7 @@ from fcp.formats.writer import Writer, make_folder, write_beside
 
 NAME_FILES = (*CLASS_FILES, "obj.names", "_darknet.labels")
 SLACK = 0.01  # distance outside 0 … 1 that YOLO's own programs allow
+DIGITS = 2  # of px: shares have six, and a box covers every pixel that it touches
 WHERE_PICTURES_GO = "# Put the pictures into images/ beside this file, named as their labels.\n"
 
 
@@ -260,4 +261,5 @@ def _to_pixels(coordinates: np.ndarray, size: tuple[int, int], where: str) -> Dr
     (x, y), (width, height) = points.tolist()
     if width <= 0 or height <= 0:
         raise FcpError(f"{where}: a box without width or height")
-    return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    edges = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    return Box(*(round(edge, DIGITS) for edge in edges))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 UNKNOWN, SUBFOLDER, DEAD_LINK = "unknown suffix", "in a subfolder", "dead link"
 UNREADABLE, OF_A_RUN, EXAMPLE_MASK = "unreadable folder", "result of fcp", "mask of an example"
+NO_FILE = "device or pipe"  # whose reading may never end
 FURTHER_PAGE, NO_PICTURE = "further page or frame", "thumbnail or mask page"
 VIDEO = "video in a folder, which has to be named by itself"
 FAILURES = frozenset({DEAD_LINK, UNREADABLE})  # reasons for exit status 1
@@ -223,14 +224,21 @@ class _Search:
                 self._look_through(path, top=top)
         elif plain(path) in self._current:
             return
-        elif plain(path) in self._earlier:
-            self.photos.leave_out(path, OF_A_RUN)
-        elif plain(path) in self._masks:
-            self.photos.leave_out(path, EXAMPLE_MASK)
-        elif not top and path.suffix.lower() not in PICTURE_SUFFIXES:
-            self.photos.leave_out(path, VIDEO if is_video(path) else UNKNOWN)
+        elif (reason := self._why_no_photo(path, top=top)) is not None:
+            self.photos.leave_out(path, reason)
         elif self._is_new(path):
             self.photos.add(path)
+
+    def _why_no_photo(self, path: Path, *, top: bool) -> str | None:
+        if path.exists() and not path.is_file():
+            return NO_FILE
+        if plain(path) in self._earlier:
+            return OF_A_RUN
+        if plain(path) in self._masks:
+            return EXAMPLE_MASK
+        if top or path.suffix.lower() in PICTURE_SUFFIXES:
+            return None
+        return VIDEO if is_video(path) else UNKNOWN
 
     def _look_through(self, folder: Path, *, top: bool) -> None:
         try:

@@ -113,7 +113,7 @@ def _find(request: Request, earlier: Record | None) -> Photos:
     out, task = request.out, request.task
     own = [out / name for name in (earlier.files if earlier is not None else BOOKS)]
     shown = [example for examples in task.classes.values() for example in examples]
-    masks = [one.drawn for one in (*shown, *task.negatives) if isinstance(one.drawn, Path)]
+    masks = [file for one in (*shown, *task.negatives) for file in one.sources]
     photos = find_photos(request.paths, recursive=request.recursive, own=own, masks=masks)
     split_pages(photos, every_page=task.every_page)
     return photos
