@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -114,31 +113,22 @@ def segment(
       fcp segment --support examples --query clip.mp4 --out found --overlay-video
     """  # noqa: D301  (\b keeps the lines)
     decoding, every_page = read_decoding(values, bands, pages)
-    reading = new_reading(drawn_on, skip_bad=skip_bad)
-    examples = _read_all_examples(support, negative, class_name, reading)
-    side, cut = _read_tile(tile), (threshold, min_area, min_score)
-    task = Task(*examples, fusion, side, instances, *cut, appearance.value, decoding, every_page)
-    paths = [*query, *(more or [])]
-    has_film = frames or any(map(is_video, paths))
-    request = Request(
-        paths,
-        out,
-        replace(task, frames=frames, memory=memory),
-        model,
-        _kinds([*(formats or []), *([FormatName.DAVIS] if has_film else [])]),
-        recursive=recursive,
-        resume=resume,
-        overwrite=overwrite,
-        overlay_video=overlay_video,
+    examples = _read_all_examples(
+        support, negative, class_name, new_reading(drawn_on, skip_bad=skip_bad)
     )
-    _run(request, device, threads, batch_size)
+    how = (threshold, min_area, min_score, appearance.value, decoding, every_page, frames, memory)
+    task = Task(*examples, fusion, _read_tile(tile), instances, *how)
+    paths, rest = [*query, *(more or [])], (recursive, resume, overwrite, overlay_video)
+    kinds = _kinds(formats or [], films=frames or any(map(is_video, paths)))
+    _run(Request(paths, out, task, model, kinds, *rest), device, threads, batch_size)
 
 
-def _kinds(formats: Sequence[FormatName]) -> list[type[Writer]]:
-    """Return the writer classes of the formats, each once."""
+def _kinds(formats: Sequence[FormatName], *, films: bool) -> list[type[Writer]]:
+    """Return the writer classes of the formats, each once; films get DAVIS's too."""
     from fcp.formats import FORMATS
 
-    return [FORMATS[name] for name in dict.fromkeys(formats)]
+    wanted = [*formats, FormatName.DAVIS] if films else formats
+    return [FORMATS[name] for name in dict.fromkeys(wanted)]
 
 
 def _read_tile(text: str) -> Tile:
