@@ -113,9 +113,8 @@ def segment(
       fcp segment --support examples --query clip.mp4 --out found --overlay-video
     """  # noqa: D301  (\b keeps the lines)
     decoding, every_page = read_decoding(values, bands, pages)
-    examples = _read_all_examples(
-        support, negative, class_name, new_reading(drawn_on, skip_bad=skip_bad)
-    )
+    reading = new_reading(drawn_on, skip_bad=skip_bad)
+    examples = _read_all_examples(support, negative, class_name, reading)
     how = (threshold, min_area, min_score, appearance.value, decoding, every_page, frames, memory)
     task = Task(*examples, fusion, _read_tile(tile), instances, *how)
     paths, rest = [*query, *(more or [])], (recursive, resume, overwrite, overlay_video)
