@@ -9,6 +9,7 @@ objects of a set; "touching" counts only pieces of two objects or more. The coun
 
     python benchmarks/instances.py --data-root DIR
     python benchmarks/instances.py --data-root DIR --model small
+    python benchmarks/instances.py --data-root DIR --prompts small
 
 With ``--model`` the masks are the model's own, on COCO;
 another picture of the class is the example.
@@ -21,14 +22,18 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
+import torch
 from pycocotools import mask as coco_masks
 from scipy import ndimage
 
 from fcp.data.images import read_image, read_mask
 from fcp.data.pieces import Piece, connected_pieces
+from fcp.data.transforms import to_square
+from fcp.inference.prompted_objects import draw_objects
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.inference.touching import touching_objects
 
@@ -143,10 +148,10 @@ def count_matches(truth: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.array([right, iou.shape[1] - right, iou.shape[0] - right])
 
 
-def judge(scenes: Iterable[Scene], split: Split) -> str:
+def judge(scenes: Iterable[Scene], splits: Iterable[Split]) -> str:
     """Return AP50 and the count's error of a set, in words."""
     total, errors = np.zeros(3), []
-    for truth, mask in scenes:
+    for (truth, mask), split in zip(scenes, splits, strict=False):
         true = without_small(truth)
         right, wrong, missed = count_matches(true, without_small(labels_of(mask, split)))
         total += right, wrong, missed
@@ -193,12 +198,42 @@ def predicted(root: Path, name: str) -> Iterator[Scene]:
                 yield scene_of(masks)[0], found.mask
 
 
+def prompted(segmenter: FewShotSegmenter, file: Path) -> Split:
+    """Return a way of splitting that prompts a model's promptable stage with the photo."""
+    stage, side = segmenter.running.segmenter, segmenter.model.config.image_size
+    with torch.inference_mode():
+        embedding = stage.encode(to_square(read_image(file), side)[None].to(segmenter.device))
+
+    def split(piece: Piece) -> list[Piece]:
+        basins = list(touching_objects(piece))
+        return basins if len(basins) == 1 else draw_objects(stage, embedding, basins)
+
+    return split
+
+
+def compare_prompts(root: Path, name: str) -> None:
+    """Print the watershed alone and with prompts, on the pictures of COCO with touching objects."""
+    segmenter, scenes, files = FewShotSegmenter.from_pretrained(name), list[Scene](), list[Path]()
+    for file, _, masks in coco_classes(root):
+        scene = touching(scene_of(masks))
+        if scene[1].any():
+            scenes.append(scene)
+            files.append(file)
+    print(f"watershed         {judge(scenes, repeat(touching_objects))}", flush=True)
+    splits = (prompted(segmenter, file) for file in files)
+    print(f"prompts of {name:6} {judge(scenes, splits)}")
+
+
 def main() -> None:
     """Print a line for each set and way of splitting."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--model", help="also split the masks of this model")
+    parser.add_argument("--prompts", help="also prompt this model's promptable stage")
     given = parser.parse_args()
+    if given.prompts:
+        compare_prompts(given.data_root, given.prompts)
+        return
     found = list(coco_classes(given.data_root))
     sets = {
         "cells": [cells(seed) for seed in range(100, 110)],
@@ -212,7 +247,7 @@ def main() -> None:
             rows = list(chosen)
             for way, split in SPLITS.items():
                 started = time.perf_counter()
-                print(f"{part:30} {way:7} {judge(rows, split)}", end="", flush=True)
+                print(f"{part:30} {way:7} {judge(rows, repeat(split))}", end="", flush=True)
                 print(f", {time.perf_counter() - started:.0f} s", flush=True)
     if not given.model:
         print(f"{'single objects':38} {share_split(single_objects(given.data_root))}", flush=True)

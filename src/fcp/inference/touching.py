@@ -16,7 +16,7 @@ from math import ceil, pi
 import numpy as np
 from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter
 
-from fcp.data.pieces import Piece
+from fcp.data.pieces import Piece, tight_piece
 
 MOST = 1 << 21  # px of a piece at once; a larger one is reduced
 SMOOTHED = 1.0  # px; single pixels of an edge make no summit
@@ -63,16 +63,9 @@ def touching_objects(piece: Piece, least: float = 0) -> Iterator[Piece]:
         top, left = rows.start * step, columns.start * step
         part = piece.mask[top : rows.stop * step, left : columns.stop * step]
         own = (labels[rows, columns] == label).repeat(step, 0).repeat(step, 1)
-        yield _tight(
+        yield tight_piece(
             part & own[: part.shape[0], : part.shape[1]], (x0 + left, y0 + top), piece.size
         )
-
-
-def _tight(mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> Piece:
-    """Return a mask whose first pixel lies at a corner (x, y) of the photo, without empty edges."""
-    (x, y), rows, columns = corner, np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    return Piece((x + x0, y + y0, x + x1, y + y1), mask[y0:y1, x0:x1], size)
 
 
 def split_mask(mask: np.ndarray, least: float = 0) -> np.ndarray:
