@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage.measure import regionprops
 from skimage.morphology import local_maxima
 
 from fcp.data.pieces import connected_pieces
 from fcp.inference import touching
-from fcp.inference.touching import Relief, Rule, climb, touching_objects
+from fcp.inference.touching import Relief, Rule, climb, solidity, touching_objects
 
 SIZE = (120, 160)
 
@@ -137,3 +138,12 @@ def test_a_pass_is_the_highest_way_between_two_summits():
     assert len(set(relief.joined(Rule(0.7, 0, 0), 0))) == 2
     assert len(set(relief.joined(Rule(0.7, 0.9, 0), 0))) == 1  # 8 < 0.9 × 9
     assert len(set(relief.joined(Rule(0.7, 0, 0), 4))) == 1
+
+
+def test_solidity_is_that_of_scikit_image():
+    for mask in SINGLE.values():
+        if mask.sum() > 20:  # scikit-image's hull goes through the middles of the edges' pixels
+            (region,) = regionprops(mask.astype(np.uint8))
+            assert solidity(mask) == pytest.approx(region.solidity, abs=0.05)
+    assert solidity(np.ones((3, 7), bool)) == 1
+    assert solidity(np.eye(2, dtype=bool)) == pytest.approx(2 / 3)

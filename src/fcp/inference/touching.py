@@ -3,8 +3,9 @@
 Each pixel climbs the distance transform to a summit. Summits are joined again where the pass
 between them is nearly as high as the lower one (the dynamics of the h-maxima, as a ratio, so that
 size does not matter). A piece is split only where the parts are rounder than the whole: their
-largest discs have to cover much of it. Round things that touch (cells, coins, fruit) have such
-parts; the limbs of an animal are parted from it by low passes too, but no disc fills them.
+largest discs have to cover much of it, and where the passes are high the parts have to be convex.
+Round things that touch (cells, coins, fruit) have such parts; the limbs of an animal are parted
+from it by low passes too, but no disc fills them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from math import ceil, pi
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter
+from scipy.spatial import ConvexHull
 
 from fcp.data.pieces import Piece, tight_piece
 
@@ -32,15 +34,18 @@ class Rule:
         neck: Largest height of the pass between two summits, as a share of the lower summit.
         least: Smallest height of the lower summit, as a share of the higher one.
         filled: Smallest share of the piece that the largest discs of its parts cover.
+        solid: Smallest solidity of the parts (``solidity``); 0 asks nothing of it.
     """
 
     neck: float
     least: float
     filled: float
+    solid: float = 0.0
 
 
-RULES = (Rule(0.5, 0.5, 0.4), Rule(0.8, 0.4, 0.6), Rule(0.95, 0.4, 0.6))
+RULES = (Rule(0.5, 0.5, 0.4), Rule(0.8, 0.4, 0.6, 0.9), Rule(0.95, 0.4, 0.6, 0.9))
 GAIN = 0.15  # by which the parts' discs cover more than the whole's
+DENTS = 0.65  # largest share of the whole's lack of solidity that its parts have, where they count
 
 
 def touching_objects(piece: Piece, least: float = 0) -> Iterator[Piece]:
@@ -87,16 +92,41 @@ def split_mask(mask: np.ndarray, least: float = 0) -> np.ndarray:
     height = gaussian_filter(height, SMOOTHED) * inside
     basins, summits = climb(height, inside)
     relief = Relief.of(basins, height, summits)
-    best, covered = np.zeros(len(summits), np.int64), whole
+    best, covered = mask.astype(np.int32), whole
     for rule in RULES:
         parts = relief.joined(rule, least)
         peaks = np.zeros(len(summits))
         np.maximum.at(peaks, parts, relief.peaks)
         now = _covered(peaks, mask)
-        if now >= max(rule.filled, whole + GAIN) and now > covered:
-            best, covered = parts, now
-    names = np.unique(best, return_inverse=True)[1].astype(np.int32) + 1
-    return np.where(inside, names[basins], 0)[1:-1, 1:-1].astype(np.int32)
+        if now < max(rule.filled, whole + GAIN) or now <= covered:
+            continue
+        names = np.unique(parts, return_inverse=True)[1].astype(np.int32) + 1
+        labels = np.where(mask, names[basins[1:-1, 1:-1]], 0).astype(np.int32)
+        if rule.solid == 0 or _are_solid(labels, rule.solid):
+            best, covered = labels, now
+    return best
+
+
+def _are_solid(labels: np.ndarray, least: float) -> bool:
+    """Return whether the parts of a piece are solid, and much more so than the piece.
+
+    Args:
+        labels: Parts (H, W), numbered from 1 on.
+        least: Smallest solidity of the parts, mean over their pixels.
+    """
+    masks = [labels[box] == number for number, box in enumerate(find_objects(labels), start=1)]
+    areas = [mask.sum() for mask in masks]
+    parts = float(np.average([solidity(mask) for mask in masks], weights=areas))
+    return parts >= least and 1 - parts <= DENTS * (1 - solidity(labels > 0))
+
+
+def solidity(mask: np.ndarray) -> float:
+    """Return the share of a mask's convex hull that it fills, 0 … 1; it has at least one pixel."""
+    rows = np.flatnonzero(mask.any(1))
+    left, right = mask[rows].argmax(1), mask.shape[1] - mask[rows, ::-1].argmax(1)
+    corners = [np.stack([row, side], 1) for row in (rows, rows + 1) for side in (left, right)]
+    hull = ConvexHull(np.concatenate(corners))
+    return float(np.count_nonzero(mask) / hull.volume)  # of a plane's hull this is its area
 
 
 def _covered(peaks: np.ndarray, mask: np.ndarray) -> float:
