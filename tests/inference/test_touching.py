@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from skimage.measure import regionprops
+from shapely import MultiPoint
 from skimage.morphology import local_maxima
 
 from fcp.data.pieces import connected_pieces
@@ -140,10 +140,8 @@ def test_a_pass_is_the_highest_way_between_two_summits():
     assert len(set(relief.joined(Rule(0.7, 0, 0), 4))) == 1
 
 
-def test_solidity_is_that_of_scikit_image():
-    for mask in SINGLE.values():
-        if mask.sum() > 20:  # scikit-image's hull goes through the middles of the edges' pixels
-            (region,) = regionprops(mask.astype(np.uint8))
-            assert solidity(mask) == pytest.approx(region.solidity, abs=0.05)
-    assert solidity(np.ones((3, 7), bool)) == 1
-    assert solidity(np.eye(2, dtype=bool)) == pytest.approx(2 / 3)
+@pytest.mark.parametrize("name", SINGLE)
+def test_solidity_is_that_of_the_hull_of_all_pixels(name):
+    mask = SINGLE[name]
+    corners = [(y + i, x + j) for y, x in np.argwhere(mask) for i in (0, 1) for j in (0, 1)]
+    assert solidity(mask) == pytest.approx(mask.sum() / MultiPoint(corners).convex_hull.area)

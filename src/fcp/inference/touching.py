@@ -34,7 +34,7 @@ class Rule:
         neck: Largest height of the pass between two summits, as a share of the lower summit.
         least: Smallest height of the lower summit, as a share of the higher one.
         filled: Smallest share of the piece that the largest discs of its parts cover.
-        solid: Smallest solidity of the parts (``solidity``); 0 asks nothing of it.
+        solid: Smallest solidity of the parts (``solidity``), mean over their pixels.
     """
 
     neck: float
@@ -45,7 +45,6 @@ class Rule:
 
 RULES = (Rule(0.5, 0.5, 0.4), Rule(0.8, 0.4, 0.6, 0.9), Rule(0.95, 0.4, 0.6, 0.9))
 GAIN = 0.15  # by which the parts' discs cover more than the whole's
-DENTS = 0.65  # largest share of the whole's lack of solidity that its parts have, where they count
 
 
 def touching_objects(piece: Piece, least: float = 0) -> Iterator[Piece]:
@@ -102,22 +101,16 @@ def split_mask(mask: np.ndarray, least: float = 0) -> np.ndarray:
             continue
         names = np.unique(parts, return_inverse=True)[1].astype(np.int32) + 1
         labels = np.where(mask, names[basins[1:-1, 1:-1]], 0).astype(np.int32)
-        if rule.solid == 0 or _are_solid(labels, rule.solid):
+        if _solidity_of_parts(labels) >= rule.solid:
             best, covered = labels, now
     return best
 
 
-def _are_solid(labels: np.ndarray, least: float) -> bool:
-    """Return whether the parts of a piece are solid, and much more so than the piece.
-
-    Args:
-        labels: Parts (H, W), numbered from 1 on.
-        least: Smallest solidity of the parts, mean over their pixels.
-    """
+def _solidity_of_parts(labels: np.ndarray) -> float:
+    """Return the solidity of the parts of a piece (H, W), numbered from 1: mean over its pixels."""
     masks = [labels[box] == number for number, box in enumerate(find_objects(labels), start=1)]
-    areas = [mask.sum() for mask in masks]
-    parts = float(np.average([solidity(mask) for mask in masks], weights=areas))
-    return parts >= least and 1 - parts <= DENTS * (1 - solidity(labels > 0))
+    areas = [np.count_nonzero(mask) for mask in masks]
+    return float(np.average([solidity(mask) for mask in masks], weights=areas))
 
 
 def solidity(mask: np.ndarray) -> float:
