@@ -17,7 +17,7 @@ help:
 
 $(READY): constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,app,free,label-studio,pictures,reproduce,train,docs,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,app,free,label-studio,pictures,reproduce,train,video,docs,dev]'
 	@touch $@
 
 demo: $(READY)

@@ -50,6 +50,7 @@ FENCES = {
     "starlette": ("fcp.label_studio",),
     "uvicorn": ("fcp.label_studio",),
     "ot": ("fcp.method",),
+    "av": ("fcp.data",),
 }
 BELOW_TORCH = ("fcp.config", "fcp.documents", "fcp.errors")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.test_video import needs_av, write_video
 from PIL import Image
+from video_files import needs_av, write_video
 
 from fcp.formats.davis import davis_palette
 from fcp.inference.segmenter import FewShotSegmenter
@@ -84,7 +84,7 @@ def test_memory_changes_the_support_of_later_frames(run, clip, monkeypatch):
         ),
     )
     assert run(*FREE, "--memory", 2, query=(clip,)).exit_code == 0
-    assert encoded[0] == {"thing": 1} or list(encoded[0].values()) == [1]
+    assert list(encoded[0].values()) == [1]
     assert list(encoded[1].values()) == [2]  # the example, and the first frame
     assert len(encoded) == 2  # at most once in EVERY frames
 

@@ -37,6 +37,7 @@ def test_what_is_written(tmp_path, found, classes, name):
         "labelme": {"labelme/å b.json", "labelme/å b_1.json", "labelme/empty_2.json"},
         "label-studio": {"label-studio.json"},
         "cvat": {"cvat.xml"},
+        "davis": {f"Annotations/{label}.png" for label in ("å b", "å b_1", "empty_2")},
     }
     for out in (tmp_path / "deep" / "out", tmp_path / "again"):
         with FORMATS[name](out, classes) as writer:

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from shapely import MultiPoint
 from skimage.morphology import local_maxima
 
 from fcp.data.pieces import connected_pieces
 from fcp.inference import touching
-from fcp.inference.touching import Relief, Rule, climb, touching_objects
+from fcp.inference.touching import Relief, Rule, climb, solidity, touching_objects
 
 SIZE = (120, 160)
 
@@ -137,3 +138,10 @@ def test_a_pass_is_the_highest_way_between_two_summits():
     assert len(set(relief.joined(Rule(0.7, 0, 0), 0))) == 2
     assert len(set(relief.joined(Rule(0.7, 0.9, 0), 0))) == 1  # 8 < 0.9 × 9
     assert len(set(relief.joined(Rule(0.7, 0, 0), 4))) == 1
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_solidity_is_that_of_the_hull_of_all_pixels(name):
+    mask = SINGLE[name]
+    corners = [(y + i, x + j) for y, x in np.argwhere(mask) for i in (0, 1) for j in (0, 1)]
+    assert solidity(mask) == pytest.approx(mask.sum() / MultiPoint(corners).convex_hull.area)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from fcp.data.pages import Pages
 from fcp.errors import FcpError
 from fcp.labelling.queries import (
     DEAD_LINK,
@@ -21,6 +22,7 @@ from fcp.labelling.queries import (
     OF_A_RUN,
     SUBFOLDER,
     UNKNOWN,
+    VIDEO,
     describe,
     find_photos,
     name_results,
@@ -239,3 +241,27 @@ def test_pipes_and_masks_of_label_maps_are_no_photos(tmp_path):
         "mask of an example": 1,
         "device or pipe": 2,
     }
+
+
+def test_frames_are_named_after_their_film(tmp_path, monkeypatch):
+    put(tmp_path, "cat.mp4", "cat.MOV", "dog.mp4", "cat.png")
+    monkeypatch.setattr("fcp.data.decode.pages_of", lambda file: Pages(2, (1, 2)))
+    paths = [tmp_path / name for name in ("cat.mp4", "cat.MOV", "dog.mp4")]
+    found = find_photos(paths)
+    split_pages(found, every_page=False)
+    name_results(found, paths)
+    films = ("cat_mp4", "cat_MOV", "dog")
+    assert found.names == [f"{film}/{number:05}" for film in films for number in range(2)]
+    assert (found.pages, found.renamed) == ([1, 2] * 3, [])
+
+
+def test_photos_of_a_folder_of_frames_are_named_after_it(tmp_path):
+    put(tmp_path, "film/0.png", "film/1.png")
+    found = find_photos([tmp_path / "film"])
+    name_results(found, [tmp_path / "film"], frames=True)
+    assert found.names == ["film/0", "film/1"]
+
+
+def test_films_in_a_folder_are_left_out_by_name(tmp_path):
+    put(tmp_path, "cat.mp4", "dog.png")
+    assert find_photos([tmp_path]).left_out == {VIDEO: LeftOut(1, str(tmp_path / "cat.mp4"))}

@@ -29,6 +29,7 @@ TITLES: Mapping[str, str] = {
     "labelme": "LabelMe",
     "label-studio": "Label Studio",
     "cvat": "CVAT",
+    "davis": "DAVIS",
 }
 _PICTURES = {"yolo": "yolo/images"}  # where tools expect the photos; else photos/
 

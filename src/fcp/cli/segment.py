@@ -114,31 +114,24 @@ def segment(
       fcp segment --support examples --query clip.mp4 --out found --overlay-video
     """  # noqa: D301  (\b keeps the lines)
     decoding, every_page = read_decoding(values, bands, pages)
-    reading = new_reading(drawn_on, skip_bad=skip_bad)
-    examples = _read_all_examples(support, negative, class_name, reading)
+    examples = _read_all(support, negative, class_name, new_reading(drawn_on, skip_bad=skip_bad))
     side, cut = _read_tile(tile), (threshold, min_area, min_score)
     task = Task(*examples, fusion, side, instances, *cut, appearance.value, decoding, every_page)
-    paths = [*query, *(more or [])]
-    has_film = frames or any(map(is_video, paths))
-    request = Request(
-        paths,
-        out,
-        replace(task, frames=frames, memory=memory),
-        model,
-        _kinds([*(formats or []), *([FormatName.DAVIS] if has_film else [])]),
-        recursive=recursive,
-        resume=resume,
-        overwrite=overwrite,
-        overlay_video=overlay_video,
-    )
-    _run(request, device, threads, batch_size)
+    task = replace(task, frames=frames, memory=memory)
+    paths, rest = [*query, *(more or [])], (recursive, resume, overwrite, overlay_video)
+    kinds = _kinds(formats, paths, frames=frames)
+    _run(Request(paths, out, task, model, kinds, *rest), device, threads, batch_size)
 
 
-def _kinds(formats: Sequence[FormatName]) -> list[type[Writer]]:
-    """Return the writer classes of the formats, each once."""
+def _kinds(
+    formats: Sequence[FormatName] | None, paths: Sequence[Path], *, frames: bool
+) -> list[type[Writer]]:
+    """Return the writer classes of the formats, each once; films get DAVIS's too."""
     from fcp.formats import FORMATS
 
-    return [FORMATS[name] for name in dict.fromkeys(formats)]
+    has_films = frames or any(map(is_video, paths))
+    wanted = [*(formats or []), *([FormatName.DAVIS] if has_films else [])]
+    return [FORMATS[name] for name in dict.fromkeys(wanted)]
 
 
 def _read_tile(text: str) -> Tile:
@@ -154,7 +147,7 @@ def _read_tile(text: str) -> Tile:
     return int(text)
 
 
-def _read_all_examples(
+def _read_all(
     support: Path, negative: Path | None, class_name: str | None, reading: Reading
 ) -> tuple[dict[str, list[Example]], list[Example]]:
     """Read all examples, and print the notes about them."""

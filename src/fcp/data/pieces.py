@@ -54,6 +54,19 @@ def connected_pieces(mask: np.ndarray) -> Iterator[Piece]:
         yield _piece(rows[own], starts[own], ends[own], (mask.shape[0], mask.shape[1]))
 
 
+def tight_piece(mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> Piece:
+    """Return a part of a photo as a piece without empty edges.
+
+    Args:
+        mask: Mask (h, w) bool of the part, with at least one pixel.
+        corner: Place (x, y) of its first pixel in the photo.
+        size: Size (H, W) of the photo.
+    """
+    (x, y), rows, columns = corner, np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    return Piece((x + x0, y + y0, x + x1, y + y1), mask[y0:y1, x0:x1], size)
+
+
 def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return row, start and end (exclusive) of each run of foreground, row by row."""
     found = []

@@ -125,7 +125,7 @@ def _open(path: Path) -> InputContainer:
 
 
 def _stream_of(container: InputContainer, path: Path) -> VideoStream:
-    kinds = sorted({stream.type or "data" for stream in container.streams})
+    kinds = sorted({stream.type for stream in container.streams})
     if not container.streams.video:
         reason = f"has no pictures, only {', '.join(kinds)}" if kinds else "damaged, or no video"
         raise FcpError(f"{path}: {reason}; give another file")
@@ -240,7 +240,8 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.Vide
 def upright_pixels(frame: av.VideoFrame) -> np.ndarray:
     """Return the pixels of a frame (H, W, 3) uint8 RGB, turned and mirrored as its matrix says."""
     pixels = frame.to_ndarray(format="rgb24")
-    for data in frame.side_data:
+    held: Any = frame.side_data  # declared as a mapping, and goes through its values
+    for data in held:
         if data.type.name == "DISPLAYMATRIX":
             turned = turn_by_matrix(pixels, struct.unpack_from("9i", bytes(data)))
             return np.ascontiguousarray(turned)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def _write(
 ) -> None:
     import av
 
-    stream = container.add_stream(codec, rate=int(1 / UNIT))
+    stream: Any = container.add_stream(codec, rate=int(1 / UNIT))
     last = -1
     for pixels, time in _even(pictures):
         if last < 0:

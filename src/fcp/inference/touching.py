@@ -3,8 +3,9 @@
 Each pixel climbs the distance transform to a summit. Summits are joined again where the pass
 between them is nearly as high as the lower one (the dynamics of the h-maxima, as a ratio, so that
 size does not matter). A piece is split only where the parts are rounder than the whole: their
-largest discs have to cover much of it. Round things that touch (cells, coins, fruit) have such
-parts; the limbs of an animal are parted from it by low passes too, but no disc fills them.
+largest discs have to cover much of it, and where the passes are high the parts have to be convex.
+Round things that touch (cells, coins, fruit) have such parts; the limbs of an animal are parted
+from it by low passes too, but no disc fills them.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from math import ceil, pi
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter
+from scipy.spatial import ConvexHull
 
-from fcp.data.pieces import Piece
+from fcp.data.pieces import Piece, tight_piece
 
 MOST = 1 << 21  # px of a piece at once; a larger one is reduced
 SMOOTHED = 1.0  # px; single pixels of an edge make no summit
@@ -32,14 +34,16 @@ class Rule:
         neck: Largest height of the pass between two summits, as a share of the lower summit.
         least: Smallest height of the lower summit, as a share of the higher one.
         filled: Smallest share of the piece that the largest discs of its parts cover.
+        solid: Smallest solidity of the parts (``solidity``), mean over their pixels.
     """
 
     neck: float
     least: float
     filled: float
+    solid: float = 0.0
 
 
-RULES = (Rule(0.5, 0.5, 0.4), Rule(0.8, 0.4, 0.6), Rule(0.95, 0.4, 0.6))
+RULES = (Rule(0.5, 0.5, 0.4), Rule(0.8, 0.4, 0.6, 0.9), Rule(0.95, 0.4, 0.6, 0.9))
 GAIN = 0.15  # by which the parts' discs cover more than the whole's
 
 
@@ -63,16 +67,9 @@ def touching_objects(piece: Piece, least: float = 0) -> Iterator[Piece]:
         top, left = rows.start * step, columns.start * step
         part = piece.mask[top : rows.stop * step, left : columns.stop * step]
         own = (labels[rows, columns] == label).repeat(step, 0).repeat(step, 1)
-        yield _tight(
+        yield tight_piece(
             part & own[: part.shape[0], : part.shape[1]], (x0 + left, y0 + top), piece.size
         )
-
-
-def _tight(mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> Piece:
-    """Return a mask whose first pixel lies at a corner (x, y) of the photo, without empty edges."""
-    (x, y), rows, columns = corner, np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    return Piece((x + x0, y + y0, x + x1, y + y1), mask[y0:y1, x0:x1], size)
 
 
 def split_mask(mask: np.ndarray, least: float = 0) -> np.ndarray:
@@ -94,16 +91,35 @@ def split_mask(mask: np.ndarray, least: float = 0) -> np.ndarray:
     height = gaussian_filter(height, SMOOTHED) * inside
     basins, summits = climb(height, inside)
     relief = Relief.of(basins, height, summits)
-    best, covered = np.zeros(len(summits), np.int64), whole
+    best, covered = mask.astype(np.int32), whole
     for rule in RULES:
         parts = relief.joined(rule, least)
         peaks = np.zeros(len(summits))
         np.maximum.at(peaks, parts, relief.peaks)
         now = _covered(peaks, mask)
-        if now >= max(rule.filled, whole + GAIN) and now > covered:
-            best, covered = parts, now
-    names = np.unique(best, return_inverse=True)[1].astype(np.int32) + 1
-    return np.where(inside, names[basins], 0)[1:-1, 1:-1].astype(np.int32)
+        if now < max(rule.filled, whole + GAIN) or now <= covered:
+            continue
+        names = np.unique(parts, return_inverse=True)[1].astype(np.int32) + 1
+        labels = np.where(mask, names[basins[1:-1, 1:-1]], 0).astype(np.int32)
+        if _solidity_of_parts(labels) >= rule.solid:
+            best, covered = labels, now
+    return best
+
+
+def _solidity_of_parts(labels: np.ndarray) -> float:
+    """Return the solidity of the parts of a piece (H, W), numbered from 1: mean over its pixels."""
+    masks = [labels[box] == number for number, box in enumerate(find_objects(labels), start=1)]
+    areas = [np.count_nonzero(mask) for mask in masks]
+    return float(np.average([solidity(mask) for mask in masks], weights=areas))
+
+
+def solidity(mask: np.ndarray) -> float:
+    """Return the share of a mask's convex hull that it fills, 0 … 1; it has at least one pixel."""
+    rows = np.flatnonzero(mask.any(1))
+    left, right = mask[rows].argmax(1), mask.shape[1] - mask[rows, ::-1].argmax(1)
+    corners = [np.stack([row, side], 1) for row in (rows, rows + 1) for side in (left, right)]
+    hull = ConvexHull(np.concatenate(corners))
+    return float(np.count_nonzero(mask) / hull.volume)  # of a plane's hull this is its area
 
 
 def _covered(peaks: np.ndarray, mask: np.ndarray) -> float:

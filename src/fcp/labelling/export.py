@@ -18,8 +18,8 @@ from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.writer import Writer, write_beside
 from fcp.labelling.objects import piece_of
-from fcp.labelling.output import REPORT_FILE
-from fcp.labelling.results import ClassResult, PictureResult, name_of_result, page_file
+from fcp.labelling.output import REPORT_FILE, page_file
+from fcp.labelling.results import ClassResult, PictureResult, name_of_result
 from fcp.labelling.task import Task
 from fcp.report.entries import ReportClass, ReportPicture
 from fcp.report.thumbnails import class_thumbnail

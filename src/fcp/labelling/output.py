@@ -20,6 +20,14 @@ REPORT_FILE = "report.html"
 _ANOTHER = "choose another --out"
 
 
+def page_file(name: str) -> str:
+    """Return the file of a page as a picture of its own, relative to the output folder.
+
+    The formats of other tools refer to pictures, and cannot name a page of a file.
+    """
+    return f"pages/{name}.png"
+
+
 def read_earlier(out: Path) -> Record | None:
     """Read the record of an earlier run in the output folder; None if there is none.
 

@@ -128,14 +128,17 @@ def _segment_together(
     photos = {job: photo for job, (photo, _) in read.items()}
     notes = {job: remarks for job, (_, remarks) in read.items()}
     del read  # frees a large photo once it is segmented
-    how = {"support": support, "threshold": task.threshold, "least": least}
     if support.tile is None:
-        predictions = segmenter.predict_batch(photos.values(), batch_size=len(jobs), **how)
+        predictions = segmenter.predict_batch(
+            photos.values(), len(jobs), support=support, threshold=task.threshold, least=least
+        )
         found = dict(zip(photos, predictions, strict=True))
     else:
         found, too_small = _each(
             photos,
-            lambda job: segmenter.predict(photos[job], **how),
+            lambda job: segmenter.predict(
+                photos[job], support=support, threshold=task.threshold, least=least
+            ),
         )
         errors |= too_small
     photos = {job: photos[job].drawn for job in found}

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,19 +165,32 @@ def name_results(
     known = known or {}
     folders = [plain(p) if p.is_dir() and not frames else plain(p).parent for p in paths]
     root = Path(os.path.commonpath(folders))
-    ends = [_end_of(file, page) for file, page in found.sources]
-    own = [_relative(p, root) + end for p, end in zip(found.files, ends, strict=True)]
+    names = {file: _relative(file, root) for file in found.files}
+    films = Counter(_key(name) for file, name in names.items() if is_video(file))
+    ends = [
+        _end_of(file, page, is_alone=films[_key(names[file])] < 2)
+        for file, page in zip(found.files, found.pages, strict=True)
+    ]
+    own = [names[file] + end for file, end in zip(found.files, ends, strict=True)]
     safe = [_safe(name) for name in own]
     found.renamed = [photo for photo, a, b in zip(found.files, own, safe, strict=True) if a != b]
     fixed = [known.get(photo) for photo in found.sources]
     found.names = unique_names(safe, fixed, reserved=known.values())
 
 
-def _end_of(file: str, page: int | None) -> str:
-    """Return what a photo's name has beyond that of its file."""
+def _end_of(file: Path, page: int | None, *, is_alone: bool) -> str:
+    """Return what a photo's name has beyond that of its file.
+
+    Args:
+        file: File of the photo.
+        page: Page of the photo in its file, or None.
+        is_alone: Whether no other video has the name of the file, so that it needs no suffix.
+    """
     if page is None:
         return ""
-    return f"/{page - 1:05}" if is_video(Path(file)) else f"-p{page:03}"
+    if not is_video(file):
+        return f"-p{page:03}"
+    return f"{'' if is_alone else file.suffix.replace('.', '_')}/{page - 1:05}"
 
 
 def describe(left_out: dict[str, LeftOut]) -> str:

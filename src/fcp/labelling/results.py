@@ -191,14 +191,6 @@ def name_of_result(record: PictureResult) -> str | None:
     return record.mask.removeprefix("masks/").removesuffix(".png") if record.mask else None
 
 
-def page_file(name: str) -> str:
-    """Return the file of a page as a picture of its own, relative to the output folder.
-
-    The formats of other tools refer to pictures, and cannot name a page of a file.
-    """
-    return f"pages/{name}.png"
-
-
 @dataclass(frozen=True)
 class LeftOut:
     """Files that were not used for the same reason.

@@ -104,10 +104,7 @@ def label_folder(
                 watcher.learnt(start.results)
                 _segment(segmenter, request.task, start, batch_size, watcher)
             with _timed(start.results, "files"):
-                _export(start, request.task, writers)
-                if request.overlay_video:
-                    records = list(start.results.pictures.values())
-                    write_films(records, request.task, request.out)
+                _export(start, request, writers)
     finish(start.results)
     return Labelled(start.results, len(start.jobs), len(start.jobs) - len(start.waiting))
 
@@ -195,10 +192,10 @@ def _used_settings(segmenter: FewShotSegmenter, task: Task) -> dict[str, Any]:
     }
 
 
-def _export(start: Start, task: Task, writers: Sequence[Writer]) -> None:
+def _export(start: Start, request: Request, writers: Sequence[Writer]) -> None:
     from fcp.labelling.export import export
 
-    results = start.results
+    results, task = start.results, request.task
     examples = ", ".join(f"{len(of_class)} of {name}" for name, of_class in task.classes.items())
     date = datetime.fromisoformat(results.date).strftime("%Y-%m-%d %H:%M")
     facts = {"model": results.model, "examples": examples, "date": date}
@@ -211,6 +208,8 @@ def _export(start: Start, task: Task, writers: Sequence[Writer]) -> None:
     results.put_in_order(job.source for job in start.jobs)
     records = list(results.pictures.values())
     export(records, results.path.parent, task, writers=writers, facts=facts)
+    if request.overlay_video:
+        write_films(records, task, request.out)
 
 
 def _title(odd: ExampleResult) -> str:

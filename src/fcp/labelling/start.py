@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from fcp.files import sha256_of
 from fcp.labelling.films import film_file, is_frame
-from fcp.labelling.output import BOOKS, REPORT_FILE, begin, differences, read_earlier
+from fcp.labelling.output import (
+    BOOKS,
+    REPORT_FILE,
+    begin,
+    differences,
+    page_file,
+    read_earlier,
+)
 from fcp.labelling.photos import Job
 from fcp.labelling.queries import Photos, find_photos, name_results, split_pages
 from fcp.labelling.results import (
@@ -19,7 +26,6 @@ from fcp.labelling.results import (
     Results,
     Source,
     name_of_result,
-    page_file,
 )
 from fcp.labelling.task import Task
 
