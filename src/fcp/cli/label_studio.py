@@ -93,8 +93,7 @@ def label_studio(
 def _load(model: str, device: str, fusion: str) -> tuple[FewShotSegmenter, str]:
     """Load the model, and return it with a fingerprint of all that determines its results."""
     from fcp.inference.segmenter import FewShotSegmenter
-    from fcp.models.loading import find_model, model_fingerprint
+    from fcp.models.loading import model_fingerprint
 
-    place = find_model(model)
-    segmenter = FewShotSegmenter.from_pretrained(place, device=device, fusion=fusion)
-    return segmenter, f"{model_fingerprint(place)} {fusion}"
+    segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
+    return segmenter, f"{model_fingerprint(model)} {fusion}"
