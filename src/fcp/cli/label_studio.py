@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fcp.cli.options import LOCAL, DeviceOption, FusionOption, ModelOption, ThreadsOption
+from fcp.cli.options import (
+    LOCAL,
+    DeviceOption,
+    FusionOption,
+    ModelOption,
+    ThreadsOption,
+    settle_model,
+)
 
 if TYPE_CHECKING:
     from fcp.inference.segmenter import FewShotSegmenter
@@ -72,6 +79,7 @@ def label_studio(
       fcp label-studio
       LABEL_STUDIO_API_KEY=… fcp label-studio --label-studio-url http://localhost:8081
     """  # noqa: D301  (\b keeps the lines)
+    model = settle_model(model, device)
     # Imported here, because torch takes seconds to load and --help does not need it.
     from fcp.label_studio.backend import Backend
     from fcp.label_studio.client import LabelStudio

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Self
 import typer
 from rich.progress import TaskID
 
-from fcp.cli.options import DEFAULT_MODEL, DeviceOption, FusionOption, ModelOption, ThreadsOption
+from fcp.cli.options import (
+    DEFAULT_MODEL,
+    DeviceOption,
+    FusionOption,
+    ModelOption,
+    ThreadsOption,
+    settle_model,
+)
 from fcp.cli.progress import progress_bar
 from fcp.cli.reading_options import (
     BandsOption,
@@ -107,7 +114,7 @@ def segment(
     examples = _read_all_examples(support, negative, class_name, reading)
     side, cut = _read_tile(tile), (threshold, min_area, min_score)
     task = Task(*examples, fusion, side, instances, *cut, appearance.value, decoding, every_page)
-    paths, kinds = [*query, *(more or [])], _kinds(formats)
+    paths, kinds, model = [*query, *(more or [])], _kinds(formats), settle_model(model, device)
     request = Request(
         paths, out, task, model, kinds, recursive=recursive, resume=resume, overwrite=overwrite
     )
@@ -203,13 +210,15 @@ class _Terminal(Watcher):
                 typer.secho(message, fg="yellow", err=True)
 
     def learnt(self, results: Results) -> None:
-        """Report the classes that appearance decides, warn of odd examples, and show the bar."""
+        """Report how classes are decided, warn of odd examples, and show the bar."""
         for name, decided in results.appearance.items():
             if decided.by_appearance:
                 typer.echo(f"{name}: {decided.sentence}", err=True)
         for name, judged in results.examples.items():
             for odd in (example for example in judged if example.is_odd):
                 typer.secho(_warning(name, odd), fg="yellow", err=True)
+        if results.uncalibrated is not None:
+            typer.echo(results.uncalibrated, err=True)
         self._shown.enter_context(self._bar)
         self._task = self._bar.add_task("segmenting", total=self._left)
 
