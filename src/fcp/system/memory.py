@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 GIB = 2**30
+TABLE = Path(os.sep, "proc", "meminfo")  # Linux's own, the same on every machine
 
 
 def give_back_memory() -> None:
@@ -40,7 +41,7 @@ def free_memory(device: str) -> float:
     return system_memory()
 
 
-def system_memory(table: Path = Path("/proc/meminfo")) -> float:
+def system_memory(table: Path = TABLE) -> float:
     """Return the system's available memory in GiB; all of its memory where only that is told.
 
     Args:
