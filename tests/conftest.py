@@ -297,3 +297,45 @@ def small_backbone(monkeypatch: pytest.MonkeyPatch) -> str:
 
     monkeypatch.setitem(BACKBONES, "small", build)
     return "small"
+
+
+@pytest.fixture(scope="session")
+def vit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a ViT with random weights in the hub's layout, of 16×16 cells at 1024 px."""
+    import torch
+    from transformers import Dinov2Config, Dinov2Model
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("vit")
+    size = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    Dinov2Model(Dinov2Config(image_size=128, patch_size=64, **size)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pfenet() -> Any:
+    """Return the network of a PFENet with random weights on a small backbone."""
+    import torch
+
+    from fcp.encoders.base import Backbone
+    from fcp.inference.networks.trained import TrainedNetwork
+    from fcp.method.pfenet.model import PFENet
+    from fcp.structures import BackboneFeatures
+
+    class Stripes(Backbone):
+        mid_channels, high_channels = 10, 6
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Conv2d(3, 10, 8, stride=8)
+            self.last = torch.nn.Conv2d(10, 6, 1)
+
+        def forward(self, images: Any, mask: Any = None) -> BackboneFeatures:
+            mid = self.first(images).relu()
+            size = mid.shape[-2:]
+            shown = mid if mask is None else mid * torch.nn.functional.interpolate(mask, size)
+            return BackboneFeatures(mid=mid, high=self.last(shown))
+
+    torch.manual_seed(0)
+    model = PFENet(Stripes(), bins=(8, 4), width=8)
+    return TrainedNetwork(model, method="pfenet", options={"bins": [8, 4]}, image_size=64)

@@ -71,7 +71,11 @@ TESTED_BY = {
     "formats/run_lengths.py": "formats/test_polygons.py",
     "formats/voc_xml.py": "formats/test_exports.py",
     "inference/class_encoding.py": "inference/test_example_quality.py",
+    "engine/labelled.py": "cli/test_segment_free.py",
     "inference/examples.py": "inference/test_segmenter.py",
+    "inference/networks/base.py": "inference/networks/test_trained.py",
+    "inference/networks/fcp.py": "inference/test_presence.py",
+    "inference/packing.py": "inference/test_support.py",
     "inference/photo_matching.py": "inference/test_segmenter.py",
     "label_studio/hints.py": "label_studio/test_backend.py",
     "label_studio/predictions.py": "label_studio/test_backend.py",
@@ -97,13 +101,13 @@ TESTED_BY = {
     "method/fcp/prompt_head.py": "method/fcp/test_head.py",
     "method/fcp/prototypes/output.py": "method/fcp/test_head.py",
     "method/fcp/vrp_head.py": "method/fcp/test_head.py",
+    "models/free.py": "inference/networks/test_free.py",
     "models/files.py": "models/test_checkpoint.py",
     "models/folder.py": "models/test_trained.py",
     "report/entries.py": "report/test_write.py",
     "reproduce/table1.py": "reproduce/test_tables.py",
     "reproduce/results.py": "reproduce/test_tables.py",
     "structures.py": "method/fcp/test_model.py",
-    "system/memory.py": "labelling/test_memory.py",
 }
 BARE = re.compile(
     r"(of|whose|that|what|how|which|where|who|when|in|as|to|for|is|are|at|on|with|from|until|them|it)\b"

@@ -171,20 +171,20 @@ class SupportSet:
 
     def to(self, device: torch.device) -> SupportSet:
         """Return it with all tensors on a device."""
-        return _moved(self, device)
+        return moved(self, device)
 
 
 ValueT = TypeVar("ValueT")
 
 
-def _moved(value: ValueT, device: torch.device) -> ValueT:
+def moved(value: ValueT, device: torch.device) -> ValueT:
     """Move the tensors of a dataclass, of its tuples and of the dataclasses in it to a device."""
     if isinstance(value, Tensor):
         return cast(ValueT, value.to(device))
     if isinstance(value, tuple):
-        return cast(ValueT, tuple(_moved(one, device) for one in value))
+        return cast(ValueT, tuple(moved(one, device) for one in value))
     if is_dataclass(value) and not isinstance(value, type):
-        parts = {field.name: _moved(getattr(value, field.name), device) for field in fields(value)}
+        parts = {field.name: moved(getattr(value, field.name), device) for field in fields(value)}
         return replace(value, **parts)
     return value
 

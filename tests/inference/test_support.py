@@ -1,15 +1,20 @@
 """A support as a value: used without ``fit``, written, read, and refused by other models."""
 
-from dataclasses import replace
+import hashlib
+import importlib
+import json
+from dataclasses import dataclass, is_dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fcp.errors import FcpError
+from fcp.inference.packing import TYPES, pack, tensors_of
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.inference.support import Support
 
@@ -138,3 +143,74 @@ def test_tensors_go_to_a_device_and_back(segmenter):
     assert meta.classes["thing"].prototypes[0].device.type == "meta"
     assert support.to(torch.device("cpu")) is support
     assert replace(support, model="x").to(torch.device("cpu")).model == "x"
+
+
+def header_of(path):
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        return json.loads(file.metadata()["support"]), tensors
+
+
+def write(path, record, tensors):
+    """Write a file by hand, with its checksum."""
+    text = json.dumps(record)
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].numpy().tobytes())
+    save_file(tensors, path, {"support": text, "sha256": digest.hexdigest()})
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_files_of_the_first_format_are_still_read(segmenter, tmp_path, task):
+    support = segmenter.encode(**TASKS[task])
+    support.save(tmp_path / "new.safetensors")
+    record, tensors = header_of(tmp_path / "new.safetensors")
+    del record["entrants"]
+    older = record | {"format": "fcp-support-1", "fusion": "pooled"}
+    write(tmp_path / "old.safetensors", older, tensors)
+    again = Support.load(tmp_path / "old.safetensors")
+    for one, other in zip(again.entrants, support.entrants, strict=True):
+        read, kept = dict(tensors_of(one)), dict(tensors_of(other))
+        assert read.keys() == kept.keys()
+        assert all(torch.equal(read[name], kept[name]) for name in kept)
+    assert again.decisions == support.decisions
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"type": "os.system"}, "holds a part of an unknown kind"),
+        ({"type": "fcp.correlation"}, "fcp.correlation.levels is missing"),
+        ({"fields": {"fusion": "best"}}, "fcp.fusion is of a wrong kind"),
+        ({"fields": {"high": 3}}, "fcp.high is of a wrong kind"),
+        ({"fields": {"prototypes": {"tensor": "0.high"}}}, "fcp.prototypes is of a wrong kind"),
+        ({"fields": {"more": 3}}, "fcp.more is of a wrong kind"),
+        ({"fields": {"high": {"tensor": "0.none"}}}, "'0.none' is missing"),
+    ],
+)
+def test_a_file_can_make_no_other_object(file, tmp_path, change, reason):
+    record, tensors = header_of(file)
+    (entrant,) = record["entrants"]
+    entrant["fields"] |= change.pop("fields", {})
+    write(tmp_path / "bad.safetensors", record | {"entrants": [entrant | change]}, tensors)
+    with pytest.raises(FcpError, match=f"damaged, or no support of fcp .*{reason}"):
+        Support.load(tmp_path / "bad.safetensors")
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A dataclass that is no part of a support."""
+
+    value: int = 1
+
+
+def test_strangers_are_not_packed():
+    with pytest.raises(TypeError, match=r"0\.1: Stranger is no part of a support"):
+        pack((torch.zeros(1), Stranger()), "0")
+
+
+@pytest.mark.parametrize("key", TYPES)
+def test_every_type_of_the_table_is_a_dataclass(key):
+    module, name = TYPES[key].split(":")
+    assert is_dataclass(getattr(importlib.import_module(module), name))

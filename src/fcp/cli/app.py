@@ -8,7 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from fcp.cli.options import DEFAULT_MODEL, LOCAL, DeviceOption, ModelOption, ThreadsOption
+from fcp.cli.options import (
+    DEFAULT_MODEL,
+    LOCAL,
+    DeviceOption,
+    ModelOption,
+    ThreadsOption,
+    settle_model,
+)
 from fcp.cli.reading_options import BandsOption, PagesOption, RangeOption, read_decoding
 from fcp.errors import FcpError
 
@@ -49,6 +56,7 @@ def app(
     if find_spec("gradio") is None:
         raise FcpError("the page needs gradio; pip install '.[app]' in the checkout")
     decoding, every_page = read_decoding(values, bands, pages)
+    model = settle_model(model, device)
     from fcp.app.limits import Limits
     from fcp.app.serve import serve
 

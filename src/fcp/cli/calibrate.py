@@ -3,59 +3,201 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fcp.cli.options import BenchmarkOption, DataRootOption, DeviceOption, needs_extra, require_fold
+from fcp.cli.options import (
+    BenchmarkName,
+    BenchmarkOption,
+    DeviceOption,
+    needs_extra,
+    require_fold,
+    settle_model,
+)
 from fcp.errors import FcpError
+
+if TYPE_CHECKING:
+    from fcp.inference.presence import Presence
+    from fcp.inference.segmenter import FewShotSegmenter
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        help="Model folder, or a name as in `fcp segment --model`; a name needs --out.",
+        metavar="MODEL",
+    ),
+]
+ExamplesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="About 25 or more labelled pictures, laid out like --support of fcp segment, "
+        "instead of a data set.",
+        metavar="DIR",
+    ),
+]
+WithoutOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Pictures that show none of the classes of --examples; needed if there is only one.",
+        metavar="DIR",
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for the model with its presence.json. Default: the model folder.",
+        metavar="DIR",
+    ),
+]
+RootOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that holds the data sets, such as VOC2012/.",
+        envvar="FCP_DATA_ROOT",
+        metavar="DIR",
+    ),
+]
+FoldOption = Annotated[
+    int | None, typer.Option(help="Fold whose novel classes were not in the model's training.")
+]
+AllOption = Annotated[
+    bool,
+    typer.Option(
+        "--all-classes", help="Set if the model was trained on all classes; no --fold then."
+    ),
+]
+PairsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=10,
+        help="Number of episodes for each class. Default: 200; with --examples, four times the "
+        "number of pictures.",
+    ),
+]
 
 
 def calibrate(
     *,
-    model: Annotated[Path, typer.Option(help="Model folder; presence.json is written there.")],
-    data_root: DataRootOption,
+    model: ModelOption,
+    examples: ExamplesOption = None,
+    without: WithoutOption = None,
+    out: OutOption = None,
+    data_root: RootOption = None,
     benchmark: BenchmarkOption = "pascal5i",
-    fold: Annotated[
-        int | None, typer.Option(help="Fold whose novel classes were not in the model's training.")
-    ] = None,
-    all_classes: Annotated[
-        bool,
-        typer.Option(
-            "--all-classes", help="Set if the model was trained on all classes; no --fold then."
-        ),
-    ] = False,
-    pairs: Annotated[int, typer.Option(min=10, help="Number of episodes for each class.")] = 200,
+    fold: FoldOption = None,
+    all_classes: AllOption = False,
+    pairs: PairsOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed for drawing the episodes.")] = 0,
     device: DeviceOption = "auto",
 ) -> None:
-    """Fit the probability that a class is in a picture, on val pictures of training classes.
+    """Fit the probability that a class is in a picture.
 
-    Writes presence.json into the model folder: it defines the probability that `fcp segment` and
-    FewShotSegmenter report for each class, and the threshold below which a class gets no mask.
+    Uses val pictures of training classes of a data set, or labelled pictures of your own. Writes
+    presence.json: it defines the probability that `fcp segment` and FewShotSegmenter report for
+    each class, and the threshold below which a class gets no mask.
 
     \b
     Examples:
       fcp calibrate --model runs/sam --data-root data --fold 1
       fcp calibrate --model runs/mine --data-root mine --benchmark folder
+      fcp calibrate --model free --examples labelled --out models/free
     """  # noqa: D301  (\b keeps the lines)
-    from fcp.data.benchmarks import open_benchmark
-
-    data = open_benchmark(benchmark, data_root)
-    if not all_classes:
-        require_fold(data, fold)
-    elif fold is not None:
-        raise FcpError("--all-classes: such a model has no novel classes; leave out --fold")
-    with needs_extra("calibrate", "train"):
-        from fcp.engine.calibrate import calibrate as fit
-    from fcp.inference.segmenter import FewShotSegmenter
-
-    segmenter = FewShotSegmenter.from_pretrained(model, device=device)
-    presence = fit(segmenter.network, data, fold, per_class=pairs, seed=seed)
-    presence.save(model)
+    if out is None and not Path(model).is_dir():
+        raise FcpError(f"--out: {model} is no folder of yours; name one to write the model to")
+    if examples is not None:
+        presence, segmenter = _on_folder(examples, without, model, device, pairs, seed)
+    else:
+        presence, segmenter = _on_benchmark(
+            _require_root(data_root),
+            benchmark,
+            _fold_of(fold, all_classes=all_classes),
+            model,
+            device,
+            pairs=pairs,
+            seed=seed,
+            needs_fold=not all_classes,
+        )
+    _write(presence, segmenter, Path(model) if out is None else out, is_new=out is not None)
     facts = presence.facts
     typer.echo(
         f"{facts['pairs']} episodes of {facts['classes']} classes; threshold "
         f"{presence.threshold}: {facts['recall']:.0%} of present classes get a mask, and "
         f"{facts['false_alarms']:.0%} of absent ones"
     )
+
+
+def _require_root(data_root: Path | None) -> Path:
+    if data_root is None:
+        raise FcpError("--data-root: name the folder of the data sets, or --examples of your own")
+    return data_root
+
+
+def _fold_of(fold: int | None, *, all_classes: bool) -> int | None:
+    if all_classes and fold is not None:
+        raise FcpError("--all-classes: such a model has no novel classes; leave out --fold")
+    return fold
+
+
+def _on_folder(
+    examples: Path,
+    without: Path | None,
+    model: str,
+    device: str,
+    pairs: int | None,
+    seed: int,
+) -> tuple[Presence, FewShotSegmenter]:
+    """Calibrate on labelled pictures of the user's own."""
+    from fcp.data.folder import pictures_inside
+    from fcp.formats.read import read_examples
+
+    with needs_extra("calibrate", "train"):
+        from fcp.engine.calibrate import calibrate_on_folder
+        from fcp.engine.labelled import LabelledPictures
+
+    empty = [] if without is None else [path for _, path in pictures_inside(without)]
+    data = LabelledPictures(read_examples(examples), empty)
+    segmenter = _load(model, device)
+    presence = calibrate_on_folder(segmenter.network, data, per_class=pairs, seed=seed)
+    return presence, segmenter
+
+
+def _on_benchmark(
+    data_root: Path,
+    benchmark: BenchmarkName,
+    fold: int | None,
+    model: str,
+    device: str,
+    *,
+    pairs: int | None,
+    seed: int,
+    needs_fold: bool,
+) -> tuple[Presence, FewShotSegmenter]:
+    """Calibrate on a data set."""
+    from fcp.data.benchmarks import open_benchmark
+
+    data = open_benchmark(benchmark, data_root)
+    if needs_fold:
+        require_fold(data, fold)
+    with needs_extra("calibrate", "train"):
+        from fcp.engine.calibrate import PAIRS_OF_CLASS
+        from fcp.engine.calibrate import calibrate as fit
+
+    segmenter = _load(model, device)
+    count = PAIRS_OF_CLASS if pairs is None else pairs
+    return fit(segmenter.network, data, fold, per_class=count, seed=seed), segmenter
+
+
+def _load(model: str, device: str) -> FewShotSegmenter:
+    from fcp.inference.segmenter import FewShotSegmenter
+
+    return FewShotSegmenter.from_pretrained(settle_model(model, device), device=device)
+
+
+def _write(presence: Presence, segmenter: FewShotSegmenter, folder: Path, *, is_new: bool) -> None:
+    """Write presence.json into the model's own folder, or the whole model into a new one."""
+    if is_new:
+        segmenter.presence = presence
+        segmenter.save_pretrained(folder)
+    else:
+        presence.save(folder)

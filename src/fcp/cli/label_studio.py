@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fcp.cli.options import LOCAL, DeviceOption, FusionOption, ModelOption, ThreadsOption
+from fcp.cli.options import (
+    LOCAL,
+    DeviceOption,
+    FusionOption,
+    ModelOption,
+    ThreadsOption,
+    settle_model,
+)
 
 if TYPE_CHECKING:
     from fcp.inference.segmenter import FewShotSegmenter
@@ -72,6 +79,7 @@ def label_studio(
       fcp label-studio
       LABEL_STUDIO_API_KEY=… fcp label-studio --label-studio-url http://localhost:8081
     """  # noqa: D301  (\b keeps the lines)
+    model = settle_model(model, device)
     # Imported here, because torch takes seconds to load and --help does not need it.
     from fcp.label_studio.backend import Backend
     from fcp.label_studio.client import LabelStudio
@@ -93,8 +101,7 @@ def label_studio(
 def _load(model: str, device: str, fusion: str) -> tuple[FewShotSegmenter, str]:
     """Load the model, and return it with a fingerprint of all that determines its results."""
     from fcp.inference.segmenter import FewShotSegmenter
-    from fcp.models.loading import find_model, model_fingerprint
+    from fcp.models.loading import model_fingerprint
 
-    place = find_model(model)
-    segmenter = FewShotSegmenter.from_pretrained(place, device=device, fusion=fusion)
-    return segmenter, f"{model_fingerprint(place)} {fusion}"
+    segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
+    return segmenter, f"{model_fingerprint(model)} {fusion}"

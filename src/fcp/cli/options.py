@@ -19,8 +19,9 @@ DEFAULT_MODEL = "small"
 ModelOption = Annotated[
     str,
     typer.Option(
-        help='"small" or the faster "tiny" (both ship inside), a model folder, or a hub id '
-        "owner/name.",
+        help='"small" or the faster "tiny" (both ship inside), a model folder, a hub id '
+        'owner/name, or a method without training: "free" (chosen by what is installed and by '
+        "memory), free:METHOD+BACKBONE+SEGMENTER (docs/methods/free.md).",
         metavar="MODEL",
     ),
 ]
@@ -65,7 +66,10 @@ SamplerOption = Annotated[
 ]
 FusionOption = Annotated[
     Literal["mean", "confidence", "pooled"],
-    typer.Option(help="Fusion of several examples into one result; mean is the paper's."),
+    typer.Option(
+        help="Fusion of several examples into one result; mean is the paper's, also of a free "
+        "method."
+    ),
 ]
 FeatureCacheOption = Annotated[
     Path | None,
@@ -83,6 +87,28 @@ FeatureCacheSizeOption = Annotated[
         metavar="GIB",
     ),
 ]
+
+
+def settle_model(model: str, device: str) -> str:
+    """Return a model's full name; of ``free`` the method that was chosen, which is printed.
+
+    The encoders of a method without training are found, or fetched, before torch is loaded.
+
+    Raises:
+        FcpError: an unknown name, or encoders that are missing and cannot be fetched.
+    """
+    from fcp.method.names import PREFIX, is_free, parse_name
+
+    if not is_free(model):
+        return model
+    from fcp.models.free import choose_free, find_parts
+
+    name = parse_name(model)
+    if model == PREFIX:
+        name, sentence = choose_free(device)
+        typer.echo(f"--model {PREFIX} is {sentence}", err=True)
+    find_parts(name)
+    return str(name)
 
 
 @contextmanager

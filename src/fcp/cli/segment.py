@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Self
 import typer
 from rich.progress import TaskID
 
-from fcp.cli.options import DEFAULT_MODEL, DeviceOption, FusionOption, ModelOption, ThreadsOption
+from fcp.cli.options import (
+    DEFAULT_MODEL,
+    DeviceOption,
+    FusionOption,
+    ModelOption,
+    ThreadsOption,
+    settle_model,
+)
 from fcp.cli.progress import progress_bar
 from fcp.cli.reading_options import (
     BandsOption,
@@ -117,7 +124,7 @@ def segment(
     examples = _read_all(support, negative, class_name, new_reading(drawn_on, skip_bad=skip_bad))
     side, cut = _read_tile(tile), (threshold, min_area, min_score)
     task = Task(*examples, fusion, side, instances, *cut, appearance.value, decoding, every_page)
-    task = replace(task, frames=frames, memory=memory)
+    task, model = replace(task, frames=frames, memory=memory), settle_model(model, device)
     paths, rest = [*query, *(more or [])], (recursive, resume, overwrite, overlay_video)
     kinds = _kinds(formats, paths, frames=frames)
     _run(Request(paths, out, task, model, kinds, *rest), device, threads, batch_size)
@@ -216,13 +223,15 @@ class _Terminal(Watcher):
                 typer.secho(message, fg="yellow", err=True)
 
     def learnt(self, results: Results) -> None:
-        """Report the classes that appearance decides, warn of odd examples, and show the bar."""
+        """Report how classes are decided, warn of odd examples, and show the bar."""
         for name, decided in results.appearance.items():
             if decided.by_appearance:
                 typer.echo(f"{name}: {decided.sentence}", err=True)
         for name, judged in results.examples.items():
             for odd in (example for example in judged if example.is_odd):
                 typer.secho(_warning(name, odd), fg="yellow", err=True)
+        if results.uncalibrated is not None:
+            typer.echo(results.uncalibrated, err=True)
         self._shown.enter_context(self._bar)
         self._task = self._bar.add_task("segmenting", total=self._left)
 

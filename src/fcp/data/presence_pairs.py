@@ -10,11 +10,35 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from fcp.data.dataset import FewShotDataset
+import numpy as np
+
+from fcp.data.dataset import Split
 from fcp.errors import FcpError
 
 SETS_OF_EXAMPLES = 16  # of a class, at most, so that each set is encoded once and used many times
+
+
+class Pictures(Protocol):
+    """What a pair needs of a data set; see ``FewShotDataset``."""
+
+    @property
+    def title(self) -> str:
+        """Name for people."""
+
+    @property
+    def min_pixels(self) -> int:
+        """Pixels that a class must cover for its picture to be listed under it."""
+
+    def areas(self, split: Split) -> Mapping[str, Mapping[int, int]]:
+        """Return, for each picture of a split, class id → pixels (≥ 1)."""
+
+    def image(self, picture: str) -> np.ndarray:
+        """Read a photo: (H, W, 3) uint8 RGB."""
+
+    def class_mask(self, picture: str, class_id: int) -> np.ndarray:
+        """Read the mask of one class: (H, W) bool."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +59,7 @@ class Pair:
 
 
 def draw_pairs(
-    data: FewShotDataset,
+    data: Pictures,
     classes: Collection[int],
     *,
     without: Collection[int] = (),

@@ -19,8 +19,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from fcp.data.dataset import FewShotDataset, Picture
-from fcp.data.presence_pairs import Pair, draw_pairs
+from fcp.data.dataset import FewShotDataset
+from fcp.data.presence_pairs import Pair, Pictures, draw_pairs
+from fcp.data.transforms import to_square
+from fcp.engine.labelled import LabelledPictures
 from fcp.errors import FcpError
 from fcp.inference.encoding import encode_examples
 from fcp.inference.networks.base import AnyNetwork, Known
@@ -30,6 +32,7 @@ RECALL = 0.93  # share of the present classes that the default threshold finds
 INVERSE_PENALTY = 0.1  # scikit-learn's C, on standardised features
 CLASSES_APART = 5  # folds of the cross-validation that gives the threshold
 PAIRS_OF_CLASS = 200
+PAIRS_A_PICTURE = 4  # of each class, in a labelled folder
 SUPPORTS_KEPT = 512  # encoded examples; the tiny model has at most 320, a few MB each
 SHOTS = (1, 1, 2, 3, 5)
 
@@ -51,9 +54,7 @@ class AnsweredPair:
     has_mask: bool
 
 
-def see_pairs(
-    network: AnyNetwork, data: FewShotDataset, pairs: Sequence[Pair]
-) -> Iterator[AnsweredPair]:
+def see_pairs(network: AnyNetwork, data: Pictures, pairs: Sequence[Pair]) -> Iterator[AnsweredPair]:
     """Search the query of each pair for the examples' class; pairs come sorted by query.
 
     Args:
@@ -74,7 +75,7 @@ def see_pairs(
 
     @lru_cache(maxsize=1)
     def query(name: str) -> Any:  # noqa: ANN401  (any network's)
-        picture = Picture(data, name, network.square).image()[None]
+        picture = to_square(data.image(name), network.square)[None]
         return network.query(picture.to(network.device))
 
     for pair in pairs:
@@ -123,6 +124,29 @@ def calibrate(
         seed=seed,
     )
     _refuse_few_classes(len({pair.class_id for pair in pairs}))
+    return _fit(network, data, pairs, seed)
+
+
+def calibrate_on_folder(
+    network: AnyNetwork, data: LabelledPictures, *, per_class: int | None = None, seed: int = 0
+) -> Presence:
+    """Fit a model's presence classifier on labelled pictures of a user's own, about 25 or more.
+
+    With fewer than five classes the threshold is measured on pictures, not classes, left out of the
+    fit; the examples may then come from pictures that the fit has seen.
+
+    Args:
+        network: Network of the model.
+        data: Labelled pictures.
+        per_class: Number of pairs of each class; None for four times the number of pictures.
+        seed: Seed of the drawn pairs.
+    """
+    per_class = PAIRS_A_PICTURE * len(data) if per_class is None else per_class
+    pairs = draw_pairs(data, data.asked, per_class=per_class, shots=SHOTS, seed=seed)
+    return _fit(network, data, pairs, seed)
+
+
+def _fit(network: AnyNetwork, data: Pictures, pairs: Sequence[Pair], seed: int) -> Presence:
     seen = list(see_pairs(network, data, pairs))
     looks = torch.stack([one.look.means for one in seen])
     examples = torch.stack([one.known.means for one in seen])
@@ -144,6 +168,8 @@ def fit_presence(
 ) -> Presence:
     """Fit the regression, and take the threshold from classes left out in turn.
 
+    Of fewer than five classes, pictures are left out in turn.
+
     Args:
         read: (n, features) of each question.
         seen: The same questions, in this order.
@@ -153,10 +179,12 @@ def fit_presence(
     """
     inputs, present = read.double().numpy(), np.array([one.pair.present for one in seen])
     classes = np.array([one.pair.class_id for one in seen])
+    by_class = len(set(classes)) >= CLASSES_APART
+    groups = classes if by_class else np.array([one.pair.query for one in seen])
     model = _regression()
     apart = GroupKFold(CLASSES_APART)
     guesses = cross_val_predict(
-        model, inputs, present, groups=classes, cv=apart, method="predict_proba"
+        model, inputs, present, groups=groups, cv=apart, method="predict_proba"
     )[:, 1]
     threshold = float(np.quantile(guesses[present], 1 - RECALL))
     scaler, regression = model.fit(inputs, present).named_steps.values()
@@ -172,6 +200,7 @@ def fit_presence(
             "classes": len(set(classes)),
             "pictures": len({one.pair.query for one in seen}),
             "seed": seed,
+            "left_out": "classes" if by_class else "pictures",
             "recall": round(float((guesses[present] >= threshold).mean()), 4),
             "false_alarms": round(float((guesses[~present] >= threshold).mean()), 4),
         },

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fcp.config import Fusion, check, from_dict
+from fcp.config import check, from_dict
 from fcp.data.photos import MOST_DRAWN
 from fcp.documents import parse_json
 from fcp.errors import FcpError
@@ -27,10 +27,12 @@ from fcp.inference.appearance.classifier import Classifier
 from fcp.inference.appearance.fitting import Appearance
 from fcp.inference.appearance.gate import Decision
 from fcp.inference.example_quality import ExampleQuality
+from fcp.inference.packing import pack, tensors_of, unpack, unpack_oldest
 from fcp.inference.tiling import MOST_CANVAS
-from fcp.structures import CorrelationSupport, SupportSet
+from fcp.structures import moved
 
-FORMAT = "fcp-support-1"
+FORMAT = "fcp-support-2"
+OLDEST = "fcp-support-1"  # of FCP alone; still read
 _RECORD, _CHECKSUM = "support", "sha256"  # entries of the header
 
 
@@ -53,7 +55,8 @@ class Support:
 
     Attributes:
         model: Fingerprint of the model that encoded the examples; other models cannot use them.
-        classes: Encoded examples of each class by its name, at least one class.
+        classes: Encoded examples of each class by its name, at least one class; the model's network
+            knows their type.
         negatives: Encoded negative examples, or None.
         tile: Side in px of the tiles that photos are cut into; None for the whole photo.
         tile_was_chosen: Whether the side was chosen by the rule and not by the user; it is then
@@ -65,8 +68,8 @@ class Support:
     """
 
     model: str
-    classes: Mapping[str, SupportSet]
-    negatives: SupportSet | None = None
+    classes: Mapping[str, Any]
+    negatives: Any = None
     tile: int | None = None
     tile_was_chosen: bool = False
     appearances: Sequence[Appearance | None] = ()
@@ -78,7 +81,7 @@ class Support:
         return MOST_DRAWN if self.tile is None else MOST_CANVAS
 
     @property
-    def entrants(self) -> tuple[SupportSet, ...]:
+    def entrants(self) -> tuple[Any, ...]:
         """Encoded examples of all that compete for pixels: the classes, and the negatives last."""
         last = () if self.negatives is None else (self.negatives,)
         return (*self.classes.values(), *last)
@@ -91,12 +94,10 @@ class Support:
 
     def to(self, device: torch.device) -> Support:
         """Return the support with its network tensors on a device."""
-        if all(one.high.device == device for one in self.entrants):
+        if all(tensor.device == device for _, tensor in tensors_of(self.entrants)):
             return self
-        classes = {name: one.to(device) for name, one in self.classes.items()}
-        return replace(
-            self, classes=classes, negatives=self.negatives and self.negatives.to(device)
-        )
+        classes = {name: moved(one, device) for name, one in self.classes.items()}
+        return replace(self, classes=classes, negatives=moved(self.negatives, device))
 
     def with_class(self, name: str, other: Support) -> Support:
         """Return the same task with a class's examples taken from another support.
@@ -122,16 +123,16 @@ class Support:
         """
         tensors: dict[str, Tensor] = {}
         for index, entrant in enumerate(self.entrants):
-            tensors |= dict(_walk(entrant, f"{index}."))
+            tensors |= dict(tensors_of(entrant, f"{index}"))
         for index, one in enumerate(self.appearances):
             if one is not None and one.classifier is not None:
-                tensors |= dict(_walk(one.classifier, f"{index}.appearance."))
+                tensors |= dict(tensors_of(one.classifier, f"{index}.appearance"))
         record = _Record(
             format=FORMAT,
             model=self.model,
             classes=list(self.classes),
             has_negatives=self.negatives is not None,
-            fusion=self.entrants[0].fusion,
+            entrants=[pack(entrant, f"{index}") for index, entrant in enumerate(self.entrants)],
             tile=self.tile,
             tile_was_chosen=self.tile_was_chosen,
             appearances=[None if one is None else _record_of(one) for one in self.appearances],
@@ -156,7 +157,8 @@ class Support:
                 header = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
             text = header.get(_RECORD, "")
-            record = from_dict(_Record, parse_json(text, "its record"), "its record")
+            values = _renewed(parse_json(text, "its record"), tensors)
+            record = from_dict(_Record, values, "its record")
             if header.get(_CHECKSUM) != _checksum(text, tensors):
                 raise FcpError("its checksum is wrong")
             return cls(**_parts(record, tensors))
@@ -195,7 +197,7 @@ class _Record:
     model: str
     classes: list[str]
     has_negatives: bool
-    fusion: Fusion
+    entrants: list[Any]
     tile: int | None
     tile_was_chosen: bool
     appearances: list[_AppearanceRecord | None]
@@ -209,8 +211,22 @@ class _Record:
         if self.tile is not None and self.tile < 1:
             raise FcpError(f"tile: expected at least 1 px, got {self.tile}")
         entrants = len(self.classes) + self.has_negatives
+        if len(self.entrants) != entrants:
+            raise FcpError(f"entrants: expected {entrants}, got {len(self.entrants)}")
         if len(self.appearances) not in (0, entrants):
             raise FcpError(f"appearances: expected none or {entrants}, got {len(self.appearances)}")
+
+
+def _renewed(values: Any, tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401  (any JSON value)
+    """Return a file's record in the newest format; of an unknown one as it is."""
+    if not isinstance(values, dict) or values.get("format") != OLDEST:
+        return values
+    rest = {name: value for name, value in values.items() if name != "fusion"}
+    classes = values.get("classes")
+    count = len(classes) if isinstance(classes, list) else 0
+    count += values.get("has_negatives") is True
+    entrants = [unpack_oldest(tensors, i, str(values.get("fusion"))) for i in range(count)]
+    return {**rest, "format": FORMAT, "entrants": entrants}
 
 
 def _record_of(appearance: Appearance) -> _AppearanceRecord:
@@ -224,8 +240,9 @@ def _parts(record: _Record, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     broken = next((name for name, one in tensors.items() if not one.isfinite().all()), None)
     if broken is not None:
         raise FcpError(f"{broken} holds values that are not finite")
-    names = [*record.classes, *([None] if record.has_negatives else [])]
-    entrants = [_entrant(tensors, f"{index}.", record.fusion) for index in range(len(names))]
+    entrants = [unpack(one, tensors) for one in record.entrants]
+    if not all(is_dataclass(one) for one in entrants):
+        raise FcpError("entrants: expected supports")
     return dict(
         model=record.model,
         classes=dict(zip(record.classes, entrants, strict=False)),
@@ -236,21 +253,6 @@ def _parts(record: _Record, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
             None if one is None else _appearance(tensors, f"{index}.appearance.", one)
             for index, one in enumerate(record.appearances)
         ],
-    )
-
-
-def _entrant(tensors: Mapping[str, Tensor], prefix: str, fusion: Fusion) -> SupportSet:
-    correlation = None
-    if f"{prefix}correlation.share" in tensors:
-        correlation = CorrelationSupport(
-            levels=_numbered(tensors, f"{prefix}correlation.levels."),
-            **_fields(tensors, f"{prefix}correlation.", CorrelationSupport),
-        )
-    return SupportSet(
-        prototypes=_numbered(tensors, f"{prefix}prototypes."),
-        fusion=fusion,
-        correlation=correlation,
-        **_fields(tensors, prefix, SupportSet),
     )
 
 
@@ -274,24 +276,7 @@ def _checksum(record: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _walk(value: object, prefix: str) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of a dataclass, its tuples and inner dataclasses, with dotted names."""
-    if isinstance(value, Tensor):
-        yield prefix.removesuffix("."), value
-    elif isinstance(value, tuple):
-        for index, one in enumerate(value):
-            yield from _walk(one, f"{prefix}{index}.")
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from _walk(getattr(value, field.name), f"{prefix}{field.name}.")
-
-
 def _fields(tensors: Mapping[str, Tensor], prefix: str, of: type) -> dict[str, Any]:
     """Return the fields of a dataclass that are single tensors."""
     names = [field.name for field in fields(of) if field.type == "Tensor"]
     return {name: tensors[prefix + name] for name in names}
-
-
-def _numbered(tensors: Mapping[str, Tensor], prefix: str) -> tuple[Tensor, ...]:
-    count = sum(name.startswith(prefix) for name in tensors)
-    return tuple(tensors[f"{prefix}{index}"] for index in range(count))

@@ -282,6 +282,14 @@ class Results:
         self.renamed: list[str] = []
         self._unfinished = folder / UNFINISHED
 
+    @property
+    def uncalibrated(self) -> str | None:
+        """Sentence with the remedy if the model does not judge presence; else None."""
+        if self.used.get("presence") != "not calibrated":
+            return None
+        asked = f"fcp calibrate --model {self.model} --examples DIR --out FOLDER"
+        return f"presence not calibrated: `{asked}`"
+
     def __enter__(self) -> Self:
         return self
 

@@ -187,6 +187,7 @@ def _used_settings(segmenter: FewShotSegmenter, task: Task) -> dict[str, Any]:
     return {
         "device": str(segmenter.device),
         "min_score": least_of(task).score,
+        "presence": "not calibrated" if segmenter.presence is None else "calibrated",
         "threshold": segmenter.check_threshold(task.threshold),
         "tile": segmenter.fitted.tile,
     }
@@ -205,6 +206,8 @@ def _export(start: Start, request: Request, writers: Sequence[Writer]) -> None:
         if (odd := [_title(one) for one in judged if one.is_odd])
     }
     facts |= {f"{name} is": decided.sentence for name, decided in results.appearance.items()}
+    if results.uncalibrated is not None:
+        facts["presence"] = results.uncalibrated
     results.put_in_order(job.source for job in start.jobs)
     records = list(results.pictures.values())
     export(records, results.path.parent, task, writers=writers, facts=facts)

@@ -161,10 +161,10 @@ def _files_to_come(request: Request, photos: Photos) -> set[str]:
 
 def _fingerprint(model: str, task: Task) -> str:
     """Hash all that determines the results: model files, examples and settings."""
-    from fcp.models.loading import find_model, model_fingerprint
+    from fcp.models.loading import model_fingerprint
 
     how = {**task.settings(), "classes": task.names, "negatives": None}
-    digest = hashlib.sha256(f"{how!r} {model_fingerprint(find_model(model))}".encode())
+    digest = hashlib.sha256(f"{how!r} {model_fingerprint(model)}".encode())
     for name, examples in (*task.classes.items(), ("", task.negatives)):
         digest.update(name.encode())
         for example in examples:

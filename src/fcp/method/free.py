@@ -8,6 +8,7 @@ aligned, not smoothed, unless its name says otherwise.
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -32,11 +33,13 @@ class FreeSupport:
         features: (B, K, C, h, w) as the method compares them.
         masks: (B, K, h, w) on that grid, boolean or as shares 0 … 1.
         weights: (B, 3) of the decoder's three masks, PerSAM-F's; else None.
+        pooled: Whether the K examples count as one, instead of by the paper's rule.
     """
 
     features: Tensor
     masks: Tensor
     weights: Tensor | None = None
+    pooled: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ class FreeMethod(nn.Module, abc.ABC):
             raise FcpError(f"shots: expected {' or '.join(get_args(Shots))}, got {shots!r}")
         self.pooled = shots == "pooled"
 
+    @property
+    @abc.abstractmethod
+    def image_size(self) -> int:
+        """Side (px) of the square frame that the method brings pictures to."""
+
     def forward(self, episode: Episode) -> FreeOutput:
         """Segment the queries of an episode."""
         support = self.encode_support(episode.support_images, episode.support_masks)
@@ -104,6 +112,28 @@ class FreeMethod(nn.Module, abc.ABC):
     @abc.abstractmethod
     def encode_query(self, images: Tensor) -> FreeQuery:
         """Encode query pictures (B, 3, H, W) in 0 … 1."""
+
+    def join(self, shown: Sequence[FreeSupport], shots: Shots) -> FreeSupport:
+        """Join K examples of one task that were encoded one by one.
+
+        The result is that of encoding them together, but for PerSAM-F's weights, which are then the
+        mean of the examples' own.
+
+        Args:
+            shown: Supports of one example each.
+            shots: Rule by which they become one answer.
+        """
+        fitted = [one.weights for one in shown if one.weights is not None]
+        return FreeSupport(
+            features=torch.cat([one.features for one in shown], 1),
+            masks=torch.cat([one.masks for one in shown], 1),
+            weights=torch.stack(fitted).mean(0) if fitted else None,
+            pooled=shots == "pooled",
+        )
+
+    def compared(self, query: FreeQuery) -> Tensor:
+        """Return the features (B, C, h, w) of queries in the space of the examples'."""
+        return query.features
 
     @torch.no_grad()
     def match(self, support: FreeSupport, query: FreeQuery) -> FreeOutput:

@@ -1,25 +1,35 @@
-"""Loading for use: names → model folders and devices, and a model's faster form."""
+"""Loading for use: names → models, folders and devices, and a model's faster form.
+
+Light: torch is imported inside the functions, so that wrong names are told before it is loaded.
+"""
 
 from __future__ import annotations
 
 import copy
+import importlib
 import re
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from huggingface_hub import snapshot_download
 
-from fcp.encoders.folding import fold_norms
+from fcp.documents import load_json
 from fcp.encoders.places import from_hub
 from fcp.errors import FcpError
 from fcp.files import sha256_of
-from fcp.method.fcp.model import FCP
+from fcp.method.names import is_free
 from fcp.models.files import CARD_FILE, CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
+from fcp.models.free import FREE_FORMAT, hash_free, load_free
+
+if TYPE_CHECKING:
+    import torch
+
+    from fcp.method.fcp.model import FCP
 
 SHIPPED = ("small", "tiny")
+_TRAINED_FORMAT = "fcp-trained-1"  # of ``fcp.models.trained``
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE, CARD_FILE]
 
@@ -30,6 +40,8 @@ def find_device(name: str) -> torch.device:
     Raises:
         FcpError: an unknown name, or a device that this machine lacks.
     """
+    import torch
+
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -90,23 +102,31 @@ def load_any(
     *,
     device: str = "auto",
     **hub_options: Any,  # noqa: ANN401  (as the hub's)
-) -> tuple[FCP, Path | None]:
+) -> tuple[Any, Path | None]:
     """Load a model of any family.
 
     Args:
-        model: See ``find_model``.
-        device: Device that it is for.
+        model: Name of a method without training, or as ``find_model`` takes it.
+        device: Device that plain ``free`` is chosen for.
         **hub_options: Options of ``huggingface_hub.snapshot_download``.
 
     Returns:
-        The model on the CPU, and its folder.
+        ``FCP``, ``LoadedFree`` or ``LoadedTrained`` on the CPU, and the model's folder; None of a
+        method that is known by its name alone.
 
     Raises:
         FcpError: no such model, or files that do not make a model.
     """
+    if isinstance(model, str) and is_free(model):
+        return load_free(model, device), None
+    folder = find_model(model, **hub_options)
+    kind = _format_of(folder)
+    if kind == FREE_FORMAT:
+        return load_free(folder), folder
+    if kind == _TRAINED_FORMAT:
+        return importlib.import_module("fcp.models.trained").load_trained(folder), folder
     from fcp.models.checkpoint import load_model
 
-    folder = find_model(model, **hub_options)
     return load_model(folder), folder
 
 
@@ -116,6 +136,8 @@ def for_inference(model: FCP) -> FCP:
     The copy is faster and its results are the same up to rounding; it is not for training or
     saving. Parts without such a norm, such as the head, are shared with the model.
     """
+    from fcp.encoders.folding import fold_norms
+
     parts = {
         id(model.backbone): fold_norms(model.backbone),
         id(model.segmenter): fold_norms(model.segmenter),
@@ -124,14 +146,28 @@ def for_inference(model: FCP) -> FCP:
     return copy.deepcopy(model, parts)  # which treats these as copied already
 
 
-def model_fingerprint(folder: Path) -> str:
-    """Hash the files of a model folder that decide its results.
+def model_fingerprint(model: str | Path) -> str:
+    """Hash the files that decide a model's results.
+
+    Args:
+        model: See ``load_any``.
 
     Raises:
-        FcpError: one of them cannot be read.
+        FcpError: no such model, or one of its files cannot be read.
     """
+    if isinstance(model, str) and is_free(model):
+        return hash_free(model)
+    folder = find_model(model)
+    if _format_of(folder) == FREE_FORMAT:
+        judge = folder / PRESENCE_FILE
+        return " ".join([hash_free(folder), *([sha256_of(judge)] if judge.exists() else [])])
     files = [folder / name for name in (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE)]
     # Not every model can judge presence.
     return " ".join(
         sha256_of(file) for file in files if file.name != PRESENCE_FILE or file.exists()
     )
+
+
+def _format_of(folder: Path) -> object:
+    """Return the format that a model folder's configuration names."""
+    return load_json(folder / CONFIG_FILE).get("format")

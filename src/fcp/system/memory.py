@@ -1,9 +1,17 @@
-"""Return of freed memory to the system. Standard library only."""
+"""Free memory, and return of freed memory to the system. Standard library only."""
 
 from __future__ import annotations
 
 import ctypes
+import os
+import shutil
+import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
+
+GIB = 2**30
+TABLE = Path(os.sep, "proc", "meminfo")  # Linux's own, the same on every machine
 
 
 def give_back_memory() -> None:
@@ -15,3 +23,48 @@ def give_back_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+
+
+def free_memory(device: str) -> float:
+    """Return the free memory in GiB that a model on a device can have.
+
+    Args:
+        device: "auto" (CUDA where there is one, else the CPU), or the name of a torch device.
+
+    Returns:
+        Memory of the first CUDA device, or of the system; 0 where the system does not tell.
+    """
+    if device == "auto" or device.startswith("cuda"):
+        graphics = graphics_memory()
+        if graphics is not None:
+            return graphics
+    return system_memory()
+
+
+def system_memory(table: Path = TABLE) -> float:
+    """Return the system's available memory in GiB; all of its memory where only that is told.
+
+    Args:
+        table: Linux's table of memory.
+    """
+    if table.is_file():
+        for line in table.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024 / GIB
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    except (AttributeError, ValueError, OSError):
+        return 0.0
+
+
+def graphics_memory() -> float | None:
+    """Return the free memory in GiB of the first CUDA device; None where torch has none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None or "+cpu" in metadata.version("torch"):
+        return None
+    asked = [tool, "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603
+        return int(told.stdout.split("\n", 1)[0]) / 1024
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None

@@ -76,6 +76,11 @@ class GfSam(FreeMethod):
         self.released = released
         self.size = size
 
+    @property
+    def image_size(self) -> int:
+        """Side (px) of the frame in which points and masks lie."""
+        return self.size
+
     @torch.no_grad()
     def encode_support(self, images: Tensor, masks: Tensor) -> FreeSupport:
         """Encode examples; see ``FreeMethod``. Where all masks of a task are empty, its centre."""
@@ -84,8 +89,9 @@ class GfSam(FreeMethod):
         framed = torch.stack([centre_if_empty(task) for task in framed])
         grid = (features.shape[2], features.shape[3])
         shares = soft_masks(framed.flatten(0, 1), grid).unflatten(1, grid)
+        batch = masks.shape[:2]
         return FreeSupport(
-            features.unflatten(0, masks.shape[:2]), shares.unflatten(0, masks.shape[:2])
+            features.unflatten(0, batch), shares.unflatten(0, batch), pooled=self.pooled
         )
 
     @torch.no_grad()
@@ -107,7 +113,7 @@ class GfSam(FreeMethod):
             cells,
             support.masks[0].flatten(1),
             released=self.released,
-            pooled=self.pooled,
+            pooled=support.pooled,
         )
         chosen = choose_points(found.aligned, grid, released=self.released)
         points = cell_corners(chosen, grid, self.size)

@@ -61,6 +61,11 @@ class Insid3(FreeMethod):
             )
         self._basis: Tensor | None = None
 
+    @property
+    def image_size(self) -> int:
+        """Side (px) of the encoder's pictures."""
+        return self.cells.image_size
+
     @torch.no_grad()
     def positional_basis(self) -> Tensor:
         """Return U (C, s), made of a blank picture on first use."""
@@ -90,7 +95,8 @@ class Insid3(FreeMethod):
         inside = grid_masks(masks.flatten(0, 1), size, grid).unflatten(0, masks.shape[:2])
         if not inside.flatten(1).any(1).all():
             raise FcpError("support masks: no foreground; mark the object in at least one example")
-        return FreeSupport(cells.view_as(features).unflatten(0, masks.shape[:2]), inside)
+        shown = cells.view_as(features).unflatten(0, masks.shape[:2])
+        return FreeSupport(shown, inside, pooled=self.pooled)
 
     @torch.no_grad()
     def encode_query(self, images: Tensor) -> FreeQuery:
@@ -104,6 +110,12 @@ class Insid3(FreeMethod):
             pictures=framed if self.crf else None,
         )
 
+    @torch.no_grad()
+    def compared(self, query: FreeQuery) -> Tensor:
+        """Return the features of queries, debiased as the examples' are."""
+        cells = debias(query.features.flatten(2), self.positional_basis())
+        return cells.view_as(query.features)
+
     def segment(self, support: FreeSupport, query: FreeQuery) -> tuple[Tensor, Insid3Steps]:
         """Segment one picture; see ``FreeMethod``."""
         grid = (query.features.shape[2], query.features.shape[3])
@@ -113,7 +125,7 @@ class Insid3(FreeMethod):
             support.features[0].flatten(2),
             support.masks[0].flatten(1),
             released=self.released,
-            pooled=self.pooled,
+            pooled=support.pooled,
         )
         mask = frame_mask(steps.mask, grid, self.cells.image_size)
         if query.pictures is not None:

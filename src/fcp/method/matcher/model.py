@@ -86,6 +86,11 @@ class Matcher(FreeMethod):
         self.settings = PRESETS[preset]
         self.seed = seed
 
+    @property
+    def image_size(self) -> int:
+        """Side (px) of the encoder's pictures, which is also the frame."""
+        return self.cells.image_size
+
     @torch.no_grad()
     def encode_support(self, images: Tensor, masks: Tensor) -> FreeSupport:
         """Encode examples; see ``FreeMethod``. Where all masks of a task are empty, its centre."""
@@ -94,8 +99,9 @@ class Matcher(FreeMethod):
         framed = nearest(masks.flatten(0, 1), (side, side)).unflatten(0, masks.shape[:2])
         framed = torch.stack([centre_if_empty(task) for task in framed])
         inside = touched_cells(framed.flatten(0, 1), (features.shape[2], features.shape[3]))
+        batch = masks.shape[:2]
         return FreeSupport(
-            features.unflatten(0, masks.shape[:2]), inside.unflatten(0, masks.shape[:2])
+            features.unflatten(0, batch), inside.unflatten(0, batch), pooled=self.pooled
         )
 
     @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -52,6 +54,11 @@ class PerSam(FreeMethod):
         self.finetune = finetune
         self.released = released
 
+    @property
+    def image_size(self) -> int:
+        """Side (px) of the segmenter's square."""
+        return self.segmenter.image_size
+
     @torch.no_grad()
     def encode_support(self, images: Tensor, masks: Tensor) -> FreeSupport:
         """Encode examples; see ``FreeMethod``. PerSAM-F fits its weights to them.
@@ -70,11 +77,15 @@ class PerSam(FreeMethod):
             raise FcpError("support masks: no foreground; mark the object in the first example")
         features = embedding.image.unflatten(0, batch)
         if not self.finetune:
-            return FreeSupport(features, inside)
+            return FreeSupport(features, inside, pooled=self.pooled)
         logits = self._reference_logits(embedding, features, inside, frame)
         fitted = zip(logits.unflatten(0, batch), masks, strict=True)
         weights = torch.stack([fit_weights(task, mask) for task, mask in fitted])
-        return FreeSupport(features, inside, weights)
+        return FreeSupport(features, inside, weights, self.pooled)
+
+    def join(self, shown: Sequence[FreeSupport], shots: Shots) -> FreeSupport:
+        """Join examples; the paper's rule reads the first alone."""
+        return super().join(shown if shots == "pooled" else shown[:1], shots)
 
     @torch.no_grad()
     def encode_query(self, images: Tensor) -> FreeQuery:

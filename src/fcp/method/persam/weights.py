@@ -30,6 +30,7 @@ def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     return (alpha * missed**FOCAL_GAMMA * plain).mean()
 
 
+@torch.inference_mode(False)
 @torch.enable_grad()
 def fit_weights(logits: Tensor, masks: Tensor, steps: int = STEPS) -> Tensor:
     """Fit the mixing weights to the reference.
@@ -44,7 +45,8 @@ def fit_weights(logits: Tensor, masks: Tensor, steps: int = STEPS) -> Tensor:
     Returns:
         (3,) whose sum is 1.
     """
-    logits, target = logits.detach(), masks.to(logits.dtype)
+    # Copies, as tensors made in inference mode take no part in a training.
+    logits, target = logits.detach().clone(), masks.to(logits.dtype, copy=True)
     free = torch.full((2,), 1 / 3, device=logits.device, requires_grad=True)
     optimizer = torch.optim.AdamW(
         [free], lr=LEARNING_RATE, eps=ADAM_EPSILON, weight_decay=WEIGHT_DECAY

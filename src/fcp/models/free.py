@@ -1,0 +1,163 @@
+"""Methods without training by name or folder. Light: torch is loaded with a method, not before.
+
+A folder holds no weights: its ``config.json`` names the method and its encoders, which stay where
+they are, and ``presence.json`` may lie beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fcp.config import check, from_dict
+from fcp.documents import load_json
+from fcp.encoders.places import find_folder, installed_folder
+from fcp.errors import FcpError
+from fcp.files import sha256_of, write_atomically
+from fcp.method.names import PREFIX, FreeName, choose_default, parse_name
+from fcp.models.files import CONFIG_FILE, PRESENCE_FILE
+from fcp.system.memory import free_memory
+
+if TYPE_CHECKING:
+    from fcp.method.free import FreeMethod
+
+FREE_FORMAT = "fcp-free-1"
+
+
+@dataclass(frozen=True)
+class LoadedFree:
+    """A method without training, ready to use.
+
+    Attributes:
+        method: Method in evaluation mode.
+        name: Name of its parts.
+        options: Options that it was built with.
+    """
+
+    method: FreeMethod
+    name: FreeName
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the features that it compares."""
+        cells = getattr(self.method, "cells", None)
+        found: int = self.method.segmenter.width if cells is None else cells.channels
+        return found
+
+
+@dataclass(frozen=True)
+class _Config:
+    """Content of ``config.json``; see ``LoadedFree``."""
+
+    format: str
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.format != FREE_FORMAT:
+            raise FcpError(f"format: expected {FREE_FORMAT!r}, got {self.format!r}")
+
+
+def choose_free(device: str) -> tuple[FreeName, str]:
+    """Choose what plain ``free`` stands for here, by what is installed and by memory.
+
+    Args:
+        device: "auto", or the name of a torch device.
+
+    Returns:
+        The choice, and one line that says it and why.
+    """
+    return choose_default(free_memory(device), lambda part: installed_folder(part) is not None)
+
+
+def load_free(model: str | Path, device: str = "auto") -> LoadedFree:
+    """Load a method by its name or from its folder; missing encoders are fetched.
+
+    Args:
+        model: Name as ``names.parse_name`` reads it, or folder with ``config.json``.
+        device: Device that plain ``free`` is chosen for.
+
+    Raises:
+        FcpError: an unknown name or option, a damaged folder, or weights that are missing or do
+            not fit.
+    """
+    from fcp.method.registry import load_method
+
+    name, options = _named(model, device)
+    return LoadedFree(load_method(name, **options), name, dict(options))
+
+
+def save_free(loaded: LoadedFree, folder: Path) -> None:
+    """Write a method's folder; encoders that lie in folders are named by their full paths.
+
+    Raises:
+        FcpError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FcpError(f"{folder}: cannot be made ({error.strerror}); choose another") from error
+    name = FreeName(
+        loaded.name.method, _settled(loaded.name.backbone), _settled(loaded.name.segmenter)
+    )
+    content = {"format": FREE_FORMAT, "name": str(name), "options": loaded.options}
+    # A judge of presence fitted to another method is not valid for this one.
+    (folder / PRESENCE_FILE).unlink(missing_ok=True)
+    write_atomically(folder / CONFIG_FILE, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def find_parts(name: FreeName) -> list[Path]:
+    """Find the weights of a method's encoders, or fetch them.
+
+    Raises:
+        FcpError: they are missing and cannot be fetched.
+    """
+    return [find_folder(part) for part in (name.backbone, name.segmenter) if part]
+
+
+def hash_free(model: str | Path) -> str:
+    """Hash all that decides a method's results, except its presence: name, options, weights.
+
+    Raises:
+        FcpError: an unknown name, a damaged folder, or weights that are missing.
+    """
+    name, options = _named(model, "auto")
+    digest = hashlib.sha256(f"{name.method} {sorted(options.items())!r}".encode())
+    for place in find_parts(name):
+        files = [place] if place.is_file() else sorted(place.glob("*.*"))
+        for file in files:
+            if file.suffix in (".json", ".safetensors", ".pth", ".pt"):
+                digest.update(_hash_of(file).encode())
+    return digest.hexdigest()
+
+
+def _named(model: str | Path, device: str) -> tuple[FreeName, Mapping[str, Any]]:
+    if model == PREFIX:
+        return choose_free(device)[0], {}
+    if isinstance(model, str) and model.startswith(f"{PREFIX}:"):
+        return parse_name(model), {}
+    path = Path(model) / CONFIG_FILE
+    config = from_dict(_Config, load_json(path), str(path))
+    try:
+        return parse_name(config.name), config.options
+    except FcpError as error:
+        raise FcpError(f"{path}: {error}") from error
+
+
+def _settled(part: str | None) -> str | None:
+    """Return a part that is a file or folder by its full path."""
+    if part is None or not Path(part).expanduser().exists():
+        return part
+    return str(Path(part).expanduser().resolve())
+
+
+def _hash_of(file: Path) -> str:
+    """Hash a file's content; the hub's cache calls its files by their hashes, which saves that."""
+    real = file.resolve()
+    return real.name if real.parent.name == "blobs" else sha256_of(file)

@@ -1,0 +1,70 @@
+"""A compared method behind the segmenter: the same as its own doors; its support in a file."""
+
+import numpy as np
+import torch
+
+from fcp.inference.segmenter import FewShotSegmenter
+from fcp.inference.support import Support
+
+
+def photo(seed):
+    return np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+
+
+def mask(top=10):
+    marked = np.zeros((60, 80), bool)
+    marked[top : top + 20, 20:50] = True
+    return marked
+
+
+def test_examples_joined_one_by_one_are_those_of_the_method_itself(pfenet):
+    pictures, masks = torch.rand(1, 3, 3, 64, 64), torch.zeros(1, 3, 64, 64)
+    for shot in range(3):
+        masks[:, shot, 8 * shot : 30 + 8 * shot, 16:40] = 1
+    photos = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        shown = [pfenet.show(pictures[0, k], masks[0, k]) for k in range(3)]
+        support = pfenet.join(shown, "pooled")
+        answer = pfenet.match(support, pfenet.query(photos))
+        own = pfenet.model.match(
+            pfenet.model.encode_support(pictures, masks), pfenet.model.encode_query(photos)
+        )
+    torch.testing.assert_close(answer.logits, own.mask_logits, atol=1e-5, rtol=1e-5)
+    assert answer.conventional_mask.shape == (2, 8, 8)
+    assert answer.presence is None
+
+
+def test_presence_compares_the_mid_level_map(pfenet):
+    image, marked = torch.rand(3, 64, 64), torch.zeros(64, 64)
+    marked[8:40, 16:48] = 1  # whole cells of 8 px
+    with torch.inference_mode():
+        seen = pfenet.see(image, marked)
+        known = pfenet.known(pfenet.join([seen.shown], "mean"))
+        units = pfenet.cells(seen.query).units[0]
+    inside = marked.view(8, 8, 8, 8).mean((1, 3)).flatten() > 0.5
+    torch.testing.assert_close(known.means[0], units[:, inside].mean(1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(known.means[1], units[:, ~inside].mean(1), atol=1e-5, rtol=1e-4)
+
+
+def test_it_serves_the_segmenter_and_its_support_a_file(pfenet, tmp_path):
+    segmenter = FewShotSegmenter(pfenet, device="cpu")
+    task = {"cat": [(photo(0), mask()), (photo(1), mask())], "dog": [(photo(2), mask(30))]}
+    support = segmenter.encode(task, negatives=[(photo(3), mask())], tile=40, checks=True)
+    support.save(tmp_path / "it.safetensors")
+    again = Support.load(tmp_path / "it.safetensors")
+    expected = segmenter.predict(photo(4), support=support)
+    assert np.array_equal(segmenter.predict(photo(4), support=again).labels, expected.labels)
+    assert list(support.quality) == ["cat"]
+    assert segmenter.network.promptable is None
+
+
+def test_every_setting_changes_the_fingerprint(pfenet):
+    from fcp.inference.networks.trained import TrainedNetwork
+
+    def made(**changed):
+        settings = {"method": "pfenet", "options": {"bins": [8, 4]}, "image_size": 64} | changed
+        return TrainedNetwork(pfenet.model, **settings).fingerprint
+
+    assert made() == pfenet.fingerprint
+    changes = ({"method": "ssp"}, {"options": {}}, {"image_size": 72})
+    assert len({made(), *(made(**one) for one in changes)}) == 4

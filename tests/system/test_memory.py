@@ -1,0 +1,47 @@
+"""Free memory: the system's table, the tool of the graphics card, and what is taken for a device."""
+
+import stat
+
+import pytest
+
+from fcp.system import memory
+
+
+def test_linux_tells_what_is_available(tmp_path):
+    table = tmp_path / "meminfo"
+    table.write_text("MemTotal:  16777216 kB\nMemAvailable:  6291456 kB\n")
+    assert memory.system_memory(table) == 6
+    assert memory.system_memory(tmp_path / "none") > 0  # all of this machine's
+
+
+@pytest.fixture
+def tool(tmp_path, monkeypatch):
+    """Put a graphics card's tool on the PATH that prints what it is told to."""
+
+    def put(script):
+        path = tmp_path / "nvidia-smi"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setattr(memory.shutil, "which", lambda name: str(path))
+        monkeypatch.setattr(memory.metadata, "version", lambda name: "2.8.0")
+
+    return put
+
+
+def test_the_first_graphics_card_counts_for_auto_and_cuda(tool):
+    tool("echo 20480; echo 81920")
+    assert memory.free_memory("auto") == memory.free_memory("cuda:0") == 20
+    assert memory.free_memory("cpu") == pytest.approx(memory.system_memory(), rel=0.2)
+
+
+@pytest.mark.parametrize("script", ["exit 9", "echo '[N/A]'"])
+def test_a_card_that_does_not_answer_leaves_the_system(tool, script):
+    tool(script)
+    assert memory.graphics_memory() is None
+    assert memory.free_memory("auto") == pytest.approx(memory.system_memory(), rel=0.2)
+
+
+def test_a_card_that_torch_cannot_use_does_not_count(tool, monkeypatch):
+    tool("echo 20480")
+    monkeypatch.setattr(memory.metadata, "version", lambda name: "2.8.0+cpu")
+    assert memory.graphics_memory() is None
