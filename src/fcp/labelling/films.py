@@ -61,7 +61,7 @@ class Films:
 
     def __init__(self, segmenter: FewShotSegmenter, task: Task, results: Results) -> None:
         self._segmenter, self._task = segmenter, task
-        self._film, self._memory = "", self._new_memory()
+        self._film, self._memory = "", None if task.memory == 0 else self._new_memory()
         self._out = results.path.parent
         self._done: dict[str, list[PictureResult]] = defaultdict(list)
         for record in results.pictures.values() if task.memory else ():
@@ -77,13 +77,14 @@ class Films:
             file: File of the photo.
             name: Name of its results.
         """
-        if not (self._task.memory and is_frame(file, self._task)):
+        if self._memory is None or not is_frame(file, self._task):
             return self._segmenter.fitted
         if film_of(name) != self._film:
             self._film, self._memory = film_of(name), self._new_memory()
         done = self._done[self._film]
         while done and natural(_name(done[-1])) < natural(name):
-            self._see(done[-1], partial(self._read, done.pop()))
+            record = done.pop()
+            self._see(self._memory, record, partial(self._read, record))
         return self._memory.support
 
     def see(self, record: PictureResult, pixels: np.ndarray, labels: np.ndarray) -> None:
@@ -94,11 +95,12 @@ class Films:
             pixels: Pixels (h, w, 3) uint8 RGB.
             labels: Label map (h, w).
         """
-        if self._task.memory and record.mask and film_of(_name(record)) == self._film:
+        if self._memory is not None and film_of(_name(record)) == self._film != "":
             values = {name: value for value, name in enumerate(self._task.names, start=1)}
-            self._see(record, lambda name: (pixels, labels == values[name]))
+            self._see(self._memory, record, lambda name: (pixels, labels == values[name]))
 
-    def _see(self, record: PictureResult, show: Callable[[str], Pair]) -> None:
+    @staticmethod
+    def _see(memory: ClipMemory, record: PictureResult, show: Callable[[str], Pair]) -> None:
         from fcp.inference.clip_memory import is_sure
 
         sure = {
@@ -106,7 +108,7 @@ class Films:
             for name, found in record.classes.items()
             if found.here and is_sure(found.score, found.presence)
         }
-        self._memory.see(sure, show)
+        memory.see(sure, show)
 
     def _read(self, record: PictureResult, name: str) -> Pair:
         """Read a finished frame with its mask of a class."""

@@ -119,7 +119,7 @@ def _segment_together(
     """Read, segment and write a batch; an unreadable photo does not stop the others."""
     from fcp.data.photos import read_photo
 
-    started, least = time.perf_counter(), least_of(task)
+    started, least, likely = time.perf_counter(), least_of(task), task.threshold
     support = films.support_of(jobs[0].picture, jobs[0].name)
     most = support.most_pixels
     read, errors = _each(
@@ -130,14 +130,14 @@ def _segment_together(
     del read  # frees a large photo once it is segmented
     if support.tile is None:
         predictions = segmenter.predict_batch(
-            photos.values(), len(jobs), support=support, threshold=task.threshold, least=least
+            photos.values(), batch_size=len(jobs), support=support, threshold=likely, least=least
         )
         found = dict(zip(photos, predictions, strict=True))
     else:
         found, too_small = _each(
             photos,
             lambda job: segmenter.predict(
-                photos[job], support=support, threshold=task.threshold, least=least
+                photos[job], support=support, threshold=likely, least=least
             ),
         )
         errors |= too_small
