@@ -33,7 +33,7 @@ from scipy import ndimage
 from fcp.data.images import read_image, read_mask
 from fcp.data.pieces import Piece, connected_pieces
 from fcp.data.transforms import to_square
-from fcp.inference.prompted_objects import draw_objects
+from prompted_objects import draw_objects
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.inference.touching import touching_objects
 

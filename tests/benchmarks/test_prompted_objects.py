@@ -6,7 +6,7 @@ import torch
 
 from fcp.data.pieces import connected_pieces
 from fcp.data.transforms import to_square
-from fcp.inference.prompted_objects import draw_objects, prompts_of, settle
+from prompted_objects import draw_objects, prompts_of, settle
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.inference.touching import touching_objects
 

@@ -2,8 +2,8 @@
 
 The watershed says where the objects of a piece are, the prompts where they end. No mask leaves the
 piece, and one that does not agree with its watershed basin is not taken. With the promptable stages
-that ship this is no better than the watershed alone (docs/instances.md), so that it is a step to
-call and not the default.
+that ship this is no better than the watershed alone (docs/instances.md), so that it is tried here
+and no part of the package.
 """
 
 from __future__ import annotations
