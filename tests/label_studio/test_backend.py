@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from fcp.data.images import read_image
+from fcp.data.prompts import Box
 from fcp.errors import FcpError
 from fcp.formats.label_studio import brush_runs, read_brush_runs
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.label_studio import backend as backends
 from fcp.label_studio.backend import Backend
 from fcp.label_studio.client import LabelStudio
-from fcp.label_studio.hints import read_hint
+from fcp.label_studio.hints import Hint, find_hinted, read_hint
 from fcp.label_studio.store import ExampleStore
 
 CONFIG = """
@@ -306,3 +307,11 @@ def test_predictions_do_not_wait_for_ever(make, annotated, fake_studio, monkeypa
     gate.set()
     fit.join()
     assert backend.fitted(7).version != version
+
+
+def test_a_model_without_a_promptable_segmenter_takes_no_boxes(pfenet):
+    hint = Hint("cat", boxes=(Box(1, 1, 9, 9),))
+    with pytest.raises(FcpError, match="smart tool: this model takes no boxes and points"):
+        find_hinted(
+            FewShotSegmenter(pfenet, device="cpu"), np.zeros((20, 20, 3), np.uint8), hint, None
+        )

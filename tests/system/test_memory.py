@@ -1,4 +1,4 @@
-"""Free memory: the system's table, the tool of the graphics card, and what is taken for a device."""
+"""Free memory: the system's table, the graphics card's tool, what counts for which device."""
 
 import stat
 

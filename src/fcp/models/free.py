@@ -45,9 +45,8 @@ class LoadedFree:
     @property
     def channels(self) -> int:
         """Number of channels of the features that it compares."""
-        cells = getattr(self.method, "cells", None)
-        found: int = self.method.segmenter.width if cells is None else cells.channels
-        return found
+        parts: Any = self.method  # which has cells or a segmenter, or both
+        return int(parts.cells.channels if hasattr(parts, "cells") else parts.segmenter.width)
 
 
 @dataclass(frozen=True)
