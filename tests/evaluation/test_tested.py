@@ -8,7 +8,7 @@ import torch
 from fcp.errors import FcpError
 from fcp.evaluation.method_predictor import MethodPredictor
 from fcp.evaluation.predictor import FCPPredictor
-from fcp.evaluation.tested import describe_model, free_settings, libraries, open_predictor
+from fcp.evaluation.tested import describe_model, libraries, open_predictor
 from fcp.method.trained import build_trained
 from fcp.models.trained import save_trained
 
@@ -41,7 +41,7 @@ def test_a_method_without_training_is_described_by_its_whole_name(tmp_path):
     settings = {"format": "fcp-free-1", "name": "free:persam", "options": {"released": True}}
     (tmp_path / "config.json").write_text(json.dumps(settings))
     assert describe_model(tmp_path).released == "yes"
-    assert free_settings(tmp_path)["method"] == "free:persam+sam-vit-huge"
+    assert describe_model(tmp_path).method == "free:persam+sam-vit-huge"
 
 
 def test_a_folder_opens_as_what_it_holds(trained, model_folder):
@@ -53,8 +53,8 @@ def test_a_folder_opens_as_what_it_holds(trained, model_folder):
 
 def test_a_damaged_free_folder_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"format": "fcp-free-1", "name": 3}')
-    with pytest.raises(FcpError, match="expected the name of a method"):
-        free_settings(tmp_path)
+    with pytest.raises(FcpError, match="name: expected str, got 3"):
+        describe_model(tmp_path)
 
 
 def test_versions_are_those_that_run():

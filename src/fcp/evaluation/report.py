@@ -17,10 +17,11 @@ from fcp.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Comparison, miou_int
 from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts, EpisodeDraw
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
 from fcp.evaluation.seen import NOTHING_SEEN, UNKNOWN, read_recipe, seen_in_training
-from fcp.evaluation.tested import NO_SWITCH, PRECISION, describe_model, free_settings, libraries
+from fcp.evaluation.tested import NO_SWITCH, PRECISION, describe_model, libraries
 from fcp.files import sha256_of, write_atomically
 from fcp.method.fusion import RULES
 from fcp.models.files import WEIGHTS_FILE
+from fcp.models.settings import FREE_FORMAT, format_of
 
 FROM_FILE = "as the episode file has them"
 NOT_TRAINED = "none: published encoders, no training"
@@ -114,7 +115,7 @@ def make_card(
         FcpError: the model folder has no weights file, or damaged settings or a damaged recipe.
     """
     tested = describe_model(model_folder, fusion)
-    free = free_settings(model_folder) is not None
+    free = format_of(model_folder) == FREE_FORMAT
     folder = Path(model_folder)
     return ProtocolCard(
         data_set=data.title,

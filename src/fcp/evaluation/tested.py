@@ -9,24 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from fcp.config import Fusion
-from fcp.documents import load_json
 from fcp.errors import FcpError
 from fcp.evaluation.method_predictor import MethodPredictor
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import Encoders, open_encoders
 from fcp.method.fusion import RULES
-from fcp.method.names import parse_name
-from fcp.method.registry import load_method
 from fcp.method.stages import backbone_settings
 from fcp.models.checkpoint import load_model
-from fcp.models.files import CONFIG_FILE
-from fcp.models.trained import TRAINED_FORMAT, load_trained
+from fcp.models.free import load_free, read_free
+from fcp.models.settings import FREE_FORMAT, TRAINED_FORMAT, format_of
+from fcp.models.trained import load_trained, read_trained
 
-FREE_FORMAT = "fcp-free-1"
-# Side (px) of the pictures that methods without training are given, that of SAM's frame: they
-# resize to their own from there.
-FREE_SIZE = 1024
 PRECISION = "float32"
 NO_SWITCH = "does not apply"
 OWN_RULE = "the method's own"
@@ -63,38 +57,19 @@ def describe_model(model: Path | str, fusion: Fusion = "mean") -> TestedModel:
     Raises:
         FcpError: damaged settings, or another fusion for a method that has its own.
     """
-    settings = free_settings(model)
-    if settings is None and isinstance(model, Path):
-        settings = load_json(model / CONFIG_FILE) if (model / CONFIG_FILE).exists() else {}
-        if settings.get("format") != TRAINED_FORMAT:
-            return TestedModel("fcp", "{}", NO_SWITCH, RULES[fusion])
+    kind, own = format_of(model), dict[str, Any]()
+    if kind == FREE_FORMAT:
+        name, options = read_free(model)
+        method, own = str(name), {**options}
+    elif kind == TRAINED_FORMAT:
+        settings = read_trained(Path(model))
+        method, own = settings.method, {**settings.options}
+    else:
+        return TestedModel("fcp", "{}", NO_SWITCH, RULES[fusion])
     if fusion != "mean":
         raise FcpError(f"fusion: {model} has its own rule for several examples; leave it out")
-    options = dict((settings or {}).get("options", {}))
-    released = "yes" if options.pop("released", False) else "no"
-    named = str((settings or {}).get("method", model))
-    return TestedModel(named, json.dumps(options, sort_keys=True), released, OWN_RULE)
-
-
-def free_settings(model: Path | str) -> dict[str, Any] | None:
-    """Return name (``method``) and ``options`` of a method without training; None of another model.
-
-    Args:
-        model: Folder, or a name ``free:…``.
-
-    Raises:
-        FcpError: an unknown name, or damaged settings.
-    """
-    if isinstance(model, str):
-        return {"method": str(parse_name(model)), "options": {}}
-    file = model / CONFIG_FILE
-    settings = load_json(file) if file.exists() else {}
-    if settings.get("format") != FREE_FORMAT:
-        return None
-    named, options = settings.get("name"), settings.get("options", {})
-    if not isinstance(named, str) or not isinstance(options, dict):
-        raise FcpError(f"{file}: expected the name of a method (free:…) and its options")
-    return {"method": str(parse_name(named)), "options": options}
+    released = "yes" if own.pop("released", False) else "no"
+    return TestedModel(method, json.dumps(own, sort_keys=True), released, OWN_RULE)
 
 
 def open_predictor(
@@ -115,12 +90,13 @@ def open_predictor(
     Raises:
         FcpError: the folder holds no whole model, or weights are missing.
     """
-    free = free_settings(model)
-    if free is not None or isinstance(model, str):
-        return _open_free(free or {}, device)
-    if load_json(model / CONFIG_FILE).get("format") == TRAINED_FORMAT:
-        return _open_trained(model, device, store)
-    return load_predictor(model, device=device, store=store, fusion=fusion)
+    kind = format_of(model)
+    if kind == FREE_FORMAT:
+        method = load_free(model, device).method.to(device)
+        return MethodPredictor(method, image_size=method.image_size, device=device)
+    if kind == TRAINED_FORMAT:
+        return _open_trained(Path(model), device, store)
+    return load_predictor(Path(model), device=device, store=store, fusion=fusion)
 
 
 def load_predictor(
@@ -146,11 +122,6 @@ def _open_trained(folder: Path, device: str, store: FeatureCache | None) -> Meth
     settings = backbone_settings(backbone, loaded.options.get("backbone", "resnet50"))
     encoders = open_encoders(Encoders(backbone, settings, loaded.model.support_view), store)
     return MethodPredictor(loaded.model, image_size=loaded.image_size, encoders=encoders)
-
-
-def _open_free(settings: dict[str, Any], device: str) -> MethodPredictor:
-    method = load_method(settings["method"], **settings["options"]).to(device)
-    return MethodPredictor(method, image_size=FREE_SIZE, device=device)
 
 
 def libraries() -> str:

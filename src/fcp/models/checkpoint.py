@@ -21,9 +21,8 @@ from fcp.errors import FcpError
 from fcp.method.fcp.heads import build_head
 from fcp.method.fcp.model import FCP
 from fcp.models.files import CONFIG_FILE, WEIGHTS_FILE
-from fcp.models.folder import read_settings, read_weights, write_folder
-
-FORMAT = "fcp-1"
+from fcp.models.folder import read_weights, write_folder
+from fcp.models.settings import FCP_FORMAT, read_settings
 
 # Prefixes of the authors' names (method.md §11) → ours; the last part of a name stays.
 _DECODER = "transformer_decoder."
@@ -58,7 +57,7 @@ def save_model(model: FCP, folder: Path, *, dtype: torch.dtype | None = None) ->
         FcpError: the folder cannot be written, or the disk is full.
     """
     state = nn.ModuleDict(_stored_parts(model)).state_dict()
-    write_folder(folder, {"format": FORMAT, **to_dict(model.config)}, state, dtype)
+    write_folder(folder, {"format": FCP_FORMAT, **to_dict(model.config)}, state, dtype)
 
 
 def load_model(folder: Path, *, device: str | torch.device = "cpu") -> FCP:
@@ -127,7 +126,7 @@ def import_checkpoint(
     head = build_head(config.head, backbone.mid_channels)
     load_strictly(head, head_state, file)
     parts = nn.ModuleDict({"head": head, "backbone": backbone})
-    write_folder(out, {"format": FORMAT, **to_dict(config)}, parts.state_dict())
+    write_folder(out, {"format": FCP_FORMAT, **to_dict(config)}, parts.state_dict())
 
 
 def _stored_parts(model: FCP) -> dict[str, nn.Module]:
@@ -141,7 +140,7 @@ def _stored_parts(model: FCP) -> dict[str, nn.Module]:
 
 
 def _read_config(path: Path) -> ModelConfig:
-    return from_dict(ModelConfig, read_settings(path, FORMAT), str(path))
+    return from_dict(ModelConfig, read_settings(path, FCP_FORMAT), str(path))
 
 
 def _own_name(name: str) -> str:

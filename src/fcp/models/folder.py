@@ -1,4 +1,4 @@
-"""A model's folder of any format: settings beside weights, written whole and read with checks."""
+"""A model's folder with weights, of any format: written whole and read with checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from fcp.documents import load_json
 from fcp.encoders.weights import read_state_dict
 from fcp.errors import FcpError
 from fcp.files import write_atomically
@@ -45,32 +44,6 @@ def write_folder(
     (folder / PRESENCE_FILE).unlink(missing_ok=True)
     write_atomically(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
     write_atomically(folder / CONFIG_FILE, (json.dumps(settings, indent=2) + "\n").encode())
-
-
-def read_format(folder: Path) -> object:
-    """Return the ``format`` that a model's folder says it has.
-
-    Raises:
-        FcpError: its settings are missing or damaged.
-    """
-    return load_json(folder / CONFIG_FILE).get("format")
-
-
-def read_settings(path: Path, expected: str) -> dict[str, Any]:
-    """Read the settings of a model's folder, without their ``format``.
-
-    Args:
-        path: File of the settings.
-        expected: Format that it must have.
-
-    Raises:
-        FcpError: missing or damaged, or of another format.
-    """
-    settings = dict(load_json(path))
-    found = settings.pop("format", None)
-    if found != expected:
-        raise FcpError(f"{path}: expected a model of format {expected!r}, got {found!r}")
-    return settings
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

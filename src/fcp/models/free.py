@@ -20,12 +20,11 @@ from fcp.errors import FcpError
 from fcp.files import sha256_of, write_atomically
 from fcp.method.names import PREFIX, FreeName, choose_default, parse_name
 from fcp.models.files import CONFIG_FILE, PRESENCE_FILE
+from fcp.models.settings import FREE_FORMAT
 from fcp.system.memory import free_memory
 
 if TYPE_CHECKING:
     from fcp.method.free import FreeMethod
-
-FREE_FORMAT = "fcp-free-1"
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def load_free(model: str | Path, device: str = "auto") -> LoadedFree:
     """
     from fcp.method.registry import load_method
 
-    name, options = _named(model, device)
+    name, options = read_free(model, device)
     return LoadedFree(load_method(name, **options), name, dict(options))
 
 
@@ -126,7 +125,7 @@ def hash_free(model: str | Path) -> str:
     Raises:
         FcpError: an unknown name, a damaged folder, or weights that are missing.
     """
-    name, options = _named(model, "auto")
+    name, options = read_free(model)
     digest = hashlib.sha256(f"{name.method} {sorted(options.items())!r}".encode())
     for place in find_parts(name):
         files = [place] if place.is_file() else sorted(place.glob("*.*"))
@@ -136,7 +135,12 @@ def hash_free(model: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _named(model: str | Path, device: str) -> tuple[FreeName, Mapping[str, Any]]:
+def read_free(model: str | Path, device: str = "auto") -> tuple[FreeName, Mapping[str, Any]]:
+    """Return the parts of a method and its options; see ``load_free``.
+
+    Raises:
+        FcpError: an unknown name, or a damaged folder.
+    """
     if model == PREFIX:
         return choose_free(device)[0], {}
     if isinstance(model, str) and model.startswith(f"{PREFIX}:"):

@@ -6,7 +6,6 @@ Light: torch is imported inside the functions, so that wrong names are told befo
 from __future__ import annotations
 
 import copy
-import importlib
 import re
 from functools import partial
 from importlib.resources import files
@@ -15,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import snapshot_download
 
-from fcp.documents import load_json
 from fcp.encoders.places import from_hub
 from fcp.errors import FcpError
 from fcp.files import sha256_of
 from fcp.method.names import is_free
 from fcp.models.files import CARD_FILE, CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
-from fcp.models.free import FREE_FORMAT, hash_free, load_free
+from fcp.models.free import hash_free, load_free
+from fcp.models.settings import FREE_FORMAT, TRAINED_FORMAT, format_of
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from fcp.method.fcp.model import FCP
 
 SHIPPED = ("small", "tiny")
-_TRAINED_FORMAT = "fcp-trained-1"  # of ``fcp.models.trained``
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE, CARD_FILE]
 
@@ -120,11 +118,13 @@ def load_any(
     if isinstance(model, str) and is_free(model):
         return load_free(model, device), None
     folder = find_model(model, **hub_options)
-    kind = _format_of(folder)
+    kind = format_of(folder)
     if kind == FREE_FORMAT:
         return load_free(folder), folder
-    if kind == _TRAINED_FORMAT:
-        return importlib.import_module("fcp.models.trained").load_trained(folder), folder
+    if kind == TRAINED_FORMAT:
+        from fcp.models.trained import load_trained
+
+        return load_trained(folder), folder
     from fcp.models.checkpoint import load_model
 
     return load_model(folder), folder
@@ -158,7 +158,7 @@ def model_fingerprint(model: str | Path) -> str:
     if isinstance(model, str) and is_free(model):
         return hash_free(model)
     folder = find_model(model)
-    if _format_of(folder) == FREE_FORMAT:
+    if format_of(folder) == FREE_FORMAT:
         judge = folder / PRESENCE_FILE
         return " ".join([hash_free(folder), *([sha256_of(judge)] if judge.exists() else [])])
     files = [folder / name for name in (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE)]
@@ -166,8 +166,3 @@ def model_fingerprint(model: str | Path) -> str:
     return " ".join(
         sha256_of(file) for file in files if file.name != PRESENCE_FILE or file.exists()
     )
-
-
-def _format_of(folder: Path) -> object:
-    """Return the format that a model folder's configuration names."""
-    return load_json(folder / CONFIG_FILE).get("format")

@@ -16,10 +16,8 @@ from fcp.method.bam.base_learner import BaseLearner, PSPNet
 from fcp.method.stages import BackboneOption, build_stages
 from fcp.method.trained import AnyMethod, build_trained
 from fcp.models.files import CONFIG_FILE, WEIGHTS_FILE
-from fcp.models.folder import read_settings, read_weights, write_folder
-
-TRAINED_FORMAT = "fcp-trained-1"
-BASE_LEARNER_FORMAT = "fcp-base-learner-1"
+from fcp.models.folder import read_weights, write_folder
+from fcp.models.settings import BASE_LEARNER_FORMAT, TRAINED_FORMAT, read_settings
 
 
 @dataclass(frozen=True)
@@ -122,6 +120,16 @@ def save_trained(
     write_folder(folder, settings, model.state_dict(), dtype)
 
 
+def read_trained(folder: Path) -> TrainedSettings:
+    """Read the settings of a method's folder.
+
+    Raises:
+        FcpError: they are missing or damaged, or of another format.
+    """
+    path = folder / CONFIG_FILE
+    return from_dict(TrainedSettings, read_settings(path, TRAINED_FORMAT), str(path))
+
+
 def load_trained(folder: Path, device: str | torch.device = "cpu") -> LoadedTrained:
     """Read a method's folder: float32, in evaluation mode, on the device.
 
@@ -130,7 +138,7 @@ def load_trained(folder: Path, device: str | torch.device = "cpu") -> LoadedTrai
             message names the file and the first entries that do not fit.
     """
     path, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
-    settings = from_dict(TrainedSettings, read_settings(path, TRAINED_FORMAT), str(path))
+    settings = read_trained(folder)
     try:
         model = build_trained(settings.method, **settings.options)
     except FcpError as error:
