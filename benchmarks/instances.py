@@ -27,13 +27,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from prompted_objects import draw_objects
 from pycocotools import mask as coco_masks
 from scipy import ndimage
 
 from fcp.data.images import read_image, read_mask
 from fcp.data.pieces import Piece, connected_pieces
 from fcp.data.transforms import to_square
-from prompted_objects import draw_objects
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.inference.touching import touching_objects
 

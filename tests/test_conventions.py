@@ -65,7 +65,7 @@ TESTED_BY = {
     "engine/train_segmenter.py": "engine/test_train.py",
     "engine/view_store.py": "engine/test_train_stored.py",
     "evaluation/seen.py": "evaluation/test_report.py",
-    "formats/class_lists.py": "formats/test_label_maps.py",
+    "formats/masks.py": "formats/test_public_layouts.py",
     "formats/cvat_xml.py": "formats/test_exports.py",
     "formats/label_studio_tasks.py": "formats/test_exports.py",
     "formats/run_lengths.py": "formats/test_polygons.py",

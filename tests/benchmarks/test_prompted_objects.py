@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from prompted_objects import draw_objects, prompts_of, settle
 
 from fcp.data.pieces import connected_pieces
 from fcp.data.transforms import to_square
-from prompted_objects import draw_objects, prompts_of, settle
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.inference.touching import touching_objects
 
