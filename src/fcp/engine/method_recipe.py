@@ -50,6 +50,11 @@ class BaseLearnerRecipe:
         """Check the types of the settings, and the sizes."""
         check(self)
         _require_positive(self, "image_size", "width")
+        if self.optim.batch < 2 * self.optim.accumulate:
+            raise FcpError(
+                "optim.batch: the batch norms of a base learner need at least 2 pictures in each "
+                f"part of a step, got {self.optim.batch} in {self.optim.accumulate}"
+            )
 
 
 @dataclass(frozen=True)
