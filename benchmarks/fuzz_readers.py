@@ -30,15 +30,8 @@ from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.weights import read_state_dict
 from fcp.engine.recipe import load_recipe
 from fcp.inference.presence import FEATURES, Presence, load_presence
-from fcp.labelling.results import (
-    UNFINISHED,
-    ClassResult,
-    ExampleResult,
-    ObjectResult,
-    PictureResult,
-    Results,
-    read_record,
-)
+from fcp.labelling.photo_results import ClassResult, ObjectResult, PictureResult
+from fcp.labelling.results import UNFINISHED, ExampleResult, Results, read_record
 from fcp.method.fcp.model import FCP
 from fcp.models.checkpoint import load_model, save_model
 from fcp.models.files import PRESENCE_FILE

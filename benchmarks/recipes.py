@@ -73,7 +73,7 @@ def row(name: str, settings: Sequence[str] = ()) -> str:
 
 def one_random_step(name: str) -> list[str]:
     """Return the settings that replace weights of the hub by random ones of the same sizes."""
-    from fcp.documents import load_yaml
+    from fcp.system.documents import load_yaml
 
     model = load_yaml(RECIPES / f"{name}.yaml")["model"]
     settings = ["optim.epochs=null", "optim.iterations=1", "optim.batch=1"]

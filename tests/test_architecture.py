@@ -33,7 +33,7 @@ LAYERS = (
     ("encoders", "data"),
     ("layers",),
     ("structures",),
-    ("config", "documents", "files", "system"),
+    ("config", "system"),
     ("errors",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -52,7 +52,7 @@ FENCES = {
     "ot": ("fcp.method",),
     "av": ("fcp.data",),
 }
-BELOW_TORCH = ("fcp.config", "fcp.documents", "fcp.errors")
+BELOW_TORCH = ("fcp.config", "fcp.system.documents", "fcp.errors")
 
 FUNCTION_LINES = 40  # without the docstring
 FILE_LINES = 400

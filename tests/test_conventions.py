@@ -82,6 +82,7 @@ TESTED_BY = {
     "label_studio/store.py": "label_studio/test_examples.py",
     "labelling/export.py": "labelling/test_memory.py",
     "labelling/films.py": "cli/test_segment_films.py",
+    "labelling/photo_results.py": "labelling/test_results.py",
     "labelling/photos.py": "labelling/test_memory.py",
     "labelling/resume.py": "cli/test_segment.py",
     "labelling/start.py": "labelling/test_run.py",

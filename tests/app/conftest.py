@@ -92,7 +92,7 @@ def demo_photos() -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     pytest.importorskip("skimage", reason="needs the photos of scikit-image")
     pytest.importorskip("matplotlib", reason="needs the photos of matplotlib")
     from fcp.cli.demo import demo_file, demo_mask, demo_photo
-    from fcp.documents import load_json
+    from fcp.system.documents import load_json
 
     photos = {}
     for name, source in load_json(demo_file("scenes.json"))["photos"].items():

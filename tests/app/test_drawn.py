@@ -21,7 +21,7 @@ from fcp.app.results_tab import ResultsTab
 from fcp.formats import FORMATS
 from fcp.formats.examples import Example
 from fcp.formats.run_lengths import to_runs
-from fcp.labelling.results import ClassResult, PictureResult
+from fcp.labelling.photo_results import ClassResult, PictureResult
 
 
 def mask_of(rows: slice, columns: slice, size: tuple[int, int] = (40, 60)) -> np.ndarray:

@@ -23,7 +23,7 @@ from fcp.data.images import label_png, read_image, read_labels
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
 from fcp.formats.read import read_examples
-from fcp.labelling.results import ClassResult, PictureResult
+from fcp.labelling.photo_results import ClassResult, PictureResult
 
 
 def finished(session, engine, **options) -> PhotoRun:

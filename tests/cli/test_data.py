@@ -12,7 +12,7 @@ from fcp.cli.main import app
 from fcp.data.episodes import load_episodes
 from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
-from fcp.files import sha256_of
+from fcp.system.files import sha256_of
 
 
 def run(*arguments):

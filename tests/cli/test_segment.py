@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import fcp.files
+import fcp.system.files
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.labelling.results import read_record
 
@@ -214,7 +214,7 @@ def test_full_disk_stops_with_one_line_and_keeps_what_is_done(run, tmp_path, mon
         # results.json, two pictures' files (and results.json after the first) still fit.
         return FullDisk(handle) if len(opened) > 6 else original(handle, mode)
 
-    monkeypatch.setattr(fcp.files.os, "fdopen", fdopen)
+    monkeypatch.setattr(fcp.system.files.os, "fdopen", fdopen)
     done = run()
     monkeypatch.undo()
     assert done.exit_code == 1

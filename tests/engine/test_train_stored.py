@@ -10,7 +10,6 @@ from fcp.data.lists import train_lists
 from fcp.data.mixed import MixedTask, TaskSource
 from fcp.data.pascal import PascalVOC
 from fcp.data.transforms import to_square
-from fcp.documents import load_json
 from fcp.engine.average import MovingAverage
 from fcp.engine.loop import Trainer
 from fcp.engine.recipe import HeadRecipe, load_recipe
@@ -27,6 +26,7 @@ from fcp.engine.view_store import (
     draw_box,
 )
 from fcp.models.checkpoint import load_model
+from fcp.system.documents import load_json
 
 RECIPE = {
     "stage": "head",

@@ -42,6 +42,7 @@ def card_of(data, folder, run):
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "config.json").write_text('{"format": "fcp-1"}')
     return tmp_path
 
 
@@ -119,9 +120,10 @@ def test_comparison_is_in_the_report(folder, shapes, result):
     }
 
 
-def test_a_model_without_weights_is_named(tmp_path, shapes):
+def test_a_model_without_weights_is_named(folder, shapes):
+    (folder / "model.safetensors").unlink()
     with pytest.raises(FcpError, match=r"model\.safetensors: cannot be read"):
-        card_of(shapes, tmp_path, EpisodeDraw(0, 0))
+        card_of(shapes, folder, EpisodeDraw(0, 0))
 
 
 @pytest.mark.parametrize(

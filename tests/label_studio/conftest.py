@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fcp.cli.demo import demo_file, demo_mask, demo_photo
-from fcp.documents import load_json
+from fcp.system.documents import load_json
 
 
 @dataclass(frozen=True)

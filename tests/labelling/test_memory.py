@@ -21,7 +21,7 @@ from fcp.data.photos import read_photo
 from fcp.data.transforms import to_square
 from fcp.labelling.export import read_back
 from fcp.labelling.photos import Job, _write
-from fcp.labelling.results import PictureResult
+from fcp.labelling.photo_results import PictureResult
 from fcp.inference.prediction import Maps, predict_classes
 
 

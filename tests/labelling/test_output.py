@@ -6,7 +6,8 @@ import pytest
 
 from fcp.errors import FcpError
 from fcp.labelling.output import begin, finish, read_earlier
-from fcp.labelling.results import UNFINISHED, PictureResult, Results, read_record
+from fcp.labelling.photo_results import PictureResult
+from fcp.labelling.results import UNFINISHED, Results, read_record
 
 BOTH = ("masks/a.png", "labelme/a.json")
 

@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 
 from fcp.errors import FcpError
+from fcp.labelling.photo_results import ClassResult, ObjectResult, PictureResult
 from fcp.labelling.results import (
     FILE_NAME,
     UNFINISHED,
-    ClassResult,
     DecisionResult,
     ExampleResult,
     LeftOut,
-    ObjectResult,
-    PictureResult,
     Results,
     read_record,
 )

@@ -83,7 +83,7 @@ def test_a_full_disk_leaves_the_old_model(model, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("fcp.files.os.fdopen", full)
+    monkeypatch.setattr("fcp.system.files.os.fdopen", full)
     with pytest.raises(FcpError, match=r"model.safetensors: cannot be written .*No space"):
         save_model(model, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

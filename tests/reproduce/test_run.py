@@ -9,7 +9,6 @@ from safetensors.torch import load_file
 from fcp.engine import train_head as head_stage
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
-from fcp.files import sha256_of
 from fcp.models.checkpoint import load_model
 from fcp.reproduce import results as evaluating
 from fcp.reproduce import run as training
@@ -18,6 +17,7 @@ from fcp.reproduce.plan import SCALES, Experiment
 from fcp.reproduce.results import collect, keep
 from fcp.reproduce.run import Workplace, promptable_stage, recipe_of, training_minutes
 from fcp.reproduce.table1 import table1
+from fcp.system.files import sha256_of
 
 SETTING = SCALES["tiny"].settings[0]
 FCP = Experiment(SETTING, "FCP", fold=1, seed=0, shots=(1, 5))

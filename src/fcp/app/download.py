@@ -18,7 +18,8 @@ from fcp.errors import FcpError
 from fcp.formats import FORMATS
 from fcp.formats.writer import Writer
 from fcp.labelling.export import labelled, read_back
-from fcp.labelling.results import PictureResult, Results
+from fcp.labelling.photo_results import PictureResult
+from fcp.labelling.results import Results
 
 # Key of FORMATS → the words on the page.
 TITLES: Mapping[str, str] = {

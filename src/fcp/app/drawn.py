@@ -13,9 +13,9 @@ from fcp.data.pieces import connected_pieces
 from fcp.data.prompts import annotation_mask
 from fcp.data.strips import clear_label, edges
 from fcp.errors import FcpError
-from fcp.files import sha256_of
 from fcp.labelling.objects import record_of
-from fcp.labelling.results import ClassResult, PictureResult
+from fcp.labelling.photo_results import ClassResult, PictureResult
+from fcp.system.files import sha256_of
 
 KINDS_OF_MASKS = ("paint", "outline")  # a box marks a place, not a shape
 

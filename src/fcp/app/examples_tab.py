@@ -19,8 +19,8 @@ from fcp.data.photos import MOST_DRAWN, read_photo, reduced_size
 from fcp.data.prompts import annotation_mask
 from fcp.data.strips import resize_nearest
 from fcp.errors import FcpError
-from fcp.files import write_atomically
 from fcp.formats.examples import Example
+from fcp.system.files import write_atomically
 from fcp.visualize import RED, class_colours, encode, overlay, thumbnail
 
 EDITOR_SIDE = 1024  # px, longer side of the picture in the editor

@@ -11,9 +11,9 @@ from fcp.app.small import VIEW, only
 from fcp.app.threshold import is_here
 from fcp.data.photos import read_photo
 from fcp.errors import FcpError
-from fcp.files import write_atomically
 from fcp.labelling.export import read_back
-from fcp.labelling.results import PictureResult
+from fcp.labelling.photo_results import PictureResult
+from fcp.system.files import write_atomically
 from fcp.visualize import class_colours, encode, overlay_labels, thumbnail
 
 PAGE = 60

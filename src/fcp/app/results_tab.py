@@ -23,7 +23,7 @@ from fcp.app.threshold import first_threshold
 from fcp.app.visits import Visits
 from fcp.errors import FcpError
 from fcp.labelling.export import read_back
-from fcp.labelling.results import PictureResult
+from fcp.labelling.photo_results import PictureResult
 
 ALL = ""  # value of the choice "all classes"
 

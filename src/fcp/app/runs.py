@@ -23,8 +23,9 @@ from fcp.data.photos import is_large
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
 from fcp.inference.segmenter import FewShotSegmenter
+from fcp.labelling.photo_results import PictureResult
 from fcp.labelling.photos import Job, segment_photos
-from fcp.labelling.results import PictureResult, Results
+from fcp.labelling.results import Results
 from fcp.labelling.task import Appearances, Task, Tile, fit_task
 from fcp.system.memory import give_back_memory
 from fcp.system.threads import set_threads

@@ -11,9 +11,9 @@ from fcp.data.decode import Decoding
 from fcp.data.images import DEFAULT, label_png, read_image, read_labels
 from fcp.data.photos import read_photo
 from fcp.data.strips import resize_nearest
-from fcp.files import write_atomically
 from fcp.labelling.export import read_back
-from fcp.labelling.results import PictureResult
+from fcp.labelling.photo_results import PictureResult
+from fcp.system.files import write_atomically
 from fcp.visualize import Colour, encode, overlay_labels, thumbnail
 
 LONGEST = 384

@@ -11,7 +11,7 @@ from fcp.inference.prediction import Prediction
 from fcp.inference.presence import Presence
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.inference.support import Support
-from fcp.labelling.results import ClassResult
+from fcp.labelling.photo_results import ClassResult
 
 
 def is_here(found: ClassResult, threshold: float) -> bool:

@@ -15,9 +15,9 @@ from fcp.data.photos import Photo, read_photo
 from fcp.data.prompts import annotation_mask
 from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
-from fcp.files import write_atomically
 from fcp.inference.prediction import ClassPrediction
 from fcp.labelling.task import pairs_of
+from fcp.system.files import write_atomically
 from fcp.visualize import Colour, class_colours, encode, heatmap, overlay, thumbnail
 
 

@@ -85,9 +85,9 @@ def _import_trained(
     method: str, file: Path, options: tuple[str, ...], image_size: int, out: Path
 ) -> None:
     """Write the folder of a compared method, and name what its program itself never reads."""
-    from fcp.documents import apply_overrides
     from fcp.method.trained import import_checkpoint as read
     from fcp.models.trained import save_trained
+    from fcp.system.documents import apply_overrides
 
     given: dict[str, Any] = apply_overrides({}, options)
     imported = read(method, file, **given)

@@ -231,7 +231,7 @@ def lists(
     from fcp.data.benchmarks import open_benchmark
     from fcp.data.check import write_lists
     from fcp.data.lists import train_lists, val_lists
-    from fcp.files import write_atomically
+    from fcp.system.files import write_atomically
 
     if unfiltered and split == "val":
         raise FcpError("--unfiltered: only training lists are filtered; leave it out for val")

@@ -14,8 +14,8 @@ import typer
 from fcp.cli.demo_page import SceneResult, group_scenes, make_page, make_strip
 from fcp.cli.options import DEFAULT_MODEL, DeviceOption, ModelOption
 from fcp.cli.progress import progress_bar
-from fcp.documents import load_json
 from fcp.errors import FcpError
+from fcp.system.documents import load_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,8 +66,8 @@ def demo(
       fcp demo
       fcp demo --model runs/tiny --out page
     """  # noqa: D301  (\b keeps the lines)
-    from fcp.files import write_atomically
     from fcp.inference.segmenter import FewShotSegmenter
+    from fcp.system.files import write_atomically
 
     content = load_json(demo_file("scenes.json"))
     try:

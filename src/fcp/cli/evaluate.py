@@ -25,7 +25,7 @@ from fcp.cli.options import (
 )
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
-from fcp.files import require_place
+from fcp.system.files import require_place
 
 if TYPE_CHECKING:
     from fcp.data.dataset import FewShotDataset

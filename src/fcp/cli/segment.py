@@ -55,13 +55,14 @@ from fcp.cli.segment_options import (
     TileOption,
 )
 from fcp.errors import FcpError
-from fcp.files import is_video
 from fcp.labelling.output import REPORT_FILE
+from fcp.labelling.photo_results import PictureResult
 from fcp.labelling.queries import FAILURES, describe, printable
-from fcp.labelling.results import ExampleResult, PictureResult, Results
+from fcp.labelling.results import ExampleResult, Results
 from fcp.labelling.run import Labelled, Watcher, label_folder
 from fcp.labelling.start import Request, Start
 from fcp.labelling.task import Task, Tile
+from fcp.system.files import is_video
 
 if TYPE_CHECKING:
     from fcp.formats.examples import Example

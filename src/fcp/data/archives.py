@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from fcp.errors import FcpError
-from fcp.files import write_atomically
+from fcp.system.files import write_atomically
 
 # Phase, number of files done, number of files in all where it is known.
 Progress = Callable[[str, int, int | None], None]

@@ -22,9 +22,9 @@ from fcp.data.archives import Built, Progress, require_space
 from fcp.data.coco_json import run_lengths
 from fcp.data.dataset import Split
 from fcp.data.folds import COCO_CLASS_COUNT
-from fcp.documents import load_json
 from fcp.errors import FcpError
-from fcp.files import sha256_of
+from fcp.system.documents import load_json
+from fcp.system.files import sha256_of
 
 FORMAT = "fcp-coco-1"
 _CHUNK = 500

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fcp.data.dataset import FewShotDataset, Split
 from fcp.errors import FcpError
-from fcp.files import write_atomically
+from fcp.system.files import write_atomically
 
 FORMAT = "fcp-counts-1"
 WORTH_KEEPING = 1000  # masks; fewer are counted in seconds

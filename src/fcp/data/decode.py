@@ -23,7 +23,7 @@ from fcp.data.tiff import choose_page, has_alpha, is_for_pillow, tiff_turn
 from fcp.data.value_range import AUTO, ValueRange
 from fcp.data.video import read_clip, read_frame
 from fcp.errors import FcpError
-from fcp.files import is_video
+from fcp.system.files import is_video
 
 ImageLike = str | Path | Image.Image | np.ndarray
 

@@ -21,9 +21,9 @@ import numpy as np
 
 from fcp.data.dataset import FewShotDataset
 from fcp.data.lists import ClassLists
-from fcp.documents import read_json
 from fcp.errors import FcpError
-from fcp.files import write_atomically
+from fcp.system.documents import read_json
+from fcp.system.files import write_atomically
 
 FORMAT = "fcp-episodes-1"
 

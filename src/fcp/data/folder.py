@@ -29,7 +29,7 @@ from fcp.data.mask_names import (
     stem_of,
 )
 from fcp.errors import FcpError
-from fcp.files import natural as natural
+from fcp.system.files import natural as natural
 
 MASK_SUFFIX = "_mask"
 # Folders that systems, archives and network drives create.

@@ -30,7 +30,7 @@ from fcp.data.png import PALETTE, outline_of_png, png_of, require_whole_png, str
 from fcp.data.strips import edges
 from fcp.data.value_range import ValueRange, to_uint8
 from fcp.errors import FcpError
-from fcp.files import PICTURE_SUFFIXES as PICTURE_SUFFIXES
+from fcp.system.files import PICTURE_SUFFIXES as PICTURE_SUFFIXES
 
 DEFAULT = Decoding()
 LARGE_MASK = 1 << 22  # px

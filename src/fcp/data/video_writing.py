@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fcp.data.video import clear_errors, load_av
-from fcp.files import open_atomically
+from fcp.system.files import open_atomically
 
 if TYPE_CHECKING:
     from av.container import OutputContainer

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from fcp.engine.processes import processes
 from fcp.errors import FcpError
-from fcp.files import write_atomically
+from fcp.system.files import write_atomically
 
 CHECKPOINT_FILE = "checkpoint.pt"
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fcp.config import LossWeights, ModelConfig, check, from_dict
-from fcp.documents import load_yaml
 from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
 from fcp.engine.optim import OptimConfig
 from fcp.errors import FcpError
+from fcp.system.documents import load_yaml
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from torch.utils.tensorboard import SummaryWriter
 from fcp.engine.processes import processes
 from fcp.engine.recipe import Recipe
 from fcp.errors import FcpError
-from fcp.files import write_atomically
 from fcp.models.files import RECIPE_FILE
+from fcp.system.files import write_atomically
 
 Report = Callable[[str], None]
 LOG_FILE = "log.csv"

@@ -12,8 +12,8 @@ from fcp.engine.recipe import SegmenterRecipe, load_recipe, refuse_other_recipe
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.features.cache import FeatureCache
-from fcp.files import remove_leftovers
 from fcp.models.files import CONFIG_FILE, RECIPE_FILE, WEIGHTS_FILE
+from fcp.system.files import remove_leftovers
 
 _WRITTEN = (CHECKPOINT_FILE, RECIPE_FILE, CONFIG_FILE, WEIGHTS_FILE)
 

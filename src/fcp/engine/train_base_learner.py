@@ -11,7 +11,6 @@ import torch
 
 from fcp.data.benchmarks import open_benchmark
 from fcp.data.lists import train_lists
-from fcp.documents import load_json
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.episode_batches import EpisodeSource
 from fcp.engine.loop import fit
@@ -34,6 +33,7 @@ from fcp.models.trained import (
     load_base_learner,
     save_base_learner,
 )
+from fcp.system.documents import load_json
 
 LEARNERS = "base-learners"  # folder of the base learners, beside the runs that share them
 

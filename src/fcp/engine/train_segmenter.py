@@ -29,7 +29,7 @@ from fcp.engine.promptable import PromptableStage
 from fcp.engine.recipe import SegmenterRecipe
 from fcp.engine.region_batches import RegionBatches
 from fcp.engine.tracking import Report, record_recipe
-from fcp.files import write_atomically
+from fcp.system.files import write_atomically
 
 WEIGHTS = "segmenter.safetensors"
 

@@ -21,13 +21,13 @@ from torch import Tensor
 from fcp.data.augment import jitter_colour
 from fcp.data.dataset import FewShotDataset
 from fcp.data.transforms import mask_to_square, to_square
-from fcp.documents import load_json
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
-from fcp.files import write_atomically
 from fcp.layers.grid import join_levels
 from fcp.method.fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding
+from fcp.system.documents import load_json
+from fcp.system.files import write_atomically
 
 INDEX = "index.json"
 FORMAT = "fcp-views-1"

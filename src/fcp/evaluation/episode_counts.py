@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from fcp.data.episodes import EpisodeSpec
-from fcp.documents import read_text
 from fcp.errors import FcpError
 from fcp.evaluation.metrics import Counts, ScoreBoard, Scores, mean_scores
-from fcp.files import write_atomically
+from fcp.system.documents import read_text
+from fcp.system.files import write_atomically
 
 MASK = "mask"
 ORIGINAL = "original"  # the mask again, counted at the photo's own size

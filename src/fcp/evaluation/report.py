@@ -18,10 +18,10 @@ from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts, Episode
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
 from fcp.evaluation.seen import NOTHING_SEEN, UNKNOWN, read_recipe, seen_in_training
 from fcp.evaluation.tested import NO_SWITCH, PRECISION, describe_model, libraries
-from fcp.files import sha256_of, write_atomically
 from fcp.method.fusion import RULES
 from fcp.models.files import WEIGHTS_FILE
 from fcp.models.settings import FREE_FORMAT, format_of
+from fcp.system.files import sha256_of, write_atomically
 
 FROM_FILE = "as the episode file has them"
 NOT_TRAINED = "none: published encoders, no training"

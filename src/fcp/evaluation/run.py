@@ -32,9 +32,9 @@ from fcp.evaluation.seen import NOTHING_SEEN, UNKNOWN
 from fcp.evaluation.tested import load_predictor as load_predictor  # FCP's, for the figures
 from fcp.evaluation.tested import open_predictor
 from fcp.features.cache import FeatureCache
-from fcp.files import sha256_of
 from fcp.method.names import is_free
 from fcp.models.loading import find_device, find_model
+from fcp.system.files import sha256_of
 
 Runs = Mapping[EpisodeDraw, tuple[EpisodeSpec, ...]]
 FoldProgress = Callable[[int | None, int, int], None]  # (fold, done, all)

@@ -9,8 +9,8 @@ from typing import Any
 from fcp.data.benchmarks import name_of
 from fcp.data.dataset import FewShotDataset
 from fcp.data.folds import PASCAL_CLASSES, PASCAL_IN_COCO, novel_classes
-from fcp.documents import load_json
 from fcp.models.files import BEST_FOLDER, RECIPE_FILE
+from fcp.system.documents import load_json
 
 NOTHING_SEEN = "none of the tested classes"
 UNKNOWN = "unknown"

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from fcp.errors import FcpError
-from fcp.files import write_atomically
+from fcp.system.files import write_atomically
 
 _SUFFIX = ".safetensors"
 _FORMAT = "fcp-features-1"

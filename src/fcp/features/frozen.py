@@ -19,10 +19,10 @@ from torch import Tensor
 from fcp.data.dataset import ClassExample, Picture
 from fcp.encoders.base import Backbone, PromptableSegmenter
 from fcp.features.cache import FeatureCache, fingerprint
-from fcp.files import sha256_of
 from fcp.method.base import SupportView, see_support
 from fcp.method.fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding
+from fcp.system.files import sha256_of
 
 Tensors = dict[str, Tensor]
 Part = Literal["backbone", "masked", "masked picture", "segmenter"]

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fcp.documents import read_json
 from fcp.errors import FcpError
 from fcp.formats.text import CLASS_FILES, read_lines
+from fcp.system.documents import read_json
 
 NNUNET = "dataset.json"  # also the name of other programs' files
 COLOUR_LISTS = ("class_dict.csv", "class_dict_seg.csv", "label_colors.txt")  # CamVid's and alike

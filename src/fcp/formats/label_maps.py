@@ -24,7 +24,6 @@ from fcp.data.images import (
     voc_palette,
 )
 from fcp.errors import FcpError
-from fcp.files import write_atomically
 from fcp.formats.class_lists import (
     BACKGROUND,
     BACKGROUND_NAMES,
@@ -39,6 +38,7 @@ from fcp.formats.records import LabelledPicture
 from fcp.formats.run_lengths import RunLengths, to_runs
 from fcp.formats.text import CLASS_FILES, class_lines
 from fcp.formats.writer import Writer, make_folder, write_beside
+from fcp.system.files import write_atomically
 
 NO_MAPS = frozenset({"segmentations", "trimaps"})  # of CUB and Oxford-IIIT Pet: of one object each
 

@@ -11,10 +11,10 @@ from fcp.data.images import look_at_mask, read_label_picture
 from fcp.data.mask_names import MAP_FOLDERS, SPLITS, is_trimap_name
 from fcp.data.mask_values import trimap_object
 from fcp.errors import FcpError
-from fcp.files import leads_nowhere
 from fcp.formats.examples import Example, class_key
 from fcp.formats.reading import Reading, frame_of
 from fcp.formats.run_lengths import to_runs, union
+from fcp.system.files import leads_nowhere
 
 
 def read_masks(

@@ -15,8 +15,8 @@ from urllib.parse import unquote
 from fcp.data.folder import find_folder, name_key, pictures_in, pictures_inside
 from fcp.data.mask_names import IMAGE_FOLDERS
 from fcp.errors import FcpError
-from fcp.files import PICTURE_SUFFIXES
-from fcp.files import plain as plain
+from fcp.system.files import PICTURE_SUFFIXES
+from fcp.system.files import plain as plain
 
 
 class Finder:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
-from fcp.documents import read_json, read_text
 from fcp.errors import FcpError
+from fcp.system.documents import read_json, read_text
 
 CLASS_FILES = ("classes.txt", "labels.txt", "class_names.txt")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from fcp.errors import FcpError
-from fcp.files import Spool, open_atomically, write_atomically
 from fcp.formats.places import plain
 from fcp.formats.records import LabelledObject, LabelledPicture
+from fcp.system.files import Spool, open_atomically, write_atomically
 
 
 class Writer(ABC):

@@ -17,9 +17,7 @@ import yaml
 from fcp.data.folder import files_in, find_folder, natural, pictures_in
 from fcp.data.mask_names import IMAGE_FOLDERS
 from fcp.data.prompts import Box
-from fcp.documents import load_yaml
 from fcp.errors import FcpError
-from fcp.files import write_atomically
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class
 from fcp.formats.places import pair_by_stem
 from fcp.formats.polygons import fill_polygons, join_polygons, mask_polygons
@@ -27,6 +25,8 @@ from fcp.formats.reading import Reading, frame_of
 from fcp.formats.records import LabelledPicture
 from fcp.formats.text import CLASS_FILES, class_lines, read_lines
 from fcp.formats.writer import Writer, make_folder, write_beside
+from fcp.system.documents import load_yaml
+from fcp.system.files import write_atomically
 
 NAME_FILES = (*CLASS_FILES, "obj.names", "_darknet.labels")
 SLACK = 0.01  # distance outside 0 … 1 that YOLO's own programs allow

@@ -23,12 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fcp.config import MOST_CHANNELS, check, from_dict
-from fcp.documents import load_json
 from fcp.errors import FcpError
-from fcp.files import write_atomically
 from fcp.inference.networks.base import Answer, Cells, Known
 from fcp.layers.masked import mask_to_share
 from fcp.models.files import PRESENCE_FILE
+from fcp.system.documents import load_json
+from fcp.system.files import write_atomically
 
 FORMAT = "fcp-presence-1"
 SOFT_WEIGHT = 1e-3  # of the probability outside the mask; it decides where the mask is empty

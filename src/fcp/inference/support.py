@@ -20,9 +20,7 @@ from torch import Tensor
 
 from fcp.config import check, from_dict
 from fcp.data.photos import MOST_DRAWN
-from fcp.documents import parse_json
 from fcp.errors import FcpError
-from fcp.files import write_atomically
 from fcp.inference.appearance.classifier import Classifier
 from fcp.inference.appearance.fitting import Appearance
 from fcp.inference.appearance.gate import Decision
@@ -30,6 +28,8 @@ from fcp.inference.example_quality import ExampleQuality
 from fcp.inference.packing import pack, tensors_of, unpack, unpack_oldest
 from fcp.inference.tiling import MOST_CANVAS
 from fcp.structures import moved
+from fcp.system.documents import parse_json
+from fcp.system.files import write_atomically
 
 FORMAT = "fcp-support-2"
 OLDEST = "fcp-support-1"  # of FCP alone; still read

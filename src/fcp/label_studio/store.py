@@ -18,11 +18,11 @@ from pycocotools import mask as rle_tools
 
 from fcp.data.coco_json import run_lengths
 from fcp.data.images import picture_of
-from fcp.documents import load_json
 from fcp.errors import FcpError
-from fcp.files import write_atomically
 from fcp.formats.writer import make_folder
 from fcp.label_studio.examples import Origin, ProjectExample
+from fcp.system.documents import load_json
+from fcp.system.files import write_atomically
 
 FILE = "coco.json"
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.writer import Writer, write_beside
 from fcp.labelling.objects import piece_of
 from fcp.labelling.output import REPORT_FILE, page_file
-from fcp.labelling.results import ClassResult, PictureResult, name_of_result
+from fcp.labelling.photo_results import ClassResult, PictureResult, name_of_result
 from fcp.labelling.task import Task
 from fcp.report.entries import ReportClass, ReportPicture
 from fcp.report.thumbnails import class_thumbnail

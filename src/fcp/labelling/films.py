@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcp.errors import FcpError
-from fcp.files import is_video, natural
-from fcp.labelling.results import PictureResult, Results, name_of_result
+from fcp.labelling.photo_results import PictureResult, name_of_result
+from fcp.labelling.results import Results
 from fcp.labelling.task import Task, pairs_of
+from fcp.system.files import is_video, natural
 
 if TYPE_CHECKING:
     import numpy as np

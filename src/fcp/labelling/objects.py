@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fcp.data.pieces import Piece
 from fcp.formats.run_lengths import from_text, to_text
-from fcp.labelling.results import ObjectResult
+from fcp.labelling.photo_results import ObjectResult
 
 
 def record_of(piece: Piece, score: float) -> ObjectResult:

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fcp.errors import FcpError
-from fcp.files import remove_leftovers, sha256_of
 from fcp.labelling.results import FILE_NAME, UNFINISHED, Record, Results, read_record
+from fcp.system.files import remove_leftovers, sha256_of
 
 BOOKS = (FILE_NAME, UNFINISHED)  # files in which a run keeps its records
 REPORT_FILE = "report.html"

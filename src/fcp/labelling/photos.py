@@ -15,15 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fcp.errors import FcpError
-from fcp.files import sha256_of, write_atomically
 from fcp.labelling.films import Films, time_of
-from fcp.labelling.results import (
-    ClassResult,
-    PictureResult,
-    Results,
-    Source,
-)
+from fcp.labelling.photo_results import ClassResult, PictureResult, Source
+from fcp.labelling.results import Results
 from fcp.labelling.task import Task, least_of
+from fcp.system.files import sha256_of, write_atomically
 from fcp.system.memory import give_back_memory
 
 if TYPE_CHECKING:

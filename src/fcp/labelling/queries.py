@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcp.errors import FcpError
-from fcp.files import PICTURE_SUFFIXES, is_video, leads_nowhere, natural, plain
-from fcp.labelling.results import FILE_NAME, LeftOut, Source
+from fcp.labelling.photo_results import Source
+from fcp.labelling.results import FILE_NAME, LeftOut
+from fcp.system.files import PICTURE_SUFFIXES, is_video, leads_nowhere, natural, plain
 
 if TYPE_CHECKING:
     from fcp.data.pages import Pages

@@ -11,18 +11,12 @@ import numpy as np
 
 from fcp.data.photos import read_photo
 from fcp.errors import FcpError
-from fcp.files import sha256_of
 from fcp.labelling.export import read_back
+from fcp.labelling.photo_results import ClassResult, PictureResult, Source, name_of_result
 from fcp.labelling.photos import Job, photo_hash, write_overlay
-from fcp.labelling.results import (
-    ClassResult,
-    PictureResult,
-    Record,
-    Results,
-    Source,
-    name_of_result,
-)
+from fcp.labelling.results import Record, Results
 from fcp.labelling.task import Task
+from fcp.system.files import sha256_of
 
 
 def known_results(photos: Iterable[Source], earlier: Record) -> dict[Source, PictureResult]:

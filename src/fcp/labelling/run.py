@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from fcp.errors import FcpError
 from fcp.labelling.films import write_films
 from fcp.labelling.output import finish
+from fcp.labelling.photo_results import PictureResult
 from fcp.labelling.photos import segment_photos
-from fcp.labelling.results import ExampleResult, PictureResult, Results
+from fcp.labelling.results import ExampleResult, Results
 from fcp.labelling.start import Request, Start, start_run
 from fcp.labelling.task import Task, fit_task, least_of
 

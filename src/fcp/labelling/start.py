@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fcp.files import sha256_of
 from fcp.labelling.films import film_file, is_frame
 from fcp.labelling.output import (
     BOOKS,
@@ -18,16 +17,12 @@ from fcp.labelling.output import (
     page_file,
     read_earlier,
 )
+from fcp.labelling.photo_results import PictureResult, Source, name_of_result
 from fcp.labelling.photos import Job
 from fcp.labelling.queries import Photos, find_photos, name_results, split_pages
-from fcp.labelling.results import (
-    PictureResult,
-    Record,
-    Results,
-    Source,
-    name_of_result,
-)
+from fcp.labelling.results import Record, Results
 from fcp.labelling.task import Task
+from fcp.system.files import sha256_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fcp.encoders.weights import read_state_dict
 from fcp.errors import FcpError
-from fcp.files import write_atomically
 from fcp.models.files import CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
+from fcp.system.files import write_atomically
 
 
 def write_folder(

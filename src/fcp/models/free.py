@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fcp.config import check, from_dict
-from fcp.documents import load_json
 from fcp.encoders.places import find_folder, installed_folder
 from fcp.errors import FcpError
-from fcp.files import sha256_of, write_atomically
 from fcp.method.names import PREFIX, FreeName, choose_default, parse_name
 from fcp.models.files import CONFIG_FILE, PRESENCE_FILE
 from fcp.models.settings import FREE_FORMAT
+from fcp.system.documents import load_json
+from fcp.system.files import sha256_of, write_atomically
 from fcp.system.memory import free_memory
 
 if TYPE_CHECKING:

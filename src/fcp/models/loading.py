@@ -16,11 +16,11 @@ from huggingface_hub import snapshot_download
 
 from fcp.encoders.places import from_hub
 from fcp.errors import FcpError
-from fcp.files import sha256_of
 from fcp.method.names import is_free
 from fcp.models.files import CARD_FILE, CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
 from fcp.models.free import hash_free, load_free
 from fcp.models.settings import FREE_FORMAT, TRAINED_FORMAT, format_of
+from fcp.system.files import sha256_of
 
 if TYPE_CHECKING:
     import torch

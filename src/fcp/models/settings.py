@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fcp.documents import load_json
 from fcp.errors import FcpError
 from fcp.method.names import is_free
 from fcp.models.files import CONFIG_FILE
+from fcp.system.documents import load_json
 
 FCP_FORMAT = "fcp-1"
 FREE_FORMAT = "fcp-free-1"  # a method without training

@@ -21,8 +21,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fcp.files import Spool, open_atomically
 from fcp.report.entries import ReportClass, ReportPicture
+from fcp.system.files import Spool, open_atomically
 from fcp.visualize import Colour
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from fcp.errors import FcpError
 from fcp.evaluation.episode_counts import EpisodeCounts, parse_id, text_of_id
-from fcp.files import open_atomically
+from fcp.system.files import open_atomically
 
 _INDEX = "evaluations"
 

@@ -25,12 +25,12 @@ from fcp.data.lists import ClassLists
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import Progress, truth_of
 from fcp.features.frozen import device_of
-from fcp.files import write_atomically
 from fcp.method.fcp.model import FCP
 from fcp.method.fcp.prototypes.prior import unit_cells
 from fcp.reproduce.asking import truth_on_grid
 from fcp.reproduce.bootstrap import Interval, bootstrap
 from fcp.reproduce.output import BLUE, GREY, ORANGE, new_figure, save_png, tidy
+from fcp.system.files import write_atomically
 
 SEGMENTER = "G"  # start of the name of the segmenter's feature; all others are the backbone's
 

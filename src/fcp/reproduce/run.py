@@ -18,7 +18,6 @@ from fcp.data.benchmarks import open_benchmark
 from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec, sample_episodes
 from fcp.data.lists import ClassLists, val_lists
-from fcp.documents import load_json
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
 from fcp.engine.recipe import HeadRecipe, Recipe, flatten_settings, load_recipe
@@ -37,6 +36,7 @@ from fcp.reproduce.settings import (
     overrides_of,
     settings_of_stage,
 )
+from fcp.system.documents import load_json
 
 EPISODE_SEED = 0
 # Places that weights come from; an experiment does not depend on them.

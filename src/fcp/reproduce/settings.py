@@ -13,13 +13,13 @@ from dataclasses import fields
 from pathlib import Path
 
 from fcp.config import BackboneConfig
-from fcp.documents import load_yaml
 from fcp.encoders import build_backbone
 from fcp.engine.method_recipe import MethodRecipe
 from fcp.engine.recipe import HeadRecipe, load_recipe
 from fcp.errors import FcpError
 from fcp.method.trained import build_trained
 from fcp.reproduce.plan import ROWS, Experiment, choose
+from fcp.system.documents import load_yaml
 
 OF_PROMPTABLE = "promptable."
 OF_BASE_LEARNER = "base_learner."

@@ -21,10 +21,10 @@ from fcp.evaluation.bootstrap import percentiles, resample_miou
 from fcp.evaluation.episode_counts import MASK, join
 from fcp.evaluation.metrics import Scores
 from fcp.evaluation.predictor import ATTENTION, CONVENTIONAL, STRETCHED
-from fcp.files import write_atomically
 from fcp.reproduce import paper
 from fcp.reproduce.plan import FIG5_ROWS, Setting
 from fcp.reproduce.results import Result
+from fcp.system.files import write_atomically
 
 NONE = "–"
 SEEDS_NOTE = (

@@ -13,7 +13,6 @@ from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.evaluation.run import load_predictor
-from fcp.files import write_atomically
 from fcp.reproduce import figure1, figure2, figure4, figure5
 from fcp.reproduce.bootstrap import Interval
 from fcp.reproduce.output import write_csv
@@ -23,6 +22,7 @@ from fcp.reproduce.run import FoldTest, Workplace, model_of, open_test, training
 from fcp.reproduce.settings import is_place, refuse_unfit
 from fcp.reproduce.table1 import table1
 from fcp.reproduce.tables import Table, steps_table, table2, table3, table4
+from fcp.system.files import write_atomically
 
 _LOOKS = 200  # episodes a fold that Figures 1 and 4 run
 _SHOWN = 5  # rows a fold of Figure 4

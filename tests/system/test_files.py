@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fcp.errors import FcpError
-from fcp.files import Spool, open_atomically, require_place, sha256_of, write_atomically
+from fcp.system.files import Spool, open_atomically, require_place, sha256_of, write_atomically
 
 
 def test_content_hash_and_no_leftovers(tmp_path):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from fcp.documents import load_json, load_yaml, read_json
 from fcp.errors import FcpError
+from fcp.system.documents import load_json, load_yaml, read_json
 
 
 def test_overrides_reach_nested_and_new_settings(tmp_path: Path) -> None:
