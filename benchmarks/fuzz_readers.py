@@ -41,7 +41,7 @@ LEVELS = (3, 4)
 
 def _results(*damaged: str) -> Callable[[Path], Sequence[Path]]:
     def make(folder: Path) -> Sequence[Path]:
-        cat = ClassResult(0.5, 0.1, 60, 0.9, [ObjectResult([1, 2, 3, 4], 0.5)])
+        cat = ClassResult(0.5, 0.1, 60, 0.9, [ObjectResult([1, 2, 3, 4], 0.5, "04")])
         record = PictureResult("a.png", "0" * 64, 0.1, "masks/a.png", None, {"cat": cat})
         files = ("results.json", "masks/a.png")
         results = Results(folder, model="small", fingerprint="0", question={"k": 1}, files=files)

@@ -200,7 +200,7 @@ def predicted(root: Path, name: str) -> Iterator[Scene]:
 
 def prompted(segmenter: FewShotSegmenter, file: Path) -> Split:
     """Return a way of splitting that prompts a model's promptable stage with the photo."""
-    stage, side = segmenter.running.segmenter, segmenter.model.config.image_size
+    stage, side = segmenter.network.promptable, segmenter.network.square
     with torch.inference_mode():
         embedding = stage.encode(to_square(read_image(file), side)[None].to(segmenter.device))
 

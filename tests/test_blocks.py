@@ -44,6 +44,12 @@ REASONS = {
     "fcp label-studio": "waits for Label Studio; tests/label_studio/test_server.py",
     "fcp demo": "takes minutes; tests/cli/test_demo.py",
     "fcp models --measure": "takes a minute; tests/inference/test_cost.py",
+    "fcp segment --support examples --query clip.mp4": "needs a video; "
+    "tests/cli/test_segment_films.py",
+    "fcp evaluate --data-root DATA --fold 1 --model runs/pfenet-fold1": "needs a trained method; "
+    "tests/cli/test_evaluate.py",
+    "fcp evaluate --data-root DATA --fold 0 --model models/bam-fold0": "needs a trained method; "
+    "tests/cli/test_evaluate.py",
     "fcp train ": "needs weights and hours; tests/test_docs.py reads its settings",
     "fcp calibrate ": "needs a trained model; tests/engine/test_calibrate.py",
     "fcp reproduce ": "needs weights and days; tests/reproduce",
@@ -74,8 +80,9 @@ def desk(model_folder: Path, mini_voc: Path, tmp_path_factory: pytest.TempPathFa
         (folder / name).parent.mkdir(exist_ok=True)
         photo.rotate(15 * turn).save(folder / f"{name}.jpg")
         mask.rotate(15 * turn).save(folder / f"{name}_mask.png")
-    (folder / "photos").mkdir()
-    for name in ("photos/street", "photo", "street", "a", "b"):
+    for inside in ("photos", "frames"):
+        (folder / inside).mkdir()
+    for name in ("photos/street", "frames/0", "frames/1", "photo", "street", "a", "b"):
         photo.rotate(30).save(folder / f"{name}.jpg")
     for data in ("data", "DATA"):
         (folder / data).symlink_to(mini_voc)

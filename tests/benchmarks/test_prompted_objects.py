@@ -78,7 +78,7 @@ def test_prompts_lie_in_their_basins():
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_real_stage_shares_out_the_piece(order):
     left, right, photo = discs()
-    model = FewShotSegmenter.from_pretrained("tiny", device="cpu").running
+    model = FewShotSegmenter.from_pretrained("tiny", device="cpu").model
     (piece,) = connected_pieces(left | right)
     basins = list(touching_objects(piece))[::order]
     with torch.inference_mode():

@@ -51,7 +51,8 @@ def test_check_of_something_missing_ends_with_status_1(mini_voc, tmp_path):
     assert "1 files missing" in done.stdout
 
 
-def test_check_of_an_empty_folder_says_where_to_get_data(tmp_path):
+def test_check_of_an_empty_folder_says_where_to_get_data(tmp_path, monkeypatch):
+    monkeypatch.delenv("FCP_DATA_ROOT", raising=False)
     done = run("data", "check", tmp_path)
     assert done.exit_code == 1
     assert done.stdout.count("not here") == 4

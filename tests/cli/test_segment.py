@@ -172,13 +172,18 @@ def test_resume_never_takes_a_namesakes_result(run, tmp_path, photos, monkeypatc
     assert [len(sizes), *(Image.open(file).size for file in sizes)] == [5, *sizes.values()]
 
 
+def errors(done):
+    """Return the lines that a command told of, but for the name of the class."""
+    return [line for line in done.stderr.splitlines() if "the class is called" not in line]
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "fcp-results-4", "results": [1]}'])
 def test_resume_on_a_strange_results_file_is_refused(run, tmp_path, content):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.json").write_text(content)
     done = run("--resume")
     assert done.exit_code == 1
-    assert done.stderr.count("\n") == 1
+    assert len(errors(done)) == 1
     assert "results.json" in done.stderr
     assert (tmp_path / "out" / "results.json").read_text() == content
 
@@ -289,7 +294,7 @@ def test_output_that_cannot_be_a_folder_is_refused_before_any_work(run, tmp_path
     (tmp_path / place).write_text("a file")
     done = run()
     assert done.exit_code == 1
-    assert done.stderr.count("\n") == 1
+    assert len(errors(done)) == 1
     assert "choose another --out" in done.stderr
 
 
@@ -358,7 +363,7 @@ def test_checkpoint_of_another_architecture(run, tmp_path, model_folder):
     (other / "model.safetensors").symlink_to(model_folder / "model.safetensors")
     done = run(model=other)
     assert done.exit_code == 1
-    assert done.stderr.count("\n") == 1
+    assert len(errors(done)) == 1
     assert "model.safetensors" in done.stderr
 
 

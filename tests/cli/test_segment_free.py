@@ -64,7 +64,11 @@ def test_free_says_what_it_takes(run, monkeypatch, photos):
 
 def test_free_without_a_network_is_told_at_once(examples, photos, tmp_path):
     arguments = ["segment", "--support", examples, "--query", photos, "--out", tmp_path / "out"]
-    elsewhere = {"HF_HOME": str(tmp_path / "hub"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    elsewhere = {
+        "HF_HOME": str(tmp_path / "hub"),
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HUB_OFFLINE": "0",
+    }
     started = time.process_time(), os.times().children_user
     done = subprocess.run(
         [sys.executable, "-m", "fcp", *map(str, arguments), "--model", "free"],
@@ -76,7 +80,7 @@ def test_free_without_a_network_is_told_at_once(examples, photos, tmp_path):
     )
     assert done.returncode == 1
     assert "not on this machine, and the hub cannot be reached" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 2
+    assert len(done.stderr.strip().splitlines()) == 3  # the class's name, the choice, the error
     assert os.times().children_user - started[1] < 3  # seconds of the processor
 
 

@@ -73,7 +73,7 @@ def test_a_mask_of_another_size_is_named(root):
 
 
 def test_names_of_benchmarks(root, tmp_path):
-    assert list(BENCHMARKS) == ["pascal5i", "coco20i", "fss1000", "objects", "folder"]
+    assert list(BENCHMARKS) == ["pascal5i", "coco20i", "fss1000", "lvis92i", "objects", "folder"]
     with pytest.raises(FcpError, match="benchmark: expected one of pascal5i, coco20i"):
         open_benchmark("isaid", root)
     with pytest.raises(FcpError, match="pool: only pascal5i"):

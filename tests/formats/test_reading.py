@@ -61,12 +61,12 @@ def test_shapes_that_were_drawn_on_the_stored_picture(photo, write, turn, size):
 
 @pytest.mark.parametrize("turn", [3, 6])
 def test_masks_and_points_that_were_drawn_on_the_stored_picture(photo, write, tmp_path, turn):
-    photo("masks/a.jpg", (40, 40), turn)
+    photo("coin/a.jpg", (40, 40), turn)
     mask = np.zeros((40, 40), np.uint8)
     mask[3:20, 2:12] = 255
-    Image.fromarray(mask).save(tmp_path / "masks/a_mask.png")
+    Image.fromarray(mask).save(tmp_path / "coin/a_mask.png")
     reading = Reading(drawn_on_raw=True)
-    (example,) = read_examples(tmp_path / "masks", reading=reading)["masks"]
+    (example,) = read_examples(tmp_path / "coin", reading=reading)["coin"]
     assert (mask_of(example, (40, 40)) == (turn_array(mask, turn) > 0)).all()
     photo("points/a.jpg", SIZE, turn)
     shape = {"label": "cat", "shape_type": "point", "points": [[5.5, 7.5]]}

@@ -106,5 +106,5 @@ print({{"torch", "transformers"}} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     told, heavy = done.stdout.splitlines()
-    assert told.startswith("facebook/dinov2-large: not on this machine, and the hub cannot")
+    assert told.startswith("facebook/dinov2-large: not on this machine, and HF_HUB_OFFLINE")
     assert heavy == "set()"

@@ -272,7 +272,7 @@ def test_a_cell_of_other_settings_is_refused_by_name(compared):
     with pytest.raises(FcpError, match=rf"{PFENET.name}-1shot: was made with another recipe.optim"):
         collect([BAM, PFENET], other, report=quiet)
     assert len(collect([BAM, HDMNET], other, report=quiet)) == 2
-    learner = replace(compared[0], settings=("base_learner.optim.batch=1",))
+    learner = replace(compared[0], settings=("base_learner.optim.iterations=3",))
     shutil.rmtree(learner.out / "runs" / SSP.name)
     with pytest.raises(FcpError, match=r"base-learner-fold1: was made with another recipe\.optim"):
         training.base_learner(BAM, recipe_of(BAM, learner), learner, report=quiet)

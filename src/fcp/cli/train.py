@@ -16,8 +16,7 @@ from fcp.cli.options import (
     needs_extra,
     open_store,
 )
-from fcp.engine.recipe import find_recipe as find_recipe  # which `fcp reproduce` takes from here
-from fcp.engine.recipe import recipe_title, shipped_recipes
+from fcp.engine.recipe import find_recipe, recipe_title, shipped_recipes
 from fcp.errors import FcpError
 
 if TYPE_CHECKING:

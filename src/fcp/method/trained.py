@@ -21,6 +21,7 @@ TRAINED: dict[str, Callable[..., AnyMethod]] = {
     name: LazyBuilder(f"fcp.method.{name}.model", f"build_{name}")
     for name in ("ssp", "pfenet", "bam", "hdmnet", "cyctr")
 }
+TRAINS_BACKBONE = frozenset({"ssp"})  # methods that have no trainable weights but the backbone's
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
 from fcp.evaluation.run import DrawnEpisodes, EvaluationPlan, plan_folds
 from fcp.features.cache import FeatureCache
+from fcp.method.trained import TRAINS_BACKBONE
 from fcp.models.files import CONFIG_FILE, RECIPE_FILE
 from fcp.reproduce.plan import Experiment
 from fcp.reproduce.settings import (
@@ -41,8 +42,6 @@ from fcp.system.documents import load_json
 EPISODE_SEED = 0
 # Places that weights come from; an experiment does not depend on them.
 _PLACES = ("backbone_weights", "segmenter_folder", "base_learner")
-# Methods that train stages of their backbone; the others freeze it.
-_TRAIN_BACKBONE = ("ssp",)
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def trains_backbone(recipe: TrainedRecipe | BaseLearnerRecipe) -> bool:
     """Whether a training changes the backbone, or starts from a base learner that did."""
     if isinstance(recipe, HeadRecipe | BaseLearnerRecipe):
         return bool(recipe.train_backbone)
-    if recipe.method in _TRAIN_BACKBONE:
+    if recipe.method in TRAINS_BACKBONE:
         return True
     return recipe.base_learner_recipe is not None and recipe.views != "whole"
 

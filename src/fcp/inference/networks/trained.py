@@ -6,7 +6,6 @@ map, which all of these methods read.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from fcp.inference.networks.base import (
 )
 from fcp.layers.masked import mask_to_share
 from fcp.method.trained import AnyMethod
+from fcp.models.trained import save_trained
 from fcp.structures import BackboneFeatures
 
 
@@ -99,8 +99,7 @@ class TrainedNetwork(Network[TrainedShown, TrainedSupport, TrainedQuery]):
 
     def save(self, folder: Path) -> None:
         """Write a model folder; see ``save_trained``."""
-        trained = importlib.import_module("fcp.models.trained")
-        trained.save_trained(self.model, self.method, self.options, self.square, folder)
+        save_trained(self.model, self.method, self.options, self.square, folder)
 
     def see(self, image: Tensor, mask: Tensor) -> Seen[TrainedShown, TrainedQuery]:
         """Encode an example as a support and as a query."""
