@@ -354,6 +354,17 @@ def test_model_that_is_none(run, tmp_path, examples):
     assert (done.exit_code, "config.json" in done.stderr) == (1, True)
 
 
+def test_a_run_that_failed_at_once_leaves_nothing_in_the_way(run, tmp_path, model_folder):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text((model_folder / "config.json").read_text())
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    done = run(model=broken)
+    assert (done.exit_code, "finished photos are kept" in done.stderr) == (1, False)
+    done = run(model=model_folder)
+    assert done.exit_code == 0, done.output
+
+
 def test_checkpoint_of_another_architecture(run, tmp_path, model_folder):
     other = tmp_path / "other_model"
     other.mkdir()

@@ -120,3 +120,11 @@ def test_a_film_in_a_folder_is_named_and_a_damaged_one_fails_alone(run, photos, 
     assert done.exit_code == 1
     assert "cat.mp4: damaged, or no video" in done.output.replace("\n", "")
     assert [one["error"] is None for one in records(tmp_path / "out")] == [True, False]
+
+
+@pytest.mark.parametrize("option", [("--memory", 2), ("--overlay-video",)])
+def test_options_of_films_are_refused_for_photos_alone(run, photos, tmp_path, option):
+    done = run(*FREE, *option)
+    assert done.exit_code == 1
+    assert "for films alone, and --query names none; with --frames" in " ".join(done.output.split())
+    assert not (tmp_path / "out").exists()

@@ -112,6 +112,8 @@ def file(model_folder, tmp_path_factory):
 def test_what_is_no_support_is_named(file, tmp_path):
     with pytest.raises(FcpError, match=r"none\.safetensors: no such file"):
         Support.load(tmp_path / "none.safetensors")
+    with pytest.raises(FcpError, match=r"cannot be read \((?!None)"):
+        Support.load(tmp_path)
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(FcpError, match=r"other\.safetensors: damaged, or no support .* encode"):
         Support.load(tmp_path / "other.safetensors")

@@ -138,6 +138,9 @@ def test_a_folder_without_photos_says_what_is_in_it(tmp_path):
     put(tmp_path, "scan.cr2")
     with pytest.raises(FcpError, match=r"no picture in this folder \(1 unknown suffix .*scan.cr2"):
         find_photos([tmp_path])
+    put(tmp_path, "a.mp4", "b.mp4")
+    with pytest.raises(FcpError, match=r"but 2 videos; name each .* --query .*a\.mp4$"):
+        find_photos([tmp_path])
 
 
 def test_names_that_no_disk_or_format_holds_are_changed_and_told(tmp_path):

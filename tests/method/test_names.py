@@ -72,6 +72,16 @@ def test_what_is_wrong_is_said(name, complaint):
     assert "\n" not in str(error.value)
 
 
+def test_a_folder_here_is_a_part_and_a_short_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("vit", "dinov2-base"):
+        (tmp_path / folder).mkdir()
+    assert parse_name("free:insid3+vit").backbone == "vit"
+    assert parse_name("free:insid3+dinov2-base").backbone == "facebook/dinov2-base"
+    with pytest.raises(FcpError, match="unknown part ''"):
+        parse_name("free:insid3+")
+
+
 def test_default_is_what_fits_and_is_there():
     def nothing(_: str) -> bool:
         return False

@@ -120,8 +120,9 @@ def calibrate(
         )
     _write(presence, segmenter, Path(model) if out is None else out, is_new=out is not None)
     facts = presence.facts
+    classes = "class" if facts["classes"] == 1 else "classes"
     typer.echo(
-        f"{facts['pairs']} episodes of {facts['classes']} classes; threshold "
+        f"{facts['pairs']} episodes of {facts['classes']} {classes}; threshold "
         f"{presence.threshold}: {facts['recall']:.0%} of present classes get a mask, and "
         f"{facts['false_alarms']:.0%} of absent ones"
     )

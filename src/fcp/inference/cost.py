@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 
 import numpy as np
 import torch
 
+from fcp.errors import FcpError
 from fcp.inference.segmenter import FewShotSegmenter
 
 HEIGHT, WIDTH = 375, 500
@@ -48,10 +50,17 @@ def measure_cost(model: str, *, device: str = "auto") -> Cost:
         device: Device as ``FewShotSegmenter.from_pretrained`` takes it.
 
     Raises:
-        FcpError: as ``FewShotSegmenter.from_pretrained``.
+        FcpError: as ``FewShotSegmenter.from_pretrained``; or the process was ended, as systems do
+            that are out of memory.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(measure_here, model, device).result()
+        try:
+            return pool.submit(measure_here, model, device).result()
+        except BrokenProcessPool as error:
+            raise FcpError(
+                f"{model}: the measurement was ended from outside, mostly for lack of memory;"
+                " free some, or choose a smaller model"
+            ) from error
 
 
 def measure_here(model: str, device: str) -> Cost:

@@ -165,7 +165,7 @@ class Support:
         except FileNotFoundError as error:
             raise FcpError(f"{path}: no such file") from error
         except OSError as error:
-            raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
+            raise FcpError(f"{path}: cannot be read ({error.strerror or error})") from error
         except (SafetensorError, FcpError, KeyError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise FcpError(

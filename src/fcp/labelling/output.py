@@ -82,7 +82,7 @@ def begin(
     goes_on = earlier is not None and resume and not overwrite and not parts
     if earlier is not None:
         _refuse_changed(out, earlier, but_masks=goes_on)
-        if not (resume or overwrite):
+        if earlier.results and not (resume or overwrite):  # a run that failed at once has none
             _refuse_mixing(results, earlier, parts)
     _make_folders(out, results.files)
     remove_leftovers(out / name for name in (*own, *results.files))

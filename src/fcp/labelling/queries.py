@@ -101,6 +101,13 @@ def find_photos(
     for path in paths:
         search.look_into(path, top=True)
     found = search.photos
+    if VIDEO in found.left_out and not found.files:
+        films = found.left_out[VIDEO]
+        raise FcpError(
+            f"{', '.join(map(printable, paths))}: no picture in this folder, but"
+            f" {films.count} video{'s' * (films.count > 1)}; name each video by itself:"
+            f" --query {printable(films.first)}"
+        )
     if not found.files:
         reasons = describe(found.left_out)
         why = f" ({reasons})" if reasons else ""

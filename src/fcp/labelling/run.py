@@ -98,7 +98,7 @@ def label_folder(
     watcher.started(start)
     with ExitStack() as stack:
         writers = [stack.enter_context(writer) for writer in _open_writers(request)]
-        with _resumable():
+        with _resumable(start.results):
             if start.waiting:
                 segmenter = _load(request, start.results, device, threads)
                 _learn(segmenter, request.task, start.results)
@@ -121,10 +121,13 @@ def _open_writers(request: Request) -> list[Writer]:
 
 
 @contextmanager
-def _resumable() -> Iterator[None]:
+def _resumable(results: Results) -> Iterator[None]:
+    """Add to an error that photos are kept, if any is finished."""
     try:
         yield
     except FcpError as error:
+        if not results.pictures:
+            raise
         remedy = "finished photos are kept: fix this, then continue with --resume"
         raise FcpError(f"{error}; {remedy}") from error
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fcp.errors import FcpError
 from fcp.labelling.films import film_file, is_frame
 from fcp.labelling.output import (
     BOOKS,
@@ -117,7 +118,18 @@ def _find(request: Request, earlier: Record | None) -> Photos:
     masks = [file for one in (*shown, *task.negatives) for file in one.sources]
     photos = find_photos(request.paths, recursive=request.recursive, own=own, masks=masks)
     split_pages(photos, every_page=task.every_page)
+    if task.memory or request.overlay_video:
+        _check_films(photos, task)
     return photos
+
+
+def _check_films(photos: Photos, task: Task) -> None:
+    """Refuse options of films for photos alone, on which they would have no effect."""
+    if not any(is_frame(file, task) for file in photos.files):
+        raise FcpError(
+            "--memory and --overlay-video: for films alone, and --query names none; with --frames"
+            " the photos of a folder are the frames of a film"
+        )
 
 
 def _known(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from fcp.errors import FcpError
 
@@ -127,7 +128,8 @@ def _place(name: str, part: str, left: list[str]) -> tuple[str, str]:
 
 
 def _is_place(part: str) -> bool:
-    return "/" in part or "\\" in part or part.endswith((".pth", ".pt"))
+    is_path = "/" in part or "\\" in part or part.endswith((".pth", ".pt"))
+    return is_path or (part != "" and Path(part).is_dir())
 
 
 def choose_default(memory: float, is_installed: Callable[[str], bool]) -> tuple[FreeName, str]:

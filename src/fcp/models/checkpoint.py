@@ -156,7 +156,8 @@ def _head_config(state: Mapping[str, Tensor], file: Path) -> HeadConfig:
     tokens = state.get("support.tokens")
     if tokens is None or tokens.ndim != 2:
         raise FcpError(
-            f"{file}: no checkpoint of the authors' program: {_DECODER}spt_protos.weight is missing"
+            f"{file}: no checkpoint of the authors' program: {_DECODER}spt_protos.weight is"
+            " missing; --method reads those of other methods"
         )
     steps = {name.split(".")[2] for name in state if name.startswith("support.layers.")}
     return HeadConfig(width=tokens.shape[1], tokens=tokens.shape[0], steps=max(len(steps), 1))

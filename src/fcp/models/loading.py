@@ -74,7 +74,7 @@ def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  
     if Path(model).is_dir():
         return Path(model)
     if isinstance(model, Path) or not _HUB_ID.fullmatch(model):
-        known = f"{', '.join(SHIPPED)}, a folder, or a hub id owner/name"
+        known = f"{', '.join(SHIPPED)}, a folder, a hub id owner/name, or free:…"
         raise FcpError(f"{model}: no such model folder; expected {known}")
     try:
         return from_hub(model, partial(_fetch, model, hub_options))
