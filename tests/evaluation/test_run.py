@@ -56,9 +56,7 @@ def test_shots_and_fusion_are_those_of_the_cards(data, model_folder):
     scores = {}
     for fusion in ("mean", "pooled"):
         asked = DrawnEpisodes(shots=3, episodes=2)
-        plan = plan_folds(
-            data, [1], model_folder, episodes=asked, fusion=fusion, device="cpu"
-        )
+        plan = plan_folds(data, [1], model_folder, episodes=asked, fusion=fusion, device="cpu")
         assert plan.cards[EpisodeDraw(1, 0)].shots == 3
         (fold,) = plan.folds
         predictor = FCPPredictor(load_model(model_folder), fusion=fusion)

@@ -13,13 +13,12 @@ from typing import Any
 from fcp.config import Fusion
 from fcp.encoders import LazyBuilder
 from fcp.errors import FcpError
-from fcp.evaluation.method_predictor import MethodPredictor
+from fcp.evaluation.method_predictor import MethodPredictor, encoders_of
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import Encoders, open_encoders
 from fcp.method.fusion import RULES
 from fcp.method.registry import METHODS
-from fcp.method.stages import backbone_settings
 from fcp.method.trained import find_builder
 from fcp.models.checkpoint import load_model
 from fcp.models.free import load_free, read_free
@@ -134,9 +133,7 @@ def load_predictor(
 
 def _open_trained(folder: Path, device: str, store: FeatureCache | None) -> MethodPredictor:
     loaded = load_trained(folder, device)
-    backbone = loaded.model.backbone
-    settings = backbone_settings(backbone, loaded.options.get("backbone", "resnet50"))
-    encoders = open_encoders(Encoders(backbone, settings, loaded.model.support_view), store)
+    encoders = open_encoders(encoders_of(loaded), store)
     return MethodPredictor(loaded.model, image_size=loaded.image_size, encoders=encoders)
 
 
