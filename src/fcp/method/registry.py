@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +69,9 @@ class Builder:
         parts = [part for part in (cells, segmenter) if part is not None]
         return make(*parts, **self.fixed, **options).eval()
 
-    def load(self) -> type[FreeMethod]:
+    def load(self) -> Callable[..., FreeMethod]:
         """Import the method's class and return it."""
-        found: type[FreeMethod] = getattr(importlib.import_module(self.module), self.name)
+        found: Callable[..., FreeMethod] = getattr(importlib.import_module(self.module), self.name)
         return found
 
 
