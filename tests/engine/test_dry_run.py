@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from fcp.cli.main import app
 from fcp.engine.dry_run import dry_run, measure
-from fcp.engine.optim import OptimConfig
+from fcp.engine.optim import GroupConfig, OptimConfig
 from fcp.engine.train_segmenter import region_sources
 from fcp.errors import FcpError
 
@@ -83,6 +83,23 @@ def test_counts_are_those_of_a_model_that_is_known():
     # the first layer keeps its 4 × 65,536 inputs
     assert lines[2] == "activations 1.0 MiB for the backward pass"
     assert lines[4].startswith("3 steps, ")
+
+
+def test_each_rule_keeps_its_own_moments():
+    optim = OptimConfig(
+        batch=4,
+        iterations=2,
+        learning_rate=1e-3,
+        name="sgd",
+        groups=[GroupConfig(parameters=["2."], learning_rate=1e-3)],
+    )
+    stage = Perceptron()
+    stage.model[2].requires_grad_(True)
+    stage.fresh_and_pretrained = lambda: (list(stage.model.parameters()), [])
+    cost = measure(stage, optim, lambda _: None)
+    first, last = (4 * stage.model[layer].weight.numel() for layer in (0, 2))
+    assert cost.gradient_bytes == first + last
+    assert cost.optimizer_bytes == first + 2 * last  # sgd's momentum, adamw's two moments
 
 
 def test_slow_steps_are_reported_and_patience_ends(monkeypatch):

@@ -11,6 +11,7 @@ from fcp.data.pascal import PascalVOC
 from fcp.engine.episode_batches import EpisodeSource
 from fcp.engine.method_batches import Cut, LabelBatches, MethodBatches, label_map, rank_classes
 from fcp.engine.share import Share
+from fcp.errors import FcpError
 from fcp.method.base import base_labels
 
 SIZE = 72
@@ -91,3 +92,9 @@ def test_a_learners_epoch_has_each_picture_once(source):
         per_label.update(label for one in labels for label in one.unique().tolist())
     assert set(per_label) >= {0, 255}
     assert max(label for label in per_label if label != 255) <= 15
+
+
+def test_more_classes_than_labels_are_refused():
+    assert rank_classes(range(1, 255))[254] == 254
+    with pytest.raises(FcpError, match="255 base classes; a base learner takes at most 254"):
+        rank_classes(range(1, 256))

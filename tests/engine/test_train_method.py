@@ -18,7 +18,7 @@ from fcp.errors import FcpError
 from fcp.evaluation.seen import read_recipe
 from fcp.features.cache import FeatureCache
 from fcp.models.files import RECIPE_FILE
-from fcp.models.trained import load_trained
+from fcp.models.trained import build_learner, load_trained, save_base_learner
 
 METHODS = ("ssp", "pfenet", "bam", "hdmnet", "cyctr")
 OPTIM = {"iterations": 2, "batch": 2, "learning_rate": 1e-2, "warmup": 0, "log_every": 1}
@@ -162,6 +162,14 @@ def test_a_base_learner_of_another_fold_is_refused(write, mini_voc, tmp_path):
     recipe = write("bam", fold=1, base_learner=str(learner), base_learner_recipe=None)
     with pytest.raises(FcpError, match="trained with fold=0, not 1"):
         fit(recipe, mini_voc, tmp_path / "other")
+
+
+def test_a_base_learner_of_another_number_of_classes_is_refused(write, mini_voc, tmp_path):
+    backbone = load_recipe(write("bam")).options["backbone"]
+    save_base_learner(build_learner(backbone, None, 3, 4), backbone, tmp_path / "l")  # no recipe
+    recipe = write("bam", base_learner=str(tmp_path / "l"), base_learner_recipe=None)
+    with pytest.raises(FcpError, match="knows 3 classes, and pascal5i has 15 base classes"):
+        prepared(recipe, mini_voc, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

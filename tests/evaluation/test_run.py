@@ -22,6 +22,7 @@ from fcp.evaluation.run import (
     plan_folds,
 )
 from fcp.features.cache import FeatureCache
+from fcp.method.names import parse_name
 from fcp.models.checkpoint import load_model
 
 
@@ -31,14 +32,15 @@ def data(mini_voc):
 
 
 def test_two_folds_with_their_cards(data, model_folder):
-    plan = plan_folds(data, [0, 2], model_folder, episodes=DrawnEpisodes(episodes=3, seeds=(4, 5)))
+    asked = DrawnEpisodes(episodes=3, seeds=(4, 5))
+    plan = plan_folds(data, [0, 2], model_folder, episodes=asked, device="cpu")
     assert list(plan.cards) == [
         EpisodeDraw(0, 4),
         EpisodeDraw(0, 5),
         EpisodeDraw(2, 4),
         EpisodeDraw(2, 5),
     ]
-    result = evaluate_folds(plan, device="cpu")
+    result = evaluate_folds(plan)
     assert result.counts.ids == plan.episode_ids
     report = to_json(result, plan.cards)
     model = load_model(model_folder)
@@ -53,14 +55,13 @@ def test_two_folds_with_their_cards(data, model_folder):
 def test_shots_and_fusion_are_those_of_the_cards(data, model_folder):
     scores = {}
     for fusion in ("mean", "pooled"):
-        plan = plan_folds(
-            data, [1], model_folder, episodes=DrawnEpisodes(shots=3, episodes=2), fusion=fusion
-        )
+        asked = DrawnEpisodes(shots=3, episodes=2)
+        plan = plan_folds(data, [1], model_folder, episodes=asked, fusion=fusion, device="cpu")
         assert plan.cards[EpisodeDraw(1, 0)].shots == 3
         (fold,) = plan.folds
         predictor = FCPPredictor(load_model(model_folder), fusion=fusion)
         alone = evaluate(predictor, data, fold.runs[EpisodeDraw(1, 0)], image_size=64)
-        scores[fusion] = evaluate_folds(plan, device="cpu").pseudo_masks
+        scores[fusion] = evaluate_folds(plan).pseudo_masks
         assert scores[fusion] == alone.pseudo_masks
     assert scores["mean"] != scores["pooled"]
 
@@ -79,12 +80,12 @@ def test_each_fold_may_have_its_model_and_neighbours_share_one(
 
     monkeypatch.setattr("fcp.evaluation.tested.load_predictor", load)
     asked = DrawnEpisodes(episodes=1)
-    plan = plan_folds(data, [0, 1], str(tmp_path / "m{fold}"), episodes=asked)
-    evaluate_folds(plan, device="cpu")
+    plan = plan_folds(data, [0, 1], str(tmp_path / "m{fold}"), episodes=asked, device="cpu")
+    evaluate_folds(plan)
     assert loaded == ["m0", "m1"]
     assert list(plan.seen_in_training) == [1]  # the model of fold 0 had the classes of fold 1
     assert "bus" in plan.seen_in_training[1]
-    evaluate_folds(plan_folds(data, [1, 0], tmp_path / "m0", episodes=asked), device="cpu")
+    evaluate_folds(plan_folds(data, [1, 0], tmp_path / "m0", episodes=asked, device="cpu"))
     assert loaded[2:] == ["m0"]
 
 
@@ -92,9 +93,10 @@ def test_progress_counts_the_episodes_of_a_fold_and_a_store_keeps_features(
     data, model_folder, tmp_path
 ):
     steps = []
-    plan = plan_folds(data, [0, 3], model_folder, episodes=DrawnEpisodes(episodes=2))
+    asked = DrawnEpisodes(episodes=2)
+    plan = plan_folds(data, [0, 3], model_folder, episodes=asked, device="cpu")
     store = FeatureCache(tmp_path / "features", 1 << 24)
-    evaluate_folds(plan, device="cpu", store=store, progress=lambda *step: steps.append(step))
+    evaluate_folds(plan, store=store, progress=lambda *step: steps.append(step))
     assert steps == [(fold, done, 2) for fold in (0, 3) for done in (0, 1, 2)]
     assert any((tmp_path / "features").rglob("*.safetensors"))
 
@@ -132,3 +134,23 @@ def test_what_cannot_be_run_is_refused_before_a_model_is_loaded(data, model_fold
             plan_folds(data, folds, model_folder, episodes=episodes)
     with pytest.raises(FcpError, match="no such model folder"):
         plan_folds(data, [0], tmp_path / "none", episodes=DrawnEpisodes(episodes=1))
+
+
+def test_cards_name_the_device_that_the_plan_runs_on_and_what_plain_free_stands_for(
+    data, model_folder, monkeypatch
+):
+    asked, used = DrawnEpisodes(episodes=1), []
+    monkeypatch.setattr(
+        "fcp.evaluation.run.open_predictor",
+        lambda folder, **how: used.append((folder, how["device"])) or FCPPredictor(own),
+    )
+    own = load_model(model_folder)
+    choices = iter(["free:persam", "free:insid3"])  # memory that shrinks in between
+    monkeypatch.setattr(
+        "fcp.models.free.choose_default", lambda *_: (parse_name(next(choices)), "")
+    )
+    plan = plan_folds(data, [0], "free", episodes=asked, device="cpu")
+    evaluate_folds(plan)
+    (card,) = plan.cards.values()
+    assert used == [("free:persam+sam-vit-huge", "cpu")]
+    assert (card.method, card.device) == used[0]

@@ -37,10 +37,10 @@ def test_fcp_is_described_by_its_rule(model_folder):
 
 def test_a_method_without_training_is_described_by_its_whole_name(tmp_path):
     found = describe_model("free:persam")
-    assert (found.method, found.released) == ("free:persam+sam-vit-huge", "no")
-    settings = {"format": "fcp-free-1", "name": "free:persam", "options": {"released": True}}
+    assert (found.method, found.released) == ("free:persam+sam-vit-huge", "yes")
+    settings = {"format": "fcp-free-1", "name": "free:persam", "options": {"released": False}}
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    assert describe_model(tmp_path).released == "yes"
+    assert describe_model(tmp_path).released == "no"
     assert describe_model(tmp_path).method == "free:persam+sam-vit-huge"
 
 
@@ -49,6 +49,24 @@ def test_a_folder_opens_as_what_it_holds(trained, model_folder):
     predictor = open_predictor(trained)
     assert isinstance(predictor, MethodPredictor)
     assert predictor.image_size == 64
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [("ssp", "does not apply"), ("bam", "does not apply"), ("hdmnet", "no"), ("pfenet", "no")],
+)
+def test_the_switch_is_the_builders_own_where_no_option_sets_it(tmp_path, method, expected):
+    settings = {"format": "fcp-trained-1", "method": method, "options": {}, "image_size": 64}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert describe_model(tmp_path).released == expected
+
+
+def test_matcher_has_no_switch_and_an_unknown_method_is_refused(tmp_path):
+    assert describe_model("free:matcher").released == "does not apply"
+    settings = {"format": "fcp-trained-1", "method": "fcn", "options": {}, "image_size": 64}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(FcpError, match="method: expected one of ssp"):
+        describe_model(tmp_path)
 
 
 def test_a_damaged_free_folder_is_refused(tmp_path):

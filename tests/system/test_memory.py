@@ -1,6 +1,7 @@
 """Free memory: the system's table, the graphics card's tool, what counts for which device."""
 
 import stat
+import sys
 
 import pytest
 
@@ -45,3 +46,10 @@ def test_a_card_that_torch_cannot_use_does_not_count(tool, monkeypatch):
     tool("echo 20480")
     monkeypatch.setattr(memory.metadata, "version", lambda name: "2.8.0+cpu")
     assert memory.graphics_memory() is None
+
+
+def test_peak_memory_only_grows_and_may_be_unknown(monkeypatch):
+    before = memory.peak_memory()
+    assert before is None or 2**20 < before <= memory.peak_memory()
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    assert memory.peak_memory() is None

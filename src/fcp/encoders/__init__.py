@@ -39,7 +39,7 @@ class LazyBuilder:
         Raises:
             FcpError: an option that the builder does not have.
         """
-        build = getattr(importlib.import_module(self.module), self.function)
+        build = self.load()
         parameters = list(inspect.signature(build).parameters.values())[1:]  # without ``weights``
         open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
         known = [parameter.name for parameter in parameters]
@@ -47,6 +47,11 @@ class LazyBuilder:
             if name not in known and not open_ended:
                 raise FcpError(f"unknown option {name!r}; known: {', '.join(known) or 'none'}")
         return build(weights, **options)
+
+    def load(self) -> Callable[..., Any]:
+        """Import the builder and return it."""
+        build: Callable[..., Any] = getattr(importlib.import_module(self.module), self.function)
+        return build
 
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -41,6 +39,7 @@ from fcp.engine.train_head import (
 from fcp.engine.train_segmenter import region_sources, segmenter_stage, starting_segmenter
 from fcp.errors import FcpError
 from fcp.method.fcp.model import FCP
+from fcp.system.memory import peak_memory
 
 _MEASURED = 5  # steps, after a first one that is slower
 SLOW = 10  # s of a step that is reported as it ends
@@ -60,7 +59,7 @@ class Cost:
         gradient_bytes: Memory of the gradients, bytes.
         optimizer_bytes: Memory of the optimiser's moments, bytes.
         activation_bytes: Memory that the backward pass of one accumulated part needs, bytes.
-        peak_bytes: Largest memory of one process, bytes.
+        peak_bytes: Largest memory of one process, bytes; None where the system does not tell.
         device: Kind of the device.
         steps: Number of steps of the whole training.
         seconds: Duration of a step, s.
@@ -73,7 +72,7 @@ class Cost:
     gradient_bytes: int
     optimizer_bytes: int
     activation_bytes: int
-    peak_bytes: int
+    peak_bytes: int | None
     device: str
     steps: int
     seconds: float
@@ -87,13 +86,14 @@ class Cost:
     def lines(self) -> list[str]:
         """Return the report, line by line."""
         of = "" if self.share is None else f" with {self.share} sample a step"
+        peak = "unknown" if self.peak_bytes is None else _megabytes(self.peak_bytes)
         return [
             f"{self.trainable:,} trainable and {self.frozen:,} frozen parameters, "
             f"{_megabytes(self.parameter_bytes)}",
             f"gradients {_megabytes(self.gradient_bytes)}, "
             f"optimizer {_megabytes(self.optimizer_bytes)}",
             f"activations {_megabytes(self.activation_bytes)} for the backward pass",
-            f"peak memory {_megabytes(self.peak_bytes)} of one process on {self.device}{of}",
+            f"peak memory {peak} of one process on {self.device}{of}",
             f"{self.steps} steps, {self.seconds:.2f} s each, {self.total} in all",
         ]
 
@@ -175,13 +175,13 @@ def measure(stage: Stage, optim: OptimConfig, report: Report) -> Cost:
     for parameter in stage.model.parameters():
         sizes[parameter.requires_grad] += parameter.numel()
     device = trainer.accelerator.device
-    gradients = _bytes(p for p in stage.model.parameters() if p.requires_grad)
+    groups = trainer.optimizer.param_groups
     return Cost(
         trainable=sizes[True],
         frozen=sizes[False],
         parameter_bytes=_bytes(stage.model.parameters()),
-        gradient_bytes=gradients,
-        optimizer_bytes=_MOMENTS[optim.name] * gradients,
+        gradient_bytes=sum(_bytes(group["params"]) for group in groups),
+        optimizer_bytes=sum(_MOMENTS[group["rule"]] * _bytes(group["params"]) for group in groups),
         activation_bytes=sum(kept.values()) // optim.accumulate,
         peak_bytes=_peak(device),
         device=device.type,
@@ -205,14 +205,11 @@ def _saved_for_backward(model: nn.Module, kept: dict[int, int]) -> Iterator[None
         yield
 
 
-def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def _peak(device: torch.device) -> int | None:
+    return torch.cuda.max_memory_allocated() if device.type == "cuda" else peak_memory()
 
 
-def _bytes(parameters: Iterator[nn.Parameter]) -> int:
+def _bytes(parameters: Iterable[nn.Parameter]) -> int:
     return sum(p.numel() * p.element_size() for p in parameters)
 
 

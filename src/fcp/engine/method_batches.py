@@ -22,6 +22,7 @@ from fcp.data.transforms import mask_to_square, support_to_square, to_square
 from fcp.engine.draws import make_draw
 from fcp.engine.episode_batches import EpisodeSource, Views, class_truth, draw_crop_with
 from fcp.engine.share import Share
+from fcp.errors import FcpError
 from fcp.features.frozen import FeatureIndex
 
 Sample = dict[str, Any]
@@ -210,7 +211,16 @@ class Cut:
 
 
 def rank_classes(base_classes: Sequence[int]) -> dict[int, int]:
-    """Return the label of each base class: 1 + its rank among them."""
+    """Return the label of each base class: 1 + its rank among them.
+
+    Raises:
+        FcpError: more classes than labels, of which 0 is the background and 255 the unknown.
+    """
+    if len(base_classes) >= IGNORE:
+        raise FcpError(
+            f"benchmark: {len(base_classes)} base classes; a base learner takes at most "
+            f"{IGNORE - 1}, so choose another benchmark or a method without a base learner"
+        )
     return {class_id: rank for rank, class_id in enumerate(sorted(base_classes), 1)}
 
 

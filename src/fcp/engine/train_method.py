@@ -23,10 +23,9 @@ from fcp.engine.train_base_learner import find_base_learner, may_store
 from fcp.engine.train_head import standardise
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import evaluate
-from fcp.evaluation.method_predictor import MethodPredictor
+from fcp.evaluation.method_predictor import MethodPredictor, encoders_of
 from fcp.features.cache import FeatureCache
-from fcp.features.frozen import Encoders, FeatureIndex, FrozenEncoders, open_encoders
-from fcp.method.stages import backbone_settings
+from fcp.features.frozen import FeatureIndex, FrozenEncoders, open_encoders
 from fcp.method.trained import AnyMethod, build_trained
 from fcp.models.files import BEST_FOLDER
 from fcp.models.trained import LoadedLearner, LoadedTrained, save_trained
@@ -129,9 +128,11 @@ def method_stage(
     """Make a method ready to train, on stored features if a store is given.
 
     Raises:
-        FcpError: a store is given though the features change at each step.
+        FcpError: a store is given though the features change at each step, or a base learner of
+            another number of classes.
     """
     base = source.data.base(recipe.fold) if start.model.needs_base_learner else ()
+    _refuse_other_learner(recipe, start, len(base))
     if store is None:
         batches = MethodBatches(source, views=recipe.views, base_classes=base)
         return MethodStage(start.model, batches)
@@ -142,11 +143,14 @@ def method_stage(
     return MethodStage(start.model, batches, FrozenEncoders(encoders, index))
 
 
-def encoders_of(start: LoadedTrained) -> Encoders:
-    """Return the backbone of a method with all that its features depend on."""
-    backbone = start.model.backbone
-    option = start.options.get("backbone", "resnet50")
-    return Encoders(backbone, backbone_settings(backbone, option), start.model.support_view)
+def _refuse_other_learner(recipe: MethodRecipe, start: LoadedTrained, base: int) -> None:
+    """Refuse a base learner whose labels are not those of the recipe's base classes."""
+    known = start.options.get("base_classes", base)
+    if base and known != base:
+        raise FcpError(
+            f"base_learner: it knows {known} classes, and {recipe.benchmark} has {base} base "
+            f"classes with fold={recipe.fold}; name the learner of this fold"
+        )
 
 
 def features_change(model: AnyMethod) -> bool:

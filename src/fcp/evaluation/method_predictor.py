@@ -12,10 +12,19 @@ from torch import Tensor
 from fcp.data.dataset import ClassExample, Picture
 from fcp.evaluation.evaluate import MASK
 from fcp.evaluation.predictor import DEFAULT_CACHE_BYTES, BoundedCache
-from fcp.features.frozen import FrozenEncoders, LiveEncoders
+from fcp.features.frozen import Encoders, FrozenEncoders, LiveEncoders
 from fcp.method.base import TrainedMethod
+from fcp.method.stages import backbone_settings
 from fcp.method.trained import AnyMethod
+from fcp.models.trained import LoadedTrained
 from fcp.structures import BackboneFeatures
+
+
+def encoders_of(loaded: LoadedTrained) -> Encoders:
+    """Return the backbone of a trained method with all that its features depend on."""
+    backbone = loaded.model.backbone
+    option = loaded.options.get("backbone", "resnet50")
+    return Encoders(backbone, backbone_settings(backbone, option), loaded.model.support_view)
 
 
 class Doors(Protocol):

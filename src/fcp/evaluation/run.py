@@ -32,7 +32,8 @@ from fcp.evaluation.seen import NOTHING_SEEN, UNKNOWN
 from fcp.evaluation.tested import load_predictor as load_predictor  # FCP's, for the figures
 from fcp.evaluation.tested import open_predictor
 from fcp.features.cache import FeatureCache
-from fcp.method.names import is_free
+from fcp.method.names import PREFIX, is_free
+from fcp.models.free import choose_free
 from fcp.models.loading import find_device, find_model
 from fcp.system.files import sha256_of
 
@@ -222,14 +223,20 @@ def plan_folds(
     where = str(find_device(device))
     plans = []
     for fold, drawn in runs.items():
-        folder = _of_fold(model, fold)
+        folder = _of_fold(model, fold, where)
         card = partial(make_card, data, model_folder=folder, fusion=fusion, device=where)
         plans.append(FoldPlan(fold, folder, drawn, _cards(data, drawn, episodes, card)))
     return EvaluationPlan(data, tuple(plans), fusion, where)
 
 
-def _of_fold(model: str | Path, fold: int | None) -> str | Path:
-    """Return the model of a fold: a folder, or the name of a method without training."""
+def _of_fold(model: str | Path, fold: int | None, device: str) -> str | Path:
+    """Return the model of a fold: a folder, or the full name of a method without training.
+
+    What plain ``free`` stands for depends on the free memory, so it is chosen once for the cards
+    and the run.
+    """
+    if model == PREFIX:
+        return str(choose_free(device)[0])
     named = model.replace("{fold}", str(fold)) if isinstance(model, str) else model
     return named if isinstance(named, str) and is_free(named) else find_model(named)
 
@@ -254,7 +261,6 @@ def _cards(
 def evaluate_folds(
     plan: EvaluationPlan,
     *,
-    device: str | None = None,
     store: FeatureCache | None = None,
     progress: FoldProgress | None = None,
 ) -> EvaluationResult:
@@ -265,7 +271,6 @@ def evaluate_folds(
 
     Args:
         plan: Folds, episodes and models.
-        device: Device to run on in place of the plan's, which the cards name.
         store: Store on disk of the frozen encoders' features, which later evaluations share.
         progress: Function that is called with (fold, done, all) as a fold begins, and after each
             episode.
@@ -276,10 +281,9 @@ def evaluate_folds(
     Raises:
         FcpError: an unknown device, a damaged model, or a picture that cannot be read.
     """
-    where = plan.device if device is None else str(find_device(device))
     parts: list[EvaluationResult] = []
     for folder, folds in groupby(plan.folds, key=lambda fold: fold.folder):
-        predictor = open_predictor(folder, device=where, store=store, fusion=plan.fusion)
+        predictor = open_predictor(folder, device=plan.device, store=store, fusion=plan.fusion)
         parts.extend(_run_fold(predictor, plan.data, fold, progress) for fold in folds)
     return EvaluationResult(
         join([part.counts for part in parts]), sum(part.seconds for part in parts)

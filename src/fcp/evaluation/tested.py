@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from fcp.config import Fusion
+from fcp.encoders import LazyBuilder
 from fcp.errors import FcpError
-from fcp.evaluation.method_predictor import MethodPredictor
+from fcp.evaluation.method_predictor import MethodPredictor, encoders_of
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import Encoders, open_encoders
 from fcp.method.fusion import RULES
-from fcp.method.stages import backbone_settings
+from fcp.method.registry import METHODS
+from fcp.method.trained import find_builder
 from fcp.models.checkpoint import load_model
 from fcp.models.free import load_free, read_free
 from fcp.models.settings import FREE_FORMAT, TRAINED_FORMAT, format_of
@@ -48,7 +52,7 @@ class TestedModel:
 
 
 def describe_model(model: Path | str, fusion: Fusion = "mean") -> TestedModel:
-    """Describe a model, without loading it.
+    """Describe a model, without loading its weights.
 
     Args:
         model: Folder of a model of any format, or name of a method without training.
@@ -57,19 +61,30 @@ def describe_model(model: Path | str, fusion: Fusion = "mean") -> TestedModel:
     Raises:
         FcpError: damaged settings, or another fusion for a method that has its own.
     """
-    kind, own = format_of(model), dict[str, Any]()
+    kind = format_of(model)
+    builder: Callable[..., Any]
     if kind == FREE_FORMAT:
         name, options = read_free(model)
-        method, own = str(name), {**options}
+        method, own, builder = str(name), {**options}, METHODS[name.method].load()
     elif kind == TRAINED_FORMAT:
         settings = read_trained(Path(model))
         method, own = settings.method, {**settings.options}
+        builder = find_builder(method)
     else:
         return TestedModel("fcp", "{}", NO_SWITCH, RULES[fusion])
     if fusion != "mean":
         raise FcpError(f"fusion: {model} has its own rule for several examples; leave it out")
-    released = "yes" if own.pop("released", False) else "no"
+    released = _released(builder, own.pop("released", None))
     return TestedModel(method, json.dumps(own, sort_keys=True), released, OWN_RULE)
+
+
+def _released(builder: Callable[..., Any], given: bool | None) -> str:
+    """Say whether a method follows its authors' program, by its option or the option's default."""
+    load = builder.load() if isinstance(builder, LazyBuilder) else builder
+    switch = inspect.signature(load).parameters.get("released")
+    if switch is None:
+        return NO_SWITCH
+    return "yes" if (switch.default if given is None else given) else "no"
 
 
 def open_predictor(
@@ -118,9 +133,7 @@ def load_predictor(
 
 def _open_trained(folder: Path, device: str, store: FeatureCache | None) -> MethodPredictor:
     loaded = load_trained(folder, device)
-    backbone = loaded.model.backbone
-    settings = backbone_settings(backbone, loaded.options.get("backbone", "resnet50"))
-    encoders = open_encoders(Encoders(backbone, settings, loaded.model.support_view), store)
+    encoders = open_encoders(encoders_of(loaded), store)
     return MethodPredictor(loaded.model, image_size=loaded.image_size, encoders=encoders)
 
 

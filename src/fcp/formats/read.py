@@ -112,7 +112,8 @@ def read_class_folders(folder: Path, reading: Reading | None = None) -> Examples
             own.note(inside, "left out: it holds no example")
             continue
         with own.each():
-            classes.setdefault(class_key(inside.name), []).extend(_of_its_name(inside, examples))
+            name = _class_of(inside) if len(found) == 1 else class_key(inside.name)
+            classes.setdefault(name, []).extend(_of_its_name(inside, examples))
     own.finish(folder)
     return classes
 
@@ -137,7 +138,7 @@ def _read_splits(folder: Path, reading: Reading, class_name: str | None) -> Exam
 def _class_of(folder: Path) -> str:
     """Return the class that a folder's name stands for, or ``UNNAMED``."""
     name = class_key(folder.resolve().name)
-    return UNNAMED if name.casefold() in _NAMELESS else name
+    return UNNAMED if name.casefold() in _NAMELESS | SPLITS else name
 
 
 def _may_hold_examples(folder: Path) -> bool:

@@ -6,7 +6,6 @@ Each model has a process of its own, since memory that another one took before w
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +18,7 @@ import torch
 
 from fcp.errors import FcpError
 from fcp.inference.segmenter import FewShotSegmenter
+from fcp.system.memory import GIB, peak_memory
 
 HEIGHT, WIDTH = 375, 500
 PHOTOS = 3
@@ -94,10 +94,6 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 def _peak(device: torch.device) -> float | None:
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+        return torch.cuda.max_memory_allocated(device) / GIB
+    held = peak_memory()
+    return None if held is None else held / GIB

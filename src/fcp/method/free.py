@@ -116,8 +116,9 @@ class FreeMethod(nn.Module, abc.ABC):
     def join(self, shown: Sequence[FreeSupport], shots: Shots) -> FreeSupport:
         """Join K examples of one task that were encoded one by one.
 
-        The result is that of encoding them together, but for PerSAM-F's weights, which are then the
-        mean of the examples' own.
+        The result is that of encoding them together, but for pooled weights of PerSAM-F, which are
+        then the mean of the examples' own, and for masks without a pixel, which encoding takes for
+        the centre of the picture only where all masks of the task are empty.
 
         Args:
             shown: Supports of one example each.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ class Builder:
         Raises:
             FcpError: an option that it does not have, or a value that it does not take.
         """
-        make = getattr(importlib.import_module(self.module), self.name)
+        make = self.load()
         known = [
             name
             for name, parameter in inspect.signature(make).parameters.items()
@@ -67,8 +67,12 @@ class Builder:
             if name not in known:
                 raise FcpError(f"unknown option {name!r}; known: {', '.join(known)}")
         parts = [part for part in (cells, segmenter) if part is not None]
-        method: FreeMethod = make(*parts, **self.fixed, **options)
-        return method.eval()
+        return make(*parts, **self.fixed, **options).eval()
+
+    def load(self) -> Callable[..., FreeMethod]:
+        """Import the method's class and return it."""
+        found: Callable[..., FreeMethod] = getattr(importlib.import_module(self.module), self.name)
+        return found
 
 
 _PERSAM = "fcp.method.persam.model", "PerSam", None, False, True

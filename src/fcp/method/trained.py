@@ -39,6 +39,17 @@ class Imported:
     unused: tuple[str, ...]
 
 
+def find_builder(method: str) -> Callable[..., AnyMethod]:
+    """Return the builder of a method, a value of ``TRAINED``.
+
+    Raises:
+        FcpError: Unknown method.
+    """
+    if method not in TRAINED:
+        raise FcpError(f"method: expected one of {', '.join(TRAINED)}, got {method!r}")
+    return TRAINED[method]
+
+
 def build_trained(method: str, weights: str | None = None, **options: Any) -> AnyMethod:  # noqa: ANN401  (each method's own)
     """Build a method, by default at its published size.
 
@@ -50,10 +61,9 @@ def build_trained(method: str, weights: str | None = None, **options: Any) -> An
     Raises:
         FcpError: Unknown method or option, or weights that are missing or do not fit.
     """
-    if method not in TRAINED:
-        raise FcpError(f"method: expected one of {', '.join(TRAINED)}, got {method!r}")
+    builder = find_builder(method)
     try:
-        model: AnyMethod = TRAINED[method](weights, **options)
+        model: AnyMethod = builder(weights, **options)
     except FcpError as error:
         raise FcpError(f"method {method!r}: {error}") from error
     except Exception as error:  # what torch raises on sizes that do not fit together
@@ -76,8 +86,7 @@ def import_checkpoint(method: str, path: Path, **options: Any) -> Imported:  # n
     Raises:
         FcpError: Unknown method, damaged file, or entries that do not fit; names the first ones.
     """
-    if method not in TRAINED:
-        raise FcpError(f"method: expected one of {', '.join(TRAINED)}, got {method!r}")
+    find_builder(method)
     published: Published = importlib.import_module(f"fcp.method.{method}.published").PUBLISHED
     state = read_state_dict(path)
     found = {**published.options_of(state), **options}

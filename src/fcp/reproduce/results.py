@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.tracking import Report
@@ -151,12 +151,12 @@ def _make(
     chosen = chosen_of(folder)
     report(f"{experiment.name}: {shots}-shot, {len(episodes)} episodes")
     store = store_of(recipe, place)
-    plan = test.plan(chosen, shots=shots, episodes=place.episodes)
-    result = evaluate_folds(plan, device=place.device, store=store)
+    asked: dict[str, Any] = {"shots": shots, "episodes": place.episodes, "device": place.device}
+    plan = test.plan(chosen, **asked)
+    result = evaluate_folds(plan, store=store)
     last = None
     if chosen != folder:
-        at_end = test.plan(folder, shots=shots, episodes=place.episodes)
-        last = evaluate_folds(at_end, device=place.device, store=store).square.miou
+        last = evaluate_folds(test.plan(folder, **asked), store=store).square.miou
     found = Evaluation(
         settings,
         report=to_json(result, plan.cards),

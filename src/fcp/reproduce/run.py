@@ -23,12 +23,13 @@ from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
 from fcp.engine.recipe import HeadRecipe, Recipe, flatten_settings, load_recipe
 from fcp.engine.tracking import LOG_FILE, Report, read_log
 from fcp.engine.train import train
+from fcp.engine.train_base_learner import LEARNERS
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
 from fcp.evaluation.run import DrawnEpisodes, EvaluationPlan, plan_folds
 from fcp.features.cache import FeatureCache
 from fcp.method.trained import TRAINS_BACKBONE
-from fcp.models.files import CONFIG_FILE, RECIPE_FILE
+from fcp.models.files import BEST_FOLDER, CONFIG_FILE, RECIPE_FILE
 from fcp.reproduce.plan import Experiment
 from fcp.reproduce.settings import (
     OF_BASE_LEARNER,
@@ -99,14 +100,14 @@ class FoldTest:
         """
         return sample_episodes(self.lists, shots=shots, episodes=episodes, seed=EPISODE_SEED)
 
-    def plan(self, model_folder: Path, *, shots: int, episodes: int) -> EvaluationPlan:
+    def plan(self, model_folder: Path, *, shots: int, episodes: int, device: str) -> EvaluationPlan:
         """Plan the run of a model on the episodes of ``draw``, with its protocol card.
 
         Raises:
             FcpError: a class with too few pictures, or a folder without weights.
         """
         asked = DrawnEpisodes(shots=shots, episodes=episodes, seeds=(EPISODE_SEED,))
-        return plan_folds(self.data, [self.fold], model_folder, episodes=asked)
+        return plan_folds(self.data, [self.fold], model_folder, episodes=asked, device=device)
 
 
 def recipe_of(experiment: Experiment, place: Workplace) -> TrainedRecipe:
@@ -143,7 +144,7 @@ def store_of(recipe: TrainedRecipe | BaseLearnerRecipe, place: Workplace) -> Fea
 
 def chosen_of(folder: Path) -> Path:
     """Return the model of a run that its hold-out of base classes chose; else that of its end."""
-    best = folder / "best"
+    best = folder / BEST_FOLDER
     return best if (best / CONFIG_FILE).exists() else folder
 
 
@@ -242,7 +243,7 @@ def find_promptable(experiment: Experiment, place: Workplace) -> Path | None:
 
 def learner_folder(experiment: Experiment, recipe: MethodRecipe, place: Workplace) -> Path:
     """Return the folder of a method's base learner, which all methods and seeds of a fold share."""
-    return place.out / "base-learners" / f"{recipe.base_learner_recipe}-fold{experiment.fold}"
+    return place.out / LEARNERS / f"{recipe.base_learner_recipe}-fold{experiment.fold}"
 
 
 def base_learner(

@@ -168,7 +168,8 @@ class _Subject:
 
     @property
     def card(self) -> dict[str, Any]:
-        plan = self.test.plan(self.folder, shots=1, episodes=len(self.episodes))
+        episodes, device = len(self.episodes), self.place.device
+        plan = self.test.plan(self.folder, shots=1, episodes=episodes, device=device)
         (card,) = plan.cards.values()
         return asdict(card)
 

@@ -1,4 +1,4 @@
-"""Free memory, and return of freed memory to the system. Standard library only."""
+"""Free and peak memory, and return of freed memory to the system. Standard library only."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ def give_back_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+
+
+def peak_memory() -> int | None:
+    """Return the largest memory that this process has held, bytes; None where it is not known."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def free_memory(device: str) -> float:

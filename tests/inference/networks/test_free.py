@@ -103,6 +103,19 @@ def test_persam_f_fits_each_example_once_and_averages(network, monkeypatch):
     assert segmenter.predict(photo(2), support=support).labels.shape == (60, 80)
 
 
+def test_persam_f_by_the_papers_rule_is_its_first_example(network):
+    own = network("persam-f")
+    pictures, masks = torch.rand(1, 2, 3, 64, 64), torch.zeros(1, 2, 64, 64)
+    masks[:, 0, 8:40, 16:40] = 1
+    masks[:, 1, 30:60, 16:60] = 1
+    expected = own.model.encode_support(pictures, masks)
+    joined = own.join([own.show(pictures[0, k], masks[0, k]) for k in range(2)], "mean")
+    assert not joined.pooled
+    assert torch.equal(joined.masks, expected.masks)
+    torch.testing.assert_close(joined.features, expected.features, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(joined.weights, expected.weights, atol=1e-5, rtol=1e-4)
+
+
 def test_presence_compares_the_methods_own_cells_under_the_mask(network):
     own = network("insid3")
     image, marked = torch.rand(3, 64, 64), torch.zeros(64, 64)
