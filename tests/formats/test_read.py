@@ -171,3 +171,12 @@ def test_unknown_classes_are_told_the_known_ones(tmp_path, write):
     file = write("any.json", coco_json("cat", "dog"))
     with pytest.raises(FcpError, match=r"no example of the class 'bird'; it has: cat, dog"):
         read_examples(file, "bird")
+
+
+@pytest.mark.parametrize("place", ["L/examples/train/images", "L/train"])
+def test_folders_of_a_data_set_name_no_class(tmp_path, write, mask_file, place):
+    write(f"{place}/a.jpg", SIZE)
+    mask_file(f"{place}/a_mask.png")
+    for given in ("L/examples", "L/examples/train", "L/train"):
+        if (tmp_path / given).is_dir():
+            assert list(read_examples(tmp_path / given)) == [UNNAMED]
