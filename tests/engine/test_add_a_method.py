@@ -36,6 +36,6 @@ def test_the_page_adds_a_method_that_trains_and_evaluates(mini_voc, tmp_path, mo
     asked = DrawnEpisodes(episodes=2)
     plan = plan_folds(data, [0], Path("runs/means"), episodes=asked, device="cpu")
     (card,) = plan.cards.values()
-    assert (card.method, card.released, card.device) == ("means", "no", "cpu")
+    assert (card.method, card.released, card.device) == ("means", "does not apply", "cpu")
     assert card.training_lists == "filtered, fold 0 of pascal5i"
     assert 0 <= evaluate_folds(plan).square.miou <= 1

@@ -102,9 +102,24 @@ def test_what_is_finished_needs_no_model(asked, monkeypatch):
     assert notes.said == [("started", 2, 0, [])]
 
 
-def test_an_error_on_the_way_says_how_to_go_on(asked):
+def test_an_error_on_the_way_says_how_to_go_on(asked, monkeypatch):
+    whole = FewShotSegmenter.predict_batch
+    answers = iter([whole])
+
+    def fails_later(*arguments, **settings):
+        answer = next(answers, None)
+        if answer is None:
+            raise FcpError("the model's answer is not finite")
+        return answer(*arguments, **settings)
+
+    monkeypatch.setattr(FewShotSegmenter, "predict_batch", fails_later)
+    with pytest.raises(FcpError, match=r"not finite; finished photos are kept: .* --resume"):
+        label_folder(asked, device="cpu", batch_size=1)
+
+
+def test_an_error_before_the_first_photo_speaks_of_none(asked):
     task = replace(asked.task, threshold=0.5)  # this model cannot judge presence
-    with pytest.raises(FcpError, match=r"cannot judge presence; .*finished photos are kept"):
+    with pytest.raises(FcpError, match=r"cannot judge presence; teach it with `fcp calibrate`$"):
         label_folder(replace(asked, task=task), device="cpu")
 
 
