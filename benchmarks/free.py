@@ -21,6 +21,7 @@ from fcp.config import SegmenterConfig
 from fcp.encoders import build_segmenter
 from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.cells import CellEncoder, build_cells
+from fcp.engine.random_weights import ARCHITECTURES
 from fcp.method.names import parse_name
 from fcp.method.registry import METHODS
 
@@ -35,39 +36,9 @@ BACKBONES: dict[str, dict[str, Any]] = {
     },
     "dinov2-large": {"model_type": "dinov2", **VIT_L, "patch_size": 14, "image_size": 518},
 }
-SEGMENTERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "sam-vit-base": ("sam", {}),
-    "sam-vit-huge": (
-        "sam",
-        {
-            "vision_config": {
-                "hidden_size": 1280,
-                "num_hidden_layers": 32,
-                "num_attention_heads": 16,
-                "global_attn_indexes": [7, 15, 23, 31],
-                "mlp_dim": 5120,
-            }
-        },
-    ),
-    "sam2.1-hiera-large": (
-        "sam2",
-        {
-            "vision_config": {
-                "backbone_config": {
-                    "model_type": "sam2_hiera_det_model",
-                    "hidden_size": 144,
-                    "num_attention_heads": 2,
-                    "blocks_per_stage": [2, 6, 36, 4],
-                    "embed_dim_per_stage": [144, 288, 576, 1152],
-                    "num_attention_heads_per_stage": [2, 4, 8, 16],
-                    "window_size_per_stage": [8, 4, 16, 8],
-                    "global_attention_blocks": [23, 33, 43],
-                    "window_positional_embedding_background_size": [7, 7],
-                },
-                "backbone_channel_list": [1152, 576, 288, 144],
-            }
-        },
-    ),
+KINDS = {"sam-vit-base": "sam", "sam-vit-huge": "sam", "sam2.1-hiera-large": "sam2"}
+SEGMENTERS = {
+    short: (kind, ARCHITECTURES[f"facebook/{short}"] or {}) for short, kind in KINDS.items()
 }
 
 

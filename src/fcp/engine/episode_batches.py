@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,12 +20,15 @@ from torch.utils.data import Dataset
 
 from fcp.config import IGNORE
 from fcp.data.augment import jitter_colour, paste
+from fcp.data.benchmarks import open_benchmark
 from fcp.data.dataset import ClassExample, FewShotDataset, Picture
 from fcp.data.images import read_image, read_labels
-from fcp.data.lists import ClassLists
+from fcp.data.lists import ClassLists, train_lists
 from fcp.data.region_store import RegionSource
 from fcp.data.transforms import mask_to_square, to_square
 from fcp.engine.draws import DrawRule, make_draw
+from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
+from fcp.engine.recipe import HeadRecipe
 from fcp.engine.share import Share
 from fcp.features.frozen import FeatureIndex, StoredExample, StoredPicture
 
@@ -60,6 +64,29 @@ class EpisodeSource:
     def rng(self, step: int, position: int) -> np.random.Generator:
         """Return the generator of one episode."""
         return np.random.default_rng((self.seed, step, position))
+
+
+def open_source(
+    recipe: HeadRecipe | MethodRecipe | BaseLearnerRecipe,
+    data_root: Path,
+    *,
+    image_size: int,
+    draw: DrawRule,
+) -> EpisodeSource:
+    """List the training data of a recipe.
+
+    Args:
+        recipe: Recipe with a benchmark and a fold.
+        data_root: Folder of the data sets.
+        image_size: Side of the square pictures S, px.
+        draw: Rule by which class, support and query are drawn.
+
+    Raises:
+        FcpError: data are missing.
+    """
+    data = open_benchmark(recipe.benchmark, data_root)
+    lists = train_lists(data, recipe.fold, filtered=not recipe.unfiltered)
+    return EpisodeSource(data, lists, draw, recipe.optim.batch, image_size, recipe.seed)
 
 
 class EpisodeBatches(Dataset[dict[str, Tensor]]):

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from fcp.data.dataset import FewShotDataset
+from fcp.data.episodes import sample_episodes
+from fcp.data.lists import drop_small_classes, holdout_lists
 from fcp.engine.checkpoints import random_state, set_random_state
+from fcp.engine.method_recipe import MethodRecipe
+from fcp.engine.recipe import HeadRecipe
+from fcp.evaluation.evaluate import Predictor, evaluate
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,36 @@ class Holdout:
     def due(self, step: int, total: int) -> bool:
         """Return whether a score is taken after ``step`` of ``total`` steps."""
         return step % self.every == 0 or step == total
+
+
+def base_class_holdout(
+    recipe: HeadRecipe | MethodRecipe,
+    data: FewShotDataset,
+    *,
+    image_size: int,
+    predictor: Callable[[], Predictor],
+    save: Callable[[], None],
+) -> Holdout:
+    """Make the scoring by 1-shot mIoU on the base classes that are held out.
+
+    Args:
+        recipe: Recipe with the number of episodes and the steps between two scores.
+        data: Data set that is trained on.
+        image_size: Side of the square pictures, px.
+        predictor: Function that makes a new predictor of the model as it is; one of an earlier
+            step would keep what that step made of the features.
+        save: Function that keeps the model.
+
+    Raises:
+        FcpError: no two hold-out pictures show the same class.
+    """
+    lists = drop_small_classes(holdout_lists(data, recipe.fold), 1)
+    episodes = sample_episodes(lists, shots=1, episodes=recipe.holdout_episodes, seed=recipe.seed)
+
+    def score() -> float:
+        return evaluate(predictor(), data, episodes, image_size=image_size).square.miou
+
+    return Holdout(recipe.holdout_every, score, save)
 
 
 def judge(holdout: Holdout, model: nn.Module, best: float | None) -> tuple[float, float]:

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import torch
 
-from fcp.data.benchmarks import open_benchmark
-from fcp.data.lists import train_lists
 from fcp.engine.checkpoints import CHECKPOINT_FILE
-from fcp.engine.episode_batches import EpisodeSource
+from fcp.engine.episode_batches import EpisodeSource, open_source
 from fcp.engine.loop import fit
 from fcp.engine.method_batches import LabelBatches
 from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
@@ -79,10 +77,7 @@ def learner_source(recipe: BaseLearnerRecipe, data_root: Path) -> EpisodeSource:
     Raises:
         FcpError: data are missing.
     """
-    data = open_benchmark(recipe.benchmark, data_root)
-    lists = train_lists(data, recipe.fold, filtered=not recipe.unfiltered)
-    batch, size = recipe.optim.batch, recipe.image_size
-    return EpisodeSource(data, lists, "query", batch, size, recipe.seed)
+    return open_source(recipe, data_root, image_size=recipe.image_size, draw="query")
 
 
 def starting_learner(recipe: BaseLearnerRecipe, classes: int) -> PSPNet:

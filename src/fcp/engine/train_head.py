@@ -8,18 +8,15 @@ from pathlib import Path
 import torch
 
 from fcp.config import BackboneConfig
-from fcp.data.benchmarks import open_benchmark
 from fcp.data.dataset import FewShotDataset
-from fcp.data.episodes import sample_episodes
 from fcp.data.images import read_image
-from fcp.data.lists import drop_small_classes, holdout_lists, train_lists
 from fcp.data.region_store import RegionSource, bsds_sources
 from fcp.data.transforms import to_square
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.base import Backbone
-from fcp.engine.episode_batches import EpisodeBatches, EpisodeSource, SeenBatches
+from fcp.engine.episode_batches import EpisodeBatches, EpisodeSource, SeenBatches, open_source
 from fcp.engine.episodic import EpisodicStage, answer_pixels, answer_seen
-from fcp.engine.holdout import Holdout
+from fcp.engine.holdout import Holdout, base_class_holdout
 from fcp.engine.loop import Batches, fit
 from fcp.engine.processes import is_main
 from fcp.engine.recipe import HeadRecipe
@@ -27,7 +24,6 @@ from fcp.engine.tracking import Report, record_recipe
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.engine.train_stored import stored_stage
 from fcp.errors import FcpError
-from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import Encoders, FeatureIndex, FrozenEncoders, open_encoders
@@ -95,15 +91,7 @@ def episode_source(recipe: HeadRecipe, data_root: Path) -> EpisodeSource:
     Raises:
         FcpError: data are missing.
     """
-    data = open_benchmark(recipe.benchmark, data_root)
-    return EpisodeSource(
-        data,
-        train_lists(data, recipe.fold, filtered=not recipe.unfiltered),
-        draw=recipe.draw,
-        batch=recipe.optim.batch,
-        image_size=recipe.model.image_size,
-        seed=recipe.seed,
-    )
+    return open_source(recipe, data_root, image_size=recipe.model.image_size, draw=recipe.draw)
 
 
 def episode_batches(recipe: HeadRecipe, source: EpisodeSource, data_root: Path) -> EpisodeBatches:
@@ -161,19 +149,18 @@ def make_holdout(
     """
     if not recipe.holdout_every:
         return None
-    lists = drop_small_classes(holdout_lists(data, recipe.fold), 1)
-    episodes = sample_episodes(lists, shots=1, episodes=recipe.holdout_episodes, seed=recipe.seed)
-    size, encoders = recipe.model.image_size, open_encoders(Encoders.of(model), store)
-
-    def score() -> float:
-        # A new predictor for each score: it keeps what the head made of the features.
-        predictor = FCPPredictor(model, encoders=encoders)
-        return evaluate(predictor, data, episodes, image_size=size).square.miou
+    encoders = open_encoders(Encoders.of(model), store)
 
     def save() -> None:
         save_model(model, out / BEST_FOLDER, dtype=getattr(torch, recipe.weights_dtype))
 
-    return Holdout(recipe.holdout_every, score, save)
+    return base_class_holdout(
+        recipe,
+        data,
+        image_size=recipe.model.image_size,
+        predictor=lambda: FCPPredictor(model, encoders=encoders),
+        save=save,
+    )
 
 
 def _refuse_changing_features(recipe: HeadRecipe) -> None:

@@ -7,12 +7,9 @@ from typing import Any
 
 import torch
 
-from fcp.data.benchmarks import open_benchmark
 from fcp.data.dataset import FewShotDataset
-from fcp.data.episodes import sample_episodes
-from fcp.data.lists import drop_small_classes, holdout_lists, train_lists
-from fcp.engine.episode_batches import EpisodeSource
-from fcp.engine.holdout import Holdout
+from fcp.engine.episode_batches import EpisodeSource, open_source
+from fcp.engine.holdout import Holdout, base_class_holdout
 from fcp.engine.loop import fit
 from fcp.engine.method_batches import MethodBatches
 from fcp.engine.method_recipe import MethodRecipe
@@ -22,7 +19,6 @@ from fcp.engine.tracking import Report, record_recipe
 from fcp.engine.train_base_learner import find_base_learner, may_store
 from fcp.engine.train_head import standardise
 from fcp.errors import FcpError
-from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.method_predictor import MethodPredictor, encoders_of
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import FeatureIndex, FrozenEncoders, open_encoders
@@ -83,15 +79,7 @@ def method_source(recipe: MethodRecipe, data_root: Path) -> EpisodeSource:
     Raises:
         FcpError: data are missing.
     """
-    data = open_benchmark(recipe.benchmark, data_root)
-    return EpisodeSource(
-        data,
-        train_lists(data, recipe.fold, filtered=not recipe.unfiltered),
-        draw=recipe.draw,
-        batch=recipe.optim.batch,
-        image_size=recipe.image_size,
-        seed=recipe.seed,
-    )
+    return open_source(recipe, data_root, image_size=recipe.image_size, draw=recipe.draw)
 
 
 def starting_method(recipe: MethodRecipe, learner: LoadedLearner | None) -> LoadedTrained:
@@ -173,16 +161,14 @@ def method_holdout(
     """
     if not recipe.holdout_every:
         return None
-    lists = drop_small_classes(holdout_lists(data, recipe.fold), 1)
-    episodes = sample_episodes(lists, shots=1, episodes=recipe.holdout_episodes, seed=recipe.seed)
-    encoders = open_encoders(encoders_of(start), store)
-
-    def score() -> float:
-        # A new predictor for each score: it keeps what the method made of the features.
-        predictor = MethodPredictor(start.model, image_size=recipe.image_size, encoders=encoders)
-        return evaluate(predictor, data, episodes, image_size=recipe.image_size).square.miou
-
-    return Holdout(recipe.holdout_every, score, lambda: _save(start, out / BEST_FOLDER, recipe))
+    encoders, size = open_encoders(encoders_of(start), store), recipe.image_size
+    return base_class_holdout(
+        recipe,
+        data,
+        image_size=size,
+        predictor=lambda: MethodPredictor(start.model, image_size=size, encoders=encoders),
+        save=lambda: _save(start, out / BEST_FOLDER, recipe),
+    )
 
 
 def _save(start: LoadedTrained, folder: Path, recipe: MethodRecipe) -> None:

@@ -34,6 +34,7 @@ from fcp.reproduce.plan import Experiment
 from fcp.reproduce.settings import (
     OF_BASE_LEARNER,
     OF_PROMPTABLE,
+    PLACES,
     TrainedRecipe,
     overrides_of,
     settings_of_stage,
@@ -41,8 +42,6 @@ from fcp.reproduce.settings import (
 from fcp.system.documents import load_json
 
 EPISODE_SEED = 0
-# Places that weights come from; an experiment does not depend on them.
-_PLACES = ("backbone_weights", "segmenter_folder", "base_learner")
 
 
 @dataclass(frozen=True)
@@ -366,7 +365,7 @@ def refuse_other_settings(place: Path | str, before: Mapping[str, Any], now: Rec
 def settings_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe's values as JSON has them, without the places that weights come from."""
     values: dict[str, Any] = json.loads(json.dumps(recipe))
-    for name in _PLACES:
+    for name in PLACES:
         values.pop(name, None)
     for part in ("backbone", "segmenter"):
         values.get("model", {}).get(part, {}).pop("weights", None)

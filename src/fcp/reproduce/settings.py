@@ -24,6 +24,8 @@ from fcp.system.documents import load_yaml
 OF_PROMPTABLE = "promptable."
 OF_BASE_LEARNER = "base_learner."
 _WEIGHTS = "backbone_weights"
+# Settings that name places of weights, on which no result depends.
+PLACES = (_WEIGHTS, "segmenter_folder", "base_learner")
 # No key of a recipe has a hyphen or a slash in its first part; every cell has one.
 _SCOPED = re.compile(r"(?P<cell>[^=.]*[-/][^=.]*)\.(?P<setting>.*)", re.DOTALL)
 
@@ -95,7 +97,7 @@ def refuse_unfit(wanted: Sequence[Experiment], recipes: Path, given: Sequence[st
 def is_place(setting: str) -> bool:
     """Whether a setting says where weights lie, on which no result depends."""
     name = _bare(setting).partition("=")[0].rpartition(".")[2]
-    return name in (_WEIGHTS, "weights", "segmenter_folder", "base_learner")
+    return name in (*PLACES, "weights")
 
 
 def _refuse_weights(recipes: dict[str, TrainedRecipe]) -> None:
