@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcp.method.cyctr.deformable import DeformableAttention, position_code
@@ -31,8 +32,9 @@ def consistent(scores: Tensor, labels: Tensor) -> Tensor:
     Returns:
         (B, heads, n) boolean.
     """
-    best_query = scores.argmax(2)  # (B, heads, n)
-    best_key = scores.argmax(3)  # (B, heads, L)
+    # max is several times faster here than argmax, on bfloat16 above all.
+    best_query = scores.max(2).indices  # (B, heads, n)
+    best_key = scores.max(3).indices  # (B, heads, L)
     back = best_key.gather(2, best_query)
     ours = labels[:, None].expand_as(back)
     return ours.gather(2, back) == ours
@@ -60,13 +62,14 @@ class CycleAttention(nn.Module):
             layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, ·, d)
             for layer, x in ((self.query, tokens), (self.key, support), (self.value, support))
         )
-        scores = q @ k.mT * q.shape[-1] ** -0.5
-        closed = ~consistent(scores, keys.labels)
-        if self.training:
-            closed &= torch.rand_like(scores[:, :, 0]) >= SPARED
-        closed |= keys.padded[:, None]
-        shares = (scores + CLOSED * closed[:, :, None]).softmax(3)
-        return self.out((shares @ v).transpose(1, 2).flatten(2))
+        with torch.no_grad():
+            closed = ~consistent(q @ k.mT, keys.labels)  # (B, heads, n)
+            if self.training:
+                closed &= torch.rand(closed.shape, device=closed.device) >= SPARED
+            closed |= keys.padded[:, None]
+            bias = (CLOSED * closed[:, :, None]).to(q.dtype).expand(-1, -1, q.shape[2], -1)
+        read = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.out(read.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):

@@ -62,8 +62,7 @@ class Matching(nn.Module):
             for layer, x in ((names.query, asked), (names.key, keys), (names.value, keys))
         )
         scores = scaled_cosine(q, k, TEMPERATURE)  # (B, heads, L, n)
-        shares = scores.softmax(2) * inside[:, None, None]
-        read = (shares @ v).transpose(1, 2).flatten(2)
+        read = (scores.softmax(2) @ (v * inside[:, None, :, None])).transpose(1, 2).flatten(2)
         tokens = tokens + self.dropout(names.out(read))
         tokens = tokens + self.feed(self.norm2(tokens), grid)
         return maps_of(tokens, grid), mean_over(scores, inside).unflatten(1, grid)
