@@ -70,17 +70,18 @@ class Backbone(nn.Module, abc.ABC):
             pictures: Pictures (1, 3, S, S) each, RGB in 0 … 1; at least one.
         """
         self.eval()
-        nothing = torch.zeros(self.mid_channels, dtype=torch.float64)
-        means, squares = [], []  # of each picture's cells
+        maps: list[tuple[Tensor, ...]] = []
         for picture in pictures:
             with torch.inference_mode():
                 features = self(picture)
-            levels = [level[0].double().flatten(1) for level in features.levels or (features.mid,)]
-            means.append(torch.cat([level.mean(1) for level in levels]))
-            squares.append(torch.cat([level.square().mean(1) for level in levels]))
-        mean = sum(means, nothing) / len(means)
-        variance = sum(squares, nothing) / len(squares) - mean.square()
-        self.set_statistics(mean.float(), variance.clamp(min=1e-12).sqrt().float())
+            maps.append(features.levels or (features.mid,))
+        # Another order of summation would change the last bits, by which the features of earlier
+        # results are recognised (reproduce/results.py).
+        values = [torch.cat(level).transpose(0, 1).flatten(1) for level in zip(*maps, strict=True)]
+        self.set_statistics(
+            torch.cat([level.mean(1) for level in values]),
+            torch.cat([level.std(1) for level in values]).clamp(min=1e-6),
+        )
 
     def standardised(self, mid: Tensor) -> Tensor:
         """Standardise a raw mid-level map (B, Cm, h, w), if this backbone has statistics."""
