@@ -216,6 +216,11 @@ def toy_recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     promptable = {"stage": "segmenter", **weights, "options": segmenter, "masks": 2, "optim": optim}
     backbone = head["model"]["backbone"]
     recipes = {"tiny-frozen": head, "tiny-frozen-segmenter": promptable}
+    encoders = {name: head["model"][name] for name in ("image_size", "backbone", "segmenter")}
+    for method in ("insid3", "gf-sam", "persam", "matcher"):
+        own = {"stage": "free", "method": method, "encoders": encoders, **weights}
+        own["options"] = {"preset": "fss"} if method == "matcher" else {"released": False}
+        recipes[f"tiny-{method}"] = {**own, "segmenter_folder": "named by the fold"}
     recipes |= toy_methods({"backbone": backbone}, {"optim": optim, **weights})
     for name, values in recipes.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))

@@ -99,6 +99,7 @@ TESTED_BY = {
     "method/ssp": "method/test_ssp.py",
     "method/fcp/heads.py": "method/fcp/test_head.py",
     "method/fcp/losses/correlation.py": "method/fcp/losses/test_criterion.py",
+    "method/fcp/plain_decoder.py": "method/fcp/test_model.py",
     "method/fcp/prompt_head.py": "method/fcp/test_head.py",
     "method/fcp/prototypes/output.py": "method/fcp/test_head.py",
     "method/fcp/vrp_head.py": "method/fcp/test_head.py",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fcp.engine.checkpoints import CHECKPOINT_FILE
-from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
+from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.processes import is_main
 from fcp.engine.recipe import SegmenterRecipe, load_recipe, refuse_other_recipe
 from fcp.engine.tracking import Report
@@ -29,6 +29,8 @@ def train(
     store: FeatureCache | None = None,
 ) -> None:
     """Train what a recipe describes; with several processes, each calls this.
+
+    A recipe that trains nothing writes its model as it starts.
 
     Args:
         recipe: YAML file.
@@ -59,6 +61,11 @@ def train(
         from fcp.engine.train_segmenter import train_segmenter
 
         train_segmenter(loaded, data_root=data_root, out=out, resume=resume, report=report)
+        return
+    if isinstance(loaded, FreeRecipe):
+        from fcp.engine.train_free import write_free
+
+        write_free(loaded, data_root=data_root, out=out, report=report)
         return
     run: dict[str, Any] = {"data_root": data_root, "out": out, "resume": resume, "report": report}
     if isinstance(loaded, MethodRecipe):

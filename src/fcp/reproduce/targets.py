@@ -12,13 +12,21 @@ from fcp.data.episodes import EpisodeSpec
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.evaluation.predictor import FCPPredictor
+from fcp.evaluation.report import NO_LISTS
 from fcp.evaluation.run import load_predictor
 from fcp.reproduce import figure1, figure2, figure4, figure5
 from fcp.reproduce.bootstrap import Interval
 from fcp.reproduce.output import write_csv
 from fcp.reproduce.plan import FIG5_ROWS, SCALES, Experiment, Scale, Target, choose, experiments
 from fcp.reproduce.results import Result, collect, keep, missing_shots
-from fcp.reproduce.run import FoldTest, Workplace, model_of, open_test, training_minutes
+from fcp.reproduce.run import (
+    FoldTest,
+    Workplace,
+    model_of,
+    open_test,
+    training_minutes,
+    without_repeats,
+)
 from fcp.reproduce.settings import is_place, refuse_unfit
 from fcp.reproduce.table1 import table1
 from fcp.reproduce.tables import Table, steps_table, table2, table3, table4
@@ -100,10 +108,11 @@ def plan(
 
     Arguments and errors are those of ``reproduce``.
     """
-    every = experiments(target, scale, folds, seeds)
+    listed = experiments(target, scale, folds, seeds)
     if only is not None and target not in _TABLES:
         raise FcpError(f"--only: {target} is drawn of all its rows; leave it out")
-    refuse_unfit(every, place.recipes, place.settings)
+    refuse_unfit(listed, place.recipes, place.settings)
+    every = without_repeats(listed, place)
     return every, every if only is None else choose(every, only)
 
 
@@ -122,12 +131,15 @@ def commands_note(
 def protocol_note(cards: Sequence[Mapping[str, Any]]) -> str:
     """Describe what the protocol cards have in common, and the episodes of each fold."""
     lines = ["## Protocol", "", *(line for name in _FACTS for line in _facts(name, cards))]
+    lists: dict[tuple[int, int, str], set[str]] = {}
+    for card in cards:
+        key = (card["fold"], card["shots"], card["episode_sha256"])
+        named = () if card["training_lists"] == NO_LISTS else (card["training_lists"],)
+        lists.setdefault(key, set()).update(named)
     lines += sorted(
-        {
-            f"- fold {card['fold']}, {card['shots']}-shot: training {card['training_lists']}; "
-            f"episodes sha256 {card['episode_sha256'][:16]}…"
-            for card in cards
-        }
+        f"- fold {fold}, {shots}-shot: training {', '.join(sorted(known)) or NO_LISTS}; "
+        f"episodes sha256 {digest[:16]}…"
+        for (fold, shots, digest), known in lists.items()
     )
     return "\n".join(lines)
 
