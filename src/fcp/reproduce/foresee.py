@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from fcp.data.benchmarks import open_benchmark
@@ -34,6 +34,7 @@ from fcp.reproduce.run import (
 # What a step does not cost more or less for.
 _NO_COST = ("fold", "seed", "benchmark", "unfiltered", "draw", "holdout_every", "exclude_folds")
 _STEPS = 6  # measured where a recipe's own number follows from data that are not here
+Missing = Mapping[Experiment, tuple[int, ...]]  # shots that are not evaluated yet
 _NO_COST_OPTIM = ("iterations", "epochs", "learning_rate", "warmup", "checkpoint_every")
 
 
@@ -90,7 +91,8 @@ def foresee(wanted: Sequence[Experiment], place: Workplace, *, report: Report) -
     Raises:
         FcpError: an earlier result or run of other settings, or a bad recipe.
     """
-    works = [*_stages(wanted, place), *_cells(wanted, place)]
+    missing = missing_shots(wanted, place)
+    works = [*_stages(missing, place), *_cells(missing, place)]
     for work in works:
         report(_count(work))
     trainings = sum(len(work.recipes) for work in works)
@@ -102,13 +104,13 @@ def foresee(wanted: Sequence[Experiment], place: Workplace, *, report: Report) -
         _report_costs(works, place, report)
 
 
-def _cells(wanted: Sequence[Experiment], place: Workplace) -> list[Work]:
+def _cells(left: Missing, place: Workplace) -> list[Work]:
     by_cell: dict[str, list[Experiment]] = {}
-    for experiment in wanted:
+    for experiment in left:
         by_cell.setdefault(experiment.cell, []).append(experiment)
     works = []
     for cell, members in by_cell.items():
-        shots = [missing_shots(experiment, place) for experiment in members]
+        shots = [left[experiment] for experiment in members]
         untrained: list[TrainingRecipe] = []
         for experiment, missing in zip(members, shots, strict=True):
             recipe = recipe_of(experiment, place)
@@ -117,16 +119,16 @@ def _cells(wanted: Sequence[Experiment], place: Workplace) -> list[Work]:
                 continue
             if missing and not is_trained(experiment, place):
                 untrained.append(recipe)
-        left, every = sum(map(len, shots)), sum(len(one.shots) for one in members)
-        works.append(Work(cell, tuple(untrained), len(members), left, every))
+        count, every = sum(map(len, shots)), sum(len(one.shots) for one in members)
+        works.append(Work(cell, tuple(untrained), len(members), count, every))
     return works
 
 
-def _stages(wanted: Sequence[Experiment], place: Workplace) -> list[Work]:
+def _stages(missing: Missing, place: Workplace) -> list[Work]:
     """List the promptable stages and base learners that trainings which are left start from."""
     left: dict[str, TrainingRecipe | None] = {}
-    for experiment in wanted:
-        if not missing_shots(experiment, place) or is_trained(experiment, place):
+    for experiment, shots in missing.items():
+        if not shots or is_trained(experiment, place):
             continue
         recipe = recipe_of(experiment, place)
         if isinstance(recipe, HeadRecipe | FreeRecipe) and recipe.segmenter_folder is not None:

@@ -96,21 +96,25 @@ def collect(experiments: Iterable[Experiment], place: Workplace, *, report: Repo
     return results
 
 
-def missing_shots(experiment: Experiment, place: Workplace) -> tuple[int, ...]:
-    """Return the numbers of shots of an experiment that are not evaluated yet.
+def missing_shots(
+    experiments: Iterable[Experiment], place: Workplace
+) -> dict[Experiment, tuple[int, ...]]:
+    """Return the numbers of shots of each experiment that are not evaluated yet.
 
     Raises:
         FcpError: one that is was made by other settings or on another number of episodes.
     """
-    known, missing = _known(place), []
-    for shots in experiment.shots:
-        name = _name(experiment, shots)
-        found = {**known, **_read(place.out / "results" / f"{name}.npz")}.get(name)
-        if found is None:
-            missing.append(shots)
-        else:
-            _refuse_other_result(Result(experiment, shots, *found), place)
-    return tuple(missing)
+    known = _known(place)
+    missing: dict[Experiment, tuple[int, ...]] = {}
+    for experiment in experiments:
+        names = {shots: _name(experiment, shots) for shots in experiment.shots}
+        for name in names.values():
+            known.update(_read(place.out / "results" / f"{name}.npz"))
+        for shots, name in names.items():
+            if name in known:
+                _refuse_other_result(Result(experiment, shots, *known[name]), place)
+        missing[experiment] = tuple(shots for shots, name in names.items() if name not in known)
+    return missing
 
 
 def keep(results: Iterable[Result], file: Path) -> None:

@@ -87,7 +87,8 @@ def reproduce(
     if only is not None and target != "table1":
         report(f"{target} compares all its rows: run it without --only to write it")
         return [place.out / f"{target}.npz"]
-    done = [one for one in every if only is None or not missing_shots(one, place)]
+    left = {} if only is None else missing_shots(every, place)
+    done = [one for one in every if not left.get(one)]
     results = collect(done, place, report=report)
     table = _TABLES[target](results)
     notes = (commands_note(target, scale, done, place), protocol_note(_cards(results)))
