@@ -47,7 +47,7 @@ def test_a_folder_gives_the_same_answer_and_holds_what_the_method_reads(loaded, 
     masks = torch.zeros(1, 2, SIDE, SIDE)
     masks[..., 16:48, 8:40] = 1
     episode = Episode(torch.rand(1, 2, 3, SIDE, SIDE), masks, torch.rand(1, 3, SIDE, SIDE))
-    save_on_own(loaded, tmp_path)
+    save_free(loaded, tmp_path)
     again = load_free(tmp_path)
     assert again.method(episode).mask_logits.equal(loaded.method(episode).mask_logits)
     assert again.method.image_size == SIDE
@@ -67,7 +67,7 @@ def test_a_loaded_method_is_described_hashed_and_saved_again(encoders, tmp_path)
         FreeName("persam", None, None),
         encoders=ENCODERS,
     )
-    save_on_own(loaded, tmp_path / "one")
+    save_on_own(loaded.method, loaded.name, {}, ENCODERS, tmp_path / "one")
     again = load_free(tmp_path / "one")
     assert describe_model(tmp_path / "one").method == "free:persam"
     assert FreeNetwork(again).promptable is again.method.segmenter

@@ -8,7 +8,7 @@ from typing import Any
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.processes import is_main
-from fcp.engine.recipe import SegmenterRecipe, load_recipe, refuse_other_recipe
+from fcp.engine.recipe import Recipe, SegmenterRecipe, load_recipe, refuse_other_recipe
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.features.cache import FeatureCache
@@ -55,20 +55,21 @@ def train(
         remove_leftovers(out / name for name in _WRITTEN)
     else:
         report = _say_nothing
+    _run(loaded, {"data_root": data_root, "out": out, "resume": resume, "report": report}, store)
+
+
+def _run(loaded: Recipe, run: dict[str, Any], store: FeatureCache | None) -> None:
     if isinstance(loaded, SegmenterRecipe):
         if store is not None:
             raise FcpError("feature cache: the promptable stage trains its encoder; leave it out")
         from fcp.engine.train_segmenter import train_segmenter
 
-        train_segmenter(loaded, data_root=data_root, out=out, resume=resume, report=report)
-        return
-    if isinstance(loaded, FreeRecipe):
+        train_segmenter(loaded, **run)
+    elif isinstance(loaded, FreeRecipe):
         from fcp.engine.train_free import write_free
 
-        write_free(loaded, data_root=data_root, out=out, report=report)
-        return
-    run: dict[str, Any] = {"data_root": data_root, "out": out, "resume": resume, "report": report}
-    if isinstance(loaded, MethodRecipe):
+        write_free(loaded, data_root=run["data_root"], out=run["out"], report=run["report"])
+    elif isinstance(loaded, MethodRecipe):
         from fcp.engine.train_method import train_method
 
         train_method(loaded, **run, store=store)

@@ -12,7 +12,6 @@ from fcp.engine.tracking import Report, record_recipe
 from fcp.engine.train_head import standardise, starting_encoders
 from fcp.method.names import FreeName
 from fcp.method.registry import build_on
-from fcp.models.free import LoadedFree
 from fcp.models.free_on_own import save_on_own
 
 
@@ -37,6 +36,6 @@ def write_free(recipe: FreeRecipe, *, data_root: Path, out: Path, report: Report
     record_recipe(out, recipe)
     if is_main():
         name = FreeName(recipe.method, None, None)
-        loaded = LoadedFree(method, name, dict(recipe.options), recipe.encoders)
-        save_on_own(loaded, out, dtype=getattr(torch, recipe.weights_dtype))
+        dtype = getattr(torch, recipe.weights_dtype)
+        save_on_own(method, name, recipe.options, recipe.encoders, out, dtype=dtype)
     report(f"nothing to train: {recipe.method} written to {out}")

@@ -93,7 +93,9 @@ def load_free(model: str | Path, device: str = "auto") -> LoadedFree:
     if own is not None:
         from fcp.models.free_on_own import load_on_own
 
-        return load_on_own(Path(model), *read_free(model), own)
+        name, options = read_free(model)
+        found = load_on_own(Path(model), name, options, own)
+        return LoadedFree(found, name, dict(options), own)
     from fcp.method.registry import load_method
 
     name, options = read_free(model, device)
@@ -109,7 +111,7 @@ def save_free(loaded: LoadedFree, folder: Path) -> None:
     if loaded.encoders is not None:
         from fcp.models.free_on_own import save_on_own
 
-        save_on_own(loaded, folder)
+        save_on_own(loaded.method, loaded.name, loaded.options, loaded.encoders, folder)
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,6 @@ from fcp.method.names import FreeName
 from fcp.method.registry import build_on, find_method
 from fcp.models.files import CONFIG_FILE, WEIGHTS_FILE
 from fcp.models.folder import read_weights, write_folder
-from fcp.models.free import LoadedFree
 from fcp.models.settings import FREE_FORMAT
 
 
@@ -30,32 +29,41 @@ def encoders_of_method(method: FreeMethod) -> tuple[Backbone | None, PromptableS
     return getattr(cells, "backbone", None), getattr(parts, "segmenter", None)
 
 
-def save_on_own(loaded: LoadedFree, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+def save_on_own(
+    method: FreeMethod,
+    name: FreeName,
+    options: Mapping[str, Any],
+    encoders: EncodersConfig,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+) -> None:
     """Write a method's folder with the weights of the encoders that it reads.
 
     Args:
-        loaded: Method with the settings of its encoders.
+        method: Method to save.
+        name: Name of the method, without parts.
+        options: Options of the method.
+        encoders: Settings of its encoders.
         folder: Folder to write; made if missing. An older model in it is replaced.
         dtype: Type of floating tensors on disk; see ``models.folder.write_folder``.
 
     Raises:
         FcpError: the folder cannot be written, or the disk is full.
     """
-    if loaded.encoders is None:
-        raise ValueError("the encoders of this method lie elsewhere")
     settings = {
         "format": FREE_FORMAT,
-        "name": str(FreeName(loaded.name.method, None, None)),
-        "options": loaded.options,
-        "encoders": to_dict(_without_places(loaded.encoders)),
+        "name": str(name),
+        "options": dict(options),
+        "encoders": to_dict(_without_places(encoders)),
     }
-    backbone, segmenter = encoders_of_method(loaded.method)
+    backbone, segmenter = encoders_of_method(method)
     write_folder(folder, settings, _named(backbone, segmenter).state_dict(), dtype)
 
 
 def load_on_own(
     folder: Path, name: FreeName, options: Mapping[str, Any], encoders: EncodersConfig
-) -> LoadedFree:
+) -> FreeMethod:
     """Read a folder that ``save_on_own`` wrote: float32, in evaluation mode.
 
     Args:
@@ -77,7 +85,7 @@ def load_on_own(
     except FcpError as error:
         raise FcpError(f"{folder / CONFIG_FILE}: {error}") from error
     load_strictly(_named(backbone, segmenter), read_weights(weights), weights)
-    return LoadedFree(method.float(), name, dict(options), encoders)
+    return method.float()
 
 
 def _named(backbone: Backbone | None, segmenter: PromptableSegmenter | None) -> nn.ModuleDict:

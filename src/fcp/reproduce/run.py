@@ -6,7 +6,7 @@ A folder holds the settings that it was made by; other settings are refused, not
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise, product
@@ -127,17 +127,6 @@ def recipe_of(experiment: Experiment, place: Workplace) -> RowRecipe:
     if not isinstance(recipe, RowRecipe):
         raise FcpError(f"{file}: expected the recipe of a head or method")
     return recipe
-
-
-def without_repeats(wanted: Sequence[Experiment], place: Workplace) -> list[Experiment]:
-    """Leave out all seeds but the first of the rows that train nothing: they would be equal.
-
-    Raises:
-        FcpError: a bad setting.
-    """
-    later = {one.cell: one for one in wanted if one.seed > 0}
-    still = {cell for cell, one in later.items() if trains_nothing(recipe_of(one, place))}
-    return [one for one in wanted if one.seed == 0 or one.cell not in still]
 
 
 def trains_backbone(recipe: RowRecipe | BaseLearnerRecipe) -> bool:

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from fcp.data.episodes import EpisodeSpec
+from fcp.engine.recipe import trains_nothing
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.evaluation.predictor import FCPPredictor
@@ -24,8 +25,8 @@ from fcp.reproduce.run import (
     Workplace,
     model_of,
     open_test,
+    recipe_of,
     training_minutes,
-    without_repeats,
 )
 from fcp.reproduce.settings import is_place, refuse_unfit
 from fcp.reproduce.table1 import table1
@@ -115,6 +116,17 @@ def plan(
     refuse_unfit(listed, place.recipes, place.settings)
     every = without_repeats(listed, place)
     return every, every if only is None else choose(every, only)
+
+
+def without_repeats(wanted: Sequence[Experiment], place: Workplace) -> list[Experiment]:
+    """Leave out all seeds but the first of the rows that train nothing: they would be equal.
+
+    Raises:
+        FcpError: a bad setting.
+    """
+    later = {one.cell: one for one in wanted if one.seed > 0}
+    still = {cell for cell, one in later.items() if trains_nothing(recipe_of(one, place))}
+    return [one for one in wanted if one.seed == 0 or one.cell not in still]
 
 
 def commands_note(
