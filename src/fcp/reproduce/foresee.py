@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from fcp.data.benchmarks import open_benchmark
@@ -14,6 +14,7 @@ from fcp.engine.recipe import HeadRecipe, SegmenterRecipe, TrainingRecipe, train
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.models.files import CONFIG_FILE
+from fcp.reproduce.foresee_evaluations import Missing, report_evaluations
 from fcp.reproduce.plan import Experiment
 from fcp.reproduce.results import missing_shots
 from fcp.reproduce.run import (
@@ -34,7 +35,6 @@ from fcp.reproduce.run import (
 # What a step does not cost more or less for.
 _NO_COST = ("fold", "seed", "benchmark", "unfiltered", "draw", "holdout_every", "exclude_folds")
 _STEPS = 6  # measured where a recipe's own number follows from data that are not here
-Missing = Mapping[Experiment, tuple[int, ...]]  # shots that are not evaluated yet
 _NO_COST_OPTIM = ("iterations", "epochs", "learning_rate", "warmup", "checkpoint_every")
 
 
@@ -81,7 +81,7 @@ class Kind:
 def foresee(wanted: Sequence[Experiment], place: Workplace, *, report: Report) -> None:
     """Report what would be started, what is done, and memory and time of the rest; write nothing.
 
-    Each kind of training is measured once, on this machine.
+    Each kind of training is measured once, on this machine, and so are the episodes of each cell.
 
     Args:
         wanted: Experiments of the target.
@@ -100,6 +100,8 @@ def foresee(wanted: Sequence[Experiment], place: Workplace, *, report: Report) -
         f"{trainings} trainings and {sum(work.left for work in works)} evaluations of "
         f"{place.episodes} episodes to do"
     )
+    if any(missing.values()):
+        report_evaluations(missing, place, report)
     if trainings:
         _report_costs(works, place, report)
 
