@@ -24,11 +24,10 @@ from torch import Tensor, nn
 
 from fcp.data.images import read_image
 from fcp.data.transforms import mask_to_square
-from fcp.encoders.cells import BackboneCells
 from fcp.encoders.pixels import resize
 from fcp.evaluation.metrics import ScoreBoard, count_pixels
 from fcp.method.fcp.model import FCP
-from fcp.method.registry import METHODS
+from fcp.method.registry import METHODS, build_on
 from fcp.models.checkpoint import load_model
 from fcp.models.loading import find_model
 from fcp.structures import Episode
@@ -42,14 +41,9 @@ def build(name: str, model: FCP) -> nn.Module:
     if name == HEAD:
         return model
     method, _, rule = name.partition(":")
-    builder, options = METHODS[method], dict(RULES[rule])
+    options = {**RULES[rule], **({"preset": "fss"} if method == "matcher" else {})}
     side = model.config.image_size
-    cells = BackboneCells(model.backbone, image_size=side) if builder.image_size else None
-    if method == "gf-sam":
-        options["size"] = side
-    if method == "matcher":
-        options["preset"] = "fss"
-    return builder(cells, model.segmenter if builder.has_segmenter else None, **options)
+    return build_on(method, model.backbone, model.segmenter, image_size=side, **options)
 
 
 def read(pictures: Sequence[tuple[Path, np.ndarray]], side: int) -> tuple[Tensor, Tensor]:

@@ -42,7 +42,7 @@ def main() -> None:
     if len(arguments.names) == 1:
         print(row(arguments.names[0], arguments.set), flush=True)
         return
-    names = arguments.names or sorted(path.stem for path in RECIPES.glob("*-sam*.yaml"))
+    names = arguments.names or sorted(path.stem for path in RECIPES.glob("*i-*-sam*.yaml"))
     print(HEADER, flush=True)
     settings = [word for setting in arguments.set for word in ("--set", setting)]
     for name in names:

@@ -185,6 +185,18 @@ def toy_methods(backbone: dict[str, Any], common: dict[str, Any]) -> dict[str, d
     return recipes
 
 
+def toy_free(head: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return small recipes of the methods without training on the encoders of a head's recipe."""
+    encoders = {name: head["model"][name] for name in ("image_size", "backbone", "segmenter")}
+    common = {name: head[name] for name in ("backbone_weights", "segmenter_folder")}
+    recipes = {}
+    for method in ("insid3", "gf-sam", "persam", "matcher"):
+        options = {"preset": "fss"} if method == "matcher" else {"released": False}
+        own = {"stage": "free", "method": method, "options": options, "encoders": encoders}
+        recipes[f"tiny-{method}"] = {**own, **common}
+    return recipes
+
+
 @pytest.fixture(scope="session")
 def toy_recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return small recipes and promptable stages, as `fcp reproduce --scale tiny` has them."""
@@ -216,6 +228,7 @@ def toy_recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     promptable = {"stage": "segmenter", **weights, "options": segmenter, "masks": 2, "optim": optim}
     backbone = head["model"]["backbone"]
     recipes = {"tiny-frozen": head, "tiny-frozen-segmenter": promptable}
+    recipes |= toy_free(head)
     recipes |= toy_methods({"backbone": backbone}, {"optim": optim, **weights})
     for name, values in recipes.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))

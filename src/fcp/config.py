@@ -51,6 +51,8 @@ class HeadConfig:
         contrast_levels: Number of channels of each level of the backbone's mid-level map whose
             similarity to the support's foreground and background is added to the guidance (ours,
             for small backbones; empty: none, as the paper).
+        plain_decoder: Whether convolutions of the head draw the mask, not the promptable segmenter
+            (ours, to tell what the segmenter gives; not in the paper).
         correlation: Number of hidden channels of the correlation decoder, whose mask replaces the
             conventional mask and is the dense mask prompt (ours; 0: none, as the paper). The
             backbone must return its levels.
@@ -71,6 +73,7 @@ class HeadConfig:
     refresh_guidance: bool = True
     mask_prompt: bool = False
     contrast_levels: list[int] = field(default_factory=list)
+    plain_decoder: bool = False
     correlation: int = 0
     maps_after_dropout: bool = False
     attention_dropout: float = 0.5
@@ -105,6 +108,10 @@ class HeadConfig:
             _require(self.features != "F+G", "features", f"'F' or 'G' {why}", self.features)
             attention_free = self.pseudo_mask == "conventional"
             _require(attention_free, "pseudo_mask", f"'conventional' {why}", self.pseudo_mask)
+        if self.plain_decoder:
+            fits = self.matching == "prototype" and not self.mask_prompt and not self.correlation
+            why = "false with matching 'pixel', mask_prompt or correlation"
+            _require(fits, "plain_decoder", why, True)
         if self.mask_prompt:
             has_mask = self.pseudo_mask == "attention" and self.steps >= 2
             _require(
@@ -161,6 +168,25 @@ class SegmenterConfig:
 
 
 @dataclass(frozen=True)
+class EncodersConfig:
+    """Two encoders without a head, and the square size (px) that pictures take.
+
+    Examples:
+        >>> EncodersConfig(image_size=320).segmenter.name
+        'sam'
+    """
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    image_size: int = 512
+
+    def __post_init__(self) -> None:
+        """Refuse a size that leaves no grid."""
+        check(self)
+        _require_size(self.image_size)
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """A whole model: head, the two encoders, and the square size (px) that pictures take.
 
@@ -177,8 +203,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Refuse a size that leaves no grid."""
         check(self)
-        _require(self.image_size >= 32, "image_size", "at least 32", self.image_size)
-        _require(self.image_size <= MOST_PX, "image_size", f"at most {MOST_PX}", self.image_size)
+        _require_size(self.image_size)
 
 
 @dataclass(frozen=True)
@@ -266,6 +291,11 @@ def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401  (any dataclass)
 def _require(holds: bool, name: str, expected: str, got: object) -> None:
     if not holds:
         raise FcpError(f"{name}: expected {expected}, got {_short(got)}")
+
+
+def _require_size(image_size: int) -> None:
+    _require(image_size >= 32, "image_size", "at least 32", image_size)
+    _require(image_size <= MOST_PX, "image_size", f"at most {MOST_PX}", image_size)
 
 
 def _short(value: object) -> str:

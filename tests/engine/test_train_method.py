@@ -5,8 +5,10 @@ import json
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from fcp.engine.checkpoints import CHECKPOINT_FILE
+from fcp.engine.dry_run import dry_run
 from fcp.engine.loop import Trainer
 from fcp.engine.recipe import load_recipe
 from fcp.engine.share import Share
@@ -18,6 +20,7 @@ from fcp.errors import FcpError
 from fcp.evaluation.seen import read_recipe
 from fcp.features.cache import FeatureCache
 from fcp.models.files import RECIPE_FILE
+from fcp.models.free import load_free
 from fcp.models.trained import build_learner, load_trained, save_base_learner
 
 METHODS = ("ssp", "pfenet", "bam", "hdmnet", "cyctr")
@@ -196,3 +199,38 @@ def test_a_run_records_its_recipe(write, mini_voc, tmp_path):
     assert (recipe["stage"], recipe["method"], recipe["fold"]) == ("method", "pfenet", 0)
     with pytest.raises(FcpError, match="holds a run already"):
         fit(write("pfenet"), mini_voc, tmp_path / "run")
+
+
+def test_what_trains_nothing_is_written_as_it_starts(write, mini_voc, tmp_path):
+    recipe = write("ssp", options={"trained": []})
+    (line, last) = fit(recipe, mini_voc, tmp_path / "run")
+    assert line == "nothing to train: ssp has no weights beside its frozen backbone's"
+    assert last == f"model written to {tmp_path / 'run'}"
+    loaded = load_recipe(recipe)
+    start = starting_method(loaded, None).model.state_dict()
+    found = load_trained(tmp_path / "run").model.state_dict()
+    assert all(found[name].equal(tensor) for name, tensor in start.items())
+    assert not (tmp_path / "run" / CHECKPOINT_FILE).exists()
+    lines = []
+    dry_run(recipe, overrides=(), data_root=mini_voc, report=lines.append)
+    assert lines == ["nothing to train: the recipe leaves all weights as they are"]
+
+
+def test_names_that_no_parameter_has_are_an_error(write, mini_voc, tmp_path):
+    recipe = write("ssp", options={"trained": ["frist."]})
+    with pytest.raises(FcpError, match="the recipe trains no parameter; let it train a part"):
+        fit(recipe, mini_voc, tmp_path / "run")
+
+
+def test_a_recipe_of_a_method_without_training_becomes_its_folder(mini_voc, toy_recipes, tmp_path):
+    stage = f"segmenter_folder={toy_recipes / 'tiny-promptable-13'}"
+    given, recipe = ("fold=1", stage), toy_recipes / "tiny-gf-sam.yaml"
+    (line,) = fit(recipe, mini_voc, tmp_path / "run", overrides=given)
+    assert line == f"nothing to train: gf-sam written to {tmp_path / 'run'}"
+    method = load_free(tmp_path / "run").method
+    kept = load_file(toy_recipes / "tiny-promptable-13" / "segmenter.safetensors")
+    assert all(kept[name].equal(tensor) for name, tensor in method.segmenter.state_dict().items())
+    assert (method.size, method.released) == (64, False)
+    assert read_recipe(tmp_path / "run")["fold"] == 1
+    with pytest.raises(FcpError, match="segmenter_folder: segmenter 'tiny'"):
+        fit(recipe, mini_voc, tmp_path / "other")

@@ -1,6 +1,8 @@
 """A dry run of a table: what is counted, what is measured once, and that nothing is written."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,9 @@ from fcp.reproduce import foresee as module
 from fcp.reproduce.foresee import foresee, kind_of
 from fcp.reproduce.plan import SCALES, experiments
 from fcp.reproduce.run import Workplace, recipe_of
+from fcp.reproduce.targets import plan
+
+PUBLISHED = Path(__file__).parents[2] / "docs/results/tokens/table1.npz"
 
 COST = Cost(
     trainable=1,
@@ -30,13 +35,14 @@ COST = Cost(
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Take the place of both measurements; the names of what was measured."""
+    """Take the place of all measurements; the names of the trainings that were measured."""
     names = []
 
     def cost(recipe, *_):
         names.append(kind_of(recipe))
         return COST
 
+    monkeypatch.setattr(module, "report_evaluations", lambda *_: None)
     monkeypatch.setattr(module, "cost_of", cost)
     monkeypatch.setattr(module, "stored_cost", lambda *rest: StoredCost(cost(*rest), 360.0))
     return names
@@ -78,6 +84,34 @@ def test_hours_are_steps_and_encoding_once(mini_voc, toy_recipes, tmp_path, meas
     pictures = module.train_lists(module.open_benchmark("pascal5i", mini_voc), 1).rows
     assert hours == pytest.approx(3 * 2 + len(pictures) / 10)  # three seeds of two steps
     assert not (tmp_path / "out").exists()
+
+
+def test_rows_that_train_nothing_need_no_training_but_the_promptable_stage(
+    mini_voc, toy_recipes, tmp_path, measured
+):
+    settings = ("pascal5i-tiny/SSP.options.trained=[]",)
+    place = Workplace(mini_voc, tmp_path / "out", toy_recipes, settings=settings)
+    _, wanted = plan("table1", SCALES["tiny"], place, folds=(1,), only="pascal5i-tiny/SSP")
+    assert lines_of(wanted, place) == [
+        "pascal5i-tiny/SSP: 0 trainings to do, 1 done or not needed; 2 evaluations to do, 0 done",
+        "0 trainings and 2 evaluations of 1000 episodes to do",
+    ]
+    _, wanted = plan("table1", SCALES["tiny"], place, folds=(1, 3), only="pascal5i-tiny/GF-SAM")
+    assert lines_of(wanted, place)[:2] == [
+        "tiny-promptable-13: 1 trainings to do, 0 done or not needed",
+        "pascal5i-tiny/GF-SAM: 0 trainings to do, 2 done or not needed; 4 evaluations to do, 0 "
+        "done",
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_published_table_still_serves_its_rows(tmp_path, measured):
+    shutil.copy(PUBLISHED, tmp_path)
+    place = Workplace(tmp_path, tmp_path, shipped_recipes()["tiny"].parent)
+    wanted = [e for e in experiments("table1", SCALES["tiny"]) if e.row in ("FCP", "VRP-SAM")]
+    lines = lines_of(wanted, place)
+    assert lines[-1] == "0 trainings and 0 evaluations of 1000 episodes to do"
+    assert sum("0 trainings to do, 12 done or not needed" in line for line in lines) == 2
 
 
 def test_kinds_differ_by_what_a_step_costs(tmp_path):

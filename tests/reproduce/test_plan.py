@@ -1,18 +1,20 @@
 """What each target needs: rows are the paper's switches, files have names of their own."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import get_args
 
 import pytest
 
-from fcp.engine.method_recipe import MethodRecipe
+from fcp.engine.method_recipe import FreeRecipe, MethodRecipe
 from fcp.engine.recipe import shipped_recipes
 from fcp.errors import FcpError
 from fcp.reproduce import paper
 from fcp.reproduce.plan import ROWS, SCALES, Target, cells, choose, experiments
 from fcp.reproduce.run import Workplace, recipe_of
+from fcp.reproduce.targets import without_repeats
 
 METHODS = ("PFENet", "CyCTR", "SSP", "BAM", "HDMNet")
+FREE = ("INSID3", "GF-SAM", "PerSAM", "Matcher")
 SWITCHES = {  # of method.md, section 9: features, matching, pseudo mask
     "VRP-SAM": ("F", "pixel", "conventional"),
     "b": ("G", "pixel", "conventional"),
@@ -34,7 +36,8 @@ def test_every_training_has_a_file_name_of_its_own(target, scale):
 
 def test_main_comparison_has_all_folds_both_shots_and_the_seeds_of_each_row():
     wanted = experiments("table1", SCALES["tiny"])
-    seeds = {**dict.fromkeys(METHODS, 2), "VRP-SAM": 3, "FCP": 3}
+    others = (*METHODS, *FREE, "FCP plain decoder")
+    seeds = {**dict.fromkeys(others, 2), "VRP-SAM": 3, "FCP": 3}
     assert {(e.row, e.fold, e.seed) for e in wanted} == {
         (row, fold, seed) for row, n in seeds.items() for fold in range(4) for seed in range(n)
     }
@@ -57,7 +60,7 @@ def test_every_recipe_is_shipped_and_of_its_rows_kind(target, scale, tmp_path):
         recipe = recipe_of(experiment, place)
         assert recipe.benchmark == experiment.setting.benchmark
         assert (recipe.fold, recipe.seed) == (experiment.fold, experiment.seed)
-        method = recipe.method if isinstance(recipe, MethodRecipe) else None
+        method = recipe.method if isinstance(recipe, MethodRecipe | FreeRecipe) else None
         assert method == ROWS[experiment.row].method, cell
 
 
@@ -127,3 +130,31 @@ def test_losses_and_steps_are_switched(toy_recipes, tmp_path):
 def test_a_fold_that_is_no_part_of_it_is_refused(folds):
     with pytest.raises(FcpError, match="table2 is made of folds 1, 3, got "):
         experiments("table2", SCALES["tiny"], folds)
+
+
+def test_methods_without_training_read_the_encoders_of_fcps_row(tmp_path):
+    place = Workplace(tmp_path, tmp_path, shipped_recipes()["tiny"].parent)
+    rows = {e.row: recipe_of(e, place) for e in experiments("table1", SCALES["tiny"], (1,))}
+    fcp, plain = rows["FCP"], rows["FCP plain decoder"]
+    for row in FREE:
+        own = rows[row].encoders
+        whole = (own.image_size, own.backbone, own.segmenter)
+        assert whole == (fcp.model.image_size, fcp.model.backbone, fcp.model.segmenter)
+        assert rows[row].backbone_weights == fcp.backbone_weights
+        assert rows[row].weights_dtype == fcp.weights_dtype
+    head = replace(fcp.model.head, plain_decoder=True)
+    assert plain == replace(fcp, model=replace(fcp.model, head=head), seed=plain.seed)
+
+
+def test_rows_that_train_nothing_have_one_seed(toy_recipes, tmp_path):
+    settings = ("pascal5i-tiny/SSP.options.trained=[]",)
+    wanted = experiments("table1", SCALES["tiny"], (0, 1), 3)
+    seeds = {}
+    for given in ((), settings):
+        place = Workplace(tmp_path, tmp_path, toy_recipes, settings=given)
+        for one in without_repeats(wanted, place):
+            seeds.setdefault((one.row, given), set()).add((one.fold, one.seed))
+    once, thrice = {(0, 0), (1, 0)}, {(fold, seed) for fold in (0, 1) for seed in range(3)}
+    for row in {one.row for one in wanted}:
+        assert seeds[row, ()] == (once if row in FREE else thrice)
+        assert seeds[row, settings] == (once if row in (*FREE, "SSP") else thrice)

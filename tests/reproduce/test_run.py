@@ -9,13 +9,22 @@ from safetensors.torch import load_file
 from fcp.engine import train_head as head_stage
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
+from fcp.evaluation.evaluate import evaluate
+from fcp.evaluation.method_predictor import MethodPredictor
+from fcp.method.registry import build_on
 from fcp.models.checkpoint import load_model
 from fcp.reproduce import results as evaluating
 from fcp.reproduce import run as training
 from fcp.reproduce.evaluations import load_evaluations, save_evaluations
 from fcp.reproduce.plan import SCALES, Experiment
 from fcp.reproduce.results import collect, keep
-from fcp.reproduce.run import Workplace, promptable_stage, recipe_of, training_minutes
+from fcp.reproduce.run import (
+    Workplace,
+    open_test,
+    promptable_stage,
+    recipe_of,
+    training_minutes,
+)
 from fcp.reproduce.table1 import table1
 from fcp.system.files import sha256_of
 
@@ -212,6 +221,69 @@ def test_the_models_hold_the_promptable_stage(made, toy_recipes):
 
 PFENET, BAM = replace(FCP, row="PFENet", shots=(1,)), replace(FCP, row="BAM", shots=(1,))
 HDMNET, SSP = replace(BAM, row="HDMNet"), replace(BAM, row="SSP")
+
+
+FREE = [replace(FCP, row=row, shots=(1,)) for row in ("INSID3", "PerSAM", "GF-SAM")]
+
+
+@pytest.fixture(scope="module")
+def untrained(made, tmp_path_factory):
+    """Methods without training, and SSP with a frozen backbone."""
+    settings = ("pascal5i-tiny/SSP.options.trained=[]",)
+    place = replace(made[0], out=tmp_path_factory.mktemp("free"), settings=settings)
+    lines = []
+    return place, collect([*FREE, SSP], place, report=lines.append), lines
+
+
+def test_rows_without_training_are_on_the_same_episodes_and_encoders(made, untrained):
+    _, results, lines = untrained
+    fcp = made[1][2].found
+    backbone, segmenter = fcp.encoders
+    parts = {"INSID3": (backbone, ""), "PerSAM": ("", segmenter), "SSP": (backbone,)}
+    for result in results:
+        assert result.found.counts.ids == fcp.counts.ids
+        assert result.found.encoders == parts.get(result.experiment.row, fcp.encoders)
+        assert result.found.minutes is None
+        card = result.found.report["protocol"]
+        assert card["seen_in_training"] == "none of the tested classes"
+    assert [line for line in lines if "training" in line] == []
+    assert sum("nothing to train" in line for line in lines) == 4
+    table = table1([*results, made[1][2]])
+    cells = {row[1]: row for row in table.rows}
+    assert cells.keys() >= {"INSID3", "FCP − INSID3", "FCP − GF-SAM"}
+    assert all(cells[row][-3] == "–" for row in ("INSID3", "GF-SAM", "PerSAM", "SSP"))
+
+
+def test_a_row_without_training_answers_as_its_method_on_fcps_encoders(made, untrained):
+    place, results, _ = untrained
+    model = load_model(made[0].out / "runs" / NAME)
+    own = MethodPredictor(
+        build_on("persam", None, model.segmenter, image_size=64, released=False), image_size=64
+    )
+    test = open_test(FCP, place)
+    counts = evaluate(own, test.data, test.draw(1, 6), image_size=64).counts
+    assert counts.scores("mask") == results[1].found.counts.scores("mask")
+
+
+def test_rows_on_other_encoders_do_not_compare(made, untrained):
+    results = [made[1][2], untrained[1][1]]
+    place = replace(made[0], out=made[0].out.parent / "mixed")
+    (place.out / "results").mkdir(parents=True)
+    other = replace(results[1].found, encoders=("", "0" * 64))
+    for result, found in zip(results, (results[0].found, other), strict=True):
+        save_evaluations(place.out / "results" / f"{result.name}.npz", {result.name: found})
+    with pytest.raises(FcpError, match=r"persam.*: has other frozen encoders than .*fcp"):
+        collect([replace(FCP, shots=(1,)), FREE[1]], place, report=quiet)
+
+
+def test_what_has_no_training_is_made_once_and_kept(untrained, monkeypatch):
+    place, results, _ = untrained
+    monkeypatch.setattr(training, "train", fail)
+    monkeypatch.setattr(evaluating, "evaluate_folds", fail)
+    assert collect([*FREE, SSP], place, report=quiet)[3].found.report == results[3].found.report
+    other = replace(place, settings=("pascal5i-tiny/PerSAM.options.released=true",))
+    with pytest.raises(FcpError, match=r"persam-fold1.*: was made with another recipe\.options"):
+        collect(FREE, other, report=quiet)
 
 
 @pytest.fixture(scope="module")

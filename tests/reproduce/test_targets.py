@@ -10,12 +10,13 @@ from safetensors.torch import load_file, save_file
 
 from fcp.encoders.efficientnet_lite import build_efficientnet_lite
 from fcp.errors import FcpError
+from fcp.evaluation.report import NO_LISTS
 from fcp.reproduce import targets
 from fcp.reproduce.evaluations import load_evaluations
-from fcp.reproduce.plan import SCALES, experiments
+from fcp.reproduce.plan import SCALES
 from fcp.reproduce.results import collect
 from fcp.reproduce.run import Workplace
-from fcp.reproduce.targets import protocol_note, reproduce
+from fcp.reproduce.targets import plan, protocol_note, reproduce
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def alike(wanted, place, *, report):
 
 
 @pytest.mark.parametrize(
-    ("target", "rows"), [("table1", 14 + 6), ("table2", 7), ("table3", 3), ("table4", 4)]
+    ("target", "rows"), [("table1", 24 + 11), ("table2", 7), ("table3", 3), ("table4", 4)]
 )
 def test_tables_are_written_with_their_protocol(place, tmp_path, monkeypatch, target, rows):
     if target != "table3":  # one training serves all rows: the tests need not wait
@@ -60,7 +61,7 @@ def test_tables_are_written_with_their_protocol(place, tmp_path, monkeypatch, ta
         place = replace(place, out=tmp_path, settings=())
     markdown, table, counts = make(target, place)
     assert (markdown.name, table.name) == (f"{target}.md", f"{target}.csv")
-    wanted = experiments(target, SCALES["tiny"], folds=(1,))
+    _, wanted = plan(target, SCALES["tiny"], place, folds=(1,))
     names = {f"{one.name}-{shots}shot" for one in wanted for shots in one.shots}
     assert set(load_evaluations(counts)) == names
     assert len(list(csv.reader(table.open(encoding="utf-8")))) == 1 + rows
@@ -123,6 +124,9 @@ def test_the_protocol_names_what_differs():
         "- checkpoint sha256: x",
         "- checkpoint sha256: y",
     ]
+    free = {**one, "training_lists": NO_LISTS}
+    assert protocol_note([free, one, five]).splitlines()[-2:] == lines[-2:]
+    assert f"1-shot: training {NO_LISTS}; episodes" in protocol_note([free])
     assert [line[:16] for line in lines[-2:]] == ["- fold 1, 1-shot", "- fold 1, 5-shot"]
 
 

@@ -53,7 +53,7 @@ DryRunOption = Annotated[
 PromptableOption = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of tiny-promptable-02 and -13. Default: they are trained.",
+        help="Folder of tiny-promptable-02 and -13; one that is not there is trained.",
         metavar="DIR",
         exists=True,
         file_okay=False,

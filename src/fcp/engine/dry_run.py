@@ -21,12 +21,18 @@ from fcp.encoders.tiny import TinySegmenter
 from fcp.engine.dry_run_method import learner_dry_stage, method_dry_stage
 from fcp.engine.episodic import EpisodicStage
 from fcp.engine.loop import Stage, Trainer
-from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
+from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.optim import OptimConfig
 from fcp.engine.processes import is_main
 from fcp.engine.promptable import PromptableStage
 from fcp.engine.random_weights import is_here, large_parts, without_missing
-from fcp.engine.recipe import HeadRecipe, Recipe, SegmenterRecipe, load_recipe
+from fcp.engine.recipe import (
+    HeadRecipe,
+    SegmenterRecipe,
+    TrainingRecipe,
+    load_recipe,
+    trains_nothing,
+)
 from fcp.engine.share import Share
 from fcp.engine.tracking import Report
 from fcp.engine.train_head import (
@@ -119,11 +125,14 @@ def dry_run(recipe: Path, *, overrides: tuple[str, ...], data_root: Path, report
     """
     loaded = load_recipe(recipe, overrides)
     tell = report if is_main() else _say_nothing
+    if isinstance(loaded, FreeRecipe) or trains_nothing(loaded):
+        tell("nothing to train: the recipe leaves all weights as they are")
+        return
     for line in cost_of(loaded, data_root, tell).lines():
         tell(line)
 
 
-def cost_of(recipe: Recipe, data_root: Path, report: Report) -> Cost:
+def cost_of(recipe: TrainingRecipe, data_root: Path, report: Report) -> Cost:
     """Measure a recipe, see ``dry_run``.
 
     Args:

@@ -1,11 +1,11 @@
-"""Recipes of the compared methods and of base learners. No torch."""
+"""Recipes of the compared methods, with and without training, and of base learners. No torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fcp.config import check
+from fcp.config import EncodersConfig, check
 from fcp.engine.optim import OptimConfig
 from fcp.errors import FcpError
 
@@ -109,6 +109,40 @@ class MethodRecipe:
         _require_positive(self, "image_size", "holdout_episodes")
         if self.holdout_every < 0:
             raise FcpError(f"holdout_every: expected at least 0, got {self.holdout_every}")
+
+
+@dataclass(frozen=True)
+class FreeRecipe:
+    """A method without training on encoders of ours; nothing is trained, its folder is written.
+
+    Attributes:
+        stage: Kind of recipe, always "free".
+        method: Name of the method, a key of ``method.registry.METHODS``.
+        encoders: Settings of the encoders, and the size of the pictures.
+        options: Options of the method.
+        backbone_weights: Weights of the backbone; None for random ones.
+        segmenter_folder: Output folder of a segmenter run whose weights are taken, or None for
+            those that ``encoders.segmenter`` names.
+        benchmark: Benchmark whose fold the segmenter never saw, a key of ``data.benchmarks``.
+        fold: That fold; None where it saw all classes.
+        weights_dtype: Type of the weights on disk.
+        seed: Seed that decides nothing, since nothing is drawn.
+    """
+
+    stage: Literal["free"]
+    method: str
+    encoders: EncodersConfig
+    options: dict[str, Any] = field(default_factory=dict)
+    backbone_weights: str | None = None
+    segmenter_folder: str | None = None
+    benchmark: str = "pascal5i"
+    fold: int | None = None
+    weights_dtype: Literal["float32", "float16"] = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the types of the settings."""
+        check(self)
 
 
 def _require_positive(recipe: BaseLearnerRecipe | MethodRecipe, *names: str) -> None:

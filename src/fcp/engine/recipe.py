@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fcp.config import LossWeights, ModelConfig, check, from_dict
-from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
+from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.optim import OptimConfig
 from fcp.errors import FcpError
 from fcp.system.documents import load_yaml
@@ -132,12 +132,14 @@ class HeadRecipe:
             )
 
 
-Recipe = SegmenterRecipe | HeadRecipe | MethodRecipe | BaseLearnerRecipe
+TrainingRecipe = SegmenterRecipe | HeadRecipe | MethodRecipe | BaseLearnerRecipe
+Recipe = TrainingRecipe | FreeRecipe
 _KINDS: dict[str, type[Recipe]] = {
     "segmenter": SegmenterRecipe,
     "head": HeadRecipe,
     "method": MethodRecipe,
     "base_learner": BaseLearnerRecipe,
+    "free": FreeRecipe,
 }
 
 
@@ -179,6 +181,16 @@ def refuse_other_recipe(file: Path, recipe: Recipe) -> None:
             f"{file}: the run was started with other settings: {', '.join(differing)}; resume "
             "with those, or start anew in another --out"
         )
+
+
+def trains_nothing(recipe: Recipe) -> bool:
+    """Whether a recipe leaves all weights as they are, so that its seed decides nothing.
+
+    That is so of methods without training, and of SSP with a frozen backbone (``trained: []``).
+    """
+    if isinstance(recipe, FreeRecipe):
+        return True
+    return isinstance(recipe, MethodRecipe) and recipe.options.get("trained") == []
 
 
 def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

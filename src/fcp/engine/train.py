@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from fcp.engine.checkpoints import CHECKPOINT_FILE
-from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
+from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.processes import is_main
-from fcp.engine.recipe import SegmenterRecipe, load_recipe, refuse_other_recipe
+from fcp.engine.recipe import Recipe, SegmenterRecipe, load_recipe, refuse_other_recipe
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.features.cache import FeatureCache
@@ -29,6 +29,8 @@ def train(
     store: FeatureCache | None = None,
 ) -> None:
     """Train what a recipe describes; with several processes, each calls this.
+
+    A recipe that trains nothing writes its model as it starts.
 
     Args:
         recipe: YAML file.
@@ -53,15 +55,21 @@ def train(
         remove_leftovers(out / name for name in _WRITTEN)
     else:
         report = _say_nothing
+    _run(loaded, {"data_root": data_root, "out": out, "resume": resume, "report": report}, store)
+
+
+def _run(loaded: Recipe, run: dict[str, Any], store: FeatureCache | None) -> None:
     if isinstance(loaded, SegmenterRecipe):
         if store is not None:
             raise FcpError("feature cache: the promptable stage trains its encoder; leave it out")
         from fcp.engine.train_segmenter import train_segmenter
 
-        train_segmenter(loaded, data_root=data_root, out=out, resume=resume, report=report)
-        return
-    run: dict[str, Any] = {"data_root": data_root, "out": out, "resume": resume, "report": report}
-    if isinstance(loaded, MethodRecipe):
+        train_segmenter(loaded, **run)
+    elif isinstance(loaded, FreeRecipe):
+        from fcp.engine.train_free import write_free
+
+        write_free(loaded, data_root=run["data_root"], out=run["out"], report=run["report"])
+    elif isinstance(loaded, MethodRecipe):
         from fcp.engine.train_method import train_method
 
         train_method(loaded, **run, store=store)

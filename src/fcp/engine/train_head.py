@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from fcp.config import BackboneConfig
+from fcp.config import BackboneConfig, EncodersConfig, ModelConfig
 from fcp.data.dataset import FewShotDataset
 from fcp.data.images import read_image
 from fcp.data.region_store import RegionSource, bsds_sources
 from fcp.data.transforms import to_square
 from fcp.encoders import build_backbone, build_segmenter
-from fcp.encoders.base import Backbone
+from fcp.encoders.base import Backbone, PromptableSegmenter
 from fcp.engine.episode_batches import EpisodeBatches, EpisodeSource, SeenBatches, open_source
 from fcp.engine.episodic import EpisodicStage, answer_pixels, answer_seen
 from fcp.engine.holdout import Holdout, base_class_holdout
@@ -202,20 +202,38 @@ def starting_model(recipe: HeadRecipe) -> FCP:
             a segmenter that cannot start from one.
     """
     torch.manual_seed(recipe.seed)
-    config = recipe.model
-    travels = config.backbone.weights is None
-    source = recipe.backbone_weights if travels else config.backbone.weights
-    backbone = build_backbone(BackboneConfig(config.backbone.name, source, config.backbone.options))
+    return FCP(
+        recipe.model,
+        *starting_encoders(recipe.model, recipe.backbone_weights, recipe.segmenter_folder),
+    )
+
+
+def starting_encoders(
+    config: ModelConfig | EncodersConfig, backbone_weights: str | None, segmenter_folder: str | None
+) -> tuple[Backbone, PromptableSegmenter]:
+    """Build both encoders with their starting weights.
+
+    Args:
+        config: Settings of the encoders.
+        backbone_weights: Weights of a backbone whose settings name none; None for random ones.
+        segmenter_folder: Output folder of a segmenter run whose weights are taken, or None.
+
+    Raises:
+        FcpError: weights are missing or do not fit, or a segmenter that cannot start from a folder.
+    """
+    part = config.backbone
+    source = backbone_weights if part.weights is None else part.weights
+    backbone = build_backbone(BackboneConfig(part.name, source, part.options))
     segmenter = build_segmenter(config.segmenter)
-    if recipe.segmenter_folder is not None:
+    if segmenter_folder is not None:
         try:
-            segmenter.load_start(Path(recipe.segmenter_folder) / WEIGHTS)
+            segmenter.load_start(Path(segmenter_folder) / WEIGHTS)
         except FcpError as error:
             raise FcpError(
                 f"segmenter_folder: segmenter {config.segmenter.name!r}: {error}; name the folder "
                 "of a segmenter's run, or set segmenter_folder=null"
             ) from error
-    return FCP(config, backbone, segmenter)
+    return backbone, segmenter
 
 
 def standardise(backbone: Backbone, size: int, data_root: Path) -> None:

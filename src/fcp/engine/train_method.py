@@ -15,6 +15,7 @@ from fcp.engine.method_batches import MethodBatches
 from fcp.engine.method_recipe import MethodRecipe
 from fcp.engine.method_stage import MethodStage
 from fcp.engine.processes import is_main
+from fcp.engine.recipe import trains_nothing
 from fcp.engine.tracking import Report, record_recipe
 from fcp.engine.train_base_learner import find_base_learner, may_store
 from fcp.engine.train_head import standardise
@@ -36,7 +37,7 @@ def train_method(
     report: Report,
     store: FeatureCache | None = None,
 ) -> None:
-    """Train a method and make ``out`` a model's folder.
+    """Train a method and make ``out`` a model's folder; one that trains nothing stays as it starts.
 
     Args:
         recipe: Recipe of the method.
@@ -57,17 +58,20 @@ def train_method(
     start = starting_method(recipe, learner)
     if learner is None:
         standardise(start.model.backbone, recipe.image_size, data_root)
-    stage = method_stage(recipe, start, source, store)
+    stage = None if trains_nothing(recipe) else method_stage(recipe, start, source, store)
     record_recipe(out, recipe)
-    fit(
-        stage,
-        recipe.optim,
-        seed=recipe.seed,
-        out=out,
-        resume=resume,
-        report=report,
-        holdout=method_holdout(recipe, start, source.data, out, store),
-    )
+    if stage is None:
+        report(f"nothing to train: {recipe.method} has no weights beside its frozen backbone's")
+    else:
+        fit(
+            stage,
+            recipe.optim,
+            seed=recipe.seed,
+            out=out,
+            resume=resume,
+            report=report,
+            holdout=method_holdout(recipe, start, source.data, out, store),
+        )
     if is_main():
         _save(start, out, recipe)
     report(f"model written to {out}")

@@ -25,6 +25,7 @@ from fcp.system.files import sha256_of, write_atomically
 
 FROM_FILE = "as the episode file has them"
 NOT_TRAINED = "none: published encoders, no training"
+NO_LISTS = "none: encoders of another training, no training of the method"
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def make_card(
     tested = describe_model(model_folder, fusion)
     free = format_of(model_folder) == FREE_FORMAT
     folder = Path(model_folder)
+    published = free and not (folder / WEIGHTS_FILE).exists()
     return ProtocolCard(
         data_set=data.title,
         pool=data.pool,
@@ -124,11 +126,11 @@ def make_card(
         shots=shots,
         seed=run.seed,
         episode_sha256=episode_sha256,
-        checkpoint_sha256=NOT_TRAINED if free else sha256_of(folder / WEIGHTS_FILE),
+        checkpoint_sha256=NOT_TRAINED if published else sha256_of(folder / WEIGHTS_FILE),
         list_rule=FROM_FILE if run.seed is None else _list_rule(data.min_pixels),
         sampler=FROM_FILE if run.seed is None else sampler,
-        training_lists=NOT_TRAINED if free else training_lists(folder),
-        seen_in_training=NOTHING_SEEN if free else seen_in_training(data, run.fold, folder),
+        training_lists=_lists_of(folder, free=free, published=published),
+        seen_in_training=NOTHING_SEEN if published else seen_in_training(data, run.fold, folder),
         code_version=code_version(),
         method=tested.method,
         options=tested.options,
@@ -136,6 +138,12 @@ def make_card(
         device=device,
         fusion_rule=f"{tested.shots}, foreground at probability >= {THRESHOLD}",
     )
+
+
+def _lists_of(folder: Path, *, free: bool, published: bool) -> str:
+    if published:
+        return NOT_TRAINED
+    return NO_LISTS if free else training_lists(folder)
 
 
 def training_lists(model_folder: Path) -> str:

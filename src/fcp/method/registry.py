@@ -16,7 +16,7 @@ from fcp.errors import FcpError
 from fcp.method.names import FreeName, parse_name
 
 if TYPE_CHECKING:
-    from fcp.encoders.base import PromptableSegmenter
+    from fcp.encoders.base import Backbone, PromptableSegmenter
     from fcp.encoders.cells import CellEncoder
     from fcp.method.free import FreeMethod
 
@@ -57,17 +57,20 @@ class Builder:
         Raises:
             FcpError: an option that it does not have, or a value that it does not take.
         """
-        make = self.load()
-        known = [
-            name
-            for name, parameter in inspect.signature(make).parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY and name not in self.fixed
-        ]
+        make, known = self.load(), self.options()
         for name in options:
             if name not in known:
                 raise FcpError(f"unknown option {name!r}; known: {', '.join(known)}")
         parts = [part for part in (cells, segmenter) if part is not None]
         return make(*parts, **self.fixed, **options).eval()
+
+    def options(self) -> list[str]:
+        """Return the names of the options that are left to choose."""
+        return [
+            name
+            for name, parameter in inspect.signature(self.load()).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY and name not in self.fixed
+        ]
 
     def load(self) -> Callable[..., FreeMethod]:
         """Import the method's class and return it."""
@@ -108,3 +111,48 @@ def load_method(name: str | FreeName, **options: Any) -> FreeMethod:  # noqa: AN
     if found.segmenter is not None:
         segmenter = load_segmenter(str(places[found.segmenter]))
     return builder(cells, segmenter, **options)
+
+
+def find_method(method: str) -> Builder:
+    """Return the builder of a method, a value of ``METHODS``.
+
+    Raises:
+        FcpError: an unknown method.
+    """
+    if method not in METHODS:
+        raise FcpError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
+    return METHODS[method]
+
+
+def build_on(
+    method: str,
+    backbone: Backbone | None,
+    segmenter: PromptableSegmenter | None,
+    *,
+    image_size: int,
+    **options: Any,  # noqa: ANN401  (of any method)
+) -> FreeMethod:
+    """Build a method on our own encoders, whose pictures it sees at their size.
+
+    Args:
+        method: Name of the method, a key of ``METHODS``.
+        backbone: Backbone whose mid-level map is compared; not used by a method without cells.
+        segmenter: Promptable segmenter; not used by a method without one.
+        image_size: Side of the square pictures, px.
+        **options: Options of the method; a frame of its own is ``image_size`` unless it is given.
+
+    Raises:
+        FcpError: an unknown method, or an option that it does not have.
+    """
+    from fcp.encoders.cells import BackboneCells
+
+    builder = find_method(method)
+    cells = None
+    if builder.image_size is not None and backbone is not None:
+        cells = BackboneCells(backbone, image_size=image_size)
+    frame = {"size": image_size} if "size" in builder.options() else {}
+    prompted = segmenter if builder.has_segmenter else None
+    try:
+        return builder(cells, prompted, **{**frame, **options})
+    except FcpError as error:
+        raise FcpError(f"method {method!r}: {error}") from error

@@ -1,7 +1,8 @@
 """Methods without training by name or folder. Light: torch is loaded with a method, not before.
 
-A folder holds no weights: its ``config.json`` names the method and its encoders, which stay where
-they are, and ``presence.json`` may lie beside it.
+A folder's ``config.json`` names the method and its encoders, which stay where they are; or it
+describes encoders of ours, whose weights then lie in the folder. ``presence.json`` may lie beside
+it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcp.config import check, from_dict
+from fcp.config import EncodersConfig, check, from_dict
 from fcp.encoders.places import find_folder, installed_folder
 from fcp.errors import FcpError
-from fcp.method.names import PREFIX, FreeName, choose_default, parse_name
-from fcp.models.files import CONFIG_FILE, PRESENCE_FILE
+from fcp.method.names import PREFIX, FreeName, choose_default, is_free, parse_name
+from fcp.models.files import CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
 from fcp.models.settings import FREE_FORMAT
 from fcp.system.documents import load_json
 from fcp.system.files import sha256_of, write_atomically
@@ -35,11 +36,13 @@ class LoadedFree:
         method: Method in evaluation mode.
         name: Name of its parts.
         options: Options that it was built with.
+        encoders: Settings of its encoders, where their weights lie in its folder; else None.
     """
 
     method: FreeMethod
     name: FreeName
     options: dict[str, Any] = field(default_factory=dict)
+    encoders: EncodersConfig | None = None
 
     @property
     def channels(self) -> int:
@@ -55,6 +58,7 @@ class _Config:
     format: str
     name: str
     options: dict[str, Any] = field(default_factory=dict)
+    encoders: EncodersConfig | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -85,6 +89,13 @@ def load_free(model: str | Path, device: str = "auto") -> LoadedFree:
         FcpError: an unknown name or option, a damaged folder, or weights that are missing or do
             not fit.
     """
+    own = own_encoders(model)
+    if own is not None:
+        from fcp.models.free_on_own import load_on_own
+
+        name, options = read_free(model)
+        found = load_on_own(Path(model), name, options, own)
+        return LoadedFree(found, name, dict(options), own)
     from fcp.method.registry import load_method
 
     name, options = read_free(model, device)
@@ -97,6 +108,11 @@ def save_free(loaded: LoadedFree, folder: Path) -> None:
     Raises:
         FcpError: the folder cannot be written.
     """
+    if loaded.encoders is not None:
+        from fcp.models.free_on_own import save_on_own
+
+        save_on_own(loaded.method, loaded.name, loaded.options, loaded.encoders, folder)
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -127,6 +143,8 @@ def hash_free(model: str | Path) -> str:
     """
     name, options = read_free(model)
     digest = hashlib.sha256(f"{name.method} {sorted(options.items())!r}".encode())
+    if own_encoders(model) is not None:
+        digest.update(sha256_of(Path(model) / WEIGHTS_FILE).encode())
     for place in find_parts(name):
         files = [place] if place.is_file() else sorted(place.glob("*.*"))
         for file in files:
@@ -146,11 +164,33 @@ def read_free(model: str | Path, device: str = "auto") -> tuple[FreeName, Mappin
     if isinstance(model, str) and model.startswith(f"{PREFIX}:"):
         return parse_name(model), {}
     path = Path(model) / CONFIG_FILE
-    config = from_dict(_Config, load_json(path), str(path))
+    config = _read(path)
     try:
-        return parse_name(config.name), config.options
+        name = parse_name(config.name)
     except FcpError as error:
         raise FcpError(f"{path}: {error}") from error
+    return (name if config.encoders is None else FreeName(name.method, None, None)), config.options
+
+
+def own_encoders(model: str | Path) -> EncodersConfig | None:
+    """Return the settings of the encoders whose weights lie in a method's folder.
+
+    Args:
+        model: Name or folder of a method.
+
+    Returns:
+        The settings; None where the encoders lie elsewhere.
+
+    Raises:
+        FcpError: a damaged folder.
+    """
+    if isinstance(model, str) and is_free(model):
+        return None
+    return _read(Path(model) / CONFIG_FILE).encoders
+
+
+def _read(path: Path) -> _Config:
+    return from_dict(_Config, load_json(path), str(path))
 
 
 def _settled(part: str | None) -> str | None:

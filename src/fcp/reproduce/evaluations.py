@@ -41,7 +41,7 @@ class Evaluation:
         missing: Reason why there is no report; None where there is one.
         minutes: Duration of the training, minutes; None where its log is gone.
         encoders: Hashes of the encoders that training left as they were: backbone and promptable
-            segmenter, as far as the model has them.
+            segmenter, as far as the model has them; empty text for a backbone that it lacks.
         last_miou: mIoU of the model after the last step, where a hold-out of base classes chose an
             earlier one; None where it is the evaluated model itself.
     """

@@ -9,11 +9,12 @@ from fcp.data.benchmarks import open_benchmark
 from fcp.data.lists import train_lists
 from fcp.engine.dry_run import Cost, cost_of
 from fcp.engine.dry_run_stored import stored_cost
-from fcp.engine.method_recipe import MethodRecipe
-from fcp.engine.recipe import HeadRecipe, Recipe, SegmenterRecipe
+from fcp.engine.method_recipe import FreeRecipe, MethodRecipe
+from fcp.engine.recipe import HeadRecipe, SegmenterRecipe, TrainingRecipe, trains_nothing
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.models.files import CONFIG_FILE
+from fcp.reproduce.foresee_evaluations import Missing, report_evaluations
 from fcp.reproduce.plan import Experiment
 from fcp.reproduce.results import missing_shots
 from fcp.reproduce.run import (
@@ -50,7 +51,7 @@ class Work:
     """
 
     name: str
-    recipes: tuple[Recipe, ...]
+    recipes: tuple[TrainingRecipe, ...]
     trainings: int
     left: int = 0
     evaluations: int = 0
@@ -80,7 +81,7 @@ class Kind:
 def foresee(wanted: Sequence[Experiment], place: Workplace, *, report: Report) -> None:
     """Report what would be started, what is done, and memory and time of the rest; write nothing.
 
-    Each kind of training is measured once, on this machine.
+    Each kind of training is measured once, on this machine, and so are the episodes of each cell.
 
     Args:
         wanted: Experiments of the target.
@@ -90,7 +91,8 @@ def foresee(wanted: Sequence[Experiment], place: Workplace, *, report: Report) -
     Raises:
         FcpError: an earlier result or run of other settings, or a bad recipe.
     """
-    works = [*_stages(wanted, place), *_cells(wanted, place)]
+    missing = missing_shots(wanted, place)
+    works = [*_stages(missing, place), *_cells(missing, place)]
     for work in works:
         report(_count(work))
     trainings = sum(len(work.recipes) for work in works)
@@ -98,35 +100,40 @@ def foresee(wanted: Sequence[Experiment], place: Workplace, *, report: Report) -
         f"{trainings} trainings and {sum(work.left for work in works)} evaluations of "
         f"{place.episodes} episodes to do"
     )
+    if any(missing.values()):
+        report_evaluations(missing, place, report)
     if trainings:
         _report_costs(works, place, report)
 
 
-def _cells(wanted: Sequence[Experiment], place: Workplace) -> list[Work]:
+def _cells(left: Missing, place: Workplace) -> list[Work]:
     by_cell: dict[str, list[Experiment]] = {}
-    for experiment in wanted:
+    for experiment in left:
         by_cell.setdefault(experiment.cell, []).append(experiment)
     works = []
     for cell, members in by_cell.items():
-        shots = [missing_shots(experiment, place) for experiment in members]
-        untrained = []
+        shots = [left[experiment] for experiment in members]
+        untrained: list[TrainingRecipe] = []
         for experiment, missing in zip(members, shots, strict=True):
-            refuse_other_run(run_folder(experiment, place), recipe_of(experiment, place))
+            recipe = recipe_of(experiment, place)
+            refuse_other_run(run_folder(experiment, place), recipe)
+            if isinstance(recipe, FreeRecipe) or trains_nothing(recipe):
+                continue
             if missing and not is_trained(experiment, place):
-                untrained.append(recipe_of(experiment, place))
-        left, every = sum(map(len, shots)), sum(len(one.shots) for one in members)
-        works.append(Work(cell, tuple(untrained), len(members), left, every))
+                untrained.append(recipe)
+        count, every = sum(map(len, shots)), sum(len(one.shots) for one in members)
+        works.append(Work(cell, tuple(untrained), len(members), count, every))
     return works
 
 
-def _stages(wanted: Sequence[Experiment], place: Workplace) -> list[Work]:
+def _stages(missing: Missing, place: Workplace) -> list[Work]:
     """List the promptable stages and base learners that trainings which are left start from."""
-    left: dict[str, Recipe | None] = {}
-    for experiment in wanted:
-        if not missing_shots(experiment, place) or is_trained(experiment, place):
+    left: dict[str, TrainingRecipe | None] = {}
+    for experiment, shots in missing.items():
+        if not shots or is_trained(experiment, place):
             continue
         recipe = recipe_of(experiment, place)
-        if isinstance(recipe, HeadRecipe) and recipe.segmenter_folder is not None:
+        if isinstance(recipe, HeadRecipe | FreeRecipe) and recipe.segmenter_folder is not None:
             found = find_promptable(experiment, place) is not None
             own = None if found else promptable_recipe(experiment, place)
             left[promptable_name(experiment)] = own
@@ -171,7 +178,7 @@ def _report_costs(works: Iterable[Work], place: Workplace, report: Report) -> No
         report("hours on a GPU are unknown until --dry-run is run on one")
 
 
-def _seconds(kind: Kind, recipes: Sequence[Recipe], place: Workplace) -> float | None:
+def _seconds(kind: Kind, recipes: Sequence[TrainingRecipe], place: Workplace) -> float | None:
     """Return the duration of trainings of a kind, s; None where it follows from missing data.
 
     Each picture is encoded once for all of them, where features are stored.
@@ -184,7 +191,7 @@ def _seconds(kind: Kind, recipes: Sequence[Recipe], place: Workplace) -> float |
     return sum(steps) * kind.cost.seconds + max(known) * kind.encoding
 
 
-def _pictures(recipe: Recipe, place: Workplace) -> int | None:
+def _pictures(recipe: TrainingRecipe, place: Workplace) -> int | None:
     """Count the listed training pictures of a recipe, an epoch; None without its data."""
     if isinstance(recipe, SegmenterRecipe):
         return None
@@ -195,7 +202,7 @@ def _pictures(recipe: Recipe, place: Workplace) -> int | None:
     return len(train_lists(data, recipe.fold, filtered=not recipe.unfiltered).rows)
 
 
-def kind_of(recipe: Recipe) -> str:
+def kind_of(recipe: TrainingRecipe) -> str:
     """Return what the cost of a step of a recipe depends on, as text."""
     values = settings_of(asdict(recipe))
     for name in _NO_COST:
@@ -205,7 +212,7 @@ def kind_of(recipe: Recipe) -> str:
     return repr(values)
 
 
-def _measured(recipe: Recipe, place: Workplace, report: Report) -> Kind:
+def _measured(recipe: TrainingRecipe, place: Workplace, report: Report) -> Kind:
     root = place.data_root
     if isinstance(recipe, SegmenterRecipe):
         return Kind(cost_of(recipe, root, report))

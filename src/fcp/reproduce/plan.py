@@ -29,7 +29,7 @@ class Row:
     Attributes:
         settings: Settings that replace the recipe's.
         method: Compared method whose own recipe is taken, the end of the recipe's name; None for
-            the recipe of FCP.
+            the recipe of FCP. A method without training is one of them.
     """
 
     settings: tuple[str, ...] = ()
@@ -44,6 +44,11 @@ ROWS: Mapping[str, Row] = {
     "CyCTR": Row(method="cyctr"),
     "BAM": Row(method="bam"),
     "HDMNet": Row(method="hdmnet"),
+    "INSID3": Row(method="insid3"),
+    "GF-SAM": Row(method="gf-sam"),
+    "PerSAM": Row(method="persam"),
+    "Matcher": Row(method="matcher"),
+    "FCP plain decoder": Row((f"{_HEAD}.plain_decoder=true",)),
     "b": Row((f"{_HEAD}.features=G", f"{_HEAD}.matching=pixel", _CONVENTIONAL)),
     "c": Row((f"{_HEAD}.features=F", _CONVENTIONAL)),
     "d": Row((f"{_HEAD}.features=G", _CONVENTIONAL)),
@@ -61,6 +66,8 @@ ROWS: Mapping[str, Row] = {
 # Rows of Table 1, published methods by year; VGG-16 has no recipe of SSP and CyCTR.
 _METHODS = ("PFENet", "CyCTR", "SSP", "BAM", "HDMNet")
 _VGG_METHODS = ("PFENet", "BAM", "HDMNet")
+_FREE = ("INSID3", "GF-SAM", "PerSAM", "Matcher")  # on the frozen encoders of FCP's row
+_MAIN = ("FCP", "VRP-SAM")
 TABLE2_ROWS = ("VRP-SAM", "b", "c", "d", "e", "FCP", "G guided once")
 TABLE4_ROWS = ("prompt", "prompt+guide", "prompt+ortho", "FCP")
 FIG5_ROWS = {1: "T=1", 2: "T=2", 3: "FCP", 4: "T=4", 5: "T=5"}
@@ -94,7 +101,7 @@ class Scale:
     Attributes:
         settings: Settings of Table 1; the first one is used for all other tables and figures.
         main_seeds: Number of training seeds of FCP and VRP-SAM in Table 1.
-        method_seeds: Number of training seeds of the compared methods in Table 1.
+        method_seeds: Number of training seeds of the other rows of Table 1.
         seeds: Number of training seeds of all other rows.
         ablation_folds: Folds of Tables 2 and 4 and Fig. 5.
     """
@@ -120,7 +127,7 @@ SCALES: Mapping[str, Scale] = {
                 "pascal5i-tiny",
                 "tiny-frozen",
                 "tiny",
-                (*_METHODS, "VRP-SAM", "FCP"),
+                (*_METHODS, *_FREE, "VRP-SAM", "FCP plain decoder", "FCP"),
                 "pascal5i",
                 paper="pascal5i-resnet50",
             ),
@@ -239,7 +246,7 @@ def experiments(
 def _seeds(target: Target, scale: Scale, row: str) -> int:
     if target != "table1":
         return scale.seeds
-    return scale.main_seeds if ROWS[row].method is None else scale.method_seeds
+    return scale.main_seeds if row in _MAIN else scale.method_seeds
 
 
 def choose(wanted: Sequence[Experiment], cell: str) -> list[Experiment]:

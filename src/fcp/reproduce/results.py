@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from fcp.engine.method_recipe import FreeRecipe
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
@@ -20,6 +21,8 @@ from fcp.evaluation.report import to_json
 from fcp.evaluation.run import evaluate_folds
 from fcp.features.cache import fingerprint
 from fcp.models.checkpoint import load_model
+from fcp.models.free import load_free
+from fcp.models.free_on_own import encoders_of_method
 from fcp.models.trained import load_trained
 from fcp.reproduce.evaluations import Evaluation, load_evaluations, save_evaluations
 from fcp.reproduce.plan import Experiment, Target
@@ -35,7 +38,7 @@ from fcp.reproduce.run import (
     training_minutes,
     trains_backbone,
 )
-from fcp.reproduce.settings import TrainedRecipe
+from fcp.reproduce.settings import RowRecipe
 
 
 @dataclass(frozen=True)
@@ -93,21 +96,25 @@ def collect(experiments: Iterable[Experiment], place: Workplace, *, report: Repo
     return results
 
 
-def missing_shots(experiment: Experiment, place: Workplace) -> tuple[int, ...]:
-    """Return the numbers of shots of an experiment that are not evaluated yet.
+def missing_shots(
+    experiments: Iterable[Experiment], place: Workplace
+) -> dict[Experiment, tuple[int, ...]]:
+    """Return the numbers of shots of each experiment that are not evaluated yet.
 
     Raises:
         FcpError: one that is was made by other settings or on another number of episodes.
     """
-    known, missing = _known(place), []
-    for shots in experiment.shots:
-        name = _name(experiment, shots)
-        found = {**known, **_read(place.out / "results" / f"{name}.npz")}.get(name)
-        if found is None:
-            missing.append(shots)
-        else:
-            _refuse_other_result(Result(experiment, shots, *found), place)
-    return tuple(missing)
+    known = _known(place)
+    missing: dict[Experiment, tuple[int, ...]] = {}
+    for experiment in experiments:
+        names = {shots: _name(experiment, shots) for shots in experiment.shots}
+        for name in names.values():
+            known.update(_read(place.out / "results" / f"{name}.npz"))
+        for shots, name in names.items():
+            if name in known:
+                _refuse_other_result(Result(experiment, shots, *known[name]), place)
+        missing[experiment] = tuple(shots for shots, name in names.items() if name not in known)
+    return missing
 
 
 def keep(results: Iterable[Result], file: Path) -> None:
@@ -169,8 +176,14 @@ def _make(
     report(f"{experiment.name}: {shots}-shot mIoU {100 * result.square.miou:.1f}")
 
 
-def _frozen_encoders(recipe: TrainedRecipe, folder: Path) -> tuple[str, ...]:
-    """Return the hashes of a model's encoders that its training left as they were, FCP's first."""
+def _frozen_encoders(recipe: RowRecipe, folder: Path) -> tuple[str, ...]:
+    """Return the hashes of a model's encoders that its training left as they were.
+
+    They are those of the backbone and of the promptable segmenter; empty for one that is not read.
+    """
+    if isinstance(recipe, FreeRecipe):
+        parts = encoders_of_method(load_free(folder).method)
+        return tuple("" if part is None else fingerprint(part, []) for part in parts)
     if isinstance(recipe, HeadRecipe):
         model = load_model(folder)
         return tuple(fingerprint(part, []) for part in (model.backbone, model.segmenter))
@@ -203,23 +216,22 @@ def _refuse_unlike(results: Sequence[Result]) -> None:
     Raises:
         FcpError: they do not; the message names both files.
     """
-    first: dict[tuple[object, ...], Result] = {}
+    first: dict[tuple[object, ...], tuple[str, Result]] = {}
     for result in results:
         if result.found.report is None:
             continue
-        key = (result.experiment.setting, result.experiment.fold, result.shots)
-        other = first.setdefault(key, result)
-        what = None
-        pairs = zip(result.found.encoders, other.found.encoders, strict=False)
-        if any(mine != theirs for mine, theirs in pairs):
-            what = "frozen encoders"
-        elif _episodes_of(result) != _episodes_of(other):
-            what = "episodes"
-        if what is not None:
-            raise FcpError(
-                f"{result.place}: has other {what} than {other.place}, so they do not compare; "
-                "delete one with its run to make it anew"
-            )
+        cell = (result.experiment.setting, result.experiment.fold, result.shots)
+        parts = [("episodes", _episodes_of(result))]
+        parts += [("frozen encoders", part) for part in result.found.encoders]
+        for number, (what, mine) in enumerate(parts):
+            if not mine:  # an encoder that the method does not read
+                continue
+            theirs, other = first.setdefault((*cell, number), (mine, result))
+            if mine != theirs:
+                raise FcpError(
+                    f"{result.place}: has other {what} than {other.place}, so they do not "
+                    "compare; delete one with its run to make it anew"
+                )
 
 
 def _episodes_of(result: Result) -> str:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,15 @@ from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec, sample_episodes
 from fcp.data.lists import ClassLists, val_lists
 from fcp.engine.checkpoints import CHECKPOINT_FILE
-from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
-from fcp.engine.recipe import HeadRecipe, Recipe, flatten_settings, load_recipe
+from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
+from fcp.engine.recipe import (
+    HeadRecipe,
+    Recipe,
+    SegmenterRecipe,
+    flatten_settings,
+    load_recipe,
+    trains_nothing,
+)
 from fcp.engine.tracking import LOG_FILE, Report, read_log
 from fcp.engine.train import train
 from fcp.engine.train_base_learner import LEARNERS
@@ -35,7 +42,7 @@ from fcp.reproduce.settings import (
     OF_BASE_LEARNER,
     OF_PROMPTABLE,
     PLACES,
-    TrainedRecipe,
+    RowRecipe,
     overrides_of,
     settings_of_stage,
 )
@@ -109,7 +116,7 @@ class FoldTest:
         return plan_folds(self.data, [self.fold], model_folder, episodes=asked, device=device)
 
 
-def recipe_of(experiment: Experiment, place: Workplace) -> TrainedRecipe:
+def recipe_of(experiment: Experiment, place: Workplace) -> RowRecipe:
     """Return the recipe of an experiment with its row's settings.
 
     Raises:
@@ -117,13 +124,15 @@ def recipe_of(experiment: Experiment, place: Workplace) -> TrainedRecipe:
     """
     file = _recipe_file(experiment, place)
     recipe = load_recipe(file, overrides_of(experiment, file, place.settings))
-    if not isinstance(recipe, TrainedRecipe):
+    if not isinstance(recipe, RowRecipe):
         raise FcpError(f"{file}: expected the recipe of a head or method")
     return recipe
 
 
-def trains_backbone(recipe: TrainedRecipe | BaseLearnerRecipe) -> bool:
+def trains_backbone(recipe: RowRecipe | BaseLearnerRecipe) -> bool:
     """Whether a training changes the backbone, or starts from a base learner that did."""
+    if isinstance(recipe, FreeRecipe) or trains_nothing(recipe):
+        return False
     if isinstance(recipe, HeadRecipe | BaseLearnerRecipe):
         return bool(recipe.train_backbone)
     if recipe.method in TRAINS_BACKBONE:
@@ -131,12 +140,14 @@ def trains_backbone(recipe: TrainedRecipe | BaseLearnerRecipe) -> bool:
     return recipe.base_learner_recipe is not None and recipe.views != "whole"
 
 
-def has_stored_features(recipe: TrainedRecipe | BaseLearnerRecipe) -> bool:
+def has_stored_features(recipe: RowRecipe | BaseLearnerRecipe) -> bool:
     """Whether a training takes features from the store, since it never changes them."""
+    if isinstance(recipe, FreeRecipe):
+        return False
     return recipe.views == "whole" and not trains_backbone(recipe)
 
 
-def store_of(recipe: TrainedRecipe | BaseLearnerRecipe, place: Workplace) -> FeatureCache | None:
+def store_of(recipe: RowRecipe | BaseLearnerRecipe, place: Workplace) -> FeatureCache | None:
     """Return the store of features; None for a recipe that changes them at each step."""
     return place.store if has_stored_features(recipe) else None
 
@@ -158,7 +169,7 @@ def run_folder(experiment: Experiment, place: Workplace) -> Path:
 
 
 def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Path:
-    """Return the model folder of an experiment, trained now if it is not there.
+    """Return the model folder of an experiment, made now if it is not there.
 
     Raises:
         FcpError: data or weights are missing, or the folder holds a run of other settings.
@@ -169,13 +180,14 @@ def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Pat
     if is_trained(experiment, place):  # its last file is there
         return out
     settings = overrides_of(experiment, _recipe_file(experiment, place), place.settings)
-    if isinstance(recipe, HeadRecipe) and recipe.segmenter_folder is not None:
+    if isinstance(recipe, HeadRecipe | FreeRecipe) and recipe.segmenter_folder is not None:
         folder = promptable_stage(experiment, place, report=report)
         settings = (*settings, f"segmenter_folder={json.dumps(str(folder))}")
     if isinstance(recipe, MethodRecipe) and recipe.base_learner_recipe is not None:
         folder = base_learner(experiment, recipe, place, report=report)
         settings = (*settings, f"base_learner={json.dumps(str(folder))}")
-    report(f"{experiment.name}: training")
+    if not trains_nothing(recipe):
+        report(f"{experiment.name}: training")
     train(
         _recipe_file(experiment, place),
         overrides=settings,
@@ -214,9 +226,17 @@ def promptable_stage(experiment: Experiment, place: Workplace, *, report: Report
     return out
 
 
-def promptable_recipe(experiment: Experiment, place: Workplace) -> Recipe:
-    """Return the recipe of the promptable stage of an experiment's fold."""
-    return load_recipe(_promptable_file(experiment, place), _promptable_settings(experiment, place))
+def promptable_recipe(experiment: Experiment, place: Workplace) -> SegmenterRecipe:
+    """Return the recipe of the promptable stage of an experiment's fold.
+
+    Raises:
+        FcpError: no such recipe, or one of another stage.
+    """
+    file = _promptable_file(experiment, place)
+    found = load_recipe(file, _promptable_settings(experiment, place))
+    if not isinstance(found, SegmenterRecipe):
+        raise FcpError(f"{file}: expected the recipe of a segmenter")
+    return found
 
 
 def _promptable_file(experiment: Experiment, place: Workplace) -> Path:
@@ -367,6 +387,6 @@ def settings_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(json.dumps(recipe))
     for name in PLACES:
         values.pop(name, None)
-    for part in ("backbone", "segmenter"):
-        values.get("model", {}).get(part, {}).pop("weights", None)
+    for whole, part in product(("model", "encoders"), ("backbone", "segmenter")):
+        values.get(whole, {}).get(part, {}).pop("weights", None)
     return values

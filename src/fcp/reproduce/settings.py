@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fcp.config import BackboneConfig
 from fcp.encoders import build_backbone
-from fcp.engine.method_recipe import MethodRecipe
+from fcp.engine.method_recipe import FreeRecipe, MethodRecipe
 from fcp.engine.recipe import HeadRecipe, load_recipe
 from fcp.errors import FcpError
 from fcp.method.trained import build_trained
@@ -30,7 +30,12 @@ PLACES = (_WEIGHTS, "segmenter_folder", "base_learner")
 _SCOPED = re.compile(r"(?P<cell>[^=.]*[-/][^=.]*)\.(?P<setting>.*)", re.DOTALL)
 
 TrainedRecipe = HeadRecipe | MethodRecipe
-_STAGES: dict[str, type[TrainedRecipe]] = {"head": HeadRecipe, "method": MethodRecipe}
+RowRecipe = TrainedRecipe | FreeRecipe
+_STAGES: dict[str, type[RowRecipe]] = {
+    "head": HeadRecipe,
+    "method": MethodRecipe,
+    "free": FreeRecipe,
+}
 
 
 def overrides_of(experiment: Experiment, file: Path, given: Sequence[str]) -> tuple[str, ...]:

@@ -9,16 +9,25 @@ from statistics import fmean
 from typing import Any
 
 from fcp.data.episodes import EpisodeSpec
+from fcp.engine.recipe import trains_nothing
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.evaluation.predictor import FCPPredictor
+from fcp.evaluation.report import NO_LISTS
 from fcp.evaluation.run import load_predictor
 from fcp.reproduce import figure1, figure2, figure4, figure5
 from fcp.reproduce.bootstrap import Interval
 from fcp.reproduce.output import write_csv
 from fcp.reproduce.plan import FIG5_ROWS, SCALES, Experiment, Scale, Target, choose, experiments
 from fcp.reproduce.results import Result, collect, keep, missing_shots
-from fcp.reproduce.run import FoldTest, Workplace, model_of, open_test, training_minutes
+from fcp.reproduce.run import (
+    FoldTest,
+    Workplace,
+    model_of,
+    open_test,
+    recipe_of,
+    training_minutes,
+)
 from fcp.reproduce.settings import is_place, refuse_unfit
 from fcp.reproduce.table1 import table1
 from fcp.reproduce.tables import Table, steps_table, table2, table3, table4
@@ -79,7 +88,8 @@ def reproduce(
     if only is not None and target != "table1":
         report(f"{target} compares all its rows: run it without --only to write it")
         return [place.out / f"{target}.npz"]
-    done = [one for one in every if only is None or not missing_shots(one, place)]
+    left = {} if only is None else missing_shots(every, place)
+    done = [one for one in every if not left.get(one)]
     results = collect(done, place, report=report)
     table = _TABLES[target](results)
     notes = (commands_note(target, scale, done, place), protocol_note(_cards(results)))
@@ -100,11 +110,23 @@ def plan(
 
     Arguments and errors are those of ``reproduce``.
     """
-    every = experiments(target, scale, folds, seeds)
+    listed = experiments(target, scale, folds, seeds)
     if only is not None and target not in _TABLES:
         raise FcpError(f"--only: {target} is drawn of all its rows; leave it out")
-    refuse_unfit(every, place.recipes, place.settings)
+    refuse_unfit(listed, place.recipes, place.settings)
+    every = without_repeats(listed, place)
     return every, every if only is None else choose(every, only)
+
+
+def without_repeats(wanted: Sequence[Experiment], place: Workplace) -> list[Experiment]:
+    """Leave out all seeds but the first of the rows that train nothing: they would be equal.
+
+    Raises:
+        FcpError: a bad setting.
+    """
+    later = {one.cell: one for one in wanted if one.seed > 0}
+    still = {cell for cell, one in later.items() if trains_nothing(recipe_of(one, place))}
+    return [one for one in wanted if one.seed == 0 or one.cell not in still]
 
 
 def commands_note(
@@ -122,12 +144,15 @@ def commands_note(
 def protocol_note(cards: Sequence[Mapping[str, Any]]) -> str:
     """Describe what the protocol cards have in common, and the episodes of each fold."""
     lines = ["## Protocol", "", *(line for name in _FACTS for line in _facts(name, cards))]
+    lists: dict[tuple[int, int, str], set[str]] = {}
+    for card in cards:
+        key = (card["fold"], card["shots"], card["episode_sha256"])
+        named = () if card["training_lists"] == NO_LISTS else (card["training_lists"],)
+        lists.setdefault(key, set()).update(named)
     lines += sorted(
-        {
-            f"- fold {card['fold']}, {card['shots']}-shot: training {card['training_lists']}; "
-            f"episodes sha256 {card['episode_sha256'][:16]}…"
-            for card in cards
-        }
+        f"- fold {fold}, {shots}-shot: training {', '.join(sorted(known)) or NO_LISTS}; "
+        f"episodes sha256 {digest[:16]}…"
+        for (fold, shots, digest), known in lists.items()
     )
     return "\n".join(lines)
 

@@ -1,5 +1,7 @@
 """The whole model with stub encoders: calls, batches, shots, gradients, half precision."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,7 @@ ROWS = {
     "d": {"features": "G", "pseudo_mask": "conventional"},
     "e": {"pseudo_mask": "conventional"},
     "f": {},
+    "plain": {"plain_decoder": True},
 }
 
 
@@ -230,6 +233,43 @@ def test_a_row_has_no_parameter_of_another(name):
         for n, _ in build_head(make_model(**ROWS[name]).config.head, 6).named_parameters()
     }
     assert ("query" in names) == (name not in "ab")
+
+
+def test_a_plain_decoder_leaves_the_rest_of_the_head_as_it_starts():
+    with_it, without = (make_model(plain_decoder=on).head.state_dict() for on in (True, False))
+    assert {name for name in with_it if name.startswith("decoder.")} == with_it.keys() - without
+    assert all(with_it[name].equal(tensor) for name, tensor in without.items())
+
+
+@torch.no_grad()
+def test_a_plain_decoder_reads_prompts_and_never_the_segmenters_decoder(monkeypatch):
+    model, episode = make_model(plain_decoder=True), make_episode(batch=2, shots=2)
+    monkeypatch.setattr(model.segmenter, "decode", None)
+    found = model(episode)
+    query = model.encode_query(episode.query_images)
+    drawn = model.head.decoder(found, query)
+    assert drawn.logits.shape == (4, 4, 4)
+    changed = model.head.decoder(replace(found, prompts=-found.prompts), query)
+    assert not torch.allclose(changed.logits, drawn.logits)
+    cells = model.head.decoder.cells(
+        torch.cat([query.embedding.image, query.value_share.unflatten(2, (4, 4))], 1)
+    )
+    naive = [
+        [[sum(p * x for p, x in zip(token, cell, strict=True)) / C**0.5 for cell in row.T]
+         for row in cells[1].movedim(1, 0)]
+        for token in found.prompts[1, 0]
+    ]  # fmt: skip
+    stack = torch.cat([cells[1], torch.tensor(naive), found.pseudo_masks[1, :1]])
+    close(drawn.logits[2], model.head.decoder.draw(stack[None])[0, 0])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"mask_prompt": True}, {"matching": "pixel", "features": "F", "pseudo_mask": "conventional"}],
+)
+def test_a_plain_decoder_stands_alone(other):
+    with pytest.raises(FcpError, match="plain_decoder: expected false with matching 'pixel'"):
+        HeadConfig(plain_decoder=True, **other)
 
 
 def test_training_leaves_the_encoders_as_they_are():

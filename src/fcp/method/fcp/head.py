@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from fcp.config import HeadConfig
 from fcp.layers.pairs import repeat_support
 from fcp.method.fcp.matching import PrototypeMatching
+from fcp.method.fcp.plain_decoder import PlainDecoder
 from fcp.method.fcp.prompt_head import PromptHead, attention_steps, first_mask
 from fcp.method.fcp.prototypes.output import head_output
 from fcp.method.fcp.prototypes.prior import conventional_mask
@@ -46,6 +47,8 @@ class FCPHead(PromptHead):
         self.matching = PrototypeMatching(
             config.width, config.heads, dropout=config.matching_dropout
         )
+        if config.plain_decoder:  # last, so that the other parts start alike with and without it
+            self.decoder = PlainDecoder(config.width, config.tokens)
 
     def forward(
         self, support: SupportSet, query: QueryFeatures, *, with_maps: bool = False

@@ -15,6 +15,7 @@ from fcp.errors import FcpError
 from fcp.method.fcp.heads import build_head
 from fcp.method.fusion import fuse_logits
 from fcp.structures import (
+    Decoded,
     Episode,
     HeadOutput,
     Output,
@@ -124,15 +125,22 @@ class FCP(nn.Module):
         """
         found = self.head(support, query, with_maps=with_maps)
         B, K = found.prompts.shape[:2]  # K is 1 where the examples are pooled
-        decoded = self.segmenter.decode(
-            query.embedding.repeat(K), found.prompts.flatten(0, 1), self._mask_prompt(found)
-        )
+        decoded = self._decode(found, query)
         iou = decoded.iou.float().unflatten(0, (B, K))
         # Fusion is linear in the logits, so it commutes with the resize; the smaller maps first.
         logits = fuse_logits(decoded.logits.float().unflatten(0, (B, K)), iou, support.fusion)
         size = (self.config.image_size, self.config.image_size)
         logits = F.interpolate(logits[:, None], size, mode="bilinear", align_corners=True)[:, 0]
         return Output(**vars(found), mask_logits=logits, iou=iou.mean(1))
+
+    def _decode(self, found: HeadOutput, query: QueryFeatures) -> Decoded:
+        """Draw the masks of S = B·K pairs by the promptable segmenter, or by the head's own."""
+        if self.head.decoder is not None:
+            drawn: Decoded = self.head.decoder(found, query)
+            return drawn
+        embedding = query.embedding.repeat(found.prompts.shape[1])
+        prompts = found.prompts.flatten(0, 1)
+        return self.segmenter.decode(embedding, prompts, self._mask_prompt(found))
 
     def _mask_prompt(self, found: HeadOutput) -> Tensor | None:
         """Return the dense prompt (B·K, 1, h, w); None for a model that prompts by tokens alone."""

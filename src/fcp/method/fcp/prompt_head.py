@@ -20,6 +20,7 @@ from fcp.layers.grid import join_levels, on_grid
 from fcp.layers.masked import foreground_cells, mask_to_grid, pool_cells, refuse_empty, take_cells
 from fcp.layers.pairs import repeat_query, repeat_support
 from fcp.layers.position import sine_position
+from fcp.method.fcp.plain_decoder import PlainDecoder
 from fcp.method.fcp.prototypes import correlation
 from fcp.method.fcp.prototypes.contrast import contrast_maps, level_means, level_units
 from fcp.method.fcp.prototypes.correlation import Correlation
@@ -52,6 +53,7 @@ class PromptHead(nn.Module):
 
     Attributes:
         levels: Channels of each level of the mid-level map, by which contrast and presence compare.
+        decoder: Decoder that draws the mask; None where the promptable segmenter's does.
 
     Raises:
         FcpError: ``contrast_levels`` do not sum to Cm, or levels are missing.
@@ -74,6 +76,7 @@ class PromptHead(nn.Module):
         self.correlation = (
             Correlation(level_channels, config.correlation) if config.correlation else None
         )
+        self.decoder: PlainDecoder | None = None
         self.features = GuidedFeatures(config, mid_channels)
         self.support = SupportPrototypes(
             config.tokens, config.width, attention_steps(config, steps)
