@@ -1,6 +1,7 @@
 """Batches of the compared methods: masks with 255, base labels, one cut for all maps."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,6 +80,32 @@ def test_an_object_is_never_lost():
     wanted[1, 1] = True
     whole = Cut.draw(wanted, np.random.default_rng(0), whole=True)
     assert (whole.mask(wanted, np.zeros_like(wanted), 32) == 1).sum() == 1
+
+
+class Looked:
+    """Take the place of an index: each picture stands for what is stored of it."""
+
+    def look(self, picture):
+        return picture
+
+    look_at_example = look
+
+
+def test_masks_and_labels_are_equal_with_and_without_stored_features(source):
+    small = replace(source, image_size=8)
+    base = source.data.base(0)
+    pixels = MethodBatches(small, views="whole", base_classes=base)
+    stored = MethodBatches(small, views="whole", base_classes=base, index=Looked())
+    vanished = 0
+    for step in range(12):
+        one, other = pixels[Share(step)], stored[Share(step)]
+        for name in ("support_masks", "query_masks", "base_labels", "classes"):
+            assert torch.equal(one[name], other[name]), name
+        shown = (other["query_masks"] == 1).flatten(1).any(1)
+        labelled = (other["base_labels"] == other["classes"][:, None, None]).flatten(1).any(1)
+        assert shown.all()
+        vanished += int((shown & ~labelled).sum())
+    assert vanished  # the resized labels lose some objects that the masks keep
 
 
 def test_a_learners_epoch_has_each_picture_once(source):
