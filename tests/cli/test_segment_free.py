@@ -1,6 +1,7 @@
 """`fcp segment --model free:…` from end to end on a small random ViT, without any network."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from typer.testing import CliRunner
 
 from fcp.cli.main import app
 from fcp.encoders import places
+from fcp.engine.labelled import LabelledPictures
+from fcp.errors import FcpError
+from fcp.formats.examples import Example
 from fcp.models import free
 
 
@@ -70,6 +74,22 @@ def test_free_without_a_network_is_told_at_once(command, examples, photos, tmp_p
     assert "not on this machine, and the hub cannot be reached" in errors[-1]
     assert len(errors) == 3  # the class's name, the choice, the error
     assert not imported & {"torch", "transformers"}  # each takes seconds
+
+
+def test_calibrate_says_how_many_pictures_it_found_of_each_class():
+    pictures = [Path(f"{number}.png") for number in range(21)]
+    shown = {"cat": pictures[:20], "dog": pictures[:3], "cow": pictures[4:]}
+    classes = {
+        name: [Example(one, np.ones((4, 4), bool)) for one in those]
+        for name, those in shown.items()
+    }
+    message = (
+        "at least 5 pictures must show a class and 5 others not, but 20 of 21 pictures show cat, "
+        "3 of 21 pictures show dog, 17 of 21 pictures show cow; add pictures"
+    )
+    with pytest.raises(FcpError, match=message):
+        LabelledPictures(classes)
+    assert LabelledPictures(classes, [Path("none.png")]).asked == [3]
 
 
 def test_calibrate_learns_presence_from_a_labelled_folder(tmp_path, picture, vit_folder):

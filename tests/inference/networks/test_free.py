@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from noise import mask, photo
 
 from fcp.errors import FcpError
 from fcp.inference.networks import network_of
@@ -17,16 +18,6 @@ from fcp.method.persam import model as persam
 from fcp.method.persam.weights import fit_weights
 from fcp.method.registry import METHODS
 from fcp.models.free import LoadedFree, hash_free, load_free
-
-
-def photo(seed):
-    return np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-
-
-def mask(top=10):
-    marked = np.zeros((60, 80), bool)
-    marked[top : top + 20, 20:50] = True
-    return marked
 
 
 @pytest.fixture(scope="module")
