@@ -64,7 +64,7 @@ def test_a_bound_on_memory_changes_no_answer(network, data, monkeypatch):
     parts = list(see_pairs(network, data, pairs))
     assert len(encoded) == len({(pair.class_id, pair.examples) for pair in pairs})
     found = {one.pair: one for one in parts}
-    assert len(found) == len(pairs)
+    assert found.keys() == set(pairs)
     for one in whole:
         assert torch.equal(found[one.pair].look.sums, one.look.sums)
         assert torch.equal(found[one.pair].known.means, one.known.means)

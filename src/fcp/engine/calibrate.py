@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from fcp.data.dataset import FewShotDataset
-from fcp.data.presence_pairs import Pair, Pictures, draw_pairs
+from fcp.data.presence_pairs import Pair, Pictures, draw_pairs, order_of
 from fcp.data.transforms import to_square
 from fcp.engine.labelled import LabelledPictures
 from fcp.errors import FcpError
@@ -82,7 +82,7 @@ def see_pairs(network: AnyNetwork, data: Pictures, pairs: Sequence[Pair]) -> Ite
             supports[asked] = _encode(network, data, asked)
             held += sum(tensor.nbytes for _, tensor in tensors_of(supports[asked]))
             part += waiting.pop(asked)
-        yield from _answer(network, data, sorted(part, key=lambda pair: pair.query), supports)
+        yield from _answer(network, data, sorted(part, key=order_of), supports)
 
 
 @torch.inference_mode()
