@@ -86,10 +86,12 @@ def test_first_python_of_the_readme_runs_in_an_empty_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
+    (tmp_path / "readme.py").write_text(code)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    runpy.run_path(str(tmp_path / "readme.py"))
     assert capsys.readouterr().out.strip() == code.rpartition("  # ")[2].strip()
-    assert read_size(tmp_path / "camera_mask.png") == (512, 512)
+    assert read_size(Path("camera_mask.png")) == (512, 512)
 
 
 def test_nothing_tells_people_to_install_a_strangers_package() -> None:
