@@ -71,18 +71,15 @@ class Source:
     module: str
     text: str
     tree: ast.Module = field(init=False)
+    every_node: tuple[ast.AST, ...] = field(init=False)  # walked once for all rules
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tree", ast.parse(self.text))
+        object.__setattr__(self, "every_node", tuple(ast.walk(self.tree)))
 
     def nodes(self, *kinds: type[ast.AST]) -> Iterator[ast.AST]:
         """Every node of these kinds, however deep."""
         return (node for node in self.every_node if isinstance(node, kinds))
-
-    @functools.cached_property
-    def every_node(self) -> tuple[ast.AST, ...]:
-        """All nodes, walked once for all rules."""
-        return tuple(ast.walk(self.tree))
 
     def imports(self) -> Iterator[str]:
         """Every imported dotted name, also those inside functions."""
