@@ -71,13 +71,15 @@ class Source:
     module: str
     text: str
     tree: ast.Module = field(init=False)
+    every_node: tuple[ast.AST, ...] = field(init=False)  # walked once for all rules
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tree", ast.parse(self.text))
+        object.__setattr__(self, "every_node", tuple(ast.walk(self.tree)))
 
     def nodes(self, *kinds: type[ast.AST]) -> Iterator[ast.AST]:
         """Every node of these kinds, however deep."""
-        return (node for node in ast.walk(self.tree) if isinstance(node, kinds))
+        return (node for node in self.every_node if isinstance(node, kinds))
 
     def imports(self) -> Iterator[str]:
         """Every imported dotted name, also those inside functions."""
@@ -88,9 +90,10 @@ class Source:
                 start = "." * node.level + (node.module or "")
                 yield from (f"{start}.{alias.name}" for alias in node.names)
 
-    def calls(self) -> Iterator[tuple[str, ast.Call]]:
+    @functools.cached_property
+    def calls(self) -> tuple[tuple[str, ast.Call], ...]:
         """Every call with what is called, as written."""
-        return ((ast.unparse(node.func), node) for node in self.nodes(ast.Call))
+        return tuple((ast.unparse(node.func), node) for node in self.nodes(ast.Call))
 
 
 @functools.cache
@@ -146,25 +149,25 @@ def formats_need_no_torch(source: Source) -> Iterator[str]:
 
 def device_follows_the_data(source: Source) -> Iterator[str]:
     """``.cuda()`` never appears."""
-    yield from (f"{name}(…)" for name, _ in source.calls() if name.endswith(".cuda"))
+    yield from (f"{name}(…)" for name, _ in source.calls if name.endswith(".cuda"))
 
 
 def only_the_command_line_prints(source: Source) -> Iterator[str]:
     """Libraries return or log; they do not print."""
     if source.module.split(".")[1] != "cli":
-        yield from (f"line {call.lineno}" for name, call in source.calls() if name == "print")
+        yield from (f"line {call.lineno}" for name, call in source.calls if name == "print")
 
 
 def nothing_runs_text_as_code(source: Source) -> Iterator[str]:
     """No eval and no exec."""
-    yield from (name for name, _ in source.calls() if name in {"eval", "exec", "compile"})
+    yield from (name for name, _ in source.calls if name in {"eval", "exec", "compile"})
 
 
 def files_are_never_unpickled(source: Source) -> Iterator[str]:
     """``torch.load`` says ``weights_only=True``; numpy never ``allow_pickle=True``; no pickle."""
     loaders = {"torch.load", "pickle.load", "pickle.loads"}
     yield from (name for name in source.imports() if name in loaders)
-    for name, call in source.calls():
+    for name, call in source.calls:
         true = {k.arg for k in call.keywords if ast.unparse(k.value) == "True"}
         if (name in loaders and "weights_only" not in true) or "allow_pickle" in true:
             yield f"line {call.lineno}: {ast.unparse(call)}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +61,31 @@ def run(model_folder: Path, examples: Path, photos: Path, tmp_path: Path) -> Cal
         fixed = ["--support", support, "--out", tmp_path / "out", "--model", model]
         arguments = ["segment", *fixed, "--device", "cpu", "--query", *query, *more]
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+@pytest.fixture
+def command() -> Callable[..., Any]:
+    """Return a function: arguments, and environment → end, lines of errors and imported modules.
+
+    What a command imports says how soon it answers, on any machine.
+    """
+
+    def run(*arguments: Any, **environment: str) -> tuple[int, list[str], set[str]]:
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "fcp", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=os.environ | environment,
+            timeout=100,
+            check=False,
+        )
+        lines = done.stderr.splitlines()
+        loads = [line for line in lines if line.startswith("import time:")]
+        imported = {line.rpartition("|")[2].strip() for line in loads}
+        assert "fcp.cli.main" in imported
+        return done.returncode, [line for line in lines if line not in loads], imported
 
     return run
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -13,7 +10,7 @@ from typer.testing import CliRunner
 from fcp.cli.main import app
 from fcp.inference import cost as module
 from fcp.inference.cost import Cost
-from fcp.models import catalogue
+from fcp.models import catalogue, free
 from fcp.models.catalogue import list_models
 
 
@@ -88,8 +85,26 @@ def test_a_name_that_is_none_is_one_line(installed):
     assert done.stderr.strip().startswith("error: huge: nothing is known of this model")
 
 
-def test_answers_at_once():
-    before = os.times()
-    subprocess.run([sys.executable, "-m", "fcp", "models"], capture_output=True, check=True)
-    after = os.times()
-    assert sum(after[2:4]) - sum(before[2:4]) < 1.5  # seconds of the processor
+def test_free_is_what_free_stands_for_here(installed, monkeypatch):
+    monkeypatch.setattr(free, "installed_folder", lambda part: None)
+    for gib, chosen in ((16, "dinov2-large+sam-vit-huge"), (1, "dinov2-small+sam2.1-hiera-tiny")):
+        monkeypatch.setattr(free, "free_memory", lambda device, gib=gib: gib * (device == "cpu"))
+        (found,) = json.loads(run("free", "--device", "cpu", "--json").stdout)
+        assert found["name"] == f"free:gf-sam+{chosen}"
+
+
+def test_a_models_own_folder_is_measured(measured, model_folder, vit_folder, tmp_path):
+    content = {"format": "fcp-free-1", "name": f"free:insid3+{vit_folder}", "options": {}}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    done = run("--measure", str(model_folder), str(tmp_path), "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert measured == [(str(model_folder), "cpu"), (str(tmp_path), "cpu")]
+    assert f"{model_folder} on cpu: 0.25 s a photo" in done.stdout
+    row = next(line for line in done.stdout.splitlines() if line.startswith(f"{model_folder} "))
+    assert row.split()[1:] == ["none", "unknown", "–", "yes"]
+
+
+def test_answers_at_once(command):
+    status, errors, imported = command("models")
+    assert (status, errors) == (0, [])
+    assert not imported & {"torch", "transformers"}  # each takes seconds

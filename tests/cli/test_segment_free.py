@@ -1,10 +1,7 @@
 """`fcp segment --model free:…` from end to end on a small random ViT, without any network."""
 
 import json
-import os
-import subprocess
-import sys
-import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +10,9 @@ from typer.testing import CliRunner
 
 from fcp.cli.main import app
 from fcp.encoders import places
+from fcp.engine.labelled import LabelledPictures
+from fcp.errors import FcpError
+from fcp.formats.examples import Example
 from fcp.models import free
 
 
@@ -62,26 +62,34 @@ def test_free_says_what_it_takes(run, monkeypatch, photos):
     assert "facebook/dinov2-base: not on this machine" in str(done.output)
 
 
-def test_free_without_a_network_is_told_at_once(examples, photos, tmp_path):
-    arguments = ["segment", "--support", examples, "--query", photos, "--out", tmp_path / "out"]
-    elsewhere = {
-        "HF_HOME": str(tmp_path / "hub"),
-        "HF_ENDPOINT": "http://127.0.0.1:9",
-        "HF_HUB_OFFLINE": "0",
-    }
-    started = time.process_time(), os.times().children_user
-    done = subprocess.run(
-        [sys.executable, "-m", "fcp", *map(str, arguments), "--model", "free"],
-        capture_output=True,
-        text=True,
-        env=os.environ | elsewhere,
-        timeout=120,
-        check=False,
+def test_free_without_a_network_is_told_at_once(command, examples, photos, tmp_path):
+    status, errors, imported = command(
+        *("segment", "--support", examples, "--query", photos, "--out", tmp_path / "out"),
+        *("--model", "free"),
+        HF_HOME=str(tmp_path / "hub"),
+        HF_ENDPOINT="http://127.0.0.1:9",
+        HF_HUB_OFFLINE="0",
     )
-    assert done.returncode == 1
-    assert "not on this machine, and the hub cannot be reached" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 3  # the class's name, the choice, the error
-    assert os.times().children_user - started[1] < 3  # seconds of the processor
+    assert status == 1
+    assert "not on this machine, and the hub cannot be reached" in errors[-1]
+    assert len(errors) == 3  # the class's name, the choice, the error
+    assert not imported & {"torch", "transformers"}  # each takes seconds
+
+
+def test_calibrate_says_how_many_pictures_it_found_of_each_class():
+    pictures = [Path(f"{number}.png") for number in range(21)]
+    shown = {"cat": pictures[:20], "dog": pictures[:3], "cow": pictures[4:]}
+    classes = {
+        name: [Example(one, np.ones((4, 4), bool)) for one in those]
+        for name, those in shown.items()
+    }
+    message = (
+        "at least 5 pictures must show a class and 5 others not, but 20 of 21 pictures show cat, "
+        "3 of 21 pictures show dog, 17 of 21 pictures show cow; add pictures"
+    )
+    with pytest.raises(FcpError, match=message):
+        LabelledPictures(classes)
+    assert LabelledPictures(classes, [Path("none.png")]).asked == [3]
 
 
 def test_calibrate_learns_presence_from_a_labelled_folder(tmp_path, picture, vit_folder):

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -15,11 +14,11 @@ from fcp.cli.stop import Stopped, stoppable
 try:
     with stoppable():
         print("ready", flush=True)
-        time.sleep(60)
+        time.sleep(600)
 except Stopped as stopped:
     print("kind end", flush=True)
     if "slow" in sys.argv:
-        time.sleep(60)
+        time.sleep(600)
     sys.exit(stopped.status)
 """
 
@@ -47,13 +46,11 @@ def test_the_second_signal_ends_it_at_once_and_without_a_traceback():
     process = started("slow")
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "kind end\n"
-    began = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.startswith("error: interrupted again")
     assert errors.count("\n") == 1
-    assert time.monotonic() - began < 30
 
 
 def test_handlers_come_back():

@@ -1,5 +1,7 @@
 """Presence is fitted on training classes alone, and its rates are those of classes left out."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from fcp.data.presence_pairs import Pair, draw_pairs
 from fcp.engine import calibrate as module
 from fcp.engine.calibrate import AnsweredPair, calibrate, see_pairs
 from fcp.errors import FcpError
+from fcp.inference.encoding import encode_examples
 from fcp.inference.networks.base import Known
 from fcp.inference.prediction import ALL
 from fcp.inference.presence import Look
@@ -41,6 +44,30 @@ def test_a_pair_is_seen_as_the_segmenter_sees_it(network, data):
         assert seen.known.shots == known.shots == 2
         found = segmenter.predict(data.image(seen.pair.query), least=ALL)
         assert seen.has_mask == found.here
+
+
+def test_a_bound_on_memory_changes_no_answer(network, data, monkeypatch):
+    pairs = draw_pairs(data, (1, 6), per_class=12, shots=(1, 2), seed=0)
+    whole = list(see_pairs(network, data, pairs))
+    assert [one.pair for one in whole] == pairs
+    encoded, alive = [], []
+
+    def encode(*arguments):
+        assert sum(reference() is not None for reference in alive) <= 1  # that of the last part
+        encoded.append(arguments)
+        support = encode_examples(*arguments)
+        alive.append(weakref.ref(support))
+        return support
+
+    monkeypatch.setattr(module, "encode_examples", encode)
+    monkeypatch.setattr(module, "SUPPORT_BYTES", 1)
+    parts = list(see_pairs(network, data, pairs))
+    assert len(encoded) == len({(pair.class_id, pair.examples) for pair in pairs})
+    found = {one.pair: one for one in parts}
+    assert found.keys() == set(pairs)
+    for one in whole:
+        assert torch.equal(found[one.pair].look.sums, one.look.sums)
+        assert torch.equal(found[one.pair].known.means, one.known.means)
 
 
 def test_novel_classes_and_their_pictures_are_never_seen(network, data, monkeypatch):

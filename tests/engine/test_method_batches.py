@@ -1,6 +1,7 @@
 """Batches of the compared methods: masks with 255, base labels, one cut for all maps."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from fcp.data.lists import train_lists
 from fcp.data.pascal import PascalVOC
+from fcp.data.transforms import mask_to_square
 from fcp.engine.episode_batches import EpisodeSource
 from fcp.engine.method_batches import Cut, LabelBatches, MethodBatches, label_map, rank_classes
 from fcp.engine.share import Share
@@ -79,6 +81,38 @@ def test_an_object_is_never_lost():
     wanted[1, 1] = True
     whole = Cut.draw(wanted, np.random.default_rng(0), whole=True)
     assert (whole.mask(wanted, np.zeros_like(wanted), 32) == 1).sum() == 1
+
+
+class Looked:
+    """Take the place of an index: each picture stands for what is stored of it."""
+
+    def look(self, picture):
+        return picture
+
+    look_at_example = look
+
+
+class Specks(PascalVOC):
+    """Objects of one pixel, which a smaller square would lose."""
+
+    def class_mask(self, picture, class_id):
+        mask = super().class_mask(picture, class_id)
+        speck = np.zeros_like(mask)
+        speck.flat[np.flatnonzero(mask)[1:2]] = True
+        return speck
+
+
+def test_masks_and_labels_are_equal_with_and_without_stored_features(source, mini_voc):
+    base = source.data.base(0)
+    specks = replace(source, data=Specks(mini_voc), image_size=8)
+    pixels = MethodBatches(specks, views="whole", base_classes=base)
+    stored = MethodBatches(specks, views="whole", base_classes=base, index=Looked())
+    one, other = pixels[Share(0)], stored[Share(0)]
+    for name in ("support_masks", "query_masks", "base_labels", "classes"):
+        assert torch.equal(one[name], other[name]), name
+    for shown in other["supports"]:
+        assert not mask_to_square(shown.data.class_mask(shown.id, shown.class_id), 8).any()
+    assert (other["query_masks"] == 1).flatten(1).any(1).all()
 
 
 def test_a_learners_epoch_has_each_picture_once(source):

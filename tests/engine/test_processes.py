@@ -5,7 +5,6 @@ Run as a script, this file is a process of such a run: a toy stage with a recipe
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -53,7 +52,7 @@ class Toy:
 
     skips_parameters = True
 
-    def __init__(self, *, dropout=0.0, seconds=0.0, spoil=None):
+    def __init__(self, *, dropout=0.0, hold=None, spoil=None):
         torch.manual_seed(0)
         self.model = nn.ModuleDict(
             {
@@ -63,13 +62,14 @@ class Toy:
             }
         )
         self.batches = Lines()
-        self._seconds, self._spoil = seconds, spoil
+        self._hold, self._spoil = hold, spoil
 
     def fresh_and_pretrained(self):
         return list(self.model["first"].parameters()), list(self.model["second"].parameters())
 
     def losses(self, batch):
-        time.sleep(self._seconds)
+        if batch["step"] == self._hold:
+            time.sleep(600)
         found = self.model["first"](self.model["frozen"](batch["x"]))
         if batch["step"] % 2:
             found = found + self.model["second"](batch["x"])
@@ -132,18 +132,21 @@ def test_two_processes_that_accumulate_train_what_one_does(tmp_path):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, processes):
     dropout = {"dropout": 0.3, "processes": processes}
-    whole = _start(tmp_path / "whole", OPTIM, **dropout)
-    cut = _start(tmp_path / "cut", OPTIM, seconds=0.05, **dropout)
-    rows = random.Random().randint(2, 6)
+    if processes == 1:
+        run_toy(tmp_path / "whole", OPTIM, dropout=0.3)
+    else:
+        whole = _start(tmp_path / "whole", OPTIM, **dropout)
+        assert _finish(whole)[0] == 0
+    # It waits in its 16th step: after the checkpoint of step 12, and a row of the log later.
+    cut = _start(tmp_path / "cut", OPTIM, hold=15, **dropout)
     log = tmp_path / "cut" / LOG_FILE
-    while cut.poll() is None and not (log.exists() and len(read_log(log)) >= rows):
-        time.sleep(0.01)
+    while cut.poll() is None and not (log.exists() and "\n15," in log.read_text()):
+        time.sleep(0.05)
     os.kill(int((tmp_path / "cut" / PID).read_text()), signal.SIGKILL)
     cut.communicate()
     assert not (tmp_path / "cut" / WEIGHTS).exists()
     status, errors = _finish(_start(tmp_path / "cut", OPTIM, resume=True, **dropout))
     assert status == 0, errors
-    assert _finish(whole)[0] == 0
     one, two = load_file(tmp_path / "whole" / WEIGHTS), load_file(tmp_path / "cut" / WEIGHTS)
     assert all(torch.equal(two[name], tensor) for name, tensor in one.items())
     assert _timeless(log) == _timeless(tmp_path / "whole" / LOG_FILE)

@@ -7,6 +7,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from fcp.data.dataset import Picture
+from fcp.data.lists import holdout_lists
+from fcp.data.pascal import PascalVOC
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.dry_run import dry_run
 from fcp.engine.loop import Trainer
@@ -17,8 +20,10 @@ from fcp.engine.train import train
 from fcp.engine.train_base_learner import LEARNERS, find_base_learner
 from fcp.engine.train_method import method_source, method_stage, starting_method
 from fcp.errors import FcpError
+from fcp.evaluation.method_predictor import encoders_of
 from fcp.evaluation.seen import read_recipe
 from fcp.features.cache import FeatureCache
+from fcp.features.frozen import FeatureIndex
 from fcp.models.files import RECIPE_FILE
 from fcp.models.free import load_free
 from fcp.models.trained import build_learner, load_trained, save_base_learner
@@ -133,6 +138,21 @@ def test_stored_features_are_those_of_the_pixels(method, write, mini_voc, tmp_pa
             for name, value in one.items():
                 assert float(two[name]) == pytest.approx(float(value), rel=2e-3)
     assert list((tmp_path / "features").glob("*/*.safetensors"))
+
+
+def test_the_hold_out_takes_features_of_the_trainings_precision(write, mini_voc, tmp_path):
+    store = FeatureCache(tmp_path / "features", 1 << 24)
+    optim = {**OPTIM, "precision": "bf16"}
+    recipe = write("pfenet", holdout_every=1, holdout_episodes=2, optim=optim)
+    fit(recipe, mini_voc, tmp_path / "run", store)
+    encoders, data = encoders_of(load_trained(tmp_path / "run")), PascalVOC(mini_voc)
+    pictures = [Picture(data, name, 64) for name in holdout_lists(data, 0).rows]
+    found = {
+        precision: [FeatureIndex(encoders, store, precision).look(one) for one in pictures]
+        for precision in ("no", "bf16")
+    }
+    assert any(one.backbone for one in found["bf16"])
+    assert not any(one.backbone for one in found["no"])
 
 
 def test_a_store_is_refused_where_features_change(write, mini_voc, tmp_path):

@@ -2,8 +2,7 @@
 
 import errno
 import os
-import subprocess
-import sys
+from multiprocessing import get_context
 
 import pytest
 import torch
@@ -93,18 +92,23 @@ def test_an_older_store_counts_against_the_capacity(tmp_path):
     assert sum(file.stat().st_size for file in files(small)) <= 5000
 
 
+def use(folder):
+    """Read and write entries of a store that cannot hold them all."""
+    cache = FeatureCache(folder, 60_000)
+    for n in range(60):
+        key = f"{n % 20:02x}" * 32
+        found = cache.find(key) or cache.put(key, {"x": torch.full((1000,), float(n % 20))})
+        assert (found["x"] == n % 20).all()
+
+
 def test_several_processes_share_a_folder(tmp_path):
-    program = (
-        "import sys, torch; from pathlib import Path; from fcp.features.cache import FeatureCache\n"
-        "cache = FeatureCache(Path(sys.argv[1]), 60_000)\n"
-        "for n in range(60):\n"
-        "    key = f'{n % 20:02x}' * 32\n"
-        "    found = cache.find(key) or cache.put(key, {'x': torch.full((1000,), float(n % 20))})\n"
-        "    assert (found['x'] == n % 20).all()\n"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path)]
-    running = [subprocess.Popen(command) for _ in range(3)]
-    assert [process.wait() for process in running] == [0, 0, 0]
+    # Forked, as a loader's processes are: an import of torch for each takes seconds.
+    running = [get_context("fork").Process(target=use, args=(tmp_path,)) for _ in range(3)]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
+    assert [process.exitcode for process in running] == [0, 0, 0]
     left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
     assert left
     assert all(name.endswith(".safetensors") for name in left)

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from annotated import INSIDE, SIZE, SQUARE, read_masks_of
 from PIL import Image
 
 from fcp.data.images import read_mask, voc_palette
@@ -13,19 +14,6 @@ from fcp.errors import FcpError
 from fcp.formats import FORMATS
 from fcp.formats.read import read_examples
 from fcp.formats.reading import Reading
-
-SIZE = (30, 40)
-SQUARE = [[4, 4], [12, 4], [12, 14], [4, 14]]
-INSIDE = np.zeros(SIZE, bool)
-INSIDE[4:14, 4:12] = True
-
-
-def masks(path, reading=None):
-    """Read all examples: class → picture's name → mask."""
-    return {
-        name: {one.picture.name: read_mask(one.annotation, SIZE) for one in examples}
-        for name, examples in read_examples(path, reading=reading).items()
-    }
 
 
 def png(values):
@@ -60,7 +48,7 @@ FLAT = [number for point in SQUARE for number in point]
 def test_coco(tmp_path, write, changes, mark):
     write("a.jpg", SIZE)
     file = write("any.json", mark + coco(**changes).encode())
-    assert (masks(file)["cat"]["a.jpg"] == INSIDE).all()
+    assert (read_masks_of(file)["cat"]["a.jpg"] == INSIDE).all()
 
 
 @pytest.mark.parametrize(("kind", "name"), [("images", "file_name"), ("categories", "name")])
@@ -81,7 +69,7 @@ def test_labelme_and_its_cousins(write, kind):
     ]
     content = {"imagePath": "..\\far\\A.jpg", "shapes": shapes, "checked": True}
     reading = Reading()
-    found = masks(write("a.json", json.dumps(content)), reading)
+    found = read_masks_of(write("a.json", json.dumps(content)), reading)
     assert list(found) == ["cat"]
     assert (found["cat"]["a.jpg"] == INSIDE).all()
     assert "shape 2: unknown shape_type 'hexagon', left out; known:" in str(reading.notes[0])
@@ -95,7 +83,7 @@ def test_a_damaged_json_among_labelmes_costs_itself_alone(tmp_path, write):
     write("c.json", '{"flags": []}')
     with pytest.raises(FcpError, match=r"(?s)2 faults.*a\.json: not valid.*c\.json: not a LabelMe"):
         read_examples(tmp_path)
-    assert (masks(tmp_path, Reading(skip_bad=True))["cat"]["a.jpg"] == INSIDE).all()
+    assert (read_masks_of(tmp_path, Reading(skip_bad=True))["cat"]["a.jpg"] == INSIDE).all()
 
 
 def test_labelme2voc(tmp_path, write):
@@ -104,7 +92,7 @@ def test_labelme2voc(tmp_path, write):
     write("SegmentationClassNpy/a.npy", "x")
     write("SegmentationClassVisualization/a.jpg", SIZE)
     write("class_names.txt", "_background_\ncat\ndog\n")
-    found = masks(tmp_path)
+    found = read_masks_of(tmp_path)
     assert list(found) == ["cat", "dog"]
     assert (found["dog"]["a.jpg"] == INSIDE).all()
 
@@ -113,7 +101,7 @@ def test_labelme_cuboid(write):
     write("a.jpg", SIZE)
     front, back = SQUARE, [[x + 3, y + 3] for x, y in SQUARE]
     shape = {"label": "cat", "shape_type": "cuboid", "points": [*front, *back]}
-    found = masks(write("a.json", json.dumps({"imagePath": "a.jpg", "shapes": [shape]})))
+    found = read_masks_of(write("a.json", json.dumps({"imagePath": "a.jpg", "shapes": [shape]})))
     assert (found["cat"]["a.jpg"] & INSIDE).sum() == INSIDE.sum()
 
 
@@ -132,7 +120,7 @@ def test_labelme_masks_with_fractional_or_clipped_bounds(write, corners, top, le
     values = np.full((3, 5), 255, np.uint8)
     mask = base64.b64encode(png(values)).decode()
     shape = {"label": "cat", "shape_type": "mask", "points": corners, "mask": mask}
-    found = masks(write("a.json", json.dumps({"imagePath": "a.jpg", "shapes": [shape]})))
+    found = read_masks_of(write("a.json", json.dumps({"imagePath": "a.jpg", "shapes": [shape]})))
     expected = np.zeros(SIZE, bool)
     expected[max(0, top) : top + 3, max(0, left) : left + 5] = True
     assert (found["cat"]["a.jpg"] == expected).all()
@@ -156,7 +144,7 @@ def test_yolo(tmp_path, write, labels, picture, names, content):
     write(f"set/{labels}", BOX)
     write(f"set/{picture}", SIZE)
     write(f"set/{names}", content)
-    assert (masks(tmp_path / "set")["cat"]["a.jpg"] == INSIDE).all()
+    assert (read_masks_of(tmp_path / "set")["cat"]["a.jpg"] == INSIDE).all()
 
 
 def test_yolo_with_a_confidence_at_the_end(tmp_path, write):
@@ -165,7 +153,7 @@ def test_yolo_with_a_confidence_at_the_end(tmp_path, write):
     write("labels/a.txt", f"{BOX} 0.9\n0 {corners} 0.25")
     write("classes.txt", "cat")
     reading = Reading()
-    assert (masks(tmp_path, reading)["cat"]["a.jpg"] == INSIDE).all()
+    assert (read_masks_of(tmp_path, reading)["cat"]["a.jpg"] == INSIDE).all()
     assert "2 lines end with a confidence, which does not count" in str(reading.notes)
 
 
@@ -186,7 +174,7 @@ def test_label_maps_that_a_paint_program_saved_as_colours(tmp_path, write, mode)
     write("images/a.jpg", SIZE)
     write("masks/classes.txt", "background\ncat\ndog")
     colours.save(tmp_path / "masks/a.png")
-    assert (masks(tmp_path)["dog"]["a.jpg"] == INSIDE).all()
+    assert (read_masks_of(tmp_path)["dog"]["a.jpg"] == INSIDE).all()
     if mode != "P":
         colours.putpixel((0, 0), (1, 2, 3))
         colours.save(tmp_path / "masks/a.png")
@@ -202,7 +190,7 @@ def test_cvats_segmentation_masks(tmp_path, write):
     write("SegmentationClass/a.png", png(values))
     write("SegmentationObject/a.png", png(values))
     write("ImageSets/Segmentation/default.txt", "a")
-    assert (masks(tmp_path)["cat"]["a.jpg"] == INSIDE).all()
+    assert (read_masks_of(tmp_path)["cat"]["a.jpg"] == INSIDE).all()
 
 
 @pytest.mark.parametrize("black", ["bg:0,0,0::\n", "Void:0,0,0::\n", "Unlabeled:0,0,0::\n", ""])
@@ -212,7 +200,7 @@ def test_whatever_a_list_of_colours_calls_black(tmp_path, write, black):
     values = np.zeros((*SIZE, 3), np.uint8)
     values[INSIDE] = (10, 20, 30)
     write("SegmentationClass/a.png", png(values))
-    found = masks(tmp_path)
+    found = read_masks_of(tmp_path)
     assert list(found) == ["other"]
     assert (found["other"]["a.jpg"] == INSIDE).all()
 
@@ -222,7 +210,7 @@ def test_whatever_a_list_of_values_calls_zero(tmp_path, write, zero):
     write("a.jpg", SIZE)
     write("a_mask.png", png(labels_of(2, 1)))
     write("_classes.csv", f"Pixel Value, Class\n0, {zero}\n1, other\n2, void\n")
-    found = masks(tmp_path)
+    found = read_masks_of(tmp_path)
     assert list(found) == ["other", "void"]
     assert (found["void"]["a.jpg"] == INSIDE).all()
 
@@ -233,7 +221,7 @@ def test_roboflows_masks_and_splits(tmp_path, write):
         write(f"{split}/{split}_mask.png", png(labels_of(2, 1)))
         write(f"{split}/_classes.csv", "Pixel Value, Class\n0, background\n1, dog\n2, cat\n")
     reading = Reading()
-    found = masks(tmp_path, reading)
+    found = read_masks_of(tmp_path, reading)
     assert list(found) == ["dog", "cat"]
     assert (found["cat"]["train.jpg"] == INSIDE).all()
     assert list(found["cat"]) == ["train.jpg", "valid.jpg"]
@@ -244,10 +232,10 @@ def test_splits_of_one_class(tmp_path, write):
     for split in ("Train", "test"):
         write(f"cats/{split}/images/{split}.jpg", SIZE)
         write(f"cats/{split}/masks/{split}.png", png(labels_of(255)))
-    assert list(masks(tmp_path / "cats")) == ["cats"]
+    assert list(read_masks_of(tmp_path / "cats")) == ["cats"]
     write("cats/bus/images/a.jpg", SIZE)  # a class of trains, beside one of buses
     write("cats/bus/masks/a.png", png(labels_of(255)))
-    assert list(masks(tmp_path / "cats")) == ["bus", "test", "Train"]
+    assert list(read_masks_of(tmp_path / "cats")) == ["bus", "test", "Train"]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +261,7 @@ def test_masks_by_other_names(tmp_path, write, picture, mask):
     write(f"set/{picture}", SIZE)
     (tmp_path / "set" / mask).parent.mkdir(exist_ok=True, parents=True)
     Image.fromarray(labels_of(255)).save(tmp_path / "set" / mask, lossless=True)
-    ((name, of_it),) = masks(tmp_path / "set")["set"].items()
+    ((name, of_it),) = read_masks_of(tmp_path / "set")["set"].items()
     assert name.lower() == picture.rsplit("/", 1)[-1].lower()
     assert (of_it == INSIDE).all()
 
@@ -285,7 +273,7 @@ def test_what_systems_leave_is_no_class(tmp_path, write):
         write(stray, "x")
     (tmp_path / "empty").mkdir()
     reading = Reading()
-    assert list(masks(tmp_path, reading)) == ["cat"]
+    assert list(read_masks_of(tmp_path, reading)) == ["cat"]
     told = [str(note) for note in reading.notes]
     assert [text.split("/")[-1] for text in told] == [
         "empty: left out: it holds no example",
@@ -339,7 +327,7 @@ def cvat(shape):
 )
 def test_cvats_shapes(write, shape):
     write("a.jpg", SIZE)
-    assert (masks(write("a.xml", cvat(shape)))["cat"]["a.jpg"] == INSIDE).all()
+    assert (read_masks_of(write("a.xml", cvat(shape)))["cat"]["a.jpg"] == INSIDE).all()
 
 
 def test_cvats_faults_are_named(write):
@@ -374,4 +362,4 @@ def test_label_studios_shapes(write, value):
     data = {"image": "/data/upload/1/1a2b3c4d-a.jpg", "text": "b"}
     task = {"data": data, "annotations": [{"result": [choice, region]}]}
     file = write("tasks.json", json.dumps([task, {"data": data}]))
-    assert (masks(file)["cat"]["a.jpg"] == INSIDE).all()
+    assert (read_masks_of(file)["cat"]["a.jpg"] == INSIDE).all()

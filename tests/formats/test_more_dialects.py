@@ -2,28 +2,13 @@
 
 import json
 
-import numpy as np
 import pytest
+from annotated import INSIDE, SIZE, SQUARE, read_masks_of
 
-from fcp.data.images import read_mask
 from fcp.errors import FcpError
 from fcp.formats.label_studio import brush_runs
 from fcp.formats.read import read_examples
 from fcp.formats.reading import Reading
-
-SIZE = (30, 40)
-SQUARE = [[4, 4], [12, 4], [12, 14], [4, 14]]
-INSIDE = np.zeros(SIZE, bool)
-INSIDE[4:14, 4:12] = True
-
-
-def masks(path, reading=None):
-    """Read all examples: class → picture's name → mask."""
-    return {
-        name: {one.picture.name: read_mask(one.annotation, SIZE) for one in examples}
-        for name, examples in read_examples(path, reading=reading).items()
-    }
-
 
 CORNERS = [[10, 40 / 3], [30, 40 / 3], [30, 140 / 3], [10, 140 / 3]]
 
@@ -42,7 +27,7 @@ def test_label_studios_rotation_is_of_the_view_alone(write, rotation):
     brush = {"format": "rle", "rle": brush_runs(INSIDE), "brushlabels": ["dog"]}
     sizes = {"original_width": 40, "original_height": 30, "image_rotation": rotation}
     text = label_studio({"value": value, **sizes}, {"value": brush, **sizes})
-    found = masks(write("tasks.json", text))
+    found = read_masks_of(write("tasks.json", text))
     assert (found["cat"]["a.jpg"] == INSIDE).all()
     assert (found["dog"]["a.jpg"] == INSIDE).all()
 
@@ -53,7 +38,7 @@ def test_label_studios_regions_that_were_labelled_apart(write):
     shape = {"id": "r", "type": "polygon", "value": {"points": CORNERS}}
     label = {"id": "r", "type": "labels", "value": {"points": CORNERS, "labels": ["cat"]}}
     reading = Reading()
-    found = masks(write("tasks.json", label_studio(shape, label)), reading)
+    found = read_masks_of(write("tasks.json", label_studio(shape, label)), reading)
     assert (found["cat"]["a.jpg"] == INSIDE).all()
     assert reading.notes == []
 
@@ -67,7 +52,7 @@ def test_label_studios_other_results(write):
     ]
     reading = Reading()
     text = label_studio({"id": "a", "type": "rectanglelabels", "value": box}, *others)
-    assert (masks(write("tasks.json", text), reading)["cat"]["a.jpg"] == INSIDE).all()
+    assert (read_masks_of(write("tasks.json", text), reading)["cat"]["a.jpg"] == INSIDE).all()
     (note,) = reading.notes
     assert "regions of the type 'vectorlabels' are left out: no shape with a label" in str(note)
     several = label_studio({"value": box}, images=["a.jpg", "b.jpg"])
@@ -83,7 +68,7 @@ def test_polygons_beside_boxes_in_pascal_voc(write, name):
     box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>30</xmax><ymax>20</ymax></bndbox>"
     shape = f"<object><name>cat</name><polygon>{corners}</polygon>{box}</object>"
     text = f"<annotation><filename>{name}</filename>{shape}</annotation>"
-    assert (masks(write("a.xml", text))["cat"]["a.jpg"] == INSIDE).all()
+    assert (read_masks_of(write("a.xml", text))["cat"]["a.jpg"] == INSIDE).all()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +84,7 @@ def test_six_digits_are_exact_enough_for_a_box(write, tmp_path):
     write("images/a.jpg", SIZE)
     write("labels/a.txt", "0 0.2 0.2999999 0.2 0.333333")
     write("data.yaml", "names: [cat]")
-    assert (masks(tmp_path)["cat"]["a.jpg"] == INSIDE).all()
+    assert (read_masks_of(tmp_path)["cat"]["a.jpg"] == INSIDE).all()
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from annotated import INSIDE, SIZE, read_masks_of
 from PIL import Image
 
-from fcp.data.images import read_mask
 from fcp.errors import FcpError
 from fcp.formats.read import read_examples
 from fcp.formats.reading import Reading
 
-SIZE = (30, 40)
-OBJECT = np.zeros(SIZE, bool)
-OBJECT[4:14, 4:12] = True
+OBJECT = INSIDE
 OTHER = np.zeros(SIZE, bool)
 OTHER[20:28, 20:30] = True
 WHITE = OBJECT.astype(np.uint8) * 255
@@ -40,13 +38,6 @@ def put(tmp_path, write):
         return tmp_path / "set"
 
     return put_files
-
-
-def masks(path, reading=None):
-    return {
-        name: {one.picture.name: read_mask(one.annotation, SIZE) for one in examples}
-        for name, examples in read_examples(path, reading=reading).items()
-    }
 
 
 ONE_CLASS = [
@@ -79,7 +70,7 @@ ONE_CLASS = [
 
 @pytest.mark.parametrize(("picture", "mask"), ONE_CLASS)
 def test_masks_of_one_class(put, picture, mask):
-    ((name, of_it),) = masks(put({picture: None, mask: WHITE})).items()
+    ((name, of_it),) = read_masks_of(put({picture: None, mask: WHITE})).items()
     assert name == "set"
     assert list(of_it) == [picture.split("/")[-1]]
     assert (of_it[picture.split("/")[-1]] == OBJECT).all()
@@ -114,7 +105,7 @@ SEVERAL = [
 @pytest.mark.parametrize(("picture", "mask", "names", "content"), SEVERAL)
 def test_label_maps_with_their_list(put, picture, mask, names, content):
     labels = COLOURS if mask.endswith("_L.png") else MAP
-    found = masks(put({picture: None, mask: labels, names: content}))
+    found = read_masks_of(put({picture: None, mask: labels, names: content}))
     assert list(found) == ["cat", "dog"]
     base = picture.split("/")[-1]
     assert (found["cat"][base] == OBJECT).all()
@@ -134,11 +125,11 @@ def test_a_mask_for_each_nucleus(put):
         files |= {f"{name}/images/{name}.png": None, f"{name}/masks/0f.png": WHITE}
         files[f"{name}/masks/1e.png"] = OTHER.astype(np.uint8) * 255
     folder = put(files)
-    found = masks(folder)
+    found = read_masks_of(folder)
     assert list(found) == ["set"]
     assert list(found["set"]) == ["id1.png", "id2.png"]
     assert (found["set"]["id2.png"] == OBJECT | OTHER).all()
-    assert (masks(folder / "id1")["id1"]["id1.png"] == OBJECT | OTHER).all()
+    assert (read_masks_of(folder / "id1")["id1"]["id1.png"] == OBJECT | OTHER).all()
 
 
 @pytest.mark.parametrize("matting", [False, True])
@@ -148,7 +139,7 @@ def test_trimaps(put, matting):
     values = (255, 0, 128) if matting else (1, 2, 3)
     trimap = np.where(OBJECT, values[0], np.where(border, values[2], values[1])).astype(np.uint8)
     reading = Reading()
-    found = masks(put({"images/a.jpg": None, "annotations/trimaps/a.png": trimap}), reading)
+    found = read_masks_of(put({"images/a.jpg": None, "annotations/trimaps/a.png": trimap}), reading)
     assert (found["set"]["a.jpg"] == OBJECT).all()
     assert "a trimap: its border does not count" in str(reading.notes)
 
@@ -156,14 +147,14 @@ def test_trimaps(put, matting):
 def test_the_field_of_view_is_no_vessel(put):
     files = {"images/1_training.tif": None, "1st_manual/1_manual1.gif": WHITE}
     reading = Reading()
-    found = masks(put({**files, "mask/1_training_mask.gif": VIEW}), reading)
+    found = read_masks_of(put({**files, "mask/1_training_mask.gif": VIEW}), reading)
     assert (found["set"]["1_training.tif"] == OBJECT).all()
     assert "mask/ is taken for the field of view" in str(reading.notes)
 
 
 def test_folders_of_masks_that_pictures_do_not_have_are_classes(put):
     files = {"images/a.jpg": None, "images/b.jpg": None, "masks/cat/a.png": WHITE}
-    found = masks(put({**files, "masks/dog/a.png": 255 * OTHER.astype(np.uint8)}))
+    found = read_masks_of(put({**files, "masks/dog/a.png": 255 * OTHER.astype(np.uint8)}))
     assert (found["cat"]["a.jpg"] == OBJECT).all()
     assert (found["dog"]["a.jpg"] == OTHER).all()
 
@@ -211,3 +202,27 @@ def test_an_archive_and_a_backup_of_cvat(put):
     folder = put({"task.json": {"name": "t"}, "annotations.json": shapes, "data/a.jpg": None})
     with pytest.raises(FcpError, match=r"annotations\.json: annotations of a backup of CVAT; exp"):
         read_examples(folder)
+
+
+def test_a_data_set_of_nnunet_names_its_classes_in_any_folder(put):
+    labels = {"labels": {"background": 0, "cat": 1, "dog": 2}}
+    folder = put(
+        {
+            "Dataset001_Pets/dataset.json": labels,
+            "Dataset001_Pets/imagesTr/a_0000.png": None,
+            "Dataset001_Pets/labelsTr/a.png": MAP,
+        }
+    )
+    one = {"cat": OBJECT, "dog": OTHER}
+    for path in (folder / "Dataset001_Pets", folder):
+        found = read_masks_of(path)
+        assert found.keys() == one.keys()
+        assert all((found[name]["a_0000.png"] == mask).all() for name, mask in one.items())
+    put(
+        {
+            "Dataset002_More/dataset.json": {"labels": {"0": "background", "2": "cat"}},
+            "Dataset002_More/imagesTr/b_0000.png": None,
+            "Dataset002_More/labelsTr/b.png": 2 * OTHER.astype(np.uint8),
+        }
+    )
+    assert [*read_masks_of(folder)["cat"]] == ["a_0000.png", "b_0000.png"]

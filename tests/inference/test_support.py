@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from noise import mask, photo
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -17,17 +18,6 @@ from fcp.errors import FcpError
 from fcp.inference.packing import TYPES, pack, tensors_of
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.inference.support import Support
-
-
-def photo(seed):
-    return np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-
-
-def mask(top=10):
-    marked = np.zeros((60, 80), bool)
-    marked[top : top + 12, 20:40] = True
-    return marked
-
 
 OFF = {"appearance": "off"}
 TASKS = {

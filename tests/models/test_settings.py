@@ -1,6 +1,7 @@
 """Formats of model folders: told by name or file, and another format is refused."""
 
 import json
+import re
 
 import pytest
 
@@ -20,3 +21,15 @@ def test_settings_come_without_their_format_and_of_another_are_refused(tmp_path)
     assert read_settings(path, FCP_FORMAT) == {"image_size": 64}
     with pytest.raises(FcpError, match="expected a model of format 'fcp-trained-1', got 'fcp-1'"):
         read_settings(path, TRAINED_FORMAT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"), [("dinov2", "insid3"), ("sam_hq", "persam"), ("sam2_video", "persam")]
+)
+def test_an_encoders_folder_says_what_it_is_and_what_takes_it(tmp_path, kind, method):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": kind, "architectures": ["Any"]}))
+    message = re.escape(f"{tmp_path}: holds an encoder ({kind}), which alone is no model")
+    for read in (lambda: format_of(tmp_path), lambda: read_settings(path, FCP_FORMAT)):
+        with pytest.raises(FcpError, match=rf"{message}.*such as free:{method}\+"):
+            read()

@@ -116,10 +116,10 @@ def test_yaml_values_that_are_none_of_their_kind(tmp_path: Path, value: str) -> 
 def test_yaml_nested_too_deep_is_refused_at_once(tmp_path: Path, text: str) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(text)
-    began = time.monotonic()
+    began = time.process_time()  # which others on the machine do not add to
     with pytest.raises(FcpError, match=r"recipe\.yaml: not valid YAML"):
         load_yaml(recipe)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_yaml_that_is_too_long(tmp_path: Path) -> None:

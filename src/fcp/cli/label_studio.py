@@ -104,4 +104,4 @@ def _load(model: str, device: str, fusion: str) -> tuple[FewShotSegmenter, str]:
     from fcp.models.loading import model_fingerprint
 
     segmenter = FewShotSegmenter.from_pretrained(model, device=device, fusion=fusion)
-    return segmenter, f"{model_fingerprint(model)} {fusion}"
+    return segmenter, f"{model_fingerprint(model, device)} {fusion}"

@@ -19,8 +19,8 @@ def models(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Models to show, such as tiny or free:gf-sam+dinov2-base+sam-vit-base. Default: "
-            "the usual ones.",
+            help="Models to show, such as tiny, free:gf-sam+dinov2-base+sam-vit-base or a model's "
+            "folder. Default: the usual ones.",
             metavar="[MODEL]...",
             show_default=False,
         ),
@@ -45,11 +45,11 @@ def models(
     \b
     Examples:
       fcp models
-      fcp models --measure tiny
+      fcp models --measure tiny out/mine
     """  # noqa: D301  (\b keeps the lines)
     from fcp.models.catalogue import find_facts, list_models
 
-    shown = [find_facts(name) for name in names] if names else [*list_models()]
+    shown = [find_facts(name, device) for name in names] if names else [*list_models()]
     missing = {facts.name: facts.missing() for facts in shown}
     costs: dict[str, Cost] = {}
     if measure:
@@ -80,7 +80,8 @@ def _measure(names: Sequence[str], device: str) -> dict[str, Cost]:
 def _print_table(shown: Sequence[ModelFacts], missing: Mapping[str, Sequence[object]]) -> None:
     rows = [("model", "download", "licence of the weights", "published mIoU, 1 shot", "installed")]
     for facts in shown:
-        licence = ", ".join(facts.licences) + (" (gated)" if facts.gated else "")
+        licence = ", ".join(facts.licences) or "unknown"
+        licence += " (gated)" if facts.gated else ""
         scores = ", ".join(f"{benchmark} {score}" for benchmark, score in facts.scores.items())
         here = "no" if missing[facts.name] else "yes"
         rows.append((facts.name, _size(facts), licence, scores or "–", here))

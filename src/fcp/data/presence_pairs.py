@@ -92,7 +92,12 @@ def draw_pairs(
     ]
     if not pairs:
         raise FcpError(f"{data.title}: no class has two val pictures to ask about presence")
-    return sorted(pairs, key=lambda pair: (pair.query, pair.class_id, pair.examples))
+    return sorted(pairs, key=order_of)
+
+
+def order_of(pair: Pair) -> tuple[str, int, tuple[str, ...]]:
+    """Return a key by which pairs of one query come one after another."""
+    return pair.query, pair.class_id, pair.examples
 
 
 def _of_class(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
@@ -24,6 +26,7 @@ T = TypeVar("T")
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _WEIGHT_FILE = "model.safetensors"  # timm's and transformers' name
+_OF_LOADING = frozenset({"_name_or_path", "transformers_version", "dtype", "architectures"})
 _FILE_SUFFIXES = {".pth", ".pt", ".bin", ".safetensors"}
 _LOADING_ERRORS = (
     OSError,
@@ -121,6 +124,24 @@ def make_config(config_class: type[ConfigT], values: Mapping[str, Any] | None) -
         return config_class(**(values or {}))
     except (TypeError, ValueError, StrictDataclassError) as error:
         raise FcpError(f"options.config: {' '.join(str(error).split())}") from error
+
+
+def configs_of(module: nn.Module) -> list[dict[str, Any]]:
+    """Return the configurations of transformers' models in a module, as plain values.
+
+    What says where a model was loaded from, by which version or in which type, is left out, so that
+    models of equal outputs have equal configurations.
+    """
+    if isinstance(module, PreTrainedModel):
+        values: dict[str, Any] = json.loads(module.config.to_json_string(use_diff=False))
+        return [_without(values, _OF_LOADING)]
+    return [config for child in module.children() for config in configs_of(child)]
+
+
+def _without(value: Any, names: frozenset[str]) -> Any:  # noqa: ANN401  (of JSON)
+    if not isinstance(value, dict):
+        return value
+    return {name: _without(one, names) for name, one in value.items() if name not in names}
 
 
 def refuse_both(weights: str | None, config: Mapping[str, Any] | None) -> None:

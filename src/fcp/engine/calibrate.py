@@ -6,9 +6,9 @@ the novel classes is known here either.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,13 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from fcp.data.dataset import FewShotDataset
-from fcp.data.presence_pairs import Pair, Pictures, draw_pairs
+from fcp.data.presence_pairs import Pair, Pictures, draw_pairs, order_of
 from fcp.data.transforms import to_square
 from fcp.engine.labelled import LabelledPictures
 from fcp.errors import FcpError
 from fcp.inference.encoding import encode_examples
 from fcp.inference.networks.base import AnyNetwork, Known
+from fcp.inference.packing import tensors_of
 from fcp.inference.presence import Look, Presence, features, look_at
 
 RECALL = 0.93  # share of the present classes that the default threshold finds
@@ -33,8 +34,9 @@ INVERSE_PENALTY = 0.1  # scikit-learn's C, on standardised features
 CLASSES_APART = 5  # folds of the cross-validation that gives the threshold
 PAIRS_OF_CLASS = 200
 PAIRS_A_PICTURE = 4  # of each class, in a labelled folder
-SUPPORTS_KEPT = 512  # encoded examples; the tiny model has at most 320, a few MB each
+SUPPORT_BYTES = 2 << 30  # of encoded examples in memory; five of `small` are about 40 MB
 SHOTS = (1, 1, 2, 3, 5)
+Asked = tuple[int, tuple[str, ...]]  # class and examples of a pair
 
 
 @dataclass(frozen=True)
@@ -55,23 +57,47 @@ class AnsweredPair:
 
 
 def see_pairs(network: AnyNetwork, data: Pictures, pairs: Sequence[Pair]) -> Iterator[AnsweredPair]:
-    """Search the query of each pair for the examples' class; pairs come sorted by query.
+    """Search the query of each pair for the examples' class.
+
+    Each set of examples is encoded once. Pairs are answered in parts, so that the encoded examples
+    of a part fit ``SUPPORT_BYTES``; a query is encoded once for each part that asks about it.
 
     Args:
         network: Network that searches.
         data: Data set that the ids of the pairs belong to.
-        pairs: Pairs made by ``draw_pairs``.
+        pairs: Pairs made by ``draw_pairs``, sorted by query.
+
+    Yields:
+        Answers, in the order of the pairs of each part.
     """
+    waiting: dict[Asked, list[Pair]] = {}
+    for pair in sorted(pairs, key=lambda pair: pair.class_id):
+        waiting.setdefault((pair.class_id, pair.examples), []).append(pair)
+    while waiting:
+        supports: dict[Asked, Any] = {}
+        part: list[Pair] = []
+        held = 0
+        while waiting and held < SUPPORT_BYTES:
+            asked = next(iter(waiting))
+            supports[asked] = _encode(network, data, asked)
+            held += sum(tensor.nbytes for _, tensor in tensors_of(supports[asked]))
+            part += waiting.pop(asked)
+        yield from _answer(network, data, sorted(part, key=order_of), supports)
 
-    @cache
-    def known(examples: tuple[str, ...], class_id: int) -> Known:
-        return network.known(support(examples, class_id))
 
-    @lru_cache(maxsize=SUPPORTS_KEPT)
-    def support(examples: tuple[str, ...], class_id: int) -> Any:  # noqa: ANN401  (any network's)
-        return encode_examples(
-            network, [(data.image(name), data.class_mask(name, class_id)) for name in examples]
-        )
+@torch.inference_mode()
+def _encode(network: AnyNetwork, data: Pictures, asked: Asked) -> Any:  # noqa: ANN401
+    class_id, examples = asked
+    return encode_examples(
+        network, [(data.image(name), data.class_mask(name, class_id)) for name in examples]
+    )
+
+
+def _answer(
+    network: AnyNetwork, data: Pictures, pairs: Sequence[Pair], supports: Mapping[Asked, Any]
+) -> Iterator[AnsweredPair]:
+    """Answer pairs, sorted by query, whose examples are encoded."""
+    known = {asked: network.known(support) for asked, support in supports.items()}
 
     @lru_cache(maxsize=1)
     def query(name: str) -> Any:  # noqa: ANN401  (any network's)
@@ -79,15 +105,12 @@ def see_pairs(network: AnyNetwork, data: Pictures, pairs: Sequence[Pair]) -> Ite
         return network.query(picture.to(network.device))
 
     for pair in pairs:
+        asked = (pair.class_id, pair.examples)
         with torch.inference_mode():
-            examples, picture = support(pair.examples, pair.class_id), query(pair.query)
-            answer = network.match(examples, picture)
-            yield AnsweredPair(
-                pair,
-                known(pair.examples, pair.class_id),
-                look_at(network.cells(picture), answer)[0],
-                bool((answer.logits > 0).any()),
-            )
+            picture = query(pair.query)
+            answer = network.match(supports[asked], picture)
+            look = look_at(network.cells(picture), answer)[0]
+            yield AnsweredPair(pair, known[asked], look, bool((answer.logits > 0).any()))
 
 
 def calibrate(
@@ -147,7 +170,8 @@ def calibrate_on_folder(
 
 
 def _fit(network: AnyNetwork, data: Pictures, pairs: Sequence[Pair], seed: int) -> Presence:
-    seen = list(see_pairs(network, data, pairs))
+    place = {pair: number for number, pair in enumerate(pairs)}
+    seen = sorted(see_pairs(network, data, pairs), key=lambda one: place[one.pair])
     looks = torch.stack([one.look.means for one in seen])
     examples = torch.stack([one.known.means for one in seen])
     centres = torch.stack([looks[:, 0].mean(0), examples[:, 0].mean(0)])

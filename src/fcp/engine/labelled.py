@@ -40,6 +40,7 @@ class LabelledPictures:
     def __init__(
         self, classes: Mapping[str, Sequence[Example]], without: Iterable[Path] = ()
     ) -> None:
+        self._names = [*classes]
         self._masks: dict[str, dict[int, Example]] = {}
         self._pictures: dict[str, Path | np.ndarray] = {}
         for class_id, examples in enumerate(classes.values(), 1):
@@ -56,8 +57,11 @@ class LabelledPictures:
         self._masks.setdefault(name, {})
         return name
 
+    def _shown(self, class_id: int) -> int:
+        return sum(class_id in masks for masks in self._masks.values())
+
     def _can_be_asked(self, class_id: int) -> bool:
-        shown = sum(class_id in masks for masks in self._masks.values())
+        shown = self._shown(class_id)
         return min(shown, len(self) - shown) >= LEAST_OF_A_KIND
 
     def _refuse_few(self) -> None:
@@ -66,9 +70,12 @@ class LabelledPictures:
                 f"presence: {len(self)} labelled pictures; at least {LEAST_PICTURES} are needed"
             )
         if not self.asked:
+            counts = [(name, self._shown(n)) for n, name in enumerate(self._names, 1)]
+            found = ", ".join(f"{n} of {len(self)} pictures show {name}" for name, n in counts[:5])
             raise FcpError(
-                f"presence: no class is shown by at least {LEAST_OF_A_KIND} of the pictures and "
-                f"missing from {LEAST_OF_A_KIND} others; add pictures without it (--without)"
+                f"presence: at least {LEAST_OF_A_KIND} pictures must show a class and "
+                f"{LEAST_OF_A_KIND} others not, but {found}; add pictures, those without any of "
+                "the classes by --without"
             )
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ from fcp.data.dataset import ClassExample, FewShotDataset, Picture
 from fcp.data.lists import ClassLists
 from fcp.data.transforms import mask_to_square, support_to_square, to_square
 from fcp.engine.draws import make_draw
-from fcp.engine.episode_batches import EpisodeSource, Views, class_truth, draw_crop_with
+from fcp.engine.episode_batches import EpisodeSource, Views, draw_crop_with
 from fcp.engine.share import Share
 from fcp.errors import FcpError
 from fcp.features.frozen import FeatureIndex
@@ -108,14 +108,15 @@ class MethodBatches(Dataset[Sample]):
         self, index: FeatureIndex, support: str, query: str, class_id: int, ranks: Mapping[int, int]
     ) -> Sample:
         data, size = self._source.data, self._source.image_size
-        example = index.look_at_example(ClassExample(data, support, size, class_id))
-        mask = example.mask.clone()
-        mask[(mask_to_square(data.ignored(support), size) > 0) & (mask == 0)] = IGNORE
+        masks = [
+            WHOLE.mask(data.class_mask(picture, class_id), data.ignored(picture), size)
+            for picture in (support, query)
+        ]
         episode = {
-            "supports": example,
-            "support_masks": mask[None],
+            "supports": index.look_at_example(ClassExample(data, support, size, class_id)),
+            "support_masks": masks[0][None],
             "queries": index.look(Picture(data, query, size)),
-            "query_masks": class_truth(data, query, class_id, size),
+            "query_masks": masks[1],
         }
         if self._ranks:
             episode["base_labels"] = mask_to_square(label_map(data, query, ranks), size)
@@ -186,7 +187,7 @@ class Cut:
     def draw(cls, wanted: np.ndarray, rng: np.random.Generator, *, whole: bool) -> Cut:
         """Draw a part that shows enough of the wanted object (H, W); or take the whole picture."""
         if whole:
-            return cls((slice(None), slice(None)), flip=False)
+            return WHOLE
         return cls(draw_crop_with(wanted, rng), flip=bool(rng.random() < 0.5))
 
     def image(self, image: np.ndarray, size: int) -> Tensor:
@@ -208,6 +209,9 @@ class Cut:
 
     def _mirrored(self, maps: Tensor) -> Tensor:
         return maps.flip(-1) if self._flip else maps
+
+
+WHOLE = Cut((slice(None), slice(None)), flip=False)
 
 
 def rank_classes(base_classes: Sequence[int]) -> dict[int, int]:

@@ -149,7 +149,7 @@ def make_holdout(
     """
     if not recipe.holdout_every:
         return None
-    encoders = open_encoders(Encoders.of(model), store)
+    encoders = open_encoders(Encoders.of(model), store, recipe.optim.precision)
 
     def save() -> None:
         save_model(model, out / BEST_FOLDER, dtype=getattr(torch, recipe.weights_dtype))

@@ -165,7 +165,8 @@ def method_holdout(
     """
     if not recipe.holdout_every:
         return None
-    encoders, size = open_encoders(encoders_of(start), store), recipe.image_size
+    size = recipe.image_size
+    encoders = open_encoders(encoders_of(start), store, recipe.optim.precision)
     return base_class_holdout(
         recipe,
         data,

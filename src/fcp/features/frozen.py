@@ -360,14 +360,21 @@ class FrozenEncoders:
         return seen.picture.image()[None].to(self._encoders.device)
 
 
-def open_encoders(encoders: Encoders, store: FeatureCache | None) -> LiveEncoders | FrozenEncoders:
+def open_encoders(
+    encoders: Encoders, store: FeatureCache | None, precision: Precision = "no"
+) -> LiveEncoders | FrozenEncoders:
     """Return a model's encoders ready to run, with a store if one is given.
 
     With a store this hashes all of their weights for the keys, so call it once for a model.
+
+    Args:
+        encoders: Encoders that produce the features.
+        store: Store of the features; None for encoders that run at each call.
+        precision: Precision of the stored features.
     """
     if store is None:
         return LiveEncoders(encoders)
-    return FrozenEncoders(encoders, FeatureIndex(encoders, store))
+    return FrozenEncoders(encoders, FeatureIndex(encoders, store, precision))
 
 
 def _tensors(features: BackboneFeatures) -> Tensors:

@@ -10,6 +10,7 @@ from fcp.data.folder import MASK_SUFFIX, STRAY_FOLDERS, files_in, natural
 from fcp.data.images import PICTURE_SUFFIXES
 from fcp.data.mask_names import SPLITS
 from fcp.errors import FcpError
+from fcp.formats.class_lists import NNUNET, find_list
 from fcp.formats.coco import read_coco
 from fcp.formats.coco_parts import read_coco_parts
 from fcp.formats.cvat_xml import read_cvat
@@ -112,10 +113,23 @@ def read_class_folders(folder: Path, reading: Reading | None = None) -> Examples
             own.note(inside, "left out: it holds no example")
             continue
         with own.each():
-            name = _class_of(inside) if len(found) == 1 else class_key(inside.name)
-            classes.setdefault(name, []).extend(_of_its_name(inside, examples))
+            _extend(classes, _classes_of(inside, examples, alone=len(found) == 1))
     own.finish(folder)
     return classes
+
+
+def _classes_of(folder: Path, examples: ExamplesByClass, *, alone: bool) -> ExamplesByClass:
+    """Return what a class folder holds under its name; a data set of nnU-Net names its classes."""
+    listed = find_list([folder])
+    if examples and listed is not None and listed.name.casefold() == NNUNET:
+        return examples
+    name = _class_of(folder) if alone else class_key(folder.name)
+    return {name: _of_its_name(folder, examples)}
+
+
+def _extend(classes: ExamplesByClass, more: ExamplesByClass) -> None:
+    for name, examples in more.items():
+        classes.setdefault(name, []).extend(examples)
 
 
 def _read_splits(folder: Path, reading: Reading, class_name: str | None) -> ExamplesByClass:
@@ -126,9 +140,7 @@ def _read_splits(folder: Path, reading: Reading, class_name: str | None) -> Exam
     name = class_name or _class_of(folder)
     found: ExamplesByClass = {}
     for part in parts:
-        examples = _read_one_layout(part, reading, name) or read_class_folders(part, reading)
-        for class_of_it, several in examples.items():
-            found.setdefault(class_of_it, []).extend(several)
+        _extend(found, _read_one_layout(part, reading, name) or read_class_folders(part, reading))
     if len(parts) > 1:
         names = ", ".join(f"{part.name}/" for part in parts)
         reading.note(folder, f"{names} are read as parts of one data set, not as classes")

@@ -94,7 +94,7 @@ def label_folder(
     """
     if batch_size < 1:
         raise FcpError(f"batch_size: expected at least 1, got {batch_size}")
-    start = start_run(request)
+    start = start_run(request, device)
     watcher.started(start)
     with ExitStack() as stack:
         writers = [stack.enter_context(writer) for writer in _open_writers(request)]

@@ -77,8 +77,12 @@ class Start:
     changed: list[str]
 
 
-def start_run(request: Request) -> Start:
+def start_run(request: Request, device: str) -> Start:
     """Find the photos and prepare the output folder.
+
+    Args:
+        request: Photos, output folder, model and task.
+        device: Device that plain ``free`` is chosen for.
 
     Raises:
         FcpError: no photo was found, or files in the output folder would be overwritten or mixed;
@@ -87,7 +91,7 @@ def start_run(request: Request) -> Start:
     task, out = request.task, request.out
     earlier = read_earlier(out)
     photos = _find(request, earlier)
-    fingerprint = _fingerprint(request.model, task)
+    fingerprint = _fingerprint(request.model, task, device)
     results = Results(out, model=request.model, fingerprint=fingerprint, question=task.settings())
     known = _known(request, photos, results, earlier)
     name_results(photos, request.paths, _names(known), frames=task.frames)
@@ -166,12 +170,12 @@ def _files_to_come(request: Request, photos: Photos) -> set[str]:
     return files
 
 
-def _fingerprint(model: str, task: Task) -> str:
+def _fingerprint(model: str, task: Task, device: str) -> str:
     """Hash all that determines the results: model files, examples and settings."""
     from fcp.models.loading import model_fingerprint
 
     how = {**task.settings(), "classes": task.names, "negatives": None}
-    digest = hashlib.sha256(f"{how!r} {model_fingerprint(model)}".encode())
+    digest = hashlib.sha256(f"{how!r} {model_fingerprint(model, device)}".encode())
     for name, examples in (*task.classes.items(), ("", task.negatives)):
         digest.update(name.encode())
         for example in examples:

@@ -35,9 +35,9 @@ class FreeName:
     """What a name stands for.
 
     Attributes:
-        method: key of ``registry.METHODS``.
-        backbone: hub id or folder; None of a method without one.
-        segmenter: hub id or folder; None of a method without one.
+        method: Key of ``registry.METHODS``.
+        backbone: Hub id or folder; None of a method without one.
+        segmenter: Hub id or folder; None of a method without one.
     """
 
     method: str
@@ -136,8 +136,8 @@ def choose_default(memory: float, is_installed: Callable[[str], bool]) -> tuple[
     """Choose what plain ``free`` loads.
 
     Args:
-        memory: GiB of the device that there are.
-        is_installed: whether a hub id's weights are on this machine.
+        memory: Memory of the device that is free, GiB.
+        is_installed: Function that says whether a hub id's weights are on this machine.
 
     Returns:
         The choice, and one line that says it and why.

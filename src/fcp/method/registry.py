@@ -26,12 +26,12 @@ class Builder:
     """How a method is put together.
 
     Attributes:
-        module: dotted path of the module that holds its class, imported when it is built.
+        module: Dotted path of the module with its class, imported when it is built.
         name: Name of the class; its encoders come by position, its options by name.
-        image_size: side (px) of its cell encoder's pictures; None of a method without one.
-        final_norm: cells after the encoder's final norm.
+        image_size: Side of its cell encoder's pictures, px; None of a method without one.
+        final_norm: Whether the cells are those after the encoder's final norm.
         has_segmenter: Whether it prompts a segmenter.
-        fixed: options that make this method of its class.
+        fixed: Options that make this method of its class.
     """
 
     module: str
@@ -50,8 +50,8 @@ class Builder:
         """Build the method.
 
         Args:
-            cells: its encoder; None of a method without one.
-            segmenter: its promptable segmenter; None of a method without one.
+            cells: Encoder of cells; None of a method without one.
+            segmenter: Promptable segmenter; None of a method without one.
             options: Options of its class.
 
         Raises:

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from fcp.encoders.places import installed_folder
 from fcp.errors import FcpError
-from fcp.method.names import BACKBONES, CHOICES, DEFAULTS, SEGMENTERS, is_free, parse_name
-from fcp.models.files import WEIGHTS_FILE
+from fcp.method.names import BACKBONES, CHOICES, DEFAULTS, SEGMENTERS, FreeName, is_free
+from fcp.models.files import CONFIG_FILE, WEIGHTS_FILE
+from fcp.models.free import read_free
+from fcp.models.settings import FREE_FORMAT, format_of
 
 APACHE = "Apache-2.0"
 DINOV3 = "DINOv3 License"
@@ -48,11 +50,13 @@ class ModelFacts:
     Attributes:
         name: Name for ``--model``.
         downloads: Weights that are fetched at the first use; none for a model that ships.
-        shipped_megabytes: Size of the weights inside this package in MB; 0 for others.
+        shipped_megabytes: Size of the weights inside this package, or of a folder, in MB; 0 where
+            there are none.
         scores: Benchmark → published 1-shot mIoU in percent.
         source: Source of the scores.
         data: Data behind the weights of a model that ships.
         gib: Memory in GiB that the model wants, where it was measured; None where not.
+        licence: Licence of weights that are not fetched; None where it is unknown.
     """
 
     name: str
@@ -62,6 +66,7 @@ class ModelFacts:
     source: str
     data: tuple[str, ...]
     gib: float | None = None
+    licence: str | None = None
 
     @property
     def megabytes(self) -> int:
@@ -70,9 +75,9 @@ class ModelFacts:
 
     @property
     def licences(self) -> tuple[str, ...]:
-        """Licences of the weights, each once."""
-        parts = [part.licence for part in self.downloads] or [APACHE]
-        return tuple(dict.fromkeys(parts))
+        """Licences of the weights, each once; none where they are unknown."""
+        parts = [*(part.licence for part in self.downloads), self.licence]
+        return tuple(dict.fromkeys(part for part in parts if part is not None))
 
     @property
     def gated(self) -> bool:
@@ -146,30 +151,46 @@ LISTED = (
 )
 
 
-def find_facts(name: str) -> ModelFacts:
-    """Return what is known of a model that ships or needs no training.
+def find_facts(name: str, device: str = "auto") -> ModelFacts:
+    """Return what is known of a model that ships or needs no training, or that lies in a folder.
 
     Args:
-        name: Name for ``--model``: ``small``, ``tiny``, or a name that begins with ``free``.
+        name: Name for ``--model``: ``small``, ``tiny``, a name that begins with ``free``, or a
+            model's folder.
+        device: Device that plain ``free`` is chosen for.
 
     Raises:
-        FcpError: an unknown name, or a part that is a folder or another id of the hub: nothing is
-            known of those.
+        FcpError: an unknown name or a damaged folder; or a part of a name that is a folder or
+            another id of the hub: nothing is known of those.
     """
     if name in _SHIPPED:
         return _shipped(name)
     if not is_free(name):
-        expected = f"{', '.join(_SHIPPED)}, or a name that begins with free:"
-        raise FcpError(f"{name}: nothing is known of this model; expected {expected}")
-    found = parse_name(name)
-    parts = [part for part in (found.backbone, found.segmenter) if part]
-    for part in parts:
+        return _of_folder(name)
+    found, _ = read_free(name, device)
+    for part in _parts(found):
         if part not in WEIGHTS:
             raise FcpError(f"{name}: nothing is known of {part}; its own page says what it is")
     scores, source = _SCORES.get(str(found), ({}, ""))
-    downloads = tuple(WEIGHTS[part] for part in parts)
+    downloads = tuple(WEIGHTS[part] for part in _parts(found))
     data = tuple(dict.fromkeys(weights.data for weights in downloads))
     return ModelFacts(str(found), downloads, 0, scores, source, data, _MEASURED_GIB.get(str(found)))
+
+
+def _parts(found: FreeName) -> list[str]:
+    return [part for part in (found.backbone, found.segmenter) if part]
+
+
+def _of_folder(name: str) -> ModelFacts:
+    """Return the size of a model's own folder, or what a folder without weights has to fetch."""
+    folder = Path(name)
+    if not (folder / CONFIG_FILE).is_file():
+        expected = f"{', '.join(_SHIPPED)}, a name that begins with free:, or a model's folder"
+        raise FcpError(f"{name}: nothing is known of this model; expected {expected}")
+    if format_of(folder) != FREE_FORMAT:
+        return ModelFacts(name, (), _megabytes(folder), {}, "", ())
+    parts = [WEIGHTS[part] for part in _parts(read_free(folder)[0]) if part in WEIGHTS]
+    return ModelFacts(name, tuple(parts), 0, {}, "", tuple(dict.fromkeys(w.data for w in parts)))
 
 
 def list_models() -> tuple[ModelFacts, ...]:
@@ -179,6 +200,11 @@ def list_models() -> tuple[ModelFacts, ...]:
 
 def _shipped(name: str) -> ModelFacts:
     score, gib, data = _SHIPPED[name]
-    weights = Path(str(files("fcp") / "models" / name / WEIGHTS_FILE))
-    size = round(weights.stat().st_size / 1e6) if weights.is_file() else 0
-    return ModelFacts(name, (), size, {OURS: score}, "this project's model card", data, gib)
+    size = _megabytes(Path(str(files("fcp") / "models" / name)))
+    card = "this project's model card"
+    return ModelFacts(name, (), size, {OURS: score}, card, data, gib, APACHE)
+
+
+def _megabytes(folder: Path) -> int:
+    weights = folder / WEIGHTS_FILE
+    return round(weights.stat().st_size / 1e6) if weights.is_file() else 0

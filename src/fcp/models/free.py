@@ -135,13 +135,17 @@ def find_parts(name: FreeName) -> list[Path]:
     return [find_folder(part) for part in (name.backbone, name.segmenter) if part]
 
 
-def hash_free(model: str | Path) -> str:
+def hash_free(model: str | Path, device: str = "auto") -> str:
     """Hash all that decides a method's results, except its presence: name, options, weights.
+
+    Args:
+        model: See ``load_free``.
+        device: Device that plain ``free`` is chosen for.
 
     Raises:
         FcpError: an unknown name, a damaged folder, or weights that are missing.
     """
-    name, options = read_free(model)
+    name, options = read_free(model, device)
     digest = hashlib.sha256(f"{name.method} {sorted(options.items())!r}".encode())
     if own_encoders(model) is not None:
         digest.update(sha256_of(Path(model) / WEIGHTS_FILE).encode())

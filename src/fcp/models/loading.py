@@ -146,17 +146,18 @@ def for_inference(model: FCP) -> FCP:
     return copy.deepcopy(model, parts)  # which treats these as copied already
 
 
-def model_fingerprint(model: str | Path) -> str:
+def model_fingerprint(model: str | Path, device: str = "auto") -> str:
     """Hash the files that decide a model's results.
 
     Args:
         model: See ``load_any``.
+        device: Device that plain ``free`` is chosen for.
 
     Raises:
         FcpError: no such model, or one of its files cannot be read.
     """
     if isinstance(model, str) and is_free(model):
-        return hash_free(model)
+        return hash_free(model, device)
     folder = find_model(model)
     if format_of(folder) == FREE_FORMAT:
         judge = folder / PRESENCE_FILE

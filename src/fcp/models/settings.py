@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ def format_of(model: str | Path) -> object:
         model: Folder of a model of any format, or name of a method without training.
 
     Raises:
-        FcpError: the settings of a folder are missing or damaged.
+        FcpError: the settings of a folder are missing or damaged, or those of an encoder alone.
     """
     if isinstance(model, str) and is_free(model):
         return FREE_FORMAT
-    return load_json(Path(model) / CONFIG_FILE).get("format")
+    path = Path(model) / CONFIG_FILE
+    content = load_json(path)
+    _refuse_encoder(path, content)
+    return content.get("format")
 
 
 def read_settings(path: Path, expected: str) -> dict[str, Any]:
@@ -38,10 +42,27 @@ def read_settings(path: Path, expected: str) -> dict[str, Any]:
         expected: Format that it must have.
 
     Raises:
-        FcpError: missing or damaged, or of another format.
+        FcpError: missing or damaged, of another format, or of an encoder alone.
     """
     settings = dict(load_json(path))
+    _refuse_encoder(path, settings)
     found = settings.pop("format", None)
     if found != expected:
         raise FcpError(f"{path}: expected a model of format {expected!r}, got {found!r}")
     return settings
+
+
+def _refuse_encoder(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse the settings of transformers, and name a method that such an encoder can serve.
+
+    Raises:
+        FcpError: they are those of an encoder.
+    """
+    kind = content.get("model_type")
+    if kind is None or "format" in content:
+        return
+    method = "persam" if str(kind).startswith("sam") else "insid3"
+    raise FcpError(
+        f"{path.parent}: holds an encoder ({kind}), which alone is no model; name a method that "
+        f"uses it, such as free:{method}+{path.parent}"
+    )

@@ -219,7 +219,7 @@ def _measured(recipe: TrainingRecipe, place: Workplace, report: Report) -> Kind:
     if _pictures(recipe, place) is None:
         optim = replace(recipe.optim, epochs=None, iterations=_STEPS)
         return Kind(cost_of(replace(recipe, optim=optim), root, report))
-    if has_stored_features(recipe):
+    if has_stored_features(recipe, place):
         found = stored_cost(recipe, root, report)
         return Kind(found.cost, found.encoding)
     return Kind(cost_of(recipe, root, report))

@@ -87,7 +87,7 @@ def report_evaluations(missing: Missing, place: Workplace, report: Report) -> No
         if not known:
             continue
         runs = 1 if isinstance(recipe, FreeRecipe) or not recipe.holdout_every else 2
-        stored = has_stored_features(recipe)
+        stored = has_stored_features(recipe, place)
         hours = sum(
             cost.total(left[k] * runs * place.episodes, stored=stored) for k, cost in known.items()
         )

@@ -169,14 +169,14 @@ def _make(
         report=to_json(result, plan.cards),
         counts=result.counts,
         minutes=training_minutes(folder),
-        encoders=_frozen_encoders(recipe, chosen),
+        encoders=_frozen_encoders(recipe, chosen, place),
         last_miou=last,
     )
     save_evaluations(file, {file.stem: found})
     report(f"{experiment.name}: {shots}-shot mIoU {100 * result.square.miou:.1f}")
 
 
-def _frozen_encoders(recipe: RowRecipe, folder: Path) -> tuple[str, ...]:
+def _frozen_encoders(recipe: RowRecipe, folder: Path, place: Workplace) -> tuple[str, ...]:
     """Return the hashes of a model's encoders that its training left as they were.
 
     They are those of the backbone and of the promptable segmenter; empty for one that is not read.
@@ -187,7 +187,7 @@ def _frozen_encoders(recipe: RowRecipe, folder: Path) -> tuple[str, ...]:
     if isinstance(recipe, HeadRecipe):
         model = load_model(folder)
         return tuple(fingerprint(part, []) for part in (model.backbone, model.segmenter))
-    if trains_backbone(recipe):
+    if trains_backbone(recipe, place):
         return ()
     return (fingerprint(load_trained(folder).model.backbone, []),)
 

@@ -129,27 +129,35 @@ def recipe_of(experiment: Experiment, place: Workplace) -> RowRecipe:
     return recipe
 
 
-def trains_backbone(recipe: RowRecipe | BaseLearnerRecipe) -> bool:
-    """Whether a training changes the backbone, or starts from a base learner that did."""
+def trains_backbone(recipe: RowRecipe | BaseLearnerRecipe, place: Workplace) -> bool:
+    """Whether a training changes the backbone, or starts from a base learner that did.
+
+    Raises:
+        FcpError: the recipe of its base learner is missing or bad.
+    """
     if isinstance(recipe, FreeRecipe) or trains_nothing(recipe):
         return False
     if isinstance(recipe, HeadRecipe | BaseLearnerRecipe):
         return bool(recipe.train_backbone)
     if recipe.method in TRAINS_BACKBONE:
         return True
-    return recipe.base_learner_recipe is not None and recipe.views != "whole"
+    if recipe.base_learner_recipe is None:
+        return False
+    own = (s.removeprefix(OF_BASE_LEARNER) for s in place.settings if s.startswith(OF_BASE_LEARNER))
+    learner = load_recipe(_learner_file(recipe, place), tuple(own))
+    return isinstance(learner, BaseLearnerRecipe) and learner.train_backbone
 
 
-def has_stored_features(recipe: RowRecipe | BaseLearnerRecipe) -> bool:
+def has_stored_features(recipe: RowRecipe | BaseLearnerRecipe, place: Workplace) -> bool:
     """Whether a training takes features from the store, since it never changes them."""
     if isinstance(recipe, FreeRecipe):
         return False
-    return recipe.views == "whole" and not trains_backbone(recipe)
+    return recipe.views == "whole" and not trains_backbone(recipe, place)
 
 
 def store_of(recipe: RowRecipe | BaseLearnerRecipe, place: Workplace) -> FeatureCache | None:
     """Return the store of features; None for a recipe that changes them at each step."""
-    return place.store if has_stored_features(recipe) else None
+    return place.store if has_stored_features(recipe, place) else None
 
 
 def chosen_of(folder: Path) -> Path:

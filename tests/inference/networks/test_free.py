@@ -1,10 +1,12 @@
 """Methods without training behind the segmenter: the same as their own doors, in every place."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from noise import mask, photo
 
 from fcp.errors import FcpError
 from fcp.inference.networks import network_of
@@ -15,17 +17,7 @@ from fcp.method.names import parse_name
 from fcp.method.persam import model as persam
 from fcp.method.persam.weights import fit_weights
 from fcp.method.registry import METHODS
-from fcp.models.free import LoadedFree
-
-
-def photo(seed):
-    return np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-
-
-def mask(top=10):
-    marked = np.zeros((60, 80), bool)
-    marked[top : top + 20, 20:50] = True
-    return marked
+from fcp.models.free import LoadedFree, hash_free, load_free
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +178,20 @@ def test_a_folder_names_what_it_was_made_of(insid3, vit_folder, tmp_path, monkey
     other = FewShotSegmenter.from_pretrained(tmp_path / "mine", device="cpu")
     assert not other.model.released
     assert other.fingerprint != insid3.fingerprint
+
+
+def test_the_same_weights_of_another_configuration_are_another_model(vit_folder, tmp_path):
+    copies = {name: tmp_path / name for name in ("equal", "other")}
+    for copy in copies.values():
+        shutil.copytree(vit_folder, copy)
+    config = json.loads((copies["other"] / "config.json").read_text())
+    (copies["other"] / "config.json").write_text(json.dumps({**config, "num_attention_heads": 3}))
+    loaded = {name: load_free(f"free:insid3+{copy}") for name, copy in copies.items()}
+    found = {name: FreeNetwork(one).fingerprint for name, one in loaded.items()}
+    assert found["equal"] == FreeNetwork(load_free(f"free:insid3+{vit_folder}")).fingerprint
+    assert found["other"] != found["equal"]
+    hashes = {name: hash_free(f"free:insid3+{copy}") for name, copy in copies.items()}
+    assert hashes["other"] != hashes["equal"]
 
 
 def test_confidence_is_no_rule_of_these_methods(network):

@@ -3,21 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from noise import mask, photo
 
 from fcp.inference.networks.trained import TrainedNetwork
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.inference.support import Support
 from fcp.method.trained import build_trained
-
-
-def photo(seed):
-    return np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-
-
-def mask(top=10):
-    marked = np.zeros((60, 80), bool)
-    marked[top : top + 20, 20:50] = True
-    return marked
 
 
 def test_examples_joined_one_by_one_are_those_of_the_method_itself(pfenet):

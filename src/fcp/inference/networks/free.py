@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fcp.config import Fusion
 from fcp.encoders.base import PromptableSegmenter
+from fcp.encoders.hub import configs_of
 from fcp.features.cache import fingerprint
 from fcp.inference.networks.base import (
     Answer,
@@ -56,8 +57,12 @@ class FreeNetwork(Network[FreeSupport, FreeSupport, FreeQuery]):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the method's name, options and encoder weights."""
-        settings = {"name": self.loaded.name.method, "options": self.loaded.options}
+        """Hash of the method's name and options, and of its encoders' settings and weights."""
+        settings = {
+            "name": self.loaded.name.method,
+            "options": self.loaded.options,
+            "encoders": configs_of(self.model),
+        }
         return fingerprint(self.model, settings)
 
     def save(self, folder: Path) -> None:
