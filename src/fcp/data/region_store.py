@@ -7,11 +7,14 @@ times, so the result is stored, one file a picture, and a second run starts at o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,6 +24,8 @@ from fcp.data.regions import RegionTree, build_region_tree, map_features
 
 LONG_SIDE = 384  # px that a picture's longer side is reduced to
 VOC_BACKGROUND = (0, 255)
+
+Encode = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -106,23 +111,32 @@ def object_sources(objects: Objects, weights: Mapping[str, float]) -> list[Regio
 
 
 def prepare(
-    sources: Iterable[RegionSource],
-    store: Path,
-    encode: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]],
+    sources: Sequence[RegionSource], store: Path, encode: Encode, *, workers: int = 1
 ) -> Iterator[RegionPicture]:
-    """Yield each source's prepared picture, building and storing what the store does not hold.
+    """Build and store what the store does not hold, then yield each source's prepared picture.
 
     Args:
         sources: Pictures to prepare.
         store: Folder of ``KEY.npz`` files; made if missing.
-        encode: Function that returns a picture's backbone maps, see ``regions.map_features``.
+        encode: Function that returns a picture's backbone maps, see ``regions.map_features``; one
+            that can be pickled where there are several workers.
+        workers: Number of processes that build; 1 for this one.
+
+    Raises:
+        FcpError: a photo or label map is missing or damaged.
     """
     store.mkdir(parents=True, exist_ok=True)
+    missing = [source for source in sources if not _file_of(source, store).exists()]
+    workers = min(workers, len(missing))
+    if workers > 1:
+        parts = [missing[first::workers] for first in range(workers)]
+        # A thread each: more of them would wait for one another.
+        with ProcessPoolExecutor(workers, None, torch.set_num_threads, (1,)) as pool:
+            list(pool.map(_build_all, parts, repeat(store), repeat(encode)))
+    else:
+        _build_all(missing, store, encode)
     for source in sources:
-        file = store / f"{source.key}.npz"
-        if not file.exists():
-            _write(_build(source, encode), file)
-        with np.load(file) as stored:
+        with np.load(_file_of(source, store)) as stored:
             yield RegionPicture(
                 image=stored["image"],
                 tree=RegionTree(stored["leaves"], stored["children"]),
@@ -132,9 +146,16 @@ def prepare(
             )
 
 
-def _build(
-    source: RegionSource, encode: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
-) -> RegionPicture:
+def _file_of(source: RegionSource, store: Path) -> Path:
+    return store / f"{source.key}.npz"
+
+
+def _build_all(sources: Sequence[RegionSource], store: Path, encode: Encode) -> None:
+    for source in sources:
+        _write(_build(source, encode), _file_of(source, store))
+
+
+def _build(source: RegionSource, encode: Encode) -> RegionPicture:
     image = read_image(source.image)
     scale = LONG_SIDE / max(image.shape[:2])
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))  # width, height

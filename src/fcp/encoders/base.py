@@ -70,7 +70,6 @@ class Backbone(nn.Module, abc.ABC):
             pictures: Pictures (1, 3, S, S) each, RGB in 0 … 1; at least one.
         """
         self.eval()
-        nothing = torch.zeros(self.mid_channels, dtype=torch.float64)
         means, squares = [], []  # of each picture's cells
         for picture in pictures:
             with torch.inference_mode():
@@ -78,8 +77,8 @@ class Backbone(nn.Module, abc.ABC):
             levels = [level[0].double().flatten(1) for level in features.levels or (features.mid,)]
             means.append(torch.cat([level.mean(1) for level in levels]))
             squares.append(torch.cat([level.square().mean(1) for level in levels]))
-        mean = sum(means, nothing) / len(means)
-        variance = sum(squares, nothing) / len(squares) - mean.square()
+        mean = torch.stack(means).mean(0)
+        variance = torch.stack(squares).mean(0) - mean.square()
         self.set_statistics(mean.float(), variance.clamp(min=1e-12).sqrt().float())
 
     def standardised(self, mid: Tensor) -> Tensor:

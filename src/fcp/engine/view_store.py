@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from fcp.data.augment import jitter_colour
 from fcp.data.dataset import FewShotDataset
 from fcp.data.transforms import mask_to_square, to_square
+from fcp.engine.processes import loader_workers
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.layers.grid import join_levels
@@ -34,6 +36,7 @@ FORMAT = "fcp-views-1"
 LEVEL_STEP = 0.08  # step of the standardised levels: 8 bits reach to 10 standard deviations
 STEPS_A_DEVIATION = 1 / 0.065  # of the embedding and the finer maps, whose deviation is measured
 _MEASURED = 24  # photos that the deviation is measured on
+_TOGETHER = 8  # photos encoded at once
 _TRIES = 20
 _LEAST_SHARE = 0.01  # least share of a crop that some class covers …
 _LEAST_SHOWN = 0.4  # … and least share of that class's pixels that the crop shows
@@ -170,7 +173,8 @@ def build_views(
         return ViewStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
     size = model.config.image_size
-    shown = [see(model, to_square(data.image(p), size)) for data, p in photos[:_MEASURED]]
+    squares = (to_square(data.image(photo), size)[None] for data, photo in photos[:_MEASURED])
+    shown = [{name: maps[0] for name, maps in see(model, square).items()} for square in squares]
     steps = {name: _step_of([one[name] for one in shown], name) for name in shown[0]}
     shapes = {name: (len(photos), *value.shape) for name, value in shown[0].items()}
     for view in range(views):
@@ -179,13 +183,20 @@ def build_views(
             for name, shape in shapes.items()
         }
         boxes = np.zeros((len(photos), 5), np.int32)
-        for row, (data, photo) in enumerate(photos):
-            rng = np.random.default_rng((seed, view, row))
-            pixels, boxes[row] = _draw(data, photo, size, rng, whole=view == 0)
-            for name, value in see(model, pixels).items():
-                arrays[name][row] = (value / steps[name]).round().clamp(-127, 127).to(torch.int8)
-            if row % 500 == 0:
-                report(f"views: {row} of {len(photos)} photos in view {view + 1} of {views}")
+        drawn = DataLoader(
+            _Pictures(photos, size=size, seed=seed, view=view),
+            batch_size=_TOGETHER,
+            num_workers=loader_workers(),
+            generator=torch.Generator(),
+        )
+        for number, (pixels, places) in enumerate(drawn):
+            rows = slice(number * _TOGETHER, number * _TOGETHER + len(pixels))
+            boxes[rows] = places
+            for name, maps in see(model, pixels).items():
+                stored = (maps / steps[name]).round().clamp(-127, 127).to(torch.int8)
+                arrays[name][rows] = stored.numpy()
+            if number % 64 == 0:
+                report(f"views: {rows.stop} of {len(photos)} photos in view {view + 1} of {views}")
         np.save(folder / f"boxes_{view}.npy", boxes)
     ids = [photo for _, photo in photos]
     index = {"format": FORMAT, "photos": ids, "views": views, "steps": steps, "image_size": size}
@@ -201,12 +212,31 @@ def _step_of(maps: Sequence[Tensor], name: str) -> float:
 
 
 def see(model: FCP, pixels: Tensor) -> dict[str, Tensor]:
-    """Encode one picture (3, S, S): name → (C, h, w)."""
-    features, embedding = model.backbone(pixels[None]), model.segmenter.encode(pixels[None])
+    """Encode pictures (B, 3, S, S) where the model is: name → (B, C, h, w) on the CPU."""
+    pixels = pixels.to(next(model.parameters()).device)
+    features, embedding = model.backbone(pixels), model.segmenter.encode(pixels)
     fine, *coarse = features.levels
     finer = {f"finer{n}": value for n, value in enumerate(embedding.high_resolution)}
     maps = {"fine": fine, "coarse": torch.cat(coarse, 1), "embedding": embedding.image, **finer}
-    return {name: value[0].float() for name, value in maps.items()}
+    return {name: value.float().cpu() for name, value in maps.items()}
+
+
+class _Pictures(Dataset[tuple[Tensor, Tensor]]):
+    """Number of a photo → pixels (3, S, S) of one of its views, its box and mirroring (5,)."""
+
+    def __init__(
+        self, photos: Sequence[tuple[FewShotDataset, str]], *, size: int, seed: int, view: int
+    ) -> None:
+        self._photos, self._size, self._seed, self._view = photos, size, seed, view
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        """Draw the view of a photo."""
+        rng = np.random.default_rng((self._seed, self._view, row))
+        pixels, place = _draw(*self._photos[row], self._size, rng, whole=self._view == 0)
+        return pixels, torch.tensor(place, dtype=torch.int32)
 
 
 def _draw(
