@@ -12,6 +12,7 @@ from gpu_training import extract_start, missing_packages, train_for
 from training_pack import by_shares, evenly, pack
 from transformers import MobileNetV2Config, MobileNetV2Model
 
+from fcp.data import region_store
 from fcp.data.lists import ClassLists
 from fcp.data.mixed import TaskSource
 from fcp.data.objects import Objects
@@ -98,7 +99,8 @@ def test_no_photo_is_added_beyond_the_room(mini_root, tmp_path):
     assert counts["voc"] >= counts["single"] > 0
 
 
-def test_both_stages_train_on_the_pack_and_go_on_when_started_again(packed, tmp_path):
+def test_both_stages_train_and_go_on_when_started_again(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(region_store, "LONG_SIDE", 64)  # at full size regions take most of a minute
     MobileNetV2Model(MobileNetV2Config()).save_pretrained(tmp_path / "mobilenet")
     for name, recipe in (("stage", STAGE), ("head", HEAD)):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
