@@ -27,6 +27,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 NEEDS = {
@@ -78,11 +79,35 @@ def extract_start(out: Path) -> tuple[Path, Path]:
     return out / "efficientnet_lite2.safetensors", out
 
 
+def train_to(
+    steps: int, recipe: str, settings: Sequence[str], *, data_root: Path, out: Path, report: Report
+) -> float:
+    """Train a stage to its step ``steps``, from its checkpoint if it has one.
+
+    Returns:
+        Seconds a step of the last row of its log.
+    """
+    from fcp.engine.checkpoints import CHECKPOINT_FILE
+    from fcp.engine.recipe import find_recipe
+    from fcp.engine.tracking import LOG_FILE, read_log
+    from fcp.engine.train import train
+
+    train(
+        find_recipe(recipe),
+        overrides=(*settings, f"optim.iterations={steps}"),
+        data_root=data_root,
+        out=out,
+        resume=(out / CHECKPOINT_FILE).exists(),
+        report=report,
+    )
+    return float(read_log(out / LOG_FILE)[-1]["seconds_per_step"])
+
+
 def train_for(
+    seconds: float,
     recipe: str,
     settings: Sequence[str],
     *,
-    seconds: float,
     data_root: Path,
     out: Path,
     probe: int = PROBE,
@@ -91,53 +116,31 @@ def train_for(
     """Train a stage for about so many seconds, its preparation included.
 
     Args:
+        seconds: Duration, s.
         recipe: Name or file of the recipe.
         settings: Overrides ``key=value``, without the number of steps.
-        seconds: Duration, s.
         data_root: Folder of the data sets.
         out: Folder of the run; an interrupted one goes on to the steps it had.
         probe: Number of steps that the pace is taken from.
         report: Function that takes each line of output.
 
     Returns:
-        ``steps``, ``seconds_per_step`` of the whole run, ``preparation`` and ``seconds``.
+        ``steps``; ``seconds_per_step``; ``seconds`` of everything, so that what the steps did not
+        take was preparation.
     """
-    from fcp.engine.checkpoints import CHECKPOINT_FILE
-    from fcp.engine.recipe import find_recipe
-    from fcp.engine.tracking import LOG_FILE, read_log
-    from fcp.engine.train import train
     from fcp.models.files import RECIPE_FILE
 
-    def go_to(steps: int, *more: str) -> None:
-        train(
-            find_recipe(recipe),
-            overrides=(*settings, f"optim.iterations={steps}", *more),
-            data_root=data_root,
-            out=out,
-            resume=(out / CHECKPOINT_FILE).exists(),
-            report=report,
-        )
-
-    start = time.monotonic()
-    if not (out / CHECKPOINT_FILE).exists():
-        every = min(PROBE_LOG, probe)
-        go_to(probe, f"optim.checkpoint_every={probe}", f"optim.log_every={every}")
-    steps = json.loads((out / RECIPE_FILE).read_text())["optim"]["iterations"]
-    pace = float(read_log(out / LOG_FILE)[-1]["seconds_per_step"])
-    preparation = time.monotonic() - start - probe * pace
+    start, kept = time.monotonic(), out / RECIPE_FILE
+    run = partial(train_to, recipe=recipe, data_root=data_root, out=out, report=report)
+    steps = json.loads(kept.read_text())["optim"]["iterations"] if kept.exists() else probe
     if steps == probe:
+        rows = f"optim.log_every={min(PROBE_LOG, probe)}"
+        pace = run(probe, settings=(*settings, rows, f"optim.checkpoint_every={probe}"))
         left = seconds - (time.monotonic() - start)
         steps = probe + max(0, int(MARGIN * left / pace))
-        report(f"{out.name}: {pace:.3f} s a step, {left:.0f} s left: {steps} steps")
-    go_to(steps, "optim.checkpoint_every=500", "optim.log_every=50")
-    pace = float(read_log(out / LOG_FILE)[-1]["seconds_per_step"])
-    whole = time.monotonic() - start
-    return {
-        "steps": steps,
-        "seconds_per_step": pace,
-        "preparation": preparation,
-        "seconds": whole,
-    }
+        report(f"{out.name}: {pace:.3f} s a step, {left:.0f} s left: {steps} steps in all")
+    pace = run(steps, settings=(*settings, "optim.log_every=50", "optim.checkpoint_every=500"))
+    return {"steps": steps, "seconds_per_step": pace, "seconds": time.monotonic() - start}
 
 
 def parse() -> argparse.Namespace:
@@ -186,9 +189,9 @@ def main() -> None:
     for stage, (recipe, more, until) in stages.items():
         settings = [*settings_of(stage, arguments.pack, out), *more]
         times[stage] = train_for(
+            until * arguments.seconds - (time.monotonic() - start),
             recipe,
             settings,
-            seconds=until * arguments.seconds - (time.monotonic() - start),
             data_root=arguments.pack,
             out=out / stage,
             probe=arguments.probe,

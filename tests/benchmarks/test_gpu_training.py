@@ -66,7 +66,7 @@ def test_sets_come_by_their_shares_until_one_runs_out():
 @pytest.fixture(scope="module")
 def packed(mini_root, tmp_path_factory):
     out = tmp_path_factory.mktemp("pack") / "pack"
-    counts = pack(mini_root, out, SHARES, room=10**9, fold=None, bsds=1, side=48)
+    counts = pack(mini_root, out, SHARES, room=25_000, fold=None, bsds=1, side=48)
     assert counts["bytes"] == sum(f.stat().st_size for f in (out).rglob("*.*")) - len(
         (out / "VOC2012/ImageSets/Segmentation/trainaug.txt").read_bytes()
     )
@@ -110,16 +110,12 @@ def test_both_stages_train_and_go_on_when_started_again(packed, tmp_path, monkey
     runs = (("stage", stage, "segmenter"), ("head", head, "small"))
     for recipe, settings, name in runs:
         out = tmp_path / name
-        times = train_for(
-            str(tmp_path / f"{recipe}.yaml"), settings, seconds=0.0, out=out, **common
-        )
+        times = train_for(0.0, str(tmp_path / f"{recipe}.yaml"), settings, out=out, **common)
         assert int(read_log(out / LOG_FILE)[-1]["step"]) == times["steps"] == 2
     settings = json.loads((tmp_path / "small/recipe.json").read_text())
     settings["optim"]["iterations"] = 3  # as an interrupted run leaves them
     (tmp_path / "small/recipe.json").write_text(json.dumps(settings))
-    times = train_for(
-        str(tmp_path / "head.yaml"), head, seconds=0.0, out=tmp_path / "small", **common
-    )
+    times = train_for(0.0, str(tmp_path / "head.yaml"), head, out=tmp_path / "small", **common)
     assert times["steps"] == 3
     assert load_model(tmp_path / "small").config.image_size == 64
 

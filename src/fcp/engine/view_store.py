@@ -8,16 +8,16 @@ The features of these views lie in memory-mapped arrays, which any number of run
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from fcp.data.augment import jitter_colour
 from fcp.data.dataset import FewShotDataset
@@ -40,6 +40,8 @@ _TOGETHER = 8  # photos encoded at once
 _TRIES = 20
 _LEAST_SHARE = 0.01  # least share of a crop that some class covers …
 _LEAST_SHOWN = 0.4  # … and least share of that class's pixels that the crop shows
+
+_Place = tuple[int, int, int, int, bool]  # left, top, right, bottom, px; whether mirrored
 
 
 @dataclass(frozen=True)
@@ -178,30 +180,40 @@ def build_views(
     steps = {name: _step_of([one[name] for one in shown], name) for name in shown[0]}
     shapes = {name: (len(photos), *value.shape) for name, value in shown[0].items()}
     for view in range(views):
+        report(f"views: view {view + 1} of {views}")
         arrays = {
             name: np.lib.format.open_memmap(folder / f"{name}_{view}.npy", "w+", np.int8, shape)
             for name, shape in shapes.items()
         }
-        boxes = np.zeros((len(photos), 5), np.int32)
-        drawn = DataLoader(
-            _Pictures(photos, size=size, seed=seed, view=view),
-            batch_size=_TOGETHER,
-            num_workers=loader_workers(),
-            generator=torch.Generator(),
-        )
-        for number, (pixels, places) in enumerate(drawn):
-            rows = slice(number * _TOGETHER, number * _TOGETHER + len(pixels))
-            boxes[rows] = places
-            for name, maps in see(model, pixels).items():
-                stored = (maps / steps[name]).round().clamp(-127, 127).to(torch.int8)
-                arrays[name][rows] = stored.numpy()
-            if number % 64 == 0:
-                report(f"views: {rows.stop} of {len(photos)} photos in view {view + 1} of {views}")
+        draw = partial(_draw, photos, size, (seed, view))
+        boxes = np.array(_encode(model, draw, steps, arrays, report), np.int32)
         np.save(folder / f"boxes_{view}.npy", boxes)
     ids = [photo for _, photo in photos]
     index = {"format": FORMAT, "photos": ids, "views": views, "steps": steps, "image_size": size}
     write_atomically(folder / INDEX, json.dumps(index).encode())
     return ViewStore(folder)
+
+
+def _encode(
+    model: FCP,
+    draw: Callable[[int], tuple[Tensor, _Place]],
+    steps: Mapping[str, float],
+    arrays: Mapping[str, np.ndarray],
+    report: Report,
+) -> list[_Place]:
+    """Write the 8-bit features of one view of all photos; return their boxes and mirroring."""
+    count, places = len(arrays[BACKBONE[0]]), []
+    with ThreadPoolExecutor(loader_workers()) as pool:
+        for first in range(0, count, _TOGETHER):
+            rows = range(first, min(first + _TOGETHER, count))
+            drawn = list(pool.map(draw, rows))
+            places += [place for _, place in drawn]
+            for name, maps in see(model, torch.stack([pixels for pixels, _ in drawn])).items():
+                stored = (maps / steps[name]).round().clamp(-127, 127).to(torch.int8)
+                arrays[name][rows.start : rows.stop] = stored.numpy()
+            if first % 512 == 0:
+                report(f"views: {rows.stop} of {count} photos")
+    return places
 
 
 def _step_of(maps: Sequence[Tensor], name: str) -> float:
@@ -221,30 +233,21 @@ def see(model: FCP, pixels: Tensor) -> dict[str, Tensor]:
     return {name: value.float().cpu() for name, value in maps.items()}
 
 
-class _Pictures(Dataset[tuple[Tensor, Tensor]]):
-    """Number of a photo → pixels (3, S, S) of one of its views, its box and mirroring (5,)."""
-
-    def __init__(
-        self, photos: Sequence[tuple[FewShotDataset, str]], *, size: int, seed: int, view: int
-    ) -> None:
-        self._photos, self._size, self._seed, self._view = photos, size, seed, view
-
-    def __len__(self) -> int:
-        return len(self._photos)
-
-    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
-        """Draw the view of a photo."""
-        rng = np.random.default_rng((self._seed, self._view, row))
-        pixels, place = _draw(*self._photos[row], self._size, rng, whole=self._view == 0)
-        return pixels, torch.tensor(place, dtype=torch.int32)
-
-
 def _draw(
-    data: FewShotDataset, photo: str, size: int, rng: np.random.Generator, *, whole: bool
-) -> tuple[Tensor, tuple[int, int, int, int, bool]]:
-    """Return a view's pixels (3, S, S), its box and whether it is mirrored."""
+    photos: Sequence[tuple[FewShotDataset, str]], size: int, seeds: tuple[int, int], row: int
+) -> tuple[Tensor, _Place]:
+    """Return a view's pixels (3, S, S), its box and whether it is mirrored.
+
+    Args:
+        photos: Data set and id of each photo.
+        size: Side S of the square, px.
+        seeds: Seed of all views, and number of the view; view 0 is the whole photo.
+        row: Number of the photo.
+    """
+    data, photo = photos[row]
+    rng = np.random.default_rng((*seeds, row))
     image = data.image(photo)
-    if whole:
+    if seeds[1] == 0:
         return to_square(image, size), (0, 0, image.shape[1], image.shape[0], False)
     masks = [data.class_mask(photo, class_id) for class_id in data.pixels(photo)]
     view = View(draw_box(masks, rng), bool(rng.random() < 0.5))
