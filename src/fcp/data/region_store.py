@@ -6,11 +6,12 @@ times, so the result is stored, one file a picture, and a second run starts at o
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from PIL import Image
 from fcp.data.images import read_image
 from fcp.data.objects import Objects
 from fcp.data.regions import RegionTree, build_region_tree, map_features
+from fcp.errors import FcpError
 
 LONG_SIDE = 384  # px that a picture's longer side is reduced to
 VOC_BACKGROUND = (0, 255)
@@ -113,30 +115,28 @@ def object_sources(objects: Objects, weights: Mapping[str, float]) -> list[Regio
 def prepare(
     sources: Sequence[RegionSource], store: Path, encode: Encode, *, workers: int = 1
 ) -> Iterator[RegionPicture]:
-    """Build and store what the store does not hold, then yield each source's prepared picture.
+    """Yield each source's prepared picture, building and storing what the store does not hold.
 
     Args:
         sources: Pictures to prepare.
         store: Folder of ``KEY.npz`` files; made if missing.
         encode: Function that returns a picture's backbone maps, see ``regions.map_features``; one
             that can be pickled where there are several workers.
-        workers: Number of processes that build; 1 for this one.
+        workers: Number of processes that build before the first picture is yielded; 1 for none
+            but this one.
 
     Raises:
         FcpError: a photo or label map is missing or damaged.
     """
     store.mkdir(parents=True, exist_ok=True)
     missing = [source for source in sources if not _file_of(source, store).exists()]
-    workers = min(workers, len(missing))
-    if workers > 1:
-        parts = [missing[first::workers] for first in range(workers)]
-        # A thread each: more of them would wait for one another.
-        with ProcessPoolExecutor(workers, None, torch.set_num_threads, (1,)) as pool:
-            list(pool.map(_build_all, parts, repeat(store), repeat(encode)))
-    else:
-        _build_all(missing, store, encode)
+    if min(workers, len(missing)) > 1:
+        _build_apart(missing, store, encode, workers)
     for source in sources:
-        with np.load(_file_of(source, store)) as stored:
+        file = _file_of(source, store)
+        if not file.exists():
+            _write(_build(source, encode), file)
+        with np.load(file) as stored:
             yield RegionPicture(
                 image=stored["image"],
                 tree=RegionTree(stored["leaves"], stored["children"]),
@@ -150,9 +150,26 @@ def _file_of(source: RegionSource, store: Path) -> Path:
     return store / f"{source.key}.npz"
 
 
-def _build_all(sources: Sequence[RegionSource], store: Path, encode: Encode) -> None:
-    for source in sources:
-        _write(_build(source, encode), _file_of(source, store))
+def _build_apart(
+    sources: Sequence[RegionSource], store: Path, encode: Encode, workers: int
+) -> None:
+    """Build in other processes; what one of them cannot read, and what follows, stays missing."""
+    # Each tensor of ``encode`` that is sent, not inherited, holds a file open on Linux.
+    linux = sys.platform == "linux"
+    context = multiprocessing.get_context("fork") if linux else multiprocessing.get_context()
+    parts = (sources[first::workers] for first in range(workers))
+    apart = [context.Process(target=_build_part, args=(part, store, encode)) for part in parts]
+    for process in apart:
+        process.start()
+    for process in apart:
+        process.join()
+
+
+def _build_part(sources: Sequence[RegionSource], store: Path, encode: Encode) -> None:
+    torch.set_num_threads(1)  # the processes' threads would wait for one another
+    with suppress(FcpError):  # met again, and told, by the process that waits
+        for source in sources:
+            _write(_build(source, encode), _file_of(source, store))
 
 
 def _build(source: RegionSource, encode: Encode) -> RegionPicture:
