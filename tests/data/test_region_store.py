@@ -1,9 +1,12 @@
 """The store of prepared pictures: what is stored is read back, and is built once."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from fcp.data import region_store
 from fcp.data.objects import Objects, named_by_coco, overlap_with_voc
 from fcp.data.pascal import PascalVOC
 from fcp.data.region_store import LONG_SIDE, bsds_sources, object_sources, prepare, voc_sources
@@ -31,6 +34,25 @@ def test_a_picture_is_built_once_and_read_back(mini_voc, tmp_path):
     assert not list(tmp_path.glob("*.tmp"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a function is sent by name")
+def test_several_processes_build_the_same(mini_voc, tmp_path, monkeypatch):
+    monkeypatch.setattr(region_store, "LONG_SIDE", 64)
+    sources = voc_sources(mini_voc, {f"train_01_{n}": 1.0 for n in range(3)})
+    alone = list(prepare(sources, tmp_path / "alone", _no_features))
+    here = []
+
+    def encode(image):
+        here.append(image)
+        return _no_features(image)
+
+    together = list(prepare(sources, tmp_path / "together", encode, workers=2))
+    assert not here  # in this process
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.tree.children, other.tree.children)
+        np.testing.assert_array_equal(one.tree.leaves, other.tree.leaves)
+        np.testing.assert_array_equal(one.labels, other.labels)
+
+
 def test_bsds_pictures_bring_all_annotators(tmp_path):
     for folder in ("images/train", "regions/train"):
         (tmp_path / "BSDS500" / folder).mkdir(parents=True)
@@ -43,9 +65,11 @@ def test_bsds_pictures_bring_all_annotators(tmp_path):
     assert source.background == ()
 
 
-def test_a_missing_photo_is_named(mini_voc, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_missing_photo_is_named(mini_voc, tmp_path, workers):
+    sources = voc_sources(mini_voc, {"gone": 1.0, "lost": 1.0})
     with pytest.raises(FcpError, match="gone"):
-        next(prepare(voc_sources(mini_voc, {"gone": 1.0}), tmp_path, _no_features))
+        next(prepare(sources, tmp_path, _no_features, workers=workers))
 
 
 def test_each_mask_of_objects_is_a_region(mini_root, tmp_path):

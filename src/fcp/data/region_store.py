@@ -6,21 +6,28 @@ times, so the result is stored, one file a picture, and a second run starts at o
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from fcp.data.images import read_image
 from fcp.data.objects import Objects
 from fcp.data.regions import RegionTree, build_region_tree, map_features
+from fcp.errors import FcpError
 
 LONG_SIDE = 384  # px that a picture's longer side is reduced to
 VOC_BACKGROUND = (0, 255)
+
+Encode = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -106,20 +113,27 @@ def object_sources(objects: Objects, weights: Mapping[str, float]) -> list[Regio
 
 
 def prepare(
-    sources: Iterable[RegionSource],
-    store: Path,
-    encode: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]],
+    sources: Sequence[RegionSource], store: Path, encode: Encode, *, workers: int = 1
 ) -> Iterator[RegionPicture]:
     """Yield each source's prepared picture, building and storing what the store does not hold.
 
     Args:
         sources: Pictures to prepare.
         store: Folder of ``KEY.npz`` files; made if missing.
-        encode: Function that returns a picture's backbone maps, see ``regions.map_features``.
+        encode: Function that returns a picture's backbone maps, see ``regions.map_features``; one
+            that can be pickled where there are several workers.
+        workers: Number of processes that build before the first picture is yielded; 1 for none
+            but this one.
+
+    Raises:
+        FcpError: a photo or label map is missing or damaged.
     """
     store.mkdir(parents=True, exist_ok=True)
+    missing = [source for source in sources if not _file_of(source, store).exists()]
+    if min(workers, len(missing)) > 1:
+        _build_apart(missing, store, encode, workers)
     for source in sources:
-        file = store / f"{source.key}.npz"
+        file = _file_of(source, store)
         if not file.exists():
             _write(_build(source, encode), file)
         with np.load(file) as stored:
@@ -132,9 +146,33 @@ def prepare(
             )
 
 
-def _build(
-    source: RegionSource, encode: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
-) -> RegionPicture:
+def _file_of(source: RegionSource, store: Path) -> Path:
+    return store / f"{source.key}.npz"
+
+
+def _build_apart(
+    sources: Sequence[RegionSource], store: Path, encode: Encode, workers: int
+) -> None:
+    """Build in other processes; what one of them cannot read, and what follows, stays missing."""
+    # Each tensor of ``encode`` that is sent, not inherited, holds a file open on Linux.
+    linux = sys.platform == "linux"
+    context = multiprocessing.get_context("fork") if linux else multiprocessing.get_context()
+    parts = (sources[first::workers] for first in range(workers))
+    apart = [context.Process(target=_build_part, args=(part, store, encode)) for part in parts]
+    for process in apart:
+        process.start()
+    for process in apart:
+        process.join()
+
+
+def _build_part(sources: Sequence[RegionSource], store: Path, encode: Encode) -> None:
+    torch.set_num_threads(1)  # the processes' threads would wait for one another
+    with suppress(FcpError):  # met again, and told, by the process that waits
+        for source in sources:
+            _write(_build(source, encode), _file_of(source, store))
+
+
+def _build(source: RegionSource, encode: Encode) -> RegionPicture:
     image = read_image(source.image)
     scale = LONG_SIDE / max(image.shape[:2])
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))  # width, height

@@ -6,7 +6,6 @@ It knows no task. All use of accelerate and all gradient accumulation is in this
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -27,14 +26,13 @@ from fcp.engine.checkpoints import load_checkpoint, save_checkpoint
 from fcp.engine.holdout import Holdout, judge
 from fcp.engine.optim import OptimConfig, rate_factor
 from fcp.engine.optimizer import make_optimizer
-from fcp.engine.processes import processes
+from fcp.engine.processes import loader_workers, processes, to_device
 from fcp.engine.share import Share
 from fcp.engine.tracking import Log, Report
 from fcp.errors import FcpError
 
 Batch = Any
 DRAWN_ANEW = "another number of processes made the checkpoint; dropout is drawn anew"
-_WORKERS = 4  # most loader workers that prepare a process's batches
 
 
 class Batches(Protocol):
@@ -154,7 +152,7 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         for batch in batches:
             with self.accelerator.accumulate(self.module):
-                losses = self.module(_to(batch, self.accelerator.device))
+                losses = self.module(to_device(batch))
                 self.accelerator.backward(losses["total"])
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().float() / self.optim.accumulate
@@ -263,24 +261,15 @@ class _Losses(nn.Module):
 def _loader(batches: Batches, shares: list[Share], device: torch.device) -> Iterable[Batch]:
     # Workers prepare the next batches while this process computes. Each batch depends on its share
     # alone, so that their number does not change the episodes.
-    cores = (os.cpu_count() or 1) // processes().num_processes
     return DataLoader(
         cast("Dataset[Batch]", batches),
         batch_size=None,
         sampler=shares,
-        num_workers=min(_WORKERS, max(1, cores - 1)),
+        num_workers=loader_workers(),
         prefetch_factor=4,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),
     )
-
-
-def _to(batch: Batch, device: torch.device) -> Batch:
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, Mapping):
-        return {name: _to(value, device) for name, value in batch.items()}
-    return batch
 
 
 def _check_finite(losses: Mapping[str, float], step: int) -> None:

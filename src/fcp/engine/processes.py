@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import torch
 from accelerate import PartialState
+from torch import Tensor
 
 # The others wait while one process scores the hold-out or prepares data; with the default patience
 # of ten minutes such a run would end.
 _PATIENCE = timedelta(hours=6)
+# Most loader workers of a process. On a CPU they take cores from the steps.
+_WORKERS = {"cpu": 4, "cuda": 16}
 
 
 def processes() -> PartialState:
@@ -23,6 +29,21 @@ def processes() -> PartialState:
 def is_main() -> bool:
     """Return whether this process is the one that writes files and lines."""
     return bool(processes().is_main_process)
+
+
+def loader_workers() -> int:
+    """Return how many other processes may read pictures for this one, at least one."""
+    cores = (os.cpu_count() or 1) // processes().num_processes
+    return min(_WORKERS.get(processes().device.type, _WORKERS["cpu"]), max(1, cores - 1))
+
+
+def to_device(batch: Any) -> Any:  # noqa: ANN401  (any nesting of tensors and other values)
+    """Move the tensors of a batch, also those in dictionaries, to this process's device."""
+    if isinstance(batch, Tensor):
+        return batch.to(processes().device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {name: to_device(value) for name, value in batch.items()}
+    return batch
 
 
 def leave() -> None:

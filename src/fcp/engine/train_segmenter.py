@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from fcp.data.region_store import (
 )
 from fcp.encoders.tiny import PyramidEncoder, TinySegmenter, start_trunk
 from fcp.engine.loop import fit
-from fcp.engine.processes import is_main
+from fcp.engine.processes import is_main, loader_workers
 from fcp.engine.promptable import PromptableStage
 from fcp.engine.recipe import SegmenterRecipe
 from fcp.engine.region_batches import RegionBatches
@@ -48,8 +49,8 @@ def train_segmenter(
     sources = region_sources(data_root, recipe.exclude_folds, objects=recipe.objects)
     report(f"{len(sources)} pictures; preparing those whose regions are not stored yet")
     # The regions follow the trunk's ImageNet features, not those of an earlier run.
-    encode = trunk_features(model.image_encoder)
-    pictures = list(prepare(sources, out.parent / "regions", encode))
+    encode, workers = TrunkFeatures(model.image_encoder), loader_workers()
+    pictures = list(prepare(sources, out.parent / "regions", encode, workers=workers))
     if recipe.start is not None:
         model.load_start(Path(recipe.start) / WEIGHTS)
     stage = segmenter_stage(recipe, model, pictures)
@@ -133,15 +134,19 @@ def rarity_weights(shown: Mapping[str, Sequence[int]]) -> dict[str, float]:
     return {picture: weight / mean for picture, weight in raw.items()}
 
 
-def trunk_features(
-    encoder: PyramidEncoder,
-) -> Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]:
-    """Return a function from a picture to the trunk's maps of strides 8, 16 and 32."""
+@dataclass(frozen=True)
+class TrunkFeatures:
+    """Function from a picture to the trunk's maps of strides 8, 16 and 32.
 
-    def encode(image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    Attributes:
+        encoder: Encoder that holds the trunk.
+    """
+
+    encoder: PyramidEncoder
+
+    def __call__(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Encode a picture (H, W, 3)."""
         pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
         with torch.inference_mode():
-            levels = encoder.eval().levels(pixels)[2:]
+            levels = self.encoder.eval().levels(pixels)[2:]
         return [level[0].float().numpy() for level in levels]
-
-    return encode

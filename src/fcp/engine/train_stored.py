@@ -26,6 +26,7 @@ from fcp.data.objects import Objects
 from fcp.data.pascal import PascalVOC
 from fcp.engine.episodic import EpisodicStage
 from fcp.engine.holdout import Holdout
+from fcp.engine.processes import processes, to_device
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.stored_batches import StoredBatches, answer_stored, make_episode, stack_episodes
 from fcp.engine.tracking import Report
@@ -54,7 +55,7 @@ def stored_stage(
     everything = training_sources(data_root, None, hold_out=False)
     photos = stored_photos(everything, Objects(data_root), recipe.photos_per_class)
     store = build_views(
-        model,
+        model.to(processes().device),
         photos,
         out.parent / VIEWS_FOLDER,
         views=recipe.stored_views,
@@ -121,9 +122,9 @@ def score_stored(model: FCP, store: ViewStore, tasks: Sequence[MixedTask], size:
     board = ScoreBoard()
     for task in tasks:
         episode = make_episode(store, task, size, None)
-        output = answer_stored(model, store.steps, stack_episodes([episode]))
-        truth = episode.query_mask
-        counts = count_pixels(output.mask_logits[0] > 0, truth == 1, truth != IGNORE)
+        output = answer_stored(model, store.steps, to_device(stack_episodes([episode])))
+        found, truth = output.mask_logits[0].cpu() > 0, episode.query_mask
+        counts = count_pixels(found, truth == 1, truth != IGNORE)
         board.add(str(task.class_id), counts)
     return board.compute().miou
 

@@ -8,9 +8,10 @@ The features of these views lie in memory-mapped arrays, which any number of run
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from fcp.data.augment import jitter_colour
 from fcp.data.dataset import FewShotDataset
 from fcp.data.transforms import mask_to_square, to_square
+from fcp.engine.processes import loader_workers
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.layers.grid import join_levels
@@ -34,9 +36,12 @@ FORMAT = "fcp-views-1"
 LEVEL_STEP = 0.08  # step of the standardised levels: 8 bits reach to 10 standard deviations
 STEPS_A_DEVIATION = 1 / 0.065  # of the embedding and the finer maps, whose deviation is measured
 _MEASURED = 24  # photos that the deviation is measured on
+_TOGETHER = 8  # photos encoded at once
 _TRIES = 20
 _LEAST_SHARE = 0.01  # least share of a crop that some class covers …
 _LEAST_SHOWN = 0.4  # … and least share of that class's pixels that the crop shows
+
+_Place = tuple[int, int, int, int, bool]  # left, top, right, bottom, px; whether mirrored
 
 
 @dataclass(frozen=True)
@@ -170,27 +175,45 @@ def build_views(
         return ViewStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
     size = model.config.image_size
-    shown = [see(model, to_square(data.image(p), size)) for data, p in photos[:_MEASURED]]
+    squares = (to_square(data.image(photo), size)[None] for data, photo in photos[:_MEASURED])
+    shown = [{name: maps[0] for name, maps in see(model, square).items()} for square in squares]
     steps = {name: _step_of([one[name] for one in shown], name) for name in shown[0]}
     shapes = {name: (len(photos), *value.shape) for name, value in shown[0].items()}
     for view in range(views):
+        report(f"views: view {view + 1} of {views}")
         arrays = {
             name: np.lib.format.open_memmap(folder / f"{name}_{view}.npy", "w+", np.int8, shape)
             for name, shape in shapes.items()
         }
-        boxes = np.zeros((len(photos), 5), np.int32)
-        for row, (data, photo) in enumerate(photos):
-            rng = np.random.default_rng((seed, view, row))
-            pixels, boxes[row] = _draw(data, photo, size, rng, whole=view == 0)
-            for name, value in see(model, pixels).items():
-                arrays[name][row] = (value / steps[name]).round().clamp(-127, 127).to(torch.int8)
-            if row % 500 == 0:
-                report(f"views: {row} of {len(photos)} photos in view {view + 1} of {views}")
+        draw = partial(_draw, photos, size, (seed, view))
+        boxes = np.array(_encode(model, draw, steps, arrays, report), np.int32)
         np.save(folder / f"boxes_{view}.npy", boxes)
     ids = [photo for _, photo in photos]
     index = {"format": FORMAT, "photos": ids, "views": views, "steps": steps, "image_size": size}
     write_atomically(folder / INDEX, json.dumps(index).encode())
     return ViewStore(folder)
+
+
+def _encode(
+    model: FCP,
+    draw: Callable[[int], tuple[Tensor, _Place]],
+    steps: Mapping[str, float],
+    arrays: Mapping[str, np.ndarray],
+    report: Report,
+) -> list[_Place]:
+    """Write the 8-bit features of one view of all photos; return their boxes and mirroring."""
+    count, places = len(arrays[BACKBONE[0]]), []
+    with ThreadPoolExecutor(loader_workers()) as pool:
+        for first in range(0, count, _TOGETHER):
+            rows = range(first, min(first + _TOGETHER, count))
+            drawn = list(pool.map(draw, rows))
+            places += [place for _, place in drawn]
+            for name, maps in see(model, torch.stack([pixels for pixels, _ in drawn])).items():
+                stored = (maps / steps[name]).round().clamp(-127, 127).to(torch.int8)
+                arrays[name][rows.start : rows.stop] = stored.numpy()
+            if first % 512 == 0:
+                report(f"views: {rows.stop} of {count} photos")
+    return places
 
 
 def _step_of(maps: Sequence[Tensor], name: str) -> float:
@@ -201,20 +224,30 @@ def _step_of(maps: Sequence[Tensor], name: str) -> float:
 
 
 def see(model: FCP, pixels: Tensor) -> dict[str, Tensor]:
-    """Encode one picture (3, S, S): name → (C, h, w)."""
-    features, embedding = model.backbone(pixels[None]), model.segmenter.encode(pixels[None])
+    """Encode pictures (B, 3, S, S) where the model is: name → (B, C, h, w) on the CPU."""
+    pixels = pixels.to(next(model.parameters()).device)
+    features, embedding = model.backbone(pixels), model.segmenter.encode(pixels)
     fine, *coarse = features.levels
     finer = {f"finer{n}": value for n, value in enumerate(embedding.high_resolution)}
     maps = {"fine": fine, "coarse": torch.cat(coarse, 1), "embedding": embedding.image, **finer}
-    return {name: value[0].float() for name, value in maps.items()}
+    return {name: value.float().cpu() for name, value in maps.items()}
 
 
 def _draw(
-    data: FewShotDataset, photo: str, size: int, rng: np.random.Generator, *, whole: bool
-) -> tuple[Tensor, tuple[int, int, int, int, bool]]:
-    """Return a view's pixels (3, S, S), its box and whether it is mirrored."""
+    photos: Sequence[tuple[FewShotDataset, str]], size: int, seeds: tuple[int, int], row: int
+) -> tuple[Tensor, _Place]:
+    """Return a view's pixels (3, S, S), its box and whether it is mirrored.
+
+    Args:
+        photos: Data set and id of each photo.
+        size: Side S of the square, px.
+        seeds: Seed of all views, and number of the view; view 0 is the whole photo.
+        row: Number of the photo.
+    """
+    data, photo = photos[row]
+    rng = np.random.default_rng((*seeds, row))
     image = data.image(photo)
-    if whole:
+    if seeds[1] == 0:
         return to_square(image, size), (0, 0, image.shape[1], image.shape[0], False)
     masks = [data.class_mask(photo, class_id) for class_id in data.pixels(photo)]
     view = View(draw_box(masks, rng), bool(rng.random() < 0.5))
