@@ -1,4 +1,4 @@
-"""How far does no training get on our own small encoders? Beside the trained head, on kinds that it never saw.
+"""How far does no training get on our own small encoders, beside a head that never saw the kinds?
 
 Without ``--fold``: COCO's categories that VOC lacks, the queries of ``coco_novel.py`` with the next
 pictures as examples (``--queries`` of each category at most). With ``--fold``: the novel classes of
@@ -22,6 +22,8 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from fcp.encoders.cells import BackboneCells
 from fcp.evaluation.bootstrap import compare, miou_interval
 from fcp.evaluation.episode_counts import MASK, EpisodeCounts, EpisodeDraw, EpisodeId
 from fcp.evaluation.metrics import count_pixels
+from fcp.evaluation.predictor import BoundedCache
 from fcp.evaluation.run import DrawnEpisodes
 from fcp.method.fcp.model import FCP
 from fcp.method.registry import METHODS
@@ -45,6 +48,7 @@ from fcp.models.loading import find_model
 from fcp.structures import Episode
 
 HEAD = "head"  # the trained one
+MEMORY = 1 << 30  # bytes of cells that are kept
 RULES: dict[str, dict[str, Any]] = {
     "": {},
     "paper": {"released": False},
@@ -70,14 +74,30 @@ class Task:
     known: Tensor
 
 
-def build(name: str, model: FCP) -> nn.Module:
+class SharedCells(BackboneCells):
+    """A backbone's cells, which all methods share: a picture is encoded once."""
+
+    def __init__(self, model: FCP) -> None:
+        super().__init__(model.backbone, image_size=model.config.image_size)
+        self.cache = BoundedCache(MEMORY)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Encode pictures of this encoder's size, or find what they gave before."""
+        one_by_one = [
+            self.cache.get(image.numpy().tobytes(), partial(super().encode, image[None]))
+            for image in images
+        ]
+        return torch.cat(one_by_one)
+
+
+def build(name: str, model: FCP, shared: SharedCells) -> nn.Module:
     """Return a method on a model's encoders: ``METHOD`` or ``METHOD:RULE``, or the model itself."""
     if name == HEAD:
         return model
     method, _, rule = name.partition(":")
     builder, options = METHODS[method], dict(RULES[rule])
     side = model.config.image_size
-    cells = BackboneCells(model.backbone, image_size=side) if builder.image_size else None
+    cells = shared if builder.image_size else None
     if method == "gf-sam":
         options["size"] = side
     if method == "matcher":
@@ -86,11 +106,11 @@ def build(name: str, model: FCP) -> nn.Module:
 
 
 def coco_tasks(root: Path, *, side: int, shots: int, queries: int) -> Iterator[Task]:
-    """Ask for each picture of each of COCO's categories that VOC lacks."""
-    for category, pictures in novel_pictures(root).items():
-        if len(pictures) <= shots:
-            continue
-        for place in range(min(queries, len(pictures))):
+    """Ask for the pictures of COCO's categories that VOC lacks, the first of each category first."""
+    found = {name: shown for name, shown in novel_pictures(root).items() if len(shown) > shots}
+    most = min(queries, max(map(len, found.values())))
+    for place, (category, pictures) in product(range(most), found.items()):
+        if place < len(pictures):
             chosen = [*pictures[place:], *pictures[:place]][: shots + 1]
             images = torch.stack([to_square(read_image(path), side) for path, _ in chosen])
             masks = torch.stack([mask_to_square(mask, side) for _, mask in chosen])
@@ -171,7 +191,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="+", default=[HEAD, *METHODS])
     arguments = parser.parse_args(argv)
     model = load_model(find_model(arguments.model))
-    methods = {name: build(name, model).eval() for name in arguments.methods}
+    shared = SharedCells(model)
+    methods = {name: build(name, model, shared).eval() for name in arguments.methods}
     wanted = {
         "side": model.config.image_size,
         "shots": arguments.shots,
