@@ -83,8 +83,9 @@ class SharedCells(BackboneCells):
 
     def encode(self, images: Tensor) -> Tensor:
         """Encode pictures of this encoder's size, or find what they gave before."""
+        encode = super().encode
         one_by_one = [
-            self.cache.get(image.numpy().tobytes(), partial(super().encode, image[None]))
+            self.cache.get(image.numpy().tobytes(), partial(encode, image[None]))
             for image in images
         ]
         return torch.cat(one_by_one)
@@ -106,7 +107,7 @@ def build(name: str, model: FCP, shared: SharedCells) -> nn.Module:
 
 
 def coco_tasks(root: Path, *, side: int, shots: int, queries: int) -> Iterator[Task]:
-    """Ask for the pictures of COCO's categories that VOC lacks, the first of each category first."""
+    """Ask for the pictures of COCO's categories that VOC lacks, the first of each first."""
     found = {name: shown for name, shown in novel_pictures(root).items() if len(shown) > shots}
     most = min(queries, max(map(len, found.values())))
     for place, (category, pictures) in product(range(most), found.items()):

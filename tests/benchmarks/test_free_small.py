@@ -1,4 +1,4 @@
-"""The benchmark of the methods without training on small encoders: what is asked, and the report."""
+"""The benchmark of methods without training on small encoders: what is asked, and its report."""
 
 from __future__ import annotations
 
@@ -78,3 +78,20 @@ def test_scores_pool_by_category_and_leave_out_unknown_pixels(benchmark):
     assert difference == pytest.approx(-87.5)
     assert low <= difference <= high < 0
     assert report["everything"]["minus"] == {}
+
+
+def test_methods_share_the_cells_of_a_picture(benchmark, model_folder):
+    model = benchmark.load_model(model_folder).eval()
+    shared = benchmark.SharedCells(model)
+    seen = []
+    model.backbone.register_forward_hook(lambda *call: seen.append(call))
+    names = ("contrast", "insid3", "insid3:paper")
+    methods = {name: benchmark.build(name, model, shared) for name in names}
+    side = model.config.image_size
+    mask = torch.zeros(2, side, side)
+    mask[:, side // 4 : -side // 4, side // 4 : -side // 4] = 1
+    known = torch.ones(side, side, dtype=torch.bool)
+    task = benchmark.Task("fork", torch.rand(2, 3, side, side), mask, known)
+    report = benchmark.summarise(*benchmark.score(methods, iter([task])))
+    assert len(seen) == 2 + 2  # the pictures, and INSID3's two blank ones
+    assert [0 <= report[name]["miou"] <= 100 for name in names] == [True] * 3
