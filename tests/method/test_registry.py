@@ -7,6 +7,7 @@ import torch
 
 from fcp.errors import FcpError
 from fcp.method import registry
+from fcp.method.gf_sam.gates import gate
 from fcp.method.names import DEFAULTS
 from fcp.method.persam import model as persam
 from fcp.method.persam.weights import fit_weights
@@ -139,7 +140,7 @@ def test_insid3s_answer_is_its_grid_mask_in_the_picture(make, scenes):
 
 
 def test_insid3s_basis_is_of_a_black_picture_or_of_noise(make):
-    released, paper = make("insid3"), make("insid3", released=False)
+    released, paper = make("insid3", released=True), make("insid3")
     assert released.components == 24 * 500 // 1024
     basis = released.positional_basis()
     assert basis is released.positional_basis()
@@ -150,10 +151,16 @@ def test_insid3s_basis_is_of_a_black_picture_or_of_noise(make):
 def test_gf_sam_answers_the_union_of_chosen_masks(make, scenes):
     task = first_task(scenes)
     in_frame = torch.nn.functional.interpolate(task.query_images, (128, 128))
-    found = make("gf-sam")(Episode(task.support_images, task.support_masks, in_frame))
+    method = make("gf-sam")
+    found = method(Episode(task.support_images, task.support_masks, in_frame))
     steps = found.steps[0]
     assert len(steps.masks) == len(steps.cells) == len(steps.points) > 1
     assert torch.equal(found.mask_logits[0] > 0, steps.masks[steps.gates.chosen].any(0))
+    features = method.encode_query(in_frame).features[0]
+    grid = (features.shape[1], features.shape[2])
+    whole = gate(steps.masks, steps.cells, features.flatten(1), steps.found, grid)
+    for name, value in vars(steps.gates).items():  # found from the pixels that count alone
+        torch.testing.assert_close(value, getattr(whole, name))
 
 
 def test_methods_and_their_default_parts_agree():

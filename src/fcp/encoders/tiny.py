@@ -105,14 +105,14 @@ class TinySegmenter(PromptableSegmenter):
         batch, _, height, width = embedding.image.shape
         dense = self._dense_prompt(mask_prompt, batch, (height, width))
         decoder = choose_decoder(self.mask_decoder, len(prompts) // batch, guidance)
-        logits, iou, _, _ = decoder(
+        logits, iou = decoder(
             image_embeddings=self.prompt_mixer(embedding.image + dense),
             image_positional_embeddings=self._grid_position(height, width),
             sparse_prompt_embeddings=prompts.unflatten(0, (batch, -1)),
             dense_prompt_embeddings=dense.new_zeros(1),  # already in the image embedding
             multimask_output=multimask,
             high_resolution_features=list(embedding.high_resolution),
-        )
+        )[:2]
         return logits.flatten(0, 1), iou.flatten(0, 1)
 
     def embed_prompts(

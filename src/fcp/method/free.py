@@ -22,7 +22,7 @@ from fcp.structures import Embedding, Episode
 
 Shots = Literal["paper", "pooled"]
 PROMPTS_A_BATCH = 128  # of SAM's decoder on an accelerator: about 45 MB each at 1024 px
-CPU_PROMPTS_A_BATCH = 8  # on a CPU, whose caches more would leave: a fifth slower, 5 GB more
+CPU_PROMPTS_A_BATCH = 32  # on a CPU, where more would save nothing but hold more memory
 
 
 @dataclass(frozen=True)

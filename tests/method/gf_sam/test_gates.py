@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fcp.method.free import down, nearest
 from fcp.method.gf_sam.gates import (
+    PixelsRead,
     choose,
     cover_graph,
     gate,
@@ -51,6 +53,18 @@ def test_graph_reads_the_pixel_at_each_cell(generator):
         y, x = divmod(int(cells[j]), GRID[1])
         pixel = masks[i, math.floor(y * SIZE / 5), math.floor(x * SIZE / 5)]
         assert graph[i, j] == pixel
+
+
+def test_pixels_read_give_both_resizes():
+    masks = torch.rand(2, 40, 40) > 0.5
+    for side in (5, 7, 40, 60):
+        read = PixelsRead.of(40, side, masks.device)
+        pixels = masks[:, read.at][:, :, read.at]
+        covered = pixels[:, read.nearest][:, :, read.nearest]
+        assert torch.equal(covered, nearest(masks, (side, side)) > 0)
+        shares = read.weights @ pixels.float() @ read.weights.mT
+        torch.testing.assert_close(shares, down(masks, (side, side)))
+        assert len(read.at) <= min(3 * side, 40)
 
 
 def test_components_ignore_the_direction(generator):

@@ -23,7 +23,7 @@ from fcp.method.free import (
     no_mask,
     prompt_batches,
 )
-from fcp.method.gf_sam.gates import Gates, gate
+from fcp.method.gf_sam.gates import Gates, PixelsRead, gate_pixels
 from fcp.method.gf_sam.points import Alignment, align, cell_corners, choose_points, soft_masks
 from fcp.structures import Embedding
 
@@ -36,15 +36,22 @@ class GfSamSteps:
         found: the query's alignment with the examples.
         cells: (n,) of the points.
         points: (n, 2) x, y in px of the frame.
-        masks: (n, S, S) boolean, of each point, in the frame.
+        logits: (n, h', w') of each point's mask, as the decoder drew it.
+        size: S, side (px) of the frame.
         gates: None where there is no point.
     """
 
     found: Alignment
     cells: Tensor
     points: Tensor
-    masks: Tensor
+    logits: Tensor
+    size: int
     gates: Gates | None
+
+    @property
+    def masks(self) -> Tensor:
+        """Mask of each point in the frame (n, S, S), boolean."""
+        return in_frame(self.logits, self.size) > 0
 
 
 class GfSam(FreeMethod):
@@ -118,17 +125,19 @@ class GfSam(FreeMethod):
         chosen = choose_points(found.aligned, grid, released=self.released)
         points = cell_corners(chosen, grid, self.size)
         if not len(chosen):
-            nothing = torch.zeros(0, self.size, self.size, dtype=torch.bool, device=cells.device)
-            steps = GfSamSteps(found, chosen, points, nothing, None)
+            nothing = cells.new_zeros(0, *grid)
+            steps = GfSamSteps(found, chosen, points, nothing, self.size, None)
             return no_mask(query.size, cells), steps
         logits = self._draw(query.prompted, points)
-        masks = torch.cat([self._in_frame(part) > 0 for part in prompt_batches(logits)])
-        gates = gate(masks, chosen, cells, found, grid, released=self.released)
-        steps = GfSamSteps(found, chosen, points, masks, gates)
+        rows, columns = (PixelsRead.of(self.size, side, cells.device) for side in grid)
+        pixels = frame_pixels(logits, self.size, rows.at, columns.at) > 0
+        gates = gate_pixels(pixels, (rows, columns), chosen, cells, found, released=self.released)
+        steps = GfSamSteps(found, chosen, points, logits, self.size, gates)
         if not gates.chosen.any():
             return no_mask(query.size, cells), steps
-        union = self._in_frame(logits[gates.chosen]).amax(0, keepdim=True)
-        return down(union, query.size)[0], steps
+        parts = prompt_batches(logits[gates.chosen])
+        union = torch.stack([in_frame(part, self.size).amax(0) for part in parts]).amax(0)
+        return down(union[None], query.size)[0], steps
 
     def _draw(self, embedding: Embedding, points: Tensor) -> Tensor:
         """Logits (n, h', w') of one mask for each point (n, 2)."""
@@ -139,9 +148,6 @@ class GfSam(FreeMethod):
         ]
         return torch.cat(drawn)
 
-    def _in_frame(self, logits: Tensor) -> Tensor:
-        return down(logits, (self.size, self.size))
-
     def _framed(self, images: Tensor) -> Tensor:
         return resize(images, (self.size, self.size))
 
@@ -149,3 +155,20 @@ class GfSam(FreeMethod):
         """Cells of pictures in the frame, which are made smaller without smoothing."""
         side = self.cells.image_size
         return self.cells.encode(F.interpolate(framed, (side, side), mode="bilinear"))
+
+
+def in_frame(logits: Tensor, size: int) -> Tensor:
+    """Bring logits (n, h', w') to the frame: (n, size, size)."""
+    return down(logits, (size, size))
+
+
+def frame_pixels(logits: Tensor, size: int, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return some rows (R,) and columns (R',) of ``in_frame``'s maps: (n, R, R').
+
+    The resize is linear along each side, and that of the unit vectors shows its weights.
+    """
+    across, along = (
+        down(torch.eye(side, device=logits.device)[None], (size, side))[0][at]
+        for side, at in zip(logits.shape[-2:], (rows, columns), strict=True)
+    )
+    return across @ logits @ along.mT

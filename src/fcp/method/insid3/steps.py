@@ -177,7 +177,7 @@ def segment_cells(
     support: Tensor,
     masks: Tensor,
     *,
-    released: bool = True,
+    released: bool = False,
     pooled: bool = False,
     tau: float = TAU,
     threshold: float = THRESHOLD,
