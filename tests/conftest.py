@@ -190,8 +190,9 @@ def toy_free(head: dict[str, Any]) -> dict[str, dict[str, Any]]:
     encoders = {name: head["model"][name] for name in ("image_size", "backbone", "segmenter")}
     common = {name: head[name] for name in ("backbone_weights", "segmenter_folder")}
     recipes = {}
-    for method in ("insid3", "gf-sam", "persam", "matcher"):
-        options = {"preset": "fss"} if method == "matcher" else {"released": False}
+    given = {"matcher": {"preset": "fss"}, "contrast": {}}
+    for method in ("insid3", "gf-sam", "persam", "matcher", "contrast"):
+        options = given.get(method, {"released": False})
         own = {"stage": "free", "method": method, "options": options, "encoders": encoders}
         recipes[f"tiny-{method}"] = {**own, **common}
     return recipes

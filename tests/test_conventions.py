@@ -92,6 +92,7 @@ TESTED_BY = {
     "method/bam": "method/test_bam.py",
     "method/cyctr": "method/test_cyctr.py",
     "method/gf_sam": "method/test_registry.py",
+    "method/contrast": "method/test_registry.py",
     "method/hdmnet": "method/test_hdmnet.py",
     "method/insid3": "method/test_registry.py",
     "method/matcher": "method/test_registry.py",

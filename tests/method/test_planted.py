@@ -82,6 +82,8 @@ def test_the_object_is_found_and_nothing_else(name, shots, released, monkeypatch
     if name == "matcher":
         pytest.importorskip("ot", reason="needs the extra free")
         options = {"preset": "parts" if released else "fss"}
+    if name == "contrast":  # has no such switch
+        options = {}
     if name == "insid3":
         options["components"] = 2
     if name == "gf-sam":

@@ -14,7 +14,7 @@ from fcp.reproduce.run import Workplace, recipe_of
 from fcp.reproduce.targets import without_repeats
 
 METHODS = ("PFENet", "CyCTR", "SSP", "BAM", "HDMNet")
-FREE = ("INSID3", "GF-SAM", "PerSAM", "Matcher")
+FREE = ("INSID3", "GF-SAM", "PerSAM", "Matcher", "Contrast")
 SWITCHES = {  # of method.md, section 9: features, matching, pseudo mask
     "VRP-SAM": ("F", "pixel", "conventional"),
     "b": ("G", "pixel", "conventional"),

@@ -53,13 +53,14 @@ class FreeName:
         return f"{PREFIX}:{'+'.join([self.method, *parts])}"
 
 
-# The parts that the papers use; None where a method has no such part.
+# The parts that the papers use, and for ours an open encoder; None where a method has no such part.
 DEFAULTS = {
     "insid3": FreeName("insid3", BACKBONES["dinov3-vitl16"], None),
     "gf-sam": FreeName("gf-sam", BACKBONES["dinov2-large"], SEGMENTERS["sam-vit-huge"]),
     "persam": FreeName("persam", None, SEGMENTERS["sam-vit-huge"]),
     "persam-f": FreeName("persam-f", None, SEGMENTERS["sam-vit-huge"]),
     "matcher": FreeName("matcher", BACKBONES["dinov2-large"], SEGMENTERS["sam-vit-huge"]),
+    "contrast": FreeName("contrast", BACKBONES["dinov2-large"], None),
 }
 # What plain "free" takes, best published score first, with the memory (GiB) that it wants. DINOv3
 # is gated, so INSID3 counts only where its weights are on this machine.

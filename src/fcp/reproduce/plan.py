@@ -48,6 +48,7 @@ ROWS: Mapping[str, Row] = {
     "GF-SAM": Row(method="gf-sam"),
     "PerSAM": Row(method="persam"),
     "Matcher": Row(method="matcher"),
+    "Contrast": Row(method="contrast"),
     "FCP plain decoder": Row((f"{_HEAD}.plain_decoder=true",)),
     "b": Row((f"{_HEAD}.features=G", f"{_HEAD}.matching=pixel", _CONVENTIONAL)),
     "c": Row((f"{_HEAD}.features=F", _CONVENTIONAL)),
@@ -66,7 +67,7 @@ ROWS: Mapping[str, Row] = {
 # Rows of Table 1, published methods by year; VGG-16 has no recipe of SSP and CyCTR.
 _METHODS = ("PFENet", "CyCTR", "SSP", "BAM", "HDMNet")
 _VGG_METHODS = ("PFENet", "BAM", "HDMNet")
-_FREE = ("INSID3", "GF-SAM", "PerSAM", "Matcher")  # on the frozen encoders of FCP's row
+_FREE = ("INSID3", "GF-SAM", "PerSAM", "Matcher", "Contrast")  # on the frozen encoders of FCP's row
 _MAIN = ("FCP", "VRP-SAM")
 TABLE2_ROWS = ("VRP-SAM", "b", "c", "d", "e", "FCP", "G guided once")
 TABLE4_ROWS = ("prompt", "prompt+guide", "prompt+ortho", "FCP")

@@ -1,0 +1,67 @@
+"""Contrast as a module: pictures in, mask out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fcp.encoders.cells import CellEncoder
+from fcp.errors import FcpError
+from fcp.layers.masked import mask_to_grid
+from fcp.method.contrast.steps import ContrastSteps, segment_cells
+from fcp.method.free import FreeMethod, FreeQuery, FreeSupport, down, pool_shots, unit_cells
+
+SHARPNESS = 20.0  # logits of a contrast; those of real photos lie within a few tenths of each other
+
+
+class Contrast(FreeMethod):
+    """Foreground against background: a cell is what it is more alike in the examples.
+
+    Several examples count as one, so the rule is a pooled one.
+
+    Args:
+        cells: Encoder of the compared features.
+    """
+
+    def __init__(self, cells: CellEncoder) -> None:
+        super().__init__("pooled")
+        self.cells = cells.requires_grad_(False).eval()
+
+    @property
+    def image_size(self) -> int:
+        """Side (px) of the encoder's pictures."""
+        return self.cells.image_size
+
+    @torch.no_grad()
+    def encode_support(self, images: Tensor, masks: Tensor) -> FreeSupport:
+        """Encode examples; see ``FreeMethod``. One without foreground is background throughout.
+
+        Raises:
+            FcpError: a task's masks have no foreground at all.
+        """
+        features = self._features(images.flatten(0, 1)).unflatten(0, masks.shape[:2])
+        grid = (features.shape[3], features.shape[4])
+        inside = mask_to_grid(masks.flatten(0, 1), grid).unflatten(0, masks.shape[:2])
+        if not inside.flatten(1).any(1).all():
+            raise FcpError("support masks: no foreground; mark the object in at least one example")
+        return FreeSupport(features, inside, pooled=self.pooled)
+
+    @torch.no_grad()
+    def encode_query(self, images: Tensor) -> FreeQuery:
+        """Encode query pictures; see ``FreeMethod``."""
+        return FreeQuery(size=(images.shape[-2], images.shape[-1]), features=self._features(images))
+
+    def segment(self, support: FreeSupport, query: FreeQuery) -> tuple[Tensor, ContrastSteps]:
+        """Segment one picture; see ``FreeMethod``."""
+        steps = segment_cells(
+            query.features[0].flatten(1),
+            pool_shots(support.features[0].flatten(2))[0],
+            support.masks[0].flatten(),
+        )
+        logits = SHARPNESS * (steps.contrast - steps.middle)
+        return down(logits.view(1, *query.features.shape[2:]), query.size)[0], steps
+
+    def _features(self, images: Tensor) -> Tensor:
+        """Cells (B, C, h, w) of length 1."""
+        features = self.cells(images)
+        return unit_cells(features.flatten(2)).view_as(features)
