@@ -147,7 +147,7 @@ LISTED = (
     *(choice for choice in CHOICES if choice.startswith("free:gf-sam")),
     "free:insid3+dinov3-vitl16",
     "free:insid3+dinov3-vitb16",
-    *(str(DEFAULTS[name]) for name in ("matcher", "persam-f", "persam")),
+    *(str(DEFAULTS[name]) for name in ("matcher", "persam-f", "persam", "contrast")),
 )
 
 
