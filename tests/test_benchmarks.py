@@ -230,7 +230,7 @@ def test_training_free_reports_the_best_cut_of_each_kind(
 
 def test_each_recipe_of_a_real_segmenter_has_sizes_for_random_weights(load):
     benchmark = load("recipes")
-    names = [path.stem for path in benchmark.RECIPES.glob("*-sam*.yaml")]
+    names = [path.stem for path in benchmark.RECIPES.glob("*[05]i-*-sam*.yaml")]
     assert len(names) == 12
     for name in names:
         recipe = load_recipe(
