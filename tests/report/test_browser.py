@@ -41,7 +41,7 @@ def visit(browser) -> Iterator[Callable]:
 
 
 def wait_for_focus(page, name: str) -> None:
-    """Wait until a card has the focus: a dialog gives it back a moment after it was closed."""
+    """Wait until a card has the focus."""
     page.locator(".card:focus .name", has_text=re.compile(f"^{re.escape(name)}$")).wait_for()
 
 
@@ -238,6 +238,20 @@ def test_keyboard_alone(visit, report, pictures):
     page.locator(".card").nth(59).focus()  # the last of the first page of cards
     page.keyboard.press("ArrowRight")
     assert page.locator(":focus .name").text_content() == expected[60]
+
+
+def test_a_closed_photo_takes_the_focus_from_no_later_card(visit, report, pictures):
+    page = visit(report)
+    page.locator(".card").first.click()
+    page.evaluate(
+        """async () => {
+            document.getElementById("large").dispatchEvent(new Event("cancel", {cancelable: true}));
+            document.querySelectorAll(".card")[7].focus();
+            for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+        }"""
+    )
+    assert page.locator("#large").is_hidden()
+    assert page.locator(":focus .name").text_content() == by_score(pictures)[7]
 
 
 def test_hostile_names_stay_text(visit, hostile_report, hostile_name):

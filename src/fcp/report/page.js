@@ -286,12 +286,22 @@ function move(step) {
   if (shown[opened + step]) enlarge(opened + step);
 }
 
-large.addEventListener("close", () => focusCard(opened));
-byId("large-close").addEventListener("click", () => large.close());
+/** Close the large view and focus its card, at once: the dialog's own event comes a moment later. */
+function leave() {
+  large.close();
+  focusCard(opened);
+}
+
+// Of Escape, and of a phone's back gesture.
+large.addEventListener("cancel", (event) => {
+  event.preventDefault();
+  leave();
+});
+byId("large-close").addEventListener("click", leave);
 large.addEventListener("click", ({ target }) => {
   const button = target.closest("[data-move]");
   if (button) move(Number(button.dataset.move));
-  if (target === large) large.close(); // the backdrop
+  if (target === large) leave(); // the backdrop
 });
 large.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[plainKey(event)];
