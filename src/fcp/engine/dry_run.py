@@ -34,7 +34,7 @@ from fcp.engine.recipe import (
     trains_nothing,
 )
 from fcp.engine.share import Share
-from fcp.engine.tracking import Report
+from fcp.engine.tracking import Report, say_nothing
 from fcp.engine.train_head import (
     episode_batches,
     episode_source,
@@ -124,7 +124,7 @@ def dry_run(recipe: Path, *, overrides: tuple[str, ...], data_root: Path, report
             ``optim.epochs`` without data.
     """
     loaded = load_recipe(recipe, overrides)
-    tell = report if is_main() else _say_nothing
+    tell = report if is_main() else say_nothing
     if isinstance(loaded, FreeRecipe) or trains_nothing(loaded):
         tell("nothing to train: the recipe leaves all weights as they are")
         return
@@ -255,7 +255,7 @@ def _cost_of_head(recipe: HeadRecipe, data_root: Path, report: Report) -> Cost:
         return measure(stage, recipe.optim, report)
     report(f"on a CPU, so large a model is measured with 1 sample a step, not {batch}")
     optim = replace(recipe.optim, batch=1, accumulate=1)
-    one = _stage_of(replace(recipe, optim=optim), model, data_root, _say_nothing)
+    one = _stage_of(replace(recipe, optim=optim), model, data_root, say_nothing)
     cost = measure(one, optim, report)
     return replace(
         cost,
@@ -303,10 +303,6 @@ def _stage_of(recipe: HeadRecipe, model: FCP, data_root: Path, report: Report) -
 
 def _count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _say_nothing(_: str) -> None:
-    """Report nothing; takes the place of ``report`` on all processes but the main one."""
 
 
 def _missing_data(recipe: HeadRecipe, data_root: Path) -> FcpError | None:

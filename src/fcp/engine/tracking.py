@@ -25,6 +25,10 @@ TENSORBOARD_FOLDER = "tensorboard"
 HOLDOUT = "holdout"
 
 
+def say_nothing(_: str) -> None:
+    """Report nothing; takes the place of ``report``, such as on all processes but the main one."""
+
+
 def record_recipe(out: Path, recipe: Recipe) -> None:
     """Write ``out/recipe.json``, the recipe as it is run; all processes call this.
 

@@ -9,7 +9,7 @@ from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.processes import is_main
 from fcp.engine.recipe import Recipe, SegmenterRecipe, load_recipe, refuse_other_recipe
-from fcp.engine.tracking import Report
+from fcp.engine.tracking import Report, say_nothing
 from fcp.errors import FcpError
 from fcp.features.cache import FeatureCache
 from fcp.models.files import CONFIG_FILE, RECIPE_FILE, WEIGHTS_FILE
@@ -54,7 +54,7 @@ def train(
         # Half-written files of a killed run are of no use.
         remove_leftovers(out / name for name in _WRITTEN)
     else:
-        report = _say_nothing
+        report = say_nothing
     _run(loaded, {"data_root": data_root, "out": out, "resume": resume, "report": report}, store)
 
 
@@ -81,7 +81,3 @@ def _run(loaded: Recipe, run: dict[str, Any], store: FeatureCache | None) -> Non
         from fcp.engine.train_head import train_head
 
         train_head(loaded, **run, store=store)
-
-
-def _say_nothing(_: str) -> None:
-    """Report nothing; takes the place of ``report`` on all processes but the main one."""

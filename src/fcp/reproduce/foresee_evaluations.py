@@ -12,7 +12,7 @@ from fcp.engine.dry_run_method import method_dry_stage
 from fcp.engine.method_recipe import FreeRecipe, MethodRecipe
 from fcp.engine.random_weights import is_here, large_parts
 from fcp.engine.recipe import HeadRecipe
-from fcp.engine.tracking import Report
+from fcp.engine.tracking import Report, say_nothing
 from fcp.engine.train_head import starting_encoders
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import evaluate
@@ -155,7 +155,7 @@ def _predictor(
     if isinstance(recipe, HeadRecipe):
         if place.device == "cpu" and large_parts(recipe):
             return None
-        return FCPPredictor(built(recipe, _say_nothing).to(place.device))
+        return FCPPredictor(built(recipe, say_nothing).to(place.device))
     return _free_predictor(recipe, place)
 
 
@@ -167,7 +167,3 @@ def _free_predictor(recipe: FreeRecipe, place: Workplace) -> MethodPredictor:
     method = build_on(recipe.method, *encoders, image_size=size, **recipe.options)
     method = method.to(place.device)
     return MethodPredictor(method, image_size=method.image_size, device=place.device)
-
-
-def _say_nothing(_: str) -> None:
-    """Report nothing; the dry run of the training has said which weights are random."""
