@@ -35,7 +35,7 @@ class ColourCells(CellEncoder):
 
 
 class ColourSegmenter(PromptableSegmenter):
-    """Draws all that has the colour at a prompt's first point, as one mask or three."""
+    """Draws all that has the colour at a prompt's first point, else at its box's centre."""
 
     width = 3
     image_size = SIDE
@@ -58,7 +58,7 @@ class ColourSegmenter(PromptableSegmenter):
         return masks[:, None].expand(-1, count, -1, -1), masks.new_full((len(masks), count), 0.95)
 
     def embed_prompts(self, *, points=None, point_labels=None, boxes=None):
-        return points, None
+        return boxes.view(-1, 2, 2).mean(1, keepdim=True) if points is None else points, None
 
 
 def scene(top: int, left: int, other: int, seed: int) -> tuple[Tensor, Tensor]:

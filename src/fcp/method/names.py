@@ -60,7 +60,7 @@ DEFAULTS = {
     "persam": FreeName("persam", None, SEGMENTERS["sam-vit-huge"]),
     "persam-f": FreeName("persam-f", None, SEGMENTERS["sam-vit-huge"]),
     "matcher": FreeName("matcher", BACKBONES["dinov2-large"], SEGMENTERS["sam-vit-huge"]),
-    "contrast": FreeName("contrast", BACKBONES["dinov2-large"], None),
+    "contrast": FreeName("contrast", BACKBONES["dinov2-large"], SEGMENTERS["sam2.1-hiera-large"]),
 }
 # What plain "free" takes, best published score first, with the memory (GiB) that it wants. DINOv3
 # is gated, so INSID3 counts only where its weights are on this machine.

@@ -85,7 +85,7 @@ METHODS: dict[str, Builder] = {
     "persam": Builder(*_PERSAM, fixed={"finetune": False}),
     "persam-f": Builder(*_PERSAM, fixed={"finetune": True}),
     "matcher": Builder("fcp.method.matcher.model", "Matcher", 518, False, True),
-    "contrast": Builder("fcp.method.contrast.model", "Contrast", 518, True, False),
+    "contrast": Builder("fcp.method.contrast.model", "Contrast", 518, True, True),
 }
 
 

@@ -1,1 +1,1 @@
-"""Contrast: each cell is as the examples' object or as what surrounds it (ours, no training)."""
+"""Contrast: more like the examples' object or what surrounds it, redrawn (ours, no training)."""

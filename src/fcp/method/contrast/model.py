@@ -5,27 +5,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.cells import CellEncoder
+from fcp.encoders.pixels import resize
 from fcp.errors import FcpError
 from fcp.layers.masked import mask_to_grid
-from fcp.method.contrast.steps import ContrastSteps, segment_cells
+from fcp.method.contrast.steps import ContrastSteps, compare_cells, redraw
 from fcp.method.free import FreeMethod, FreeQuery, FreeSupport, down, pool_shots, unit_cells
 
 SHARPNESS = 20.0  # logits of a contrast; those of real photos lie within a few tenths of each other
 
 
 class Contrast(FreeMethod):
-    """Foreground against background: a cell is what it is more alike in the examples.
+    """A cell is what it is more like in the examples, object or background; a segmenter redraws it.
 
     Several examples count as one, so the rule is a pooled one.
 
     Args:
         cells: Encoder of the compared features.
+        segmenter: Promptable segmenter.
     """
 
-    def __init__(self, cells: CellEncoder) -> None:
+    def __init__(self, cells: CellEncoder, segmenter: PromptableSegmenter) -> None:
         super().__init__("pooled")
         self.cells = cells.requires_grad_(False).eval()
+        self.segmenter = segmenter.requires_grad_(False).eval()
 
     @property
     def image_size(self) -> int:
@@ -49,17 +53,25 @@ class Contrast(FreeMethod):
     @torch.no_grad()
     def encode_query(self, images: Tensor) -> FreeQuery:
         """Encode query pictures; see ``FreeMethod``."""
-        return FreeQuery(size=(images.shape[-2], images.shape[-1]), features=self._features(images))
+        side = self.segmenter.image_size
+        return FreeQuery(
+            size=(images.shape[-2], images.shape[-1]),
+            features=self._features(images),
+            embedding=self.segmenter.encode(resize(images, (side, side))),
+        )
 
     def segment(self, support: FreeSupport, query: FreeQuery) -> tuple[Tensor, ContrastSteps]:
         """Segment one picture; see ``FreeMethod``."""
-        steps = segment_cells(
+        compared = compare_cells(
             query.features[0].flatten(1),
             pool_shots(support.features[0].flatten(2))[0],
             support.masks[0].flatten(),
         )
-        logits = SHARPNESS * (steps.contrast - steps.middle)
-        return down(logits.view(1, *query.features.shape[2:]), query.size)[0], steps
+        logits = SHARPNESS * (compared.contrast - compared.middle)
+        logits = logits.view(query.features.shape[2:])
+        calls = redraw(self.segmenter, query.prompted, logits)
+        answer = calls[-1] if calls else logits
+        return down(answer[None], query.size)[0], ContrastSteps(compared, calls)
 
     def _features(self, images: Tensor) -> Tensor:
         """Cells (B, C, h, w) of length 1."""

@@ -1,4 +1,4 @@
-"""Foreground against background on ready-made cells: prototypes → contrast → midpoint.
+"""Foreground against background on ready-made cells, then a segmenter that draws it again.
 
 Numbers in brackets are the steps of ``docs/methods/contrast.md``. Letters: C channels, n cells of
 the examples, N cells of the query.
@@ -12,10 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fcp.encoders.base import PromptableSegmenter
+from fcp.structures import Embedding
+
+CALLS = 3  # of the segmenter; a fourth changes next to nothing
+
 
 @dataclass(frozen=True)
-class ContrastSteps:
-    """What one query went through.
+class Comparison:
+    """What a query's cells are like.
 
     Attributes:
         foreground: p (C,), of length 1.
@@ -28,6 +33,20 @@ class ContrastSteps:
     background: Tensor
     middle: Tensor
     contrast: Tensor
+
+
+@dataclass(frozen=True)
+class ContrastSteps:
+    """What one query went through.
+
+    Attributes:
+        compared: Contrast of its cells.
+        calls: Logits (h', w') after each call of the segmenter, none to three: it ends on a map
+            without a pixel above 0.
+    """
+
+    compared: Comparison
+    calls: tuple[Tensor, ...]
 
 
 def prototypes(cells: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,8 +75,8 @@ def middle(values: Tensor, inside: Tensor) -> Tensor:
     return (means[0] + means[1]) / 2
 
 
-def segment_cells(query: Tensor, support: Tensor, inside: Tensor) -> ContrastSteps:
-    """Compare a query's cells with the examples' [2-4]; d > m is foreground.
+def compare_cells(query: Tensor, support: Tensor, inside: Tensor) -> Comparison:
+    """Compare a query's cells with the examples' [2-4]; d > m is like the object.
 
     Args:
         query: unit cells (C, N).
@@ -66,6 +85,38 @@ def segment_cells(query: Tensor, support: Tensor, inside: Tensor) -> ContrastSte
     """
     foreground, background = prototypes(support, inside)
     own = contrast(support, foreground, background)
-    return ContrastSteps(
+    return Comparison(
         foreground, background, middle(own, inside), contrast(query, foreground, background)
     )
+
+
+def box_of(logits: Tensor) -> Tensor:
+    """Return x0, y0, x1, y1 (1, 4) of the cells above 0 of (h, w), as fractions of the sides."""
+    height, width = logits.shape
+    rows, columns = torch.where(logits > 0)
+    corners = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+    return (corners / corners.new_tensor([width, height, width, height]))[None]
+
+
+def redraw(
+    segmenter: PromptableSegmenter, embedding: Embedding, logits: Tensor
+) -> tuple[Tensor, ...]:
+    """Let the segmenter draw a map again, each time from the last one and its box [5].
+
+    Args:
+        segmenter: promptable segmenter.
+        embedding: one picture.
+        logits: (h, w) of the contrast.
+
+    Returns:
+        Logits (h', w') after each call; it ends on a map without a pixel above 0.
+    """
+    calls: list[Tensor] = []
+    while len(calls) < CALLS and (logits > 0).any():
+        tokens, _ = segmenter.embed_prompts(boxes=box_of(logits))
+        drawn, _ = segmenter.decode_candidates(
+            embedding, tokens, logits[None, None], multimask=False
+        )
+        logits = drawn[0, 0].float()
+        calls.append(logits)
+    return tuple(calls)
