@@ -14,7 +14,7 @@ from fcp.errors import FcpError
 from fcp.reproduce import foresee as module
 from fcp.reproduce.foresee import foresee, kind_of
 from fcp.reproduce.plan import SCALES, experiments
-from fcp.reproduce.run import Workplace, recipe_of
+from fcp.reproduce.recipes import Workplace, recipe_of
 from fcp.reproduce.targets import plan
 
 PUBLISHED = Path(__file__).parents[2] / "docs/results/tokens/table1.npz"

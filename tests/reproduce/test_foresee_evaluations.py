@@ -7,7 +7,8 @@ import pytest
 from fcp.reproduce import foresee_evaluations as module
 from fcp.reproduce.foresee_evaluations import EpisodeCost, episode_cost, report_evaluations
 from fcp.reproduce.plan import SCALES, Experiment
-from fcp.reproduce.run import Workplace, open_test, recipe_of
+from fcp.reproduce.recipes import Workplace, recipe_of
+from fcp.reproduce.run import open_test
 
 SETTING = SCALES["tiny"].settings[0]
 FCP = Experiment(SETTING, "FCP", fold=1, seed=0, shots=(1, 5))

@@ -10,7 +10,7 @@ from fcp.engine.recipe import shipped_recipes
 from fcp.errors import FcpError
 from fcp.reproduce import paper
 from fcp.reproduce.plan import ROWS, SCALES, Target, cells, choose, experiments
-from fcp.reproduce.run import Workplace, recipe_of
+from fcp.reproduce.recipes import Workplace, recipe_of
 from fcp.reproduce.targets import without_repeats
 
 METHODS = ("PFENet", "CyCTR", "SSP", "BAM", "HDMNet")

@@ -4,7 +4,6 @@ import shutil
 from dataclasses import replace
 
 import pytest
-import yaml
 from safetensors.torch import load_file
 
 from fcp.engine import train_head as head_stage
@@ -18,16 +17,9 @@ from fcp.reproduce import results as evaluating
 from fcp.reproduce import run as training
 from fcp.reproduce.evaluations import load_evaluations, save_evaluations
 from fcp.reproduce.plan import SCALES, Experiment
+from fcp.reproduce.recipes import Workplace, recipe_of
 from fcp.reproduce.results import collect, keep
-from fcp.reproduce.run import (
-    Workplace,
-    has_stored_features,
-    open_test,
-    promptable_stage,
-    recipe_of,
-    training_minutes,
-    trains_backbone,
-)
+from fcp.reproduce.run import open_test, promptable_stage, training_minutes
 from fcp.reproduce.table1 import table1
 from fcp.system.files import sha256_of
 
@@ -220,23 +212,6 @@ def test_the_models_hold_the_promptable_stage(made, toy_recipes):
     given = load_file(toy_recipes / "tiny-promptable-13" / WEIGHTS)
     found = load_model(made[0].out / "runs" / NAME).segmenter.state_dict()
     assert all(found[name].equal(tensor) for name, tensor in given.items())
-
-
-@pytest.mark.parametrize("trained", [True, False])
-@pytest.mark.parametrize("views", ["whole", "augmented"])
-def test_a_backbone_that_changes_is_told_by_the_base_learners_recipe(
-    mini_voc, toy_recipes, tmp_path, trained, views
-):
-    for name, more in {"tiny-bam": {"views": views}, "tiny-base-learner": {}}.items():
-        values = yaml.safe_load((toy_recipes / f"{name}.yaml").read_text())
-        own = {"train_backbone": trained} if name == "tiny-base-learner" else {}
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**values, **own, **more}))
-    place = Workplace(mini_voc, tmp_path / "out", tmp_path)
-    recipe = recipe_of(BAM, place)
-    assert trains_backbone(recipe, place) == trained
-    given = replace(place, settings=(f"base_learner.train_backbone={str(not trained).lower()}",))
-    assert trains_backbone(recipe, given) != trained
-    assert has_stored_features(recipe, place) == (views == "whole" and not trained)
 
 
 PFENET, BAM = replace(FCP, row="PFENet", shots=(1,)), replace(FCP, row="BAM", shots=(1,))

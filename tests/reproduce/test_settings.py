@@ -9,7 +9,7 @@ from fcp.encoders import build_backbone
 from fcp.engine.recipe import shipped_recipes
 from fcp.errors import FcpError
 from fcp.reproduce.plan import SCALES, choose, experiments
-from fcp.reproduce.run import Workplace, recipe_of
+from fcp.reproduce.recipes import Workplace, recipe_of
 from fcp.reproduce.settings import (
     OF_BASE_LEARNER,
     OF_PROMPTABLE,

@@ -14,8 +14,8 @@ from fcp.evaluation.report import NO_LISTS
 from fcp.reproduce import targets
 from fcp.reproduce.evaluations import load_evaluations
 from fcp.reproduce.plan import SCALES
+from fcp.reproduce.recipes import Workplace
 from fcp.reproduce.results import collect
-from fcp.reproduce.run import Workplace
 from fcp.reproduce.targets import plan, protocol_note, reproduce
 
 

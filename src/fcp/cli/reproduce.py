@@ -96,7 +96,7 @@ def reproduce(
     from fcp.engine.recipe import find_recipe
     from fcp.models.loading import find_device
     from fcp.reproduce.plan import SCALES
-    from fcp.reproduce.run import Workplace
+    from fcp.reproduce.recipes import Workplace
 
     place = Workplace(
         data_root=data_root,

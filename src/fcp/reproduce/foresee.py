@@ -9,24 +9,26 @@ from fcp.data.benchmarks import open_benchmark
 from fcp.data.lists import train_lists
 from fcp.engine.dry_run import Cost, cost_of
 from fcp.engine.dry_run_stored import stored_cost
-from fcp.engine.method_recipe import FreeRecipe, MethodRecipe
+from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.recipe import HeadRecipe, SegmenterRecipe, TrainingRecipe, trains_nothing
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.models.files import CONFIG_FILE
 from fcp.reproduce.foresee_evaluations import Missing, report_evaluations
 from fcp.reproduce.plan import Experiment
-from fcp.reproduce.results import missing_shots
-from fcp.reproduce.run import (
+from fcp.reproduce.recipes import (
     Workplace,
-    find_promptable,
     has_stored_features,
-    is_trained,
-    learner_folder,
-    learner_recipe,
+    learner_of,
     promptable_name,
     promptable_recipe,
     recipe_of,
+)
+from fcp.reproduce.results import missing_shots
+from fcp.reproduce.run import (
+    find_promptable,
+    is_trained,
+    learner_folder,
     refuse_other_run,
     run_folder,
     settings_of,
@@ -48,6 +50,7 @@ class Work:
         trainings: Number of all its trainings.
         left: Number of evaluations that are left.
         evaluations: Number of all its evaluations.
+        stored: Whether the trainings take features from the store.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Work:
     trainings: int
     left: int = 0
     evaluations: int = 0
+    stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,9 @@ def _cells(left: Missing, place: Workplace) -> list[Work]:
             if missing and not is_trained(experiment, place):
                 untrained.append(recipe)
         count, every = sum(map(len, shots)), sum(len(one.shots) for one in members)
-        works.append(Work(cell, tuple(untrained), len(members), count, every))
+        first = recipe_of(members[0], place)
+        stored = has_stored_features(first, learner_of(members[0], first, place))
+        works.append(Work(cell, tuple(untrained), len(members), count, every, stored))
     return works
 
 
@@ -137,11 +143,16 @@ def _stages(missing: Missing, place: Workplace) -> list[Work]:
             found = find_promptable(experiment, place) is not None
             own = None if found else promptable_recipe(experiment, place)
             left[promptable_name(experiment)] = own
-        if isinstance(recipe, MethodRecipe) and recipe.base_learner_recipe is not None:
+        learner = learner_of(experiment, recipe, place)
+        if isinstance(recipe, MethodRecipe) and learner is not None:
             folder = learner_folder(experiment, recipe, place)
-            learner = learner_recipe(experiment, recipe, place)
             left[folder.name] = None if (folder / CONFIG_FILE).exists() else learner
-    return [Work(name, () if own is None else (own,), 1) for name, own in left.items()]
+    return [_stage(name, own) for name, own in left.items()]
+
+
+def _stage(name: str, own: TrainingRecipe | None) -> Work:
+    stored = isinstance(own, BaseLearnerRecipe) and has_stored_features(own)
+    return Work(name, () if own is None else (own,), 1, stored=stored)
 
 
 def _count(work: Work) -> str:
@@ -162,7 +173,7 @@ def _report_costs(works: Iterable[Work], place: Workplace, report: Report) -> No
         key = kind_of(first)
         if key not in kinds:
             report(f"{work.name}: measuring a few steps")
-            kinds[key] = _measured(first, place, lambda line: report(f"  {line}"))
+            kinds[key] = _measured(work, place, lambda line: report(f"  {line}"))
         kind, count = kinds[key], len(work.recipes)
         seconds = _seconds(kind, work.recipes, place)
         total, unknown = total + (seconds or 0), unknown + (count if seconds is None else 0)
@@ -212,14 +223,14 @@ def kind_of(recipe: TrainingRecipe) -> str:
     return repr(values)
 
 
-def _measured(recipe: TrainingRecipe, place: Workplace, report: Report) -> Kind:
-    root = place.data_root
+def _measured(work: Work, place: Workplace, report: Report) -> Kind:
+    recipe, root = work.recipes[0], place.data_root
     if isinstance(recipe, SegmenterRecipe):
         return Kind(cost_of(recipe, root, report))
     if _pictures(recipe, place) is None:
         optim = replace(recipe.optim, epochs=None, iterations=_STEPS)
         return Kind(cost_of(replace(recipe, optim=optim), root, report))
-    if has_stored_features(recipe, place):
+    if work.stored:
         found = stored_cost(recipe, root, report)
         return Kind(found.cost, found.encoding)
     return Kind(cost_of(recipe, root, report))

@@ -22,13 +22,8 @@ from fcp.features.frozen import LiveEncoders
 from fcp.method.registry import build_on
 from fcp.models.trained import LoadedTrained
 from fcp.reproduce.plan import Experiment
-from fcp.reproduce.run import (
-    Workplace,
-    find_promptable,
-    has_stored_features,
-    open_test,
-    recipe_of,
-)
+from fcp.reproduce.recipes import Workplace, has_stored_features, learner_of, recipe_of
+from fcp.reproduce.run import find_promptable, open_test
 from fcp.reproduce.settings import RowRecipe
 
 Missing = Mapping[Experiment, tuple[int, ...]]  # shots that are not evaluated yet
@@ -87,7 +82,7 @@ def report_evaluations(missing: Missing, place: Workplace, report: Report) -> No
         if not known:
             continue
         runs = 1 if isinstance(recipe, FreeRecipe) or not recipe.holdout_every else 2
-        stored = has_stored_features(recipe, place)
+        stored = has_stored_features(recipe, learner_of(members[0], recipe, place))
         hours = sum(
             cost.total(left[k] * runs * place.episodes, stored=stored) for k, cost in known.items()
         )

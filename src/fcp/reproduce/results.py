@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from fcp.engine.method_recipe import FreeRecipe
+from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
@@ -26,17 +26,14 @@ from fcp.models.free_on_own import encoders_of_method
 from fcp.models.trained import load_trained
 from fcp.reproduce.evaluations import Evaluation, load_evaluations, save_evaluations
 from fcp.reproduce.plan import Experiment, Target
+from fcp.reproduce.recipes import Workplace, learner_of, recipe_of, store_of, trains_backbone
 from fcp.reproduce.run import (
-    Workplace,
     chosen_of,
     model_of,
     open_test,
-    recipe_of,
     refuse_other_settings,
     settings_of,
-    store_of,
     training_minutes,
-    trains_backbone,
 )
 from fcp.reproduce.settings import RowRecipe
 
@@ -157,7 +154,8 @@ def _make(
     folder = model_of(experiment, place, report=report)
     chosen = chosen_of(folder)
     report(f"{experiment.name}: {shots}-shot, {len(episodes)} episodes")
-    store = store_of(recipe, place)
+    learner = learner_of(experiment, recipe, place)
+    store = store_of(recipe, place, learner)
     asked: dict[str, Any] = {"shots": shots, "episodes": place.episodes, "device": place.device}
     plan = test.plan(chosen, **asked)
     result = evaluate_folds(plan, store=store)
@@ -169,14 +167,16 @@ def _make(
         report=to_json(result, plan.cards),
         counts=result.counts,
         minutes=training_minutes(folder),
-        encoders=_frozen_encoders(recipe, chosen, place),
+        encoders=_frozen_encoders(recipe, learner, chosen),
         last_miou=last,
     )
     save_evaluations(file, {file.stem: found})
     report(f"{experiment.name}: {shots}-shot mIoU {100 * result.square.miou:.1f}")
 
 
-def _frozen_encoders(recipe: RowRecipe, folder: Path, place: Workplace) -> tuple[str, ...]:
+def _frozen_encoders(
+    recipe: RowRecipe, learner: BaseLearnerRecipe | None, folder: Path
+) -> tuple[str, ...]:
     """Return the hashes of a model's encoders that its training left as they were.
 
     They are those of the backbone and of the promptable segmenter; empty for one that is not read.
@@ -187,7 +187,7 @@ def _frozen_encoders(recipe: RowRecipe, folder: Path, place: Workplace) -> tuple
     if isinstance(recipe, HeadRecipe):
         model = load_model(folder)
         return tuple(fingerprint(part, []) for part in (model.backbone, model.segmenter))
-    if trains_backbone(recipe, place):
+    if trains_backbone(recipe, learner):
         return ()
     return (fingerprint(load_trained(folder).model.backbone, []),)
 

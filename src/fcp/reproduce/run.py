@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -19,69 +18,34 @@ from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec, sample_episodes
 from fcp.data.lists import ClassLists, val_lists
 from fcp.engine.checkpoints import CHECKPOINT_FILE
-from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
-from fcp.engine.recipe import (
-    HeadRecipe,
-    Recipe,
-    SegmenterRecipe,
-    flatten_settings,
-    load_recipe,
-    trains_nothing,
-)
+from fcp.engine.method_recipe import FreeRecipe, MethodRecipe
+from fcp.engine.recipe import HeadRecipe, Recipe, flatten_settings, trains_nothing
 from fcp.engine.tracking import LOG_FILE, Report, read_log
 from fcp.engine.train import train
 from fcp.engine.train_base_learner import LEARNERS
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.errors import FcpError
 from fcp.evaluation.run import DrawnEpisodes, EvaluationPlan, plan_folds
-from fcp.features.cache import FeatureCache
-from fcp.method.trained import TRAINS_BACKBONE
 from fcp.models.files import BEST_FOLDER, CONFIG_FILE, RECIPE_FILE
 from fcp.reproduce.plan import Experiment
-from fcp.reproduce.settings import (
-    OF_BASE_LEARNER,
-    OF_PROMPTABLE,
-    PLACES,
-    RowRecipe,
-    overrides_of,
-    settings_of_stage,
+from fcp.reproduce.recipes import (
+    Workplace,
+    learner_file,
+    learner_of,
+    learner_recipe,
+    learner_settings,
+    promptable_file,
+    promptable_name,
+    promptable_settings,
+    recipe_file,
+    recipe_of,
+    settings_of_row,
+    store_of,
 )
+from fcp.reproduce.settings import PLACES
 from fcp.system.documents import load_json
 
 EPISODE_SEED = 0
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """Folders and settings of a reproduction.
-
-    Attributes:
-        data_root: Folder of the data sets.
-        out: Folder that ``results/`` and ``runs/`` are written to.
-        recipes: Folder of the recipes.
-        promptable: Folder of trained promptable stages (``tiny-promptable-02``, ``-13``); None to
-            train the missing ones, in ``out``.
-        settings: Settings ``key=value`` for the recipes, such as places of weights, see
-            ``reproduce.settings``; ``promptable.key=value`` and ``base_learner.key=value`` for the
-            recipes of promptable stages and base learners.
-        episodes: Number of episodes of each evaluation.
-        cache_bytes: Space allowed for stored features, bytes.
-        device: Device that evaluations run on.
-    """
-
-    data_root: Path
-    out: Path
-    recipes: Path
-    promptable: Path | None = None
-    settings: tuple[str, ...] = ()
-    episodes: int = 1000
-    cache_bytes: int = 20 << 30
-    device: str = "cpu"
-
-    @cached_property
-    def store(self) -> FeatureCache:
-        """Store of the features that all experiments share."""
-        return FeatureCache(self.out / "features", self.cache_bytes)
 
 
 @dataclass(frozen=True)
@@ -116,50 +80,6 @@ class FoldTest:
         return plan_folds(self.data, [self.fold], model_folder, episodes=asked, device=device)
 
 
-def recipe_of(experiment: Experiment, place: Workplace) -> RowRecipe:
-    """Return the recipe of an experiment with its row's settings.
-
-    Raises:
-        FcpError: a bad setting.
-    """
-    file = _recipe_file(experiment, place)
-    recipe = load_recipe(file, overrides_of(experiment, file, place.settings))
-    if not isinstance(recipe, RowRecipe):
-        raise FcpError(f"{file}: expected the recipe of a head or method")
-    return recipe
-
-
-def trains_backbone(recipe: RowRecipe | BaseLearnerRecipe, place: Workplace) -> bool:
-    """Whether a training changes the backbone, or starts from a base learner that did.
-
-    Raises:
-        FcpError: the recipe of its base learner is missing or bad.
-    """
-    if isinstance(recipe, FreeRecipe) or trains_nothing(recipe):
-        return False
-    if isinstance(recipe, HeadRecipe | BaseLearnerRecipe):
-        return bool(recipe.train_backbone)
-    if recipe.method in TRAINS_BACKBONE:
-        return True
-    if recipe.base_learner_recipe is None:
-        return False
-    own = (s.removeprefix(OF_BASE_LEARNER) for s in place.settings if s.startswith(OF_BASE_LEARNER))
-    learner = load_recipe(_learner_file(recipe, place), tuple(own))
-    return isinstance(learner, BaseLearnerRecipe) and learner.train_backbone
-
-
-def has_stored_features(recipe: RowRecipe | BaseLearnerRecipe, place: Workplace) -> bool:
-    """Whether a training takes features from the store, since it never changes them."""
-    if isinstance(recipe, FreeRecipe):
-        return False
-    return recipe.views == "whole" and not trains_backbone(recipe, place)
-
-
-def store_of(recipe: RowRecipe | BaseLearnerRecipe, place: Workplace) -> FeatureCache | None:
-    """Return the store of features; None for a recipe that changes them at each step."""
-    return place.store if has_stored_features(recipe, place) else None
-
-
 def chosen_of(folder: Path) -> Path:
     """Return the model of a run that its hold-out of base classes chose; else that of its end."""
     best = folder / BEST_FOLDER
@@ -187,7 +107,7 @@ def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Pat
     refuse_other_run(out, recipe)
     if is_trained(experiment, place):  # its last file is there
         return out
-    settings = overrides_of(experiment, _recipe_file(experiment, place), place.settings)
+    settings = settings_of_row(experiment, place)
     if isinstance(recipe, HeadRecipe | FreeRecipe) and recipe.segmenter_folder is not None:
         folder = promptable_stage(experiment, place, report=report)
         settings = (*settings, f"segmenter_folder={json.dumps(str(folder))}")
@@ -197,13 +117,13 @@ def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Pat
     if not trains_nothing(recipe):
         report(f"{experiment.name}: training")
     train(
-        _recipe_file(experiment, place),
+        recipe_file(experiment, place),
         overrides=settings,
         data_root=place.data_root,
         out=out,
         resume=(out / CHECKPOINT_FILE).exists(),
         report=lambda line: report(f"  {line}"),
-        store=store_of(recipe, place),
+        store=store_of(recipe, place, learner_of(experiment, recipe, place)),
     )
     return out
 
@@ -224,42 +144,14 @@ def promptable_stage(experiment: Experiment, place: Workplace, *, report: Report
     report(f"{name}: training")
     out = place.out / name
     train(
-        _promptable_file(experiment, place),
-        overrides=_promptable_settings(experiment, place),
+        promptable_file(experiment, place),
+        overrides=promptable_settings(experiment, place),
         data_root=place.data_root,
         out=out,
         resume=(out / CHECKPOINT_FILE).exists(),
         report=lambda line: report(f"  {line}"),
     )
     return out
-
-
-def promptable_recipe(experiment: Experiment, place: Workplace) -> SegmenterRecipe:
-    """Return the recipe of the promptable stage of an experiment's fold.
-
-    Raises:
-        FcpError: no such recipe, or one of another stage.
-    """
-    file = _promptable_file(experiment, place)
-    found = load_recipe(file, _promptable_settings(experiment, place))
-    if not isinstance(found, SegmenterRecipe):
-        raise FcpError(f"{file}: expected the recipe of a segmenter")
-    return found
-
-
-def _promptable_file(experiment: Experiment, place: Workplace) -> Path:
-    return place.recipes / f"{experiment.setting.recipe}-segmenter.yaml"
-
-
-def _promptable_settings(experiment: Experiment, place: Workplace) -> tuple[str, ...]:
-    excluded = [experiment.fold % 2, experiment.fold % 2 + 2]
-    own = settings_of_stage(place.settings, experiment, OF_PROMPTABLE)
-    return (*own, f"exclude_folds={excluded}")
-
-
-def promptable_name(experiment: Experiment) -> str:
-    """Return the name of the promptable stage of an experiment's fold."""
-    return f"tiny-promptable-{experiment.fold % 2}{experiment.fold % 2 + 2}"
 
 
 def find_promptable(experiment: Experiment, place: Workplace) -> Path | None:
@@ -282,54 +174,20 @@ def base_learner(
         FcpError: data or weights are missing, or the folder holds a learner of other settings.
     """
     out = learner_folder(experiment, recipe, place)
-    file = _learner_file(recipe, place)
-    settings = _learner_settings(experiment, recipe, place)
-    loaded = learner_recipe(experiment, recipe, place)
-    refuse_other_run(out, loaded)
+    learner = learner_recipe(experiment, recipe, place)
+    refuse_other_run(out, learner)
     if not (out / CONFIG_FILE).exists():
         report(f"{out.name}: training")
         train(
-            file,
-            overrides=settings,
+            learner_file(recipe, place),
+            overrides=learner_settings(experiment, recipe, place),
             data_root=place.data_root,
             out=out,
             resume=(out / CHECKPOINT_FILE).exists(),
             report=lambda line: report(f"  {line}"),
-            store=store_of(loaded, place),
+            store=store_of(learner, place),
         )
     return out
-
-
-def learner_recipe(
-    experiment: Experiment, recipe: MethodRecipe, place: Workplace
-) -> BaseLearnerRecipe:
-    """Return the recipe of the base learner of a method.
-
-    Raises:
-        FcpError: no such recipe, or one of another stage.
-    """
-    file = _learner_file(recipe, place)
-    found = load_recipe(file, _learner_settings(experiment, recipe, place))
-    if not isinstance(found, BaseLearnerRecipe):
-        raise FcpError(f"{file}: expected the recipe of a base learner")
-    return found
-
-
-def _learner_file(recipe: MethodRecipe, place: Workplace) -> Path:
-    return place.recipes / f"{recipe.base_learner_recipe}.yaml"
-
-
-def _learner_settings(
-    experiment: Experiment, recipe: MethodRecipe, place: Workplace
-) -> tuple[str, ...]:
-    """Return the settings of the base learner of a method: its own, and the method's weights."""
-    weights = recipe.backbone_weights
-    return (
-        *(() if weights is None else (f"backbone_weights={json.dumps(weights)}",)),
-        *settings_of_stage(place.settings, experiment, OF_BASE_LEARNER),
-        f"benchmark={recipe.benchmark}",
-        f"fold={experiment.fold}",
-    )
 
 
 def refuse_other_run(out: Path, recipe: Recipe) -> None:
@@ -361,10 +219,6 @@ def open_test(experiment: Experiment, place: Workplace) -> FoldTest:
     """
     data = open_benchmark(experiment.setting.benchmark, place.data_root)
     return FoldTest(data, experiment.fold, val_lists(data, experiment.fold))
-
-
-def _recipe_file(experiment: Experiment, place: Workplace) -> Path:
-    return place.recipes / f"{experiment.recipe}.yaml"
 
 
 def refuse_other_settings(place: Path | str, before: Mapping[str, Any], now: Recipe) -> None:

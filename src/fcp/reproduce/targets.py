@@ -19,15 +19,9 @@ from fcp.reproduce import figure1, figure2, figure4, figure5
 from fcp.reproduce.bootstrap import Interval
 from fcp.reproduce.output import write_csv
 from fcp.reproduce.plan import FIG5_ROWS, SCALES, Experiment, Scale, Target, choose, experiments
+from fcp.reproduce.recipes import Workplace, recipe_of
 from fcp.reproduce.results import Result, collect, keep, missing_shots
-from fcp.reproduce.run import (
-    FoldTest,
-    Workplace,
-    model_of,
-    open_test,
-    recipe_of,
-    training_minutes,
-)
+from fcp.reproduce.run import FoldTest, model_of, open_test, training_minutes
 from fcp.reproduce.settings import is_place, refuse_unfit
 from fcp.reproduce.table1 import table1
 from fcp.reproduce.tables import Table, steps_table, table2, table3, table4
