@@ -6,10 +6,11 @@ from safetensors.torch import save_file
 
 from fcp.config import BackboneConfig
 from fcp.encoders import build_backbone
-from fcp.engine.recipe import shipped_recipes
+from fcp.engine.method_recipe import MethodRecipe
+from fcp.engine.recipe import HeadRecipe, shipped_recipes
 from fcp.errors import FcpError
 from fcp.reproduce.plan import SCALES, choose, experiments
-from fcp.reproduce.recipes import Workplace, recipe_of
+from fcp.reproduce.recipes import Workplace, learner_of, recipe_of
 from fcp.reproduce.settings import (
     OF_BASE_LEARNER,
     OF_PROMPTABLE,
@@ -63,6 +64,38 @@ def test_a_setting_without_a_cell_reaches_the_recipes_that_know_it():
     assert recipe("pascal5i-tiny/FCP", *given, wanted=TINY).model.head.tokens == 4
     assert recipe("pascal5i-tiny/PFENet", *given, wanted=TINY).options["width"] == 64
     refuse_unfit(TINY, RECIPES, given)
+
+
+def test_the_encoders_of_all_rows_have_one_name():
+    lite = "{layers: [6, 10], output_stride: 16}"
+    given = (
+        "model.backbone.name=efficientnet_lite",
+        f"model.backbone.options={lite}",
+        "model.segmenter.options.mixer=true",
+        "model.image_size=384",
+    )
+    refuse_unfit(TINY, RECIPES, given)
+    expected = {"name": "efficientnet_lite", "options": {"layers": [6, 10], "output_stride": 16}}
+    for cell in {e.cell for e in TINY}:
+        found = recipe(cell, *given, wanted=TINY)
+        if isinstance(found, MethodRecipe):
+            assert (found.options["backbone"], found.image_size) == (expected, 384)
+        else:
+            own = found.model if isinstance(found, HeadRecipe) else found.encoders
+            assert {"name": own.backbone.name, "options": own.backbone.options} == expected
+            assert own.segmenter.options["mixer"]
+            assert own.image_size == 384
+
+
+def test_a_base_learner_has_the_backbone_of_its_method():
+    wanted = choose(TINY, "pascal5i-tiny/BAM")[0]
+    place = Workplace(
+        RECIPES, RECIPES, RECIPES, settings=("model.backbone.options.layers=[5, 12]",)
+    )
+    method = recipe_of(wanted, place)
+    learner = learner_of(wanted, method, place)
+    assert learner.backbone == method.options["backbone"]
+    assert learner.backbone["options"]["layers"] == [5, 12]
 
 
 @pytest.mark.parametrize(

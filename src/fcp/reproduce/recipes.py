@@ -120,10 +120,13 @@ def learner_file(recipe: MethodRecipe, place: Workplace) -> Path:
 def learner_settings(
     experiment: Experiment, recipe: MethodRecipe, place: Workplace
 ) -> tuple[str, ...]:
-    """Return the settings of the base learner of a method: its own, and the method's weights."""
-    weights = recipe.backbone_weights
+    """Return the settings of the base learner of a method: its own, and the method's backbone."""
+    places = {
+        "backbone_weights": recipe.backbone_weights,
+        "backbone": recipe.options.get("backbone"),
+    }
     return (
-        *(() if weights is None else (f"backbone_weights={json.dumps(weights)}",)),
+        *(f"{name}={json.dumps(value)}" for name, value in places.items() if value is not None),
         *settings_of_stage(place.settings, experiment, OF_BASE_LEARNER),
         f"benchmark={recipe.benchmark}",
         f"fold={experiment.fold}",

@@ -2,7 +2,8 @@
 
 ``KEY=VALUE`` reaches every recipe that knows the key; ``CELL.KEY=VALUE`` those of a cell alone,
 such as ``pascal5i-resnet50.backbone_weights=FILE``. ``backbone_weights`` is the place of the
-backbone's weights in every recipe, wherever a recipe keeps it.
+backbone's weights in every recipe, wherever a recipe keeps it; ``model.backbone.…``,
+``model.segmenter.…`` and ``model.image_size`` are the encoders of all rows alike.
 """
 
 from __future__ import annotations
@@ -36,6 +37,15 @@ _STAGES: dict[str, type[RowRecipe]] = {
     "method": MethodRecipe,
     "free": FreeRecipe,
 }
+# Where recipes without a ``model`` keep its encoders; a method has no promptable segmenter.
+_ENCODERS = {
+    "method": {"model.backbone": "options.backbone", "model.image_size": "image_size"},
+    "free": {
+        "model.backbone": "encoders.backbone",
+        "model.segmenter": "encoders.segmenter",
+        "model.image_size": "encoders.image_size",
+    },
+}
 
 
 def overrides_of(experiment: Experiment, file: Path, given: Sequence[str]) -> tuple[str, ...]:
@@ -50,7 +60,7 @@ def overrides_of(experiment: Experiment, file: Path, given: Sequence[str]) -> tu
         FcpError: the recipe cannot be read.
     """
     reached = [setting for setting in given if _reaches(setting, experiment, file)]
-    own = [_bare(setting) for setting in reached]
+    own = [_renamed(_bare(setting), _stage_of(file)) for setting in reached]
     row = (*ROWS[experiment.row].settings, f"fold={experiment.fold}", f"seed={experiment.seed}")
     return (*(_placed(setting, file) for setting in own), *row)
 
@@ -173,14 +183,27 @@ def _bare(setting: str) -> str:
 
 def _reaches(setting: str, experiment: Experiment, file: Path) -> bool:
     """Whether a setting is for an experiment, and of a kind that its recipe has."""
-    cell, key = _cell(setting), _bare(setting)
+    cell, stage = _cell(setting), _stage_of(file)
+    key = _renamed(_bare(setting), stage)
     if key.startswith((OF_PROMPTABLE, OF_BASE_LEARNER)):
         return False
     if cell is not None:
         return experiment.belongs_to(cell)
-    stage = _STAGES.get(str(load_yaml(file).get("stage")))
-    name = key.partition("=")[0].partition(".")[0]
-    return stage is None or name in {field.name for field in fields(stage)}
+    known, name = _STAGES.get(stage), key.partition("=")[0].partition(".")[0]
+    return known is None or name in {field.name for field in fields(known)}
+
+
+def _stage_of(file: Path) -> str:
+    return str(load_yaml(file).get("stage"))
+
+
+def _renamed(setting: str, stage: str) -> str:
+    """Return a setting of the encoders under the name that recipes of a stage have for it."""
+    name, _, value = setting.partition("=")
+    for model, own in _ENCODERS.get(stage, {}).items():
+        if name == model or name.startswith(f"{model}."):
+            return f"{own}{name.removeprefix(model)}={value}"
+    return setting
 
 
 def _placed(setting: str, file: Path) -> str:
