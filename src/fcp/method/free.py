@@ -188,6 +188,19 @@ def centre_if_empty(masks: Tensor, side: int = 14) -> Tensor:
     return centred
 
 
+def require_foreground(inside: Tensor) -> None:
+    """Check that the examples of each task show the object.
+
+    Args:
+        inside: Whether cells (B, K, h, w) are the object's.
+
+    Raises:
+        FcpError: those of a task show none.
+    """
+    if not inside.flatten(1).any(1).all():
+        raise FcpError("support masks: no foreground; mark the object in at least one example")
+
+
 def unit_cells(cells: Tensor) -> Tensor:
     """Divide each cell of (…, C, N) by its length over C."""
     return F.normalize(cells, dim=-2)

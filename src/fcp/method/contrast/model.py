@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.cells import CellEncoder
 from fcp.encoders.pixels import resize
-from fcp.errors import FcpError
 from fcp.layers.masked import mask_to_grid
 from fcp.method.contrast.steps import ContrastSteps, compare_cells, redraw
-from fcp.method.free import FreeMethod, FreeQuery, FreeSupport, down, pool_shots, unit_cells
+from fcp.method.free import (
+    FreeMethod,
+    FreeQuery,
+    FreeSupport,
+    down,
+    pool_shots,
+    require_foreground,
+)
 
 SHARPNESS = 20.0  # logits of a contrast; those of real photos lie within a few tenths of each other
 
@@ -46,8 +53,7 @@ class Contrast(FreeMethod):
         features = self._features(images.flatten(0, 1)).unflatten(0, masks.shape[:2])
         grid = (features.shape[3], features.shape[4])
         inside = mask_to_grid(masks.flatten(0, 1), grid).unflatten(0, masks.shape[:2])
-        if not inside.flatten(1).any(1).all():
-            raise FcpError("support masks: no foreground; mark the object in at least one example")
+        require_foreground(inside)
         return FreeSupport(features, inside, pooled=self.pooled)
 
     @torch.no_grad()
@@ -75,5 +81,4 @@ class Contrast(FreeMethod):
 
     def _features(self, images: Tensor) -> Tensor:
         """Cells (B, C, h, w) of length 1."""
-        features = self.cells(images)
-        return unit_cells(features.flatten(2)).view_as(features)
+        return F.normalize(self.cells(images), dim=1)

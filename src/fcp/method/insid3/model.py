@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fcp.encoders.cells import CellEncoder
 from fcp.encoders.pixels import IMAGENET_MEAN, IMAGENET_STD, resize
 from fcp.errors import FcpError
-from fcp.method.free import FreeMethod, FreeQuery, FreeSupport, Shots, down, soft_logits, unit_cells
+from fcp.method.free import (
+    FreeMethod,
+    FreeQuery,
+    FreeSupport,
+    Shots,
+    down,
+    require_foreground,
+    soft_logits,
+    unit_cells,
+)
 from fcp.method.insid3.crf import refine
 from fcp.method.insid3.steps import (
     Insid3Steps,
@@ -95,8 +105,7 @@ class Insid3(FreeMethod):
         cells = debias(unit_cells(features.flatten(2)), self.positional_basis())
         size, grid = self.cells.image_size, (features.shape[2], features.shape[3])
         inside = grid_masks(masks.flatten(0, 1), size, grid).unflatten(0, masks.shape[:2])
-        if not inside.flatten(1).any(1).all():
-            raise FcpError("support masks: no foreground; mark the object in at least one example")
+        require_foreground(inside)
         shown = cells.view_as(features).unflatten(0, masks.shape[:2])
         return FreeSupport(shown, inside, pooled=self.pooled)
 
@@ -105,10 +114,9 @@ class Insid3(FreeMethod):
         """Encode query pictures; see ``FreeMethod``. Their cells are of length 1, not debiased."""
         side = self.cells.image_size
         framed = resize(images, (side, side))
-        features = self.cells(framed)
         return FreeQuery(
             size=(images.shape[-2], images.shape[-1]),
-            features=unit_cells(features.flatten(2)).view_as(features),
+            features=F.normalize(self.cells(framed), dim=1),
             pictures=framed if self.crf else None,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fcp.encoders.base import PromptableSegmenter
@@ -21,7 +22,6 @@ from fcp.method.free import (
     nearest,
     no_mask,
     pool_shots,
-    unit_cells,
 )
 from fcp.method.matcher.matching import (
     best_matches,
@@ -142,5 +142,4 @@ class Matcher(FreeMethod):
 
     def _features(self, images: Tensor) -> Tensor:
         """Cells (B, C, h, w) of length 1."""
-        features = self.cells(images)
-        return unit_cells(features.flatten(2)).view_as(features)
+        return F.normalize(self.cells(images), dim=1)
