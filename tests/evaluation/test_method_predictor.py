@@ -3,15 +3,18 @@
 import pytest
 import torch
 
+from fcp.config import BackboneConfig, SegmenterConfig
 from fcp.data.benchmarks import open_benchmark
 from fcp.data.dataset import ClassExample, Picture
 from fcp.data.episodes import sample_episodes
 from fcp.data.lists import val_lists
+from fcp.encoders import build_backbone, build_segmenter
 from fcp.evaluation.evaluate import count_at_square, evaluate, truth_of
 from fcp.evaluation.method_predictor import MethodPredictor
 from fcp.evaluation.metrics import Counts
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import Encoders, open_encoders
+from fcp.method.registry import build_on
 from fcp.method.trained import build_trained
 from fcp.structures import Episode
 
@@ -59,6 +62,29 @@ def test_counts_are_those_of_a_loop_over_episodes(model, shots, mini_voc):
         for class_id, counts in expected.items():
             own = result.square.class_iou[data.classes[class_id]]
             assert own == pytest.approx(counts.iou, abs=1e-9), name
+
+
+@pytest.mark.parametrize("name", ["contrast", "insid3", "gf-sam", "persam"])
+@torch.inference_mode()
+def test_examples_of_a_method_without_training_are_encoded_once(small_backbone, mini_voc, name):
+    torch.manual_seed(0)
+    backbone = build_backbone(BackboneConfig(small_backbone, options={"width": 8}))
+    segmenter = build_segmenter(SegmenterConfig("tiny", options={"width": 32, "image_size": SIZE}))
+    method = build_on(name, backbone.eval(), segmenter.eval(), image_size=SIZE)
+    data = open_benchmark("pascal5i", mini_voc)
+    specs = sample_episodes(val_lists(data, 0), shots=2, episodes=3, seed=0)
+    whole = [method(episode_of(data, spec)).mask_logits[0].sigmoid() for spec in specs]
+    shown, encode = [], method.encode_support
+    method.encode_support = lambda images, masks: (
+        shown.append(len(images[0])),
+        encode(images, masks),
+    )[1]
+    predictor = MethodPredictor(method, image_size=SIZE)
+    for spec, expected in zip(specs, whole, strict=True):
+        examples = [ClassExample(data, id, SIZE, spec.class_id) for id in spec.supports]
+        found = predictor(examples, Picture(data, spec.query, SIZE))["mask"]
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert shown == [1] * len({(spec.class_id, id) for spec in specs for id in spec.supports})
 
 
 @torch.inference_mode()

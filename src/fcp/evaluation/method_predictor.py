@@ -14,6 +14,7 @@ from fcp.evaluation.evaluate import MASK
 from fcp.evaluation.predictor import DEFAULT_CACHE_BYTES, BoundedCache
 from fcp.features.frozen import Encoders, FrozenEncoders, LiveEncoders
 from fcp.method.base import TrainedMethod
+from fcp.method.free import FreeMethod, Shots
 from fcp.method.stages import backbone_settings
 from fcp.method.trained import AnyMethod
 from fcp.models.trained import LoadedTrained
@@ -44,8 +45,9 @@ class MethodPredictor:
     """Segments queries with a method, whose own rule makes one answer of K examples.
 
     A query is kept by picture, and so are examples that stand alone, by picture and class. Where
-    the encoders are given, the features of each example of several are kept too. The least recently
-    used values are dropped when the allowed memory is exceeded.
+    the encoders are given, the features of each example of several are kept too; a method without
+    training joins examples that were encoded alone. The least recently used values are dropped when
+    the allowed memory is exceeded.
 
     Args:
         method: Method on the device where it is to run, in evaluation mode.
@@ -83,10 +85,16 @@ class MethodPredictor:
         return self._trained.prepare_query(self._encoders.features(query), size)
 
     def _support(self, supports: Sequence[ClassExample]) -> object:
-        if len(supports) > 1:  # hardly ever the same ones again
-            return self._prepare_support(supports)
-        key = ("alone", supports[0].id, supports[0].class_id)
-        return self._cache.get(key, partial(self._prepare_support, supports))
+        if len(supports) == 1:
+            return self._alone(supports[0])
+        if isinstance(self.method, FreeMethod):
+            shots: Shots = "pooled" if self.method.pooled else "paper"
+            return self.method.join([self._alone(one) for one in supports], shots)
+        return self._prepare_support(supports)  # hardly ever the same ones again
+
+    def _alone(self, example: ClassExample) -> Any:  # noqa: ANN401  (of any method)
+        key = ("alone", example.id, example.class_id)
+        return self._cache.get(key, partial(self._prepare_support, [example]))
 
     def _prepare_support(self, supports: Sequence[ClassExample]) -> object:
         if self._encoders is None:

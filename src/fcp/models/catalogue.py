@@ -133,6 +133,7 @@ _MEASURED_GIB = {  # docs/methods/free.md
     "free:insid3+dinov3-vitl16": 2.0,
     "free:gf-sam+dinov2-large+sam-vit-huge": 8.3,
     "free:persam+sam-vit-huge": 5.1,
+    "free:contrast+dinov2-large+sam2.1-hiera-large": 2.9,
 }
 _SHIPPED = {
     "small": (
