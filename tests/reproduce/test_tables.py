@@ -155,6 +155,17 @@ def test_a_difference_takes_the_folds_that_both_have():
     assert row["mean"] == row["fold 1"] == f"{naive_miou(fcp[1:]) - naive_miou(vrp[1:]):+.1f}"
 
 
+def test_rows_stand_in_one_order_whichever_result_comes_first():
+    names = ("FCP", "VRP-SAM", "BAM", "PFENet")
+    found = [result(name, shots=shots) for shots in (5, 1) for name in names]
+    expected = [(name, k) for name in ("PFENet", "BAM", "VRP-SAM") for k in ("1", "5")]
+    differences = [f"FCP − {name}" for name in ("PFENet", "BAM", "VRP-SAM")]
+    for k in ("1", "5"):
+        expected += [(name, k) for name in ("FCP", *differences)]
+    for order in (found, found[::-1]):
+        assert [row[1:3] for row in table1(order).rows] == expected
+
+
 def test_a_training_that_was_not_timed_leaves_minutes_open():
     ours = [result(fold=1), result(fold=3, minutes=None)]
     assert cells(table1(ours), "pascal5i-tiny", "FCP", "1")["training minutes"] == "–"

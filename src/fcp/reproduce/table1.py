@@ -27,8 +27,8 @@ from fcp.reproduce.tables import (
 
 
 def table1(results: Sequence[Result]) -> Table:
-    """Return Table 1: FCP and the compared methods by fold, 1-shot and 5-shot."""
-    found = groups(results)
+    """Return Table 1: FCP and the compared methods by fold, 1-shot and 5-shot, in one order."""
+    found = _in_order(groups(results))
     folds = folds_of(results)
     rows, chances = [], []
     for (setting, row, shots), group in found.items():
@@ -66,6 +66,19 @@ def table1(results: Sequence[Result]) -> Table:
         tuple(rows),
         (*missing_notes(results), *others, *chances, *_choices(found), SEEDS_NOTE),
     )
+
+
+def _in_order(
+    found: Mapping[tuple[Setting, str, int], Group],
+) -> dict[tuple[Setting, str, int], Group]:
+    """Sort by setting (as they appear), row and shots, whichever results came first."""
+    settings = list(dict.fromkeys(setting for setting, _, _ in found))
+
+    def place(key: tuple[Setting, str, int]) -> tuple[int, int, int]:
+        setting, row, shots = key
+        return settings.index(setting), setting.rows.index(row), shots
+
+    return {key: found[key] for key in sorted(found, key=place)}
 
 
 def _difference_row(
