@@ -84,7 +84,9 @@ def test_examples_of_a_method_without_training_are_encoded_once(small_backbone, 
         examples = [ClassExample(data, id, SIZE, spec.class_id) for id in spec.supports]
         found = predictor(examples, Picture(data, spec.query, SIZE))["mask"]
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    assert shown == [1] * len({(spec.class_id, id) for spec in specs for id in spec.supports})
+    reads = 1 if name == "persam" else 2  # PerSAM's paper knows one example
+    read = {(spec.class_id, id) for spec in specs for id in spec.supports[:reads]}
+    assert shown == [1] * len(read)
 
 
 @torch.inference_mode()

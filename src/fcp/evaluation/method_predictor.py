@@ -14,7 +14,7 @@ from fcp.evaluation.evaluate import MASK
 from fcp.evaluation.predictor import DEFAULT_CACHE_BYTES, BoundedCache
 from fcp.features.frozen import Encoders, FrozenEncoders, LiveEncoders
 from fcp.method.base import TrainedMethod
-from fcp.method.free import FreeMethod, Shots
+from fcp.method.free import FreeMethod
 from fcp.method.stages import backbone_settings
 from fcp.method.trained import AnyMethod
 from fcp.models.trained import LoadedTrained
@@ -88,8 +88,9 @@ class MethodPredictor:
         if len(supports) == 1:
             return self._alone(supports[0])
         if isinstance(self.method, FreeMethod):
-            shots: Shots = "pooled" if self.method.pooled else "paper"
-            return self.method.join([self._alone(one) for one in supports], shots)
+            shots = self.method.shots
+            read = supports[: self.method.most_examples(shots)]
+            return self.method.join([self._alone(one) for one in read], shots)
         return self._prepare_support(supports)  # hardly ever the same ones again
 
     def _alone(self, example: ClassExample) -> Any:  # noqa: ANN401  (of any method)

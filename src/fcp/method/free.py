@@ -96,6 +96,15 @@ class FreeMethod(nn.Module, abc.ABC):
         self.pooled = shots == "pooled"
 
     @property
+    def shots(self) -> Shots:
+        """Rule by which K examples become one answer."""
+        return "pooled" if self.pooled else "paper"
+
+    def most_examples(self, shots: Shots) -> int | None:
+        """Return how many examples a rule reads, the first ones; None for all."""
+        return None
+
+    @property
     @abc.abstractmethod
     def image_size(self) -> int:
         """Side (px) of the square frame that the method brings pictures to."""
@@ -124,6 +133,7 @@ class FreeMethod(nn.Module, abc.ABC):
             shown: Supports of one example each.
             shots: Rule by which they become one answer.
         """
+        shown = shown[: self.most_examples(shots)]
         fitted = [one.weights for one in shown if one.weights is not None]
         return FreeSupport(
             features=torch.cat([one.features for one in shown], 1),
@@ -186,6 +196,18 @@ def centre_if_empty(masks: Tensor, side: int = 14) -> Tensor:
     centred = masks.clone()
     centred[:, start : start + side, start : start + side] = 1
     return centred
+
+
+def mask_boxes(masks: Tensor) -> Tensor:
+    """Return x0, y0, x1, y1 (M, 4) of masks (M, S, S), inclusive; zeros of an empty one."""
+    sides = []
+    for axis in (1, 2):  # columns, then rows
+        hit = masks.any(axis).to(torch.uint8)
+        first, last = hit.argmax(1), hit.shape[1] - 1 - hit.flip(1).argmax(1)
+        some = hit.any(1)
+        sides.append((first * some, last * some))
+    (x0, x1), (y0, y1) = sides
+    return torch.stack([x0, y0, x1, y1], 1).float()
 
 
 def require_foreground(inside: Tensor) -> None:

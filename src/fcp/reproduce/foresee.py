@@ -117,17 +117,16 @@ def _cells(left: Missing, place: Workplace) -> list[Work]:
     works = []
     for cell, members in by_cell.items():
         shots = [left[experiment] for experiment in members]
+        recipes = [recipe_of(experiment, place) for experiment in members]
         untrained: list[TrainingRecipe] = []
-        for experiment, missing in zip(members, shots, strict=True):
-            recipe = recipe_of(experiment, place)
+        for experiment, missing, recipe in zip(members, shots, recipes, strict=True):
             refuse_other_run(run_folder(experiment, place), recipe)
             if isinstance(recipe, FreeRecipe) or trains_nothing(recipe):
                 continue
             if missing and not is_trained(experiment, place):
                 untrained.append(recipe)
         count, every = sum(map(len, shots)), sum(len(one.shots) for one in members)
-        first = recipe_of(members[0], place)
-        stored = has_stored_features(first, learner_of(members[0], first, place))
+        stored = has_stored_features(recipes[0], learner_of(members[0], recipes[0], place))
         works.append(Work(cell, tuple(untrained), len(members), count, every, stored))
     return works
 

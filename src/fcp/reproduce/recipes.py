@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.recipe import HeadRecipe, SegmenterRecipe, load_recipe, trains_nothing
@@ -24,6 +25,8 @@ from fcp.reproduce.settings import (
     overrides_of,
     settings_of_stage,
 )
+
+StageRecipe = TypeVar("StageRecipe", SegmenterRecipe, BaseLearnerRecipe)
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,8 @@ def promptable_recipe(experiment: Experiment, place: Workplace) -> SegmenterReci
     Raises:
         FcpError: no such recipe, or one of another stage.
     """
-    file = promptable_file(experiment, place)
-    found = load_recipe(file, promptable_settings(experiment, place))
-    if not isinstance(found, SegmenterRecipe):
-        raise FcpError(f"{file}: expected the recipe of a segmenter")
-    return found
+    settings = promptable_settings(experiment, place)
+    return _load(promptable_file(experiment, place), settings, SegmenterRecipe, "a segmenter")
 
 
 def learner_file(recipe: MethodRecipe, place: Workplace) -> Path:
@@ -154,10 +154,14 @@ def learner_recipe(
     Raises:
         FcpError: no such recipe, or one of another stage.
     """
-    file = learner_file(recipe, place)
-    found = load_recipe(file, learner_settings(experiment, recipe, place))
-    if not isinstance(found, BaseLearnerRecipe):
-        raise FcpError(f"{file}: expected the recipe of a base learner")
+    settings = learner_settings(experiment, recipe, place)
+    return _load(learner_file(recipe, place), settings, BaseLearnerRecipe, "a base learner")
+
+
+def _load(file: Path, settings: tuple[str, ...], kind: type[StageRecipe], name: str) -> StageRecipe:
+    found = load_recipe(file, settings)
+    if not isinstance(found, kind):
+        raise FcpError(f"{file}: expected the recipe of {name}")
     return found
 
 

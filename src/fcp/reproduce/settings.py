@@ -9,9 +9,11 @@ backbone's weights in every recipe, wherever a recipe keeps it; ``model.backbone
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fcp.config import BackboneConfig
 from fcp.encoders import build_backbone
@@ -59,10 +61,10 @@ def overrides_of(experiment: Experiment, file: Path, given: Sequence[str]) -> tu
     Raises:
         FcpError: the recipe cannot be read.
     """
-    reached = [setting for setting in given if _reaches(setting, experiment, file)]
-    own = [_renamed(_bare(setting), _stage_of(file)) for setting in reached]
+    recipe = load_yaml(file)
+    reached = [setting for setting in given if _reaches(setting, experiment, recipe)]
     row = (*ROWS[experiment.row].settings, f"fold={experiment.fold}", f"seed={experiment.seed}")
-    return (*(_placed(setting, file) for setting in own), *row)
+    return (*(_placed(_bare(setting), recipe) for setting in reached), *row)
 
 
 def settings_of_stage(given: Sequence[str], experiment: Experiment, stage: str) -> tuple[str, ...]:
@@ -98,11 +100,12 @@ def refuse_unfit(wanted: Sequence[Experiment], recipes: Path, given: Sequence[st
     for experiment in reversed(one_of_each):
         file = recipes / f"{experiment.recipe}.yaml"
         found[experiment.cell] = load_recipe(file, overrides_of(experiment, file, given))
+    written = [load_yaml(recipes / f"{e.recipe}.yaml") for e in one_of_each]
     for setting in given:
         key = _bare(setting)
         if key.startswith((OF_PROMPTABLE, OF_BASE_LEARNER)):
             continue
-        if not any(_reaches(setting, e, recipes / f"{e.recipe}.yaml") for e in one_of_each):
+        if not any(map(partial(_reaches, setting), one_of_each, written)):
             name = key.partition("=")[0]
             raise FcpError(f"{name}: no recipe of these cells knows this setting; check its name")
     if any(_bare(setting).startswith((f"{_WEIGHTS}=", "model.backbone.")) for setting in given):
@@ -181,36 +184,24 @@ def _bare(setting: str) -> str:
     return setting if found is None else found["setting"]
 
 
-def _reaches(setting: str, experiment: Experiment, file: Path) -> bool:
-    """Whether a setting is for an experiment, and of a kind that its recipe has."""
-    cell, stage = _cell(setting), _stage_of(file)
-    key = _renamed(_bare(setting), stage)
+def _reaches(setting: str, experiment: Experiment, recipe: Mapping[str, Any]) -> bool:
+    """Whether a setting is for an experiment, and of a kind that its recipe's file has."""
+    cell, key = _cell(setting), _bare(setting)
     if key.startswith((OF_PROMPTABLE, OF_BASE_LEARNER)):
         return False
     if cell is not None:
         return experiment.belongs_to(cell)
-    known, name = _STAGES.get(stage), key.partition("=")[0].partition(".")[0]
-    return known is None or name in {field.name for field in fields(known)}
+    stage = _STAGES.get(str(recipe.get("stage")))
+    name = _placed(key, recipe).partition("=")[0].partition(".")[0]
+    return stage is None or name in {field.name for field in fields(stage)}
 
 
-def _stage_of(file: Path) -> str:
-    return str(load_yaml(file).get("stage"))
-
-
-def _renamed(setting: str, stage: str) -> str:
-    """Return a setting of the encoders under the name that recipes of a stage have for it."""
+def _placed(setting: str, recipe: Mapping[str, Any]) -> str:
+    """Return a setting of the encoders under the name that a recipe's file has for it."""
     name, _, value = setting.partition("=")
-    for model, own in _ENCODERS.get(stage, {}).items():
+    if name == _WEIGHTS and "weights" in ((recipe.get("model") or {}).get("backbone") or {}):
+        return f"model.backbone.weights={value}"
+    for model, own in _ENCODERS.get(str(recipe.get("stage")), {}).items():
         if name == model or name.startswith(f"{model}."):
             return f"{own}{name.removeprefix(model)}={value}"
     return setting
-
-
-def _placed(setting: str, file: Path) -> str:
-    """Return the place of the backbone's weights under the name that the recipe has for it."""
-    if not setting.startswith(f"{_WEIGHTS}="):
-        return setting
-    backbone = (load_yaml(file).get("model") or {}).get("backbone") or {}
-    return (
-        f"model.backbone.weights={setting.partition('=')[2]}" if "weights" in backbone else setting
-    )

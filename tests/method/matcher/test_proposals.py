@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fcp.method.free import decode_points, down
-from fcp.method.matcher.proposals import box_nms, dense_points, draw, mask_boxes, propose, stability
+from fcp.method.free import decode_points, down, mask_boxes
+from fcp.method.matcher.proposals import box_nms, dense_points, draw, propose, stability
 from fcp.method.matcher.settings import COCO
 
 PLAIN = replace(COCO, masks=1, iou=0, stability=0, nms=1, dense=False)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.cells import CellEncoder
-from fcp.encoders.pixels import resize
 from fcp.layers.masked import mask_to_grid
 from fcp.method.contrast.steps import ContrastSteps, compare_cells, redraw
 from fcp.method.free import (
@@ -59,11 +58,10 @@ class Contrast(FreeMethod):
     @torch.no_grad()
     def encode_query(self, images: Tensor) -> FreeQuery:
         """Encode query pictures; see ``FreeMethod``."""
-        side = self.segmenter.image_size
         return FreeQuery(
             size=(images.shape[-2], images.shape[-1]),
             features=self._features(images),
-            embedding=self.segmenter.encode(resize(images, (side, side))),
+            embedding=self.segmenter.encode(images),
         )
 
     def segment(self, support: FreeSupport, query: FreeQuery) -> tuple[Tensor, ContrastSteps]:

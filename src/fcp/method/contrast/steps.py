@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fcp.encoders.base import PromptableSegmenter
+from fcp.method.free import mask_boxes
 from fcp.structures import Embedding
 
 CALLS = 3  # of the segmenter; a fourth changes next to nothing
@@ -92,10 +93,8 @@ def compare_cells(query: Tensor, support: Tensor, inside: Tensor) -> Comparison:
 
 def box_of(logits: Tensor) -> Tensor:
     """Return x0, y0, x1, y1 (1, 4) of the cells above 0 of (h, w), as fractions of the sides."""
-    height, width = logits.shape
-    rows, columns = torch.where(logits > 0)
-    corners = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-    return (corners / corners.new_tensor([width, height, width, height]))[None]
+    first, last = mask_boxes((logits > 0)[None]).unflatten(1, (2, 2)).unbind(1)
+    return torch.cat([first, last + 1], 1) / first.new_tensor(logits.shape).flip(0).repeat(2)
 
 
 def redraw(

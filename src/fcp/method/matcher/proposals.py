@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fcp.encoders.base import PromptableSegmenter
-from fcp.method.free import decode_points, down, prompt_batches
+from fcp.method.free import decode_points, down, mask_boxes, prompt_batches
 from fcp.method.matcher.settings import MatcherSettings
 from fcp.structures import Embedding
 
@@ -88,18 +88,6 @@ def dense_points(size: int) -> Tensor:
     at = (torch.arange(DENSE_SIDE) + 0.5) * (size / DENSE_SIDE)
     y, x = torch.meshgrid(at, at, indexing="ij")
     return torch.stack([x, y], -1).view(-1, 1, 2)
-
-
-def mask_boxes(masks: Tensor) -> Tensor:
-    """Return x0, y0, x1, y1 (M, 4) of masks (M, S, S), inclusive; zeros of an empty one."""
-    sides = []
-    for axis in (1, 2):  # columns, then rows
-        hit = masks.any(axis).to(torch.uint8)
-        first, last = hit.argmax(1), hit.shape[1] - 1 - hit.flip(1).argmax(1)
-        some = hit.any(1)
-        sides.append((first * some, last * some))
-    (x0, x1), (y0, y1) = sides
-    return torch.stack([x0, y0, x1, y1], 1).float()
 
 
 def box_nms(boxes: Tensor, iou: Tensor, most: float) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -66,8 +64,8 @@ class PerSam(FreeMethod):
         Raises:
             FcpError: a task's mask has no foreground.
         """
-        if not self.pooled:
-            images, masks = images[:, :1], masks[:, :1]
+        most = self.most_examples(self.shots)
+        images, masks = images[:, :most], masks[:, :most]
         batch = masks.shape[:2]
         frame = self._frame(images)
         embedding = self.segmenter.encode(frame.put(images.flatten(0, 1)))
@@ -83,9 +81,9 @@ class PerSam(FreeMethod):
         weights = torch.stack([fit_weights(task, mask) for task, mask in fitted])
         return FreeSupport(features, inside, weights, self.pooled)
 
-    def join(self, shown: Sequence[FreeSupport], shots: Shots) -> FreeSupport:
-        """Join examples; the paper's rule reads the first alone."""
-        return super().join(shown if shots == "pooled" else shown[:1], shots)
+    def most_examples(self, shots: Shots) -> int | None:
+        """Return how many examples a rule reads; the paper's the first alone."""
+        return None if shots == "pooled" else 1
 
     @torch.no_grad()
     def encode_query(self, images: Tensor) -> FreeQuery:
