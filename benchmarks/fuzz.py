@@ -49,9 +49,9 @@ class Finding:
     """What a reader did with a mutation.
 
     Attributes:
-        reader: its name.
-        number: of the mutation.
-        what: the exception's last line and where it comes from, or what else went wrong.
+        reader: Its name.
+        number: Of the mutation.
+        what: The exception's last line and where it comes from, or what else went wrong.
     """
 
     reader: str

@@ -26,10 +26,10 @@ class Reader:
     """One reader with what it reads.
 
     Attributes:
-        kind: of the files that are damaged, a key of ``fuzz_mutations.MUTATIONS``.
-        make: writes valid input into an empty folder; returns the files to damage.
-        read: reads the folder as the program does.
-        memory: bytes by which it may grow.
+        kind: Of the files that are damaged, a key of ``fuzz_mutations.MUTATIONS``.
+        make: Writes valid input into an empty folder; returns the files to damage.
+        read: Reads the folder as the program does.
+        memory: Bytes by which it may grow.
     """
 
     kind: str

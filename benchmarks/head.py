@@ -37,8 +37,8 @@ class Case:
     """Feature maps of K supports and Q queries, and what the issue asks of them.
 
     Attributes:
-        name: for the report.
-        asked: smallest ratio that passes.
+        name: For the report.
+        asked: Smallest ratio that passes.
         support: (K, Cm, h, w), and G: (K, C, h, w).
         masks: (K, H, W).
         queries: Q pictures of the same kind.

@@ -40,7 +40,7 @@ class CocoPictures:
     """A sample of COCO in its own layout, as a data set whose val pictures are all of its pictures.
 
     Args:
-        root: holds ``annotations/instances_*.json`` and the pictures.
+        root: Holds ``annotations/instances_*.json`` and the pictures.
     """
 
     title = "COCO's categories that VOC lacks"

@@ -55,7 +55,7 @@ def row(name: str, settings: Sequence[str] = ()) -> str:
     """Run one step of a shipped recipe and return its line of the table.
 
     Args:
-        name: of the recipe.
+        name: Of the recipe.
         settings: ``key=value``, applied last.
     """
     from fcp.engine.dry_run import dry_run

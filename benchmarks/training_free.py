@@ -44,7 +44,7 @@ class TrainingFree:
     """Predicts from backbone features alone; one map for each kind and threshold.
 
     Args:
-        backbone: with standardised levels.
+        backbone: With standardised levels.
     """
 
     def __init__(self, backbone: MobileNetV2) -> None:

@@ -24,7 +24,7 @@ class CellEncoder(nn.Module):
     """Picture → cells (B, C, h, w).
 
     Attributes:
-        image_size: side (px) of the square that pictures are brought to.
+        image_size: Side (px) of the square that pictures are brought to.
         channels: C.
     """
 
@@ -45,8 +45,8 @@ class ViTCells(CellEncoder):
 
     Args:
         model: a ViT of transformers.
-        image_size: side (px), rounded to whole patches.
-        final_norm: cells after the model's final norm; False for before it.
+        image_size: Side (px), rounded to whole patches.
+        final_norm: Cells after the model's final norm; False for before it.
     """
 
     model: Any  # transformers' outputs are loosely typed
@@ -80,8 +80,8 @@ class BackboneCells(CellEncoder):
     """The mid-level map of one of our backbones, at stride 8.
 
     Args:
-        backbone: class-consistent backbone.
-        image_size: side (px), rounded to whole cells.
+        backbone: Class-consistent backbone.
+        image_size: Side (px), rounded to whole cells.
     """
 
     def __init__(self, backbone: Backbone, *, image_size: int) -> None:
@@ -105,10 +105,10 @@ def build_cells(
     """Build a cell encoder of any ViT or backbone of transformers.
 
     Args:
-        weights: folder in transformers' layout or hub id.
-        image_size: side (px) of the pictures.
-        final_norm: see ``ViTCells``; a hierarchical backbone has none to choose.
-        config: architecture as in transformers' ``config.json``, with its ``model_type``, where
+        weights: Folder in transformers' layout or hub id.
+        image_size: Side (px) of the pictures.
+        final_norm: See ``ViTCells``; a hierarchical backbone has none to choose.
+        config: Architecture as in transformers' ``config.json``, with its ``model_type``, where
             ``weights`` is None.
 
     Raises:

@@ -21,7 +21,7 @@ class Guidance:
     Attributes:
         bias: a (S, h·w), 0 … 1, of each prompt's picture, the same for heads and tokens.
         target: e (S, C).
-        released: the first addition of e also enters the tokens' position term, which both blocks
+        released: The first addition of e also enters the tokens' position term, which both blocks
             and the last query read (the authors' program adds in place); False for the paper's.
     """
 

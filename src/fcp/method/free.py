@@ -260,11 +260,11 @@ def decode_points(
     """Draw the masks of many prompts of foreground points in one picture.
 
     Args:
-        segmenter: promptable segmenter.
-        embedding: one picture.
+        segmenter: Promptable segmenter.
+        embedding: One picture.
         points: (P, n, 2) x, y as fractions of the picture; n points each.
         boxes: (P, 4) of the prompts as fractions, or None.
-        multimask: three masks a prompt.
+        multimask: Three masks a prompt.
 
     Returns:
         Logits (P, 1 or 3, h', w') and estimated IoU (P, 1 or 3).

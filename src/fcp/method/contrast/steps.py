@@ -80,8 +80,8 @@ def compare_cells(query: Tensor, support: Tensor, inside: Tensor) -> Comparison:
     """Compare a query's cells with the examples' [2-4]; d > m is like the object.
 
     Args:
-        query: unit cells (C, N).
-        support: unit cells (C, n) of all examples.
+        query: Unit cells (C, N).
+        support: Unit cells (C, n) of all examples.
         inside: (n,) boolean, at least one cell.
     """
     foreground, background = prototypes(support, inside)
@@ -103,8 +103,8 @@ def redraw(
     """Let the segmenter draw a map again, each time from the last one and its box [5].
 
     Args:
-        segmenter: promptable segmenter.
-        embedding: one picture.
+        segmenter: Promptable segmenter.
+        embedding: One picture.
         logits: (h, w) of the contrast.
 
     Returns:

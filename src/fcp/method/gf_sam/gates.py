@@ -65,10 +65,10 @@ def positive_gate(
     """Keep masks whose new part is more positive than not, component by component [6].
 
     Args:
-        shares: masks ↓ grid (n, N).
+        shares: Masks ↓ grid (n, N).
         components: (n,).
-        found: the query's alignment.
-        released: masks are tried by their mean P² - B·mid; False for their share of positive cells.
+        found: The query's alignment.
+        released: Masks are tried by their mean P² - B·mid; False for their share of positive cells.
 
     Returns:
         positive: (n,) boolean.
@@ -110,7 +110,7 @@ def overshooting_gate(
         unions: U_c ↓ grid (M, N), the union of each component's masks.
         components: (n,) 0 … M-1.
         cells: (n,) of the points.
-        query: cells (C, N).
+        query: Cells (C, N).
         grid: (h, w).
         released: a component of which fewer points are consistent than not loses all of them.
 
@@ -195,10 +195,10 @@ def gate(
     Args:
         masks: (n, S, S) boolean, one a point, n ≥ 1.
         cells: (n,) of the points.
-        query: cells (C, N).
-        found: the query's alignment.
+        query: Cells (C, N).
+        found: The query's alignment.
         grid: (h, w).
-        released: the authors' program; False for the paper.
+        released: The authors' program; False for the paper.
     """
     read = [PixelsRead.of(masks.shape[i + 1], grid[i], masks.device) for i in (0, 1)]
     pixels = masks[:, read[0].at][:, :, read[1].at]
@@ -220,9 +220,9 @@ def gate_pixels(
         pixels: (n, R, R') boolean, of the masks in the frame.
         read: Rows and columns that they are.
         cells: (n,) of the points.
-        query: cells (C, N).
-        found: the query's alignment.
-        released: the authors' program; False for the paper.
+        query: Cells (C, N).
+        found: The query's alignment.
+        released: The authors' program; False for the paper.
     """
     rows, columns = read
     grid = len(rows.nearest), len(columns.nearest)

@@ -33,7 +33,7 @@ class GfSamSteps:
     """What one query went through.
 
     Attributes:
-        found: the query's alignment with the examples.
+        found: The query's alignment with the examples.
         cells: (n,) of the points.
         points: (n, 2) x, y in px of the frame.
         logits: (n, h', w') of each point's mask, as the decoder drew it.
@@ -58,11 +58,11 @@ class GfSam(FreeMethod):
     """GF-SAM: DINOv2 finds the points, SAM draws a mask for each, the graph of points chooses.
 
     Args:
-        cells: encoder; DINOv2 before its final norm, at 518 px.
-        segmenter: promptable segmenter.
-        released: follow the authors' program where it departs from the paper.
-        shots: the paper's rule (mean of the maps of each shot), or all as one example.
-        size: side (px) of the frame in which points and masks lie.
+        cells: Encoder; DINOv2 before its final norm, at 518 px.
+        segmenter: Promptable segmenter.
+        released: Follow the authors' program where it departs from the paper.
+        shots: The paper's rule (mean of the maps of each shot), or all as one example.
+        size: Side (px) of the frame in which points and masks lie.
 
     Raises:
         FcpError: an unknown rule.

@@ -28,7 +28,7 @@ class Alignment:
         positive: P (N,), mean similarity to the foreground.
         most: X (N,), largest similarity to the foreground.
         negative: B (N,), mean similarity to the background.
-        middle: mid, halfway between the extremes of P; a scalar.
+        middle: Mid, halfway between the extremes of P; a scalar.
         aligned: A (N,), 0 … 1.
     """
 
@@ -48,9 +48,9 @@ def similarity(a: Tensor, b: Tensor, *, released: bool = True) -> Tensor:
     """Return S[i, j] between cells (…, C, N) and (C, N'): (…, N, N') [1].
 
     Args:
-        a: first cells.
-        b: second cells.
-        released: each channel is first divided by its length over the cells of its own picture;
+        a: First cells.
+        b: Second cells.
+        released: Each channel is first divided by its length over the cells of its own picture;
             False for the paper's cosine, where negative values become 0.
     """
     if released:
@@ -82,11 +82,11 @@ def align(
     """Compare a query with K examples [1-3].
 
     Args:
-        support: cells (K, C, N).
-        query: cells (C, N).
-        shares: soft masks w (K, N).
-        released: see ``similarity``.
-        pooled: all cells as one example instead of the mean over shots.
+        support: Cells (K, C, N).
+        query: Cells (C, N).
+        shares: Soft masks w (K, N).
+        released: See ``similarity``.
+        pooled: All cells as one example instead of the mean over shots.
     """
     found = similarity(support, query, released=released)  # (K, N, N)
     if pooled:

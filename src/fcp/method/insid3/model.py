@@ -37,13 +37,13 @@ class Insid3(FreeMethod):
     """INSID3: debiased cells find the object, plain cells cut it out.
 
     Args:
-        cells: encoder; DINOv3 after its final norm, at 1024 px.
-        released: follow the authors' program where it departs from the paper; False, the paper, was
+        cells: Encoder; DINOv3 after its final norm, at 1024 px.
+        released: Follow the authors' program where it departs from the paper; False, the paper, was
             better on our encoders.
-        shots: the paper's rule (mean of the prototypes, majority of votes), or all as one example.
-        components: s; None for 500, or with 500 channels or less for the same share of them, as
+        shots: The paper's rule (mean of the prototypes, majority of votes), or all as one example.
+        components: S; None for 500, or with 500 channels or less for the same share of them, as
             more components would leave nothing.
-        crf: refine the mask's border by the picture's colours, as in the paper; off by default as
+        crf: Refine the mask's border by the picture's colours, as in the paper; off by default as
             in the program.
 
     Raises:

@@ -32,7 +32,7 @@ class Insid3Steps:
         votes: (N,) number of shots whose most similar cell lies in the mask.
         candidates: (N,) boolean.
         labels: (N,) cluster of each cell, 0 … M-1.
-        seed: cluster with the largest p·m°; -1 where no cluster has a candidate.
+        seed: Cluster with the largest p·m°; -1 where no cluster has a candidate.
         scores: (M,) of each cluster.
         mask: (N,) boolean, the answer on the grid.
     """
@@ -55,7 +55,7 @@ def grid_masks(masks: Tensor, size: int, grid: tuple[int, int]) -> Tensor:
 
     Args:
         masks: (K, H, W) 0 or 1.
-        size: side (px) of the frame, 1024.
+        size: Side (px) of the frame, 1024.
         grid: (h, w).
 
     Returns:
@@ -80,8 +80,8 @@ def positional_basis(blank: Tensor, components: int) -> Tensor:
     """Return U (C, s): the first left singular vectors of a blank image's centred cells [2].
 
     Args:
-        blank: features (C, N) of a picture without content.
-        components: s.
+        blank: Features (C, N) of a picture without content.
+        components: S.
     """
     cells = unit_cells(blank)
     left, _, _ = torch.linalg.svd(cells - cells.mean(1, keepdim=True), full_matrices=False)
@@ -157,7 +157,7 @@ def find_seed(like_prototype: Tensor, share: Tensor) -> int:
     """Return the cluster with the largest p·m° among those with a candidate cell [7].
 
     Args:
-        like_prototype: p·m°_k (M,).
+        like_prototype: P·m°_k (M,).
         share: a_k (M,), candidate cells over cells; at least one > 0.
     """
     return int(like_prototype.masked_fill(share == 0, -torch.inf).argmax())
@@ -185,14 +185,14 @@ def segment_cells(
     """Segment a query on the grid [4-8].
 
     Args:
-        query: unit cells F (C, N).
+        query: Unit cells F (C, N).
         basis: U (C, s).
-        support: debiased cells F° (K, C, N).
+        support: Debiased cells F° (K, C, N).
         masks: (K, N) boolean, at least one cell in all.
-        released: the authors' program; False for the paper: no forward test, c_k = p·m°_k, no a_k,
+        released: The authors' program; False for the paper: no forward test, c_k = p·m°_k, no a_k,
             kept at the threshold too, and the seed always kept.
-        pooled: all shots as one example.
-        tau: see ``clusters``.
+        pooled: All shots as one example.
+        tau: See ``clusters``.
         threshold: Least score of a cell of the mask.
     """
     if pooled:

@@ -90,7 +90,7 @@ def prompt_sets(points: Tensor, settings: MatcherSettings, seed: int) -> Iterato
 
     Args:
         points: (P, 2), P ≥ 1.
-        settings: sizes of the subsets, and how many are drawn of more than 8 points.
+        settings: Sizes of the subsets, and how many are drawn of more than 8 points.
         seed: Seed of the draws.
     """
     random = np.random.default_rng(seed)

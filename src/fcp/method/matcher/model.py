@@ -45,7 +45,7 @@ class MatcherSteps:
         points: (P, 2) x, y px of the frame.
         proposals: M masks.
         scores: Scores of the masks.
-        chosen: numbers of the masks whose union is the answer.
+        chosen: Numbers of the masks whose union is the answer.
     """
 
     similarity: Tensor
@@ -61,9 +61,9 @@ class Matcher(FreeMethod):
     Several examples are stacked, so the paper's rule is already a pooled one.
 
     Args:
-        cells: encoder; DINOv2 before its final norm, at 518 px, which is also the frame.
-        segmenter: promptable segmenter.
-        preset: the authors' constants for "coco", "fss" or "parts".
+        cells: Encoder; DINOv2 before its final norm, at 518 px, which is also the frame.
+        segmenter: Promptable segmenter.
+        preset: The authors' constants for "coco", "fss" or "parts".
         seed: Seed of the prompts' random subsets.
 
     Raises:

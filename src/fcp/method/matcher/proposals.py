@@ -61,11 +61,11 @@ def draw(
     """Draw the masks of prompts (P, n, 2) px of the frame, and keep those that SAM trusts.
 
     Args:
-        segmenter: promptable segmenter.
-        embedding: one picture.
+        segmenter: Promptable segmenter.
+        embedding: One picture.
         prompts: x, y px of the frame.
         size: S, side of the frame.
-        settings: number of masks and thresholds.
+        settings: Number of masks and thresholds.
         box: (4,) px that goes with every prompt, or None.
     """
     parts = []
@@ -96,7 +96,7 @@ def box_nms(boxes: Tensor, iou: Tensor, most: float) -> Tensor:
     Args:
         boxes: (M, 4).
         iou: (M,) the decoder's estimates.
-        most: overlap that a box may have with a better one that stays; 1 keeps all.
+        most: Overlap that a box may have with a better one that stays; 1 keeps all.
     """
     order = iou.argsort(descending=True, stable=True)
     boxes = boxes[order]
@@ -125,9 +125,9 @@ def propose(
     """Draw the masks of all prompts, the dense grid's too, and drop duplicates by their boxes.
 
     Args:
-        segmenter: promptable segmenter.
-        embedding: one picture.
-        sets: prompts (P, n, 2) of each n, at least one set.
+        segmenter: Promptable segmenter.
+        embedding: One picture.
+        sets: Prompts (P, n, 2) of each n, at least one set.
         size: S, side of the frame.
         settings: Settings for the data.
         box: (4,) of all points, if prompts carry it.

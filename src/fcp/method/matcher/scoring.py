@@ -93,7 +93,7 @@ def score_masks(
         similarity: S (K·N, N).
         support_mask: (K·N,) boolean.
         grid: (h, w).
-        settings: weights and thresholds.
+        settings: Weights and thresholds.
     """
     purity, coverage = purity_and_coverage(masks, points, grid)
     kept = torch.ones(len(masks), dtype=torch.bool, device=masks.device)

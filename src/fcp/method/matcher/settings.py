@@ -11,24 +11,24 @@ class MatcherSettings:
     """How prompts are drawn, masks kept and masks merged.
 
     Attributes:
-        draws: random subsets of each size, where there are more than 8 points.
-        sizes: fewest and most points of a prompt.
-        centres: prompts are drawn from 8 k-means++ centres of the points, not from the points.
-        with_box: each prompt also carries the box of all points.
+        draws: Random subsets of each size, where there are more than 8 points.
+        sizes: Fewest and most points of a prompt.
+        centres: Prompts are drawn from 8 k-means++ centres of the points, not from the points.
+        with_box: Each prompt also carries the box of all points.
         masks: 1 or 3 masks a prompt.
         nms: IoU of boxes above which the mask with the lower estimate goes; 1 keeps all.
-        iou: estimate that a mask must exceed; 0 is off.
-        stability: least area(logit > 1) / area(logit > -1); 0 is off.
-        dense: also prompt with a grid of 64×64 points.
-        least_coverage: filter; 0 is off.
-        least_emd: filter; 0 is off.
-        least_purity: filter; 0 is off.
-        alpha: weight of emd in the score.
-        beta: weight of purity·coverage^gamma.
-        gamma: see ``beta``.
+        iou: Estimate that a mask must exceed; 0 is off.
+        stability: Least area(logit > 1) / area(logit > -1); 0 is off.
+        dense: Also prompt with a grid of 64×64 points.
+        least_coverage: Filter; 0 is off.
+        least_emd: Filter; 0 is off.
+        least_purity: Filter; 0 is off.
+        alpha: Weight of emd in the score.
+        beta: Weight of purity·coverage^gamma.
+        gamma: See ``beta``.
         merge_by: "distance" to the best score, or "top" scores.
-        merge: most masks in the answer of one example.
-        merge_few: the same of several examples.
+        merge: Most masks in the answer of one example.
+        merge_few: The same of several examples.
     """
 
     draws: int

@@ -18,7 +18,7 @@ class PictureFrame:
 
     Attributes:
         size: (H, W) px of the picture.
-        side: px of the square, 1024.
+        side: Side (px) of the square, 1024.
     """
 
     size: tuple[int, int]
@@ -60,7 +60,7 @@ def mask_cells(masks: Tensor, frame: PictureFrame, grid: tuple[int, int], red: i
         masks: (K, H, W) 0 or 1.
         frame: Frame of the pictures.
         grid: (h, w).
-        red: value of the object in such a picture; 255, or 128 in the authors' data set.
+        red: Value of the object in such a picture; 255, or 128 in the authors' data set.
 
     Returns:
         (K, h, w) boolean; a mask without foreground stays empty.

@@ -30,10 +30,10 @@ class PerSam(FreeMethod):
     """PerSAM: the object's mean cell says where to point and what the decoder attends to.
 
     Args:
-        segmenter: promptable segmenter; SAM.
+        segmenter: Promptable segmenter; SAM.
         finetune: PerSAM-F: mixing weights fitted to the reference instead of guidance.
-        released: follow the authors' program where it departs from the paper.
-        shots: the paper knows one reference and reads the first; "pooled" reads the cells of all.
+        released: Follow the authors' program where it departs from the paper.
+        shots: The paper knows one reference and reads the first; "pooled" reads the cells of all.
 
     Raises:
         FcpError: an unknown rule.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.guided import Guidance
-from fcp.method.free import down, unit_cells
+from fcp.method.free import down, mask_boxes, unit_cells
 from fcp.method.persam.frame import PictureFrame
 from fcp.structures import Embedding
 
@@ -31,8 +31,8 @@ class PerSamSteps:
         points: (1 or 2, 2) x, y in px: the most and the least confident pixel.
         labels: (1 or 2,) 1, 0.
         bias: a (N,) of the guided attention; None for PerSAM-F.
-        calls: logits (H, W) after each call, one to three.
-        iou: the decoder's estimate for the last.
+        calls: Logits (H, W) after each call, one to three.
+        iou: The decoder's estimate for the last.
     """
 
     target: Tensor
@@ -85,10 +85,10 @@ def attention_bias(
     """Return a (N,): the sigmoid of the standardised confidence, on the grid [3].
 
     Args:
-        at_pixels: confidence (H, W), which gives mean and deviation (N - 1).
-        cells: confidence (N,) on SAM's grid.
+        at_pixels: Confidence (H, W), which gives mean and deviation (N - 1).
+        cells: Confidence (N,) on SAM's grid.
         grid: (h, w).
-        released: the picture goes straight to the grid, without its padding; False for SAM's own
+        released: The picture goes straight to the grid, without its padding; False for SAM's own
             grid, to which the decoder's cells belong.
     """
     mean, deviation = at_pixels.mean(), at_pixels.std()
@@ -98,16 +98,15 @@ def attention_bias(
 
 def box_of(mask: Tensor) -> Tensor:
     """Return x0, y0, x1, y1 (4,) px, all inclusive, of a mask (H, W) with foreground."""
-    rows, columns = torch.where(mask.any(1))[0], torch.where(mask.any(0))[0]
-    return torch.stack([columns[0], rows[0], columns[-1], rows[-1]])
+    return mask_boxes(mask[None])[0]
 
 
 class PointDecoder:
     """SAM's decoder for one picture and one set of points.
 
     Args:
-        segmenter: promptable segmenter.
-        embedding: one picture.
+        segmenter: Promptable segmenter.
+        embedding: One picture.
         frame: Frame of that picture.
         points: (n, 2) x, y px of the picture.
         labels: (n,).
@@ -140,10 +139,10 @@ class PointDecoder:
         Args:
             box: (4,) px of the picture, or None.
             low: (h', w') logits as dense prompt, or None.
-            multimask: three masks.
+            multimask: Three masks.
             guidance: Guidance of PerSAM's first call.
         """
-        corners = None if box is None else self.frame.fractions(box.float().view(2, 2)).view(1, 4)
+        corners = None if box is None else self.frame.fractions(box.view(2, 2)).view(1, 4)
         tokens, painted = self.segmenter.embed_prompts(
             points=self.points, point_labels=self.labels, boxes=corners
         )
