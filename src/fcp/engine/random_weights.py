@@ -77,15 +77,20 @@ def without_missing(recipe: HeadRecipe) -> Stand:
     model = recipe.model
     backbone = _replaced(model.backbone, missing)
     segmenter = _replaced(model.segmenter, missing)
-    start, folder = recipe.backbone_weights, recipe.segmenter_folder
-    if start is not None and model.backbone.weights is None and not is_here(start):
+    weights, folder, start = recipe.backbone_weights, recipe.segmenter_folder, recipe.start
+    if start is not None and not Path(start).is_dir():
         missing.append(start)
         start = None
+    if weights is not None and model.backbone.weights is None and not is_here(weights):
+        missing.append(weights)
+        weights = None
     if folder is not None and not (Path(folder) / WEIGHTS).exists():
         missing.append(folder)
         folder = None
     config = replace(model, backbone=backbone, segmenter=segmenter)
-    usable = replace(recipe, model=config, backbone_weights=start, segmenter_folder=folder)
+    usable = replace(
+        recipe, model=config, start=start, backbone_weights=weights, segmenter_folder=folder
+    )
     return Stand(usable, tuple(missing))
 
 

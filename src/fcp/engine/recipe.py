@@ -83,7 +83,9 @@ class HeadRecipe:
         hold_out_kinds: Whether to leave out the kinds of ``objects`` that settings are chosen by,
             and score the model on them.
         train_backbone: Whether to train the backbone too, at ``optim.pretrained_scale`` (ours; the
-            paper freezes it).
+            paper freezes it); with ``shares``, on views that are drawn anew at each step.
+        start: Folder of a trained model to go on from, encoders included; None to start from
+            ``segmenter_folder`` and ``backbone_weights``.
         segmenter_folder: Output folder of a segmenter run whose weights are taken, or None.
         backbone_weights: Starting weights of a backbone that are to travel inside the model's
             folder (where ``model.backbone.weights`` is None).
@@ -112,6 +114,7 @@ class HeadRecipe:
     photos_per_class: int = 200
     hold_out_kinds: bool = False
     train_backbone: bool = False
+    start: str | None = None
     segmenter_folder: str | None = None
     backbone_weights: str | None = None
     holdout_every: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from fcp.engine.view_store import (
 from fcp.method.fcp.model import FCP
 from fcp.structures import Output
 
-_LEAST_SHARE = 0.008  # least share of a view that the class covers; else the whole photo is taken
+LEAST_SHARE = 0.008  # least share of a view that the class covers; else the whole photo is taken
 _SUPPORT = (*BACKBONE, SEGMENTER[0])  # a support is never decoded, so that it needs no finer maps
 
 
@@ -80,14 +80,32 @@ class StoredBatches(Dataset[dict[str, Any]]):
 
     def __getitem__(self, share: Share) -> dict[str, Any]:
         """Draw one part of a step's batch."""
-        # numpy takes (seed, step, 0) for (seed, step), which draws the shots.
-        step = np.random.default_rng((self._seed, share.step))
-        mixture = self._mixtures[int(step.integers(len(self._mixtures)))]
-        episodes = []
-        for position in share.positions(self._batch):
-            rng = np.random.default_rng((self._seed, share.step, position + 1))
-            episodes.append(make_episode(self._store, mixture(rng), self._size, rng))
-        return stack_episodes(episodes)
+        drawn = draw_step(self._mixtures, share, batch=self._batch, seed=self._seed)
+        return stack_episodes(
+            [make_episode(self._store, task, self._size, rng) for task, rng in drawn]
+        )
+
+
+def draw_step(
+    mixtures: Sequence[Mixture], share: Share, *, batch: int, seed: int
+) -> Iterator[tuple[MixedTask, np.random.Generator]]:
+    """Draw the tasks of a part of a step, all with the same number of shots.
+
+    Args:
+        mixtures: Sources of the episodes, one for each number of shots.
+        share: Step, and part of its batch.
+        batch: Number of episodes of a step.
+        seed: Seed of the episodes.
+
+    Yields:
+        Tasks, each with the generator that draws its views.
+    """
+    # numpy takes (seed, step, 0) for (seed, step), which draws the shots.
+    step = np.random.default_rng((seed, share.step))
+    mixture = mixtures[int(step.integers(len(mixtures)))]
+    for position in share.positions(batch):
+        rng = np.random.default_rng((seed, share.step, position + 1))
+        yield mixture(rng), rng
 
 
 def make_episode(
@@ -154,7 +172,7 @@ def _view_with(
     wanted = task.source.data.class_mask(photo, task.class_id)
     number = 0 if rng is None else int(rng.integers(store.views))
     mask = crop_mask(store, photo, number, wanted, size)
-    if number and mask.mean() < _LEAST_SHARE:
+    if number and mask.mean() < LEAST_SHARE:
         number, mask = 0, crop_mask(store, photo, 0, wanted, size)
     if not mask.any():
         number, mask = 0, support_to_square(wanted, size)

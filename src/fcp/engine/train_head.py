@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from fcp.engine.episodic import EpisodicStage, answer_pixels, answer_seen
 from fcp.engine.holdout import Holdout, base_class_holdout
 from fcp.engine.loop import Batches, fit
 from fcp.engine.processes import is_main
-from fcp.engine.recipe import HeadRecipe
+from fcp.engine.recipe import HeadRecipe, flatten_settings, load_recipe
 from fcp.engine.tracking import Report, record_recipe
+from fcp.engine.train_pixels import pixel_stage
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.engine.train_stored import stored_stage
 from fcp.errors import FcpError
@@ -29,8 +31,8 @@ from fcp.features.cache import FeatureCache
 from fcp.features.frozen import Encoders, FeatureIndex, FrozenEncoders, open_encoders
 from fcp.method.fcp.losses.criterion import Criterion
 from fcp.method.fcp.model import FCP
-from fcp.models.checkpoint import save_model
-from fcp.models.files import BEST_FOLDER
+from fcp.models.checkpoint import load_model, save_model
+from fcp.models.files import BEST_FOLDER, CONFIG_FILE, RECIPE_FILE
 
 _STATISTICS_PICTURES = 128
 
@@ -61,9 +63,11 @@ def train_head(
     """
     source = episode_source(recipe, data_root)
     model = starting_model(recipe)
-    standardise(model.backbone, recipe.model.image_size, data_root)
+    if recipe.start is None:  # a trained model has its statistics
+        standardise(model.backbone, recipe.model.image_size, data_root)
     if recipe.shares:
-        stage, holdout = stored_stage(recipe, model, data_root, out, report)
+        make_stage = pixel_stage if recipe.train_backbone else stored_stage
+        stage, holdout = make_stage(recipe, model, data_root, out, report)
     else:
         if store is None:
             stage = head_stage(recipe, model, episode_batches(recipe, source, data_root))
@@ -195,17 +199,45 @@ def region_pictures(data_root: Path) -> list[RegionSource]:
 
 
 def starting_model(recipe: HeadRecipe) -> FCP:
-    """Build the model of a recipe with its encoders' starting weights and a fresh head.
+    """Build a recipe's model: starting weights and a fresh head, or a trained model to go on from.
 
     Raises:
-        FcpError: weights are missing or do not fit, or the recipe names a ``segmenter_folder`` for
-            a segmenter that cannot start from one.
+        FcpError: weights are missing or do not fit, the recipe names a ``segmenter_folder`` for a
+            segmenter that cannot start from one, or it goes on from a model of other settings or
+            of another fold.
     """
     torch.manual_seed(recipe.seed)
+    if recipe.start is not None:
+        return _trained_model(recipe, Path(recipe.start))
     return FCP(
         recipe.model,
         *starting_encoders(recipe.model, recipe.backbone_weights, recipe.segmenter_folder),
     )
+
+
+def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:
+    """Load the model that a recipe goes on from.
+
+    Raises:
+        FcpError: it is missing, of other settings than the recipe's, or of another fold.
+    """
+    model = load_model(folder)
+    own, wanted = (flatten_settings(asdict(c)) for c in (model.config, recipe.model))
+    differing = sorted(
+        name for name in own.keys() | wanted.keys() if own.get(name) != wanted.get(name)
+    )
+    if differing:
+        raise FcpError(
+            f"start: {folder} has other settings of the model than the recipe: "
+            f"{', '.join(differing)}; take those of {folder / CONFIG_FILE}"
+        )
+    before = load_recipe(folder / RECIPE_FILE)
+    if getattr(before, "fold", None) != recipe.fold:
+        raise FcpError(
+            f"start: {folder} was trained with fold={getattr(before, 'fold', None)}, the recipe "
+            f"has fold={recipe.fold}; classes that should stay novel would be known"
+        )
+    return model
 
 
 def starting_encoders(

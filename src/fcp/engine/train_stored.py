@@ -7,38 +7,24 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch.nn import functional
+from torch import Tensor
 
-from fcp.config import IGNORE
 from fcp.data.dataset import FewShotDataset
 from fcp.data.lists import ClassLists
-from fcp.data.mixed import (
-    MixedTask,
-    Mixture,
-    TaskSource,
-    kinds_holdout,
-    left_out_kinds,
-    training_sources,
-)
+from fcp.data.mixed import MixedTask, TaskSource, training_sources
 from fcp.data.objects import Objects
-from fcp.data.pascal import PascalVOC
 from fcp.engine.episodic import EpisodicStage
 from fcp.engine.holdout import Holdout
+from fcp.engine.mixtures import kinds_score, make_mixtures
 from fcp.engine.processes import processes, to_device
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.stored_batches import StoredBatches, answer_stored, make_episode, stack_episodes
 from fcp.engine.tracking import Report
-from fcp.engine.view_store import ViewStore, build_views, crop_mask
-from fcp.evaluation.metrics import ScoreBoard, count_pixels
+from fcp.engine.view_store import ViewStore, build_views
 from fcp.method.fcp.losses.criterion import Criterion
 from fcp.method.fcp.model import FCP
-from fcp.models.checkpoint import save_model
-from fcp.models.files import BEST_FOLDER
 
 VIEWS_FOLDER = "views"  # beside the folders of the runs, which share it
-_PHOTOS_OF_A_MEAN = 6  # photos that a class's mean foreground feature is taken over
 
 
 def stored_stage(
@@ -62,9 +48,25 @@ def stored_stage(
         seed=0,
         report=report,
     )
-    mixtures = make_mixtures(recipe, data_root, store)
+    sources = [
+        keep_stored(source, store)
+        for source in training_sources(data_root, recipe.fold, hold_out=recipe.hold_out_kinds)
+    ]
+
+    def see(_: FewShotDataset, photo: str) -> Tensor:
+        return store.read(photo, 0, ["coarse"])["coarse"].float()
+
+    def ask(task: MixedTask) -> tuple[Tensor, Tensor]:
+        episode = make_episode(store, task, size, None)
+        output = answer_stored(model, store.steps, to_device(stack_episodes([episode])))
+        return output.mask_logits[0], episode.query_mask
+
     batches = StoredBatches(
-        mixtures, store, batch=recipe.optim.batch, image_size=size, seed=recipe.seed
+        make_mixtures(recipe, sources, see),
+        store,
+        batch=recipe.optim.batch,
+        image_size=size,
+        seed=recipe.seed,
     )
     stage = EpisodicStage(
         model,
@@ -72,61 +74,7 @@ def stored_stage(
         answer=partial(answer_stored, model, store.steps),
         criterion=Criterion(recipe.loss),
     )
-    return stage, kinds_score(recipe, model, data_root, store, out)
-
-
-def make_mixtures(recipe: HeadRecipe, data_root: Path, store: ViewStore) -> list[Mixture]:
-    """Make the source of the episodes for each number of shots of a recipe."""
-    sources = [
-        keep_stored(source, store)
-        for source in training_sources(data_root, recipe.fold, hold_out=recipe.hold_out_kinds)
-    ]
-    size = recipe.model.image_size
-    features = {source.name: mean_features(source, store, size) for source in sources}
-    return [
-        Mixture(
-            sources,
-            recipe.shares,
-            shots=shots,
-            absent_share=recipe.absent_share,
-            features=features,
-        )
-        for shots in recipe.shots
-    ]
-
-
-def kinds_score(
-    recipe: HeadRecipe, model: FCP, data_root: Path, store: ViewStore, out: Path
-) -> Holdout | None:
-    """Make the scoring by 1-shot mIoU on held-out kinds; the best model goes to ``out/best``."""
-    if not recipe.holdout_every or not recipe.hold_out_kinds:
-        return None
-    objects = Objects(data_root)
-    left_out = left_out_kinds(objects.kinds, PascalVOC(data_root), recipe.fold)
-    lists = keep_photos(kinds_holdout(objects, left_out), store.places)
-    mixture = Mixture([TaskSource("kinds", objects, lists, {})], {"kinds": 1.0})
-    rng = np.random.default_rng(0)
-    tasks = [mixture(rng) for _ in range(recipe.holdout_episodes)]
-
-    def score() -> float:
-        return score_stored(model, store, tasks, recipe.model.image_size)
-
-    def save() -> None:
-        save_model(model, out / BEST_FOLDER, dtype=getattr(torch, recipe.weights_dtype))
-
-    return Holdout(recipe.holdout_every, score, save)
-
-
-def score_stored(model: FCP, store: ViewStore, tasks: Sequence[MixedTask], size: int) -> float:
-    """Return the mIoU of a model on episodes of whole stored photos."""
-    board = ScoreBoard()
-    for task in tasks:
-        episode = make_episode(store, task, size, None)
-        output = answer_stored(model, store.steps, to_device(stack_episodes([episode])))
-        found, truth = output.mask_logits[0].cpu() > 0, episode.query_mask
-        counts = count_pixels(found, truth == 1, truth != IGNORE)
-        board.add(str(task.class_id), counts)
-    return board.compute().miou
+    return stage, kinds_score(recipe, model, data_root, out, ask)
 
 
 def stored_photos(
@@ -171,23 +119,6 @@ def keep_photos(lists: ClassLists, photos: Collection[str]) -> ClassLists:
         rows=tuple(row for row in lists.rows if row in photos),
         members={c: tuple(p for p in m if p in photos) for c, m in lists.members.items()},
     )
-
-
-def mean_features(source: TaskSource, store: ViewStore, size: int) -> dict[int, np.ndarray]:
-    """Average the foreground of each class at the coarse levels: class id → (C,)."""
-    means = {}
-    for class_id, members in source.lists.members.items():
-        sums = []
-        for photo in members[:_PHOTOS_OF_A_MEAN]:
-            coarse = store.read(photo, 0, ["coarse"])["coarse"].float()
-            mask = crop_mask(store, photo, 0, source.data.class_mask(photo, class_id), size)
-            height, width = coarse.shape[-2:]
-            share = functional.adaptive_avg_pool2d(mask[None], (height, width))
-            sums.append(functional.normalize((coarse * share).sum((1, 2)), dim=0))
-        total = sum(sums, start=torch.zeros(1))
-        if total.any():
-            means[class_id] = total.numpy()
-    return means
 
 
 def keep_stored(source: TaskSource, store: ViewStore) -> TaskSource:

@@ -142,12 +142,35 @@ def test_one_task_serves_many_pictures_as_each_alone():
         torch.testing.assert_close(alone.presence[0], together.presence[number], atol=1e-5, rtol=0)
 
 
-def test_no_gradient_reaches_the_features():
-    """The decoder sees similarities alone, so that the backbone stays as it is."""
+def test_the_similarity_maps_teach_the_backbone_as_finite_differences_have_it():
+    """Along random directions of all features together."""
+    generator = torch.Generator().manual_seed(0)
+    features = [level.requires_grad_() for level in (*levels(0), *levels(1))]
+
+    def value(parts):
+        support = prepare_support(parts[:3], square_mask(), 1)
+        return (similarity_maps(support, 0, prepare_query(parts[3:]), 0) * weights).sum()
+
+    weights = torch.rand(6 * 2, 4, 4, generator=generator)
+    gradients = torch.autograd.grad(value(features), features, allow_unused=True)
+    used = [
+        g if g is not None else torch.zeros_like(f)
+        for g, f in zip(gradients, features, strict=True)
+    ]
+    for _ in range(3):
+        step = [1e-3 * torch.randn(f.shape, generator=generator) for f in features]
+        ahead, behind = (
+            value([f.detach() + sign * s for f, s in zip(features, step, strict=True)])
+            for sign in (1, -1)
+        )
+        expected = sum((g * s).sum() for g, s in zip(used, step, strict=True))
+        torch.testing.assert_close((ahead - behind) / 2, expected, atol=2e-4, rtol=0.03)
+        assert expected.abs() > 1e-3
+
+
+def test_all_parameters_learn():
     net = Correlation(CHANNELS, 8, depth=1)
-    features = [level.requires_grad_() for level in levels(0)]
-    found = net(prepare_support(features, square_mask(), 1), prepare_query(levels(1)))
+    found = net(prepare_support(levels(0), square_mask(), 1), prepare_query(levels(1)))
     loss = functional.softplus(found.estimates[-1]).sum() + found.presence.sum()
     loss.backward()
-    assert all(level.grad is None for level in features)
     assert all(p.grad is not None for name, p in net.named_parameters())

@@ -110,7 +110,6 @@ class Correlation(nn.Module):
         return self.fine_mask(drawn) + above[:, -1:]
 
 
-@torch.no_grad()
 def prepare_support(levels: Sequence[Tensor], masks: Tensor, shots: int) -> CorrelationSupport:
     """Choose and scale the cells of S tasks of ``shots`` pictures each, whose cells are pooled.
 
@@ -147,7 +146,6 @@ def prepare_support(levels: Sequence[Tensor], masks: Tensor, shots: int) -> Corr
     )
 
 
-@torch.no_grad()
 def prepare_query(levels: Sequence[Tensor]) -> CorrelationQuery:
     """Scale the cells of B pictures: maps (B, C, h, w) of the backbone, the finest first."""
     fine, *coarse = (F.normalize(level, dim=1) for level in levels)
@@ -174,7 +172,6 @@ def choose_cells(share: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(kept), torch.cat(weights)
 
 
-@torch.no_grad()
 def similarity_maps(
     support: CorrelationSupport, task: int, query: CorrelationQuery, picture: int
 ) -> Tensor:
