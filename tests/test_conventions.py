@@ -58,6 +58,8 @@ TESTED_BY = {
     "engine/holdout.py": "engine/test_loop.py",
     "engine/method_recipe.py": "engine/test_recipe.py",
     "engine/method_stage.py": "engine/test_train_method.py",
+    "engine/mixtures.py": "engine/test_train_stored.py",
+    "engine/pixel_batches.py": "engine/test_train_pixels.py",
     "engine/stored_batches.py": "engine/test_train_stored.py",
     "engine/tracking.py": "engine/test_train.py",
     "engine/train_base_learner.py": "engine/test_train_method.py",
