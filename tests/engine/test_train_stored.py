@@ -23,7 +23,6 @@ from fcp.engine.view_store import (
     build_views,
     decode_backbone,
     decode_embedding,
-    draw_box,
 )
 from fcp.models.checkpoint import load_model
 from fcp.system.documents import load_json
@@ -178,17 +177,6 @@ def test_no_average_is_none():
     average.update(0)
     average.swap()
     assert average.values == []
-
-
-def test_crops_show_much_of_a_class():
-    mask = np.zeros((60, 80), bool)
-    mask[20:40, 30:50] = True
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        left, top, right, bottom = draw_box([mask], rng)
-        assert 0 <= left < right <= 80
-        assert 0 <= top < bottom <= 60
-        assert mask[top:bottom, left:right].sum() >= 0.4 * mask.sum()
 
 
 def test_rare_classes_keep_their_photos(mini_root):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,13 @@ from fcp.data.pascal import PascalVOC
 from fcp.data.transforms import mask_to_square
 from fcp.engine.holdout import Holdout
 from fcp.engine.recipe import HeadRecipe
+from fcp.engine.share import Share
 from fcp.evaluation.metrics import ScoreBoard, count_pixels
 from fcp.method.fcp.model import FCP
 from fcp.models.checkpoint import save_model
 from fcp.models.files import BEST_FOLDER
 
+LEAST_SHARE = 0.008  # least share of a view that the class covers; else the whole photo is taken
 _PHOTOS_OF_A_MEAN = 6  # photos that a class's mean foreground feature is taken over
 
 See = Callable[[FewShotDataset, str], Tensor]
@@ -49,6 +51,28 @@ def make_mixtures(recipe: HeadRecipe, sources: Sequence[TaskSource], see: See) -
         )
         for shots in recipe.shots
     ]
+
+
+def draw_step(
+    mixtures: Sequence[Mixture], share: Share, *, batch: int, seed: int
+) -> Iterator[tuple[MixedTask, np.random.Generator]]:
+    """Draw the tasks of a part of a step, all with the same number of shots.
+
+    Args:
+        mixtures: Sources of the episodes, one for each number of shots.
+        share: Step, and part of its batch.
+        batch: Number of episodes of a step.
+        seed: Seed of the episodes.
+
+    Yields:
+        Tasks, each with the generator that draws its views.
+    """
+    # numpy takes (seed, step, 0) for (seed, step), which draws the shots.
+    step = np.random.default_rng((seed, share.step))
+    mixture = mixtures[int(step.integers(len(mixtures)))]
+    for position in share.positions(batch):
+        rng = np.random.default_rng((seed, share.step, position + 1))
+        yield mixture(rng), rng
 
 
 def kinds_score(

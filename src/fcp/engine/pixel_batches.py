@@ -14,9 +14,9 @@ from fcp.config import IGNORE
 from fcp.data.augment import jitter_colour
 from fcp.data.mixed import MixedTask, Mixture
 from fcp.data.transforms import mask_to_square, support_to_square, to_square
+from fcp.data.views import View, draw_box
+from fcp.engine.mixtures import LEAST_SHARE, draw_step
 from fcp.engine.share import Share
-from fcp.engine.stored_batches import LEAST_SHARE, draw_step
-from fcp.engine.view_store import View, draw_box
 from fcp.method.fcp.model import FCP
 from fcp.structures import Output
 

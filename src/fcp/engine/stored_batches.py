@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from fcp.config import IGNORE
 from fcp.data.mixed import MixedTask, Mixture
 from fcp.data.transforms import support_to_square
+from fcp.engine.mixtures import LEAST_SHARE, draw_step
 from fcp.engine.share import Share
 from fcp.engine.view_store import (
     BACKBONE,
@@ -26,7 +27,6 @@ from fcp.engine.view_store import (
 from fcp.method.fcp.model import FCP
 from fcp.structures import Output
 
-LEAST_SHARE = 0.008  # least share of a view that the class covers; else the whole photo is taken
 _SUPPORT = (*BACKBONE, SEGMENTER[0])  # a support is never decoded, so that it needs no finer maps
 
 
@@ -84,28 +84,6 @@ class StoredBatches(Dataset[dict[str, Any]]):
         return stack_episodes(
             [make_episode(self._store, task, self._size, rng) for task, rng in drawn]
         )
-
-
-def draw_step(
-    mixtures: Sequence[Mixture], share: Share, *, batch: int, seed: int
-) -> Iterator[tuple[MixedTask, np.random.Generator]]:
-    """Draw the tasks of a part of a step, all with the same number of shots.
-
-    Args:
-        mixtures: Sources of the episodes, one for each number of shots.
-        share: Step, and part of its batch.
-        batch: Number of episodes of a step.
-        seed: Seed of the episodes.
-
-    Yields:
-        Tasks, each with the generator that draws its views.
-    """
-    # numpy takes (seed, step, 0) for (seed, step), which draws the shots.
-    step = np.random.default_rng((seed, share.step))
-    mixture = mixtures[int(step.integers(len(mixtures)))]
-    for position in share.positions(batch):
-        rng = np.random.default_rng((seed, share.step, position + 1))
-        yield mixture(rng), rng
 
 
 def make_episode(
