@@ -29,7 +29,7 @@ def test_every_shipped_head_can_be_built_without_weights(name):
         assert before.options.items() <= after.options.items()
         if ARCHITECTURES.get(before.weights) is not None:
             assert after.options["config"] == ARCHITECTURES[before.weights]
-    places = (recipe.backbone_weights, recipe.segmenter_folder)
+    places = (recipe.start, recipe.backbone_weights, recipe.segmenter_folder)
     named = [recipe.model.backbone.weights, recipe.model.segmenter.weights, *places]
     assert list(stand.missing) == [name for name in named if name is not None]
     assert stand.recipe.optim == recipe.optim

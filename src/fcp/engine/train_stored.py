@@ -61,12 +61,9 @@ def stored_stage(
         output = answer_stored(model, store.steps, to_device(stack_episodes([episode])))
         return output.mask_logits[0], episode.query_mask
 
+    mixtures = make_mixtures(recipe, sources, see)
     batches = StoredBatches(
-        make_mixtures(recipe, sources, see),
-        store,
-        batch=recipe.optim.batch,
-        image_size=size,
-        seed=recipe.seed,
+        mixtures, store, batch=recipe.optim.batch, image_size=size, seed=recipe.seed
     )
     stage = EpisodicStage(
         model,
