@@ -74,6 +74,15 @@ def test_a_model_of_another_fold_is_no_start(start):
         starting_model(load_recipe(start[1], (f"start={start[0]}", "fold=1")))
 
 
+def test_a_model_that_knows_the_held_out_kinds_is_no_start(start, tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((start[0] / name).read_bytes())
+    recipe = json.loads((start[0] / "recipe.json").read_text())
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe | {"hold_out_kinds": False}))
+    with pytest.raises(FcpError, match="hold_out_kinds"):
+        starting_model(load_recipe(start[1], (f"start={tmp_path}",)))
+
+
 def test_a_model_of_other_settings_is_no_start(start):
     with pytest.raises(FcpError, match=r"other settings .*head\.tokens"):
         starting_model(load_recipe(start[1], (f"start={start[0]}", "model.head.tokens=4")))

@@ -219,7 +219,8 @@ def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:
     """Load the model that a recipe goes on from.
 
     Raises:
-        FcpError: it is missing, of other settings than the recipe's, or of another fold.
+        FcpError: it is missing, of other settings than the recipe's, or of another fold, or it
+            knows the kinds that the recipe holds out.
     """
     model = load_model(folder)
     own, wanted = (flatten_settings(asdict(c)) for c in (model.config, recipe.model))
@@ -236,6 +237,11 @@ def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:
         raise FcpError(
             f"start: {folder} was trained with fold={getattr(before, 'fold', None)}, the recipe "
             f"has fold={recipe.fold}; classes that should stay novel would be known"
+        )
+    if recipe.hold_out_kinds and not getattr(before, "hold_out_kinds", False):
+        raise FcpError(
+            f"start: {folder} was trained on the kinds that hold_out_kinds leaves out; set "
+            "hold_out_kinds=false, or start from a model that left them out"
         )
     return model
 
