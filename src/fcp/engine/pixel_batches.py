@@ -64,9 +64,8 @@ def draw_episode(task: MixedTask, size: int, rng: np.random.Generator | None) ->
     for photo in task.supports:
         mask = data.class_mask(photo, class_id)
         image, view = _draw_view(data.image(photo), [mask], size, rng)
-        shown = mask_to_square(view.crop(mask), size)
         images.append(image)
-        masks.append(shown if shown.any() else support_to_square(mask, size))
+        masks.append(support_to_square(view.crop(mask), size))
     if task.present:
         mask = data.class_mask(task.query, class_id)
         query, view = _draw_view(data.image(task.query), [mask], size, rng)

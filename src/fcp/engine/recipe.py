@@ -176,8 +176,8 @@ def refuse_other_recipe(file: Path, recipe: Recipe) -> None:
     now = flatten_settings(asdict(recipe))
     differing = [
         f"{name} (was {before.get(name)!r}, now {now.get(name)!r})"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name) and name not in _MAY_CHANGE
+        for name in differing_settings(before, now)
+        if name not in _MAY_CHANGE
     ]
     if differing:
         raise FcpError(
@@ -206,6 +206,11 @@ def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, A
             else {f"{prefix}{name}": value}
         )
     return flat
+
+
+def differing_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the names, in alphabetical order, of flat settings that differ or that one lacks."""
+    return sorted(n for n in before.keys() | now.keys() if before.get(n) != now.get(n))
 
 
 def load_recipe(file: Path, overrides: tuple[str, ...] = ()) -> Recipe:

@@ -20,7 +20,7 @@ from fcp.engine.episodic import EpisodicStage, answer_pixels, answer_seen
 from fcp.engine.holdout import Holdout, base_class_holdout
 from fcp.engine.loop import Batches, fit
 from fcp.engine.processes import is_main
-from fcp.engine.recipe import HeadRecipe, flatten_settings, load_recipe
+from fcp.engine.recipe import HeadRecipe, differing_settings, flatten_settings, load_recipe
 from fcp.engine.tracking import Report, record_recipe
 from fcp.engine.train_pixels import pixel_stage
 from fcp.engine.train_segmenter import WEIGHTS
@@ -224,9 +224,7 @@ def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:
     """
     model = load_model(folder)
     own, wanted = (flatten_settings(asdict(c)) for c in (model.config, recipe.model))
-    differing = sorted(
-        name for name in own.keys() | wanted.keys() if own.get(name) != wanted.get(name)
-    )
+    differing = differing_settings(own, wanted)
     if differing:
         raise FcpError(
             f"start: {folder} has other settings of the model than the recipe: "

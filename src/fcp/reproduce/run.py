@@ -19,7 +19,13 @@ from fcp.data.episodes import EpisodeSpec, sample_episodes
 from fcp.data.lists import ClassLists, val_lists
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.method_recipe import FreeRecipe, MethodRecipe
-from fcp.engine.recipe import HeadRecipe, Recipe, flatten_settings, trains_nothing
+from fcp.engine.recipe import (
+    HeadRecipe,
+    Recipe,
+    differing_settings,
+    flatten_settings,
+    trains_nothing,
+)
 from fcp.engine.tracking import LOG_FILE, Report, read_log
 from fcp.engine.train import train
 from fcp.engine.train_base_learner import LEARNERS
@@ -236,7 +242,7 @@ def refuse_other_settings(place: Path | str, before: Mapping[str, Any], now: Rec
     filled = asdict(from_dict(type(now), dict(before), f"{place}: recipe"))
     then, wanted = (settings_of(values) for values in (filled, asdict(now)))
     old, new = (flatten_settings(values, "recipe.") for values in (then, wanted))
-    differing = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    differing = differing_settings(old, new)
     if differing:
         raise FcpError(
             f"{place}: was made with another {differing[0]}; choose another --out, or delete it to "
