@@ -49,6 +49,7 @@ def head_configs(draw: st.DrawFn) -> HeadConfig:
         refresh_guidance=draw(st.booleans()),
         mask_prompt=has_attention_mask and draw(st.booleans()),
         contrast_levels=draw(st.lists(st.integers(1, 512), max_size=4)),
+        contrast_share=draw(st.floats(0, 1)),
         maps_after_dropout=draw(st.booleans()),
         **{name: draw(st.floats(0, 1, exclude_max=True)) for name in dropouts},
     )
@@ -108,6 +109,8 @@ def test_defaults_are_the_papers() -> None:
         (HeadConfig, "maps_after_dropout", None),
         (HeadConfig, "contrast_levels", [32, 0]),
         (HeadConfig, "contrast_levels", 32),
+        (HeadConfig, "contrast_share", 1.1),
+        (HeadConfig, "contrast_share", float("nan")),
         (HeadConfig, "attention_dropout", 1.0),
         (HeadConfig, "attention_dropout", -0.1),
         (HeadConfig, "matching_dropout", float("nan")),

@@ -56,6 +56,8 @@ class HeadConfig:
         correlation: Number of hidden channels of the correlation decoder, whose mask replaces the
             conventional mask and is the dense mask prompt (ours; 0: none, as the paper). The
             backbone must return its levels.
+        contrast_share: Share c of the contrast's mask (``method.contrast``) in that of many pooled
+            examples: with K of them it is c · (1 − 1/K), 0 … 1 (ours; 0: none, as the paper).
         maps_after_dropout: Whether pseudo masks and losses use the attention maps after dropout
             (released program) or before it (default).
         attention_dropout: Dropout rate of the attention of the refinement steps.
@@ -75,6 +77,7 @@ class HeadConfig:
     contrast_levels: list[int] = field(default_factory=list)
     plain_decoder: bool = False
     correlation: int = 0
+    contrast_share: float = 0.0
     maps_after_dropout: bool = False
     attention_dropout: float = 0.5
     matching_dropout: float = 0.2
@@ -101,6 +104,7 @@ class HeadConfig:
         counts = all(1 <= level <= MOST_CHANNELS for level in self.contrast_levels)
         _require(counts, "contrast_levels", "channel counts of at least 1", self.contrast_levels)
         _require(self.correlation % 2 == 0, "correlation", "an even width", self.correlation)
+        _require(0 <= self.contrast_share <= 1, "contrast_share", "0 … 1", self.contrast_share)
         for name in ("attention_dropout", "matching_dropout", "feature_dropout"):
             _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
         if self.matching == "pixel":

@@ -58,6 +58,11 @@ class Embedding:
         """Join examples, at least one, to one batch without finer maps, which only queries need."""
         return cls(torch.cat([item.image for item in items]))
 
+    def of(self, picture: int) -> Embedding:
+        """Return the maps of one picture, B = 1."""
+        rows = slice(picture, picture + 1)
+        return Embedding(self.image[rows], tuple(one[rows] for one in self.high_resolution))
+
     def repeat(self, shots: int) -> Embedding:
         """Repeat each picture's maps for each shot: B → B·K."""
         if shots == 1:
@@ -113,6 +118,19 @@ class CorrelationSupport:
 
 
 @dataclass(frozen=True)
+class ContrastSupport:
+    """What tells the object from its surroundings in the pooled examples of B tasks.
+
+    Attributes:
+        direction: Prototype of the foreground less that of the background (B, Cm).
+        middle: Product with a cell (B,) at which foreground and background part.
+    """
+
+    direction: Tensor
+    middle: Tensor
+
+
+@dataclass(frozen=True)
 class CorrelationQuery:
     """Features of B query pictures for the correlation.
 
@@ -156,6 +174,8 @@ class SupportSet:
         level_means: Mean foreground and background (B, K, 2, Cm) at each level of the backbone.
         fusion: Rule by which the K examples give one result (``fcp.method.fusion``).
         correlation: Cells of all levels, of S = B·K tasks; None for a head without correlation.
+        contrast: Contrast of several pooled examples; None for a head that has no share of it, and
+            for a single example.
     """
 
     prototypes: tuple[Tensor, ...]
@@ -168,6 +188,7 @@ class SupportSet:
     level_means: Tensor
     fusion: Fusion = "mean"
     correlation: CorrelationSupport | None = None
+    contrast: ContrastSupport | None = None
 
     def to(self, device: torch.device) -> SupportSet:
         """Return it with all tensors on a device."""
@@ -200,7 +221,7 @@ class QueryFeatures:
         high: Stage-4 cells (B, Ch, L).
         grid: Grid size (h, w) in cells.
         embedding: Embedding for the mask decoder.
-        level_units: Mid-level cells (B, Cm, L), each level's part of length 1.
+        mid_units: Mid-level cells (B, Cm, L) of length 1.
         correlation: Cells of all levels; None for a head without correlation.
     """
 
@@ -209,7 +230,7 @@ class QueryFeatures:
     high: Tensor
     grid: tuple[int, int]
     embedding: Embedding
-    level_units: Tensor
+    mid_units: Tensor
     correlation: CorrelationQuery | None = None
 
 

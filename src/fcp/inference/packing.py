@@ -21,6 +21,7 @@ from fcp.errors import FcpError
 TYPES = {
     "fcp": "fcp.structures:SupportSet",
     "fcp.correlation": "fcp.structures:CorrelationSupport",
+    "fcp.contrast": "fcp.structures:ContrastSupport",
     "free": "fcp.method.free:FreeSupport",
     "trained": "fcp.inference.networks.trained:TrainedSupport",
     "bam": "fcp.method.bam.model:BAMSupport",
@@ -117,7 +118,7 @@ def unpack_oldest(names: Collection[str], entrant: int, fusion: str) -> dict[str
     own = _fields_of(names, f"{entrant}.")
     correlation = _fields_of(names, f"{entrant}.correlation.")
     own["correlation"] = {"type": "fcp.correlation", "fields": correlation} if correlation else None
-    return {"type": "fcp", "fields": own | {"fusion": fusion}}
+    return {"type": "fcp", "fields": own | {"fusion": fusion, "contrast": None}}
 
 
 def _fields_of(names: Collection[str], prefix: str) -> dict[str, Any]:

@@ -120,3 +120,10 @@ def test_the_segmenter_draws_three_times_from_its_own_last_map(width, calls):
         assert torch.equal(prompt, before)
     expected = [[i / 8, 0.25, width / 8, 0.75] for i in range(calls)]
     assert seen.boxes == [pytest.approx(box) for box in expected]
+
+
+def test_one_call_is_the_first_of_three():
+    logits = torch.full((4, 8), -1.0)
+    logits[1:3, :6] = 1.0
+    (only,) = redraw(Recorder(), None, logits, most=1)
+    assert torch.equal(only, redraw(Recorder(), None, logits)[0])

@@ -9,7 +9,7 @@ from torch import Tensor
 from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.cells import CellEncoder
 from fcp.layers.masked import mask_to_grid
-from fcp.method.contrast.steps import ContrastSteps, compare_cells, redraw
+from fcp.method.contrast.steps import SHARPNESS, ContrastSteps, compare_cells, redraw
 from fcp.method.free import (
     FreeMethod,
     FreeQuery,
@@ -18,8 +18,6 @@ from fcp.method.free import (
     pool_shots,
     require_foreground,
 )
-
-SHARPNESS = 20.0  # logits of a contrast; those of real photos lie within a few tenths of each other
 
 
 class Contrast(FreeMethod):

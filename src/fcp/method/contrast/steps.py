@@ -16,6 +16,7 @@ from fcp.encoders.base import PromptableSegmenter
 from fcp.method.free import mask_boxes
 from fcp.structures import Embedding
 
+SHARPNESS = 20.0  # logits of a contrast; those of real photos lie within a few tenths of each other
 CALLS = 3  # of the segmenter; a fourth changes next to nothing
 
 
@@ -98,7 +99,7 @@ def box_of(logits: Tensor) -> Tensor:
 
 
 def redraw(
-    segmenter: PromptableSegmenter, embedding: Embedding, logits: Tensor
+    segmenter: PromptableSegmenter, embedding: Embedding, logits: Tensor, most: int = CALLS
 ) -> tuple[Tensor, ...]:
     """Let the segmenter draw a map again, each time from the last one and its box [5].
 
@@ -106,12 +107,13 @@ def redraw(
         segmenter: Promptable segmenter.
         embedding: One picture.
         logits: (h, w) of the contrast.
+        most: Number of calls.
 
     Returns:
         Logits (h', w') after each call; it ends on a map without a pixel above 0.
     """
     calls: list[Tensor] = []
-    while len(calls) < CALLS and (logits > 0).any():
+    while len(calls) < most and (logits > 0).any():
         tokens, _ = segmenter.embed_prompts(boxes=box_of(logits))
         drawn, _ = segmenter.decode_candidates(
             embedding, tokens, logits[None, None], multimask=False

@@ -12,16 +12,10 @@ from torch import Tensor, nn
 from fcp.config import Fusion, ModelConfig
 from fcp.encoders.base import Backbone, PromptableSegmenter
 from fcp.errors import FcpError
+from fcp.method.fcp import contrast_mask
 from fcp.method.fcp.heads import build_head
 from fcp.method.fusion import fuse_logits
-from fcp.structures import (
-    Decoded,
-    Episode,
-    HeadOutput,
-    Output,
-    QueryFeatures,
-    SupportSet,
-)
+from fcp.structures import Decoded, Episode, HeadOutput, Output, QueryFeatures, SupportSet
 
 MASK_PROMPT_EPSILON = 1e-3
 MOST_LOGIT = 7.0  # largest logit of a dense prompt, that of a probability of 0.999
@@ -129,6 +123,11 @@ class FCP(nn.Module):
         iou = decoded.iou.float().unflatten(0, (B, K))
         # Fusion is linear in the logits, so it commutes with the resize; the smaller maps first.
         logits = fuse_logits(decoded.logits.float().unflatten(0, (B, K)), iou, support.fusion)
+        if support.contrast is not None:
+            shots = support.grid_mask.shape[1]
+            drawn = contrast_mask.draw(self.segmenter, support.contrast, query)
+            share = self.config.head.contrast_share * (1 - 1 / shots)
+            logits = contrast_mask.mix(logits, drawn, share)
         size = (self.config.image_size, self.config.image_size)
         logits = F.interpolate(logits[:, None], size, mode="bilinear", align_corners=True)[:, 0]
         return Output(**vars(found), mask_logits=logits, iou=iou.mean(1))

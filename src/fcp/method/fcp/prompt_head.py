@@ -20,6 +20,7 @@ from fcp.layers.grid import join_levels, on_grid
 from fcp.layers.masked import foreground_cells, mask_to_grid, pool_cells, refuse_empty, take_cells
 from fcp.layers.pairs import repeat_query, repeat_support
 from fcp.layers.position import sine_position
+from fcp.method.fcp import contrast_mask
 from fcp.method.fcp.plain_decoder import PlainDecoder
 from fcp.method.fcp.prototypes import correlation
 from fcp.method.fcp.prototypes.contrast import contrast_maps, level_means, level_units
@@ -108,6 +109,7 @@ class PromptHead(nn.Module):
         inside = grid_mask.flatten(1)
         if fusion == "pooled":  # one shot, whose cells are those of K pictures
             cells, inside = cells.pooled(K), pool_cells(inside, K)
+        mixes = self.config.contrast_share > 0 and fusion == "pooled" and K > 1
         shots = (B, len(inside) // B)  # from here on S rows, unfolded at the end
 
         index, is_foreground = foreground_cells(inside)  # (S, n)
@@ -132,6 +134,7 @@ class PromptHead(nn.Module):
             level_means=means.unflatten(0, shots),
             fusion=fusion,
             correlation=self._correlation_support(features, masks, fusion),
+            contrast=contrast_mask.prepare_support(cells.backbone, inside) if mixes else None,
         )
 
     def prepare_query(self, features: BackboneFeatures, embedding: Embedding) -> QueryFeatures:
@@ -148,14 +151,15 @@ class PromptHead(nn.Module):
             high=cells.high,
             grid=cells.grid,
             embedding=embedding,
-            level_units=level_units(cells.backbone, self.levels),
+            mid_units=F.normalize(cells.backbone, dim=1),
             correlation=correlation.prepare_query(features.levels) if self.correlation else None,
         )
 
     def pair(self, support: SupportSet, query: QueryFeatures) -> Unguided:
         """Pair each query with each shot of its task: S = B·K rows."""
         B, K = len(query.high), support.high.shape[1]
-        contrast = self._contrast(support.level_means, query.level_units[:, None])
+        units = level_units(query.mid_units, self.levels)
+        contrast = self._contrast(support.level_means, units[:, None])
         return Unguided(
             key_share=repeat_query(query.key_share, K),
             value_share=repeat_query(query.value_share, K),
