@@ -101,6 +101,20 @@ def test_a_start_whose_recipe_is_lost_is_refused(start, tmp_path):
         starting_model(load_recipe(start[1], (f"start={tmp_path}",)))
 
 
+def test_the_best_model_of_a_run_is_a_start(start, tmp_path):
+    """Its recipe lies in the run's folder, one above."""
+    best = tmp_path / "best"
+    best.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (best / name).write_bytes((start[0] / name).read_bytes())
+    (tmp_path / "recipe.json").write_bytes((start[0] / "recipe.json").read_bytes())
+    model = starting_model(load_recipe(start[1], (f"start={best}",)))
+    expected = load_model(start[0]).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    with pytest.raises(FcpError, match="trained with fold=0"):
+        starting_model(load_recipe(start[1], (f"start={best}", "fold=1")))
+
+
 def task_of(voc, *, present=True):
     query = "train_06_1" if present else "train_07_0"
     return MixedTask(TaskSource("voc", voc, None, {}), 6, ("train_06_0",), query, present)

@@ -20,13 +20,14 @@ from fcp.engine.episodic import EpisodicStage, answer_pixels, answer_seen
 from fcp.engine.holdout import Holdout, base_class_holdout
 from fcp.engine.loop import Batches, fit
 from fcp.engine.processes import is_main
-from fcp.engine.recipe import HeadRecipe, differing_settings, flatten_settings, load_recipe
+from fcp.engine.recipe import HeadRecipe, differing_settings, flatten_settings
 from fcp.engine.tracking import Report, record_recipe
 from fcp.engine.train_pixels import pixel_stage
 from fcp.engine.train_segmenter import WEIGHTS
 from fcp.engine.train_stored import stored_stage
 from fcp.errors import FcpError
 from fcp.evaluation.predictor import FCPPredictor
+from fcp.evaluation.seen import read_recipe
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import Encoders, FeatureIndex, FrozenEncoders, open_encoders
 from fcp.method.fcp.losses.criterion import Criterion
@@ -219,8 +220,8 @@ def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:
     """Load the model that a recipe goes on from.
 
     Raises:
-        FcpError: it is missing, of other settings than the recipe's, or of another fold, or it
-            knows the kinds that the recipe holds out.
+        FcpError: it or its recipe is missing, it has other settings than the recipe's or is of
+            another fold, or it knows the kinds that the recipe holds out.
     """
     model = load_model(folder)
     own, wanted = (flatten_settings(asdict(c)) for c in (model.config, recipe.model))
@@ -230,13 +231,15 @@ def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:
             f"start: {folder} has other settings of the model than the recipe: "
             f"{', '.join(differing)}; take those of {folder / CONFIG_FILE}"
         )
-    before = load_recipe(folder / RECIPE_FILE)
-    if getattr(before, "fold", None) != recipe.fold:
+    before = read_recipe(folder)
+    if before is None:
+        raise FcpError(f"start: {folder} has no {RECIPE_FILE}, which names the classes it knows")
+    if before.get("fold") != recipe.fold:
         raise FcpError(
-            f"start: {folder} was trained with fold={getattr(before, 'fold', None)}, the recipe "
+            f"start: {folder} was trained with fold={before.get('fold')}, the recipe "
             f"has fold={recipe.fold}; classes that should stay novel would be known"
         )
-    if recipe.hold_out_kinds and not getattr(before, "hold_out_kinds", False):
+    if recipe.hold_out_kinds and not before.get("hold_out_kinds"):
         raise FcpError(
             f"start: {folder} was trained on the kinds that hold_out_kinds leaves out; set "
             "hold_out_kinds=false, or start from a model that left them out"

@@ -103,6 +103,14 @@ def test_one_example_and_unpooled_ones_have_no_share(shots, fusion):
     torch.testing.assert_close(found, masks_of(make_model(0.0), episode, fusion))
 
 
+def test_a_training_judges_the_head_alone():
+    model, episode = make_model(SHARE), make_episode(3)
+    pooled = model.train().encode_support(
+        episode.support_images, episode.support_masks, fusion="pooled"
+    )
+    assert pooled.contrast is None
+
+
 def test_a_batch_is_its_tasks_one_at_a_time():
     model, episode = make_model(SHARE), make_episode(3, batch=2)
     together = masks_of(model, episode)

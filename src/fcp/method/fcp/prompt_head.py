@@ -6,6 +6,7 @@ paper's steps: maps for the guidance, and a mask that replaces the conventional 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ from fcp.method.fcp.prototypes.prior import unit_cells
 from fcp.method.fcp.prototypes.support import SupportPrototypes
 from fcp.structures import (
     BackboneFeatures,
+    ContrastSupport,
     CorrelationOutput,
     CorrelationSupport,
     Embedding,
@@ -109,7 +111,6 @@ class PromptHead(nn.Module):
         inside = grid_mask.flatten(1)
         if fusion == "pooled":  # one shot, whose cells are those of K pictures
             cells, inside = cells.pooled(K), pool_cells(inside, K)
-        mixes = self.config.contrast_share > 0 and fusion == "pooled" and K > 1
         shots = (B, len(inside) // B)  # from here on S rows, unfolded at the end
 
         index, is_foreground = foreground_cells(inside)  # (S, n)
@@ -119,10 +120,8 @@ class PromptHead(nn.Module):
             index, is_foreground, excluded = _all_cells(inside), inside, None
         means, contrast = self._contrast_support(cells, index, inside)
         key, key_mean, value, value_mean = self._guide(cells, index, is_foreground, contrast)
-        position = self.position(cells.grid, key)
-        tokens, attention = self.support(  # Eq. 2, 4
-            key.mT, value.mT, position[index % len(position)], excluded=excluded
-        )
+        places = self.position(cells.grid, key)[index % math.prod(cells.grid)]
+        tokens, attention = self.support(key.mT, value.mT, places, excluded=excluded)  # Eq. 2, 4
         return SupportSet(
             prototypes=tuple(step.unflatten(0, shots) for step in tokens),
             key_mean=key_mean.unflatten(0, shots),
@@ -134,7 +133,7 @@ class PromptHead(nn.Module):
             level_means=means.unflatten(0, shots),
             fusion=fusion,
             correlation=self._correlation_support(features, masks, fusion),
-            contrast=contrast_mask.prepare_support(cells.backbone, inside) if mixes else None,
+            contrast=self._contrast_mask_support(cells, inside, B * K),
         )
 
     def prepare_query(self, features: BackboneFeatures, embedding: Embedding) -> QueryFeatures:
@@ -207,6 +206,18 @@ class PromptHead(nn.Module):
     def _contrast(self, means: Tensor, units: Tensor) -> Tensor | None:
         """Compare cells with the support's means at each level, for a head with contrast."""
         return contrast_maps(means, units, self.levels) if self.config.contrast_levels else None
+
+    def _contrast_mask_support(
+        self, cells: _Cells, inside: Tensor, pictures: int
+    ) -> ContrastSupport | None:
+        """Return what the mask of Contrast needs of pooled examples; None without a share.
+
+        A training judges the head alone.
+        """
+        pooled = len(inside) < pictures
+        if self.training or not pooled or not self.config.contrast_share:
+            return None
+        return contrast_mask.prepare_support(cells.backbone, inside)
 
     def _correlation_support(
         self, features: BackboneFeatures, masks: Tensor, fusion: Fusion
