@@ -221,8 +221,10 @@ class QueryFeatures:
         high: Stage-4 cells (B, Ch, L).
         grid: Grid size (h, w) in cells.
         embedding: Embedding for the mask decoder.
-        mid_units: Mid-level cells (B, Cm, L) of length 1.
+        level_units: Mid-level cells (B, Cm, L), each level's part of length 1.
         correlation: Cells of all levels; None for a head without correlation.
+        mid_units: Mid-level cells (B, Cm, L) of length 1; None for a head without a share of
+            contrast.
     """
 
     key_share: Tensor
@@ -230,8 +232,9 @@ class QueryFeatures:
     high: Tensor
     grid: tuple[int, int]
     embedding: Embedding
-    mid_units: Tensor
+    level_units: Tensor
     correlation: CorrelationQuery | None = None
+    mid_units: Tensor | None = None
 
 
 @dataclass(frozen=True)

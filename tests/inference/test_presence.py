@@ -83,8 +83,7 @@ def test_a_look_is_what_a_loop_over_the_cells_sums(loaded, encoded):
             likely = part.sigmoid().mean()
             weights = torch.stack([(part > 0).float().mean() + SOFT_WEIGHT * likely, 1 - likely])
             high = query.high[b, :, cell]
-            levels = query.mid_units[b, :, cell].split(loaded.model.head.levels)
-            unit = torch.cat([part / part.norm() for part in (*levels, high)])
+            unit = torch.cat([query.level_units[b, :, cell], high / high.norm()])
             sums += weights[:, None] * unit
             cells += weights
         torch.testing.assert_close(found[b].sums, sums, rtol=1e-4, atol=1e-4)

@@ -15,7 +15,6 @@ from fcp.encoders.base import PromptableSegmenter
 from fcp.features.cache import fingerprint
 from fcp.inference.networks.base import Answer, Cells, Known, Network, Seen
 from fcp.method.fcp.model import FCP
-from fcp.method.fcp.prototypes.contrast import level_units
 from fcp.models.checkpoint import save_model
 from fcp.models.loading import for_inference
 from fcp.structures import BackboneFeatures, Embedding, QueryFeatures, SupportSet
@@ -118,7 +117,7 @@ class FcpNetwork(Network[FcpShown, SupportSet, QueryFeatures]):
     def cells(self, query: QueryFeatures) -> Cells:
         """Return the cells of the backbone's levels, and of its stage 4."""
         high = F.normalize(query.high.float(), dim=1)
-        return Cells(torch.cat([self._levels(query), high], 1), query.grid)
+        return Cells(torch.cat([query.level_units.float(), high], 1), query.grid)
 
     def known(self, support: SupportSet) -> Known:
         """Return the means of one class's examples.
@@ -133,9 +132,5 @@ class FcpNetwork(Network[FcpShown, SupportSet, QueryFeatures]):
 
     def maps(self, query: QueryFeatures) -> Sequence[Tensor]:
         """Return the segmenter's maps, finest first, and the backbone's levels."""
-        levels = self._levels(query).unflatten(2, query.grid)
+        levels = query.level_units.unflatten(2, query.grid)
         return [*query.embedding.high_resolution, query.embedding.image, levels]
-
-    def _levels(self, query: QueryFeatures) -> Tensor:
-        """Return the mid-level cells (B, Cm, L), each level's part of length 1."""
-        return level_units(query.mid_units.float(), self.model.head.levels)

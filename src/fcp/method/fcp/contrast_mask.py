@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fcp.encoders.base import PromptableSegmenter
 from fcp.method.contrast.steps import SHARPNESS, compare_cells, redraw
-from fcp.structures import ContrastSupport, QueryFeatures
+from fcp.structures import ContrastSupport, Embedding
 
 EPSILON = 1e-6  # least probability of a mixed mask
 
@@ -32,23 +32,26 @@ def prepare_support(cells: Tensor, inside: Tensor) -> ContrastSupport:
     )
 
 
-def draw(
-    segmenter: PromptableSegmenter, support: ContrastSupport, query: QueryFeatures
-) -> list[Tensor]:
-    """Let the segmenter draw each query's contrast once.
+def compare(support: ContrastSupport, units: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return the logits (B, h, w) of the contrast of queries.
 
     Args:
-        segmenter: Promptable segmenter.
         support: Support of B tasks, or of a single one for all B queries.
-        query: Features of B pictures.
+        units: Mid-level cells (B, Cm, L) of the queries, of length 1.
+        grid: Their grid (h, w).
+    """
+    values = (support.direction[:, None] @ units)[:, 0]  # (B, L)
+    return SHARPNESS * (values - support.middle[:, None]).unflatten(1, grid)
+
+
+def draw(segmenter: PromptableSegmenter, maps: Tensor, embedding: Embedding) -> list[Tensor]:
+    """Let the segmenter draw each query's contrast (B, h, w) once.
 
     Returns:
-        Logits (h, w) of each query: the contrast itself where no cell is more like the object.
+        Logits (h', w') of each query: the contrast itself where no cell is more like the object.
     """
-    cells = (support.direction[:, None] @ query.mid_units)[:, 0]  # (B, L)
-    maps = SHARPNESS * (cells - support.middle[:, None]).unflatten(1, query.grid)
     return [
-        (redraw(segmenter, query.embedding.of(number), one, most=1) or (one,))[-1]
+        (redraw(segmenter, embedding.of(number), one, most=1) or (one,))[-1]
         for number, one in enumerate(maps)
     ]
 

@@ -123,9 +123,10 @@ class FCP(nn.Module):
         iou = decoded.iou.float().unflatten(0, (B, K))
         # Fusion is linear in the logits, so it commutes with the resize; the smaller maps first.
         logits = fuse_logits(decoded.logits.float().unflatten(0, (B, K)), iou, support.fusion)
-        if support.contrast is not None:
+        if support.contrast is not None and query.mid_units is not None:
             shots = support.grid_mask.shape[1]
-            drawn = contrast_mask.draw(self.segmenter, support.contrast, query)
+            maps = contrast_mask.compare(support.contrast, query.mid_units, query.grid)
+            drawn = contrast_mask.draw(self.segmenter, maps, query.embedding)
             share = self.config.head.contrast_share * (1 - 1 / shots)
             logits = contrast_mask.mix(logits, drawn, share)
         size = (self.config.image_size, self.config.image_size)

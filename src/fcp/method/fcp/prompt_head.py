@@ -150,15 +150,15 @@ class PromptHead(nn.Module):
             high=cells.high,
             grid=cells.grid,
             embedding=embedding,
-            mid_units=F.normalize(cells.backbone, dim=1),
+            level_units=level_units(cells.backbone, self.levels),
             correlation=correlation.prepare_query(features.levels) if self.correlation else None,
+            mid_units=F.normalize(cells.backbone, dim=1) if self.config.contrast_share else None,
         )
 
     def pair(self, support: SupportSet, query: QueryFeatures) -> Unguided:
         """Pair each query with each shot of its task: S = B·K rows."""
         B, K = len(query.high), support.high.shape[1]
-        units = level_units(query.mid_units, self.levels)
-        contrast = self._contrast(support.level_means, units[:, None])
+        contrast = self._contrast(support.level_means, query.level_units[:, None])
         return Unguided(
             key_share=repeat_query(query.key_share, K),
             value_share=repeat_query(query.value_share, K),
