@@ -56,8 +56,9 @@ class HeadConfig:
         correlation: Number of hidden channels of the correlation decoder, whose mask replaces the
             conventional mask and is the dense mask prompt (ours; 0: none, as the paper). The
             backbone must return its levels.
-        contrast_share: Share c of the contrast's mask (``method.contrast``) in that of many pooled
-            examples: with K of them it is c · (1 − 1/K), 0 … 1 (ours; 0: none, as the paper).
+        contrast_share: Largest share of the mask of Contrast (``method.contrast``) in that of
+            pooled examples, 0 … 1; of K examples it is this · (1 − 1/K) (ours; 0: none, as the
+            paper).
         maps_after_dropout: Whether pseudo masks and losses use the attention maps after dropout
             (released program) or before it (default).
         attention_dropout: Dropout rate of the attention of the refinement steps.
@@ -113,8 +114,9 @@ class HeadConfig:
             attention_free = self.pseudo_mask == "conventional"
             _require(attention_free, "pseudo_mask", f"'conventional' {why}", self.pseudo_mask)
         if self.plain_decoder:
-            fits = self.matching == "prototype" and not self.mask_prompt and not self.correlation
-            why = "false with matching 'pixel', mask_prompt or correlation"
+            prompted = self.mask_prompt or self.correlation or self.contrast_share
+            fits = self.matching == "prototype" and not prompted
+            why = "false with matching 'pixel', mask_prompt, correlation or contrast_share"
             _require(fits, "plain_decoder", why, True)
         if self.mask_prompt:
             has_mask = self.pseudo_mask == "attention" and self.steps >= 2

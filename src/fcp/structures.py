@@ -59,8 +59,8 @@ class Embedding:
         return cls(torch.cat([item.image for item in items]))
 
     def of(self, picture: int) -> Embedding:
-        """Return the maps of one picture, B = 1."""
-        rows = slice(picture, picture + 1)
+        """Return the maps of one picture, B = 1; a batch of one serves every index."""
+        rows = slice(picture, picture + 1) if len(self.image) > 1 else slice(None)
         return Embedding(self.image[rows], tuple(one[rows] for one in self.high_resolution))
 
     def repeat(self, shots: int) -> Embedding:
@@ -123,7 +123,7 @@ class ContrastSupport:
 
     Attributes:
         direction: Prototype of the foreground less that of the background (B, Cm).
-        middle: Product with a cell (B,) at which foreground and background part.
+        middle: Value (B,) of ``direction`` · cell at which foreground and background part.
     """
 
     direction: Tensor
@@ -174,8 +174,8 @@ class SupportSet:
         level_means: Mean foreground and background (B, K, 2, Cm) at each level of the backbone.
         fusion: Rule by which the K examples give one result (``fcp.method.fusion``).
         correlation: Cells of all levels, of S = B·K tasks; None for a head without correlation.
-        contrast: Contrast of several pooled examples; None for a head that has no share of it, and
-            for a single example.
+        contrast_mask: What the mask of Contrast needs of several pooled examples; None for one
+            example, without pooling, in training, and for a head without a share of it.
     """
 
     prototypes: tuple[Tensor, ...]
@@ -188,7 +188,7 @@ class SupportSet:
     level_means: Tensor
     fusion: Fusion = "mean"
     correlation: CorrelationSupport | None = None
-    contrast: ContrastSupport | None = None
+    contrast_mask: ContrastSupport | None = None
 
     def to(self, device: torch.device) -> SupportSet:
         """Return it with all tensors on a device."""
@@ -223,8 +223,8 @@ class QueryFeatures:
         embedding: Embedding for the mask decoder.
         level_units: Mid-level cells (B, Cm, L), each level's part of length 1.
         correlation: Cells of all levels; None for a head without correlation.
-        mid_units: Mid-level cells (B, Cm, L) of length 1; None for a head without a share of
-            contrast.
+        mid_units: Mid-level cells (B, Cm, L) of length 1; None in training, and for a head without
+            a share of Contrast's mask.
     """
 
     key_share: Tensor

@@ -67,8 +67,11 @@ def test_a_support_read_from_its_file_answers_the_same(segmenter, tmp_path, task
     check_file(segmenter, tmp_path, TASKS[task])
 
 
-def test_the_correlation_is_kept_too(small, tmp_path):
-    check_file(small, tmp_path, TASKS["classes, negatives"])
+def test_correlation_and_contrast_are_kept_too(small, tmp_path):
+    support = check_file(small, tmp_path, TASKS["classes, negatives"])
+    assert all(one.correlation is not None for one in support.entrants)
+    assert support.classes["cat"].contrast_mask is not None  # of two examples
+    assert support.classes["dog"].contrast_mask is None
 
 
 def check_file(segmenter, tmp_path, task):
@@ -79,6 +82,21 @@ def check_file(segmenter, tmp_path, task):
     assert list(again.classes) == list(support.classes)
     expected = segmenter.predict(photo(9), support=support, threshold=0)
     assert same(segmenter.predict(photo(9), support=again, threshold=0), expected)
+    return again
+
+
+def test_fields_that_an_older_file_lacks_take_their_defaults(segmenter, tmp_path):
+    support = segmenter.encode([(photo(0), mask())], appearance="off")
+    support.save(tmp_path / "new.safetensors")
+    record, tensors = header_of(tmp_path / "new.safetensors")
+    for entrant in record["entrants"]:
+        del entrant["fields"]["contrast_mask"]
+    write(tmp_path / "old.safetensors", record, tensors)
+    again = Support.load(tmp_path / "old.safetensors")
+    assert again.classes["thing"].contrast_mask is None
+    assert same(
+        segmenter.predict(photo(9), support=again), segmenter.predict(photo(9), support=support)
+    )
 
 
 def test_a_support_of_another_model_is_refused(segmenter, model_folder):

@@ -168,7 +168,8 @@ class PromptableSegmenter(nn.Module, abc.ABC):
             Logits (B·P, 1 or 3, 4h, 4w) and the decoder's estimates of their IoU (B·P, 1 or 3).
 
         Raises:
-            NotImplementedError: a segmenter that only serves trained heads, which never ask.
+            NotImplementedError: a segmenter that serves only trained heads without a share of
+                Contrast's mask.
         """
         raise NotImplementedError(f"{type(self).__name__} draws one mask a picture")
 

@@ -204,8 +204,8 @@ def starting_model(recipe: HeadRecipe) -> FCP:
 
     Raises:
         FcpError: weights are missing or do not fit, the recipe names a ``segmenter_folder`` for a
-            segmenter that cannot start from one, or it goes on from a model of other settings or
-            of another fold.
+            segmenter that cannot start from one, or the model that it goes on from is missing,
+            lacks its recipe, has other settings or another fold, or knows the kinds held out.
     """
     torch.manual_seed(recipe.seed)
     if recipe.start is not None:
@@ -233,7 +233,10 @@ def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:
         )
     before = read_recipe(folder)
     if before is None:
-        raise FcpError(f"start: {folder} has no {RECIPE_FILE}, which names the classes it knows")
+        raise FcpError(
+            f"start: {folder} has no {RECIPE_FILE}, so the classes that it knows are unknown; name "
+            f"the folder of a run, or its {BEST_FOLDER}"
+        )
     if before.get("fold") != recipe.fold:
         raise FcpError(
             f"start: {folder} was trained with fold={before.get('fold')}, the recipe "

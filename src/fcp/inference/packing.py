@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -21,7 +21,7 @@ from fcp.errors import FcpError
 TYPES = {
     "fcp": "fcp.structures:SupportSet",
     "fcp.correlation": "fcp.structures:CorrelationSupport",
-    "fcp.contrast": "fcp.structures:ContrastSupport",
+    "fcp.contrast-mask": "fcp.structures:ContrastSupport",
     "free": "fcp.method.free:FreeSupport",
     "trained": "fcp.inference.networks.trained:TrainedSupport",
     "bam": "fcp.method.bam.model:BAMSupport",
@@ -77,6 +77,8 @@ def pack(value: object, name: str) -> Any:  # noqa: ANN401  (any JSON value)
 def unpack(plain: object, tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401  (any support)
     """Build a support from what ``pack`` returned.
 
+    Fields that a file of an older version lacks take their defaults.
+
     Args:
         plain: Plain values.
         tensors: Tensors by name.
@@ -97,7 +99,8 @@ def unpack(plain: object, tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401
     module, _, name = TYPES[key].partition(":")
     kind = getattr(importlib.import_module(module), name)
     hints = get_type_hints(kind)
-    missing = next((one.name for one in fields(kind) if one.name not in parts), None)
+    needed = (one.name for one in fields(kind) if one.default is MISSING)
+    missing = next((name for name in needed if name not in parts), None)
     if missing is not None:
         raise FcpError(f"{key}.{missing} is missing")
     values = {name: unpack(part, tensors) for name, part in parts.items()}
@@ -118,7 +121,7 @@ def unpack_oldest(names: Collection[str], entrant: int, fusion: str) -> dict[str
     own = _fields_of(names, f"{entrant}.")
     correlation = _fields_of(names, f"{entrant}.correlation.")
     own["correlation"] = {"type": "fcp.correlation", "fields": correlation} if correlation else None
-    return {"type": "fcp", "fields": own | {"fusion": fusion, "contrast": None}}
+    return {"type": "fcp", "fields": own | {"fusion": fusion}}
 
 
 def _fields_of(names: Collection[str], prefix: str) -> dict[str, Any]:

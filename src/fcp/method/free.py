@@ -168,7 +168,7 @@ def _nth(batch: Any, index: int) -> Any:  # noqa: ANN401  (a support or a query)
 
     def pick(value: Any) -> Any:  # noqa: ANN401
         if isinstance(value, Embedding):
-            return Embedding(pick(value.image), tuple(map(pick, value.high_resolution)))
+            return value.of(index)
         if isinstance(value, Tensor):
             return value[index : index + 1] if len(value) > 1 else value
         return value

@@ -3,7 +3,8 @@
 ``mean`` is the paper's: each shot prompts the decoder, and the mask logits are averaged.
 ``confidence`` weighs these logits by the decoder's estimate of its masks' IoU. ``pooled`` makes one
 example of all: its foreground is that of all pictures, so that one set of prompts remains and is
-decoded once. With one shot all three are the same.
+decoded once; ``head.contrast_share`` adds a mask that needs no training to it
+(``method/fcp/contrast_mask.py``). With one shot all three are the same.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -13,9 +14,9 @@ from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.layers.grid import on_grid
 from fcp.method.contrast.steps import SHARPNESS
-from fcp.method.fcp.contrast_mask import mix
+from fcp.method.fcp.contrast_mask import compare, mix
 from fcp.method.fcp.model import FCP
-from fcp.structures import Episode
+from fcp.structures import Episode, SupportSet
 
 SIZE, SHARE = 64, 0.6
 
@@ -108,7 +109,8 @@ def test_a_training_judges_the_head_alone():
     pooled = model.train().encode_support(
         episode.support_images, episode.support_masks, fusion="pooled"
     )
-    assert pooled.contrast is None
+    assert pooled.contrast_mask is None
+    assert model.encode_query(episode.query_images).mid_units is None
 
 
 def test_a_batch_is_its_tasks_one_at_a_time():
@@ -130,6 +132,66 @@ def test_one_support_serves_several_queries():
     for b in range(2):
         one = Episode(episode.support_images, episode.support_masks, other[b : b + 1])
         torch.testing.assert_close(together[b], masks_of(model, one)[0], atol=1e-4, rtol=1e-4)
+
+
+def elsewhere(support: SupportSet, by: float | Tensor) -> SupportSet:
+    """Move the border between object and background away, so that no cell is above it."""
+    contrast = support.contrast_mask
+    return replace(support, contrast_mask=replace(contrast, middle=contrast.middle + by))
+
+
+def test_a_contrast_without_an_object_is_mixed_as_it_is():
+    """The segmenter is not asked; a batch may hold both kinds."""
+    model, episode = make_model(SHARE), make_episode(3, batch=2)
+    with torch.inference_mode():
+        support = model.encode_support(
+            episode.support_images, episode.support_masks, fusion="pooled"
+        )
+        query = model.encode_query(episode.query_images)
+        head = model.segmenter.decode(query.embedding, model.head(support, query).prompts[:, 0])
+        both = model.match(elsewhere(support, torch.tensor([0.0, 9.0])), query).mask_logits
+        maps = compare(elsewhere(support, torch.tensor([0.0, 9.0])).contrast_mask, query)
+        whole = model.match(support, query).mask_logits
+    assert (maps[0] > 0).any()
+    assert (maps[1] < 0).all()
+    torch.testing.assert_close(both[0], whole[0])
+    share = SHARE * (1 - 1 / 3)
+    size = head.logits.shape[-2:]
+    spread = F.interpolate(maps[1:, None], size, mode="bilinear")[0, 0]
+    expected = (1 - share) * head.logits[1].sigmoid() + share * spread.sigmoid()
+    expected = F.interpolate(
+        expected.logit()[None, None], (SIZE, SIZE), mode="bilinear", align_corners=True
+    )[0, 0]
+    torch.testing.assert_close(both[1], expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
+@pytest.mark.parametrize("by", [0.0, 9.0])
+def test_half_precision_agrees(dtype, bound, by):
+    """Probabilities, also where the segmenter is not asked."""
+    model, episode = make_model(SHARE), make_episode(3)
+
+    def found() -> Tensor:
+        with torch.inference_mode():
+            support = model.encode_support(
+                episode.support_images, episode.support_masks, fusion="pooled"
+            )
+            query = model.encode_query(episode.query_images)
+            return model.match(elsewhere(support, by), query).mask_logits
+
+    exact = found()
+    with torch.autocast("cpu", dtype=dtype):
+        rough = found()
+    assert rough.dtype == torch.float32
+    assert (rough.sigmoid() - exact.sigmoid()).abs().max() < bound
+
+
+def test_a_query_without_the_compared_cells_is_refused():
+    model, episode = make_model(SHARE), make_episode(3)
+    support = model.encode_support(episode.support_images, episode.support_masks, fusion="pooled")
+    query = replace(model.encode_query(episode.query_images), mid_units=None)
+    with pytest.raises(ValueError, match="without the cells that Contrast compares"):
+        model.match(support, query)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])

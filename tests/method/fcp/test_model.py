@@ -265,7 +265,11 @@ def test_a_plain_decoder_reads_prompts_and_never_the_segmenters_decoder(monkeypa
 
 @pytest.mark.parametrize(
     "other",
-    [{"mask_prompt": True}, {"matching": "pixel", "features": "F", "pseudo_mask": "conventional"}],
+    [
+        {"mask_prompt": True},
+        {"contrast_share": 0.5},
+        {"matching": "pixel", "features": "F", "pseudo_mask": "conventional"},
+    ],
 )
 def test_a_plain_decoder_stands_alone(other):
     with pytest.raises(FcpError, match="plain_decoder: expected false with matching 'pixel'"):

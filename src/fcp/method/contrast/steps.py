@@ -16,7 +16,7 @@ from fcp.encoders.base import PromptableSegmenter
 from fcp.method.free import mask_boxes
 from fcp.structures import Embedding
 
-SHARPNESS = 20.0  # logits of a contrast; those of real photos lie within a few tenths of each other
+SHARPNESS = 20.0  # logit of a contrast of 1; those of real photos lie within a few tenths
 CALLS = 3  # of the segmenter; a fourth changes next to nothing
 
 
@@ -107,7 +107,7 @@ def redraw(
         segmenter: Promptable segmenter.
         embedding: One picture.
         logits: (h, w) of the contrast.
-        most: Number of calls.
+        most: Largest number of calls.
 
     Returns:
         Logits (h', w') after each call; it ends on a map without a pixel above 0.

@@ -1,7 +1,7 @@
 """The mask of Contrast, mixed into that of several pooled examples (ours; docs/fusion.md).
 
-The head is trained with one example at a time. What several examples have in common against their
-surroundings needs no training (``method.contrast``), and errs in other places.
+The head is trained with one or two examples. Contrast (``method.contrast``) needs no training, and
+errs in other places.
 """
 
 from __future__ import annotations
@@ -11,10 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fcp.encoders.base import PromptableSegmenter
-from fcp.method.contrast.steps import SHARPNESS, compare_cells, redraw
-from fcp.structures import ContrastSupport, Embedding
+from fcp.method.contrast.steps import SHARPNESS, contrast, middle, prototypes, redraw
+from fcp.structures import ContrastSupport, Embedding, QueryFeatures
 
 EPSILON = 1e-6  # least probability of a mixed mask
+
+
+def unit_cells(cells: Tensor) -> Tensor:
+    """Return mid-level cells (B, Cm, L) of length 1 over Cm, in float32."""
+    return F.normalize(cells.float(), dim=1)
 
 
 def prepare_support(cells: Tensor, inside: Tensor) -> ContrastSupport:
@@ -24,31 +29,40 @@ def prepare_support(cells: Tensor, inside: Tensor) -> ContrastSupport:
         cells: Mid-level cells (B, Cm, n) of all examples of a task.
         inside: Whether they are the object's (B, n); at least one is.
     """
-    units = F.normalize(cells, dim=1)
-    own = [compare_cells(one, one, where) for one, where in zip(units, inside, strict=True)]
-    return ContrastSupport(
-        direction=torch.stack([one.foreground - one.background for one in own]),
-        middle=torch.stack([one.middle for one in own]),
-    )
+    directions, middles = [], []
+    for own, where in zip(unit_cells(cells), inside, strict=True):
+        foreground, background = prototypes(own, where)
+        directions.append(foreground - background)
+        middles.append(middle(contrast(own, foreground, background), where))
+    return ContrastSupport(torch.stack(directions).float(), torch.stack(middles).float())
 
 
-def compare(support: ContrastSupport, units: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Return the logits (B, h, w) of the contrast of queries.
+def compare(support: ContrastSupport, query: QueryFeatures) -> Tensor:
+    """Return the contrast of queries as logits (B, h, w).
 
     Args:
         support: Support of B tasks, or of a single one for all B queries.
-        units: Mid-level cells (B, Cm, L) of the queries, of length 1.
-        grid: Their grid (h, w).
+        query: Features of B pictures.
+
+    Raises:
+        ValueError: the query was encoded without the cells that are compared.
     """
-    values = (support.direction[:, None] @ units)[:, 0]  # (B, L)
-    return SHARPNESS * (values - support.middle[:, None]).unflatten(1, grid)
+    if query.mid_units is None:
+        raise ValueError("this query was encoded without the cells that Contrast compares")
+    values = (support.direction[:, None] @ query.mid_units)[:, 0].float()  # (B, L)
+    return SHARPNESS * (values - support.middle[:, None]).unflatten(1, query.grid)
 
 
 def draw(segmenter: PromptableSegmenter, maps: Tensor, embedding: Embedding) -> list[Tensor]:
-    """Let the segmenter draw each query's contrast (B, h, w) once.
+    """Let the segmenter draw each contrast once.
+
+    Args:
+        segmenter: Promptable segmenter.
+        maps: Logits (B, h, w) of the contrast.
+        embedding: Embedding of B pictures.
 
     Returns:
-        Logits (h', w') of each query: the contrast itself where no cell is more like the object.
+        Logits (h', w') of each picture as drawn; those of ``maps``, (h, w), where none is above 0.
     """
     return [
         (redraw(segmenter, embedding.of(number), one, most=1) or (one,))[-1]
@@ -57,11 +71,11 @@ def draw(segmenter: PromptableSegmenter, maps: Tensor, embedding: Embedding) -> 
 
 
 def mix(logits: Tensor, drawn: list[Tensor], share: float) -> Tensor:
-    """Return the logits (B, H, W) of the mean of two probabilities.
+    """Return the logits (B, H', W') of a mean of probabilities.
 
     Args:
-        logits: (B, H, W).
-        drawn: Logits of each picture, of any size.
+        logits: Mask logits (B, H', W') of the head, in float32.
+        drawn: Logits of B pictures, each of any size, in float32.
         share: Weight of ``drawn``, 0 … 1.
     """
     size = logits.shape[-2:]

@@ -122,12 +122,12 @@ class FCP(nn.Module):
         decoded = self._decode(found, query)
         iou = decoded.iou.float().unflatten(0, (B, K))
         # Fusion is linear in the logits, so it commutes with the resize; the smaller maps first.
+        # The mix below is not linear, and is defined on the smaller maps.
         logits = fuse_logits(decoded.logits.float().unflatten(0, (B, K)), iou, support.fusion)
-        if support.contrast is not None and query.mid_units is not None:
-            shots = support.grid_mask.shape[1]
-            maps = contrast_mask.compare(support.contrast, query.mid_units, query.grid)
+        if support.contrast_mask is not None:
+            maps = contrast_mask.compare(support.contrast_mask, query)
             drawn = contrast_mask.draw(self.segmenter, maps, query.embedding)
-            share = self.config.head.contrast_share * (1 - 1 / shots)
+            share = self.config.head.contrast_share * (1 - 1 / support.grid_mask.shape[1])
             logits = contrast_mask.mix(logits, drawn, share)
         size = (self.config.image_size, self.config.image_size)
         logits = F.interpolate(logits[:, None], size, mode="bilinear", align_corners=True)[:, 0]

@@ -1,7 +1,8 @@
 """The shared part of the heads of FCP and VRP-SAM: features on one grid, and the support branch.
 
-The left half of Figure 3. Contrast and correlation (ours, off by default) are additions to the
-paper's steps: maps for the guidance, and a mask that replaces the conventional one.
+The left half of Figure 3. Contrast by level, correlation and the mask of Contrast (ours, off by
+default) are additions to the paper's steps: maps for the guidance, a mask that replaces the
+conventional one, and one that is mixed into the result.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class PromptHead(nn.Module):
             level_means=means.unflatten(0, shots),
             fusion=fusion,
             correlation=self._correlation_support(features, masks, fusion),
-            contrast=self._contrast_mask_support(cells, inside, B * K),
+            contrast_mask=self._contrast_mask(cells, inside, several=K > 1 and fusion == "pooled"),
         )
 
     def prepare_query(self, features: BackboneFeatures, embedding: Embedding) -> QueryFeatures:
@@ -152,7 +153,7 @@ class PromptHead(nn.Module):
             embedding=embedding,
             level_units=level_units(cells.backbone, self.levels),
             correlation=correlation.prepare_query(features.levels) if self.correlation else None,
-            mid_units=F.normalize(cells.backbone, dim=1) if self.config.contrast_share else None,
+            mid_units=contrast_mask.unit_cells(cells.backbone) if self._has_contrast_mask else None,
         )
 
     def pair(self, support: SupportSet, query: QueryFeatures) -> Unguided:
@@ -207,17 +208,18 @@ class PromptHead(nn.Module):
         """Compare cells with the support's means at each level, for a head with contrast."""
         return contrast_maps(means, units, self.levels) if self.config.contrast_levels else None
 
-    def _contrast_mask_support(
-        self, cells: _Cells, inside: Tensor, pictures: int
+    def _contrast_mask(
+        self, cells: _Cells, inside: Tensor, *, several: bool
     ) -> ContrastSupport | None:
-        """Return what the mask of Contrast needs of pooled examples; None without a share.
-
-        A training judges the head alone.
-        """
-        pooled = len(inside) < pictures
-        if self.training or not pooled or not self.config.contrast_share:
+        """Return what the mask of Contrast needs of several pooled examples; None without it."""
+        if not several or not self._has_contrast_mask:
             return None
         return contrast_mask.prepare_support(cells.backbone, inside)
+
+    @property
+    def _has_contrast_mask(self) -> bool:
+        """Whether Contrast's mask has a share; training judges the head alone."""
+        return self.config.contrast_share > 0 and not self.training
 
     def _correlation_support(
         self, features: BackboneFeatures, masks: Tensor, fusion: Fusion
