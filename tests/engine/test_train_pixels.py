@@ -11,7 +11,6 @@ from engine.test_train_stored import RECIPE, run
 from fcp.data.mixed import MixedTask, TaskSource
 from fcp.data.pascal import PascalVOC
 from fcp.data.transforms import mask_to_square, to_square
-from fcp.engine.loop import Trainer
 from fcp.engine.pixel_batches import answer_views, draw_episode, stack_pixels
 from fcp.engine.recipe import load_recipe
 from fcp.engine.train_head import starting_model
@@ -52,18 +51,9 @@ def test_it_trains_head_and_backbone_and_leaves_the_segmenter(start, tuned):
     assert load_model(tuned / "best").config == before.config
 
 
-def test_a_resumed_run_ends_alike(start, tuned, mini_root, tmp_path, monkeypatch):
-    step = Trainer.step
-
-    def stop_at_two(trainer, number, batches):
-        if number == 2:
-            raise RuntimeError("killed")
-        return step(trainer, number, batches)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", stop_at_two)
-        with pytest.raises(RuntimeError, match="killed"):
-            run(start[1], mini_root, tmp_path / "again", *settings(start))
+def test_a_resumed_run_ends_alike(start, tuned, mini_root, tmp_path, killed):
+    with killed():
+        run(start[1], mini_root, tmp_path / "again", *settings(start))
     run(start[1], mini_root, tmp_path / "again", *settings(start), resume=True)
     whole, again = load_model(tuned).state_dict(), load_model(tmp_path / "again").state_dict()
     assert all(torch.equal(whole[name], again[name]) for name in whole)

@@ -11,7 +11,6 @@ from fcp.data.mixed import MixedTask, TaskSource
 from fcp.data.pascal import PascalVOC
 from fcp.data.transforms import to_square
 from fcp.engine.average import MovingAverage
-from fcp.engine.loop import Trainer
 from fcp.engine.recipe import HeadRecipe, load_recipe
 from fcp.engine.stored_batches import answer_stored, make_episode, stack_episodes
 from fcp.engine.tracking import LOG_FILE, read_log
@@ -100,20 +99,11 @@ def test_a_run_gives_a_model_and_the_best_by_held_out_kinds(finished):
 
 
 def test_a_resumed_run_ends_with_the_same_average(
-    finished, recipe_file, mini_root, tmp_path, monkeypatch
+    finished, recipe_file, mini_root, tmp_path, killed
 ):
-    step = Trainer.step
-
-    def stop_at_two(trainer, number, batches):
-        if number == 2:
-            raise RuntimeError("killed")
-        return step(trainer, number, batches)
-
     (tmp_path / "views").symlink_to(finished.parent / "views")
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", stop_at_two)
-        with pytest.raises(RuntimeError, match="killed"):
-            run(recipe_file, mini_root, tmp_path / "again")
+    with killed():
+        run(recipe_file, mini_root, tmp_path / "again")
     run(recipe_file, mini_root, tmp_path / "again", resume=True)
     whole, again = load_model(finished).state_dict(), load_model(tmp_path / "again").state_dict()
     assert all(torch.equal(whole[name], again[name]) for name in whole)
