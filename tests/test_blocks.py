@@ -91,7 +91,9 @@ def desk(model_folder: Path, mini_voc: Path, tmp_path_factory: pytest.TempPathFa
             (folder / f"mine/screw/{kind}").mkdir(parents=True, exist_ok=True)
             picture.save(folder / f"mine/screw/{kind}/{number}.png")
     (folder / "runs").mkdir()
-    folds = [f"runs/{kind}{fold}" for kind in ("fold", "tiny-fold") for fold in range(4)]
+    folds = [
+        f"runs/{kind}{fold}" for kind in ("fold", "tiny-fold", "tuned-fold") for fold in range(4)
+    ]
     for name in ("runs/sam", "runs/mine", "vrp", "fcp", *folds):
         (folder / name).symlink_to(model_folder)
     return folder
