@@ -59,14 +59,19 @@ def test_a_resumed_run_ends_alike(start, tuned, mini_root, tmp_path, killed):
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
+def copy_model(folder, to):
+    """Copy a model without its recipe."""
+    for name in ("config.json", "model.safetensors"):
+        (to / name).write_bytes((folder / name).read_bytes())
+
+
 def test_a_model_of_another_fold_is_no_start(start):
     with pytest.raises(FcpError, match=r"trained with fold=0, the recipe\s+has fold=1"):
         starting_model(load_recipe(start[1], (f"start={start[0]}", "fold=1")))
 
 
 def test_a_model_that_knows_the_held_out_kinds_is_no_start(start, tmp_path):
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((start[0] / name).read_bytes())
+    copy_model(start[0], tmp_path)
     recipe = json.loads((start[0] / "recipe.json").read_text())
     (tmp_path / "recipe.json").write_text(json.dumps(recipe | {"hold_out_kinds": False}))
     with pytest.raises(FcpError, match="hold_out_kinds"):
@@ -85,8 +90,7 @@ def test_a_missing_start_is_named(start, tmp_path):
 
 def test_a_start_whose_recipe_is_lost_is_refused(start, tmp_path):
     """Nobody could tell which classes it has seen."""
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((start[0] / name).read_bytes())
+    copy_model(start[0], tmp_path)
     with pytest.raises(FcpError, match=r"recipe\.json"):
         starting_model(load_recipe(start[1], (f"start={tmp_path}",)))
 
@@ -95,8 +99,7 @@ def test_the_best_model_of_a_run_is_a_start(start, tmp_path):
     """Its recipe lies in the run's folder, one above."""
     best = tmp_path / "best"
     best.mkdir()
-    for name in ("config.json", "model.safetensors"):
-        (best / name).write_bytes((start[0] / name).read_bytes())
+    copy_model(start[0], best)
     (tmp_path / "recipe.json").write_bytes((start[0] / "recipe.json").read_bytes())
     model = starting_model(load_recipe(start[1], (f"start={best}",)))
     expected = load_model(start[0]).state_dict()

@@ -120,7 +120,8 @@ def unpack_oldest(names: Collection[str], entrant: int, fusion: str) -> dict[str
     """
     own = _fields_of(names, f"{entrant}.")
     correlation = _fields_of(names, f"{entrant}.correlation.")
-    own["correlation"] = {"type": "fcp.correlation", "fields": correlation} if correlation else None
+    if correlation:
+        own["correlation"] = {"type": "fcp.correlation", "fields": correlation}
     return {"type": "fcp", "fields": own | {"fusion": fusion}}
 
 

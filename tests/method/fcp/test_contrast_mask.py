@@ -43,6 +43,18 @@ def make_episode(shots: int, batch: int = 1) -> Episode:
     return Episode(pictures[:, 1:], masks, pictures[:, 0])
 
 
+def pooled(model: FCP, episode: Episode) -> SupportSet:
+    return model.encode_support(episode.support_images, episode.support_masks, fusion="pooled")
+
+
+def mixed(head: Tensor, other: Tensor, share: float) -> Tensor:
+    """Return the logits (SIZE, SIZE) of a mean of the probabilities of two maps (h, w)."""
+    probability = (1 - share) * head.sigmoid() + share * other.sigmoid()
+    whole = (SIZE, SIZE)
+    logits = probability.logit()[None, None]
+    return F.interpolate(logits, whole, mode="bilinear", align_corners=True)[0, 0]
+
+
 def masks_of(model: FCP, episode: Episode, fusion: str = "pooled") -> Tensor:
     with torch.inference_mode():
         return model(episode, fusion=fusion).mask_logits
@@ -80,20 +92,14 @@ def test_the_share_grows_with_the_examples(shots):
         )
     plain = make_model(0.0)
     with torch.inference_mode():
-        support = plain.encode_support(
-            episode.support_images, episode.support_masks, fusion="pooled"
-        )
+        support = pooled(plain, episode)
         query = plain.encode_query(episode.query_images)
         head = plain.segmenter.decode(
             query.embedding, plain.head(support, query).prompts[:, 0]
         ).logits
-    share = SHARE * (1 - 1 / shots)
-    expected = (1 - share) * head.sigmoid() + share * drawn[0].sigmoid()
-    expected = F.interpolate(
-        expected.logit()[None], (SIZE, SIZE), mode="bilinear", align_corners=True
-    )[0]
+    expected = mixed(head[0], drawn[0, 0], SHARE * (1 - 1 / shots))
     found = masks_of(model, episode)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found[0], expected, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(found, masks_of(plain, episode), atol=1e-2)
 
 
@@ -106,10 +112,7 @@ def test_one_example_and_unpooled_ones_have_no_share(shots, fusion):
 
 def test_a_training_judges_the_head_alone():
     model, episode = make_model(SHARE), make_episode(3)
-    pooled = model.train().encode_support(
-        episode.support_images, episode.support_masks, fusion="pooled"
-    )
-    assert pooled.contrast_mask is None
+    assert pooled(model.train(), episode).contrast_mask is None
     assert model.encode_query(episode.query_images).mid_units is None
 
 
@@ -125,9 +128,7 @@ def test_one_support_serves_several_queries():
     model, episode = make_model(SHARE), make_episode(3)
     other = make_episode(3, batch=2).query_images
     with torch.inference_mode():
-        support = model.encode_support(
-            episode.support_images, episode.support_masks, fusion="pooled"
-        )
+        support = pooled(model, episode)
         together = model.match(support, model.encode_query(other)).mask_logits
     for b in range(2):
         one = Episode(episode.support_images, episode.support_masks, other[b : b + 1])
@@ -144,9 +145,7 @@ def test_a_contrast_without_an_object_is_mixed_as_it_is():
     """The segmenter is not asked; a batch may hold both kinds."""
     model, episode = make_model(SHARE), make_episode(3, batch=2)
     with torch.inference_mode():
-        support = model.encode_support(
-            episode.support_images, episode.support_masks, fusion="pooled"
-        )
+        support = pooled(model, episode)
         query = model.encode_query(episode.query_images)
         head = model.segmenter.decode(query.embedding, model.head(support, query).prompts[:, 0])
         both = model.match(elsewhere(support, torch.tensor([0.0, 9.0])), query).mask_logits
@@ -155,13 +154,8 @@ def test_a_contrast_without_an_object_is_mixed_as_it_is():
     assert (maps[0] > 0).any()
     assert (maps[1] < 0).all()
     torch.testing.assert_close(both[0], whole[0])
-    share = SHARE * (1 - 1 / 3)
-    size = head.logits.shape[-2:]
-    spread = F.interpolate(maps[1:, None], size, mode="bilinear")[0, 0]
-    expected = (1 - share) * head.logits[1].sigmoid() + share * spread.sigmoid()
-    expected = F.interpolate(
-        expected.logit()[None, None], (SIZE, SIZE), mode="bilinear", align_corners=True
-    )[0, 0]
+    spread = F.interpolate(maps[1:, None], head.logits.shape[-2:], mode="bilinear")[0, 0]
+    expected = mixed(head.logits[1], spread, SHARE * (1 - 1 / 3))
     torch.testing.assert_close(both[1], expected, atol=1e-4, rtol=1e-4)
 
 
@@ -173,9 +167,7 @@ def test_half_precision_agrees(dtype, bound, by):
 
     def found() -> Tensor:
         with torch.inference_mode():
-            support = model.encode_support(
-                episode.support_images, episode.support_masks, fusion="pooled"
-            )
+            support = pooled(model, episode)
             query = model.encode_query(episode.query_images)
             return model.match(elsewhere(support, by), query).mask_logits
 
@@ -188,7 +180,7 @@ def test_half_precision_agrees(dtype, bound, by):
 
 def test_a_query_without_the_compared_cells_is_refused():
     model, episode = make_model(SHARE), make_episode(3)
-    support = model.encode_support(episode.support_images, episode.support_masks, fusion="pooled")
+    support = pooled(model, episode)
     query = replace(model.encode_query(episode.query_images), mid_units=None)
     with pytest.raises(ValueError, match="without the cells that Contrast compares"):
         model.match(support, query)

@@ -77,6 +77,18 @@ def middle(values: Tensor, inside: Tensor) -> Tensor:
     return (means[0] + means[1]) / 2
 
 
+def tell_apart(support: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return p and b (C,) of the examples' unit cells (C, n), and the middle m [2, 4].
+
+    Args:
+        support: Unit cells (C, n) of all examples.
+        inside: (n,) boolean, at least one cell.
+    """
+    foreground, background = prototypes(support, inside)
+    own = contrast(support, foreground, background)
+    return foreground, background, middle(own, inside)
+
+
 def compare_cells(query: Tensor, support: Tensor, inside: Tensor) -> Comparison:
     """Compare a query's cells with the examples' [2-4]; d > m is like the object.
 
@@ -85,11 +97,8 @@ def compare_cells(query: Tensor, support: Tensor, inside: Tensor) -> Comparison:
         support: Unit cells (C, n) of all examples.
         inside: (n,) boolean, at least one cell.
     """
-    foreground, background = prototypes(support, inside)
-    own = contrast(support, foreground, background)
-    return Comparison(
-        foreground, background, middle(own, inside), contrast(query, foreground, background)
-    )
+    foreground, background, border = tell_apart(support, inside)
+    return Comparison(foreground, background, border, contrast(query, foreground, background))
 
 
 def box_of(logits: Tensor) -> Tensor:

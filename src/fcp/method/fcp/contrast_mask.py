@@ -7,19 +7,14 @@ errs in other places.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fcp.encoders.base import PromptableSegmenter
-from fcp.method.contrast.steps import SHARPNESS, contrast, middle, prototypes, redraw
+from fcp.method.contrast.steps import SHARPNESS, redraw, tell_apart
+from fcp.method.free import down, unit_cells
 from fcp.structures import ContrastSupport, Embedding, QueryFeatures
 
 EPSILON = 1e-6  # least probability of a mixed mask
-
-
-def unit_cells(cells: Tensor) -> Tensor:
-    """Return mid-level cells (B, Cm, L) of length 1 over Cm, in float32."""
-    return F.normalize(cells.float(), dim=1)
 
 
 def prepare_support(cells: Tensor, inside: Tensor) -> ContrastSupport:
@@ -30,11 +25,16 @@ def prepare_support(cells: Tensor, inside: Tensor) -> ContrastSupport:
         inside: Whether they are the object's (B, n); at least one is.
     """
     directions, middles = [], []
-    for own, where in zip(unit_cells(cells), inside, strict=True):
-        foreground, background = prototypes(own, where)
+    for own, where in zip(unit_cells(cells.float()), inside, strict=True):
+        foreground, background, middle = tell_apart(own, where)
         directions.append(foreground - background)
-        middles.append(middle(contrast(own, foreground, background), where))
+        middles.append(middle)
     return ContrastSupport(torch.stack(directions).float(), torch.stack(middles).float())
+
+
+def prepare_query(cells: Tensor) -> Tensor:
+    """Return mid-level cells (B, Cm, L) of length 1 over Cm, in float32."""
+    return unit_cells(cells.float())
 
 
 def compare(support: ContrastSupport, query: QueryFeatures) -> Tensor:
@@ -78,7 +78,7 @@ def mix(logits: Tensor, drawn: list[Tensor], share: float) -> Tensor:
         drawn: Logits of B pictures, each of any size, in float32.
         share: Weight of ``drawn``, 0 … 1.
     """
-    size = logits.shape[-2:]
-    others = [F.interpolate(one[None, None], size, mode="bilinear")[0, 0] for one in drawn]
-    mixed = logits.sigmoid().lerp(torch.stack(others).sigmoid(), share)
+    height, width = logits.shape[-2:]
+    others = torch.cat([down(one[None], (height, width)) for one in drawn])
+    mixed = logits.sigmoid().lerp(others.sigmoid(), share)
     return mixed.clamp(EPSILON, 1 - EPSILON).logit()

@@ -153,7 +153,7 @@ class PromptHead(nn.Module):
             embedding=embedding,
             level_units=level_units(cells.backbone, self.levels),
             correlation=correlation.prepare_query(features.levels) if self.correlation else None,
-            mid_units=contrast_mask.unit_cells(cells.backbone) if self._has_contrast_mask else None,
+            mid_units=contrast_mask.prepare_query(cells.backbone) if self._contrasts else None,
         )
 
     def pair(self, support: SupportSet, query: QueryFeatures) -> Unguided:
@@ -212,12 +212,12 @@ class PromptHead(nn.Module):
         self, cells: _Cells, inside: Tensor, *, several: bool
     ) -> ContrastSupport | None:
         """Return what the mask of Contrast needs of several pooled examples; None without it."""
-        if not several or not self._has_contrast_mask:
+        if not several or not self._contrasts:
             return None
         return contrast_mask.prepare_support(cells.backbone, inside)
 
     @property
-    def _has_contrast_mask(self) -> bool:
+    def _contrasts(self) -> bool:
         """Whether Contrast's mask has a share; training judges the head alone."""
         return self.config.contrast_share > 0 and not self.training
 
