@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import socket
@@ -31,6 +32,7 @@ from fcp.visualize import encode, thumbnail
 # A page that draws by CPU alone is slow on a busy machine.
 pytestmark = pytest.mark.timeout(400)
 
+LOG = logging.getLogger(__name__)
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 SCREENSHOTS = os.environ.get("FCP_SCREENSHOTS")
 MANY = 12  # photos
@@ -52,21 +54,28 @@ def served() -> Iterator[Served]:
 def visit(browser, served) -> Iterator[Callable]:
     """Return a function: what the screen is like → the page, in a visit of its own.
 
-    At the end no script may have failed, and nothing have been asked of any other server.
+    At the end no script may have failed, and nothing have been asked of any other server. What the
+    pages show then is logged, and so is what they asked for in vain: pytest tells it of failures.
     """
     trouble: list[str] = []
     asked: list[str] = []
+    pages: list = []
 
     def visit_page(viewport=WIDE, **screen):
         page = browser.new_page(viewport=viewport, **screen)
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
+        page.on("requestfailed", lambda one: LOG.warning("%s: %s", one.url, one.failure))
+        pages.append(page)
         page.goto(served.url)
         page.locator("#example-upload input[type=file]").wait_for(state="attached")
         return page
 
     yield visit_page
+    for page in pages:
+        if not page.is_closed():
+            LOG.warning("the page shows:\n%s", page.locator("body").inner_text())
     for context in browser.contexts:
         context.close()
     assert trouble == []
