@@ -159,13 +159,17 @@ class PromptHead(nn.Module):
     def pair(self, support: SupportSet, query: QueryFeatures) -> Unguided:
         """Pair each query with each shot of its task: S = B·K rows."""
         B, K = len(query.high), support.high.shape[1]
-        contrast = self._contrast(support.level_means, query.level_units[:, None])
+        contrast = None
+        if self.config.contrast_levels:
+            contrast = contrast_maps(
+                support.level_means, query.level_units[:, None], self.levels
+            ).flatten(0, 1)
         return Unguided(
             key_share=repeat_query(query.key_share, K),
             value_share=repeat_query(query.value_share, K),
             key_bias=repeat_support(self.features.key.bias(support.key_mean), B),
             value_bias=repeat_support(self.features.value.bias(support.value_mean), B),
-            contrast=None if contrast is None else contrast.flatten(0, 1),
+            contrast=contrast,
         )
 
     def correlate(self, support: SupportSet, query: QueryFeatures) -> CorrelationOutput | None:
@@ -187,7 +191,9 @@ class PromptHead(nn.Module):
         """Return the means (S, 2, Cm) of all levels, and the contrast of the listed cells."""
         units = level_units(cells.backbone, self.levels)
         means = level_means(units, inside, self.levels)
-        return means, self._contrast(means, take_cells(units, index))
+        if not self.config.contrast_levels:  # a head without contrast reads the means alone
+            return means, None
+        return means, contrast_maps(means, take_cells(units, index), self.levels)
 
     def _guide(
         self, cells: _Cells, index: Tensor, inside: Tensor, contrast: Tensor | None
@@ -203,10 +209,6 @@ class PromptHead(nn.Module):
             take_cells(keys, index), inside, contrast
         )
         return *key, *value
-
-    def _contrast(self, means: Tensor, units: Tensor) -> Tensor | None:
-        """Compare cells with the support's means at each level, for a head with contrast."""
-        return contrast_maps(means, units, self.levels) if self.config.contrast_levels else None
 
     def _contrast_mask(
         self, cells: _Cells, inside: Tensor, *, several: bool
