@@ -6,8 +6,8 @@ import pytest
 
 from fcp.data import check as module
 from fcp.data.benchmarks import open_benchmark
-from fcp.data.check import check, write_lists
-from fcp.data.lists import train_lists, val_lists
+from fcp.data.check import check
+from fcp.data.lists import train_lists, val_lists, write_lists
 from fcp.data.pascal import PascalVOC
 
 LISTS = "VOC2012/ImageSets/Segmentation"

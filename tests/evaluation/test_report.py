@@ -12,6 +12,7 @@ from fcp.data.benchmarks import BENCHMARKS
 from fcp.data.class_folders import ClassFolders
 from fcp.data.coco import Coco
 from fcp.data.folds import PASCAL_CLASSES, PASCAL_IN_COCO
+from fcp.data.lists import val_lists, write_lists
 from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
 from fcp.evaluation.bootstrap import compare
@@ -84,6 +85,18 @@ def test_card_is_the_data_sets(folder, shapes):
     from_file = card_of(shapes, folder, EpisodeDraw(None))
     assert from_file.seed is None
     assert from_file.list_rule == from_file.sampler == "as the episode file has them"
+    assert from_file.list_sha256 == "as the episode file has them"
+
+
+def test_the_hash_of_the_list_is_that_of_the_written_one(folder, shapes, tmp_path, monkeypatch):
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(write_lists(val_lists(shapes, 1)))
+    card = card_of(shapes, folder, EpisodeDraw(1, 0))
+    assert card.list_sha256 == hashlib.sha256(listed.read_bytes()).hexdigest()
+    assert card_of(shapes, folder, EpisodeDraw(1, 7)).list_sha256 == card.list_sha256
+    one_less = dict([*shapes.areas("val").items()][1:])
+    monkeypatch.setattr(type(shapes), "areas", lambda _, split: one_less)
+    assert card_of(shapes, folder, EpisodeDraw(1, 0)).list_sha256 != card.list_sha256
 
 
 def test_several_runs_have_their_mean_spread_and_reports(folder, shapes, make_table):

@@ -1,6 +1,7 @@
 """Each table and figure from nothing to its files, on small data."""
 
 import csv
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from fcp.reproduce.evaluations import load_evaluations
 from fcp.reproduce.plan import SCALES
 from fcp.reproduce.recipes import Workplace
 from fcp.reproduce.results import collect
+from fcp.reproduce.settings import is_place
 from fcp.reproduce.targets import plan, protocol_note, reproduce
 
 
@@ -67,14 +69,15 @@ def test_tables_are_written_with_their_protocol(place, tmp_path, monkeypatch, ta
     assert len(list(csv.reader(table.open(encoding="utf-8")))) == 1 + rows
     text = markdown.read_text("utf-8")
     assert "## Protocol" in text
-    for cell in {one.cell for one in wanted}:
-        assert (
-            f"    fcp reproduce {target} --scale tiny --data-root DATA --out OUT --only {cell}"
-            in text
-        )
+    commands = [shlex.split(line) for line in text.splitlines() if line.startswith("    fcp ")]
+    common = ["fcp", "reproduce", target, *"--scale tiny --data-root DATA --out OUT --only".split()]
+    settings = [one for one in place.settings if not is_place(one)]
+    cells = dict.fromkeys(one.cell for one in wanted)
+    assert commands == [[*common, cell, *settings] for cell in cells]
     assert "minutes" in text
     assert "95 %" in text
     assert "- fold 1, 1-shot: training filtered, fold 1 of pascal5i; episodes sha256 " in text
+    assert "…, list sha256 " in text
 
 
 @pytest.mark.parametrize(
@@ -128,6 +131,8 @@ def test_the_protocol_names_what_differs():
     assert protocol_note([free, one, five]).splitlines()[-2:] == lines[-2:]
     assert f"1-shot: training {NO_LISTS}; episodes" in protocol_note([free])
     assert [line[:16] for line in lines[-2:]] == ["- fold 1, 1-shot", "- fold 1, 5-shot"]
+    listed = protocol_note([one, {**one, "list_sha256": "c" * 64}]).splitlines()[-1]
+    assert listed == f"{lines[-2]}, list sha256 {'c' * 16}…"
 
 
 def test_cells_come_one_by_one_and_end_in_one_table(place, tmp_path):

@@ -229,8 +229,7 @@ def lists(
       fcp data lists --data-root data --fold 0 --split train --out fold0.txt
     """  # noqa: D301  (\b keeps the lines)
     from fcp.data.benchmarks import open_benchmark
-    from fcp.data.check import write_lists
-    from fcp.data.lists import train_lists, val_lists
+    from fcp.data.lists import train_lists, val_lists, write_lists
     from fcp.system.files import write_atomically
 
     if unfiltered and split == "val":

@@ -260,16 +260,3 @@ def _explain_rows(rules: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
 
 def _row(counts: tuple[int, ...]) -> str:
     return "/".join(str(count) for count in counts)
-
-
-def write_lists(lists: ClassLists) -> bytes:
-    """Return a list in a plain text form that can be compared with other people's lists.
-
-    Each line is a row: the picture's id, then the ids of the classes that it is listed under,
-    ascending, separated by tabs.
-    """
-    listed: dict[str, list[int]] = {row: [] for row in lists.rows}
-    for picture, class_id in lists.pairs:
-        listed[picture].append(class_id)
-    lines = ("\t".join([row, *map(str, classes)]) for row, classes in listed.items())
-    return "".join(f"{line}\n" for line in lines).encode()

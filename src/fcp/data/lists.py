@@ -173,3 +173,16 @@ def _lists_of(
         banned=[c for c in novel if c not in allowed],
         classic_rule=data.classic_rule,
     )
+
+
+def write_lists(lists: ClassLists) -> bytes:
+    """Return a list in a plain text form that can be compared with other people's lists.
+
+    Each line is a row: the picture's id, then the ids of the classes that it is listed under,
+    ascending, separated by tabs.
+    """
+    listed: dict[str, list[int]] = {row: [] for row in lists.rows}
+    for picture, class_id in lists.pairs:
+        listed[picture].append(class_id)
+    lines = ("\t".join([row, *map(str, classes)]) for row, classes in listed.items())
+    return "".join(f"{line}\n" for line in lines).encode()

@@ -13,6 +13,7 @@ from typing import Any
 
 from fcp.config import Fusion
 from fcp.data.dataset import FewShotDataset
+from fcp.data.lists import val_lists, write_lists
 from fcp.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Comparison, miou_interval
 from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts, EpisodeDraw
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
@@ -39,6 +40,7 @@ class ProtocolCard:
         shots: Number of supports of each query K.
         seed: Seed that the episodes were drawn with; None where they come from a file.
         episode_sha256: Hash of the episodes' file.
+        list_sha256: Hash of the test list that ``fcp data lists --split val`` writes.
         checkpoint_sha256: Hash of the model's weights file.
         list_rule: Rule by which pictures are listed for the test.
         sampler: Rule by which the episodes were drawn from the list.
@@ -69,6 +71,7 @@ class ProtocolCard:
     training_lists: str
     seen_in_training: str
     code_version: str
+    list_sha256: str = FROM_FILE
     method: str = "fcp"
     options: str = "{}"
     released: str = NO_SWITCH
@@ -132,12 +135,17 @@ def make_card(
         training_lists=_lists_of(folder, free=free, published=published),
         seen_in_training=NOTHING_SEEN if published else seen_in_training(data, run.fold, folder),
         code_version=code_version(),
+        list_sha256=FROM_FILE if run.seed is None else _hash_of_list(data, run.fold),
         method=tested.method,
         options=tested.options,
         released=tested.released,
         device=device,
         fusion_rule=f"{tested.shots}, foreground at probability >= {THRESHOLD}",
     )
+
+
+def _hash_of_list(data: FewShotDataset, fold: int | None) -> str:
+    return hashlib.sha256(write_lists(val_lists(data, fold))).hexdigest()
 
 
 def _lists_of(folder: Path, *, free: bool, published: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -128,25 +129,29 @@ def commands_note(
 ) -> str:
     """Say how each cell of a table is made again, without the places of this machine."""
     size = next(name for name, known in SCALES.items() if known == scale)
-    settings = " ".join(s for s in place.settings if not is_place(s))
+    settings = shlex.join(s for s in place.settings if not is_place(s))
     command = f"fcp reproduce {target} --scale {size} --data-root DATA --out OUT"
     cells = dict.fromkeys(experiment.cell for experiment in done)
-    lines = [f"    {command} --only {cell} {settings}".rstrip() for cell in cells]
+    lines = [f"    {command} --only {shlex.quote(cell)} {settings}".rstrip() for cell in cells]
     return "\n".join(["## Commands of the cells", "", *lines])
 
 
 def protocol_note(cards: Sequence[Mapping[str, Any]]) -> str:
     """Describe what the protocol cards have in common, and the episodes of each fold."""
     lines = ["## Protocol", "", *(line for name in _FACTS for line in _facts(name, cards))]
-    lists: dict[tuple[int, int, str], set[str]] = {}
+    training: dict[tuple[int, int, str], set[str]] = {}
+    tested: dict[tuple[int, int, str], set[str]] = {}
     for card in cards:
         key = (card["fold"], card["shots"], card["episode_sha256"])
         named = () if card["training_lists"] == NO_LISTS else (card["training_lists"],)
-        lists.setdefault(key, set()).update(named)
+        training.setdefault(key, set()).update(named)
+        # Results of earlier versions lack the hash of the list.
+        hashes = (f", list sha256 {card['list_sha256'][:16]}…",) if "list_sha256" in card else ()
+        tested.setdefault(key, set()).update(hashes)
     lines += sorted(
         f"- fold {fold}, {shots}-shot: training {', '.join(sorted(known)) or NO_LISTS}; "
-        f"episodes sha256 {digest[:16]}…"
-        for (fold, shots, digest), known in lists.items()
+        f"episodes sha256 {digest[:16]}…{''.join(sorted(tested[fold, shots, digest]))}"
+        for (fold, shots, digest), known in training.items()
     )
     return "\n".join(lines)
 
