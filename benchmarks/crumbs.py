@@ -1,6 +1,6 @@
 """How many of the classes that are found in a photo are there: by least area and least score.
 
-    python benchmarks/crumbs.py --data-root DATA --fold 1 --model models/tiny-fold1
+    python benchmarks/crumbs.py --data-root DATA --fold 1 --model runs/tiny-fold1
 
 Three examples of each of the fold's classes compete in photos of the fold that show at least one of
 them. A class counts as found as ``prediction.Least`` says; it is real if it is in the truth.

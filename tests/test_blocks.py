@@ -1,4 +1,4 @@
-"""Every block of the README and of docs/ runs in an empty folder, page by page, at toy size.
+"""Every block of the README, docs/ and the cards runs in an empty folder, a page each, toy size.
 
 What a page speaks of lies there: examples, photos, data, trained models. The models that ship are
 replaced by a toy of the same architecture. A line that cannot run here has its reason in
@@ -25,8 +25,10 @@ from fcp.cli.main import app
 from fcp.models import loading
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CARDS = sorted((ROOT / "src/fcp/models").glob("*/README.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *CARDS]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"^ {4,}((?:fcp|python) .*)$", re.MULTILINE)
 
 # Start of a line, or of a block of Python → why it is not run here.
 REASONS = {
@@ -43,6 +45,10 @@ REASONS = {
     "fcp app": "waits for a browser; tests/app/test_browser.py",
     "fcp label-studio": "waits for Label Studio; tests/label_studio/test_server.py",
     "fcp demo": "takes minutes; tests/cli/test_demo.py",
+    "fcp segment --support examples --query photos --out found --model free": "needs published "
+    "weights; tests/cli/test_segment_free.py",
+    "fcp segment --support examples --query photos --out found --model models/free": "needs "
+    "published weights; tests/cli/test_segment_free.py",
     "fcp models --measure": "takes a minute; tests/inference/test_cost.py",
     "fcp segment --support examples --query clip.mp4": "needs a video; "
     "tests/cli/test_segment_films.py",
@@ -58,6 +64,7 @@ REASONS = {
     "fcp data coco ": "needs the download; tests/data/test_coco.py",
     "fcp data lvis ": "needs the download; tests/data/test_lvis.py",
     "fcp data fss1000 ": "needs the download; tests/data/test_fss1000.py",
+    "fcp data bsds500 ": "needs the download; tests/data/test_build_bsds500.py",
     "fcp evaluate --benchmark lvis92i": "needs the download; tests/data/test_lvis.py",
     "python benchmarks/": "is a benchmark; tests/test_benchmarks.py",
     "from fcp.method.registry import": "needs published weights; tests/method/test_registry.py",
@@ -113,8 +120,11 @@ def place(desk: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 def blocks(page: Path) -> Iterator[tuple[str, str]]:
     """Yield language and text of each block; a command that goes on is joined to one line."""
-    for language, text in BLOCK.findall(page.read_text("utf-8")):
-        yield language, re.sub(r"\\\n\s*", "", text)
+    text = page.read_text("utf-8")
+    for language, block in BLOCK.findall(text):
+        yield language, re.sub(r"\\\n\s*", "", block)
+    for command in INDENTED.findall(BLOCK.sub("", text)):
+        yield "", command
 
 
 def reason(line: str) -> str | None:

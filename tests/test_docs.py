@@ -22,7 +22,9 @@ from fcp.engine.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
+CARDS = sorted((ROOT / "src/fcp/models").glob("*/README.md"))
+TEXTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "models/README.md")
+PAGES = (*TEXTS, *sorted(DOCS.rglob("*.md")), *CARDS)
 NOTEBOOK = DOCS / "first_result.ipynb"
 GAP = "…"  # stands for what a message fills in
 
@@ -91,6 +93,27 @@ def test_trainings_have_settings_that_recipes_know(page: Path) -> None:
         if command == "train" and name.removesuffix(".yaml") in shipped:
             settings = tuple(word for word in rest if re.match(r"\w[\w.]*=", word))
             load_recipe(find_recipe(name), settings)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_benchmarks_have_the_options_that_pages_give_them(page: Path) -> None:
+    listed = (ROOT / "models/README.md").read_text("utf-8")
+    for words in benchmark_commands(page):
+        source = ast.parse((ROOT / "benchmarks" / words[0]).read_text("utf-8"))
+        known = {node.value for node in ast.walk(source) if isinstance(node, ast.Constant)}
+        assert {word for word in words if word.startswith("--")} <= known, f"{page}: {words}"
+        for word in words:
+            if word.startswith("models/"):
+                assert (ROOT / word).is_dir(), f"{page}: {words}"
+            elif re.match(r"runs/(tiny|small|tuned)", word):
+                assert f"`{word}`" in listed, f"{page}: {words}; models/README.md lacks {word}"
+
+
+def benchmark_commands(page: Path) -> Iterator[list[str]]:
+    """Yield the script and the words behind it of each benchmark's command on a page."""
+    text = re.sub(r"\\\n\s*", " ", page.read_text("utf-8"))
+    for line in re.findall(r"python benchmarks/([^`\n]+)", text):
+        yield shlex.split(line.translate(str.maketrans("", "", "[]|…")), comments=True)
 
 
 @pytest.mark.timeout(300)

@@ -55,7 +55,8 @@ def test_check_of_an_empty_folder_says_where_to_get_data(tmp_path, monkeypatch):
     monkeypatch.delenv("FCP_DATA_ROOT", raising=False)
     done = run("data", "check", tmp_path)
     assert done.exit_code == 1
-    assert done.stdout.count("not here") == 4
+    assert done.stdout.count("not here") == 5
+    assert "bsds500: not here: no BSDS500/, of which promptable stages are trained" in done.stdout
     assert "no folder given" in run("data", "check").stderr
     assert "no such folder" in run("data", "check", tmp_path / "gone").stderr
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fcp.data.benchmarks import BENCHMARKS, find_benchmarks, name_of, open_benchmark
-from fcp.data.sources import SOURCES
+from fcp.data.sources import BSDS500, SOURCES
 from fcp.errors import FcpError
 
 
@@ -20,11 +20,17 @@ def test_all_that_is_there_is_found_and_the_rest_says_where_it_is(mini_root):
     found, absent = find_benchmarks(mini_root)
     assert set(found) == {"pascal5i", "objects"}
     assert [name_of(data) for data in found.values()] == list(found)
-    assert set(absent) == set(SOURCES) - set(found)
+    assert set(absent) == {*SOURCES, "bsds500"} - set(found)
+    assert absent["bsds500"].endswith(BSDS500.advice())
     assert absent["fss1000"] == (
         "no FSS-1000/; get fewshot_data.zip (https://github.com/HKUSTCV/FSS-1000), then: "
         "fcp data fss1000 fewshot_data.zip --out DATA"
     )
+
+
+def test_bsds500_is_no_benchmark_and_missed_where_it_is_not(mini_voc):
+    found, absent = find_benchmarks(mini_voc)
+    assert "bsds500" not in {*found, *absent}
 
 
 def test_a_layout_that_is_not_whole_says_what_is_missing(tmp_path):
@@ -48,7 +54,7 @@ def test_classes_of_ones_own_count_where_nothing_else_is(tmp_path):
 def test_every_source_is_a_benchmark_and_stands_on_the_page():
     page = (Path(__file__).parents[2] / "docs/data.md").read_text("utf-8")
     assert set(SOURCES) <= set(BENCHMARKS)
-    for source in SOURCES.values():
+    for source in (*SOURCES.values(), BSDS500):
         assert source.page in page
         for download in source.downloads:
             row = next(line for line in page.splitlines() if f"`{download.name}`" in line)

@@ -141,6 +141,28 @@ def fss1000(
 
 
 @app.command()
+def bsds500(
+    source: Annotated[
+        Path, typer.Argument(help="BSR_bsds500.tgz, or unpacked.", metavar="TGZ|DIR")
+    ],
+    out: OutOption,
+) -> None:
+    """Build BSDS500/, of which promptable segmenters and backbone statistics are made.
+
+    It is no benchmark: its regions have no classes. If it was stopped, run it again to continue.
+
+    \b
+    Example:
+      fcp data bsds500 BSR_bsds500.tgz --out data
+    """  # noqa: D301  (\b keeps the lines)
+    from fcp.data.build_bsds500 import build_bsds500
+
+    with _phases("file") as progress:
+        built = build_bsds500(source, out, say=typer.echo, progress=progress)
+    _finish(built, out)
+
+
+@app.command()
 def check(
     folder: Annotated[
         Path | None, typer.Argument(help="Data root. Default: --data-root.", metavar="[DIR]")

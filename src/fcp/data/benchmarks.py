@@ -13,7 +13,7 @@ from fcp.data.fss1000 import FSS1000
 from fcp.data.lvis import Lvis
 from fcp.data.objects import Objects
 from fcp.data.pascal import PascalVOC
-from fcp.data.sources import SOURCES
+from fcp.data.sources import BSDS500, SOURCES
 from fcp.errors import FcpError
 
 BENCHMARKS: dict[str, Callable[[Path], FewShotDataset]] = {
@@ -56,8 +56,8 @@ def find_benchmarks(data_root: Path) -> tuple[dict[str, FewShotDataset], dict[st
 
     Returns:
         Those that can be opened by the benchmark's name, and for each of the others one line that
-        says what is missing and where to get it. A folder of classes counts where there is nothing
-        else.
+        says what is missing and where to get it; BSDS500, which is no benchmark, is among these. A
+        folder of classes counts where there is nothing else.
 
     Raises:
         FcpError: no such folder.
@@ -73,6 +73,10 @@ def find_benchmarks(data_root: Path) -> tuple[dict[str, FewShotDataset], dict[st
             found[name] = BENCHMARKS[name](data_root)
         except FcpError as error:
             absent[name] = f"{error}; {source.advice()}"
+    if not (data_root / BSDS500.folder).is_dir():
+        absent["bsds500"] = (
+            f"no {BSDS500.folder}/, of which promptable stages are trained; {BSDS500.advice()}"
+        )
     if (data_root / "objects").is_dir():
         found["objects"] = Objects(data_root)
     if not found and not any((data_root / s.folder).is_dir() for s in SOURCES.values()):

@@ -107,3 +107,17 @@ SOURCES: dict[str, Source] = {
         "LVIS",
     ),
 }
+
+# No benchmark: its regions have no classes.
+BSDS500 = Source(
+    f"{_BERKELEY}/resources.html",
+    (
+        Download(
+            "BSR_bsds500.tgz",
+            "http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/BSR_bsds500.tgz",
+            0.07,
+        ),
+    ),
+    "fcp data bsds500 BSR_bsds500.tgz --out DATA",
+    "BSDS500",
+)
