@@ -7,9 +7,10 @@ import torch
 from typer.testing import CliRunner
 
 from fcp.cli.main import app
+from fcp.method.bam.published import BASE_LEARNER
 from fcp.method.pfenet.published import PUBLISHED
 from fcp.method.trained import build_trained
-from fcp.models.trained import load_trained
+from fcp.models.trained import build_learner, load_base_learner, load_trained
 
 
 @pytest.fixture(scope="module")
@@ -17,16 +18,21 @@ def published(tmp_path_factory):
     """Write a checkpoint as the authors' program of PFENet does, and return it and its model."""
     torch.manual_seed(0)
     model = build_trained("pfenet", backbone="vgg16_bn", bins=[1.0, 0.5, 0.25, 0.125])
-    theirs = {ours: name for name, ours in PUBLISHED.names.items()}
+    return write(model, PUBLISHED, tmp_path_factory.mktemp("published")), model
+
+
+def write(model, published, folder):
+    """Write a model's weights under the names of the authors' program, and return the file."""
+    theirs = {ours: name for name, ours in published.names.items()}
 
     def their_name(name):
         start = max((ours for ours in theirs if name.startswith(ours)), key=len)
         return f"module.{theirs[start]}{name.removeprefix(start)}"
 
     state = {their_name(name): tensor for name, tensor in model.state_dict().items()}
-    file = tmp_path_factory.mktemp("published") / "train_epoch_9.pth"
+    file = folder / "train_epoch_9.pth"
     torch.save({"epoch": 9, "state_dict": state, "optimizer": {"param_groups": []}}, file)
-    return file, model
+    return file
 
 
 def invoke(*arguments):
@@ -61,6 +67,18 @@ def test_it_is_imported_and_evaluates(published, mini_voc, tmp_path):
     assert "has its own rule for several examples" in refused.stderr
 
 
+def test_a_base_learner_is_imported_as_bam_and_hdmnet_start_from_it(tmp_path):
+    torch.manual_seed(0)
+    model = build_learner("vgg16_bn", None, classes=15, width=512)
+    arguments = ["--method", "base-learner", write(model, BASE_LEARNER, tmp_path)]
+    done = invoke("import-checkpoint", *arguments, "--out", tmp_path / "base")
+    assert done.exit_code == 0, done.output
+    loaded = load_base_learner(tmp_path / "base")
+    assert loaded.backbone == "vgg16_bn"
+    own = loaded.model.state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in model.state_dict().items())
+
+
 def test_what_the_program_never_reads_is_named(published, tmp_path, monkeypatch):
     file, model = published
     monkeypatch.setattr(
@@ -77,6 +95,8 @@ def test_what_the_program_never_reads_is_named(published, tmp_path, monkeypatch)
         (["--method", "pfenet", "--segmenter", "x"], "--segmenter: pfenet has no segmenter"),
         (["--image-size", "65"], "--image-size are for --method"),
         (["--method", "pfnet"], "method: expected one of ssp, pfenet"),
+        (["--method", "base-learner", "--image-size", "65"], "a base learner takes neither KEY="),
+        (["--method", "base-learner"], "is missing"),
         (["--method", "bam"], "weights of another architecture"),
         (["--method", "pfenet", "bins"], "expected key=value"),
     ],

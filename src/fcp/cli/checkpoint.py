@@ -10,7 +10,7 @@ import typer
 from fcp.config import SegmenterConfig
 from fcp.errors import FcpError
 
-FCP = "fcp"
+FCP, BASE_LEARNER = "fcp", "base-learner"
 _PUBLISHED_SAM = "facebook/sam-vit-huge"
 _SIZE = 473  # px, of PASCAL-5i in most of the papers
 
@@ -22,7 +22,11 @@ OptionsArgument = Annotated[
     ),
 ]
 MethodOption = Annotated[
-    str, typer.Option(help="Method of the checkpoint.", metavar="fcp|ssp|pfenet|bam|hdmnet|cyctr")
+    str,
+    typer.Option(
+        help="Method of the checkpoint, or base-learner for what BAM and HDMNet start from.",
+        metavar="fcp|ssp|pfenet|bam|hdmnet|cyctr|base-learner",
+    ),
 ]
 SizeOption = Annotated[
     int | None,
@@ -61,6 +65,7 @@ def import_checkpoint(
       fcp import-checkpoint best_model.pt --out models/fcp-fold0
       fcp import-checkpoint best_model.pt --out models/fcp-fold0 --segmenter sam_vit_h_4b8939.pth
       fcp import-checkpoint --method bam bam.pth --out models/bam-fold0
+      fcp import-checkpoint --method base-learner base.pth --out models/base-fold0
       fcp import-checkpoint --method pfenet coco.pth bins=[1.0,0.5,0.25,0.125] \\
         --image-size 641 --out models/pfenet
       fcp segment --model models/fcp-fold0 --support examples --query photos --out found
@@ -74,11 +79,24 @@ def import_checkpoint(
 
         named = SegmenterConfig(name=segmenter_kind, weights=segmenter or _PUBLISHED_SAM)
         convert(file, out, segmenter=named)
+    elif method == BASE_LEARNER:
+        if options or image_size is not None or segmenter is not None:
+            raise FcpError(
+                "import-checkpoint: a base learner takes neither KEY=VALUE nor --image-size nor "
+                "--segmenter"
+            )
+        from fcp.encoders.weights import read_state_dict
+        from fcp.method.bam.published import import_base_learner
+        from fcp.method.published import backbone_of
+        from fcp.models.trained import save_base_learner
+
+        learner = import_base_learner(file)
+        save_base_learner(learner, backbone_of(read_state_dict(file)), out)
     else:
         if segmenter is not None:
             raise FcpError(f"--segmenter: {method} has no segmenter; leave it out")
         _import_trained(method, file, tuple(options or ()), image_size or _SIZE, out)
-    typer.echo(f"model folder: {out}")
+    typer.echo(f"{'base learner' if method == BASE_LEARNER else 'model'} folder: {out}")
 
 
 def _import_trained(

@@ -11,6 +11,7 @@ import typer
 from rich.progress import TaskID
 
 from fcp.cli.options import (
+    DEFAULT_MODEL,
     BenchmarkOption,
     DataRootOption,
     DeviceOption,
@@ -96,7 +97,7 @@ def evaluate(
     fold: FoldOption = None,
     benchmark: BenchmarkOption = "pascal5i",
     shots: ShotsOption = None,
-    model: ModelOption = "tiny",
+    model: ModelOption = DEFAULT_MODEL,
     device: DeviceOption = "auto",
     fusion: FusionOption = "mean",
     episodes: EpisodesOption = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fcp.cli.options import (
+    DEFAULT_MODEL,
     LOCAL,
     DeviceOption,
     FusionOption,
@@ -59,7 +60,7 @@ def label_studio(
     url: UrlOption = "http://localhost:8080",
     api_key: KeyOption = None,
     folder: FolderOption = Path("label-studio-examples"),
-    model: ModelOption = "tiny",
+    model: ModelOption = DEFAULT_MODEL,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     fusion: FusionOption = "pooled",

@@ -101,10 +101,11 @@ class FewShotSegmenter(
         """Load a model, and let torch use no more threads than cores are free.
 
         Args:
-            pretrained_model_name_or_path: Model to load: ``"tiny"``, which ships with the package;
-                a folder that ``save_pretrained`` or training wrote; a hub id ``"owner/name"``; or a
-                method without training, ``"free:METHOD+BACKBONE+SEGMENTER"``, ``"free"`` for the
-                one that suits this machine. A folder of your own named tiny is ``"./tiny"``.
+            pretrained_model_name_or_path: Model to load: ``"small"`` or the faster ``"tiny"``,
+                which ship with the package; a folder that ``save_pretrained`` or training wrote; a
+                hub id ``"owner/name"``; or a method without training,
+                ``"free:METHOD+BACKBONE+SEGMENTER"``, ``"free"`` for the one that suits this
+                machine. A folder of your own named tiny is ``"./tiny"``.
             device: Device: ``"auto"`` (CUDA, then MPS, then CPU), or a name that torch knows.
             fusion: Rule by which several examples become one answer: ``"pooled"``, ``"confidence"``
                 or ``"mean"`` (the paper's); see ``fcp.method.fusion``.
