@@ -35,6 +35,7 @@ pytestmark = pytest.mark.timeout(400)
 LOG = logging.getLogger(__name__)
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 SCREENSHOTS = os.environ.get("FCP_SCREENSHOTS")
+MODEL = "small" if SCREENSHOTS else "tiny"  # the pictures show what people get; tests want speed
 MANY = 12  # photos
 PATIENCE = 90_000  # ms; a busy machine is slow, and waiting costs nothing where it is not
 
@@ -45,7 +46,7 @@ def served() -> Iterator[Served]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     limits = Limits(total_bytes=20_000_000)
-    with serve("tiny", device="cpu", port=port, limits=limits) as served:
+    with serve(MODEL, device="cpu", port=port, limits=limits) as served:
         yield served
     assert not served.root.exists()
 

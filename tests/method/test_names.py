@@ -88,9 +88,11 @@ def test_default_is_what_fits_and_is_there():
 
     big, line = choose_default(64, nothing)
     assert str(big) == next(iter(CHOICES))
-    assert line == f"{big}: the best that fits 64 GiB; it is fetched once"
-    small, _ = choose_default(2, nothing)
+    small, quick = choose_default(2, nothing)
     assert str(small) == "free:gf-sam+dinov2-small+sam2.1-hiera-tiny"
+    assert quick == f"{small}: the best that fits 2 GiB; it is fetched once"
+    once = f"{big}: the best that fits 64 GiB; it is fetched once"
+    assert line == f"{once}; without a GPU a photo takes minutes, and {small} is quicker"
     gated, line = choose_default(64, lambda part: "dinov3" in part)
     assert gated.method == "insid3"
     assert "weights are on this machine" in line

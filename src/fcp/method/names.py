@@ -149,4 +149,8 @@ def choose_default(memory: float, is_installed: Callable[[str], bool]) -> tuple[
         if all(is_installed(part) for part in (found.backbone, found.segmenter) if part):
             return found, f"{choice}: the best of those whose weights are on this machine"
     choice = next(choice for choice in fitting if choice != GATED)
-    return parse_name(choice), f"{choice}: the best that fits {memory:.0f} GiB; it is fetched once"
+    line = f"{choice}: the best that fits {memory:.0f} GiB; it is fetched once"
+    quickest = [*CHOICES][-1]
+    if choice != quickest:
+        line += f"; without a GPU a photo takes minutes, and {quickest} is quicker"
+    return parse_name(choice), line
