@@ -14,7 +14,12 @@ from fcp.cli.stop import Stopped, stoppable
 try:
     with stoppable():
         print("ready", flush=True)
-        time.sleep(600)
+        try:
+            time.sleep(600)
+        except Stopped:
+            if "worker" in sys.argv:
+                raise RuntimeError("a worker is killed by signal: Terminated")
+            raise
 except Stopped as stopped:
     print("kind end", flush=True)
     if "slow" in sys.argv:
@@ -34,9 +39,10 @@ def started(*arguments):
     return process
 
 
+@pytest.mark.parametrize("arguments", [(), ("worker",)])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_first_signal_ends_it_kindly(how):
-    process = started()
+def test_the_first_signal_ends_it_kindly(how, arguments):
+    process = started(*arguments)
     process.send_signal(how)
     said, errors = process.communicate(timeout=60)
     assert (process.returncode, said, errors) == (128 + how, "kind end\n", "")

@@ -36,19 +36,21 @@ def stoppable() -> Iterator[None]:
     """Turn the first signal into ``Stopped``, and end the process at the second.
 
     A signal that is ignored (as in a background job) stays ignored. The handlers stay after the
-    first signal, so that they also work while the interpreter shuts down.
+    first signal, so that they also work while the interpreter shuts down. An error after the first
+    signal, such as that of a worker which the same signal ended, is not told.
     """
-    owner, stopped = os.getpid(), False
+    owner = os.getpid()
+    stopped: Stopped | None = None
 
     def stop(number: int, _: FrameType | None) -> None:
         nonlocal stopped
         if os.getpid() != owner:  # a forked worker: its parent prints the message
             os._exit(128 + number)
-        if stopped:
+        if stopped is not None:
             os.write(_STDERR, _AT_ONCE)
             os._exit(128 + number)
-        stopped = True
-        raise Stopped(number)
+        stopped = Stopped(number)
+        raise stopped
 
     before = {}
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -57,7 +59,11 @@ def stoppable() -> Iterator[None]:
             before[number] = signal.signal(number, stop)
     try:
         yield
+    except Exception as error:
+        if stopped is None:
+            raise
+        raise stopped from error
     finally:
-        if not stopped:
+        if stopped is None:
             for number, handler in before.items():
                 signal.signal(number, handler)
