@@ -1,6 +1,7 @@
 """Training of head and backbone together whole, at toy size, from a trained model."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,27 @@ def test_a_resumed_run_ends_alike(start, tuned, mini_root, tmp_path, killed):
     run(start[1], mini_root, tmp_path / "again", *settings(start), resume=True)
     whole, again = load_model(tuned).state_dict(), load_model(tmp_path / "again").state_dict()
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_saved_model_takes_the_size_that_the_recipe_wants_and_is_a_start(
+    start, tuned, mini_root, tmp_path
+):
+    """Training itself stays at its own size."""
+    run(start[1], mini_root, tmp_path / "larger", *settings(start), "test_size=96")
+    larger, same = load_model(tmp_path / "larger"), load_model(tuned)
+    assert (larger.config.image_size, same.config.image_size) == (96, 64)
+    assert replace(larger.config, image_size=64) == same.config
+    assert load_model(tmp_path / "larger/best").config == larger.config
+    ours, theirs = larger.state_dict(), same.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    again = starting_model(load_recipe(start[1], (f"start={tmp_path / 'larger'}",)))
+    assert again.config.image_size == 64
+    with pytest.raises(FcpError, match=r"other settings .*image_size"):
+        starting_model(
+            load_recipe(start[1], (f"start={tmp_path / 'larger'}", "model.image_size=96"))
+        )
+    with pytest.raises(FcpError, match="test_size: expected at least 1, got 0"):
+        load_recipe(start[1], ("test_size=0",))
 
 
 def copy_model(folder, to):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fcp.engine.loop import Batches
+from fcp.engine.recipe import HeadRecipe
 from fcp.features.frozen import FrozenEncoders
 from fcp.method.fcp.losses.criterion import Criterion
 from fcp.method.fcp.model import FCP
+from fcp.models.checkpoint import save_model
 from fcp.structures import Episode, Output
 
 Batch = Mapping[str, Any]
@@ -70,3 +74,13 @@ def answer_seen(model: FCP, encoders: FrozenEncoders, batch: Batch) -> Output:
     support = model.head.prepare_support(features, embedding, masks[:, None])
     query = model.head.prepare_query(*encoders.queries(batch["queries"]))
     return model.match(support, query, with_maps=True)
+
+
+def save_trained(model: FCP, recipe: HeadRecipe, folder: Path) -> None:
+    """Write the folder of a model as its recipe wants it: type of the weights, side of pictures.
+
+    Raises:
+        FcpError: the folder cannot be written, or the disk is full.
+    """
+    dtype = getattr(torch, recipe.weights_dtype)
+    save_model(model, folder, dtype=dtype, image_size=recipe.test_size)

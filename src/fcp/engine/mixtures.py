@@ -16,12 +16,12 @@ from fcp.data.mixed import MixedTask, Mixture, TaskSource, kinds_holdout, left_o
 from fcp.data.objects import Objects
 from fcp.data.pascal import PascalVOC
 from fcp.data.transforms import mask_to_square
+from fcp.engine.episodic import save_trained
 from fcp.engine.holdout import Holdout
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.share import Share
 from fcp.evaluation.metrics import ScoreBoard, count_pixels
 from fcp.method.fcp.model import FCP
-from fcp.models.checkpoint import save_model
 from fcp.models.files import BEST_FOLDER
 
 LEAST_SHARE = 0.008  # least share of a view that the class covers; else the whole photo is taken
@@ -110,7 +110,7 @@ def kinds_score(
         return board.compute().miou
 
     def save() -> None:
-        save_model(model, out / BEST_FOLDER, dtype=getattr(torch, recipe.weights_dtype))
+        save_trained(model, recipe, out / BEST_FOLDER)
 
     return Holdout(recipe.holdout_every, score, save)
 

@@ -84,6 +84,10 @@ class HeadRecipe:
             and score the model on them.
         train_backbone: Whether to train the backbone too, at ``optim.pretrained_scale`` (ours; the
             paper freezes it); with ``shares``, on views that are drawn anew at each step.
+        test_size: Side of the square pictures that the saved model takes, px; None for that of
+            training, ``model.image_size``. Training sees cut photos, in which objects are larger,
+            so that a larger side suits whole photos (Touvron et al., NeurIPS 2019,
+            arXiv 1906.06423).
         start: Folder of a trained model to go on from, encoders included; None to start from
             ``segmenter_folder`` and ``backbone_weights``.
         segmenter_folder: Output folder of a segmenter run whose weights are taken, or None.
@@ -114,6 +118,7 @@ class HeadRecipe:
     photos_per_class: int = 200
     hold_out_kinds: bool = False
     train_backbone: bool = False
+    test_size: int | None = None
     start: str | None = None
     segmenter_folder: str | None = None
     backbone_weights: str | None = None
@@ -123,8 +128,10 @@ class HeadRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse shares outside 0 … 1 and a hold-out without episodes."""
+        """Refuse shares outside 0 … 1, a side below 1 px and a hold-out without episodes."""
         check(self)
+        if self.test_size is not None and self.test_size < 1:
+            raise FcpError(f"test_size: expected at least 1, got {self.test_size}")
         for name in ("distractor_share", "region_share", "absent_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise FcpError(f"{name}: expected a share 0 … 1, got {getattr(self, name)}")

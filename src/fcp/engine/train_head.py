@@ -16,7 +16,7 @@ from fcp.data.transforms import to_square
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.base import Backbone, PromptableSegmenter
 from fcp.engine.episode_batches import EpisodeBatches, EpisodeSource, SeenBatches, open_source
-from fcp.engine.episodic import EpisodicStage, answer_pixels, answer_seen
+from fcp.engine.episodic import EpisodicStage, answer_pixels, answer_seen, save_trained
 from fcp.engine.holdout import Holdout, base_class_holdout
 from fcp.engine.loop import Batches, fit
 from fcp.engine.processes import is_main
@@ -32,7 +32,7 @@ from fcp.features.cache import FeatureCache
 from fcp.features.frozen import Encoders, FeatureIndex, FrozenEncoders, open_encoders
 from fcp.method.fcp.losses.criterion import Criterion
 from fcp.method.fcp.model import FCP
-from fcp.models.checkpoint import load_model, save_model
+from fcp.models.checkpoint import load_model
 from fcp.models.files import BEST_FOLDER, CONFIG_FILE, RECIPE_FILE
 
 _STATISTICS_PICTURES = 128
@@ -86,7 +86,7 @@ def train_head(
         holdout=holdout,
     )
     if is_main():
-        save_model(model, out, dtype=getattr(torch, recipe.weights_dtype))
+        save_trained(model, recipe, out)
     report(f"model written to {out}")
 
 
@@ -157,7 +157,7 @@ def make_holdout(
     encoders = open_encoders(Encoders.of(model), store, recipe.optim.precision)
 
     def save() -> None:
-        save_model(model, out / BEST_FOLDER, dtype=getattr(torch, recipe.weights_dtype))
+        save_trained(model, recipe, out / BEST_FOLDER)
 
     return base_class_holdout(
         recipe,
@@ -223,15 +223,16 @@ def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:
         FcpError: it or its recipe is missing, it has other settings than the recipe's or is of
             another fold, or it knows the kinds that the recipe holds out.
     """
-    model = load_model(folder)
+    model, before = load_model(folder), read_recipe(folder)
     own, wanted = (flatten_settings(asdict(c)) for c in (model.config, recipe.model))
+    if before is not None and before.get("test_size") is not None:
+        own["image_size"] = before["model"]["image_size"]  # of its training
     differing = differing_settings(own, wanted)
     if differing:
         raise FcpError(
             f"start: {folder} has other settings of the model than the recipe: "
             f"{', '.join(differing)}; take those of {folder / CONFIG_FILE}"
         )
-    before = read_recipe(folder)
     if before is None:
         raise FcpError(
             f"start: {folder} has no {RECIPE_FILE}, so the classes that it knows are unknown; name "
@@ -247,6 +248,7 @@ def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:
             f"start: {folder} was trained on the kinds that hold_out_kinds leaves out; set "
             "hold_out_kinds=false, or start from a model that left them out"
         )
+    model.config = recipe.model
     return model
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -43,7 +44,13 @@ _RESNETS = {6: "resnet50", 23: "resnet101"}  # by the number of bottlenecks of s
 _PUBLISHED_SAM = SegmenterConfig(name="sam", weights="facebook/sam-vit-huge")
 
 
-def save_model(model: FCP, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+def save_model(
+    model: FCP,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    image_size: int | None = None,
+) -> None:
     """Write a model folder; each of its files is complete or absent.
 
     Args:
@@ -52,12 +59,15 @@ def save_model(model: FCP, folder: Path, *, dtype: torch.dtype | None = None) ->
             ``presence.json`` is removed.
         dtype: Type of floating tensors on disk; a tensor with values outside its range keeps its
             own.
+        image_size: Side of the square pictures that the saved model takes, px; None for the
+            model's.
 
     Raises:
         FcpError: the folder cannot be written, or the disk is full.
     """
+    config = replace(model.config, image_size=image_size or model.config.image_size)
     state = nn.ModuleDict(_stored_parts(model)).state_dict()
-    write_folder(folder, {"format": FCP_FORMAT, **to_dict(model.config)}, state, dtype)
+    write_folder(folder, {"format": FCP_FORMAT, **to_dict(config)}, state, dtype)
 
 
 def load_model(folder: Path, *, device: str | torch.device = "cpu") -> FCP:
