@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from fcp.cli.main import app
 from fcp.method.bam.published import BASE_LEARNER
 from fcp.method.pfenet.published import PUBLISHED
-from fcp.method.trained import build_trained
+from fcp.method.trained import TRAINED, build_trained
 from fcp.models.trained import build_learner, load_base_learner, load_trained
 
 
@@ -77,6 +77,13 @@ def test_a_base_learner_is_imported_as_bam_and_hdmnet_start_from_it(tmp_path):
     assert loaded.backbone == "vgg16_bn"
     own = loaded.model.state_dict()
     assert all(torch.equal(own[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_method_of_which_nothing_is_published_is_named(published, tmp_path, monkeypatch):
+    monkeypatch.setitem(TRAINED, "proto", TRAINED["pfenet"])
+    done = invoke("import-checkpoint", "--method", "proto", published[0], "--out", tmp_path / "m")
+    assert done.exit_code == 1
+    assert "method 'proto': no published checkpoints of it are known" in done.stderr
 
 
 def test_what_the_program_never_reads_is_named(published, tmp_path, monkeypatch):

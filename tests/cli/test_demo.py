@@ -32,6 +32,15 @@ def demo(*arguments):
     return CliRunner().invoke(app, ["demo", *map(str, arguments)])
 
 
+@pytest.mark.parametrize("name", ["demo.html", "demo.png"])
+def test_a_file_of_ones_own_is_not_overwritten(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    done = demo("--out", tmp_path)
+    assert done.exit_code == 1
+    assert f"{name}: is no file of fcp demo; choose another --out" in " ".join(done.stderr.split())
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_page_and_strip(photos, tmp_path, model_folder):
     done = demo("--out", tmp_path / "deep" / "page", "--model", model_folder, "--device", "cpu")
     assert done.exit_code == 0, done.output

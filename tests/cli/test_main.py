@@ -21,7 +21,7 @@ COMMANDS = [
     "episodes",
     "import-checkpoint",
 ]
-DATA_COMMANDS = ["pascal", "coco", "lvis", "fss1000", "check", "lists"]
+DATA_COMMANDS = ["pascal", "coco", "lvis", "fss1000", "bsds500", "check", "lists"]
 HEAVY = "{'torch', 'transformers', 'numpy', 'PIL', 'huggingface_hub', 'gradio'}"
 
 
@@ -51,6 +51,14 @@ print(json.dumps(found))
     for command, (modules, heavy) in zip(["", *COMMANDS, "data"], ours, strict=True):
         assert heavy == [], f"fcp {command} --help"
         assert modules < 2 * bare, f"fcp {command} --help"
+
+
+def test_an_empty_word_is_not_taken_for_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("segment", "--support", "examples", "--query", "", "--out", "found")
+    assert done.exit_code == 2
+    assert "the value after '--query' is empty; is a variable unset?" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_importing_the_package_loads_no_torch():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fcp.errors import FcpError
+from fcp.inference.packing import TYPES
 from fcp.method.bam.base_learner import BaseLearner
 from fcp.method.bam.model import BAM
 from fcp.method.base import TrainingTruth, base_labels
@@ -13,6 +14,7 @@ from fcp.method.cyctr.model import CyCTR
 from fcp.method.hdmnet.model import HDMNet
 from fcp.method.pfenet.model import PFENet
 from fcp.method.ssp.model import SSP
+from fcp.method.trained import TRAINED
 from fcp.structures import Episode
 
 
@@ -29,6 +31,13 @@ TOYS = {
     ),
     "cyctr": lambda backbone: CyCTR(backbone, width=16),
 }
+
+
+def test_every_method_has_its_toys_and_a_support_that_can_be_saved(toy_recipes):
+    assert set(TOYS) == set(TRAINED)
+    assert all((toy_recipes / f"tiny-{name}.yaml").is_file() for name in TRAINED)
+    packed = {path.split(":")[0] for path in TYPES.values()}
+    assert {f"fcp.method.{name}.model" for name in TRAINED} <= packed
 
 
 @pytest.fixture(params=TOYS)

@@ -70,7 +70,8 @@ def test_tables_are_written_with_their_protocol(place, tmp_path, monkeypatch, ta
     text = markdown.read_text("utf-8")
     assert "## Protocol" in text
     commands = [shlex.split(line) for line in text.splitlines() if line.startswith("    fcp ")]
-    common = ["fcp", "reproduce", target, *"--scale tiny --data-root DATA --out OUT --only".split()]
+    asked = "--scale tiny --data-root DATA --out OUT --fold 1 --episodes 6 --only"
+    common = ["fcp", "reproduce", target, *asked.split()]
     settings = [one for one in place.settings if not is_place(one)]
     cells = dict.fromkeys(one.cell for one in wanted)
     assert commands == [[*common, cell, *settings] for cell in cells]

@@ -70,6 +70,7 @@ def demo(
     from fcp.system.files import write_atomically
 
     content = load_json(demo_file("scenes.json"))
+    _refuse_foreign(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -89,6 +90,20 @@ def demo(
     write_atomically(out / "demo.html", page.encode())
     write_atomically(out / "demo.png", make_strip(results))
     typer.echo(f"open {(out / 'demo.html').resolve()}")
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Refuse to overwrite files of these names that no demo has written.
+
+    Raises:
+        FcpError: there is such a file.
+    """
+    page = out / "demo.html"
+    if page.is_file() and b"<title>fcp demo</title>" in page.read_bytes()[:1000]:
+        return
+    for file in (page, out / "demo.png"):
+        if file.exists():
+            raise FcpError(f"{file}: is no file of fcp demo; choose another --out")
 
 
 def _run_scene(

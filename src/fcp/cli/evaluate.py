@@ -23,6 +23,7 @@ from fcp.cli.options import (
     SamplerName,
     open_store,
     require_fold,
+    settle_model,
 )
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
@@ -130,6 +131,7 @@ def evaluate(
     for file in filter(None, (out, save_episode_scores)):
         require_place(file)
     data = open_benchmark(benchmark, data_root, pool=pool)
+    model = settle_model(model, device)
     asked = _parse_episodes(episodes_file, shots, episodes, seed, seeds, sampler)
     folds = _parse_folds(data, fold)
     plan = plan_folds(data, folds, model, episodes=asked, fusion=fusion, device=device)

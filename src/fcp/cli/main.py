@@ -35,7 +35,14 @@ class OneLineErrors(TyperGroup):
 
     # Contexts are click's or typer's own, depending on typer's version.
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
-        """Accept ``--debug`` before and after the subcommand's name."""
+        """Accept ``--debug`` before and after the subcommand's name; refuse empty words.
+
+        Raises:
+            typer.BadParameter: an argument is empty. As a path it would mean the current folder.
+        """
+        if "" in args:
+            before = " ".join(args[: args.index("")][-1:])
+            raise typer.BadParameter(f"the value after {before!r} is empty; is a variable unset?")
         rest = [arg for arg in args if arg != "--debug"]
         return super().parse_args(ctx, ["--debug", *rest] if len(rest) < len(args) else rest)
 
@@ -113,4 +120,5 @@ def main() -> None:
 
 def _say(message: str) -> None:
     typer.secho("error: ", fg="red", nl=False, err=True)
-    typer.echo(" ".join(message.split()), err=True)
+    listed = message.replace(":\n", ": ").replace("\n", "; ")
+    typer.echo(" ".join(listed.split()), err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,14 @@ def import_checkpoint(method: str, path: Path, **options: Any) -> Imported:  # n
             ``released`` is True unless it is given: what the program does by accident is kept.
 
     Raises:
-        FcpError: Unknown method, damaged file, or entries that do not fit; names the first ones.
+        FcpError: Unknown method, one without published checkpoints, a damaged file, or entries that
+            do not fit; names the first ones.
     """
     find_builder(method)
-    published: Published = importlib.import_module(f"fcp.method.{method}.published").PUBLISHED
+    name = f"fcp.method.{method}.published"
+    if find_spec(f"fcp.method.{method}") is None or find_spec(name) is None:
+        raise FcpError(f"method {method!r}: no published checkpoints of it are known")
+    published: Published = importlib.import_module(name).PUBLISHED
     state = read_state_dict(path)
     found = {**published.options_of(state), **options}
     ours, unused = renamed(state, published)

@@ -87,7 +87,8 @@ def reproduce(
     done = [one for one in every if not left.get(one)]
     results = collect(done, place, report=report)
     table = _TABLES[target](results)
-    notes = (commands_note(target, scale, done, place), protocol_note(_cards(results)))
+    commands = commands_note(target, scale, done, place, folds=folds, seeds=seeds)
+    notes = (commands, protocol_note(_cards(results)))
     replace(table, notes=(*table.notes, *notes)).write(place.out, target)
     return [place.out / f"{target}.{suffix}" for suffix in ("md", "csv", "npz")]
 
@@ -125,12 +126,24 @@ def without_repeats(wanted: Sequence[Experiment], place: Workplace) -> list[Expe
 
 
 def commands_note(
-    target: Target, scale: Scale, done: Sequence[Experiment], place: Workplace
+    target: Target,
+    scale: Scale,
+    done: Sequence[Experiment],
+    place: Workplace,
+    *,
+    folds: tuple[int, ...] | None = None,
+    seeds: int | None = None,
 ) -> str:
     """Say how each cell of a table is made again, without the places of this machine."""
     size = next(name for name, known in SCALES.items() if known == scale)
     settings = shlex.join(s for s in place.settings if not is_place(s))
     command = f"fcp reproduce {target} --scale {size} --data-root DATA --out OUT"
+    if folds is not None:
+        command += f" --fold {','.join(map(str, folds))}"
+    if seeds is not None:
+        command += f" --seeds {seeds}"
+    if place.episodes != Workplace.episodes:
+        command += f" --episodes {place.episodes}"
     cells = dict.fromkeys(experiment.cell for experiment in done)
     lines = [f"    {command} --only {shlex.quote(cell)} {settings}".rstrip() for cell in cells]
     return "\n".join(["## Commands of the cells", "", *lines])
