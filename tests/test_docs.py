@@ -57,7 +57,8 @@ def commands(page: Path) -> Iterator[list[str]]:
     """Yield the words behind ``fcp`` of each command on a page, in blocks and in the text."""
     text = re.sub(r"\\\n\s*", " ", page.read_text("utf-8"))
     for line in re.findall(r"^(?:\s*(?:\$ )?|.*-m )fcp (.*)$|`fcp ([^`\n]+)`", text, re.MULTILINE):
-        yield shlex.split("".join(line).translate(str.maketrans("", "", "[]|")), comments=True)
+        # Brackets say what may be left out; in quotes they are a list.
+        yield shlex.split(re.sub(r"(?<!')\[|\](?!')|\|", "", "".join(line)), comments=True)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
