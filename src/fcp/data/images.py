@@ -394,8 +394,6 @@ def _size_message(name: str, got: tuple[int, ...], picture: str, expected: tuple
         f"{name}: the mask is {width}×{height} px but {picture} is {expected[1]}×{expected[0]} px"
     )
     if (width, height) == expected:
-        return (
-            f"{message}: width and height are exchanged; turn the mask as the photo is shown, or "
-            "read a mask of a photo's raw pixels (without its EXIF orientation) by --drawn-on raw"
-        )
+        remedy = "turn the mask as the photo is shown (with its EXIF orientation)"
+        return f"{message}; {remedy}, or read masks of raw pixels by --drawn-on raw"
     return f"{message}; make the mask at the picture's own size"

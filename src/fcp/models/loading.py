@@ -79,8 +79,7 @@ def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  
     try:
         return from_hub(model, partial(_fetch, model, hub_options))
     except FcpError as error:
-        reason = str(error).removeprefix(f"{model}: ")
-        raise FcpError(f"{model}: no such folder, and as a hub id: {reason}") from error
+        raise FcpError(f"{error} (no folder of this name is here)") from error
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise FcpError(f"{model}: neither a folder nor found on the hub ({reason})") from error
