@@ -63,8 +63,7 @@ settings.load_profile("fcp")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give a wait in the browser that timed out a second try, which the summary then names.
 
-    Two of some thirty runs of the suite ended in such a wait, of another test each time, and no
-    repetition of either test alone did.
+    Such a wait ends a run of the suite now and then, and never one of the test alone.
     """
     again = pytest.mark.flaky(reruns=1, only_rerun="TimeoutError")
     for item in items:

@@ -312,21 +312,31 @@ def test_bad_input_is_told_and_the_page_goes_on(visit, demo_files, tmp_path, ser
 
 @pytest.fixture
 def many(tmp_path, monkeypatch) -> list[Path]:
-    """Return photos whose run goes no further than the first until some run is told to stop."""
+    """Return photos whose run goes no further than the first until one of their runs is stopped.
+
+    A visit of an earlier test may end during this one, which stops a run of its own.
+    """
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     files = [tmp_path / f"{number}.png" for number in range(MANY)]
     for file in files:
         file.write_bytes(encode(noise, "png"))
     told, segment, stop = threading.Event(), runs.segment_photos, PhotoRun.stop
+    begun = []
 
-    def held(*arguments, **how):
-        batches = segment(*arguments, **how)
+    def held(segmenter, task, jobs, results, *more, **how):
+        begun.append(results)
+        batches = segment(segmenter, task, jobs, results, *more, **how)
         yield next(batches)
         assert told.wait(PATIENCE / 1000)
         yield from batches
 
+    def stop_and_tell(run):
+        stop(run)
+        if any(run.results is one for one in begun):
+            told.set()
+
     monkeypatch.setattr(runs, "segment_photos", held)
-    monkeypatch.setattr(PhotoRun, "stop", lambda run: (stop(run), told.set()))
+    monkeypatch.setattr(PhotoRun, "stop", stop_and_tell)
     return files
 
 
