@@ -41,7 +41,7 @@ class OneLineErrors(TyperGroup):
             typer.BadParameter: an argument is empty. As a path it would mean the current folder.
         """
         if "" in args:
-            before = " ".join(args[: args.index("")][-1:])
+            before = ["fcp", *args][args.index("")]
             raise typer.BadParameter(f"the value after {before!r} is empty; is a variable unset?")
         rest = [arg for arg in args if arg != "--debug"]
         return super().parse_args(ctx, ["--debug", *rest] if len(rest) < len(args) else rest)
