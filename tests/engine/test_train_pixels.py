@@ -8,10 +8,12 @@ import pytest
 import torch
 import yaml
 from engine.test_train_stored import RECIPE, run
+from safetensors.torch import save_file
 
 from fcp.data.mixed import MixedTask, TaskSource
 from fcp.data.pascal import PascalVOC
 from fcp.data.transforms import mask_to_square, to_square
+from fcp.encoders import build_segmenter
 from fcp.engine.pixel_batches import answer_views, draw_episode, stack_pixels
 from fcp.engine.recipe import load_recipe
 from fcp.engine.train_head import starting_model
@@ -79,6 +81,21 @@ def test_a_saved_model_takes_the_size_that_the_recipe_wants_and_is_a_start(
         )
     with pytest.raises(FcpError, match="test_size: expected at least 1, got 0"):
         load_recipe(start[1], ("test_size=0",))
+
+
+def test_a_segmenter_folder_replaces_the_segmenter_of_the_start(start, tmp_path):
+    other = build_segmenter(load_model(start[0]).config.segmenter)
+    save_file(other.state_dict(), tmp_path / "segmenter.safetensors")
+    given = (f"start={start[0]}", f"segmenter_folder={tmp_path}")
+    model, before = starting_model(load_recipe(start[1], given)), load_model(start[0])
+    expected = {f"segmenter.{name}": tensor for name, tensor in other.state_dict().items()}
+    assert not all(before.state_dict()[name].equal(t) for name, t in expected.items())
+    assert all(
+        tensor.equal(expected.get(name, before.state_dict()[name]))
+        for name, tensor in model.state_dict().items()
+    )
+    with pytest.raises(FcpError, match=r"segmenter_folder: segmenter 'tiny': .*none"):
+        starting_model(load_recipe(start[1], (given[0], f"segmenter_folder={tmp_path / 'none'}")))
 
 
 def copy_model(folder, to):

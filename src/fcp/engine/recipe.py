@@ -90,7 +90,8 @@ class HeadRecipe:
             arXiv 1906.06423).
         start: Folder of a trained model to go on from, encoders included; None to start from
             ``segmenter_folder`` and ``backbone_weights``.
-        segmenter_folder: Output folder of a segmenter run whose weights are taken, or None.
+        segmenter_folder: Output folder of a segmenter run whose weights are taken, also in place of
+            those of ``start``; None for random ones, or those of ``start``.
         backbone_weights: Starting weights of a backbone that are to travel inside the model's
             folder (where ``model.backbone.weights`` is None).
         holdout_every: Number of steps between two scores on a hold-out of base classes, by which

@@ -221,7 +221,8 @@ def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:
 
     Raises:
         FcpError: it or its recipe is missing, it has other settings than the recipe's or is of
-            another fold, or it knows the kinds that the recipe holds out.
+            another fold, it knows the kinds that the recipe holds out, or the recipe's
+            ``segmenter_folder`` does not fit.
     """
     model, before = load_model(folder), read_recipe(folder)
     own, wanted = (flatten_settings(asdict(c)) for c in (model.config, recipe.model))
@@ -248,6 +249,8 @@ def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:
             f"start: {folder} was trained on the kinds that hold_out_kinds leaves out; set "
             "hold_out_kinds=false, or start from a model that left them out"
         )
+    if recipe.segmenter_folder is not None:
+        _take_segmenter(model.segmenter, recipe.model.segmenter.name, recipe.segmenter_folder)
     model.config = recipe.model
     return model
 
@@ -270,14 +273,23 @@ def starting_encoders(
     backbone = build_backbone(BackboneConfig(part.name, source, part.options))
     segmenter = build_segmenter(config.segmenter)
     if segmenter_folder is not None:
-        try:
-            segmenter.load_start(Path(segmenter_folder) / WEIGHTS)
-        except FcpError as error:
-            raise FcpError(
-                f"segmenter_folder: segmenter {config.segmenter.name!r}: {error}; name the folder "
-                "of a segmenter's run, or set segmenter_folder=null"
-            ) from error
+        _take_segmenter(segmenter, config.segmenter.name, segmenter_folder)
     return backbone, segmenter
+
+
+def _take_segmenter(segmenter: PromptableSegmenter, name: str, folder: str) -> None:
+    """Give a segmenter the weights of a segmenter's run.
+
+    Raises:
+        FcpError: they are missing or do not fit, or such a segmenter cannot start from a folder.
+    """
+    try:
+        segmenter.load_start(Path(folder) / WEIGHTS)
+    except FcpError as error:
+        raise FcpError(
+            f"segmenter_folder: segmenter {name!r}: {error}; name the folder of a segmenter's run, "
+            "or set segmenter_folder=null"
+        ) from error
 
 
 def standardise(backbone: Backbone, size: int, data_root: Path) -> None:
