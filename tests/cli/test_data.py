@@ -48,7 +48,7 @@ def test_check_of_something_missing_ends_with_status_1(mini_voc, tmp_path):
     PascalVOC(tmp_path / "data").mask_path("val_01_0").unlink()
     done = run("data", "check", "--data-root", tmp_path / "data")
     assert done.exit_code == 1
-    assert "1 files missing" in done.stdout
+    assert "1 file missing" in done.stdout
 
 
 def test_check_of_an_empty_folder_says_where_to_get_data(tmp_path, monkeypatch):
@@ -100,7 +100,7 @@ def test_fss1000_ends_well_and_with_problems(tmp_path):
     done = run("data", "fss1000", source, "--out", out)
     assert done.exit_code == 1
     assert "bus/3.png: no such mask" in done.stderr
-    assert "1 problems; the rest is done" in done.stderr
+    assert "1 problem; the rest is done" in done.stderr
 
 
 def test_broken_download_is_one_line(tmp_path):

@@ -76,8 +76,8 @@ def test_a_dry_run_counts_measures_and_writes_nothing(run, tmp_path):
     lines = done.stdout.splitlines()
     assert lines[:2] == [
         "tiny-promptable-02: 0 trainings to do, 1 done or not needed",
-        "pascal5i-tiny/FCP: 1 trainings to do, 0 done or not needed; 1 evaluations to do, 0 done",
+        "pascal5i-tiny/FCP: 1 training to do, 0 done or not needed; 1 evaluation to do, 0 done",
     ]
-    assert lines[2] == "1 trainings and 1 evaluations of 5 episodes to do"
-    assert any(line.startswith("pascal5i-tiny/FCP: 0.0 h for 1 trainings, ") for line in lines)
+    assert lines[2] == "1 training and 1 evaluation of 5 episodes to do"
+    assert any(line.startswith("pascal5i-tiny/FCP: 0.0 h for 1 training, ") for line in lines)
     assert not (tmp_path / "out").exists()

@@ -88,7 +88,7 @@ def test_novel_classes_and_their_pictures_are_never_seen(network, data, monkeypa
 
 def test_one_class_is_not_enough(network, data, monkeypatch):
     monkeypatch.setattr(PascalVOC, "holdout", lambda self, fold: (1,))
-    with pytest.raises(FcpError, match="1 classes have pictures; at least 5 are needed"):
+    with pytest.raises(FcpError, match="1 class with pictures; at least 5 are needed"):
         calibrate(network, data, 3, per_class=4)
 
 

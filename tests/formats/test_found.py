@@ -118,9 +118,7 @@ def test_links_that_lead_nowhere_are_counted(tmp_path, mask):
     (tmp_path / "images" / "b.jpg").symlink_to("nowhere.jpg")
     reading = Reading()
     read_examples(tmp_path, None, reading)
-    assert [note.text for note in reading.notes] == [
-        "1 links that lead nowhere are left out (first b.jpg)"
-    ]
+    assert [note.text for note in reading.notes] == ["left out: 1 broken link (first b.jpg)"]
 
 
 def test_equal_notes_are_told_together(tmp_path, mask):

@@ -58,7 +58,7 @@ def test_the_papers_scale_is_counted_and_each_kind_measured_once(tmp_path, measu
     place = Workplace(tmp_path / "none", tmp_path / "out", shipped_recipes()["tiny"].parent)
     wanted = experiments("table1", SCALES["paper"])
     lines = lines_of([e for e in wanted if e.row in ("FCP", "VRP-SAM")], place)
-    assert "32 trainings and 64 evaluations of 1000 episodes to do" in lines
+    assert "32 trainings and 64 evaluations of 1,000 episodes to do" in lines
     assert (
         "pascal5i-vgg16/FCP: 4 trainings to do, 0 done or not needed; 8 evaluations to do, 0 "
         in ("\n".join(lines))
@@ -76,7 +76,7 @@ def test_hours_are_steps_and_encoding_once(mini_voc, toy_recipes, tmp_path, meas
     place = Workplace(mini_voc, tmp_path / "out", toy_recipes, promptable=toy_recipes)
     wanted = [e for e in experiments("table1", SCALES["tiny"], (1,)) if e.row in ("FCP", "BAM")]
     lines = lines_of(wanted, place)
-    assert "tiny-base-learner-fold1: 1 trainings to do, 0 done or not needed" in lines
+    assert "tiny-base-learner-fold1: 1 training to do, 0 done or not needed" in lines
     assert "tiny-promptable-13: 0 trainings to do, 1 done or not needed" in lines
     assert len(measured) == 3  # base learner, BAM, FCP
     of_fcp = [line for line in lines if line.startswith("pascal5i-tiny/FCP: ")]
@@ -94,11 +94,11 @@ def test_rows_that_train_nothing_need_no_training_but_the_promptable_stage(
     _, wanted = plan("table1", SCALES["tiny"], place, folds=(1,), only="pascal5i-tiny/SSP")
     assert lines_of(wanted, place) == [
         "pascal5i-tiny/SSP: 0 trainings to do, 1 done or not needed; 2 evaluations to do, 0 done",
-        "0 trainings and 2 evaluations of 1000 episodes to do",
+        "0 trainings and 2 evaluations of 1,000 episodes to do",
     ]
     _, wanted = plan("table1", SCALES["tiny"], place, folds=(1, 3), only="pascal5i-tiny/GF-SAM")
     assert lines_of(wanted, place)[:2] == [
-        "tiny-promptable-13: 1 trainings to do, 0 done or not needed",
+        "tiny-promptable-13: 1 training to do, 0 done or not needed",
         "pascal5i-tiny/GF-SAM: 0 trainings to do, 2 done or not needed; 4 evaluations to do, 0 "
         "done",
     ]
@@ -110,7 +110,7 @@ def test_the_published_table_still_serves_its_rows(tmp_path, measured):
     place = Workplace(tmp_path, tmp_path, shipped_recipes()["tiny"].parent)
     wanted = [e for e in experiments("table1", SCALES["tiny"]) if e.row in ("FCP", "VRP-SAM")]
     lines = lines_of(wanted, place)
-    assert lines[-1] == "0 trainings and 0 evaluations of 1000 episodes to do"
+    assert lines[-1] == "0 trainings and 0 evaluations of 1,000 episodes to do"
     assert sum("0 trainings to do, 12 done or not needed" in line for line in lines) == 2
 
 

@@ -15,6 +15,7 @@ from fcp.app.sessions import Session
 from fcp.app.small import LONGEST, keep_small
 from fcp.app.visits import Visits, warn_of_refused
 from fcp.errors import FcpError
+from fcp.system.words import counted
 
 POLL_SECONDS = 0.3
 PREVIEWED = 12  # number of photos shown before the run
@@ -136,7 +137,7 @@ def _preview(session: Session, photo: Path) -> Path:
 
 
 def _count(photos: int) -> str:
-    return f"<p>{photos} {'photo' if photos == 1 else 'photos'}</p>"
+    return f"<p>{counted(photos, 'photo')}</p>"
 
 
 def _progress(run: PhotoRun) -> str:

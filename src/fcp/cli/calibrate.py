@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +17,13 @@ from fcp.cli.options import (
     require_fold,
     settle_model,
 )
+from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
+from fcp.models.files import PRESENCE_FILE
+from fcp.system.words import counted
 
 if TYPE_CHECKING:
+    from fcp.engine.calibrate import Progress
     from fcp.inference.presence import Presence
     from fcp.inference.segmenter import FewShotSegmenter
 
@@ -118,13 +124,13 @@ def calibrate(
             seed=seed,
             needs_fold=not all_classes,
         )
-    _write(presence, segmenter, Path(model) if out is None else out, is_new=out is not None)
+    folder = Path(model) if out is None else out
+    _write(presence, segmenter, folder, is_new=out is not None)
     facts = presence.facts
-    classes = "class" if facts["classes"] == 1 else "classes"
     typer.echo(
-        f"{facts['pairs']} episodes of {facts['classes']} {classes}; threshold "
-        f"{presence.threshold}: {facts['recall']:.0%} of present classes get a mask, and "
-        f"{facts['false_alarms']:.0%} of absent ones"
+        f"{counted(facts['pairs'], 'episode')} of {counted(facts['classes'], 'class', 'classes')}; "
+        f"threshold {presence.threshold}: {facts['recall']:.0%} of present classes get a mask, and "
+        f"{facts['false_alarms']:.0%} of absent ones: {folder / PRESENCE_FILE}"
     )
 
 
@@ -159,7 +165,10 @@ def _on_folder(
     empty = [] if without is None else [path for _, path in pictures_inside(without)]
     data = LabelledPictures(read_examples(examples), empty)
     segmenter = _load(model, device)
-    presence = calibrate_on_folder(segmenter.network, data, per_class=pairs, seed=seed)
+    with _progress() as progress:
+        presence = calibrate_on_folder(
+            segmenter.network, data, per_class=pairs, seed=seed, progress=progress
+        )
     return presence, segmenter
 
 
@@ -186,7 +195,17 @@ def _on_benchmark(
 
     segmenter = _load(model, device)
     count = PAIRS_OF_CLASS if pairs is None else pairs
-    return fit(segmenter.network, data, fold, per_class=count, seed=seed), segmenter
+    with _progress() as progress:
+        presence = fit(segmenter.network, data, fold, per_class=count, seed=seed, progress=progress)
+    return presence, segmenter
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Show how many episodes have been answered."""
+    with progress_bar("episode") as bar:
+        task = bar.add_task("calibrating", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _load(model: str, device: str) -> FewShotSegmenter:

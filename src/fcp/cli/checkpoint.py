@@ -9,6 +9,7 @@ import typer
 
 from fcp.config import SegmenterConfig
 from fcp.errors import FcpError
+from fcp.system.words import counted
 
 FCP, BASE_LEARNER = "fcp", "base-learner"
 _PUBLISHED_SAM = "facebook/sam-vit-huge"
@@ -111,6 +112,6 @@ def _import_trained(
     imported = read(method, file, **given)
     save_trained(imported.model, method, imported.options, image_size, out)
     if imported.unused:
-        typer.echo(f"{len(imported.unused)} tensors that {method} never reads:")
+        typer.echo(f"{counted(len(imported.unused), 'tensor')} that {method} never reads:")
         for name in imported.unused:
             typer.echo(f"  {name}")

@@ -18,6 +18,7 @@ from fcp.cli.options import (
 )
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
+from fcp.system.words import counted
 
 if TYPE_CHECKING:
     from fcp.data.archives import Built, Progress
@@ -264,7 +265,7 @@ def lists(
         else train_lists(data, fold, filtered=not unfiltered)
     )
     write_atomically(out, write_lists(chosen))
-    typer.echo(f"{len(chosen.rows)} rows: {out}")
+    typer.echo(f"{counted(len(chosen.rows), 'row')}: {out}")
 
 
 @contextmanager
@@ -285,10 +286,11 @@ def _finish(built: Built, out: Path) -> None:
     """Report the outcome of a build; problems make the exit status 1."""
     for line in built.problems[:SHOWN_PROBLEMS]:
         typer.secho(line, fg="yellow", err=True)
-    typer.echo(f"{built.pictures} pictures ready in {out}")
+    typer.echo(f"{counted(built.pictures, 'picture')} ready in {out}")
     if built.problems:
         more = len(built.problems) - SHOWN_PROBLEMS
         rest = f" ({more} more than shown)" if more > 0 else ""
         raise FcpError(
-            f"{len(built.problems)} problems{rest}; the rest is done: put them right and run again"
+            f"{counted(len(built.problems), 'problem')}{rest}; the rest is done: put right what is "
+            "named and run again"
         )

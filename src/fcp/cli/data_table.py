@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fcp.data.check import Check
+from fcp.system.words import counted
 
 SHOWN_FILES = 10
 FEW_FOLDS = 5  # whose columns have room for a name
@@ -17,8 +18,9 @@ def print_check(check: Check) -> None:
     console.print(f"{check.title}; {check.classes} classes; training pictures: {check.pool}")
     for split, count in check.splits.items():
         console.print(
-            f"{split}: {count.pictures} pictures, {count.classes} classes shown, "
-            f"{len(count.missing)} files missing, {len(count.damaged)} damaged"
+            f"{split}: {counted(count.pictures, 'picture')}, "
+            f"{counted(count.classes, 'class', 'classes')} shown, "
+            f"{counted(len(count.missing), 'file')} missing, {len(count.damaged)} damaged"
         )
         for line in (*count.missing, *count.damaged)[:SHOWN_FILES]:
             console.print(f"  {line}", markup=False, highlight=False)

@@ -14,6 +14,7 @@ from fcp.cli.options import (
     SamplerOption,
     require_fold,
 )
+from fcp.system.words import counted
 
 
 def episodes(
@@ -59,5 +60,5 @@ def episodes(
         lists = kept
     drawn = sample_episodes(lists, shots=shots, episodes=number, seed=seed, sampler=sampler)
     digest = save_episodes(out, drawn)
-    typer.echo(f"{len(drawn)} episodes, {describe_sampler(lists, sampler)}: {out}")
+    typer.echo(f"{counted(len(drawn), 'episode')}, {describe_sampler(lists, sampler)}: {out}")
     typer.echo(f"sha256 {digest}")

@@ -63,6 +63,7 @@ from fcp.labelling.run import Labelled, Watcher, label_folder
 from fcp.labelling.start import Request, Start
 from fcp.labelling.task import Task, Tile
 from fcp.system.files import is_video
+from fcp.system.words import counted
 
 if TYPE_CHECKING:
     from fcp.formats.examples import Example
@@ -264,7 +265,7 @@ def _warning(name: str, odd: ExampleResult) -> str:
 
 def _report(done: Labelled) -> None:
     results = done.results
-    parts = [f"{done.photos} {'photo' if done.photos == 1 else 'photos'}"]
+    parts = [counted(done.photos, "photo")]
     parts += [f"{done.done_before} done before"] if done.done_before else []
     parts += [f"{done.by_hand} corrected by hand"] if done.by_hand else []
     parts += [f"{done.failed} failed"] if done.failed else []

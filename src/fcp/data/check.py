@@ -15,6 +15,7 @@ from fcp.data.lvis import WHOLE, Lvis
 from fcp.data.objects import Objects
 from fcp.data.pascal import PascalVOC
 from fcp.errors import FcpError
+from fcp.system.words import counted
 
 SPLITS: tuple[Split, ...] = ("train", "val")
 POOL = 5953  # pictures that the released PASCAL-5i lists were made from
@@ -162,7 +163,7 @@ def _explain_files(splits: Mapping[str, SplitCount]) -> Iterator[str]:
     for split, count in splits.items():
         for what, lines in (("missing", count.missing), ("damaged", count.damaged)):
             if lines:
-                yield f"{split}: {len(lines)} files {what}, such as {lines[0]}"
+                yield f"{split}: {counted(len(lines), 'file')} {what}, such as {lines[0]}"
 
 
 def _explain_small(folds: Sequence[int | None], lists: Sequence[ClassLists]) -> Iterator[str]:
@@ -173,7 +174,8 @@ def _explain_small(folds: Sequence[int | None], lists: Sequence[ClassLists]) -> 
         if not of_fold.rows:
             yield f"{where}: no picture is listed, so there are no episodes"
         elif small:
-            yield f"{where}: {len(small)} classes have fewer than 2 pictures, such as {small[0]}"
+            few = counted(len(small), "class", "classes")
+            yield f"{where}: {few} with fewer than 2 pictures, such as {small[0]}"
 
 
 def _explain(
@@ -186,7 +188,8 @@ def _explain(
     elif isinstance(data, Coco):
         left_out = data.left_out()
         if left_out:
-            yield f"{len(left_out)} entries of the JSON are left out, such as {left_out[0]}"
+            entries = counted(len(left_out), "entry", "entries")
+            yield f"left out: {entries} of the JSON, such as {left_out[0]}"
         if isinstance(data, Lvis) and len(data.classes) != WHOLE:
             yield f"{len(data.classes)} classes in two val pictures or more; LVIS-92i has {WHOLE}"
     elif isinstance(data, FSS1000):
@@ -242,7 +245,7 @@ def _compare_pools(data: PascalVOC) -> Iterator[str]:
         (f"in {data.pool} and not in {own.pool}", sorted(set(theirs) - set(ours))),
     ):
         if more:
-            yield f"{len(more)} pictures are {name}, such as {more[0]}"
+            yield f"{counted(len(more), 'picture')} {name}, such as {more[0]}"
     if set(ours) == set(theirs) and ours != theirs:
         yield f"{data.pool} has {own.pool}'s pictures in another order: other rows, other draws"
 

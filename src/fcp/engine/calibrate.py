@@ -6,7 +6,7 @@ the novel classes is known here either.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -28,6 +28,7 @@ from fcp.inference.encoding import encode_examples
 from fcp.inference.networks.base import AnyNetwork, Known
 from fcp.inference.packing import tensors_of
 from fcp.inference.presence import Look, Presence, features, look_at
+from fcp.system.words import counted
 
 RECALL = 0.94  # share of the present classes that the default threshold finds
 INVERSE_PENALTY = 0.1  # scikit-learn's C, on standardised features
@@ -36,6 +37,7 @@ PAIRS_OF_CLASS = 200
 PAIRS_A_PICTURE = 4  # of each class, in a labelled folder
 SUPPORT_BYTES = 2 << 30  # of encoded examples in memory; five of `small` are about 40 MB
 SHOTS = (1, 1, 2, 3, 5)
+Progress = Callable[[int, int], None]  # (done, all)
 Asked = tuple[int, tuple[str, ...]]  # class and examples of a pair
 
 
@@ -120,6 +122,7 @@ def calibrate(
     *,
     per_class: int = PAIRS_OF_CLASS,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Presence:
     """Fit a model's presence classifier on the fold's training classes.
 
@@ -129,6 +132,7 @@ def calibrate(
         fold: Fold whose novel classes are never seen; None where all classes were trained on.
         per_class: Number of pairs of each class.
         seed: Seed of the drawn pairs.
+        progress: Function called after each pair with (done, all).
 
     Returns:
         Presence classifier whose threshold finds 94 % of the present classes, measured on classes
@@ -147,11 +151,16 @@ def calibrate(
         seed=seed,
     )
     _refuse_few_classes(len({pair.class_id for pair in pairs}))
-    return _fit(network, data, pairs, seed)
+    return _fit(network, data, pairs, seed, progress)
 
 
 def calibrate_on_folder(
-    network: AnyNetwork, data: LabelledPictures, *, per_class: int | None = None, seed: int = 0
+    network: AnyNetwork,
+    data: LabelledPictures,
+    *,
+    per_class: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Presence:
     """Fit a model's presence classifier on labelled pictures of a user's own, about 25 or more.
 
@@ -163,15 +172,27 @@ def calibrate_on_folder(
         data: Labelled pictures.
         per_class: Number of pairs of each class; None for four times the number of pictures.
         seed: Seed of the drawn pairs.
+        progress: Function called after each pair with (done, all).
     """
     per_class = PAIRS_A_PICTURE * len(data) if per_class is None else per_class
     pairs = draw_pairs(data, data.asked, per_class=per_class, shots=SHOTS, seed=seed)
-    return _fit(network, data, pairs, seed)
+    return _fit(network, data, pairs, seed, progress)
 
 
-def _fit(network: AnyNetwork, data: Pictures, pairs: Sequence[Pair], seed: int) -> Presence:
+def _fit(
+    network: AnyNetwork,
+    data: Pictures,
+    pairs: Sequence[Pair],
+    seed: int,
+    progress: Progress | None,
+) -> Presence:
     place = {pair: number for number, pair in enumerate(pairs)}
-    seen = sorted(see_pairs(network, data, pairs), key=lambda one: place[one.pair])
+    seen: list[AnsweredPair] = []
+    for one in see_pairs(network, data, pairs):
+        seen.append(one)
+        if progress is not None:
+            progress(len(seen), len(pairs))
+    seen.sort(key=lambda one: place[one.pair])
     looks = torch.stack([one.look.means for one in seen])
     examples = torch.stack([one.known.means for one in seen])
     centres = torch.stack([looks[:, 0].mean(0), examples[:, 0].mean(0)])
@@ -234,8 +255,8 @@ def fit_presence(
 def _refuse_few_classes(count: int) -> None:
     if count < CLASSES_APART:
         raise FcpError(
-            f"presence: {count} classes have pictures; at least {CLASSES_APART} are needed, some "
-            "of which are left out in turn"
+            f"presence: {counted(count, 'class', 'classes')} with pictures; at least "
+            f"{CLASSES_APART} are needed, some of which are left out in turn"
         )
 
 

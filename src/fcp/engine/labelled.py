@@ -12,6 +12,7 @@ from fcp.data.images import read_image
 from fcp.data.prompts import read_support
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
+from fcp.system.words import counted
 
 LEAST_PICTURES = 20  # in all
 LEAST_OF_A_KIND = 5  # that show a class, and that do not
@@ -67,7 +68,8 @@ class LabelledPictures:
     def _refuse_few(self) -> None:
         if len(self) < LEAST_PICTURES:
             raise FcpError(
-                f"presence: {len(self)} labelled pictures; at least {LEAST_PICTURES} are needed"
+                f"presence: {counted(len(self), 'labelled picture')}; at least {LEAST_PICTURES} "
+                "are needed"
             )
         if not self.asked:
             counts = [(name, self._shown(n)) for n, name in enumerate(self._names, 1)]

@@ -31,6 +31,7 @@ from fcp.engine.recipe import SegmenterRecipe
 from fcp.engine.region_batches import RegionBatches
 from fcp.engine.tracking import Report, record_recipe
 from fcp.system.files import write_atomically
+from fcp.system.words import counted
 
 WEIGHTS = "segmenter.safetensors"
 
@@ -47,7 +48,7 @@ def train_segmenter(
     """
     model = starting_segmenter(recipe)
     sources = region_sources(data_root, recipe.exclude_folds, objects=recipe.objects)
-    report(f"{len(sources)} pictures; preparing those whose regions are not stored yet")
+    report(f"{counted(len(sources), 'picture')}; preparing those whose regions are not stored yet")
     # The regions follow the trunk's ImageNet features, not those of an earlier run.
     encode, workers = TrunkFeatures(model.image_encoder), loader_workers()
     pictures = list(prepare(sources, out.parent / "regions", encode, workers=workers))

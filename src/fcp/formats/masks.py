@@ -15,6 +15,7 @@ from fcp.formats.examples import Example, class_key
 from fcp.formats.reading import Reading, frame_of
 from fcp.formats.run_lengths import to_runs, union
 from fcp.system.files import leads_nowhere
+from fcp.system.words import counted
 
 
 def read_masks(
@@ -125,12 +126,12 @@ def _by_class(
 
 def _note_unused(folder: Path, pictures: Sequence[Path], reading: Reading) -> None:
     if pictures:
-        count, first = len(pictures), pictures[0].name
-        reading.note(folder, f"{count} pictures without a mask are left out (first {first})")
+        left_out = counted(len(pictures), "picture")
+        reading.note(folder, f"left out: {left_out} without a mask (first {pictures[0].name})")
     dead = [one for one in sorted(folder.rglob("*")) if leads_nowhere(one)]
     if dead:
-        count = len(dead)
-        reading.note(folder, f"{count} links that lead nowhere are left out (first {dead[0].name})")
+        left_out = counted(len(dead), "broken link")
+        reading.note(folder, f"left out: {left_out} (first {dead[0].name})")
 
 
 def _read_pairs(paired: Pairing, reading: Reading) -> list[Example]:

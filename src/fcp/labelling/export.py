@@ -24,6 +24,7 @@ from fcp.labelling.task import Task
 from fcp.report.entries import ReportClass, ReportPicture
 from fcp.report.thumbnails import class_thumbnail
 from fcp.report.write import write_report
+from fcp.system.words import counted
 from fcp.visualize import Colour, class_colours, encode
 
 
@@ -49,7 +50,7 @@ def export(
     """
     colours: Mapping[str, Colour] = class_colours(task.names)
     shown = _exported(records, out, task, writers)
-    title = f"{', '.join(task.names)} in {len(records)} photos"
+    title = f"{', '.join(task.names)} in {counted(len(records), 'photo')}"
     write_report(out / REPORT_FILE, shown, title=title, facts=facts, colours=colours)
 
 

@@ -33,6 +33,7 @@ from fcp.reproduce.run import (
     run_folder,
     settings_of,
 )
+from fcp.system.words import counted
 
 # What a step does not cost more or less for.
 _NO_COST = ("fold", "seed", "benchmark", "unfiltered", "draw", "holdout_every", "exclude_folds")
@@ -101,8 +102,9 @@ def foresee(wanted: Sequence[Experiment], place: Workplace, *, report: Report) -
         report(_count(work))
     trainings = sum(len(work.recipes) for work in works)
     report(
-        f"{trainings} trainings and {sum(work.left for work in works)} evaluations of "
-        f"{place.episodes} episodes to do"
+        f"{counted(trainings, 'training')} and "
+        f"{counted(sum(work.left for work in works), 'evaluation')} of "
+        f"{counted(place.episodes, 'episode')} to do"
     )
     if any(missing.values()):
         report_evaluations(missing, place, report)
@@ -156,9 +158,9 @@ def _stage(name: str, own: TrainingRecipe | None) -> Work:
 
 def _count(work: Work) -> str:
     done = work.trainings - len(work.recipes)
-    line = f"{work.name}: {len(work.recipes)} trainings to do, {done} done or not needed"
+    line = f"{work.name}: {counted(len(work.recipes), 'training')} to do, {done} done or not needed"
     if work.evaluations:
-        line += f"; {work.left} evaluations to do, {work.evaluations - work.left} done"
+        line += f"; {counted(work.left, 'evaluation')} to do, {work.evaluations - work.left} done"
     return line
 
 
@@ -178,11 +180,11 @@ def _report_costs(works: Iterable[Work], place: Workplace, report: Report) -> No
         total, unknown = total + (seconds or 0), unknown + (count if seconds is None else 0)
         hours = "unknown time without its data" if seconds is None else _hours(seconds)
         report(
-            f"{work.name}: {hours} for {count} trainings, {kind.cost.seconds:.2f} s a step, "
-            f"memory {kind.memory / 2**30:.1f} GiB"
+            f"{work.name}: {hours} for {counted(count, 'training')}, "
+            f"{kind.cost.seconds:.2f} s a step, memory {kind.memory / 2**30:.1f} GiB"
         )
     device = next(iter(kinds.values())).cost.device
-    rest = f" beside {unknown} trainings of unknown time" if unknown else ""
+    rest = f" beside {counted(unknown, 'training')} of unknown time" if unknown else ""
     report(f"{_hours(total)} of trainings in all{rest}, measured on {device}, one after the other")
     if device != "cuda":
         report("hours on a GPU are unknown until --dry-run is run on one")

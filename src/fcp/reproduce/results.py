@@ -36,6 +36,7 @@ from fcp.reproduce.run import (
     training_minutes,
 )
 from fcp.reproduce.settings import RowRecipe
+from fcp.system.words import counted
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def _make(
         return
     folder = model_of(experiment, place, report=report)
     chosen = chosen_of(folder)
-    report(f"{experiment.name}: {shots}-shot, {len(episodes)} episodes")
+    report(f"{experiment.name}: {shots}-shot, {counted(len(episodes), 'episode')}")
     learner = learner_of(experiment, recipe, place)
     store = store_of(recipe, place, learner)
     asked: dict[str, Any] = {"shots": shots, "episodes": place.episodes, "device": place.device}
