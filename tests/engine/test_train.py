@@ -17,7 +17,7 @@ from fcp.engine.train_head import (
     head_stage,
     starting_model,
 )
-from fcp.engine.train_segmenter import rarity_weights
+from fcp.engine.train_segmenter import WEIGHTS, rarity_weights
 from fcp.errors import FcpError
 from fcp.features.cache import FeatureCache
 from fcp.models.checkpoint import load_model
@@ -67,7 +67,7 @@ def _train(recipe, data_root, out, store=None):
 def _head_values(backbone_folder, **optim):
     return {
         "stage": "head",
-        "fold": 0,
+        "fold": 1,
         "backbone_weights": str(backbone_folder),
         "model": {
             "image_size": 64,
@@ -79,6 +79,17 @@ def _head_values(backbone_folder, **optim):
     }
 
 
+def _segmenter_values(backbone_folder):
+    return {
+        "stage": "segmenter",
+        "backbone_weights": str(backbone_folder),
+        "exclude_folds": [1, 2, 3],
+        "masks": 2,
+        "options": SEGMENTER,
+        "optim": OPTIM,
+    }
+
+
 def _stage(recipe, data_root):
     batches = episode_batches(recipe, episode_source(recipe, data_root), data_root)
     return head_stage(recipe, starting_model(recipe), batches)
@@ -87,15 +98,7 @@ def _stage(recipe, data_root):
 @pytest.fixture(scope="module")
 def segmenter_run(mini_voc, backbone_folder, tmp_path_factory):
     work = tmp_path_factory.mktemp("run")
-    values = {
-        "stage": "segmenter",
-        "backbone_weights": str(backbone_folder),
-        "exclude_folds": [1, 2, 3],
-        "masks": 2,
-        "options": SEGMENTER,
-        "optim": OPTIM,
-    }
-    _train(_recipe(work, values), mini_voc, work / "segmenter")
+    _train(_recipe(work, _segmenter_values(backbone_folder)), mini_voc, work / "segmenter")
     return work
 
 
@@ -201,6 +204,24 @@ def test_missing_starting_weights_are_named(mini_voc, tmp_path):
     }
     with pytest.raises(FcpError, match="none"):
         _train(_recipe(tmp_path, values), mini_voc, tmp_path / "out")
+
+
+def test_a_segmenter_that_saw_the_novel_classes_is_refused(
+    segmenter_run, mini_voc, backbone_folder, tmp_path
+):
+    """One without a recipe is taken, since what it saw is not known."""
+    run = segmenter_run / "segmenter"
+    values = {**_head_values(backbone_folder), "segmenter_folder": str(run)}
+    seen = _recipe(tmp_path, {**values, "fold": 0})
+    with pytest.raises(FcpError, match=r"segmenter_folder: .* classes of fold 0, .*novel; train"):
+        starting_model(load_recipe(seen))
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / WEIGHTS).write_bytes((run / WEIGHTS).read_bytes())
+    starting_model(load_recipe(seen, (f"segmenter_folder={tmp_path / 'bare'}",)))
+    starting_model(load_recipe(seen, ("fold=null",)))
+    further = {**_segmenter_values(backbone_folder), "start": str(run), "exclude_folds": [0, 1]}
+    with pytest.raises(FcpError, match=r"start: .* classes of fold 0"):
+        _train(_recipe(tmp_path, further), mini_voc, tmp_path / "further")
 
 
 def test_pictures_of_rare_classes_weigh_more():

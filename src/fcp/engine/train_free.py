@@ -9,7 +9,7 @@ import torch
 from fcp.engine.method_recipe import FreeRecipe
 from fcp.engine.processes import is_main
 from fcp.engine.tracking import Report, record_recipe
-from fcp.engine.train_head import standardise, starting_encoders
+from fcp.engine.train_head import require_novel, standardise, starting_encoders
 from fcp.method.names import FreeName
 from fcp.method.registry import build_on
 from fcp.models.free_on_own import save_on_own
@@ -25,8 +25,10 @@ def write_free(recipe: FreeRecipe, *, data_root: Path, out: Path, report: Report
         report: Function that takes each line of output.
 
     Raises:
-        FcpError: an unknown method or option, or weights that are missing or do not fit.
+        FcpError: an unknown method or option, weights that are missing or do not fit, or a
+            segmenter that was shown the fold's novel classes.
     """
+    require_novel(recipe)
     size = recipe.encoders.image_size
     backbone, segmenter = starting_encoders(
         recipe.encoders, recipe.backbone_weights, recipe.segmenter_folder

@@ -19,11 +19,12 @@ from fcp.engine.episode_batches import EpisodeBatches, EpisodeSource, SeenBatche
 from fcp.engine.episodic import EpisodicStage, answer_pixels, answer_seen, save_trained
 from fcp.engine.holdout import Holdout, base_class_holdout
 from fcp.engine.loop import Batches, fit
+from fcp.engine.method_recipe import FreeRecipe
 from fcp.engine.processes import is_main
 from fcp.engine.recipe import HeadRecipe, differing_settings, flatten_settings
 from fcp.engine.tracking import Report, record_recipe
 from fcp.engine.train_pixels import pixel_stage
-from fcp.engine.train_segmenter import WEIGHTS
+from fcp.engine.train_segmenter import WEIGHTS, require_unseen
 from fcp.engine.train_stored import stored_stage
 from fcp.errors import FcpError
 from fcp.evaluation.predictor import FCPPredictor
@@ -204,9 +205,11 @@ def starting_model(recipe: HeadRecipe) -> FCP:
 
     Raises:
         FcpError: weights are missing or do not fit, the recipe names a ``segmenter_folder`` for a
-            segmenter that cannot start from one, or the model that it goes on from is missing,
-            lacks its recipe, has other settings or another fold, or knows the kinds held out.
+            segmenter that cannot start from one or one that was shown the fold's novel classes, or
+            the model that it goes on from is missing, lacks its recipe, has other settings or
+            another fold, or knows the kinds held out.
     """
+    require_novel(recipe)
     torch.manual_seed(recipe.seed)
     if recipe.start is not None:
         return _trained_model(recipe, Path(recipe.start))
@@ -214,6 +217,17 @@ def starting_model(recipe: HeadRecipe) -> FCP:
         recipe.model,
         *starting_encoders(recipe.model, recipe.backbone_weights, recipe.segmenter_folder),
     )
+
+
+def require_novel(recipe: HeadRecipe | FreeRecipe) -> None:
+    """Refuse a recipe whose segmenter was shown the novel classes of its PASCAL-5i fold.
+
+    Raises:
+        FcpError: the recipe of that segmenter's run does not leave them out.
+    """
+    folder, fold = recipe.segmenter_folder, recipe.fold
+    if folder is not None and fold is not None and recipe.benchmark == "pascal5i":
+        require_unseen(folder, [fold], setting="segmenter_folder")
 
 
 def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,8 @@ from fcp.engine.promptable import PromptableStage
 from fcp.engine.recipe import SegmenterRecipe
 from fcp.engine.region_batches import RegionBatches
 from fcp.engine.tracking import Report, record_recipe
+from fcp.errors import FcpError
+from fcp.evaluation.seen import read_recipe
 from fcp.system.files import write_atomically
 from fcp.system.words import counted
 
@@ -44,8 +46,11 @@ def train_segmenter(
     The region hierarchies are kept in ``out.parent/regions``, so that runs side by side share them.
 
     Raises:
-        FcpError: data or starting weights are missing, or the loss is not finite.
+        FcpError: data or starting weights are missing, the run to go on from was shown classes of
+            ``exclude_folds``, or the loss is not finite.
     """
+    if recipe.start is not None:
+        require_unseen(recipe.start, recipe.exclude_folds, setting="start")
     model = starting_segmenter(recipe)
     sources = region_sources(data_root, recipe.exclude_folds, objects=recipe.objects)
     report(f"{counted(len(sources), 'picture')}; preparing those whose regions are not stored yet")
@@ -72,6 +77,29 @@ def starting_segmenter(recipe: SegmenterRecipe) -> TinySegmenter:
     model = TinySegmenter(**recipe.options)
     start_trunk(model.image_encoder, recipe.backbone_weights)
     return model
+
+
+def require_unseen(run: str, folds: Collection[int], *, setting: str) -> None:
+    """Refuse a segmenter that was shown pictures of classes that should stay novel.
+
+    Args:
+        run: Output folder of the segmenter's run; nothing is known of one without a recipe.
+        folds: PASCAL-5i folds whose classes should be novel.
+        setting: Setting of the recipe that names the run, for the message.
+
+    Raises:
+        FcpError: its recipe does not leave out all of the folds.
+    """
+    before = read_recipe(Path(run))
+    if before is None:
+        return
+    seen = sorted(set(folds) - set(before.get("exclude_folds", ())))
+    if seen:
+        named = ", ".join(map(str, seen))
+        raise FcpError(
+            f"{setting}: {run} was shown the classes of fold {named}, which should stay novel; "
+            f"train one with exclude_folds=[{named}]"
+        )
 
 
 def segmenter_stage(
