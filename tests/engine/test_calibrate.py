@@ -126,8 +126,8 @@ def test_the_threshold_finds_94_percent_and_the_rates_are_counted_there():
     read, seen, present = seen_with(signal=2.0, noise=1.0)
     fitted = module.fit_presence(read, seen, levels=(2,), centres=torch.zeros(2, 2), seed=0)
     guesses = torch.sigmoid(read @ fitted.weights + fitted.bias).numpy()
-    assert fitted.facts["recall"] == pytest.approx(0.94, abs=0.01)
-    assert (guesses[present] >= fitted.threshold).mean() == pytest.approx(0.94, abs=0.02)
+    assert fitted.facts["recall"] == pytest.approx(0.945, abs=0.01)
+    assert (guesses[present] >= fitted.threshold).mean() == pytest.approx(0.945, abs=0.02)
     assert (guesses[~present] >= fitted.threshold).mean() == pytest.approx(
         fitted.facts["false_alarms"], abs=0.03
     )
