@@ -115,6 +115,7 @@ def test_calibrate_learns_presence_from_a_labelled_folder(tmp_path, picture, vit
     assert "12 labelled pictures; at least 20 are needed" in ask(*out).output
     done = ask(*out, "--without", tmp_path / "without", "--pairs", 10)
     assert done.exit_code == 0, done.output
+    assert done.stdout.strip().endswith(str(tmp_path / "mine/presence.json"))
     judge = json.loads((tmp_path / "mine/presence.json").read_text())
     assert judge["levels"] == [24]
     assert judge["facts"]["left_out"] == "pictures"

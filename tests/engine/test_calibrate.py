@@ -78,7 +78,9 @@ def test_novel_classes_and_their_pictures_are_never_seen(network, data, monkeypa
         return see_pairs(network, data, pairs)
 
     monkeypatch.setattr(module, "see_pairs", watched)
-    presence = calibrate(network, data, 3, per_class=4)
+    told = []
+    presence = calibrate(network, data, 3, per_class=4, progress=lambda *now: told.append(now))
+    assert told == [(done, len(asked)) for done in range(1, len(asked) + 1)]
     shown = {c for p in asked for name in (p.query, *p.examples) for c in data.pixels(name)}
     assert asked
     assert not set(data.novel(3)) & shown
