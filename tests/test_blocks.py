@@ -99,7 +99,7 @@ def desk(model_folder: Path, mini_voc: Path, tmp_path_factory: pytest.TempPathFa
             picture.save(folder / f"mine/screw/{kind}/{number}.png")
     (folder / "runs").mkdir()
     folds = [
-        f"runs/{kind}{fold}" for kind in ("fold", "tiny-fold", "tuned-fold") for fold in range(4)
+        f"runs/{kind}{fold}" for kind in ("fold", "tiny-fold", "further-fold") for fold in range(4)
     ]
     for name in ("runs/sam", "runs/mine", "vrp", "fcp", *folds):
         (folder / name).symlink_to(model_folder)

@@ -71,7 +71,7 @@ def test_an_explicit_pool_is_compared_with_the_own_list(voc, tmp_path):
     assert data.pool == "pool.txt"
     notes = check(data).notes
     missing = sorted(own[-2:])[0]
-    assert f"2 pictures are in trainaug.txt and not in pool.txt, such as {missing}" in notes
+    assert f"2 pictures in trainaug.txt and not in pool.txt, such as {missing}" in notes
     pool.write_text("\n".join(reversed(own)))
     assert any("in another order" in note for note in check(data).notes)
 
@@ -87,7 +87,7 @@ def test_the_rule_that_gives_a_released_length_is_named(voc, monkeypatch):
     notes = check(PascalVOC(voc)).notes
     assert notes[0] == "all lists have the released lengths"
     # Class 3 is one of the three of fold 0 that the small VOC does not show.
-    assert notes[1] == "val, fold 0: 3 classes have fewer than 2 pictures, such as bird"
+    assert notes[1] == "val, fold 0: 3 classes with fewer than 2 pictures, such as bird"
 
 
 def test_a_fold_without_episodes_is_named(voc):
