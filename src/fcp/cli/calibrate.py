@@ -23,7 +23,7 @@ from fcp.models.files import PRESENCE_FILE
 from fcp.system.words import counted
 
 if TYPE_CHECKING:
-    from fcp.engine.calibrate import Progress
+    from fcp.evaluation.evaluate import Progress
     from fcp.inference.presence import Presence
     from fcp.inference.segmenter import FewShotSegmenter
 

@@ -6,7 +6,7 @@ the novel classes is known here either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,6 +24,7 @@ from fcp.data.presence_pairs import Pair, Pictures, draw_pairs, order_of
 from fcp.data.transforms import to_square
 from fcp.engine.labelled import LabelledPictures
 from fcp.errors import FcpError
+from fcp.evaluation.evaluate import Progress
 from fcp.inference.encoding import encode_examples
 from fcp.inference.networks.base import AnyNetwork, Known
 from fcp.inference.packing import tensors_of
@@ -37,7 +38,6 @@ PAIRS_OF_CLASS = 200
 PAIRS_A_PICTURE = 4  # of each class, in a labelled folder
 SUPPORT_BYTES = 2 << 30  # of encoded examples in memory; five of `small` are about 40 MB
 SHOTS = (1, 1, 2, 3, 5)
-Progress = Callable[[int, int], None]  # (done, all)
 Asked = tuple[int, tuple[str, ...]]  # class and examples of a pair
 
 
