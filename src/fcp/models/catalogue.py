@@ -138,7 +138,7 @@ _MEASURED_GIB = {  # docs/methods/free.md
 _SHIPPED = {
     "small": (
         45.3,
-        0.7,
+        0.8,
         ("PASCAL VOC 2012", "objects: eight sets, some for research", "BSDS500", "ImageNet"),
     ),
     "tiny": (32.2, 0.5, ("PASCAL VOC 2012", "BSDS500 (research use)", "ImageNet")),
