@@ -284,6 +284,8 @@ def _nested(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401  (any ann
     origin, inside = get_origin(hint), get_args(hint)
     if origin is list and isinstance(value, list):
         return [_nested(inside[0], one, f"{where}[{index}]") for index, one in enumerate(value)]
+    if value is False and "no" in inside:
+        return "no"  # which YAML reads as false where it has no quotation marks
     if origin is dict and isinstance(value, dict):
         return {name: _nested(inside[1], one, f"{where}.{name}") for name, one in value.items()}
     return value

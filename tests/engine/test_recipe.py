@@ -108,9 +108,10 @@ def test_tiny_methods_share_encoder_and_budget(method):
 
 
 def test_overrides_win():
-    recipe = load_recipe(RECIPES / "tiny.yaml", ("fold=3", "model.head.tokens=7"))
+    overrides = ("fold=3", "model.head.tokens=7", "optim.precision=no")
+    recipe = load_recipe(RECIPES / "tiny.yaml", overrides)
     assert isinstance(recipe, HeadRecipe)
-    assert (recipe.fold, recipe.model.head.tokens) == (3, 7)
+    assert (recipe.fold, recipe.model.head.tokens, recipe.optim.precision) == (3, 7, "no")
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from fcp.engine.episodic import EpisodicStage
 from fcp.engine.loop import Stage, Trainer
 from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.optim import OptimConfig
+from fcp.engine.precision import warn_of_slow_bf16
 from fcp.engine.processes import is_main
 from fcp.engine.promptable import PromptableStage
 from fcp.engine.random_weights import is_here, large_parts, without_missing
@@ -167,6 +168,8 @@ def measure(stage: Stage, optim: OptimConfig, report: Report) -> Cost:
         report: Function that takes each line of output.
     """
     trainer = Trainer(stage, optim)
+    device = trainer.accelerator.device
+    warn_of_slow_bf16(optim.precision, device, report)
     kept: dict[int, int] = {}
     batches, seconds = trainer.load(0), list[float]()
     count = min(1 + _MEASURED, trainer.steps)
@@ -183,7 +186,6 @@ def measure(stage: Stage, optim: OptimConfig, report: Report) -> Cost:
     sizes = {True: 0, False: 0}
     for parameter in stage.model.parameters():
         sizes[parameter.requires_grad] += parameter.numel()
-    device = trainer.accelerator.device
     groups = trainer.optimizer.param_groups
     return Cost(
         trainable=sizes[True],

@@ -26,6 +26,7 @@ from fcp.engine.checkpoints import load_checkpoint, save_checkpoint
 from fcp.engine.holdout import Holdout, judge
 from fcp.engine.optim import OptimConfig, rate_factor
 from fcp.engine.optimizer import make_optimizer
+from fcp.engine.precision import warn_of_slow_bf16
 from fcp.engine.processes import loader_workers, processes, to_device
 from fcp.engine.share import Share
 from fcp.engine.tracking import Log, Report
@@ -206,6 +207,7 @@ def fit(
             report(DRAWN_ANEW)
     log = None
     if processes().is_main_process:
+        warn_of_slow_bf16(optim.precision, trainer.accelerator.device, report)
         out.mkdir(parents=True, exist_ok=True)
         log = Log(out, first=done["step"], total=trainer.steps, report=report, state=done["log"])
     best: float | None = done["best"]

@@ -1,0 +1,46 @@
+"""A warning where the forward pass in bf16 is slower than in 32 bits, as on many older CPUs."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import torch
+
+from fcp.engine.tracking import Report
+
+WORTH_SAYING = 1.5  # times as slow
+
+
+def bf16_slowdown(device: torch.device) -> float:
+    """Measure how many times as long a convolution takes in bf16 as in 32 bits.
+
+    Args:
+        device: Device to measure.
+
+    Returns:
+        The ratio of the medians of five; 1 for a device that is no CPU, which is not measured.
+    """
+    if device.type != "cpu":
+        return 1.0
+    layer, values = torch.nn.Conv2d(64, 64, 3, padding=1), torch.zeros(1, 64, 24, 24)
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    with torch.inference_mode():
+        for _ in range(6):
+            for bf16, taken in seconds.items():
+                started = time.perf_counter()
+                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                    layer(values)
+                taken.append(time.perf_counter() - started)
+    # The first of each chooses its kernel.
+    return median(seconds[True][1:]) / median(seconds[False][1:])
+
+
+def warn_of_slow_bf16(precision: str, device: torch.device, report: Report) -> None:
+    """Say so where a training's precision makes it slower on this device."""
+    slowdown = bf16_slowdown(device) if precision == "bf16" else 1.0
+    if slowdown > WORTH_SAYING:
+        report(
+            f"bf16 takes {slowdown:.0f} times as long as 32 bits on this processor; "
+            "optim.precision=no trains in 32 bits"
+        )
