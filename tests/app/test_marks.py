@@ -11,13 +11,13 @@ from fcp.app.marks import (
     Marked,
     by_class,
     clean_class_name,
-    drawn_on,
+    example_on,
     painted,
 )
-from fcp.data.prompts import Points
+from fcp.data.prompts import Box, Points
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
-from fcp.formats.run_lengths import to_mask, to_runs
+from fcp.formats.run_lengths import to_runs
 
 
 def layer(mask: np.ndarray) -> np.ndarray:
@@ -34,14 +34,23 @@ def blob(*boxes: tuple[int, int, int, int], size=(40, 60)) -> np.ndarray:
     return mask
 
 
+def drawn(layers, kind, size):
+    """Return the example that is drawn on a.png."""
+    example = example_on(Path("a.png"), layers, kind, size)
+    assert example.picture == Path("a.png")
+    return example
+
+
 def test_paint_is_the_mask():
     mask = blob((5, 5, 20, 20))
-    assert (to_mask(drawn_on([layer(mask)], "paint", (40, 60))) == mask).all()
+    example = drawn([layer(mask)], "paint", (40, 60))
+    assert (example.annotation == mask).all()
+    assert (example.given == mask).all()
 
 
 def test_paint_grows_with_the_picture_and_keeps_its_share():
     mask = blob((6, 4, 30, 20))
-    large = to_mask(drawn_on([layer(mask)], "paint", (80, 120)))
+    large = drawn([layer(mask)], "paint", (80, 120)).annotation
     assert (large == mask.repeat(2, axis=0).repeat(2, axis=1)).all()
 
 
@@ -49,30 +58,33 @@ def test_faint_edges_do_not_count():
     faint = layer(blob((5, 5, 9, 9)))
     faint[..., 3] = np.minimum(faint[..., 3], 40)
     with pytest.raises(FcpError, match="nothing is marked"):
-        drawn_on([faint], "paint", (40, 60))
+        drawn([faint], "paint", (40, 60))
 
 
 def test_outline_is_filled_and_an_open_one_counts_as_paint():
     ring = blob((5, 5, 25, 25)) & ~blob((8, 8, 22, 22))
-    assert (to_mask(drawn_on([layer(ring)], "outline", (40, 60))) == blob((5, 5, 25, 25))).all()
+    found = drawn([layer(ring)], "outline", (40, 60)).annotation
+    assert (found == blob((5, 5, 25, 25))).all()
     line = blob((5, 5, 25, 8))
-    assert (to_mask(drawn_on([layer(line)], "outline", (40, 60))) == line).all()
+    assert (drawn([layer(line)], "outline", (40, 60)).annotation == line).all()
 
 
 def test_box_encloses_all_strokes():
     corners = blob((5, 6, 8, 9), (30, 20, 33, 23))
-    found = to_mask(drawn_on([layer(corners)], "box", (80, 120)))
-    assert (found == blob((10, 12, 66, 46), size=(80, 120))).all()
+    found = drawn([layer(corners)], "box", (80, 120))
+    assert (found.annotation == blob((10, 12, 66, 46), size=(80, 120))).all()
+    assert found.given == (Box(10, 12, 66, 46),)
 
 
 def test_each_dot_is_a_point_at_its_centre():
-    found = drawn_on([layer(blob((4, 4, 7, 7), (20, 10, 25, 15)))], "click", (80, 120))
-    assert found == Points(((11.0, 11.0), (45.0, 25.0)))
+    found = drawn([layer(blob((4, 4, 7, 7), (20, 10, 25, 15)))], "click", (80, 120))
+    assert found.annotation == Points(((11.0, 11.0), (45.0, 25.0)))
+    assert found.given == (found.annotation,)
 
 
 def test_point_stays_on_a_bent_dot():
     bent = blob((5, 5, 30, 7), (5, 5, 7, 30))
-    ((x, y),) = drawn_on([layer(bent)], "click", (40, 60)).points
+    ((x, y),) = drawn([layer(bent)], "click", (40, 60)).annotation.points
     assert bent[int(y), int(x)]
 
 
@@ -80,14 +92,14 @@ def test_too_many_clicks_are_told():
     mask = np.zeros((40, 60), bool)
     mask[1:36:5, 1:16:5] = True
     with pytest.raises(FcpError, match="21 points; at most 20"):
-        drawn_on([layer(mask)], "click", (40, 60))
+        drawn([layer(mask)], "click", (40, 60))
 
 
 @pytest.mark.parametrize("layers", [[], [None], [np.zeros((4, 4, 4), np.uint8)]])
 @pytest.mark.parametrize("kind", ["paint", "outline", "box", "click"])
 def test_nothing_drawn_is_told(layers, kind):
     with pytest.raises(FcpError, match="nothing is marked yet"):
-        drawn_on(layers, kind, (4, 4))
+        drawn(layers, kind, (4, 4))
 
 
 def test_layers_are_joined_and_must_be_of_one_size():

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from fcp.app.marks import KINDS, PAINT_ALPHA, Marked, clean_class_name, drawn_on
+from fcp.app.marks import KINDS, PAINT_ALPHA, Marked, clean_class_name, example_on
 from fcp.app.parts import PRIVATE, filled, grid, heading, named, upload_box
 from fcp.app.sessions import OpenPicture, Session
 from fcp.app.small import LONGEST, keep_small
@@ -19,7 +19,6 @@ from fcp.data.photos import MOST_DRAWN, read_photo, reduced_size
 from fcp.data.prompts import annotation_mask
 from fcp.data.strips import resize_nearest
 from fcp.errors import FcpError
-from fcp.formats.examples import Example
 from fcp.system.files import write_atomically
 from fcp.visualize import RED, class_colours, encode, overlay, thumbnail
 
@@ -121,9 +120,9 @@ class ExamplesTab:
             if open_picture is None:
                 raise FcpError("upload a picture that shows the object, then mark it")
             name = None if negative else clean_class_name(class_name or "")
-            drawn = drawn_on((drawing or {}).get("layers") or [], kind, open_picture.size)
+            layers = (drawing or {}).get("layers") or []
+            example = example_on(open_picture.picture, layers, kind, open_picture.size)
             number = max((one.number for one in session.marked), default=0) + 1
-            example = Example(open_picture.picture, drawn)
             shown = session.folder / f"marked{session.number()}.jpg"
             called = session.originals.get(open_picture.picture, open_picture.picture.name)
             marked = Marked(number, name, kind, example, shown, called, open_picture.corrects)

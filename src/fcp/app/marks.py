@@ -18,7 +18,7 @@ from fcp.data.prompts import MAX_POINTS, Box, Points, annotation_mask
 from fcp.data.strips import resize_nearest
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
-from fcp.formats.run_lengths import RunLengths, to_runs
+from fcp.formats.run_lengths import to_runs
 
 # Key → the words on the page.
 KINDS: Mapping[str, str] = {
@@ -81,12 +81,13 @@ def painted(layers: Sequence[np.ndarray | None]) -> np.ndarray | None:
     return mask
 
 
-def drawn_on(
-    layers: Sequence[np.ndarray | None], kind: str, size: tuple[int, int]
-) -> RunLengths | Points:
-    """Turn the layers of the editor into an annotation at the size of the picture.
+def example_on(
+    picture: Path, layers: Sequence[np.ndarray | None], kind: str, size: tuple[int, int]
+) -> Example:
+    """Turn the layers of the editor into an example.
 
     Args:
+        picture: File of the picture.
         layers: Layers of the editor, (h, w, 4) uint8, at the size at which the picture is shown.
         kind: Way of marking, key of ``KINDS``.
         size: (H, W) of the picture in px.
@@ -98,11 +99,13 @@ def drawn_on(
     if mask is None or not mask.any():
         raise FcpError("nothing is marked yet; draw on the picture with the brush")
     if kind == "box":
-        return to_runs(annotation_mask(_enclosing(mask, size), size))
+        box = _enclosing(mask, size)
+        return Example(picture, to_runs(annotation_mask(box, size)), marks=(box,))
     if kind == "click":
-        return _dots(mask, size)
+        points = _dots(mask, size)
+        return Example(picture, points, marks=(points,))
     full = resize_nearest(ndimage.binary_fill_holes(mask) if kind == "outline" else mask, size)
-    return to_runs(full if full.any() else resize_nearest(mask, size))
+    return Example(picture, to_runs(full if full.any() else resize_nearest(mask, size)))
 
 
 def clean_class_name(name: str) -> str:

@@ -1,7 +1,8 @@
-"""Annotations of an example: a mask, a box, a scribble or points (method, section 10).
+"""Annotations of an example: a mask, or marks, which are boxes, scribbles and points.
 
-Each becomes a mask at the picture's own size: a box is filled, points become discs and a scribble
-becomes a line, both 1/32 of the longer side wide, so that they do not vanish on the feature grid.
+As a mask at the picture's own size a box is filled, points become discs and a scribble becomes a
+line (method, section 10), both 1/32 of the longer side wide, so that they do not vanish on the
+feature grid. ``fcp.inference.outlines`` says more of what points and scribbles are on.
 """
 
 from __future__ import annotations
@@ -60,7 +61,16 @@ class Scribble:
     points: Sequence[tuple[float, float]]
 
 
-Annotation = ImageLike | Box | Points | Scribble
+Mark = Box | Points | Scribble
+Marks = list[Mark] | tuple[Mark, ...]
+Annotation = ImageLike | Mark | Marks
+
+
+def marks_of(annotation: Annotation) -> tuple[Mark, ...]:
+    """Return the marks of an annotation; none if it is a mask."""
+    if isinstance(annotation, Box | Points | Scribble):
+        return (annotation,)
+    return tuple(annotation) if isinstance(annotation, list | tuple) else ()
 
 
 def read_support(image: ImageLike, annotation: Annotation) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +100,7 @@ def annotation_mask(
     """Turn any annotation into a mask.
 
     Args:
-        annotation: Mask, box, points or scribble.
+        annotation: Mask, or one or several marks.
         size: Size (H, W) of the upright picture.
         picture: Name of the picture in an error.
 
@@ -98,9 +108,11 @@ def annotation_mask(
         (H, W) bool; all False only if a given mask is.
 
     Raises:
-        FcpError: an unreadable mask or one of another size, an empty box, no points, or a box or
-            point outside the picture.
+        FcpError: an unreadable mask or one of another size, an empty list, an empty box, no points,
+            or a box or point outside the picture.
     """
+    if isinstance(annotation, list | tuple):
+        return _union(annotation, size, picture)
     if isinstance(annotation, Box):
         return _fill_box(annotation, size, picture)
     if isinstance(annotation, Points):
@@ -108,6 +120,15 @@ def annotation_mask(
     if isinstance(annotation, Scribble):
         return _draw(annotation.points, size, picture, joined=True)
     return read_mask(annotation, size, picture)
+
+
+def _union(marks: Sequence[Mark], size: tuple[int, int], picture: str) -> np.ndarray:
+    strange = [mark for mark in marks if not isinstance(mark, Box | Points | Scribble)]
+    if strange or not marks:
+        found = f"an item is {strange[0]!r}" if strange else "it is empty"
+        raise FcpError(f"{picture}: a list of marks holds Box, Points and Scribble; {found}")
+    joined: np.ndarray = np.logical_or.reduce([annotation_mask(m, size, picture) for m in marks])
+    return joined
 
 
 def _fill_box(box: Box, size: tuple[int, int], picture: str) -> np.ndarray:

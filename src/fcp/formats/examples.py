@@ -12,12 +12,12 @@ import numpy as np
 
 from fcp.data.decode import turn_array, turn_points
 from fcp.data.mask_values import oddities
-from fcp.data.prompts import Box, Points, Scribble, annotation_mask
+from fcp.data.prompts import Box, Mark, Points, Scribble, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats.reading import Reading
 from fcp.formats.run_lengths import RunLengths, area, to_mask, to_runs, union
 
-Drawn = RunLengths | Box | Points | Scribble
+Drawn = RunLengths | Mark
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +30,23 @@ class Example:
         drawn: Path of the mask, or the drawing; masks stay packed until they are used, since those
             of a large data set would not fit into memory.
         sources: Files that the drawing was read from, which are no photos.
+        marks: Boxes, scribbles or points that the drawing was painted from; none of an area.
     """
 
     picture: Path | np.ndarray
     drawn: Path | RunLengths | Points
     sources: tuple[Path, ...] = ()
+    marks: tuple[Mark, ...] = ()
 
     @property
     def annotation(self) -> Path | np.ndarray | Points:
         """Return the mask's file, a mask (H, W) bool (unpacked at each access), or points."""
         return to_mask(self.drawn) if isinstance(self.drawn, Mapping) else self.drawn
+
+    @property
+    def given(self) -> Path | np.ndarray | Points | tuple[Mark, ...]:
+        """Return the marks, or the annotation where there are none."""
+        return self.marks or self.annotation
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +95,7 @@ def examples_by_class(
             by_class.setdefault(class_key(name), []).append(drawn)
         for name, drawings in by_class.items():
             with _each(reading):
-                joined = _join(name, drawings, picture, reading)
-                example = [Example(picture.picture, joined, (picture.source,))] if joined else []
-                found.setdefault(name, []).extend(example)
+                found.setdefault(name, []).extend(_join(name, drawings, picture, reading))
     return {name: examples for name, examples in found.items() if examples}
 
 
@@ -121,8 +126,8 @@ def inside(
 
 def _join(
     name: str, drawings: Sequence[Drawn], on: DrawnPicture, reading: Reading | None
-) -> RunLengths | Points | None:
-    """Join drawings of a class on a picture; None if all of them are faulty, which is noted."""
+) -> list[Example]:
+    """Join drawings of a class on a picture; none if all of them are faulty, which is noted."""
     where = f"{on.source}: class {name!r}"
     if isinstance(on.picture, Path) and on.picture.stem != on.source.stem:
         where += f" on {on.picture.name}"
@@ -134,17 +139,20 @@ def _join(
     if reading is not None and (areas or boxes) and len(areas or boxes) < len(drawings):
         reading.note(where, _dropped(len(areas), len(boxes), len(lines)))
     if areas:
-        return _whole(union(areas), on, where, reading)
+        return [Example(on.picture, _whole(union(areas), on, where, reading), (on.source,))]
     # Points alone are painted too, which reports a point outside its picture at once.
-    painted: list[tuple[Drawn, RunLengths]] = []
+    painted: list[tuple[Mark, RunLengths]] = []
     for drawn in boxes or lines:
         with _each(reading):
             painted.append((drawn, to_runs(annotation_mask(drawn, on.size, where))))
-    clicks = [drawn for drawn, _ in painted if isinstance(drawn, Points)]
-    if len(clicks) < len(painted):
-        return _whole(union(runs for _, runs in painted), on, where, reading)
-    points = [point for one in clicks for point in one.points]
-    return _turned_points(points, on) if points else None
+    if not painted:
+        return []
+    marks = tuple(_turned(mark, on) for mark, _ in painted)
+    points = [point for one in marks if isinstance(one, Points) for point in one.points]
+    joined: RunLengths | Points = Points(points)
+    if not all(isinstance(one, Points) for one in marks):
+        joined = _whole(union(runs for _, runs in painted), on, where, reading)
+    return [Example(on.picture, joined, (on.source,), marks)]
 
 
 def _whole(joined: RunLengths, on: DrawnPicture, where: str, reading: Reading | None) -> RunLengths:
@@ -169,8 +177,13 @@ def _dropped(areas: int, boxes: int, lines: int) -> str:
     return f"{said} do not count beside {kept}, which are more exact"
 
 
-def _turned_points(points: Sequence[tuple[float, float]], on: DrawnPicture) -> Points:
+def _turned(mark: Mark, on: DrawnPicture) -> Mark:
+    """Turn a mark upright."""
     if on.turn == 1:
-        return Points(points)
-    turned = turn_points(np.array(points), on.size, on.turn)
-    return Points([(float(x), float(y)) for x, y in turned])
+        return mark
+    if isinstance(mark, Box):
+        corners = np.array([(mark.x0, mark.y0), (mark.x1, mark.y1)])
+        turned = turn_points(corners, on.size, on.turn)
+        return Box(*turned.min(0).tolist(), *turned.max(0).tolist())
+    turned = turn_points(np.array(mark.points), on.size, on.turn)
+    return type(mark)([(float(x), float(y)) for x, y in turned])

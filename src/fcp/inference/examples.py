@@ -1,16 +1,18 @@
-"""The user's examples: reading, and refusal where they make no task."""
+"""The user's examples: reading, outlines of what marks are on, and refusal of what is no task."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fcp.data.decode import ImageLike
-from fcp.data.prompts import Annotation, Box, Points, Scribble, read_support
+from fcp.data.prompts import Annotation, Box, Mark, marks_of, read_support
 from fcp.errors import FcpError
+from fcp.inference.networks.base import AnyNetwork
+from fcp.inference.outlines import outline
 from fcp.inference.prediction import ONLY_CLASS
 from fcp.inference.tiling import Marked
 
@@ -23,12 +25,16 @@ class Given:
 
     Attributes:
         pairs: Pictures (H, W, 3) with their masks (H, W).
-        exact: Whether the mask of each was given as a mask. Others are less exact: a box covers
-            more than the object, points and scribbles less.
+        marks: Marks that the mask of each was made from; none if it was given as a mask.
     """
 
     pairs: Sequence[Marked]
-    exact: Sequence[bool]
+    marks: Sequence[tuple[Mark, ...]]
+
+    @property
+    def exact(self) -> list[bool]:
+        """Whether the mask of each was given as a mask; what is made from marks is less exact."""
+        return [not marks for marks in self.marks]
 
 
 def read_classes(examples: Examples | Mapping[str, Examples]) -> dict[str, Given]:
@@ -49,11 +55,30 @@ def read_given(examples: Examples) -> Given:
     Raises:
         FcpError: an example cannot be read.
     """
-    pairs, exact = [], []
+    pairs, marks = [], []
     for picture, annotation in examples:
         pairs.append(read_support(picture, annotation))
-        exact.append(not isinstance(annotation, Box | Points | Scribble))
-    return Given(pairs, exact)
+        marks.append(marks_of(annotation))
+    return Given(pairs, marks)
+
+
+def with_outlines(network: AnyNetwork, given: Given) -> Given:
+    """Add the outline of what points and scribbles are on to the masks of the examples.
+
+    Boxes stay filled: their outlines make no better examples (docs/examples.md). Without a
+    promptable segmenter nothing is added.
+
+    Args:
+        network: Network whose promptable segmenter draws the outlines.
+        given: Examples of one class, maybe none.
+    """
+    if network.promptable is None:
+        return given
+    pairs = []
+    for (pixels, mask), marks in zip(given.pairs, given.marks, strict=True):
+        lines = [mark for mark in marks if not isinstance(mark, Box)]
+        pairs.append((pixels, mask | outline(network, pixels, lines) if lines else mask))
+    return replace(given, pairs=pairs)
 
 
 def refuse_no_task(classes: Mapping[str, Given], negatives: Given) -> None:

@@ -21,7 +21,14 @@ from fcp.errors import FcpError
 from fcp.inference.appearance.fitting import fit_appearances
 from fcp.inference.class_encoding import encode_class
 from fcp.inference.example_quality import ExampleQuality
-from fcp.inference.examples import Examples, Given, read_classes, read_given, refuse_no_task
+from fcp.inference.examples import (
+    Examples,
+    Given,
+    read_classes,
+    read_given,
+    refuse_no_task,
+    with_outlines,
+)
 from fcp.inference.networks import network_of
 from fcp.inference.networks.base import AnyNetwork
 from fcp.inference.networks.fcp import FcpNetwork
@@ -169,7 +176,8 @@ class FewShotSegmenter(
             examples: Pairs (picture, annotation) of one class, or such pairs by class name.
                 Pictures and masks are paths, Pillow pictures or arrays (see ``fcp.data.images``);
                 an annotation may also be a ``Box``, ``Points`` or ``Scribble`` of
-                ``fcp.data.prompts``.
+                ``fcp.data.prompts``, or a list of them. What points and scribbles are on is
+                outlined by the model's promptable segmenter, if it has one.
             negatives: Pairs whose masks mark objects of none of the classes that might be mistaken
                 for one.
             tile: Side in px of the overlapping tiles that photos are cut into, for small objects in
@@ -193,9 +201,11 @@ class FewShotSegmenter(
             raise FcpError(f"appearance: expected auto or off, got {appearance!r}")
         read, against = read_classes(examples), read_given(negatives)
         refuse_no_task(read, against)
-        side = self._side_of(tile, read)
-        given = [*read.values(), *([against] if against.pairs else [])]
         with self.turn:
+            read = {name: with_outlines(self.network, one) for name, one in read.items()}
+            against = with_outlines(self.network, against)
+            side = self._side_of(tile, read)
+            given = [*read.values(), *([against] if against.pairs else [])]
             encoded = [
                 encode_class(
                     self.network,

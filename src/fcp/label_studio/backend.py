@@ -286,7 +286,7 @@ class Backend:
             return Fitted((), version, None)
         by_label: dict[str, list[Any]] = {}
         for one in examples:
-            by_label.setdefault(one.label, []).append((one.image, one.mask))
+            by_label.setdefault(one.label, []).append((one.image, one.given))
         with self._asking:
             return Fitted(examples, version, self._segmenter.encode(by_label))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fcp.data.decode import ImageLike
 from fcp.data.images import picture_of, read_image
-from fcp.data.prompts import Points, annotation_mask
+from fcp.data.prompts import Mark, Points, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats.examples import DrawnPicture, examples_by_class
 from fcp.formats.run_lengths import RunLengths, to_mask, to_runs
@@ -85,6 +85,7 @@ class ProjectExample:
         size: (H, W) of the picture in px.
         runs: Mask of the example, run-length encoded.
         origin: Source of the example.
+        marks: Boxes or points that the mask was painted from; none of an area.
     """
 
     label: str
@@ -92,6 +93,7 @@ class ProjectExample:
     size: Size
     runs: RunLengths
     origin: Origin
+    marks: tuple[Mark, ...] = ()
 
     @property
     def key(self) -> tuple[str, Origin]:
@@ -106,9 +108,9 @@ class ProjectExample:
         return picture_of(self.picture, f"task {self.origin.task}: its picture")
 
     @property
-    def mask(self) -> np.ndarray:
-        """Mask (H, W) bool, decoded at each access."""
-        return to_mask(self.runs)
+    def given(self) -> np.ndarray | tuple[Mark, ...]:
+        """Marks, or the mask (H, W) bool, decoded at each access."""
+        return self.marks or to_mask(self.runs)
 
 
 def candidates_of(task: Mapping[str, Any], labelling: Labelling) -> Iterator[Candidate]:
@@ -199,11 +201,12 @@ def _take(candidate: Candidate, fetch: Callable[[str], bytes]) -> ProjectExample
         for region in candidate.regions
     ]
     joined = examples_by_class([DrawnPicture(Path(), size, Path(where), drawn)])
-    shape = joined[candidate.label][0].drawn
+    example = joined[candidate.label][0]
+    shape = example.drawn
     if isinstance(shape, Points):
         shape = to_runs(annotation_mask(shape, size, where))
     assert isinstance(shape, Mapping)  # noqa: S101  (drawings are not files)
-    return ProjectExample(candidate.label, content, size, shape, candidate.origin)
+    return ProjectExample(candidate.label, content, size, shape, candidate.origin, example.marks)
 
 
 def _refuse_same(taken: ProjectExample, others: Iterable[ProjectExample]) -> None:

@@ -15,9 +15,9 @@ import torch
 
 from fcp.data.pieces import connected_pieces
 from fcp.data.prompts import Annotation, Box, Points, annotation_mask
-from fcp.data.transforms import logits_to_size, to_square
 from fcp.errors import FcpError
 from fcp.formats.run_lengths import to_mask
+from fcp.inference.outlines import Easel, Prompt
 from fcp.inference.prediction import ALL
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.inference.support import Support
@@ -101,30 +101,14 @@ def _prompted(
     segmenter: FewShotSegmenter, picture: np.ndarray, hint: Hint, box: Box | None
 ) -> np.ndarray:
     """Prompt the segmenter with a box, or with the points if there is no box."""
-    network, device = segmenter.network, segmenter.device
-    promptable = network.promptable
-    if promptable is None:
-        raise FcpError(
-            "smart tool: this model takes no boxes and points; use points on what it has found, or "
-            "another --model"
-        )
-    size = (picture.shape[0], picture.shape[1])
-    scale = torch.tensor([size[1], size[0]], dtype=torch.float32)
-    given: dict[str, torch.Tensor] = {}
-    if box is not None:
-        given["boxes"] = (torch.tensor([[box.x0, box.y0, box.x1, box.y1]]) / scale.repeat(2)).to(
-            device
-        )
-    points = (*hint.points, *hint.against)
-    if points:
-        on_it = [1] * len(hint.points) + [0] * len(hint.against)
-        given["points"] = (torch.tensor([points]) / scale).to(device)
-        given["point_labels"] = torch.tensor([on_it], device=device)
-    square = to_square(picture, network.square)[None].to(device)
-    prompts = promptable.embed_prompts(**given)
-    logits = promptable.decode(promptable.encode(square), *prompts).logits
-    mask: np.ndarray = (logits_to_size(logits[0].float().cpu(), size) > 0).numpy()
-    return mask if box is None else mask & annotation_mask(box, size)
+    try:
+        easel = Easel(segmenter.network, picture)
+    except FcpError as error:
+        raise FcpError(f"smart tool: {error}, or points on what it has found") from error
+    prompt = Prompt(hint.points, hint.against, box)
+    if box is None:
+        return easel.to_mask(easel.draw_points(prompt))
+    return easel.to_mask(easel.draw(prompt)) & annotation_mask(box, easel.size)
 
 
 def _pieces_at(mask: np.ndarray, points: Sequence[Point]) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The examples of each project on the disk, so that they survive a restart.
 
 ``project-7/`` holds ``coco.json`` and ``pictures/``. The file is COCO with the origin of each
-example, so that ``fcp segment --support project-7/coco.json`` uses the same examples.
+example, so that ``fcp segment --support project-7/coco.json`` uses the same pictures and masks.
+COCO has no boxes and points in place of masks, so that these stand beside their painted masks.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pycocotools import mask as rle_tools
 
 from fcp.data.coco_json import run_lengths
 from fcp.data.images import picture_of
+from fcp.data.prompts import Box, Mark, Points
 from fcp.errors import FcpError
 from fcp.formats.writer import make_folder
 from fcp.label_studio.examples import Origin, ProjectExample
@@ -124,6 +126,7 @@ def _coco(examples: Sequence[ProjectExample]) -> str:
                 "bbox": rle_tools.toBbox(one.runs).tolist(),
                 "iscrowd": 0,
                 "label_studio": dataclasses.asdict(one.origin),
+                "marks": [_written(mark) for mark in one.marks],
             }
             for index, one in enumerate(examples)
         ],
@@ -149,6 +152,18 @@ def _read(content: Mapping[str, Any], file: Path) -> list[ProjectExample]:
         runs = run_lengths(item, size, file)
         counts = runs["counts"].encode("ascii") if isinstance(runs["counts"], str) else b""
         packed = {"size": list(size), "counts": counts or runs["counts"]}
-        origin = Origin(**item["label_studio"])
-        examples.append(ProjectExample(names[item["category_id"]], picture, size, packed, origin))
+        origin, name = Origin(**item["label_studio"]), names[item["category_id"]]
+        marks = tuple(_mark(one) for one in item["marks"])
+        examples.append(ProjectExample(name, picture, size, packed, origin, marks))
     return examples
+
+
+def _written(mark: Mark) -> dict[str, Any]:
+    """Return a mark as JSON; ``_mark`` is the inverse."""
+    return {"kind": type(mark).__name__, **dataclasses.asdict(mark)}
+
+
+def _mark(written: Mapping[str, Any]) -> Mark:
+    if written["kind"] == Box.__name__:
+        return Box(*(float(written[name]) for name in ("x0", "y0", "x1", "y1")))
+    return Points([(float(x), float(y)) for x, y in written["points"]])

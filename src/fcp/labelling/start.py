@@ -28,7 +28,7 @@ from fcp.system.files import sha256_of
 if TYPE_CHECKING:
     import numpy as np
 
-    from fcp.data.prompts import Points
+    from fcp.data.prompts import Mark, Points
     from fcp.formats.writer import Writer
 
 
@@ -179,16 +179,16 @@ def _fingerprint(model: str, task: Task, device: str) -> str:
     for name, examples in (*task.classes.items(), ("", task.negatives)):
         digest.update(name.encode())
         for example in examples:
-            digest.update(_hash_of(example.picture) + _hash_of(example.annotation))
+            digest.update(_hash_of(example.picture) + _hash_of(example.given))
     return digest.hexdigest()
 
 
-def _hash_of(part: Path | np.ndarray | Points) -> bytes:
-    """Return bytes that identify a picture, a mask or points."""
+def _hash_of(part: Path | np.ndarray | Points | tuple[Mark, ...]) -> bytes:
+    """Return bytes that identify a picture, a mask or marks."""
     from fcp.data.prompts import Points
 
     if isinstance(part, Path):
         return sha256_of(part).encode()
-    if isinstance(part, Points):
+    if isinstance(part, Points | tuple):
         return repr(part).encode()
     return repr(part.shape).encode() + part.tobytes()

@@ -160,5 +160,5 @@ def pairs_of(
     from fcp.data.images import DEFAULT, read_image
 
     if decoding in (None, DEFAULT):
-        return [(example.picture, example.annotation) for example in examples]
-    return [(read_image(example.picture, decoding), example.annotation) for example in examples]
+        return [(example.picture, example.given) for example in examples]
+    return [(read_image(example.picture, decoding), example.given) for example in examples]
