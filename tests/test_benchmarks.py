@@ -17,7 +17,7 @@ from fcp.config import HeadConfig
 from fcp.data.dataset import ClassExample, Picture
 from fcp.data.folds import novel_classes
 from fcp.data.pascal import PascalVOC
-from fcp.data.prompts import Box, annotation_mask
+from fcp.data.prompts import annotation_mask
 from fcp.encoders.mobilenet import build_mobilenet_v2
 from fcp.encoders.tiny import paint_boxes
 from fcp.engine.recipe import load_recipe
@@ -97,20 +97,6 @@ def test_hints_that_are_the_thing_score_full(mini_voc, load, model_folder, monke
     assert scores["box"] == scores["filled box"] > 50
     assert {score for name, score in scores.items() if "point" in name} == {0}
     assert len(scores) == 6
-
-
-def test_marks_lie_on_the_mask(load):
-    benchmark, mask = load("marks"), np.zeros((60, 80), bool)
-    mask[10:40, 10:50], mask[45:55, 60:75], mask[0, 79] = True, True, True
-    marks = benchmark.marks_on(mask, np.random.default_rng(0))
-    assert marks["box"] == Box(10, 0, 80, 55)
-    assert len(marks["a point on each"].points) == 2
-    for name in ("scribble", "3 points", "1 point"):
-        assert all(10 <= x < 50 and 10 <= y < 40 for x, y in marks[name].points)
-    assert all(mask[int(y), int(x)] for x, y in marks["a point on each"].points)
-    line = np.array(marks["scribble"].points)
-    steps = np.diff((line - line.mean(0)) @ np.linalg.svd(line - line.mean(0))[2][0])
-    assert (steps >= 0).all() or (steps <= 0).all()
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
+from fcp.data.decode import turn_array
 from fcp.data.prompts import Box, Points, Scribble, annotation_mask, read_support
 from fcp.errors import FcpError
 from fcp.formats.examples import DrawnPicture, Example, examples_by_class, inside
@@ -37,6 +39,23 @@ def test_kinds_in_their_order():
     ).all()
     assert (one(POINT, LINE) == mask_of(POINT) | mask_of(LINE)).all()
     assert one(POINT, MORE) == Points([(5.0, 5.0), (35.0, 25.0), (6.0, 6.0)])
+
+
+def test_marks_are_kept_and_areas_have_none():
+    def given(*drawings, turn=1):
+        on = DrawnPicture(Path("a.png"), SIZE, Path("a.json"), [("c", d) for d in drawings], turn)
+        return examples_by_class([on])["c"][0].given
+
+    assert (given(POINT, BOX, to_runs(AREA)) == AREA).all()
+    assert given(POINT, BOX, Box(20, 20, 30, 30)) == (BOX, Box(20, 20, 30, 30))
+    assert given(POINT, LINE, MORE) == (POINT, LINE, MORE)
+    for turn in range(2, 9):
+        (box,), (line,) = given(BOX, turn=turn), given(LINE, turn=turn)
+        upright = turn_array(mask_of(BOX), turn)
+        assert (annotation_mask(box, upright.shape) == upright).all()
+        assert type(line) is Scribble
+        turned = turn_array(mask_of(LINE), turn)  # Pillow draws a line to the pixel
+        assert not (annotation_mask(line, turned.shape) & ~binary_dilation(turned)).any()
 
 
 def test_classes_come_in_their_order_and_only_with_examples():

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcp.data.prompts import Box, Points
 from fcp.errors import FcpError
 from fcp.formats.label_studio import brush_runs
 from fcp.formats.read import read_examples
+from fcp.formats.run_lengths import to_mask
 from fcp.label_studio.examples import candidates_of, choose
 from fcp.label_studio.label_config import read_labelling
 from fcp.label_studio.store import ExampleStore, examples_hash
@@ -92,9 +94,14 @@ def test_best_ones_are_taken(fetch):
 def test_masks_of_each_kind(fetch):
     both = annotation(1, brush(), region("keypointlabels", POINT))
     box = annotation(2, region("rectanglelabels", BOX))
-    found = {one.origin.task: one.mask for one in taken([task(1, both), task(2, box)], fetch)}
-    assert (found[1] == MASK).all()  # an area says more than a point
-    assert found[2].sum() == 10 * 16
+    points = annotation(3, region("keypointlabels", POINT), region("keypointlabels", POINT))
+    tasks = [task(1, both), task(2, box), task(3, points)]
+    found = {one.origin.task: one for one in taken(tasks, fetch)}
+    assert (found[1].given == MASK).all()  # an area says more than a point
+    assert [type(mark) for mark in found[2].given] == [Box]
+    assert to_mask(found[2].runs).sum() == 10 * 16
+    assert [type(mark) for mark in found[3].given] == [Points, Points]
+    assert to_mask(found[3].runs).any()
 
 
 def test_bad_ones_make_room(fetch, caplog):
@@ -133,12 +140,16 @@ def test_store_forgets_nothing(fetch, tmp_path):
     tasks = [
         task(1, annotation(1, brush(), brush("dog", ~MASK))),
         task(2, annotation(2, region("keypointlabels", POINT))),
+        task(3, annotation(3, region("rectanglelabels", BOX))),
     ]
     examples = taken(tasks, fetch)
     saved = store.save(7, examples)
     again = ExampleStore(tmp_path / "store").load(7)
     assert [one.key for one in again] == [one.key for one in examples]
-    assert all((a.mask == b.mask).all() for a, b in zip(again, examples, strict=True))
+    for read, written in zip(again, examples, strict=True):
+        assert read.runs["counts"] == written.runs["counts"]
+        assert read.marks == written.marks
+    assert [len(one.marks) for one in again] == [0, 1, 1, 0]
     hashes = {examples_hash(one, "model") for one in (examples, saved, again)}
     assert len(hashes) == 1
     assert examples_hash(examples, "other model") not in hashes

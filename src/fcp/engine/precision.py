@@ -23,17 +23,20 @@ def bf16_slowdown(device: torch.device) -> float:
     """
     if device.type != "cpu":
         return 1.0
+    _seconds(bf16=False), _seconds(bf16=True)  # the first of each chooses its kernel
+    pairs = [(_seconds(bf16=True), _seconds(bf16=False)) for _ in range(5)]
+    half, full = (median(seconds) for seconds in zip(*pairs, strict=True))
+    return half / full
+
+
+@torch.inference_mode()
+def _seconds(*, bf16: bool) -> float:
+    """Time a convolution."""
     layer, values = torch.nn.Conv2d(64, 64, 3, padding=1), torch.zeros(1, 64, 24, 24)
-    seconds: dict[bool, list[float]] = {False: [], True: []}
-    with torch.inference_mode():
-        for _ in range(6):
-            for bf16, taken in seconds.items():
-                started = time.perf_counter()
-                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                    layer(values)
-                taken.append(time.perf_counter() - started)
-    # The first of each chooses its kernel.
-    return median(seconds[True][1:]) / median(seconds[False][1:])
+    started = time.perf_counter()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        layer(values)
+    return time.perf_counter() - started
 
 
 def warn_of_slow_bf16(precision: str, device: torch.device, report: Report) -> None:

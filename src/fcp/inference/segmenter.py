@@ -202,10 +202,9 @@ class FewShotSegmenter(
         read, against = read_classes(examples), read_given(negatives)
         refuse_no_task(read, against)
         with self.turn:
-            read = {name: with_outlines(self.network, one) for name, one in read.items()}
-            against = with_outlines(self.network, against)
-            side = self._side_of(tile, read)
-            given = [*read.values(), *([against] if against.pairs else [])]
+            given = [with_outlines(self.network, one) for one in read.values()]
+            side = self._side_of(tile, dict(zip(read, given, strict=True)))
+            given += [with_outlines(self.network, against)] if against.pairs else []
             encoded = [
                 encode_class(
                     self.network,

@@ -84,11 +84,12 @@ class ExampleStore:
 
 
 def examples_hash(examples: Iterable[ProjectExample], salt: str) -> str:
-    """Hash all that predictions depend on: labels, pictures, masks, and the text ``salt``."""
+    """Hash all that predictions depend on: labels, pictures, drawings, and the text ``salt``."""
     digest = hashlib.sha256(salt.encode())
     for one in examples:
         content = one.picture if isinstance(one.picture, bytes) else one.picture.read_bytes()
-        parts = (one.label.encode(), hashlib.sha256(content).digest(), one.runs["counts"])
+        marks = json.dumps([_written(mark) for mark in one.marks]).encode()
+        parts = (one.label.encode(), hashlib.sha256(content).digest(), one.runs["counts"], marks)
         for part in parts:
             digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()
@@ -166,4 +167,4 @@ def _written(mark: Mark) -> dict[str, Any]:
 def _mark(written: Mapping[str, Any]) -> Mark:
     if written["kind"] == Box.__name__:
         return Box(*(float(written[name]) for name in ("x0", "y0", "x1", "y1")))
-    return Points([(float(x), float(y)) for x, y in written["points"]])
+    return Points(tuple((float(x), float(y)) for x, y in written["points"]))
