@@ -12,7 +12,7 @@ from fcp.data.images import read_image, read_mask
 from fcp.data.prompts import Box, Points, Scribble, annotation_mask
 from fcp.inference.examples import read_given, with_outlines
 from fcp.inference.networks.base import Cells
-from fcp.inference.outlines import likely_box, outline
+from fcp.inference.outlines import MOST_OBJECTS, likely_box, outline
 from fcp.structures import Decoded, Embedding
 
 SIZE = (60, 80)
@@ -143,6 +143,15 @@ def test_points_alone_are_asked_first():
     found = outlined(painter, Points([(12, 12)]))
     assert (found == rectangle(10, 10, 50, 40)).all()
     assert [list(given) for given in painter.asked] == [["points", "point_labels"]]
+
+
+def test_very_many_objects_are_not_outlined():
+    objects = [(x, y, x + 3, y + 3) for x in range(2, 78, 8) for y in range(2, 58, 8)]
+    painter = Painter(*objects)
+    points = Points([(x0 + 1.5, y0 + 1.5) for x0, y0, *_ in objects])
+    assert len(points.points) > MOST_OBJECTS
+    assert not outlined(painter, points).any()
+    assert painter.asked == []
 
 
 def test_pieces_without_a_point_are_left_out():

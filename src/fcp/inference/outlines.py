@@ -38,6 +38,7 @@ OF_ONE_POINT = 1 / 4  # side of the box around a point alone, of the picture's l
 LEAST_SIDE = 1 / 16  # least side of the box around several points, of the same
 WIDER = (1.0, 2**0.5)  # factors of the estimated box; the masks of both are averaged
 OF_NEAREST = 0.7  # most of that side, of the distance to the nearest point on another object
+MOST_OBJECTS = 32  # number of objects that are outlined one by one
 ALONG_SCRIBBLE = 8  # number of points along a scribble that prompt
 EPSILON = 1e-6  # px
 
@@ -57,8 +58,8 @@ class Prompt:
     box: Box | None = None
 
 
-class Easel:
-    """A picture that a promptable segmenter has encoded, to draw on.
+class EncodedPicture:
+    """A picture that a promptable segmenter has encoded, to be asked for objects.
 
     Args:
         network: Network with a promptable segmenter.
@@ -211,21 +212,24 @@ def outline(
         marks: Marks, at least one, in px of the picture.
 
     Returns:
-        (H, W) bool.
+        (H, W) bool; without a pixel if the marks are on more than ``MOST_OBJECTS`` objects, which
+        would take seconds and of which the marks alone say enough.
 
     Raises:
         FcpError: the network has no promptable segmenter.
     """
-    easel = Easel(network, pixels)
+    encoded = EncodedPicture(network, pixels)
     lines = [line for mark in marks for line in _lines_of(mark)]
     points = [point for line in lines for point in line]
     if len(lines) == 1 or _on_one_object(points, Likeness.of(network, pixels)):
-        return easel.to_mask(easel.draw_points(Prompt(points)))
+        return encoded.to_mask(encoded.draw_points(Prompt(points)))
+    if len(lines) > MOST_OBJECTS:
+        return np.zeros(encoded.size, dtype=bool)
     logits = []
     for place, line in enumerate(lines):
         others = [point for other in (*lines[:place], *lines[place + 1 :]) for point in other]
-        logits.append(easel.draw_points(Prompt(line), others))
-    return easel.to_mask(torch.stack(logits).amax(0))
+        logits.append(encoded.draw_points(Prompt(line), others))
+    return encoded.to_mask(torch.stack(logits).amax(0))
 
 
 def _on_one_object(points: Sequence[Point], likeness: Likeness) -> bool:

@@ -17,7 +17,7 @@ from fcp.data.pieces import connected_pieces
 from fcp.data.prompts import Annotation, Box, Points, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats.run_lengths import to_mask
-from fcp.inference.outlines import Easel, Prompt
+from fcp.inference.outlines import EncodedPicture, Prompt
 from fcp.inference.prediction import ALL
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.inference.support import Support
@@ -102,13 +102,13 @@ def _prompted(
 ) -> np.ndarray:
     """Prompt the segmenter with a box, or with the points if there is no box."""
     try:
-        easel = Easel(segmenter.network, picture)
+        encoded = EncodedPicture(segmenter.network, picture)
     except FcpError as error:
         raise FcpError(f"smart tool: {error}, or points on what it has found") from error
     prompt = Prompt(hint.points, hint.against, box)
     if box is None:
-        return easel.to_mask(easel.draw_points(prompt))
-    return easel.to_mask(easel.draw(prompt)) & annotation_mask(box, easel.size)
+        return encoded.to_mask(encoded.draw_points(prompt))
+    return encoded.to_mask(encoded.draw(prompt)) & annotation_mask(box, encoded.size)
 
 
 def _pieces_at(mask: np.ndarray, points: Sequence[Point]) -> np.ndarray:
