@@ -105,7 +105,7 @@ class EncodedPicture:
             Logits (h, w), without pieces that none of the points is on.
         """
         alone = self._at(prompt.points, self.draw(prompt))
-        if self._all_on(prompt.points, alone) and not self._any_on(others, alone):
+        if all(self._on(prompt.points, alone)) and not any(self._on(others, alone)):
             return alone
         drawn = []
         for wider in WIDER:
@@ -121,18 +121,13 @@ class EncodedPicture:
     def _at(self, points: Sequence[Point], logits: Tensor) -> Tensor:
         """Remove the pieces of a mask (h, w) of logits that none of the points is on."""
         pieces, _ = ndimage.label(logits.numpy() > 0)
-        kept = [pieces[self._cell(point, logits)] for point in points]
+        kept = [pieces[_cell(point, self.size, pieces.shape)] for point in points]
         others = torch.from_numpy((pieces > 0) & ~np.isin(pieces, kept))
         return logits.masked_fill(others, -float(logits.abs().max()))
 
-    def _all_on(self, points: Sequence[Point], logits: Tensor) -> bool:
-        return all(logits[self._cell(point, logits)] > 0 for point in points)
-
-    def _any_on(self, points: Sequence[Point], logits: Tensor) -> bool:
-        return any(logits[self._cell(point, logits)] > 0 for point in points)
-
-    def _cell(self, point: Point, logits: Tensor) -> tuple[int, int]:
-        return _cell(point, self.size, logits.shape)
+    def _on(self, points: Sequence[Point], logits: Tensor) -> list[bool]:
+        """Return of each point whether it is on a mask (h, w) of logits."""
+        return [bool(logits[_cell(point, self.size, logits.shape)] > 0) for point in points]
 
 
 @dataclass(frozen=True)
