@@ -65,7 +65,7 @@ def read_given(examples: Examples) -> Given:
 def with_outlines(network: AnyNetwork, given: Given) -> Given:
     """Add the outline of what points and scribbles are on to the masks of the examples.
 
-    Boxes stay filled: their outlines make no better examples (docs/examples.md). Without a
+    Boxes stay filled: their outlines make no better examples (docs/lab/small.md). Without a
     promptable segmenter nothing is added.
 
     Args:
