@@ -41,6 +41,11 @@ def test_a_layout_that_is_not_whole_says_what_is_missing(tmp_path):
     assert "then: fcp data pascal" in absent["pascal5i"]
 
 
+def test_a_data_set_given_for_its_root_is_sent_one_folder_up(mini_voc):
+    with pytest.raises(FcpError, match=f"give the folder that holds it, {mini_voc.resolve()}$"):
+        find_benchmarks(mini_voc / "VOC2012")
+
+
 def test_classes_of_ones_own_count_where_nothing_else_is(tmp_path):
     for kind in ("images", "masks"):
         (tmp_path / "cat" / kind).mkdir(parents=True)

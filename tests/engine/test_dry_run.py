@@ -192,6 +192,22 @@ def test_the_segmenter_is_measured_without_preparing_regions(mini_voc, backbone_
     assert f"{2 * pictures} steps" in text  # four epochs, two pictures a step
 
 
+def test_a_segmenter_that_was_shown_novel_classes_is_refused_as_by_training(tmp_path):
+    run = tmp_path / "segmenter"
+    run.mkdir()
+    (run / "recipe.json").write_text('{"exclude_folds": [1]}')
+    further = {"exclude_folds": [0, 1], "start": str(run), "options": OPTIONS, "optim": OPTIM}
+    with pytest.raises(FcpError, match="start: .*classes of fold 0, which should stay novel"):
+        _measure(tmp_path, tmp_path, {"stage": "segmenter", **further})
+    encoders = {
+        "backbone": {"name": "mobilenet_v2"},
+        "segmenter": {"name": "tiny", "options": OPTIONS},
+    }
+    free = {"stage": "free", "method": "persam", "fold": 0, "segmenter_folder": str(run)}
+    with pytest.raises(FcpError, match="segmenter_folder: .*classes of fold 0"):
+        _measure(tmp_path, tmp_path, {**free, "encoders": encoders})
+
+
 @pytest.mark.parametrize("with_data", [True, False])
 @pytest.mark.parametrize("method", ["pfenet", "bam"])
 def test_a_method_is_measured_with_and_without_data(

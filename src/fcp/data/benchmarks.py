@@ -60,7 +60,7 @@ def find_benchmarks(data_root: Path) -> tuple[dict[str, FewShotDataset], dict[st
         folder of classes counts where there is nothing else.
 
     Raises:
-        FcpError: no such folder.
+        FcpError: no such folder, or one that holds nothing and is named like a data set.
     """
     if not data_root.is_dir():
         raise FcpError(f"{data_root}: no such folder; check the path")
@@ -82,6 +82,12 @@ def find_benchmarks(data_root: Path) -> tuple[dict[str, FewShotDataset], dict[st
     if not found and not any((data_root / s.folder).is_dir() for s in SOURCES.values()):
         with suppress(FcpError):
             found["folder"] = ClassFolders(data_root)
+    name = data_root.resolve().name
+    if not found and name in {source.folder for source in (*SOURCES.values(), BSDS500)}:
+        raise FcpError(
+            f"{data_root}: no data set inside; if it is one itself, give the folder that holds it, "
+            f"{data_root.resolve().parent}"
+        )
     return found, absent
 
 

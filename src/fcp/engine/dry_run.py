@@ -41,9 +41,15 @@ from fcp.engine.train_head import (
     episode_source,
     head_stage,
     region_pictures,
+    require_novel,
     starting_model,
 )
-from fcp.engine.train_segmenter import region_sources, segmenter_stage, starting_segmenter
+from fcp.engine.train_segmenter import (
+    region_sources,
+    require_unseen_start,
+    segmenter_stage,
+    starting_segmenter,
+)
 from fcp.errors import FcpError
 from fcp.method.fcp.model import FCP
 from fcp.system.memory import peak_memory
@@ -121,11 +127,14 @@ def dry_run(recipe: Path, *, overrides: tuple[str, ...], data_root: Path, report
         report: Function that takes each line of output.
 
     Raises:
-        FcpError: a bad recipe, starting weights of an unknown architecture that are missing, or
-            ``optim.epochs`` without data.
+        FcpError: a bad recipe, starting weights of an unknown architecture that are missing, a
+            segmenter that was shown classes that should stay novel, or ``optim.epochs`` without
+            data.
     """
     loaded = load_recipe(recipe, overrides)
     tell = report if is_main() else say_nothing
+    if isinstance(loaded, FreeRecipe):
+        require_novel(loaded)
     if isinstance(loaded, FreeRecipe) or trains_nothing(loaded):
         tell("nothing to train: the recipe leaves all weights as they are")
         return
@@ -325,6 +334,7 @@ def _missing_data(recipe: HeadRecipe, data_root: Path) -> FcpError | None:
 
 
 def _segmenter(recipe: SegmenterRecipe, data_root: Path, report: Report) -> PromptableStage:
+    require_unseen_start(recipe)
     report("measured on random pictures")
     if is_here(recipe.backbone_weights):
         model = starting_segmenter(recipe)

@@ -49,8 +49,7 @@ def train_segmenter(
         FcpError: data or starting weights are missing, the run to go on from was shown classes of
             ``exclude_folds``, or the loss is not finite.
     """
-    if recipe.start is not None:
-        require_unseen(recipe.start, recipe.exclude_folds, setting="start")
+    require_unseen_start(recipe)
     model = starting_segmenter(recipe)
     sources = region_sources(data_root, recipe.exclude_folds, objects=recipe.objects)
     report(f"{counted(len(sources), 'picture')}; preparing those whose regions are not stored yet")
@@ -77,6 +76,16 @@ def starting_segmenter(recipe: SegmenterRecipe) -> TinySegmenter:
     model = TinySegmenter(**recipe.options)
     start_trunk(model.image_encoder, recipe.backbone_weights)
     return model
+
+
+def require_unseen_start(recipe: SegmenterRecipe) -> None:
+    """Refuse a recipe that goes on from a segmenter that was shown classes of ``exclude_folds``.
+
+    Raises:
+        FcpError: the recipe of that segmenter's run does not leave them out.
+    """
+    if recipe.start is not None:
+        require_unseen(recipe.start, recipe.exclude_folds, setting="start")
 
 
 def require_unseen(run: str, folds: Collection[int], *, setting: str) -> None:
