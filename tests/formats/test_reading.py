@@ -140,6 +140,25 @@ def test_all_faults_are_told_at_once(photo, write):
     assert len([text for text in texts(reading) if text.startswith("left out: ")]) == 6
 
 
+@pytest.mark.parametrize("folders", [("cat", "dog"), ("train", "valid")])
+def test_faults_of_all_folders_are_told_at_once(photo, write, tmp_path, folders):
+    first, second = folders
+    for name in ("a", "b"):
+        photo(f"{first}/{name}.jpg")
+    photo(f"{second}/c.jpg")
+    Image.fromarray(np.eye(*SIZE, dtype=np.uint8) * 255).save(tmp_path / first / "a_mask.png")
+    for name in (f"{first}/b", f"{second}/c"):
+        write(f"{name}_mask.png", b"no picture")
+    with pytest.raises(FcpError, match="2 faults; ") as caught:
+        read_examples(tmp_path)
+    lines = str(caught.value).split("\n")
+    assert all(file in line for file, line in zip(("b_mask", "c_mask"), lines[1:], strict=True))
+    reading = Reading(skip_bad=True)
+    ((_, examples),) = read_examples(tmp_path, reading=reading).items()
+    assert [Path(example.picture).name for example in examples] == ["a.jpg"]
+    assert len([text for text in texts(reading) if text.startswith("left out: ")]) == 2
+
+
 def test_shapes_that_others_outdo_are_counted(photo, write):
     photo("a.jpg")
     kinds = {"polygon": SQUARE, "rectangle": SQUARE[:3:2], "point": SQUARE[:1]}

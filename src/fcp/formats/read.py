@@ -104,16 +104,21 @@ def read_class_folders(folder: Path, reading: Reading | None = None) -> Examples
             classes and none of its own name.
     """
     own = reading or Reading()
-    found = {inside: _read_one_layout(inside, own, inside.name) for inside in _folders_in(folder)}
-    if not any(found.values()):
-        return {}
+    found: dict[Path, ExamplesByClass] = {}
+    told: set[Path] = set()  # folders that hold nothing, for reasons that are among the faults
+    with own.gather():
+        for inside in _folders_in(folder):
+            before = len(own.faults)
+            found[inside] = _read_one_layout(inside, own, inside.name)
+            if not found[inside] and len(own.faults) > before:
+                told.add(inside)
     classes: ExamplesByClass = {}
-    for inside, examples in found.items():
+    for inside, examples in found.items() if any(found.values()) else ():
         if not examples and not _may_hold_examples(inside):
             own.note(inside, "left out: it holds no example")
-            continue
-        with own.each():
-            _extend(classes, _classes_of(inside, examples, alone=len(found) == 1))
+        elif inside not in told:
+            with own.each():
+                _extend(classes, _classes_of(inside, examples, alone=len(found) == 1))
     own.finish(folder)
     return classes
 
@@ -139,8 +144,11 @@ def _read_splits(folder: Path, reading: Reading, class_name: str | None) -> Exam
         return {}
     name = class_name or _class_of(folder)
     found: ExamplesByClass = {}
-    for part in parts:
-        _extend(found, _read_one_layout(part, reading, name) or read_class_folders(part, reading))
+    with reading.gather():
+        for part in parts:
+            one = _read_one_layout(part, reading, name) or read_class_folders(part, reading)
+            _extend(found, one)
+    reading.finish(folder)
     if len(parts) > 1:
         names = ", ".join(f"{part.name}/" for part in parts)
         reading.note(folder, f"{names} are read as parts of one data set, not as classes")

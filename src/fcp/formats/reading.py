@@ -43,6 +43,7 @@ class Reading:
     drawn_on_raw: bool = False
     notes: list[Note] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    _gathering: bool = field(default=False, init=False, repr=False)
 
     def note(self, file: object, text: str) -> None:
         """Add a note on a file."""
@@ -63,8 +64,17 @@ class Reading:
         except FcpError as error:
             self.faults.append(str(error))
 
+    @contextmanager
+    def gather(self) -> Iterator[None]:
+        """Read the parts of a data set in this context; their faults wait for its own end."""
+        outer, self._gathering = self._gathering, True
+        try:
+            yield
+        finally:
+            self._gathering = outer
+
     def finish(self, path: Path) -> None:
-        """End the reading of a data set.
+        """End the reading of a data set, or of a part of one that is gathered.
 
         Args:
             path: Path of the data set, for the error.
@@ -72,6 +82,8 @@ class Reading:
         Raises:
             FcpError: there are faults and ``skip_bad`` is False; the message lists them all.
         """
+        if self._gathering:
+            return
         faults, self.faults = list(dict.fromkeys(self.faults)), []
         if not faults:
             return
