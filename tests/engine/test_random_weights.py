@@ -6,7 +6,8 @@ import pytest
 from transformers import Dinov2Config, Dinov2Model
 
 from fcp.encoders import build_segmenter
-from fcp.engine.random_weights import ARCHITECTURES, is_here, large_parts, without_missing
+from fcp.encoders.places import is_here
+from fcp.engine.random_weights import ARCHITECTURES, large_parts, without_missing
 from fcp.engine.recipe import HeadRecipe, load_recipe, shipped_recipes
 
 TOY = {"vision_config": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}}

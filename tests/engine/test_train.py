@@ -195,15 +195,30 @@ def test_the_recipe_is_written_once_data_and_weights_are_there(backbone_folder, 
     assert not (tmp_path / "out" / RECIPE_FILE).exists()
 
 
-def test_missing_starting_weights_are_named(mini_voc, tmp_path):
-    values = {
-        "stage": "segmenter",
-        "backbone_weights": str(tmp_path / "none"),
-        "options": SEGMENTER,
-        "optim": OPTIM,
+@pytest.mark.parametrize(
+    ("weights", "reason"),
+    [
+        ("me/none", "not on this machine, and HF_HUB_OFFLINE"),
+        ("none.pth", "no such file or folder"),
+    ],
+)
+def test_missing_starting_weights_are_told_with_their_setting(weights, reason, mini_voc, tmp_path):
+    encoders = {
+        "backbone": {"name": "mobilenet_v2"},
+        "segmenter": {"name": "tiny", "options": SEGMENTER},
     }
-    with pytest.raises(FcpError, match="none"):
-        _train(_recipe(tmp_path, values), mini_voc, tmp_path / "out")
+    stages = (
+        {"stage": "segmenter", "options": SEGMENTER, "optim": OPTIM},
+        {**_head_values(weights)},
+        {"stage": "free", "method": "persam", "encoders": {**encoders, "image_size": 64}},
+        {"stage": "method", "method": "pfenet", "image_size": 64, "optim": OPTIM},
+        {"stage": "base_learner", "image_size": 64, "backbone": "mobilenet_v2", "optim": OPTIM},
+    )
+    for values in stages:
+        recipe = _recipe(tmp_path, {**values, "backbone_weights": weights})
+        with pytest.raises(FcpError, match=f"^backbone_weights: {weights}: {reason}"):
+            _train(recipe, mini_voc, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_segmenter_that_saw_the_novel_classes_is_refused(

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
-from fcp.encoders.places import from_hub
+from fcp.encoders.places import from_hub, is_here, require_hub
 from fcp.errors import FcpError
 
 ModelT = TypeVar("ModelT", bound=PreTrainedModel)
@@ -102,6 +102,25 @@ def find_weight_file(weights: str) -> Path:
         return Path(hf_hub_download(hub_id, _WEIGHT_FILE, local_files_only=cached))
 
     return _load(weights, load)
+
+
+def require_weights(weights: str | None, *, setting: str) -> None:
+    """Refuse weights that are neither on this machine nor to be fetched.
+
+    Args:
+        weights: File, folder or hub id; None for none.
+        setting: Setting that names them, for the error.
+
+    Raises:
+        FcpError: no such file or folder, or a hub id where the hub cannot be asked.
+    """
+    if weights is None:
+        return
+    try:
+        if not is_here(weights):
+            require_hub(_source(weights))
+    except FcpError as error:
+        raise FcpError(f"{setting}: {error}") from error
 
 
 def load_config(weights: str) -> PreTrainedConfig:

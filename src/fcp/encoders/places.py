@@ -65,6 +65,11 @@ def require_hub(hub_id: str) -> None:
         )
 
 
+def is_here(weights: str) -> bool:
+    """Whether weights are a file or folder of this machine, or in the hub's cache."""
+    return Path(weights).expanduser().exists() or in_cache(weights)
+
+
 def find_folder(weights: str, cache: Path | None = None) -> Path:
     """Return the folder or file of a model's weights, fetched where it must be.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fcp.data.benchmarks import BENCHMARKS, open_benchmark
 from fcp.data.region_store import RegionPicture
 from fcp.data.regions import build_region_tree
+from fcp.encoders.places import is_here
 from fcp.encoders.tiny import TinySegmenter
 from fcp.engine.dry_run_method import learner_dry_stage, method_dry_stage
 from fcp.engine.episodic import EpisodicStage
@@ -26,7 +27,7 @@ from fcp.engine.optim import OptimConfig
 from fcp.engine.precision import warn_of_slow_bf16
 from fcp.engine.processes import is_main
 from fcp.engine.promptable import PromptableStage
-from fcp.engine.random_weights import is_here, large_parts, without_missing
+from fcp.engine.random_weights import large_parts, without_missing
 from fcp.engine.recipe import (
     HeadRecipe,
     SegmenterRecipe,

@@ -12,7 +12,7 @@ from torch import nn
 
 from fcp.config import BackboneConfig, SegmenterConfig
 from fcp.encoders import build_backbone, build_segmenter
-from fcp.encoders.places import in_cache
+from fcp.encoders.places import is_here
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.train_segmenter import WEIGHTS
 
@@ -92,11 +92,6 @@ def without_missing(recipe: HeadRecipe) -> Stand:
         recipe, model=config, start=start, backbone_weights=weights, segmenter_folder=folder
     )
     return Stand(usable, tuple(missing))
-
-
-def is_here(weights: str) -> bool:
-    """Whether weights are a file or folder of this machine, or in the hub's cache."""
-    return Path(weights).expanduser().exists() or in_cache(weights)
 
 
 def large_parts(recipe: HeadRecipe) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from fcp.encoders.hub import require_weights
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.episode_batches import EpisodeSource, open_source
 from fcp.engine.loop import fit
@@ -86,6 +87,7 @@ def starting_learner(recipe: BaseLearnerRecipe, classes: int) -> PSPNet:
     Raises:
         FcpError: an unknown backbone, or weights that are missing or do not fit.
     """
+    require_weights(recipe.backbone_weights, setting="backbone_weights")
     torch.manual_seed(recipe.seed)
     return build_learner(recipe.backbone, recipe.backbone_weights, classes, recipe.width)
 

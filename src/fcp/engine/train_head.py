@@ -15,6 +15,7 @@ from fcp.data.region_store import RegionSource, bsds_sources
 from fcp.data.transforms import to_square
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.base import Backbone, PromptableSegmenter
+from fcp.encoders.hub import require_weights
 from fcp.engine.episode_batches import EpisodeBatches, EpisodeSource, SeenBatches, open_source
 from fcp.engine.episodic import EpisodicStage, answer_pixels, answer_seen, save_trained
 from fcp.engine.holdout import Holdout, base_class_holdout
@@ -283,6 +284,8 @@ def starting_encoders(
         FcpError: weights are missing or do not fit, or a segmenter that cannot start from a folder.
     """
     part = config.backbone
+    if part.weights is None:
+        require_weights(backbone_weights, setting="backbone_weights")
     source = backbone_weights if part.weights is None else part.weights
     backbone = build_backbone(BackboneConfig(part.name, source, part.options))
     segmenter = build_segmenter(config.segmenter)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from fcp.data.dataset import FewShotDataset
+from fcp.encoders.hub import require_weights
 from fcp.engine.episode_batches import EpisodeSource, open_source
 from fcp.engine.holdout import Holdout, base_class_holdout
 from fcp.engine.loop import fit
@@ -103,6 +104,7 @@ def starting_method(recipe: MethodRecipe, learner: LoadedLearner | None) -> Load
         head = learner.model.learner
         options |= {"backbone": learner.backbone, "base_classes": head.classes}
         options["learner_width"], weights = head.width, None
+    require_weights(weights, setting="backbone_weights")
     model = build_trained(recipe.method, weights, **options)
     if learner is None and model.needs_base_learner:
         raise FcpError(

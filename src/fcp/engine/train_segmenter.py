@@ -23,6 +23,7 @@ from fcp.data.region_store import (
     prepare,
     voc_sources,
 )
+from fcp.encoders.hub import require_weights
 from fcp.encoders.tiny import PyramidEncoder, TinySegmenter, start_trunk
 from fcp.engine.loop import fit
 from fcp.engine.processes import is_main, loader_workers
@@ -72,6 +73,7 @@ def starting_segmenter(recipe: SegmenterRecipe) -> TinySegmenter:
     Raises:
         FcpError: those weights are missing.
     """
+    require_weights(recipe.backbone_weights, setting="backbone_weights")
     torch.manual_seed(recipe.seed)
     model = TinySegmenter(**recipe.options)
     start_trunk(model.image_encoder, recipe.backbone_weights)

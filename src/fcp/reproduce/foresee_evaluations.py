@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from fcp.encoders.places import is_here
 from fcp.engine.dry_run import built
 from fcp.engine.dry_run_method import method_dry_stage
 from fcp.engine.method_recipe import FreeRecipe, MethodRecipe
-from fcp.engine.random_weights import is_here, large_parts
+from fcp.engine.random_weights import large_parts
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.tracking import Report, say_nothing
 from fcp.engine.train_head import starting_encoders
