@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fcp.data.prompts import (
@@ -59,6 +60,39 @@ def test_points_outside_or_missing_are_refused(kind):
         annotation_mask(kind([(4, 4), (128, 5)]), SIZE, "cat.jpg")
     with pytest.raises(FcpError, match=r"cat\.jpg: no points"):
         annotation_mask(kind([]), SIZE, "cat.jpg")
+
+
+@pytest.mark.parametrize("kind", [Points, Scribble])
+def test_any_pairs_of_numbers_are_points(kind):
+    plain = kind([(4, 5), (60, 50)])
+    rows = np.array([[4, 5], [60, 50]])
+    for same in (rows, rows.astype(np.float32), torch.tensor(rows), [*rows], iter(rows)):
+        assert kind(same) == plain
+    assert hash(plain) == hash(kind(rows))
+    assert Box(*rows.ravel()) == Box(4, 5, 60, 50)
+
+
+NO_POINTS = [(4, 5), 7, None, [(1, 2, 3)], [(None, 5)], [("1", "2")], [(10**400, 5)], "abc"]
+
+
+@pytest.mark.parametrize("points", NO_POINTS)
+def test_what_is_no_point_is_refused_in_one_line(points):
+    for kind in (Points, Scribble):
+        with pytest.raises(FcpError, match=f"^{kind.__name__}: expected x and y in px") as told:
+            kind(points)
+        assert "\n" not in str(told.value)
+        assert len(str(told.value)) < 200
+
+
+@pytest.mark.parametrize("corners", [("1", 0, 5, 5), (None, 0, 5, 5), ([1], 0, 5, 5)])
+def test_a_box_of_no_numbers_is_refused(corners):
+    with pytest.raises(FcpError, match=r"^Box: expected x and y in px of each point, as numbers"):
+        Box(*corners)
+
+
+def test_a_mask_among_marks_is_refused_in_one_line():
+    with pytest.raises(FcpError, match=r"an item is of <class 'numpy\.ndarray'>$"):
+        annotation_mask([np.ones(SIZE, bool), Points([(3, 3)])], SIZE)
 
 
 def test_support_is_read_and_checked(tmp_path):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from fcp.data.decode import turn_array
 from fcp.data.images import read_mask
+from fcp.data.prompts import read_support
 from fcp.errors import FcpError
 from fcp.formats.read import read_examples
 from fcp.formats.reading import Reading, require_stated_size
@@ -138,6 +139,20 @@ def test_all_faults_are_told_at_once(photo, write):
     (example,) = read_examples(file, reading=reading)["cat"]
     assert mask_of(example, SIZE).sum() == 81
     assert len([text for text in texts(reading) if text.startswith("left out: ")]) == 6
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("kind", ["point", "line"])
+def test_points_on_any_edge_of_a_turned_picture(photo, write, kind, turn):
+    photo("a.jpg", SIZE, turn)
+    corners = [[0, 0], [40, 0], [40, 30], [0, 30]]
+    points = [[[x, y]] for x, y in corners] if kind == "point" else [corners]
+    shapes = [{"label": "cat", "shape_type": kind, "points": one} for one in points]
+    file = write("a.json", json.dumps({"imagePath": "a.jpg", "shapes": shapes}))
+    (example,) = read_examples(file, reading=Reading(drawn_on_raw=True))["cat"]
+    pixels, mask = read_support(example.picture, example.given)
+    assert mask.shape == pixels.shape[:2] == (SIZE if turn < 5 else SIZE[::-1])
+    assert mask[[0, 0, -1, -1], [0, -1, 0, -1]].all()
 
 
 @pytest.mark.parametrize("folders", [("cat", "dog"), ("train", "valid")])

@@ -104,7 +104,7 @@ def test_names_of_classes(yolo, names, known):
         ("names: []", r"data\.yaml: expected names: a list"),
         ("names: [cat\nx", r"data\.yaml: not valid YAML"),
         ("", r"data\.yaml: expected a mapping"),
-        ("kpt_shape: [17, 3]\nnames: [cat]", r"data\.yaml: labels of key points"),
+        ("kpt_shape: [17, 3]\nnames: [cat]", r"data\.yaml: a label of key points"),
         (None, r"set: what are the classes of labels/\? Add data\.yaml or classes\.txt"),
     ],
 )
@@ -127,6 +127,8 @@ def test_names_that_are_none(yolo, names, message):
         ("0 nan 0.5 0.25 0.2", "nan is no share"),
         ("0 0.5 inf 0.25 0.2", "inf is no share"),
         ("0 150 120 50 20", "150 is no share"),
+        ("0 .47 .23 .19 .29 .47 .23 1 .5 .3 1", r"a label of key points \(YOLO pose\)"),
+        ("0 .47 .23 .19 .29 .47 .23 2 .5 .3 1 0 0 0", r"a label of key points \(YOLO pose\)"),
         ("0 0.1 0.1 0.5 0.5 1e99 0.9", "1e99 is no share"),
         ("0 0.5 0.5 0.25 -0.001", "a box without width or height"),
         ("0 0.5 0.5 0 0.1", "a box without width or height"),

@@ -175,6 +175,20 @@ def test_negative_examples_take_pixels_and_are_not_told(loaded):
     [
         ({}, [], "expected at least one class, got none"),
         ({"cat": []}, [], "at least one .* pair of 'cat', got none$"),
+        ((photo(), square_mask()), [], r"^examples: expected \(picture, annotation\) pairs, as in"),
+        ([photo(), square_mask()], [], r"as in \[\(photo, mask\)\]; an item is of .*ndarray"),
+        ({"cat": [(photo(), 1, 2)]}, [], "^examples of 'cat': expected .* an item is of .*tuple"),
+        (Points([(3, 4)]), [], r"^examples: expected .* pairs, as in .*; got .*Points"),
+        (
+            {"cat": [(photo(), square_mask()), (photo(), Points([(999, 4)]))]},
+            [],
+            r"^examples of 'cat': number 2: the given array: the point \(999, 4\) lies outside",
+        ),
+        (
+            {"cat": [(photo(), square_mask())]},
+            [(photo(), np.zeros((9, 9)))],
+            "^examples that are negative: number 1: ",
+        ),
         ({"cat": []}, [(photo(), square_mask())], "of 'cat', got none; negative examples alone"),
         (
             {"cat": [(photo(), square_mask())], "dog": [(photo(), square_mask())]},

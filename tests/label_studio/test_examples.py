@@ -104,6 +104,13 @@ def test_masks_of_each_kind(fetch):
     assert to_mask(found[3].runs).any()
 
 
+def test_a_smart_tools_negative_points_are_no_examples(fetch):
+    on, off = (region("keypointlabels", POINT, is_positive=value) for value in (True, False))
+    (one,) = taken([task(1, annotation(1, on, off)), task(2, annotation(2, off))], fetch)
+    assert one.origin.task == 1
+    assert [type(mark) for mark in one.given] == [Points]
+
+
 def test_bad_ones_make_room(fetch, caplog):
     broken = region("brushlabels", {"format": "rle", "rle": [0, 1]}, id="r1")
     odd = region("rectanglelabels", {"x": {}, "y": 1, "width": 1, "height": 1})

@@ -7,9 +7,10 @@ feature grid. ``fcp.inference.outlines`` says more of what points and scribbles 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -20,10 +21,15 @@ from fcp.errors import FcpError
 
 MAX_POINTS = 20
 
+Point = tuple[float, float]
+
 
 @dataclass(frozen=True)
 class Box:
     """A box around the object, in px of the upright picture; (x1, y1) is exclusive.
+
+    Raises:
+        FcpError: a coordinate is no number.
 
     Examples:
         >>> int(annotation_mask(Box(2, 1, 5, 3), (10, 10)).sum())
@@ -35,22 +41,40 @@ class Box:
     x1: float
     y1: float
 
+    def __post_init__(self) -> None:
+        """Make the coordinates floats."""
+        corners = _read_points("Box", [(self.x0, self.y0), (self.x1, self.y1)])
+        names = (("x0", "y0"), ("x1", "y1"))
+        for (across, down), (x, y) in zip(names, corners, strict=True):
+            object.__setattr__(self, across, x)
+            object.__setattr__(self, down, y)
+
 
 @dataclass(frozen=True)
 class Points:
-    """Clicks on the object: (x, y) in px of the upright picture.
+    """Clicks on the object: (x, y) in px of the upright picture; any (N, 2) of numbers is taken.
+
+    Raises:
+        FcpError: these are no pairs of numbers.
 
     Examples:
         >>> bool(annotation_mask(Points([(3, 4)]), (10, 10))[4, 3])
         True
     """
 
-    points: Sequence[tuple[float, float]]
+    points: Sequence[Point]
+
+    def __post_init__(self) -> None:
+        """Make the points a tuple of pairs of floats."""
+        object.__setattr__(self, "points", _read_points("Points", self.points))
 
 
 @dataclass(frozen=True)
 class Scribble:
     """A line drawn through the object: the (x, y) of its corners, in px of the upright picture.
+
+    Raises:
+        FcpError: these are no pairs of numbers.
 
     Examples:
         >>> mask = annotation_mask(Scribble([(1, 4), (8, 4)]), (10, 10))
@@ -58,7 +82,29 @@ class Scribble:
         True
     """
 
-    points: Sequence[tuple[float, float]]
+    points: Sequence[Point]
+
+    def __post_init__(self) -> None:
+        """Make the corners a tuple of pairs of floats."""
+        object.__setattr__(self, "points", _read_points("Scribble", self.points))
+
+
+def _read_points(kind: str, points: Iterable[Sequence[float]]) -> tuple[Point, ...]:
+    """Read the coordinates of a mark of some kind, from rows of an array or tensor too."""
+    try:
+        pairs = tuple((_number(x), _number(y)) for x, y in points)
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise FcpError(
+            f"{kind}: expected x and y in px of each point, as numbers; {reason}"
+        ) from error
+    return pairs
+
+
+def _number(value: Any) -> float:  # noqa: ANN401  (of any library's numbers)
+    if isinstance(value, str | bytes):
+        raise TypeError(f"got the text {value!r}")
+    return float(value)
 
 
 Mark = Box | Points | Scribble
@@ -125,7 +171,7 @@ def annotation_mask(
 def _union(marks: Sequence[Mark], size: tuple[int, int], picture: str) -> np.ndarray:
     strange = [mark for mark in marks if not isinstance(mark, Box | Points | Scribble)]
     if strange or not marks:
-        found = f"an item is {strange[0]!r}" if strange else "it is empty"
+        found = f"an item is of {type(strange[0])}" if strange else "it is empty"
         raise FcpError(f"{picture}: a list of marks holds Box, Points and Scribble; {found}")
     joined: np.ndarray = np.logical_or.reduce([annotation_mask(m, size, picture) for m in marks])
     return joined
@@ -149,13 +195,16 @@ def _fill_box(box: Box, size: tuple[int, int], picture: str) -> np.ndarray:
 
 
 def _draw(
-    points: Sequence[tuple[float, float]], size: tuple[int, int], picture: str, *, joined: bool
+    points: Sequence[Point], size: tuple[int, int], picture: str, *, joined: bool
 ) -> np.ndarray:
     """Draw discs at the points, and the line through them where they are joined."""
     height, width = size
     outside = [(x, y) for x, y in points if not (0 <= x < width and 0 <= y < height)]
     if not points or outside:
-        reason = f"the point {outside[0]} lies outside" if outside else "no points are given for"
+        reason = "no points are given for"
+        if outside:
+            x, y = outside[0]
+            reason = f"the point ({x:g}, {y:g}) lies outside"
         raise FcpError(f"{picture}: {reason} the picture ({width}×{height} px)")
     radius = max(height, width) / 64
     canvas = Image.new("1", (width, height))

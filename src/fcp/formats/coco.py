@@ -17,9 +17,9 @@ import numpy as np
 from pycocotools import mask as rle_tools
 
 from fcp.data.coco_json import run_lengths
-from fcp.data.prompts import Box
+from fcp.data.prompts import Box, Points
 from fcp.errors import FcpError
-from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class
+from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class, inside
 from fcp.formats.places import Finder
 from fcp.formats.polygons import join_polygons, mask_polygons, move_inward, read_points
 from fcp.formats.reading import Reading, frame_of
@@ -40,7 +40,8 @@ def read_coco(
 ) -> dict[str, list[Example]]:
     """Read all categories of an instances JSON, crowds included.
 
-    An annotation without segmentation counts by its box. Ids may be numbers or text.
+    An annotation without segmentation counts by its box, and one with neither by its key points.
+    Ids may be numbers or text.
 
     Args:
         file: File of the annotations.
@@ -226,6 +227,8 @@ def _drawn(annotation: Mapping[str, Any], size: tuple[int, int], source: str) ->
     if isinstance(shape, list) and shape and not isinstance(shape[0], list | tuple | dict):
         shape = [shape]  # one polygon, not in a list of its own
     if not shape or (isinstance(shape, list) and not any(shape)):
+        if annotation.get("keypoints") and not np.any(annotation.get("bbox") or 0):
+            return _key_points(annotation["keypoints"], size, where)
         return _box(annotation.get("bbox"), size, where)
     if isinstance(shape, list):
         polygons = [read_points(polygon, size, where) for polygon in shape]
@@ -235,6 +238,18 @@ def _drawn(annotation: Mapping[str, Any], size: tuple[int, int], source: str) ->
     elif isinstance(shape, dict) and shape.get("size") != list(size):
         raise FcpError(f"{where}: run lengths of the size {shape.get('size')}, not its picture's")
     return run_lengths({**annotation, "segmentation": shape}, size, source)
+
+
+def _key_points(values: object, size: tuple[int, int], where: str) -> Points:
+    """Read x, y and visibility of key points in turn; those of visibility 0 are not labelled."""
+    try:
+        rows = np.array(values, dtype=np.float64).reshape(-1, 3)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise FcpError(f"{where}: expected x, y and visibility of each key point") from error
+    shown = rows[rows[:, 2] > 0, :2]
+    if not len(shown):
+        raise FcpError(f"{where}: none of its key points is labelled")
+    return Points(inside(read_points(shown, size, where).tolist(), size))
 
 
 def _box(bbox: object, size: tuple[int, int], where: str) -> Box:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fcp.data.decode import turn_array, turn_points
+from fcp.data.decode import turn_array, turn_points, upright
 from fcp.data.mask_values import oddities
 from fcp.data.prompts import Box, Mark, Points, Scribble, annotation_mask
 from fcp.errors import FcpError
+from fcp.formats.polygons import SHARES, are_shares
 from fcp.formats.reading import Reading
 from fcp.formats.run_lengths import RunLengths, area, to_mask, to_runs, union
 
@@ -140,6 +141,8 @@ def _join(
         reading.note(where, _dropped(len(areas), len(boxes), len(lines)))
     if areas:
         return [Example(on.picture, _whole(union(areas), on, where, reading), (on.source,))]
+    if not boxes:
+        _refuse_shares(lines, on.size, where)
     # Points alone are painted too, which reports a point outside its picture at once.
     painted: list[tuple[Mark, RunLengths]] = []
     for drawn in boxes or lines:
@@ -153,6 +156,13 @@ def _join(
     if not all(isinstance(one, Points) for one in marks):
         joined = _whole(union(runs for _, runs in painted), on, where, reading)
     return [Example(on.picture, joined, (on.source,), marks)]
+
+
+def _refuse_shares(lines: Sequence[Points | Scribble], size: tuple[int, int], where: str) -> None:
+    """Refuse points that all are shares of the picture, though each may be a shape of its own."""
+    points = np.array([point for line in lines for point in line.points])
+    if len(points) > 1 and are_shares(points, size):
+        raise FcpError(f"{where}: {SHARES}")
 
 
 def _whole(joined: RunLengths, on: DrawnPicture, where: str, reading: Reading | None) -> RunLengths:
@@ -186,4 +196,5 @@ def _turned(mark: Mark, on: DrawnPicture) -> Mark:
         turned = turn_points(corners, on.size, on.turn)
         return Box(*turned.min(0).tolist(), *turned.max(0).tolist())
     turned = turn_points(np.array(mark.points), on.size, on.turn)
-    return type(mark)([(float(x), float(y)) for x, y in turned])
+    # What lay on the left or upper edge may lie on the right or lower one now.
+    return type(mark)(inside(turned.tolist(), upright(on.size, on.turn)))

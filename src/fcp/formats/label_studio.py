@@ -46,6 +46,11 @@ class LabelStudioWriter(OneFileWriter):
         yield "\n]\n" if self._count else "[]\n"
 
 
+def is_negative(region: Mapping[str, Any]) -> bool:
+    """Whether a region marks what is not the object, as a smart tool's negative points do."""
+    return region.get("is_positive") in (False, 0)
+
+
 def brush_runs(mask: np.ndarray) -> list[int]:
     """Encode a mask (H, W) bool with at least one pixel as the bytes of a brush stroke."""
     bits = [f"{4 * mask.size:032b}", f"{8 - 1:05b}", *(f"{size - 1:04b}" for size in LENGTH_BITS)]

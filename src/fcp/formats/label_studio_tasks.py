@@ -18,7 +18,7 @@ import numpy as np
 from fcp.data.prompts import Box, Points
 from fcp.errors import FcpError
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class, inside
-from fcp.formats.label_studio import read_brush_runs
+from fcp.formats.label_studio import is_negative, read_brush_runs
 from fcp.formats.places import Finder
 from fcp.formats.polygons import fill_polygons, read_points
 from fcp.formats.reading import Reading, frame_of
@@ -80,6 +80,9 @@ def _pictures(task: Mapping[str, Any], finder: Finder, reading: Reading) -> Iter
     drawings = []
     for number, region in enumerate(shapes, start=1):
         where = f"{finder.file}: {picture.name}: region {number}"
+        if is_negative(region):
+            reading.note(where, "left out: marked as negative, and so not on the object")
+            continue
         with reading.each():
             drawings += _drawn(region, frame.size, where)
     yield DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn)
@@ -202,12 +205,13 @@ _SHAPES: Mapping[str, Callable[[Mapping[str, Any], Size, str], Drawn]] = {
     "keypointlabels": _key_point,
 }
 
-# Key in the numbers of a region → its kind, for regions whose labels do not name it.
+# Key in the numbers of a region → its kind, for regions whose labels do not name it. Key points
+# have a width too, that of their mark on the screen.
 _FORMS = {
     "rle": "brushlabels",
     "points": "polygonlabels",
     "radiusX": "ellipselabels",
-    "width": "rectanglelabels",
+    "height": "rectanglelabels",
     "x": "keypointlabels",
 }
 # Types of results that are no shapes.

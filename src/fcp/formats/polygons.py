@@ -22,6 +22,7 @@ from fcp.formats.run_lengths import RunLengths, overlap, to_runs, union
 ALONG_EDGES = (8.0, 5.6, 4.0, 2.8, 2.0, 1.4)
 WITHOUT_STEPS = (1.0, 0.7, 0.5, 0.35)
 SHARE = 1e-3  # distance from whole px beyond which a coordinate is taken for a share
+SHARES = "all its coordinates lie in 0 … 1; expected px, not shares of the picture"
 MAX_ERROR = 0.01  # of each part's area, and of the whole mask's IoU
 
 
@@ -131,14 +132,12 @@ def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray
             f"{where}: the point ({x:g}, {y:g}) lies far outside the picture "
             f"({size[1]}×{size[0]} px); are these its annotations?"
         )
-    if len(points) > 1 and _are_shares(points, size):
-        raise FcpError(
-            f"{where}: all its coordinates lie in 0 … 1; expected px, not shares of the picture"
-        )
+    if len(points) > 1 and are_shares(points, size):
+        raise FcpError(f"{where}: {SHARES}")
     return points
 
 
-def _are_shares(points: np.ndarray, size: tuple[int, int]) -> bool:
+def are_shares(points: np.ndarray, size: tuple[int, int]) -> bool:
     """Return whether coordinates lie in 0 … 1 and few are whole, unlike outlines in px."""
     inside = ((points >= 0) & (points <= 1)).all()
     fractions = (abs(points - points.round()) > SHARE).sum()

@@ -21,7 +21,7 @@ from fcp.formats.label_maps import find_label_maps, read_label_maps
 from fcp.formats.label_studio_tasks import read_label_studio
 from fcp.formats.labelme import read_labelme
 from fcp.formats.masks import read_masks, read_split_masks
-from fcp.formats.reading import Reading
+from fcp.formats.reading import MOST_LISTED, Reading
 from fcp.formats.text import load_annotations, parse_xml
 from fcp.formats.voc_xml import ROOT as VOC_ROOT
 from fcp.formats.voc_xml import read_voc_xml
@@ -78,6 +78,9 @@ def read_examples(
         foreign = describe_foreign(path)
         if foreign is not None:
             raise FcpError(f"{path}: no example found, but {foreign}")
+        if own.notes:
+            told = "\n  ".join(map(str, own.notes[:MOST_LISTED]))
+            raise FcpError(f"{path}: no example is left:\n  {told}")
         blank = _without_object(path)
         if blank is not None:
             raise FcpError(f"{blank}: no object is annotated in it; annotate one, and export again")

@@ -30,6 +30,7 @@ from fcp.system.files import write_atomically
 
 NAME_FILES = (*CLASS_FILES, "obj.names", "_darknet.labels")
 SLACK = 0.01  # distance outside 0 … 1 that YOLO's own programs allow
+_POSE = "a label of key points (YOLO pose); expected boxes or polygons"
 DIGITS = 2  # of px: shares have six, and a box covers every pixel that it touches
 WHERE_PICTURES_GO = "# Put the pictures into images/ beside this file, named as their labels.\n"
 
@@ -182,7 +183,7 @@ def _has_names(file: Path) -> bool:
 def _names_in_yaml(file: Path) -> Mapping[int, str]:
     content = load_yaml(file)
     if "kpt_shape" in content:
-        raise FcpError(f"{file}: labels of key points (kpt_shape); expected boxes or polygons")
+        raise FcpError(f"{file}: {_POSE}")
     names = content.get("names")
     if isinstance(names, list):
         names = dict(enumerate(names))
@@ -213,6 +214,8 @@ def _read_objects(
         if not line:
             continue
         fields = line.split()
+        if _is_pose(fields):
+            raise FcpError(f"{file}:{number}: {_POSE}")
         # Predictions of programs end with a confidence: then the count is even.
         if len(fields) >= 6 and len(fields) % 2 == 0 and _is_share(fields[-1]):
             fields, confident = fields[:-1], confident + 1
@@ -241,6 +244,20 @@ def _read_object(
     if wrong:
         raise FcpError(f"{where}: {wrong[0]} is no share of the picture's size (0 … 1)")
     return names[int(class_id)], _to_pixels(np.array(coordinates), size, where)
+
+
+def _is_pose(fields: Sequence[str]) -> bool:
+    """Whether a line is a box and key points inside it, each x, y and a visibility of 0, 1 or 2."""
+    if len(fields) < 11 or (len(fields) - 5) % 3:
+        return False
+    try:
+        values = np.array(fields[1:], dtype=np.float64)
+    except ValueError:
+        return False
+    middle, sides, rows = values[:2], values[2:4], values[4:].reshape(-1, 3)
+    shown = rows[rows[:, 2] > 0, :2]
+    plausible = np.isin(rows[:, 2], (0, 1, 2)).all() and (sides > 0).all() and len(shown) > 0
+    return bool(plausible and (abs(shown - middle) <= sides / 2 + SLACK).all())
 
 
 def _is_share(field: str) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -41,25 +42,49 @@ def read_classes(examples: Examples | Mapping[str, Examples]) -> dict[str, Given
     """Read the examples of each class.
 
     Raises:
-        FcpError: no class at all, or an unreadable example.
+        FcpError: no class at all, or an unreadable example; the message names the class.
     """
     named = examples if isinstance(examples, Mapping) else {ONLY_CLASS: examples}
     if not named:
         raise FcpError("examples: expected at least one class, got none")
-    return {name: read_given(pairs) for name, pairs in named.items()}
+    return {name: read_given(pairs, _of(name)) for name, pairs in named.items()}
 
 
-def read_given(examples: Examples) -> Given:
+def read_given(examples: Examples, of: str) -> Given:
     """Read the examples of one class, maybe none.
 
+    Args:
+        examples: Pairs of a picture and its annotation.
+        of: Words after "examples" in an error.
+
     Raises:
-        FcpError: an example cannot be read.
+        FcpError: an example cannot be read, or is no such pair.
     """
     pairs, marks = [], []
-    for picture, annotation in examples:
-        pairs.append(read_support(picture, annotation))
+    for number, (picture, annotation) in enumerate(_pairs(examples, of), start=1):
+        try:
+            pairs.append(read_support(picture, annotation))
+        except FcpError as error:
+            if isinstance(picture, str | Path):
+                raise  # the message names the file
+            raise FcpError(f"examples{of}: number {number}: {error}") from error
         marks.append(marks_of(annotation))
     return Given(pairs, marks)
+
+
+def _pairs(examples: Examples, of: str) -> Iterator[tuple[ImageLike, Annotation]]:
+    """Yield the examples, each checked to be a pair."""
+    expected = f"examples{of}: expected (picture, annotation) pairs, as in [(photo, mask)]"
+    if not isinstance(examples, Iterable):
+        raise FcpError(f"{expected}; got {type(examples)}")
+    for pair in examples:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise FcpError(f"{expected}; an item is of {type(pair)}")
+        yield pair[0], pair[1]
+
+
+def _of(name: str) -> str:
+    return "" if name == ONLY_CLASS else f" of {name!r}"
 
 
 def with_outlines(network: AnyNetwork, given: Given) -> Given:
@@ -89,24 +114,24 @@ def refuse_no_task(classes: Mapping[str, Given], negatives: Given) -> None:
     """
     for name, given in classes.items():
         _refuse_no_example(name, given.pairs, has_negatives=bool(negatives.pairs))
-    owners: dict[bytes, str] = {}
+    owners: dict[bytes, tuple[str, int]] = {}
     for name, given in (*classes.items(), ("the negative examples", negatives)):
-        for image, mask in given.pairs:
+        for number, (image, mask) in enumerate(given.pairs, start=1):
             hashed = hashlib.sha256(np.ascontiguousarray(image).data)
             hashed.update(np.ascontiguousarray(mask).data)
             digest = hashed.digest()
-            owner = owners.setdefault(digest, name)
+            owner, first = owners.setdefault(digest, (name, number))
             if owner != name:
                 raise FcpError(
-                    f"examples: {owner!r} and {name!r} mark the same pixels of the same picture; "
-                    "leave it out of one of them"
+                    f"examples: {owner!r} and {name!r} mark the same pixels of the same picture "
+                    f"(numbers {first} and {number} of their examples); leave it out of one of them"
                 )
 
 
 def _refuse_no_example(name: str, pairs: Sequence[object], *, has_negatives: bool) -> None:
     if not pairs:
         alone = "; negative examples alone do not say what to find" if has_negatives else ""
-        of = "" if name == ONLY_CLASS else f" of {name!r}"
         raise FcpError(
-            f"examples: expected at least one (picture, annotation) pair{of}, got none{alone}"
+            f"examples: expected at least one (picture, annotation) pair{_of(name)}, "
+            f"got none{alone}"
         )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Self
 
 import numpy as np
@@ -24,20 +25,20 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial import distance_matrix
 from torch import Tensor
 
-from fcp.data.prompts import Box, Points, Scribble
+from fcp.data.prompts import Box, Point, Points, Scribble
 from fcp.data.transforms import logits_to_size, to_square
 from fcp.encoders.base import PromptableSegmenter
 from fcp.errors import FcpError
 from fcp.inference.networks.base import AnyNetwork
 from fcp.structures import Embedding
 
-Point = tuple[float, float]
 Size = tuple[int, int]
 
 OF_ONE_POINT = 1 / 4  # side of the box around a point alone, of the picture's longer side
 LEAST_SIDE = 1 / 16  # least side of the box around several points, of the same
 WIDER = (1.0, 2**0.5)  # factors of the estimated box; the masks of both are averaged
 OF_NEAREST = 0.7  # most of that side, of the distance to the nearest point on another object
+CLOSE = 1 / 256  # of the picture's longer side; of nearer points one counts, as of a double click
 MOST_OBJECTS = 32  # number of objects that are outlined one by one
 ALONG_SCRIBBLE = 8  # number of points along a scribble that prompt
 EPSILON = 1e-6  # px
@@ -104,6 +105,8 @@ class EncodedPicture:
         Returns:
             Logits (h, w), without pieces that none of the points is on.
         """
+        points = thinned(prompt.points, CLOSE * max(self.size))
+        prompt = replace(prompt, points=points)
         alone = self._at(prompt.points, self.draw(prompt))
         if all(self._on(prompt.points, alone)) and not any(self._on(others, alone)):
             return alone
@@ -214,9 +217,9 @@ def outline(
         FcpError: the network has no promptable segmenter.
     """
     encoded = EncodedPicture(network, pixels)
-    lines = [line for mark in marks for line in _lines_of(mark)]
-    points = [point for line in lines for point in line]
-    if len(lines) == 1 or _on_one_object(points, Likeness.of(network, pixels)):
+    lines = _lines_of(marks, encoded.size)
+    if len(lines) == 1 or _on_one_object(lines, Likeness.of(network, pixels)):
+        points = [point for line in lines for point in line]
         return encoded.to_mask(encoded.draw_points(Prompt(points)))
     if len(lines) > MOST_OBJECTS:
         return np.zeros(encoded.size, dtype=bool)
@@ -227,26 +230,59 @@ def outline(
     return encoded.to_mask(torch.stack(logits).amax(0))
 
 
-def _on_one_object(points: Sequence[Point], likeness: Likeness) -> bool:
-    """Return whether points are on one object, and not each line of them on another.
+def _on_one_object(lines: Sequence[Sequence[Point]], likeness: Likeness) -> bool:
+    """Return whether lines of points are on one object, and not each on another.
 
-    They are if, on average over the neighbours on the shortest tree through all points, what lies
-    halfway is at least as much like both as they are like each other.
+    They are if, on average over the edges between lines of the shortest tree through all points,
+    what lies halfway is at least as much like both ends as they are like each other.
     """
-    places = np.array(points)
+    places = np.array([point for line in lines for point in line])
+    owner = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
     # Points at one place have no distance, which would be no edge of the tree.
     tree = minimum_spanning_tree(distance_matrix(places, places) + EPSILON).tocoo()
-    gains = [
-        likeness.halfway(places[a], places[b]) for a, b in zip(tree.row, tree.col, strict=True)
-    ]
-    return float(np.mean(gains)) >= 0
+    between = owner[tree.row] != owner[tree.col]
+    edges = zip(tree.row[between], tree.col[between], strict=True)
+    return float(np.mean([likeness.halfway(places[a], places[b]) for a, b in edges])) >= 0
 
 
-def _lines_of(mark: Points | Scribble) -> list[list[Point]]:
-    """Return each point by itself, or points along the scribble."""
-    if isinstance(mark, Points):
-        return [[point] for point in mark.points]
-    return [_spaced(mark.points)]
+def _lines_of(marks: Iterable[Points | Scribble], size: Size) -> list[list[Point]]:
+    """Return each click by itself, and points along each scribble.
+
+    Args:
+        marks: Marks, at least one.
+        size: Size (H, W) of the picture.
+
+    Returns:
+        Lines of points, of each kind one more than ``MOST_OBJECTS`` at most, so that thousands of
+        marks take no longer.
+    """
+    given, most = list(marks), MOST_OBJECTS + 1
+    clicks = [point for one in given if isinstance(one, Points) for point in one.points]
+    scribbles = [one.points for one in given if isinstance(one, Scribble)]
+    every = max(1, ceil(len(scribbles) / most))
+    apart = thinned(clicks, CLOSE * max(size), most)
+    return [*([point] for point in apart), *map(_spaced, scribbles[::every])]
+
+
+def thinned(points: Sequence[Point], close: float, most: int | None = None) -> list[Point]:
+    """Choose points that are far from each other, each time the farthest from those chosen.
+
+    Args:
+        points: Points, maybe none.
+        close: Distance to a chosen point below which another one is left out.
+        most: Largest number of points to choose; None for no limit.
+
+    Returns:
+        The chosen points, the same for any order of the given ones.
+    """
+    places = np.unique(np.array(points, dtype=float).reshape(-1, 2), axis=0)
+    distance = np.full(len(places), np.inf)
+    chosen: list[Point] = []
+    while (most is None or len(chosen) < most) and (distance >= close).any():
+        x, y = places[distance.argmax()].tolist()
+        chosen.append((x, y))
+        distance = np.minimum(distance, np.hypot(*(places - (x, y)).T))
+    return chosen
 
 
 def _spaced(corners: Sequence[Point]) -> list[Point]:

@@ -36,7 +36,7 @@ from fcp.inference.photo_matching import match_pictures, match_tiles
 from fcp.inference.prediction import Least, Prediction, predict_classes
 from fcp.inference.presence import Presence, load_presence
 from fcp.inference.support import Support
-from fcp.inference.tiling import choose_tile
+from fcp.inference.tiling import choose_tile, require_side
 from fcp.method.fcp.model import FCP
 from fcp.method.fusion import DEFAULT_FUSION, check_fusion
 from fcp.models.files import CARD_FILE
@@ -199,7 +199,7 @@ class FewShotSegmenter(
         """
         if appearance not in ("auto", "off"):
             raise FcpError(f"appearance: expected auto or off, got {appearance!r}")
-        read, against = read_classes(examples), read_given(negatives)
+        read, against = read_classes(examples), read_given(negatives, " that are negative")
         refuse_no_task(read, against)
         with self.turn:
             given = [with_outlines(self.network, one) for one in read.values()]
@@ -250,9 +250,7 @@ class FewShotSegmenter(
         if tile == "auto":
             pairs = {name: given.pairs for name, given in read.items()}
             return choose_tile(pairs, square=self.network.square)
-        if tile is not None and tile < 1:
-            raise FcpError(f"tile: expected at least 1 px, got {tile}")
-        return tile
+        return None if tile is None else require_side(tile)
 
     def predict(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from operator import index
 
 import numpy as np
 import torch
@@ -63,8 +64,7 @@ def plan_windows(size: tuple[int, int], tile: int, *, square: int, stride: int) 
     Raises:
         FcpError: a tile under 1 px, or so small that the canvas is too large.
     """
-    if tile < 1:
-        raise FcpError(f"tile: expected at least 1 px, got {tile}")
+    tile = require_side(tile)
     steps = [max(0, round((side * square / tile - square) / stride)) for side in size]
     height, width = (square + stride * count for count in steps)
     if height * width > MOST_CANVAS:
@@ -75,6 +75,22 @@ def plan_windows(size: tuple[int, int], tile: int, *, square: int, stride: int) 
     tops, lefts = (_starts(count, square // stride) for count in steps)
     corners = tuple((stride * top, stride * left) for top in tops for left in lefts)
     return Plan((height, width), corners, stride)
+
+
+def require_side(tile: int) -> int:
+    """Return a tile's side, px, as a plain number.
+
+    Raises:
+        FcpError: no whole number, or less than 1.
+    """
+    try:
+        side = index(tile)
+    except TypeError as error:
+        expected = "expected a whole number of px, 'auto' or None"
+        raise FcpError(f"tile: {expected}, got {tile!r}") from error
+    if side < 1:
+        raise FcpError(f"tile: expected at least 1 px, got {side}")
+    return side
 
 
 def least_tile(size: tuple[int, int], square: int) -> int:

@@ -16,6 +16,7 @@ from fcp.data.images import picture_of, read_image
 from fcp.data.prompts import Mark, Points, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats.examples import DrawnPicture, examples_by_class
+from fcp.formats.label_studio import is_negative
 from fcp.formats.run_lengths import RunLengths, to_mask, to_runs
 from fcp.label_studio.label_config import Labelling
 from fcp.label_studio.regions import Region, Size, labels_of, read_region
@@ -127,6 +128,8 @@ def candidates_of(task: Mapping[str, Any], labelling: Labelling) -> Iterator[Can
     by_label: dict[str, list[Region]] = {}
     for region in annotation["result"]:
         if not isinstance(region, Mapping) or region.get("to_name") != labelling.picture:
+            continue
+        if is_negative(region):  # of a smart tool, kept beside what it found
             continue
         for label in labels_of(region):
             by_label.setdefault(label, []).append(region)

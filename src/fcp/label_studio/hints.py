@@ -16,6 +16,7 @@ import torch
 from fcp.data.pieces import connected_pieces
 from fcp.data.prompts import Annotation, Box, Points, annotation_mask
 from fcp.errors import FcpError
+from fcp.formats.label_studio import is_negative
 from fcp.formats.run_lengths import to_mask
 from fcp.inference.outlines import EncodedPicture, Prompt
 from fcp.inference.prediction import ALL
@@ -61,7 +62,7 @@ def read_hint(context: Mapping[str, Any], size: Size) -> Hint:
     for region in (region for other, region in marked if other == label):
         drawn = read_region(region, size, "smart tool")
         if isinstance(drawn, Points):
-            (points if region.get("is_positive", True) else against).extend(drawn.points)
+            (against if is_negative(region) else points).extend(drawn.points)
         else:
             area = to_mask(drawn) if isinstance(drawn, Mapping) else drawn
             boxes.append(_around(area, size))

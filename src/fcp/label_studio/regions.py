@@ -1,7 +1,8 @@
 """Label Studio's regions → annotations, and masks → regions.
 
-Coordinates are percent of the upright picture's width and height; angles are degrees, clockwise,
-around a box's upper left corner. Brush strokes are in px (``fcp.formats.label_studio``).
+Coordinates are percent of the upright picture's width and height, also where it was shown rotated
+(``fcp.formats.label_studio_tasks``); angles are degrees, clockwise, around a box's upper left
+corner. Brush strokes are in px (``fcp.formats.label_studio``).
 """
 
 from __future__ import annotations
@@ -46,8 +47,6 @@ def read_region(region: Region, size: Size, where: str) -> Drawn:
     Raises:
         FcpError: the region is damaged, or was drawn on a picture of another size.
     """
-    if region.get("image_rotation"):
-        raise FcpError(f"{where}: drawn on a rotated picture, not supported; rotate it back")
     stated = (region.get("original_height"), region.get("original_width"))
     if None not in stated and stated != size:
         raise FcpError(
