@@ -10,10 +10,15 @@ from PIL import Image
 from fcp.data.class_folders import ClassFolders
 from fcp.data.pascal import PascalVOC
 from fcp.data.presence_pairs import Pair, draw_pairs
+from fcp.data.prompts import Points, annotation_mask
 from fcp.engine import calibrate as module
 from fcp.engine.calibrate import AnsweredPair, calibrate, see_pairs
+from fcp.engine.labelled import LabelledPictures
 from fcp.errors import FcpError
+from fcp.formats.examples import Example
+from fcp.formats.run_lengths import to_runs
 from fcp.inference.encoding import encode_examples
+from fcp.inference.examples import read_given, with_outlines
 from fcp.inference.networks.base import Known
 from fcp.inference.prediction import ALL
 from fcp.inference.presence import Look
@@ -106,6 +111,27 @@ def test_a_folder_of_ones_own_is_asked_about_all_its_classes(network, tmp_path):
             mask[5:25, 5:25] = 255
             Image.fromarray(mask).save(tmp_path / name / "masks" / f"{number}.png")
     assert calibrate(network, ClassFolders(tmp_path), None, per_class=4).facts["classes"] == 6
+
+
+def test_points_in_a_folder_are_outlined_as_by_the_segmenter(network):
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (40, 50, 3), dtype=np.uint8) for _ in range(20)]
+    marks, area = (Points([(10, 10), (30, 20)]),), np.eye(40, 50, dtype=bool)
+    discs = to_runs(annotation_mask(marks, (40, 50)))
+    labelled = LabelledPictures(
+        {
+            "marked": [Example(one, discs, marks=marks) for one in pictures[:10]],
+            "drawn": [Example(one, to_runs(area)) for one in pictures[10:]],
+        }
+    )
+    outlined = labelled.outlined(network)
+    given = with_outlines(network, read_given([(one, marks) for one in pictures[:10]], ""))
+    names = [*labelled.areas("val")]
+    for name, (_, mask) in zip(names, given.pairs, strict=False):
+        assert (outlined.class_mask(name, 1) == mask).all()
+        assert (labelled.class_mask(name, 1) == annotation_mask(marks, (40, 50))).all()
+    assert any((mask != annotation_mask(marks, (40, 50))).any() for _, mask in given.pairs)
+    assert (outlined.class_mask(names[-1], 2) == area).all()
 
 
 def seen_with(signal, noise, seed=0, classes=10, per_class=40):

@@ -99,5 +99,8 @@ def test_a_class_needs_a_name():
         examples_by_class([picture])
 
 
-def test_points_on_the_far_edges_belong_to_the_last_pixel():
-    assert inside([(40, 30), (0, 0), (40.1, 12)], SIZE) == ((39.5, 29.5), (0, 0), (40.1, 12))
+def test_points_less_than_a_pixel_outside_belong_to_the_pixel_beside_them():
+    near = [(40, 30), (0, 0), (40.9, 12), (-0.9, -0.5)]
+    assert inside(near, SIZE) == ((39.5, 29.5), (0, 0), (39.5, 12), (0, 0))
+    far = ((41, 12), (-1, 30.9), (12, -2))
+    assert inside(far, SIZE) == ((41, 12), (-1, 29.5), (12, -2))

@@ -174,6 +174,7 @@ def calibrate_on_folder(
         seed: Seed of the drawn pairs.
         progress: Function called after each pair with (done, all).
     """
+    data = data.outlined(network)
     per_class = PAIRS_A_PICTURE * len(data) if per_class is None else per_class
     pairs = draw_pairs(data, data.asked, per_class=per_class, shots=SHOTS, seed=seed)
     return _fit(network, data, pairs, seed, progress)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,9 @@ from fcp.data.images import read_image
 from fcp.data.prompts import read_support
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
+from fcp.formats.run_lengths import to_runs
+from fcp.inference.examples import read_given, with_outlines
+from fcp.inference.networks.base import AnyNetwork
 from fcp.system.words import counted
 
 LEAST_PICTURES = 20  # in all
@@ -95,6 +100,19 @@ class LabelledPictures:
         """
         return read_image(self._pictures[picture])
 
+    def outlined(self, network: AnyNetwork) -> LabelledPictures:
+        """Return the pictures with outlines of what points and scribbles are on, as ``fit`` has.
+
+        Args:
+            network: Network whose promptable segmenter draws them.
+        """
+        twin = copy(self)
+        twin._masks = {
+            name: {class_id: _outlined(network, one) for class_id, one in shown.items()}
+            for name, shown in self._masks.items()
+        }
+        return twin
+
     def class_mask(self, picture: str, class_id: int) -> np.ndarray:
         """Read the mask of a class that a picture shows: (H, W) bool.
 
@@ -103,3 +121,11 @@ class LabelledPictures:
         """
         example = self._masks[picture][class_id]
         return read_support(example.picture, example.annotation)[1]
+
+
+def _outlined(network: AnyNetwork, example: Example) -> Example:
+    if not example.marks:
+        return example
+    given = read_given([(example.picture, example.given)], "")
+    ((_, mask),) = with_outlines(network, given).pairs
+    return replace(example, drawn=to_runs(mask), marks=())

@@ -112,15 +112,18 @@ def class_key(name: str) -> str:
 def inside(
     points: Iterable[tuple[float, float]], size: tuple[int, int]
 ) -> tuple[tuple[float, float], ...]:
-    """Move points on the picture's right or lower edge, which tools allow, onto its last pixel.
+    """Move points on the picture's edge, or less than a pixel outside, as tools allow, onto it.
 
     Args:
         points: Points x and y in px.
         size: Size (H, W) of the picture.
     """
-    height, width = size
+    (height, width), far = size, 1.0
     return tuple(
-        (min(x, width - 0.5) if x <= width else x, min(y, height - 0.5) if y <= height else y)
+        (
+            min(max(x, 0.0), width - 0.5) if -far < x < width + far else x,
+            min(max(y, 0.0), height - 0.5) if -far < y < height + far else y,
+        )
         for x, y in points
     )
 
