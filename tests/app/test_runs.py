@@ -6,6 +6,7 @@ import json
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,8 +21,10 @@ from fcp.app.runs import PhotoRun, Queue, make_task
 from fcp.app.sessions import SessionStore
 from fcp.app.small import Smaller, only, pale
 from fcp.data.images import label_png, read_image, read_labels
+from fcp.data.prompts import Points, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
+from fcp.formats.examples import Example
 from fcp.formats.read import read_examples
 from fcp.labelling.photo_results import ClassResult, PictureResult
 
@@ -345,6 +348,20 @@ def test_reason_is_of_the_run_whatever_became_of_its_examples(session, engine, a
     assert {one.marked.number for one in reason.alone} == {1, 3}
     assert "Of 2 examples of cat, " in reason.sentence
     assert "only example of dog" in why.explain(run, session.photos[0], "dog").sentence
+
+
+def test_reason_shows_the_outline_of_points(session, engine, monkeypatch):
+    points = (Points([(12, 12)]),)
+    first = session.marked[0]
+    example = Example(first.example.picture, points[0], marks=points)
+    session.marked[0] = replace(first, example=example)
+    found = np.zeros((40, 60), bool)
+    found[4:20, 6:33] = True
+    monkeypatch.setattr("fcp.inference.examples.outline", lambda *_: found)
+    run = finished(session, engine)
+    shown = {one.marked.number: one for one in why.explain(run, session.photos[0], "cat").alone}
+    assert (shown[1].mask == found | annotation_mask(points[0], (40, 60))).all()
+    assert shown[1].drawn.shape == (40, 60, 3)
 
 
 def test_iou():

@@ -12,9 +12,9 @@ from fcp.app.runs import PhotoRun
 from fcp.app.small import VIEW
 from fcp.app.threshold import always_answer
 from fcp.data.photos import Photo, read_photo
-from fcp.data.prompts import annotation_mask
 from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
+from fcp.inference.examples import read_given, with_outlines
 from fcp.inference.prediction import ClassPrediction
 from fcp.labelling.task import pairs_of
 from fcp.system.files import write_atomically
@@ -27,11 +27,15 @@ class Alone:
 
     Attributes:
         marked: Example that was used.
+        drawn: Its picture at the size at which it is drawn.
+        mask: Its mask at that size, with the outline of what points on it are on.
         found: Prediction for the photo.
         agreement: IoU, 0 … 1, of this mask and the mask from all examples together.
     """
 
     marked: Marked
+    drawn: np.ndarray
+    mask: np.ndarray
     found: ClassPrediction
     agreement: float
 
@@ -92,8 +96,17 @@ def explain(run: PhotoRun, photo: Path, name: str) -> Reason:
         single = run.segmenter.encode(shown, tile=support.tile, appearance=run.task.appearance)
         only = support.with_class(name, single)
         answer = always_answer(run.segmenter, seen, only).classes[name]
-        alone.append(Alone(one, answer, iou(_mask(seen, answer), together)))
+        agreement = iou(_mask(seen, answer), together)
+        alone.append(Alone(one, *_drawn(run, one), answer, agreement))
     return Reason(name, seen.drawn, found, tuple(sorted(alone, key=lambda one: -one.agreement)))
+
+
+def _drawn(run: PhotoRun, one: Marked) -> tuple[np.ndarray, np.ndarray]:
+    """Return an example's picture and its mask, as the segmenter takes it, to be drawn."""
+    example, _ = read_photo(one.example.picture, run.task.decoding_of(None))
+    given = read_given(pairs_of([one.example], run.task.decoding), "")
+    ((_, mask),) = with_outlines(run.segmenter.network, given).pairs
+    return example.pixels, example.under(mask)
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
@@ -121,17 +134,10 @@ def pictures(reason: Reason, run: PhotoRun, folder: Path) -> list[tuple[str, str
         (similarity, "conventional pseudo mask, similarity to the examples (Eq. 5)"),
     ]
     for one in reason.alone:
-        example, _ = read_photo(one.marked.example.picture, run.task.decoding_of(None))
-        mask = annotation_mask(one.marked.example.annotation, example.size)
+        said = f"result from this example alone, IoU {one.agreement:.2f} with all"
         drawn += [
-            (
-                overlay(example.pixels, example.under(mask), colour=colour),
-                f"example: {_title(one)}",
-            ),
-            (
-                _over(reason.photo, one.found, colour),
-                f"result from this example alone, IoU {one.agreement:.2f} with all",
-            ),
+            (overlay(one.drawn, one.mask, colour=colour), f"example: {_title(one)}"),
+            (_over(reason.photo, one.found, colour), said),
         ]
     folder.mkdir(parents=True, exist_ok=True)
     return [_saved(pixels, folder / f"{n}.jpg", text) for n, (pixels, text) in enumerate(drawn)]
