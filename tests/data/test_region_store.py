@@ -34,6 +34,28 @@ def test_a_picture_is_built_once_and_read_back(mini_voc, tmp_path):
     assert not list(tmp_path.glob("*.tmp"))
 
 
+def test_other_data_under_the_same_names_and_damaged_files_are_prepared_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(region_store, "LONG_SIDE", 64)
+    for root, value in (("one", 50), ("two", 200)):
+        for folder in ("images/train", "regions/train"):
+            (tmp_path / root / "BSDS500" / folder).mkdir(parents=True)
+        base = tmp_path / root / "BSDS500"
+        Image.new("RGB", (64, 48), (value,) * 3).save(base / "images/train/1.jpg")
+        Image.new("L", (64, 48), value // 50).save(base / "regions/train/1_0.png")
+    store = tmp_path / "store"
+    for root, value in (("one", 50), ("two", 200), ("one", 50)):
+        (picture,) = prepare(bsds_sources(tmp_path / root), store, _no_features)
+        assert abs(float(picture.image.mean()) - value) < 2
+        assert set(np.unique(picture.labels)) == {value // 50}
+    assert len(list(store.iterdir())) == 2
+    whole = {file.name: file.read_bytes() for file in store.iterdir()}
+    for content in (b"", b"PK damaged", next(iter(whole.values()))[:2000]):
+        for file in store.iterdir():
+            file.write_bytes(content)
+        (picture,) = prepare(bsds_sources(tmp_path / "one"), store, _no_features)
+        assert abs(float(picture.image.mean()) - 50) < 2
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a function is sent by name")
 def test_several_processes_build_the_same(mini_voc, tmp_path, monkeypatch):
     monkeypatch.setattr(region_store, "LONG_SIDE", 64)

@@ -110,6 +110,19 @@ def test_seen_episodes_are_those_of_whole_views(mini_voc, tmp_path):
         assert all(item.backbone for item in seen[share]["queries"])
 
 
+@pytest.mark.parametrize("views", ["whole", "augmented"])
+def test_a_support_whose_object_would_vanish_keeps_it(mini_voc, monkeypatch, views):
+    def wide(self, picture):
+        return np.zeros((500, 400, 3), np.uint8)
+
+    monkeypatch.setattr(PascalVOC, "class_mask", lambda *_: np.pad([[True]], ((3, 496), (3, 396))))
+    monkeypatch.setattr(PascalVOC, "image", wide)
+    monkeypatch.setattr(PascalVOC, "ignored", lambda *_: np.zeros((500, 400), bool))
+    batch = _batches(mini_voc, views=views)[Share(0)]
+    assert batch["support_masks"].flatten(1).any(1).all()
+    assert not (batch["query_masks"] == 1).any()  # a query says what the square shows
+
+
 def test_crops_show_the_mask():
     rng = np.random.default_rng(0)
     mask = np.zeros((50, 80), bool)

@@ -175,6 +175,15 @@ def test_a_resumed_run_may_be_longer_and_slower(tmp_path):
     assert float(read_log(tmp_path / LOG_FILE)[-1]["learning_rate"]) < 1e-3
 
 
+def test_a_run_with_more_steps_than_the_recipe_is_refused(tmp_path):
+    _run(Toy(), tmp_path)
+    with pytest.raises(
+        FcpError, match=r"already at step 12, and the recipe has 6; set optim\.iter"
+    ):
+        _run(Toy(), tmp_path, optim=replace(OPTIM, iterations=6), resume=True)
+    _run(Toy(), tmp_path, resume=True)  # nothing is left to do
+
+
 def test_nothing_to_resume_is_an_error(tmp_path):
     with pytest.raises(FcpError, match="without --resume"):
         _run(Toy(), tmp_path, resume=True)

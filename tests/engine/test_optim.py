@@ -43,13 +43,22 @@ def test_a_constant_rate_stays():
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"name": "adam"}, "one of adamw, sgd"), ({"momentum": 1.0}, "less than 1")],
+    [
+        ({"name": "adam"}, "one of adamw, sgd"),
+        ({"momentum": 1.0}, "less than 1"),
+        ({"weight_decay": -1.0}, "weight_decay: expected at least 0, got -1.0"),
+        ({"pretrained_scale": -0.1}, "pretrained_scale: expected at least 0"),
+        ({"learning_rate": -1e-3}, "learning_rate: expected at least 0"),
+        ({"learning_rate": math.inf}, "learning_rate: expected a finite number, got inf"),
+    ],
 )
 def test_wrong_settings_are_named(wrong, message):
     with pytest.raises(FcpError, match=message):
-        OptimConfig(batch=1, learning_rate=1.0, iterations=1, **wrong)
+        OptimConfig(**{"batch": 1, "learning_rate": 1.0, "iterations": 1, **wrong})
 
 
 def test_a_group_refuses_an_unknown_schedule():
+    with pytest.raises(FcpError, match="learning_rate: expected at least 0"):
+        GroupConfig(["a."], -1e-3)
     with pytest.raises(FcpError, match="cosine, poly, thirds, constant"):
         GroupConfig(["a."], 1e-3, schedule="steps")

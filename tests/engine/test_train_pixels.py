@@ -83,6 +83,15 @@ def test_a_saved_model_takes_the_size_that_the_recipe_wants_and_is_a_start(
         load_recipe(start[1], ("test_size=0",))
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [("benchmark=coco20i", "benchmark=pascal5i"), ("unfiltered=true", "unfiltered=False")],
+)
+def test_a_start_of_another_benchmark_is_refused(start, setting, told):
+    with pytest.raises(FcpError, match=f"start: .* was trained with {told}, .* would be known"):
+        starting_model(load_recipe(start[1], (f"start={start[0]}", setting)))
+
+
 def test_a_segmenter_folder_replaces_the_segmenter_of_the_start(start, tmp_path):
     other = build_segmenter(load_model(start[0]).config.segmenter)
     save_file(other.state_dict(), tmp_path / "segmenter.safetensors")

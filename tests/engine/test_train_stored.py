@@ -23,6 +23,7 @@ from fcp.engine.view_store import (
     decode_backbone,
     decode_embedding,
 )
+from fcp.errors import FcpError
 from fcp.models.checkpoint import load_model
 from fcp.system.documents import load_json
 
@@ -133,6 +134,26 @@ def test_stored_features_are_the_encoders_to_half_a_step(finished, mini_root):
         stack_episodes([make_episode(store, task_of(voc, present=True), 64, None)]),
     )
     assert answer.mask_logits.shape == (1, 64, 64)
+
+
+@torch.no_grad()
+def test_stored_views_of_another_training_are_refused(finished, mini_root, tmp_path):
+    recipe = from_dict(HeadRecipe, load_json(finished / "recipe.json"))
+    model, voc = starting_model(recipe).eval(), PascalVOC(mini_root)
+    photos = [(voc, name) for name in ("train_06_0", "train_06_1")]
+
+    def build(photos, views=1):
+        return build_views(model, photos, tmp_path, views=views, seed=0, report=lambda _: None)
+
+    first = build(photos).read("train_06_0", 0, ["fine"])["fine"]
+    assert torch.equal(build(photos).read("train_06_0", 0, ["fine"])["fine"], first)
+    with pytest.raises(FcpError, match=r"views of another training \(photos differ\); delete it"):
+        build(photos[:1])
+    with pytest.raises(FcpError, match=r"\(views differ\)"):
+        build(photos, views=2)
+    next(model.segmenter.parameters()).add_(1e-3)  # as one that was shown other classes
+    with pytest.raises(FcpError, match=r"\(weights differ\)"):
+        build(photos)
 
 
 def task_of(voc, *, present):

@@ -1,5 +1,6 @@
 """Evaluation of methods with doors against a naive loop over whole episodes."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,6 +63,39 @@ def test_counts_are_those_of_a_loop_over_episodes(model, shots, mini_voc):
         for class_id, counts in expected.items():
             own = result.square.class_iou[data.classes[class_id]]
             assert own == pytest.approx(counts.iou, abs=1e-9), name
+
+
+@torch.inference_mode()
+def test_unknown_pixels_of_an_example_are_neither_object_nor_rest(
+    small_backbone, mini_voc, tmp_path, monkeypatch
+):
+    """As in training; of the methods only SSP reads the rest (table1.md, section 1)."""
+    torch.manual_seed(0)
+    model = build_trained("ssp", backbone=small_backbone).eval()
+    data = open_benchmark("pascal5i", mini_voc)
+    (spec, *_) = sample_episodes(val_lists(data, 0), shots=1, episodes=1, seed=0)
+    unknown = np.zeros((72, 96), bool)
+    unknown[40:] = True
+    monkeypatch.setattr(type(data), "ignored", lambda *_: unknown)
+    example = ClassExample(data, spec.supports[0], SIZE, spec.class_id)
+    truth = example.truth()
+    assert (truth == 255).any()
+    assert torch.equal(truth == 1, example.mask() == 1)
+    query, image = Picture(data, spec.query, SIZE), example.image()[None, None]
+
+    def answer(mask):
+        seen = model.encode_query(query.image()[None])
+        support = model.encode_support(image, mask[None, None])
+        return model.match(support, seen).mask_logits[0].sigmoid()
+
+    assert not torch.allclose(answer(truth), answer(example.mask()), atol=1e-3)
+    encoders = Encoders(model.backbone, ["small", {}], model.support_view)
+    stored = open_encoders(encoders, FeatureCache(tmp_path, 1 << 30))
+    for kept in (None, open_encoders(encoders, None), stored):
+        predictor = MethodPredictor(model, image_size=SIZE, encoders=kept)
+        torch.testing.assert_close(
+            predictor([example], query)["mask"], answer(truth), atol=2e-3, rtol=0
+        )
 
 
 @pytest.mark.parametrize("name", ["contrast", "insid3", "gf-sam", "persam"])

@@ -148,6 +148,19 @@ def test_a_missing_fold_is_left_out_of_means_and_told():
     assert notes == ["pascal5i-tiny, fold 0, 5-shot: class 'cow' has 3 pictures."]
 
 
+def test_an_unfinished_row_counts_the_seeds_that_have_all_its_folds():
+    both = [result(row, fold, 0) for row in ("FCP", "VRP-SAM") for fold in (0, 1)]
+    more = [result(row, 0, 1, hit=20) for row in ("FCP", "VRP-SAM")]
+    table, alone = table1([*both, *more]), table1(both)
+    assert cells(table, "pascal5i-tiny", "FCP", "1") == cells(alone, "pascal5i-tiny", "FCP", "1")
+    low, high = bounds(cells(table, "pascal5i-tiny", "FCP", "1")["95 %"])
+    assert low <= naive_miou(both[:2]) <= high
+    none = [result("FCP", 0, 0), result("FCP", 1, 1)]
+    assert (
+        cells(table1(none), "pascal5i-tiny", "FCP", "1")["fold 0"] == f"{naive_miou(none[:1]):.1f}"
+    )
+
+
 def test_a_difference_takes_the_folds_that_both_have():
     fcp = [result("FCP", fold, shots=5, hit=80) for fold in (0, 1)]
     vrp = [missing("VRP-SAM", 0), result("VRP-SAM", 1, shots=5)]

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from torch import Tensor
 
-from fcp.data.transforms import support_to_square, to_square
+from fcp.data.transforms import squash_truth, support_to_square, to_square
 
 Split = Literal["train", "val"]
 # First draw of the benchmark's classic sampler: a listed picture, or a class.
@@ -126,3 +126,8 @@ class ClassExample(Picture):
     def mask(self) -> Tensor:
         """Read and squash its mask: (S, S), 0 or 1; pixels labelled 255 are not foreground."""
         return support_to_square(self.data.class_mask(self.id, self.class_id), self.size)
+
+    def truth(self) -> Tensor:
+        """Return its mask (S, S) with 255 where the truth is unknown and the object is not."""
+        wanted, ignored = self.data.class_mask(self.id, self.class_id), self.data.ignored(self.id)
+        return squash_truth(wanted, ignored, self.size, never_empty=True)

@@ -1,18 +1,23 @@
 """Pictures with their region hierarchies and label maps, prepared once and kept on disk.
 
 Building a hierarchy takes a few tenths of a second a picture and training visits each picture many
-times, so the result is stored, one file a picture, and a second run starts at once.
+times, so the result is stored, one file a picture, and a second run starts at once. Its name holds
+a hash of photo and label maps, so that other data under the same names are prepared anew; a file
+that cannot be read is, too.
 """
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -23,6 +28,7 @@ from fcp.data.images import read_image
 from fcp.data.objects import Objects
 from fcp.data.regions import RegionTree, build_region_tree, map_features
 from fcp.errors import FcpError
+from fcp.system.files import sha256_of
 
 LONG_SIDE = 384  # px that a picture's longer side is reduced to
 VOC_BACKGROUND = (0, 255)
@@ -119,7 +125,7 @@ def prepare(
 
     Args:
         sources: Pictures to prepare.
-        store: Folder of ``KEY.npz`` files; made if missing.
+        store: Folder of ``KEY-HASH.npz`` files; made if missing.
         encode: Function that returns a picture's backbone maps, see ``regions.map_features``; one
             that can be pickled where there are several workers.
         workers: Number of processes that build before the first picture is yielded; 1 for none
@@ -129,25 +135,41 @@ def prepare(
         FcpError: a photo or label map is missing or damaged.
     """
     store.mkdir(parents=True, exist_ok=True)
-    missing = [source for source in sources if not _file_of(source, store).exists()]
+    files = {source: _file_of(source, store) for source in sources}
+    missing = [source for source, file in files.items() if not file.exists()]
     if min(workers, len(missing)) > 1:
         _build_apart(missing, store, encode, workers)
-    for source in sources:
-        file = _file_of(source, store)
-        if not file.exists():
-            _write(_build(source, encode), file)
+    for source, file in files.items():
+        picture = _read(source, file)
+        if picture is None:
+            picture = _build(source, encode)
+            _write(picture, file)
+        yield picture
+
+
+def _read(source: RegionSource, file: Path) -> RegionPicture | None:
+    """Read a stored picture; None where it is missing or damaged."""
+    try:
         with np.load(file) as stored:
-            yield RegionPicture(
+            return RegionPicture(
                 image=stored["image"],
                 tree=RegionTree(stored["leaves"], stored["children"]),
                 labels=stored["labels"],
                 background=source.background,
                 weight=source.weight,
             )
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile, zlib.error):
+        return None
 
 
 def _file_of(source: RegionSource, store: Path) -> Path:
-    return store / f"{source.key}.npz"
+    """Return where a picture is stored.
+
+    Raises:
+        FcpError: the photo or a label map is missing or cannot be read.
+    """
+    content = "".join(sha256_of(file) for file in (source.image, *source.labels))
+    return store / f"{source.key}-{hashlib.sha256(content.encode()).hexdigest()[:12]}.npz"
 
 
 def _build_apart(
@@ -186,6 +208,7 @@ def _build(source: RegionSource, encode: Encode) -> RegionPicture:
         tree=build_region_tree(reduced, map_features(encode, reduced)),
         labels=np.stack(labels),
         background=source.background,
+        weight=source.weight,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fcp.config import IGNORE
 from fcp.layers.masked import mask_to_grid
 
 
@@ -72,6 +73,22 @@ def support_to_square(mask: np.ndarray, size: int) -> Tensor:
     if square.any():
         return square
     return mask_to_grid(torch.tensor(mask)[None], (size, size))[0].float()
+
+
+def squash_truth(
+    wanted: np.ndarray, ignored: np.ndarray, size: int, *, never_empty: bool = False
+) -> Tensor:
+    """Squash a mask and the pixels whose truth is unknown, both (H, W) bool: (S, S) 0, 1 or 255.
+
+    Args:
+        wanted: Mask of the object.
+        ignored: Pixels whose truth is unknown.
+        size: Side S of the square, px.
+        never_empty: Whether each pixel that a vanishing object touches is set, as in an example.
+    """
+    truth = (support_to_square if never_empty else mask_to_square)(wanted, size)
+    truth[(mask_to_square(ignored, size) > 0) & (truth == 0)] = IGNORE
+    return truth
 
 
 def logits_to_size(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -25,7 +25,7 @@ from fcp.data.dataset import ClassExample, FewShotDataset, Picture
 from fcp.data.images import read_image, read_labels
 from fcp.data.lists import ClassLists, train_lists
 from fcp.data.region_store import RegionSource
-from fcp.data.transforms import mask_to_square, to_square
+from fcp.data.transforms import squash_truth, to_square
 from fcp.engine.draws import DrawRule, make_draw
 from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
 from fcp.engine.recipe import HeadRecipe
@@ -134,7 +134,7 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
             support, query = self._view_region(rng)
         else:
             task = self._draw(step * self._source.batch + position, rng)
-            support = self._view(task.support, task.class_id, rng)
+            support = self._view(task.support, task.class_id, rng, never_empty=True)
             query = self._view(task.query, task.class_id, rng)
             if rng.random() < self._distractor_share:
                 query = self._distract(*query, task.class_id, rng)
@@ -165,13 +165,16 @@ class EpisodeBatches(Dataset[dict[str, Tensor]]):
         mixed = paste(image, other_image, distractor.numpy())
         return mixed, mask.masked_fill(distractor, 0)
 
-    def _view(self, picture: str, class_id: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _view(
+        self, picture: str, class_id: int, rng: np.random.Generator, *, never_empty: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Return a view of a class in a picture: (3, S, S), and its mask (S, S)."""
+        image, data = self._data.image(picture), self._data
+        masks = data.class_mask(picture, class_id), data.ignored(picture)
         if self._views == "whole":
-            truth = class_truth(self._data, picture, class_id, self._size)
-            return to_square(self._data.image(picture), self._size), truth
-        mask, ignored = self._data.class_mask(picture, class_id), self._data.ignored(picture)
-        return make_view(self._data.image(picture), mask, ignored, self._size, rng)
+            truth = squash_truth(*masks, self._size, never_empty=never_empty)
+            return to_square(image, self._size), truth
+        return make_view(image, *masks, self._size, rng, never_empty=never_empty)
 
     def _view_region(self, rng: np.random.Generator) -> list[tuple[Tensor, Tensor]]:
         """Return two views of one picture and of one of its regions."""
@@ -224,13 +227,17 @@ class SeenBatches(Dataset[dict[str, object]]):
 
 def class_truth(data: FewShotDataset, picture: str, class_id: int, size: int) -> Tensor:
     """Return a class's mask in a whole picture (S, S): 0, 1, or 255 where the truth is unknown."""
-    truth = mask_to_square(data.class_mask(picture, class_id), size)
-    truth[mask_to_square(data.ignored(picture), size) > 0] = IGNORE
-    return truth
+    return squash_truth(data.class_mask(picture, class_id), data.ignored(picture), size)
 
 
 def make_view(
-    image: np.ndarray, wanted: np.ndarray, ignored: np.ndarray, size: int, rng: np.random.Generator
+    image: np.ndarray,
+    wanted: np.ndarray,
+    ignored: np.ndarray,
+    size: int,
+    rng: np.random.Generator,
+    *,
+    never_empty: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Crop, flip and colour a picture; the view shows enough of the wanted object.
 
@@ -240,6 +247,7 @@ def make_view(
         ignored: Boolean mask of the pixels whose truth is unknown (H, W).
         size: Side of the view S, px.
         rng: Source of the draw.
+        never_empty: See ``squash_truth``.
 
     Returns:
         Pixels (3, S, S) in 0 … 1, and mask (S, S): 0, 1 or 255 (ignore).
@@ -247,8 +255,7 @@ def make_view(
     crop = draw_crop_with(wanted, rng)
     flip = rng.random() < 0.5
     pixels = to_square(image[crop], size)
-    mask = mask_to_square(wanted[crop], size)
-    mask[mask_to_square(ignored[crop], size) > 0] = IGNORE
+    mask = squash_truth(wanted[crop], ignored[crop], size, never_empty=never_empty)
     if flip:
         pixels, mask = pixels.flip(-1), mask.flip(-1)
     return jitter_colour(pixels, rng), mask

@@ -194,7 +194,7 @@ def fit(
 
     Raises:
         FcpError: a loss that is not finite, a batch that cannot be split, nothing to resume from,
-            or a file that cannot be written.
+            more steps done than the recipe has, or a file that cannot be written.
     """
     _seed(seed)
     trainer = Trainer(stage, optim)
@@ -202,6 +202,11 @@ def fit(
     if resume:
         done, exact = load_checkpoint(out, stage.model, trainer.optimizer)
         trainer.average.load(done)
+        if done["step"] > trainer.steps:
+            raise FcpError(
+                f"{out}: already at step {done['step']}, and the recipe has {trainer.steps}; set "
+                f"optim.iterations to at least {done['step']}"
+            )
         if not exact:
             _seed(seed + done["step"])
             report(DRAWN_ANEW)

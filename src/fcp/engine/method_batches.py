@@ -18,7 +18,7 @@ from fcp.config import IGNORE
 from fcp.data.augment import jitter_colour
 from fcp.data.dataset import ClassExample, FewShotDataset, Picture
 from fcp.data.lists import ClassLists
-from fcp.data.transforms import mask_to_square, support_to_square, to_square
+from fcp.data.transforms import mask_to_square, squash_truth, to_square
 from fcp.engine.draws import make_draw
 from fcp.engine.episode_batches import EpisodeSource, Views, draw_crop_with
 from fcp.engine.share import Share
@@ -199,9 +199,8 @@ class Cut:
 
         The object is never lost: of one that would vanish, each pixel that it touches is set.
         """
-        mask = support_to_square(wanted[self._place], size)
-        mask[(mask_to_square(ignored[self._place], size) > 0) & (mask == 0)] = IGNORE
-        return self._mirrored(mask)
+        cut = wanted[self._place], ignored[self._place]
+        return self._mirrored(squash_truth(*cut, size, never_empty=True))
 
     def labels(self, labels: np.ndarray, size: int) -> Tensor:
         """Cut a map of labels (H, W): (S, S)."""

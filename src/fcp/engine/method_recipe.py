@@ -146,6 +146,8 @@ class FreeRecipe:
 
 
 def _require_positive(recipe: BaseLearnerRecipe | MethodRecipe, *names: str) -> None:
+    if recipe.seed < 0:
+        raise FcpError(f"seed: expected at least 0, got {recipe.seed}")
     for name in names:
         if getattr(recipe, name) < 1:
             raise FcpError(f"{name}: expected at least 1, got {getattr(recipe, name)}")

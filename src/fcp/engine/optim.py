@@ -33,8 +33,9 @@ class GroupConfig:
     weight_decay: float = 1e-2
 
     def __post_init__(self) -> None:
-        """Check the types of the settings."""
+        """Check the settings."""
         check(self)
+        _require_sizes(self, "learning_rate", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,7 @@ class OptimConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise FcpError(f"{name}: expected at least 1, got {value}")
-        if self.warmup < 0:
-            raise FcpError(f"warmup: expected at least 0, got {self.warmup}")
+        _require_sizes(self, "warmup", "learning_rate", "weight_decay", "pretrained_scale")
         for name in ("average", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise FcpError(
@@ -114,6 +114,12 @@ class OptimConfig:
         if self.iterations is not None:
             return self.iterations
         return math.ceil(cast(float, self.epochs) * samples_per_epoch / self.batch)
+
+
+def _require_sizes(config: OptimConfig | GroupConfig, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(config, name) < math.inf:
+            raise FcpError(f"{name}: expected at least 0, got {getattr(config, name)}")
 
 
 def rate_factor(schedule: Schedule, step: int, warmup: int, steps: int) -> float:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from fcp.config import IGNORE
 from fcp.data.augment import jitter_colour
 from fcp.data.mixed import MixedTask, Mixture
-from fcp.data.transforms import mask_to_square, support_to_square, to_square
+from fcp.data.transforms import squash_truth, support_to_square, to_square
 from fcp.data.views import View, draw_box
 from fcp.engine.mixtures import LEAST_SHARE, draw_step
 from fcp.engine.share import Share
@@ -69,8 +69,7 @@ def draw_episode(task: MixedTask, size: int, rng: np.random.Generator | None) ->
     if task.present:
         mask = data.class_mask(task.query, class_id)
         query, view = _draw_view(data.image(task.query), [mask], size, rng)
-        target = mask_to_square(view.crop(mask), size).float()
-        target[mask_to_square(view.crop(data.ignored(task.query)), size) > 0] = IGNORE
+        target = squash_truth(view.crop(mask), view.crop(data.ignored(task.query)), size)
     else:
         others = [data.class_mask(task.query, other) for other in data.pixels(task.query)]
         query, _ = _draw_view(data.image(task.query), others, size, rng)

@@ -47,8 +47,12 @@ class SegmenterRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the types of the settings."""
+        """Check the settings."""
         check(self)
+        if self.masks < 1 or self.seed < 0:
+            raise FcpError(
+                f"masks, seed: expected at least 1 and at least 0, got {self.masks} and {self.seed}"
+            )
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,13 @@ class HeadRecipe:
         for name in ("distractor_share", "region_share", "absent_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise FcpError(f"{name}: expected a share 0 … 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise FcpError(f"seed: expected at least 0, got {self.seed}")
+        if self.stored_views < 1 or not self.shots or min(self.shots) < 1:
+            raise FcpError(
+                "stored_views, shots: expected at least 1, and at least one number of at least 1, "
+                f"got {self.stored_views} and {self.shots}"
+            )
         if self.holdout_every < 0 or self.holdout_episodes < 1:
             raise FcpError(
                 "holdout_every, holdout_episodes: expected at least 0 and at least 1, got "

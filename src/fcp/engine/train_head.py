@@ -236,7 +236,7 @@ def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:
 
     Raises:
         FcpError: it or its recipe is missing, it has other settings than the recipe's or is of
-            another fold, it knows the kinds that the recipe holds out, or the recipe's
+            another benchmark or fold, it knows the kinds that the recipe holds out, or the recipe's
             ``segmenter_folder`` does not fit.
     """
     model, before = load_model(folder), read_recipe(folder)
@@ -254,11 +254,12 @@ def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:
             f"start: {folder} has no {RECIPE_FILE}, so the classes that it knows are unknown; name "
             f"the folder of a run, or its {BEST_FOLDER}"
         )
-    if before.get("fold") != recipe.fold:
-        raise FcpError(
-            f"start: {folder} was trained with fold={before.get('fold')}, the recipe "
-            f"has fold={recipe.fold}; classes that should stay novel would be known"
-        )
+    for name in ("benchmark", "fold", "unfiltered"):
+        if before.get(name) != getattr(recipe, name):
+            raise FcpError(
+                f"start: {folder} was trained with {name}={before.get(name)}, the recipe "
+                f"has {name}={getattr(recipe, name)}; classes that should stay novel would be known"
+            )
     if recipe.hold_out_kinds and not before.get("hold_out_kinds"):
         raise FcpError(
             f"start: {folder} was trained on the kinds that hold_out_kinds leaves out; set "

@@ -7,6 +7,7 @@ The features of these views lie in memory-mapped arrays, which any number of run
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fcp.data.augment import jitter_colour
 from fcp.data.dataset import FewShotDataset
 from fcp.data.transforms import mask_to_square, to_square
 from fcp.data.views import View, draw_box
-from fcp.engine.processes import loader_workers
+from fcp.engine.processes import is_main, loader_workers, processes
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.layers.grid import join_levels
@@ -33,7 +34,7 @@ from fcp.system.documents import load_json
 from fcp.system.files import write_atomically
 
 INDEX = "index.json"
-FORMAT = "fcp-views-1"
+FORMAT = "fcp-views-2"
 LEVEL_STEP = 0.08  # step of the standardised levels: 8 bits reach to 10 standard deviations
 STEPS_A_DEVIATION = 1 / 0.065  # of the embedding and the finer maps, whose deviation is measured
 _MEASURED = 24  # photos that the deviation is measured on
@@ -54,7 +55,7 @@ class ViewStore:
 
     @cached_property
     def index(self) -> dict[str, Any]:
-        """Content of the folder: photos, steps of the 8-bit numbers, image size.
+        """Content of the folder: steps of the 8-bit numbers, and what the views depend on.
 
         Raises:
             FcpError: there is no index, or it is damaged.
@@ -136,7 +137,9 @@ def build_views(
     seed: int,
     report: Report,
 ) -> ViewStore:
-    """Encode each photo in each of its views; a folder that holds an index is kept as it is.
+    """Encode each photo in each of its views; a folder that holds the same views is kept as it is.
+
+    The main process encodes, and the others wait for it.
 
     Args:
         model: Model whose encoders make the features; its backbone gives a fine level and coarse
@@ -148,12 +151,52 @@ def build_views(
         report: Function that takes each line of output.
 
     Raises:
-        FcpError: a photo cannot be read.
+        FcpError: a photo cannot be read, or the folder holds other views.
     """
+    facts = {
+        "photos": [photo for _, photo in photos],
+        "views": views,
+        "seed": seed,
+        "image_size": model.config.image_size,
+        "weights": [hash_of(model.backbone), hash_of(model.segmenter)],
+    }
     if (folder / INDEX).exists():
-        return ViewStore(folder)
+        _refuse_others(folder, facts)
+    elif is_main():
+        _build(model, photos, folder, facts, report)
+    processes().wait_for_everyone()
+    return ViewStore(folder)
+
+
+def hash_of(module: nn.Module) -> str:
+    """Hash the weights of an encoder, without what is measured on pictures."""
+    digest = hashlib.sha256()
+    for name, weights in module.named_parameters():
+        digest.update(name.encode() + weights.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _refuse_others(folder: Path, facts: Mapping[str, object]) -> None:
+    """Refuse stored views that this run would not have made: novel classes may be in them."""
+    found = ViewStore(folder).index
+    differing = [name for name, value in facts.items() if found.get(name) != value]
+    if differing:
+        raise FcpError(
+            f"{folder}: holds views of another training ({', '.join(differing)} differ); delete "
+            "it, or choose an --out in another folder"
+        )
+
+
+def _build(
+    model: FCP,
+    photos: Sequence[tuple[FewShotDataset, str]],
+    folder: Path,
+    facts: Mapping[str, Any],
+    report: Report,
+) -> None:
+    """Encode all views and write the index last; ``facts`` say what they depend on."""
     folder.mkdir(parents=True, exist_ok=True)
-    size = model.config.image_size
+    size, views, seed = (facts[name] for name in ("image_size", "views", "seed"))
     squares = (to_square(data.image(photo), size)[None] for data, photo in photos[:_MEASURED])
     shown = [{name: maps[0] for name, maps in see(model, square).items()} for square in squares]
     steps = {name: _step_of([one[name] for one in shown], name) for name in shown[0]}
@@ -167,10 +210,8 @@ def build_views(
         draw = partial(_draw, photos, size, (seed, view))
         boxes = np.array(_encode(model, draw, steps, arrays, report), np.int32)
         np.save(folder / f"boxes_{view}.npy", boxes)
-    ids = [photo for _, photo in photos]
-    index = {"format": FORMAT, "photos": ids, "views": views, "steps": steps, "image_size": size}
+    index = {"format": FORMAT, "steps": steps, **facts}
     write_atomically(folder / INDEX, json.dumps(index).encode())
-    return ViewStore(folder)
 
 
 def _encode(

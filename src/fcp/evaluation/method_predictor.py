@@ -100,7 +100,8 @@ class MethodPredictor:
     def _prepare_support(self, supports: Sequence[ClassExample]) -> object:
         if self._encoders is None:
             images = torch.stack([example.image() for example in supports])[None]
-            masks = torch.stack([example.mask() for example in supports])[None]
+            drawn = [self._mask(example) for example in supports]
+            masks = torch.stack(drawn)[None]
             return self.method.encode_support(images.to(self._device), masks.to(self._device))
         keep = len(supports) > 1  # one alone is kept as a whole
         seen = [self._seen(self._encoders, example, keep=keep) for example in supports]
@@ -111,8 +112,15 @@ class MethodPredictor:
     def _seen(
         self, encoders: LiveEncoders | FrozenEncoders, example: ClassExample, *, keep: bool
     ) -> tuple[BackboneFeatures, Tensor]:
-        make = partial(encoders.example, example)
+        def make() -> tuple[BackboneFeatures, Tensor]:
+            features, mask = encoders.example(example)
+            return features, self._mask(example)[None].to(mask.device)
+
         return self._cache.get((example.id, example.class_id), make) if keep else make()
+
+    def _mask(self, example: ClassExample) -> Tensor:
+        """Return an example's mask (S, S) as the method's training has it."""
+        return example.truth() if isinstance(self.method, TrainedMethod) else example.mask()
 
     @property
     def _trained(self) -> AnyMethod:

@@ -83,7 +83,9 @@ class ProtocolCard:
         f"square{COMPARISON_SIZE}: prediction and nearest-resized mask squashed; "
         "resolution_original: prediction resized to the photo"
     )
-    ignore_rule: str = "label 255 left out of the query's count, background in a support"
+    ignore_rule: str = (
+        "label 255 left out of the query's count, background in a support (SSP: left out too)"
+    )
     fusion_rule: str = f"{RULES['mean']}, foreground at probability >= {THRESHOLD}"
     metric: str = "sum of intersections / sum of unions for each class, mean over classes"
     interval: str = (

@@ -54,12 +54,12 @@ def best_cosine(query: Tensor, support: Tensor, cells: Tensor) -> Tensor:
     Returns:
         (B, K, h, w) float32.
     """
-    scores = [
-        torch.stack([_best(q, s, m) for s, m in zip(shots, masks, strict=True)])
-        for q, shots, masks in zip(
-            query.flatten(2).float(), support.flatten(3).float(), cells.flatten(2), strict=True
-        )
-    ]
+    rows = query.flatten(2).float(), support.flatten(3).float(), cells.flatten(2)
+    with torch.autocast(query.device.type, enabled=False):  # else the products are rounded again
+        scores = [
+            torch.stack([_best(q, s, m) for s, m in zip(shots, masks, strict=True)])
+            for q, shots, masks in zip(*rows, strict=True)
+        ]
     return torch.stack(scores).unflatten(2, grid_of(query))
 
 

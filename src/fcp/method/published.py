@@ -55,7 +55,8 @@ def renamed(state: State, published: Published) -> tuple[dict[str, Tensor], tupl
     starts = published.unused_of(state)
     unused = tuple(name for name in state if name.startswith(starts))
     kept = {own_name(n, published.names): t for n, t in state.items() if n not in unused}
-    return published.adapt(kept), unused
+    foreign = any(name not in state for name in kept)  # else it is ours, and adapted already
+    return published.adapt(kept) if foreign else kept, unused
 
 
 def own_name(name: str, names: Mapping[str, str]) -> str:

@@ -81,7 +81,15 @@ def load_evaluations(path: Path) -> dict[str, Evaluation]:
         return {name: _restore(content, arrays) for name, content in index.items()}
     except OSError as error:
         raise FcpError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        BadZipFile,
+        zlib.error,
+    ) as error:
         raise FcpError(
             f"{path}: damaged, or no file of evaluations; delete it to make them anew"
         ) from error

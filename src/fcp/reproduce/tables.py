@@ -97,11 +97,13 @@ class Group:
     """The results of one row: some folds, one or more training seeds, one number of shots.
 
     Args:
-        results: Results with reports.
+        results: Results with reports. Of an unfinished row only the seeds count that have all of
+            the folds that any seed has, so that means over seeds and over folds agree; without
+            such a seed, the folds of the seed that has most.
     """
 
     def __init__(self, results: Sequence[Result]) -> None:
-        self.results = [result for result in results if result.found.counts is not None]
+        self.results = _complete([one for one in results if one.found.counts is not None])
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -147,6 +149,16 @@ class Group:
             joined = join([table for _, table in sorted(tables.items()) if table is not None])
             of_seeds.append(resample_miou(joined, kind))
         return 100 * np.mean(of_seeds, axis=0)
+
+
+def _complete(results: Sequence[Result]) -> list[Result]:
+    """Keep the seeds that have the same folds, as many as possible."""
+    folds: dict[int, set[int]] = {}
+    for result in results:
+        folds.setdefault(result.experiment.seed, set()).add(result.experiment.fold)
+    widest = max((folds[seed] for seed in sorted(folds)), key=len, default=set())
+    kept = {seed for seed, has in folds.items() if has >= widest}
+    return [r for r in results if r.experiment.seed in kept and r.experiment.fold in widest]
 
 
 def groups(results: Sequence[Result]) -> dict[tuple[Setting, str, int], Group]:

@@ -17,7 +17,8 @@ def gram(maps: Tensor) -> Tensor:
     """Compare the channels of maps (S, C, h, w): their cosines (S, C, C)."""
     rows = maps.flatten(2).float()
     lengths = rows.norm(dim=2, keepdim=True)
-    return rows @ rows.mT / (lengths * lengths.mT + GRAM_EPSILON)
+    with torch.autocast(maps.device.type, enabled=False):  # else the products are rounded again
+        return rows @ rows.mT / (lengths * lengths.mT + GRAM_EPSILON)
 
 
 def style_distance(query: Tensor, support: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
+from fcp.errors import FcpError
 from fcp.method.base import TrainedMethod, TrainingTruth, TwoLogits, at_size, for_queries
 from fcp.method.parts import MaskHead, ReluConv, cells_of, cross_entropy, grid_of, mean_under, prior
 from fcp.method.pfenet.enrichment import PASCAL_BINS, Enrichment
@@ -156,7 +157,12 @@ def build_pfenet(
         released: See ``PFENet``.
 
     Raises:
-        FcpError: Unknown backbone, or weights that are missing or do not fit.
+        FcpError: Unknown backbone, weights that are missing or do not fit, or bins that are neither
+            cells nor fractions.
     """
+    cells = [type(one) is int and one > 0 for one in bins]
+    fractions = [type(one) is float and 0 < one <= 1 for one in bins]
+    if not bins or not (all(cells) or all(fractions)):
+        raise FcpError(f"bins: expected cells (60, 30) or fractions (1.0, 0.5), got {bins}")
     stages = build_stages(backbone, weights)
     return PFENet(stages, bins=bins, width=width, released=released)
