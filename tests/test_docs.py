@@ -53,6 +53,21 @@ def test_messages_that_are_explained_exist() -> None:
     assert [message for message in quoted if message not in known] == []
 
 
+@pytest.mark.parametrize("page", sorted((DOCS / "methods").glob("*.md")), ids=lambda p: p.stem)
+def test_code_beside_equations_exists(page: Path) -> None:
+    folder = ROOT / "src/fcp/method" / page.stem.replace("-", "_")
+    for module, name in re.findall(r"`([a-z_]+)\.(\w+)[`(]", page.read_text("utf-8")):
+        file = folder / f"{module}.py"
+        if file.exists():
+            assert name in _names_in(file), f"{page.name}: {module}.{name}"
+
+
+def _names_in(file: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(file.read_text("utf-8"))))
+    defined = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    return defined | {n.id for n in nodes if isinstance(n, ast.Name)}
+
+
 def commands(page: Path) -> Iterator[list[str]]:
     """Yield the words behind ``fcp`` of each command on a page, in blocks and in the text."""
     text = re.sub(r"\\\n\s*", " ", page.read_text("utf-8"))

@@ -188,6 +188,8 @@ def open_small(mini_voc, tmp_path, monkeypatch):
         (FewClassesOfCoco, 0, {"fold": 1, "benchmark": "coco20i"}, "airplane, giraffe"),
         (FewClassesOfCoco, 0, {"fold": None}, "airplane"),
         (FewClassesOfCoco, 0, {"fold": 0}, "none of the tested classes"),
+        (FewClassesOfCoco, 0, {"fold": 0, "shares": {"voc": 1.0}}, "unknown"),
+        (FewClassesOfCoco, 0, {"fold": None, "shares": {"voc": 1.0}}, "airplane"),
     ],
 )
 def test_the_card_says_which_tested_classes_the_training_had(

@@ -63,6 +63,8 @@ def _trained_classes(recipe: Mapping[str, Any], data: FewShotDataset) -> set[str
     if trained == tested and tested != "folder":  # a recipe does not say which folder it was
         return {data.classes[class_id] for class_id in data.base(fold)}
     if (trained, tested) == ("pascal5i", "coco20i"):
+        if recipe.get("shares") and fold is not None:
+            return None  # kinds of `objects` too, of which a fold leaves out VOC's alone
         held_out = {PASCAL_CLASSES[i - 1] for i in (() if fold is None else novel_classes(fold))}
         return {PASCAL_IN_COCO.get(name, name) for name in set(PASCAL_CLASSES) - held_out}
     if (trained, tested, fold) == ("coco20i", "pascal5i", None):
