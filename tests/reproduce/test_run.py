@@ -1,7 +1,8 @@
 """Experiments whole on small data: what is there is not done again, nothing is mixed."""
 
+import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from safetensors.torch import load_file
@@ -17,7 +18,7 @@ from fcp.reproduce import results as evaluating
 from fcp.reproduce import run as training
 from fcp.reproduce.evaluations import load_evaluations, save_evaluations
 from fcp.reproduce.plan import SCALES, Experiment
-from fcp.reproduce.recipes import Workplace, recipe_of
+from fcp.reproduce.recipes import Workplace, promptable_recipe, recipe_of
 from fcp.reproduce.results import collect, keep
 from fcp.reproduce.run import open_test, promptable_stage, training_minutes
 from fcp.reproduce.table1 import table1
@@ -190,6 +191,12 @@ def test_a_promptable_stage_is_found_given_first_then_in_out(mini_voc, toy_recip
         promptable_stage(replace(FCP, fold=2), place, report=quiet) == given / "tiny-promptable-02"
     )
     assert promptable_stage(FCP, place, report=quiet) == out / "tiny-promptable-13"
+    recipe = promptable_recipe(FCP, place)
+    (out / "tiny-promptable-13" / "recipe.json").write_text(json.dumps(asdict(recipe)))
+    assert promptable_stage(FCP, place, report=quiet) == out / "tiny-promptable-13"
+    other = replace(place, settings=("promptable.optim.iterations=9000",))
+    with pytest.raises(FcpError, match=r"tiny-promptable-13: was made with another recipe\.optim"):
+        promptable_stage(FCP, other, report=quiet)
 
 
 def test_a_missing_promptable_stage_is_trained_without_both_folds(
@@ -343,6 +350,8 @@ def test_a_cell_of_other_settings_is_refused_by_name(compared):
     shutil.rmtree(learner.out / "runs" / SSP.name)
     with pytest.raises(FcpError, match=r"base-learner-fold1: was made with another recipe\.optim"):
         training.base_learner(BAM, recipe_of(BAM, learner), learner, report=quiet)
+    with pytest.raises(FcpError, match=r"base-learner-fold1: was made with another recipe\.optim"):
+        collect([BAM], learner, report=quiet)  # though its evaluation is there
 
 
 def test_settings_that_recipes_did_not_have_count_as_their_defaults(place):

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe
+from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
@@ -26,11 +26,20 @@ from fcp.models.free_on_own import encoders_of_method
 from fcp.models.trained import load_trained
 from fcp.reproduce.evaluations import Evaluation, load_evaluations, save_evaluations
 from fcp.reproduce.plan import Experiment, Target
-from fcp.reproduce.recipes import Workplace, learner_of, recipe_of, store_of, trains_backbone
+from fcp.reproduce.recipes import (
+    Workplace,
+    learner_of,
+    learner_recipe,
+    recipe_of,
+    store_of,
+    trains_backbone,
+)
 from fcp.reproduce.run import (
     chosen_of,
+    learner_folder,
     model_of,
     open_test,
+    refuse_other_run,
     refuse_other_settings,
     settings_of,
     training_minutes,
@@ -201,6 +210,9 @@ def _refuse_other_result(result: Result, place: Workplace) -> None:
     """
     now = recipe_of(result.experiment, place)
     refuse_other_settings(result.place, result.found.settings, now)
+    if isinstance(now, MethodRecipe) and now.base_learner_recipe is not None:
+        learner = learner_recipe(result.experiment, now, place)
+        refuse_other_run(learner_folder(result.experiment, now, place), learner)
     report = result.found.report
     if report is not None and report["episodes"] != place.episodes:
         raise FcpError(

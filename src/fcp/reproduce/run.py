@@ -42,6 +42,7 @@ from fcp.reproduce.recipes import (
     learner_settings,
     promptable_file,
     promptable_name,
+    promptable_recipe,
     promptable_settings,
     recipe_file,
     recipe_of,
@@ -141,10 +142,12 @@ def promptable_stage(experiment: Experiment, place: Workplace, *, report: Report
     the recipe beside the head's, RECIPE-segmenter.
 
     Raises:
-        FcpError: data or starting weights are missing.
+        FcpError: data or starting weights are missing, or ``out`` holds one of other settings.
     """
     found = find_promptable(experiment, place)
     if found is not None:
+        if found.parent == place.out:  # one that was given is taken as it is
+            refuse_other_run(found, promptable_recipe(experiment, place))
         return found
     name = promptable_name(experiment)
     report(f"{name}: training")
