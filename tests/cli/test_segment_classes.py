@@ -259,6 +259,16 @@ def others_find(monkeypatch, found):
     )
 
 
+@pytest.mark.parametrize("option", ["--min-area", "--min-score", "--threshold"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_what_is_no_finite_number_is_refused_at_once(run, tmp_path, option, value):
+    done = run(option, value)
+    assert done.exit_code == 2
+    assert option in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_odd_examples_are_named_and_recorded(run, examples, tmp_path, monkeypatch):
     save_picture(examples / "cat" / "b.png", seed=7)
     mask = np.zeros((40, 50), dtype=bool)

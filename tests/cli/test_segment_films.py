@@ -99,6 +99,49 @@ def test_a_folder_of_frames_is_a_film(run, photos, tmp_path):
     assert (out / "films/photos.mp4").is_file()
 
 
+def test_files_of_a_folder_of_frames_are_its_film(run, photos, tmp_path, monkeypatch):
+    from fcp.inference.clip_memory import ClipMemory
+
+    seen = []
+    original = ClipMemory.see
+    monkeypatch.setattr(
+        ClipMemory, "see", lambda self, sure, show: seen.append(1) or original(self, sure, show)
+    )
+    files = sorted(photos.iterdir(), reverse=True)
+    done = run(*FREE, "--frames", "--overlay-video", "--memory", 1, query=files)
+    assert done.exit_code == 0, done.output
+    out = tmp_path / "out"
+    names = [f"photos/p{n}" for n in range(4)]
+    assert [one["mask"] for one in records(out)] == [f"masks/{name}.png" for name in names]
+    assert all((out / f"Annotations/{name}.png").is_file() for name in names)
+    assert [file.name for file in (out / "films").iterdir()] == ["photos.mp4"]
+    assert len(seen) == 4
+
+
+def test_an_overlaid_film_is_in_order_after_more_frames(run, photos, tmp_path, monkeypatch):
+    from fcp.data import video_writing
+
+    shown = []
+
+    def written(path, pictures):
+        shown.append([(pixels.shape[0], time) for pixels, time in pictures])
+        path.write_bytes(b"film")
+
+    monkeypatch.setattr(video_writing, "write_video", written)
+    first, later = sorted(photos.iterdir())[:2], sorted(photos.iterdir())[2:]
+    kept = [file.read_bytes() for file in later]
+    for file in later:
+        file.unlink()
+    assert run(*FREE, "--frames", "--overlay-video").exit_code == 0
+    for file, content in zip(later, kept, strict=True):
+        file.write_bytes(content)
+    for file in first:
+        file.unlink()
+    done = run(*FREE, "--frames", "--overlay-video", "--resume")
+    assert done.exit_code == 0, done.output
+    assert shown[-1] == [(30 + 7 * n, n / 25) for n in range(4)]
+
+
 def test_an_overlaid_film_keeps_the_times(run, clip, tmp_path):
     from fcp.data.video import read_clip, read_frame
 

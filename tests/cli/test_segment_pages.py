@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fcp.cli.main import app
+from fcp.data import photos as photos_module
 from fcp.data.decode import Decoding
 from fcp.data.images import read_image
 from fcp.data.value_range import ValueRange
@@ -158,6 +159,16 @@ def test_all_pages_are_another_question_than_the_largest(run, photos, tmp_path):
     assert run("--overwrite").exit_code == 0
     masks = sorted(path.stem for path in (tmp_path / "out/masks").iterdir())
     assert masks == NAMES
+
+
+def test_the_header_of_a_stack_is_read_once_for_the_warning(run, monkeypatch):
+    asked = []
+    original = photos_module.bytes_held_whole
+    monkeypatch.setattr(
+        photos_module, "bytes_held_whole", lambda path: asked.append(path.name) or original(path)
+    )
+    assert run().exit_code == 0
+    assert sorted(asked) == ["plain.png", "stack.tif"]
 
 
 def test_one_page_is_chosen_by_its_number(run, tmp_path, segmented):

@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from fcp.data import images, photos, png, strips
+from fcp.data import decode, images, photos, png, strips
 from fcp.data.decode import Decoding
 from fcp.data.images import (
     label_png,
@@ -125,6 +125,26 @@ def test_masks_and_labels_come_back(tmp_path):
     mask = Image.open(tmp_path / "mask.png")
     assert mask.mode == "L"
     assert np.array_equal(np.asarray(mask), np.where(labels, 255, 0))
+
+
+def test_pages_of_a_stack_are_not_all_looked_at_for_each(tmp_path, monkeypatch):
+    looked = []
+    original = decode.largest_page
+    monkeypatch.setattr(decode, "largest_page", lambda file: looked.append(1) or original(file))
+    path = tmp_path / "stack.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for number in range(12):
+            shape = (8, 6 + (number == 4))
+            writer.write(np.full(shape, number, np.uint16), photometric="minisblack")
+    for number in range(1, 13):
+        is_large(path)
+        photos.bytes_held_whole(path)
+        photo, _ = read_photo(path, Decoding(page=number))
+        assert photo.size == (8, 6 + (number == 5))
+    assert len(looked) == 1
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(np.zeros((3, 3), np.uint16), photometric="minisblack")
+    assert decode.stored_size(path)[0] == (3, 3)  # a file that was changed is looked at again
 
 
 def test_only_what_is_larger_than_the_limit_is_large(tmp_path, monkeypatch):

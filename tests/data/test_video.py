@@ -1,6 +1,7 @@
 """Videos written here with PyAV, and read frame by frame."""
 
 import sys
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -44,6 +45,75 @@ def test_frames_are_read_in_order_and_again(tmp_path, suffix):
         assert pixels.shape == (*SIZE, 3)
         assert notes == []
         assert abs(pixels.mean() - 20 * number) < 5
+
+
+class Counted:
+    """A container of PyAV that counts the steps of decoding, and the packets that are held."""
+
+    def __init__(self, container, steps, alive, most):
+        self._container, self._steps, self._alive, self._most = container, steps, alive, most
+
+    def __getattr__(self, name):
+        return getattr(self._container, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._container.close()
+
+    def demux(self, stream):
+        for packet in self._container.demux(stream):
+            counted = CountedPacket(packet, self._steps)
+            self._alive.add(counted)
+            self._most.append(len(self._alive))
+            yield counted
+            del counted
+
+
+class CountedPacket:
+    def __init__(self, packet, steps):
+        self._packet, self._steps = packet, steps
+
+    def __getattr__(self, name):
+        return getattr(self._packet, name)
+
+    def decode(self):
+        self._steps.append(1)
+        return self._packet.decode()
+
+
+@pytest.fixture
+def film(tmp_path):
+    return write_video(tmp_path / "clip.mp4", greys(12))
+
+
+@pytest.fixture
+def counted(monkeypatch, film):
+    """Return the steps of decoding, and the numbers of packets that were held, so far."""
+    steps, most, alive = [], [], WeakSet()
+    original = av.open
+    monkeypatch.setattr(
+        av, "open", lambda *file, **how: Counted(original(*file, **how), steps, alive, most)
+    )
+    return steps, most
+
+
+@needs_av
+def test_a_frame_that_is_asked_for_twice_is_decoded_once(film, counted):
+    """Formats that need pictures read each frame for the report, and again for its file."""
+    for number in range(1, 13):
+        first, again = (read_picture(film, Decoding(page=number))[0] for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+        assert abs(first.mean() - 20 * number) < 5
+    assert len(counted[0]) <= 12 + 1  # the last gives what the decoder still holds
+
+
+@needs_av
+def test_the_packets_of_a_film_are_not_held(film, counted):
+    assert len(read_clip(film).times) == 12
+    assert len(counted[1]) >= 12
+    assert max(counted[1]) <= 2
 
 
 @needs_av

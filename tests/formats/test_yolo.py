@@ -144,6 +144,23 @@ def test_polygons_that_cover_nothing(yolo):
         read_yolo(yolo({"a": "1 0.1 0.1 0.9 0.1 0.5 0.1"}))
 
 
+@pytest.mark.parametrize("stem", ["classes", "labels", "class_names", "Classes"])
+def test_a_photo_may_be_called_as_a_list_of_classes(tmp_path, write, yolo, stem):
+    folder = yolo({stem: f"\n{BOX}\n{TRIANGLE}", "b": TRIANGLE})
+    found = {name: len(shown) for name, shown in read_yolo(folder).items()}
+    assert found == {"cat": 1, "dog": 2}
+    (folder / "data.yaml").unlink()
+    write("set/obj.names", "cat\ndog")
+    assert {name: len(shown) for name, shown in read_yolo(folder).items()} == found
+
+
+@pytest.mark.parametrize("names", ["cat\ndog\n", "1\n2\n", "0.5 0.5 big 1 2\nx\n", ""])
+def test_a_list_of_classes_among_the_labels_is_no_label_file(yolo, write, names):
+    folder = yolo({"a": BOX})
+    write("set/labels/classes.txt", names)
+    assert [len(shown) for shown in read_yolo(folder).values()] == [1]
+
+
 def test_pictures_that_are_missing(yolo, write):
     folder = yolo({"a": BOX})
     write("set/labels/b.txt", BOX)

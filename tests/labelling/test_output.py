@@ -1,11 +1,12 @@
 """The output folder: what belongs to nobody's run is never touched, and no two runs are mixed."""
 
 import hashlib
+import json
 
 import pytest
 
 from fcp.errors import FcpError
-from fcp.labelling.output import begin, finish, read_earlier
+from fcp.labelling.output import begin, finish, plan, read_earlier
 from fcp.labelling.photo_results import PictureResult
 from fcp.labelling.results import UNFINISHED, Results, read_record
 
@@ -24,7 +25,8 @@ def run(out, *files, fingerprint="f", **how):
         out, model="m", fingerprint=fingerprint, files=["results.json", UNFINISHED, *files]
     )
     results.question = {"fusion": fingerprint}
-    changed = begin(results, read_earlier(out), **how)
+    planned = plan(results, read_earlier(out), **how)
+    begin(results, planned)
     put(out, *files, content=b"ours")
     digest = hashlib.sha256(b"ours").hexdigest()
     results.add(
@@ -35,7 +37,7 @@ def run(out, *files, fingerprint="f", **how):
         if name.startswith("masks/")
     )
     finish(results)
-    return changed
+    return planned.changed
 
 
 def snapshot(folder):
@@ -119,9 +121,49 @@ def test_a_file_of_the_run_that_was_changed_is_somebodys(tmp_path, how):
 def test_files_are_written_down_before_the_first_one(tmp_path, how):
     out = tmp_path / "out"
     results = Results(out, model="m", fingerprint="f", files=["results.json", *BOTH])
-    begin(results, read_earlier(out), **how)
+    begin(results, plan(results, read_earlier(out), **how))
     put(out, BOTH[0], content=b"ours")  # and now it is killed
     assert run(out, *BOTH, **how) == []
+
+
+@pytest.mark.parametrize("how", [{"resume": True}, {"overwrite": True}])
+def test_a_plan_removes_nothing(tmp_path, how):
+    run(tmp_path, *BOTH)
+    before = snapshot(tmp_path)
+    results = Results(tmp_path, model="m", fingerprint="g", files=["results.json", "masks/b.png"])
+    planned = plan(results, read_earlier(tmp_path), **how)
+    assert snapshot(tmp_path) == before
+    begin(results, planned)
+    assert set(map(str, snapshot(tmp_path))) == {"results.json"}
+
+
+@pytest.mark.parametrize("name", ["../precious.txt", "a/../../precious.txt", "/", ""])
+@pytest.mark.parametrize("place", ["files", "mask", "overlay"])
+def test_a_received_folder_cannot_name_files_outside(tmp_path, name, place):
+    """What is listed there is removed by --overwrite, and overlays are drawn anew."""
+    out = tmp_path / "out"
+    run(out, *BOTH)
+    put(tmp_path, "precious.txt")
+    name = str(tmp_path / "precious.txt") if name == "/" else name
+    content = json.loads((out / "results.json").read_text())
+    if place == "files":
+        content["files"][name] = None
+    else:
+        content["results"][0][place] = name
+    (out / "results.json").write_text(json.dumps(content))
+    with pytest.raises(
+        FcpError, match=r"results\.json: .*is outside this folder\); choose another"
+    ):
+        run(out, *BOTH, overwrite=True)
+    assert (tmp_path / "precious.txt").read_bytes() == b"mine"
+
+
+def test_what_cannot_be_removed_is_named(tmp_path):
+    run(tmp_path, *BOTH)
+    (tmp_path / "masks/a.png").unlink()
+    (tmp_path / "masks/a.png").mkdir()
+    with pytest.raises(FcpError, match=r"masks/a\.png: cannot be removed \(.*\); move it away, or"):
+        run(tmp_path, "masks/b.png", overwrite=True)
 
 
 def test_leftovers_of_a_killed_run_are_removed_and_others_stay(tmp_path):

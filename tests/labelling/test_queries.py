@@ -1,7 +1,9 @@
 """Messy folders: each photo once, each result under a name that leads back, the rest told."""
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -22,11 +24,13 @@ from fcp.labelling.queries import (
     OF_A_RUN,
     SUBFOLDER,
     UNKNOWN,
+    UNREADABLE,
     VIDEO,
     describe,
     find_photos,
     name_results,
     printable,
+    sort_frames,
     split_pages,
     unique_names,
 )
@@ -90,9 +94,61 @@ def test_files_of_one_name_in_two_folders_keep_them(tmp_path):
 
 def test_each_photo_comes_once(tmp_path):
     put(tmp_path, "a/1.jpg")
-    (tmp_path / "link.jpg").symlink_to(tmp_path / "a/1.jpg")
     (tmp_path / "a/up").symlink_to(tmp_path)  # a circle
     assert len(named([tmp_path, tmp_path / "a", tmp_path / "a/1.jpg"]).files) == 1
+
+
+def test_two_links_to_one_photo_are_two_photos(tmp_path):
+    """In git-annex and DVC all photos are links, to one file where their contents are equal."""
+    put(tmp_path, "store/x", "photos/real.jpg")
+    (tmp_path / "photos/a.jpg").symlink_to(tmp_path / "store/x")
+    (tmp_path / "photos/b.jpg").symlink_to(tmp_path / "store/x")
+    (tmp_path / "photos/c.jpg").symlink_to(tmp_path / "photos/real.jpg")
+    found = named([tmp_path / "photos", tmp_path / "photos/b.jpg"])
+    assert found.names == ["a", "b", "c", "real"]
+
+
+@contextmanager
+def as_nobody():
+    """Give up what the superuser may do, who may enter all folders."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def shared():
+    """A folder that everybody may enter; pytest's own are its user's alone."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o311])
+def test_a_folder_that_may_not_be_entered_or_listed_is_told(shared, mode):
+    put(shared, "photos/a.jpg", "photos/sub/x.jpg", "photos/sub/y.jpg")
+    (shared / "photos/sub").chmod(mode)
+    with as_nobody():
+        found = find_photos([shared / "photos"])
+    (shared / "photos/sub").chmod(0o755)
+    assert found.files == [shared / "photos/a.jpg"]
+    assert found.left_out == {UNREADABLE: LeftOut(1, str(shared / "photos/sub"))}
+
+
+def test_a_link_into_a_folder_that_may_not_be_entered_costs_only_itself(shared):
+    put(shared, "photos/a.jpg", "locked/z.jpg")
+    (shared / "photos/z.jpg").symlink_to(shared / "locked/z.jpg")
+    (shared / "locked").chmod(0o600)
+    with as_nobody():
+        found = named([shared / "photos", shared / "locked/z.jpg"])
+    (shared / "locked").chmod(0o755)
+    assert found.names == ["photos/a", "locked/z"]  # reading the second reports the error
+    assert found.left_out == {DEAD_LINK: LeftOut(1, str(shared / "photos/z.jpg"))}
 
 
 def test_all_that_is_not_used_is_told(tmp_path):
@@ -263,6 +319,22 @@ def test_photos_of_a_folder_of_frames_are_named_after_it(tmp_path):
     found = find_photos([tmp_path / "film"])
     name_results(found, [tmp_path / "film"], frames=True)
     assert found.names == ["film/0", "film/1"]
+
+
+def test_frames_that_are_given_by_their_files_are_of_their_folders_film(tmp_path, monkeypatch):
+    put(tmp_path, *(f"film/{number}.png" for number in (0, 2, 10)), "clip.mp4", "other/1.png")
+    files = sorted((tmp_path / "film").iterdir())
+    found = find_photos(files)
+    sort_frames(found)
+    name_results(found, files, frames=True)
+    assert found.names == ["film/0", "film/2", "film/10"]
+    monkeypatch.setattr("fcp.data.decode.pages_of", lambda file: Pages(1, (1,)))
+    mixed = [tmp_path / "clip.mp4", *files[:1], tmp_path / "other"]
+    found = find_photos(mixed)
+    sort_frames(found)
+    split_pages(found, every_page=False)
+    name_results(found, mixed, frames=True)
+    assert found.names == ["clip/00000", "film/0", "other/1"]
 
 
 def test_films_in_a_folder_are_left_out_by_name(tmp_path):

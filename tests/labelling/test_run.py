@@ -11,6 +11,7 @@ from fcp.data.images import read_mask
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
 from fcp.formats.read import read_examples
+from fcp.formats.run_lengths import to_runs
 from fcp.inference.segmenter import DEFAULT_FUSION, FewShotSegmenter
 from fcp.labelling.run import Watcher, label_folder
 from fcp.labelling.start import Request
@@ -56,6 +57,10 @@ def content(folder):
     files = (path for path in folder.rglob("*") if path.is_file())
     kept = (path for path in files if path.name not in {"results.json", "report.html"})
     return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
+
+
+def everything(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_two_photos_are_labelled(asked, model_folder, tmp_path):
@@ -121,6 +126,53 @@ def test_an_error_before_the_first_photo_speaks_of_none(asked):
     task = replace(asked.task, threshold=0.5)  # this model cannot judge presence
     with pytest.raises(FcpError, match=r"cannot judge presence; teach it with `fcp calibrate`$"):
         label_folder(replace(asked, task=task), device="cpu")
+
+
+UNKNOWN_DEVICE = "abacus"
+
+
+@pytest.mark.parametrize("how", [{"overwrite": True}, {"resume": True}])
+@pytest.mark.parametrize("fault", ["device", "threshold", "example", "class"])
+def test_earlier_results_stay_if_the_next_run_fails_before_its_first_photo(asked, fault, how):
+    label_folder(asked, device="cpu")
+    before = everything(asked.out)
+    (cups,) = asked.task.classes.values()
+    empty = [replace(cups[0], drawn=to_runs(np.zeros((40, 50), bool)))]
+    task, writers = {
+        "device": (replace(asked.task, min_score=0.2), ()),
+        "threshold": (replace(asked.task, threshold=0.5), ()),  # this model judges no presence
+        "example": (replace(asked.task, classes={"cup": empty}), ()),
+        "class": (replace(asked.task, classes={"cup\n": cups}), [FORMATS["yolo"]]),
+    }[fault]
+    device = UNKNOWN_DEVICE if fault == "device" else "cpu"
+    with pytest.raises(FcpError) as raised:
+        label_folder(replace(asked, task=task, writers=writers, **how), device=device)
+    assert everything(asked.out) == before
+    assert "kept" not in str(raised.value)
+    if fault == "class":
+        assert str(raised.value).startswith(f"{asked.out}/yolo/classes.txt: a line cannot hold")
+    done = label_folder(replace(asked, resume=True), device="cpu")
+    assert done.done_before == 2
+
+
+def test_a_run_that_goes_on_and_cannot_keeps_the_hashes(asked, tmp_path):
+    """Without them, a file that the user has changed since would be overwritten."""
+    label_folder(replace(asked, writers=[FORMATS["labelme"]]), device="cpu")
+    before = everything(asked.out)
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(tmp_path / "photos/r.png")
+    with pytest.raises(FcpError, match=UNKNOWN_DEVICE):
+        label_folder(replace(asked, resume=True), device=UNKNOWN_DEVICE)
+    assert everything(asked.out) == before
+
+
+@pytest.mark.parametrize("name", ["min_area", "min_score", "threshold"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_what_is_no_number_is_refused_before_any_work(asked, monkeypatch, name, value):
+    monkeypatch.setattr(FewShotSegmenter, "from_pretrained", None)
+    option = name.replace("_", "-")
+    with pytest.raises(FcpError, match=rf"^--{option}: expected a number, got {value}"):
+        label_folder(replace(asked, task=replace(asked.task, **{name: value})), device="cpu")
+    assert not asked.out.exists()
 
 
 def test_a_batch_of_nothing_is_refused_before_a_folder_is_made(asked):

@@ -182,7 +182,9 @@ def _warn_of_large(start: Start) -> None:
     """Warn of photos that take much memory, before the first photo is read."""
     from fcp.data.photos import bytes_held_whole
 
-    held = {job.picture: bytes_held_whole(job.picture) for job in start.waiting}
+    # Of all pages of a file its header is read once.
+    pictures = dict.fromkeys(job.picture for job in start.waiting)
+    held = {picture: bytes_held_whole(picture) for picture in pictures}
     first = max(held, key=lambda photo: held[photo], default=None)
     if first is None or not held[first]:
         return
@@ -202,6 +204,7 @@ class _Terminal(Watcher):
     def __init__(self) -> None:
         self._bar, self._shown = progress_bar("photo"), ExitStack()
         self._task, self._left = TaskID(0), 0
+        self._changed: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -210,22 +213,25 @@ class _Terminal(Watcher):
         self._shown.close()
 
     def started(self, start: Start) -> None:
-        """Report large photos, changed settings and changed names."""
-        self._left = len(start.waiting)
+        """Report large photos and changed names."""
+        self._left, self._changed = len(start.waiting), start.changed
         _warn_of_large(start)
-        if start.changed:
-            typer.echo(
-                f"changed since the earlier run: {', '.join(start.changed)}; its results are "
-                "removed and all photos are segmented again",
-                err=True,
-            )
         for photo, name in ((str(job.picture), job.name) for job in start.jobs):
             if photo in start.results.renamed:
                 message = f"{printable(photo)}: its results are called {name}"
                 typer.secho(message, fg="yellow", err=True)
 
     def learnt(self, results: Results) -> None:
-        """Report how classes are decided, warn of odd examples, and show the bar."""
+        """Report changed settings and how classes are decided, warn of odd examples, show the bar.
+
+        The results of the earlier run are removed only now, so that this is reported now as well.
+        """
+        if self._changed:
+            typer.echo(
+                f"changed since the earlier run: {', '.join(self._changed)}; its results are "
+                "removed and all photos are segmented again",
+                err=True,
+            )
         for name, decided in results.appearance.items():
             if decided.by_appearance:
                 typer.echo(f"{name}: {decided.sentence}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,13 @@ class AppearanceName(StrEnum):
 
     AUTO = "auto"
     OFF = "off"
+
+
+def _finite(value: float | None) -> float | None:
+    """Refuse infinity and "not a number", which pass a range."""
+    if value is not None and not isfinite(value):
+        raise typer.BadParameter(f"{value} is no number that can be compared; give a finite one")
+    return value
 
 
 SupportOption = Annotated[
@@ -100,6 +108,7 @@ ThresholdOption = Annotated[
     typer.Option(
         min=0,
         max=1,
+        callback=_finite,
         help="Smallest probability that a class is in the photo; below it, the class gets no "
         "mask. Default: the model's own threshold (docs/presence.md).",
         metavar="P",
@@ -109,6 +118,7 @@ MinAreaOption = Annotated[
     float | None,
     typer.Option(
         min=0,
+        callback=_finite,
         help="Smallest area of a class or object: in px, or below 1 as a share of the photo. "
         "Default: one cell of the model's grid (docs/classes.md).",
         metavar="PX|SHARE",
@@ -117,7 +127,11 @@ MinAreaOption = Annotated[
 MinScoreOption = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1, help="Smallest score of a class or object. Default: 0.1.", metavar="S"
+        min=0,
+        max=1,
+        callback=_finite,
+        help="Smallest score of a class or object. Default: 0.1.",
+        metavar="S",
     ),
 ]
 BatchOption = Annotated[

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,12 @@ def open_stored(
             return _decode_whole(picture, path, how)
 
 
-def stored_size(path: Path) -> tuple[tuple[int, int], int]:
+def stored_size(path: Path, page: int | None = None) -> tuple[tuple[int, int], int]:
     """Read from a picture's header its size (H, W) as stored, and its EXIF orientation (1 … 8).
+
+    Args:
+        path: Picture.
+        page: Page of a TIFF, from 1; None for the largest. Frames of an animation have one size.
 
     Raises:
         FcpError: missing, or no picture.
@@ -156,9 +161,10 @@ def stored_size(path: Path) -> tuple[tuple[int, int], int]:
     with clear_errors(name):
         head = _head(path, name)
         if head.startswith(TIFF):
+            number = largest_of(path) if page is None else page
             with tifffile.TiffFile(path) as file:
-                page = file.pages[largest_page(file) - 1].aspage()
-                return (page.imagelength, page.imagewidth), tiff_turn(page)
+                chosen = file.pages[number - 1].aspage()
+                return (chosen.imagelength, chosen.imagewidth), tiff_turn(chosen)
         if is_heif(head):
             width, height = _open_heif(path, name).size
             return (height, width), 1
@@ -169,6 +175,21 @@ def stored_size(path: Path) -> tuple[tuple[int, int], int]:
         # Asked for a PNG's orientation, Pillow decodes it.
         with Image.open(io.BytesIO(read_outline(path).of_one_pixel())) as picture:
             return (height, width), turn_of(picture)
+
+
+def largest_of(path: Path) -> int:
+    """Return the number, from 1, of a TIFF's largest page; the last files' are remembered.
+
+    All its pages have to be looked at, which would take long if it were done for each of them.
+    """
+    state = path.stat()
+    return _largest_of_state(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _largest_of_state(path: Path, size: int, changed: int) -> int:
+    with tifffile.TiffFile(path) as file:
+        return largest_page(file)
 
 
 def upright(size: tuple[int, int], turn: int) -> tuple[int, int]:

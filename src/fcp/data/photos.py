@@ -21,6 +21,7 @@ from fcp.data.decode import (
     TIFF,
     Decoding,
     ImageLike,
+    largest_of,
     open_stored,
     stored_size,
     turn_array,
@@ -36,7 +37,6 @@ from fcp.data.images import (
     rgb_of_opened,
     to_rgb,
 )
-from fcp.data.pages import largest_page
 from fcp.data.png import SIGNATURE, outline_of_png, read_outline, strips_of
 from fcp.data.strips import edges, resize_nearest
 from fcp.data.tiff import can_be_cut, choose_page, has_alpha, rows_of_tiff, tiff_turn
@@ -99,7 +99,7 @@ def read_photo(
         return image, []
     known = None
     with suppress(FcpError):  # reported below, as for a small photo
-        known = _size_of(image)
+        known = _size_of(image, how.page)
     if known is None or reduced_size(known, most) == known:
         pixels, notes = read_picture(image, how)
         return Photo(pixels, (pixels.shape[0], pixels.shape[1])), notes
@@ -137,7 +137,7 @@ def bytes_held_whole(path: Path) -> int:
             by_rows = outline.can_be_cut and outline.depth <= 8
         elif head.startswith(TIFF):
             with tifffile.TiffFile(path) as opened:
-                by_rows = _is_cut(opened.pages[largest_page(opened) - 1].aspage())
+                by_rows = _is_cut(opened.pages[largest_of(path) - 1].aspage())
         height, width = _size_of(path)
         return 0 if by_rows else height * width * BYTES_HELD
     return 0
@@ -183,13 +183,13 @@ def _scaled(size: Size, most: int) -> Size:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _size_of(image: ImageLike) -> Size:
-    """Return the size (H, W) of a picture, upright, without decoding a file."""
+def _size_of(image: ImageLike, page: int | None = None) -> Size:
+    """Return the size (H, W) of a picture or its page, upright, without decoding a file."""
     if isinstance(image, np.ndarray):
         return image.shape[0], image.shape[1] if image.ndim > 1 else 0
     if isinstance(image, Image.Image):
         return image.height, image.width
-    return upright(*stored_size(Path(image)))
+    return upright(*stored_size(Path(image), page))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,9 @@
 
 A frame's number follows its time of presentation, from 1, as the packets of the file announce it;
 no frame is decoded to count them. Frames are read in order from the file, so that memory does not
-grow with its length; an earlier one than the last is found by reading from the start again. All
-frames keep their own times, so that variable frame rates need no care.
+grow with its length. The last one is kept, because a frame is often asked for twice; an earlier one
+is found by reading from the start again. All frames keep their own times, so that variable frame
+rates need no care.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def read_frame(path: Path, number: int) -> tuple[np.ndarray, list[str]]:
         number: Number of the frame, from 1.
 
     Returns:
-        (H, W, 3) uint8 RGB, upright, and the notes of ``Clip``.
+        (H, W, 3) uint8 RGB, upright and read-only, and the notes of ``Clip``.
 
     Raises:
         FcpError: as ``read_clip``, or the frame is missing or damaged.
@@ -83,25 +84,26 @@ def _state(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=8)
 def _clip_of_state(path: Path, size: int, changed: int) -> Clip:
     with _opened(path) as (container, stream), clear_errors(path):
-        packets = [one for one in container.demux(stream) if one.size and not one.is_discard]
+        # Not the packets, which hold the whole file.
+        packets = container.demux(stream)
+        stamps = [one.pts for one in packets if one.size and not one.is_discard]
         codec, announced = stream.codec_context, stream.frames
         ratio, unit = stream.sample_aspect_ratio, stream.time_base
         hdr = _HDR.get(int(codec.color_trc or 0))
-    stamps = [packet.pts for packet in packets]
     known = sorted(stamp for stamp in stamps if stamp is not None)
-    is_whole = len(set(known)) == len(packets)
-    if not packets:
+    is_whole = len(set(known)) == len(stamps)
+    if not stamps:
         raise FcpError(f"{path}: has no frame; copy it again")
     notes = []
     if hdr:
         notes.append(f"high dynamic range ({hdr}): read without tone mapping, so colours are pale")
     if ratio and ratio != 1:
         notes.append(f"its pixels are not square ({ratio}); masks are those of the stored pixels")
-    if announced > len(packets):
-        notes.append(f"cut short: {len(packets)} of {announced} frames are in the file")
+    if announced > len(stamps):
+        notes.append(f"cut short: {len(stamps)} of {announced} frames are in the file")
     times = [None if unit is None else float(stamp * unit) for stamp in known]
     return Clip(
-        tuple(times) if len(times) == len(packets) else (None,) * len(packets),
+        tuple(times) if len(times) == len(stamps) else (None,) * len(stamps),
         tuple(known) if is_whole else (),
         tuple(notes),
     )
@@ -178,24 +180,32 @@ class _Reader:
         self._frames: Iterator[av.VideoFrame] = iter(())
         self._ahead: av.VideoFrame | None = None  # read, and not yet asked for
         self._next = 0  # number of the frame that is read next, from 1
+        self._last: tuple[int, np.ndarray] | None = None  # the frame that was asked for, and pixels
 
     def frame(self, number: int) -> np.ndarray:
-        """Read a frame (H, W, 3), upright.
+        """Read a frame (H, W, 3), upright; not to be written to, as it may be asked for again.
 
         Raises:
             FcpError: it is missing or damaged.
         """
         with self._turn:
+            if self._last is not None and self._last[0] == number:
+                return self._last[1]
             if self._container is None or number < self._next:
                 self._rewind()
             for found in iter(self._step, None):
                 at = self._number_of(found)
                 if at == number:
-                    return upright_pixels(found)
+                    return self._keep(number, upright_pixels(found))
                 if at > number:  # the wanted one was damaged
                     self._ahead, self._next = found, number + 1
                     break
         raise FcpError(f"{self._path}: frame {number} is missing or damaged; copy it again")
+
+    def _keep(self, number: int, pixels: np.ndarray) -> np.ndarray:
+        pixels.flags.writeable = False
+        self._last = number, pixels
+        return pixels
 
     def _rewind(self) -> None:
         if self._container is not None:

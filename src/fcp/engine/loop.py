@@ -200,16 +200,7 @@ def fit(
     trainer = Trainer(stage, optim)
     done: dict[str, Any] = {"step": 0, "best": None, "log": {}}
     if resume:
-        done, exact = load_checkpoint(out, stage.model, trainer.optimizer)
-        trainer.average.load(done)
-        if done["step"] > trainer.steps:
-            raise FcpError(
-                f"{out}: already at step {done['step']}, and the recipe has {trainer.steps}; set "
-                f"optim.iterations to at least {done['step']}"
-            )
-        if not exact:
-            _seed(seed + done["step"])
-            report(DRAWN_ANEW)
+        done = _load_progress(trainer, out, seed, report)
     log = None
     if processes().is_main_process:
         warn_of_slow_bf16(optim.precision, trainer.accelerator.device, report)
@@ -230,6 +221,21 @@ def fit(
     if log is not None:
         log.close()
     trainer.average.swap()
+
+
+def _load_progress(trainer: Trainer, out: Path, seed: int, report: Report) -> dict[str, Any]:
+    """Load the checkpoint into the trainer, and return what it says beside the weights."""
+    done, exact = load_checkpoint(out, trainer.stage.model, trainer.optimizer)
+    if done["step"] > trainer.steps:
+        raise FcpError(
+            f"{out}: already at step {done['step']}, and the recipe has {trainer.steps}; set "
+            f"optim.iterations to at least {done['step']}"
+        )
+    trainer.average.load(done)
+    if not exact:
+        _seed(seed + done["step"])
+        report(DRAWN_ANEW)
+    return done
 
 
 def _seed(seed: int) -> None:

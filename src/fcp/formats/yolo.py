@@ -100,9 +100,27 @@ def yolo_labels(folder: Path) -> dict[Path, list[Path]]:
 
 def _texts(files: Iterable[Path]) -> Iterator[Path]:
     for file in files:
-        known = file.name.casefold() in NAME_FILES
-        if file.suffix.lower() == ".txt" and not known and not file.name.startswith("."):
+        if file.suffix.lower() != ".txt" or file.name.startswith("."):
+            continue
+        if file.name.casefold() not in NAME_FILES or not _is_list(file):
             yield file
+
+
+def _is_list(file: Path) -> bool:
+    """Return whether a file with the name of a list of classes is one, and no photo's labels."""
+    try:
+        return not any(map(_is_object, read_lines(file)))
+    except FcpError:  # whoever reads the list reports it
+        return True
+
+
+def _is_object(line: str) -> bool:
+    """Return whether a line may be a box or a polygon: five numbers or more."""
+    fields = line.split()
+    try:
+        return len([float(field) for field in fields]) >= 5
+    except ValueError:
+        return False
 
 
 class YoloWriter(Writer):
@@ -166,7 +184,7 @@ def _names_file(folder: Path) -> Path | None:
             return there[name]
     for place in lists:
         for name in NAME_FILES:
-            if name in place:
+            if name in place and _is_list(place[name]):
                 return place[name]
     others = [path for name, path in there.items() if name.endswith((".yaml", ".yml"))]
     named = [path for path in others if _has_names(path)]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fcp.data.images import read_image, read_labels, read_mask, read_size
+from fcp.data.images import read_image, read_mask, read_size
+from fcp.data.own_labels import read_own_labels
 from fcp.data.photos import Photo, read_photo
 from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject, LabelledPicture
@@ -123,12 +124,12 @@ def read_back(
     Returns:
         (H, W) labels and None, or None and the reason.
     """
-    if record.mask is None:
+    if record.mask is None or record.error is not None:
         return None, record.error
     mask = out / record.mask
     try:
         if several:
-            return read_labels(mask), None
+            return read_own_labels(mask), None
         return read_mask(mask, read_size(mask)).view(np.uint8), None
     except FcpError as error:  # the user removed it; the other pictures are still shown
         return None, str(error)

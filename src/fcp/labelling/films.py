@@ -62,7 +62,8 @@ class Films:
 
     def __init__(self, segmenter: FewShotSegmenter, task: Task, results: Results) -> None:
         self._segmenter, self._task = segmenter, task
-        self._film, self._memory = "", None if task.memory == 0 else self._new_memory()
+        self._film: str | None = None
+        self._memory = None if task.memory == 0 else self._new_memory()
         self._out = results.path.parent
         self._done: dict[str, list[PictureResult]] = defaultdict(list)
         for record in results.pictures.values() if task.memory else ():
@@ -96,7 +97,8 @@ class Films:
             pixels: Pixels (h, w, 3) uint8 RGB.
             labels: Label map (h, w).
         """
-        if self._memory is not None and film_of(_name(record)) == self._film != "":
+        is_of_film = is_frame(Path(record.file), self._task)
+        if self._memory is not None and is_of_film and film_of(_name(record)) == self._film:
             values = {name: value for value, name in enumerate(self._task.names, start=1)}
             self._see(self._memory, record, lambda name: (pixels, labels == values[name]))
 
@@ -135,7 +137,8 @@ def write_films(records: Sequence[PictureResult], task: Task, out: Path) -> None
     """Write the overlays of each film as a video, with the frames' own times.
 
     Args:
-        records: Records of the run, the frames of a film in order.
+        records: Records of the run, in any order: those of an earlier run come last, though their
+            frames may be the first of the film.
         task: Task of the run.
         out: Output folder of the run.
 
@@ -147,9 +150,12 @@ def write_films(records: Sequence[PictureResult], task: Task, out: Path) -> None
 
     films: dict[str, list[PictureResult]] = defaultdict(list)
     for record in records:
-        if record.overlay is not None and is_frame(Path(record.file), task):
+        # Of a frame that is not requested any more, the overlay may be gone.
+        is_shown = record.overlay is not None and (out / record.overlay).is_file()
+        if is_shown and is_frame(Path(record.file), task):
             films[film_file(_name(record))].append(record)
     for file, frames in films.items():
+        frames.sort(key=lambda record: natural(_name(record)))
         make_folder((out / file).parent)
         write_video(out / file, _overlays(frames, out))
 

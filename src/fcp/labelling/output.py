@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcp.errors import FcpError
@@ -18,6 +19,21 @@ from fcp.system.files import remove_leftovers, sha256_of
 BOOKS = (FILE_NAME, UNFINISHED)  # files in which a run keeps its records
 REPORT_FILE = "report.html"
 _ANOTHER = "choose another --out"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do with the files of an earlier run in its output folder.
+
+    Attributes:
+        own: Files of the earlier run, relative to the output folder; empty for none.
+        goes_on: Whether the earlier run is continued, so that its files stay.
+        changed: Names of changed settings, if its files are removed because of them.
+    """
+
+    own: Mapping[str, object] = field(default_factory=dict)
+    goes_on: bool = False
+    changed: list[str] = field(default_factory=list)
 
 
 def page_file(name: str) -> str:
@@ -54,10 +70,13 @@ def differences(results: Results, earlier: Record) -> list[str]:
     return parts or ["the content of examples or model"]
 
 
-def begin(
+def plan(
     results: Results, earlier: Record | None, *, resume: bool = False, overwrite: bool = False
-) -> list[str]:
-    """Prepare the output folder for a run, and record the files that the run will write.
+) -> Plan:
+    """Check that the output folder can take a run, and make the folders for its files.
+
+    Nothing is removed, and no file is written: that is left to ``begin``, once it is sure that the
+    run is possible.
 
     Args:
         results: Results of the new run, still without records.
@@ -66,12 +85,9 @@ def begin(
             files otherwise.
         overwrite: Whether to remove the files of the earlier run in any case.
 
-    Returns:
-        The names of changed settings, if the files of the earlier run were removed because of them.
-
     Raises:
-        FcpError: a file of the user would be overwritten, or another run's results without
-            permission; nothing is written then.
+        FcpError: a file of the user would be overwritten, another run's results without
+            permission, or the folder cannot be written.
     """
     out = results.path.parent
     own = earlier.files if earlier is not None else {}
@@ -85,19 +101,32 @@ def begin(
         if earlier.results and not (resume or overwrite):  # a run that failed at once has none
             _refuse_mixing(results, earlier, parts)
     _make_folders(out, results.files)
-    remove_leftovers(out / name for name in (*own, *results.files))
-    if goes_on:
+    return Plan(own, goes_on, [] if goes_on else parts)
+
+
+def begin(results: Results, planned: Plan) -> None:
+    """Remove the files of the earlier run unless it goes on, and record the files to come.
+
+    Args:
+        results: Results of the new run; of a run that goes on, with the records taken over.
+        planned: What ``plan`` has returned for them.
+
+    Raises:
+        FcpError: the folder cannot be written.
+    """
+    out, own, files = results.path.parent, planned.own, results.files
+    remove_leftovers(out / name for name in (*own, *files))
+    if planned.goes_on:
         # Without the hashes, so that files rewritten before a kill do not count as changed.
-        results.files = dict.fromkeys([*results.files, *own])
-        return []
-    planned = results.files
-    results.files = {**dict.fromkeys(own), **planned}
+        results.files = dict.fromkeys([*files, *own])
+        results.save()
+        return
+    results.files = {**dict.fromkeys(own), **files}
     results.save()
     _remove(out, own)
-    _make_folders(out, planned)
-    results.files = planned
+    _make_folders(out, files)
+    results.files = files
     results.save()
-    return parts
 
 
 def finish(results: Results) -> None:
@@ -181,15 +210,24 @@ def _make_folders(out: Path, files: Mapping[str, object]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FcpError(f"{out}: cannot be written ({error.strerror}); {_ANOTHER}") from error
+    if not os.access(out, os.W_OK):
+        raise FcpError(f"{out}: cannot be written (no permission); {_ANOTHER}")
 
 
 def _remove(out: Path, files: Mapping[str, object]) -> None:
-    """Remove a run's files except its records, and folders that are empty then."""
+    """Remove a run's files except its records, and folders that are empty then.
+
+    Raises:
+        FcpError: a file cannot be removed.
+    """
     folders: set[Path] = set()
-    for name in files:
-        if name not in BOOKS:
+    for name in (name for name in files if name not in BOOKS):
+        try:
             (out / name).unlink(missing_ok=True)
-            folders.update((out / parent) for parent in Path(name).parents[:-1])
+        except OSError as error:
+            reason = f"cannot be removed ({error.strerror})"
+            raise FcpError(f"{out / name}: {reason}; move it away, or {_ANOTHER}") from error
+        folders.update((out / parent) for parent in Path(name).parents[:-1])
     for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
         with suppress(OSError):  # not empty, or missing
             folder.rmdir()

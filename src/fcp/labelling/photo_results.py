@@ -74,7 +74,7 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class PictureResult:
-    """The record of one picture; a failed picture has an error and no mask.
+    """The record of one picture; a failed one has an error, and no mask but a corrected one.
 
     Attributes:
         file: File of the picture, as given.

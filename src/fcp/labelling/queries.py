@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fcp.errors import FcpError
 from fcp.labelling.photo_results import Source
 from fcp.labelling.results import FILE_NAME, LeftOut
-from fcp.system.files import PICTURE_SUFFIXES, is_video, leads_nowhere, natural, plain
+from fcp.system.files import PICTURE_SUFFIXES, is_video, natural, plain
 
 if TYPE_CHECKING:
     from fcp.data.pages import Pages
@@ -84,6 +84,9 @@ def find_photos(
     masks: Collection[Path] = (),
 ) -> Photos:
     """Find the photos in folders; ``name_results`` then names their results.
+
+    What may not be looked at is no reason to stop: functions of ``os.path`` say that it is not
+    there, where those of ``Path`` raise.
 
     Files are kept as given, even if they are missing or have an unknown suffix, so that reading
     them reports the error. Files that a run of fcp has written are no photos, wherever they lie.
@@ -162,7 +165,7 @@ def name_results(
     A result has the path of its photo relative to the folder that was given, or, for several
     folders, to the innermost folder that holds all of them. A page's name ends with its number. A
     frame is called CLIP/00000 and so on, after its video; so are photos that are frames, after
-    their folder.
+    their folder, whether that or they themselves were given.
 
     Args:
         found: Photos to name; changed in place.
@@ -171,8 +174,7 @@ def name_results(
         frames: Whether the photos of a folder are the frames of a film.
     """
     known = known or {}
-    folders = [plain(p) if p.is_dir() and not frames else plain(p).parent for p in paths]
-    root = Path(os.path.commonpath(folders))
+    root = Path(os.path.commonpath([_base_of(path, frames=frames) for path in paths]))
     names = {file: _relative(file, root) for file in found.files}
     films = Counter(_key(name) for file, name in names.items() if is_video(file))
     ends = [
@@ -184,6 +186,22 @@ def name_results(
     found.renamed = [photo for photo, a, b in zip(found.files, own, safe, strict=True) if a != b]
     fixed = [known.get(photo) for photo in found.sources]
     found.names = unique_names(safe, fixed, reserved=known.values())
+
+
+def _base_of(path: Path, *, frames: bool) -> Path:
+    """Return the folder that the results of a given path are named from."""
+    folder = plain(path) if os.path.isdir(path) else plain(path).parent
+    return folder.parent if frames and not is_video(path) else folder
+
+
+def sort_frames(found: Photos) -> None:
+    """Sort the photos of each folder by name, as those of a folder that is searched are.
+
+    Args:
+        found: Photos to sort, before their pages are split; changed in place.
+    """
+    folders = {folder: n for n, folder in enumerate(dict.fromkeys(p.parent for p in found.files))}
+    found.files.sort(key=lambda path: (folders[path.parent], natural(path.name), path.name))
 
 
 def _end_of(file: Path, page: int | None, *, is_alone: bool) -> str:
@@ -216,7 +234,10 @@ def printable(path: object) -> str:
 
 
 class _Search:
-    """A search in folders that visits each file and folder once, whatever links lead to it.
+    """A search in folders that takes each path once, and each folder once, whatever leads to it.
+
+    Links to folders may lead in a circle. Links to files may not, and two links to one photo are
+    two photos, as in a data set of git-annex or DVC.
 
     Args:
         recursive: Whether to search subfolders.
@@ -237,22 +258,22 @@ class _Search:
 
     def look_into(self, path: Path, *, top: bool = False) -> None:
         """Add a file or search a folder; ``top`` if the user gave the path."""
-        if not top and leads_nowhere(path):
+        if not top and os.path.islink(path) and not os.path.exists(path):
             self.photos.leave_out(path, DEAD_LINK)
-        elif path.is_dir():
+        elif os.path.isdir(path):
             if not (top or self._recursive):
                 self.photos.leave_out(path, SUBFOLDER)
-            elif self._is_new(path):
+            elif self._is_new(path.resolve()):
                 self._look_through(path, top=top)
         elif plain(path) in self._current:
             return
         elif (reason := self._why_no_photo(path, top=top)) is not None:
             self.photos.leave_out(path, reason)
-        elif self._is_new(path):
+        elif self._is_new(plain(path)):
             self.photos.add(path)
 
     def _why_no_photo(self, path: Path, *, top: bool) -> str | None:
-        if path.exists() and not path.is_file():
+        if os.path.exists(path) and not os.path.isfile(path):
             return NO_FILE
         if plain(path) in self._earlier:
             return OF_A_RUN
@@ -265,20 +286,21 @@ class _Search:
     def _look_through(self, folder: Path, *, top: bool) -> None:
         try:
             inside = [path for path in folder.iterdir() if not _is_left_by_system(path.name)]
+            for path in inside[:1]:
+                path.lstat()  # fails in a folder that may be listed, but not entered
         except OSError as error:
             if top:
                 raise FcpError(f"{folder}: cannot be read ({error.strerror})") from error
             self.photos.leave_out(folder, UNREADABLE)
             return
         self._earlier |= files_of_run(folder)
-        inside.sort(key=lambda path: (path.is_dir(), natural(path.name), path.name))
+        inside.sort(key=lambda path: (os.path.isdir(path), natural(path.name), path.name))
         for path in inside:
             self.look_into(path)
 
     def _is_new(self, path: Path) -> bool:
-        real = path.resolve()
-        is_new = real not in self._seen
-        self._seen.add(real)
+        is_new = path not in self._seen
+        self._seen.add(path)
         return is_new
 
 

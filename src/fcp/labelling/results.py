@@ -245,7 +245,8 @@ def read_record(folder: Path) -> Record | None:
     An incomplete line, from a run that was killed, is ignored: its photo is segmented again.
 
     Raises:
-        FcpError: ``results.json`` is damaged, of an older version, or of another program.
+        FcpError: ``results.json`` is damaged, of an older version, or of another program, or names
+            a file outside the folder.
     """
     path = folder / FILE_NAME
     if not path.exists():
@@ -258,12 +259,29 @@ def read_record(folder: Path) -> Record | None:
         if content.get("format") != FORMAT:
             raise FcpError(f"expected the format {FORMAT!r}")
         record = from_dict(Record, content, str(path))
+        _require_inside([*record.files, *(name for one in record.results for name in _files(one))])
     except FcpError as error:
         reason = str(error).removeprefix(f"{path}").lstrip(":. ")
         message = f"{path}: not a complete results file of fcp segment ({reason}); {remedy}"
         raise FcpError(message) from error
     results = {one.source: one for one in (*record.results, *_unfinished(folder))}
     return replace(record, results=list(results.values()))
+
+
+def _require_inside(names: Iterable[str]) -> None:
+    """Refuse names that lead out of the output folder: files of these names may be removed.
+
+    Raises:
+        FcpError: a name that is absolute, empty, or has a ``..``.
+    """
+    for name in names:
+        path = Path(name)
+        if not path.parts or path.anchor or ".." in path.parts:
+            raise FcpError(f"its file {name!r} is outside this folder")
+
+
+def _files(record: PictureResult) -> list[str]:
+    return [name for name in (record.mask, record.overlay) if name is not None]
 
 
 def _unfinished(folder: Path) -> Iterator[PictureResult]:
@@ -273,9 +291,11 @@ def _unfinished(folder: Path) -> Iterator[PictureResult]:
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                yield from_dict(PictureResult, json.loads(line), str(path))
+                record = from_dict(PictureResult, json.loads(line), str(path))
+                _require_inside(_files(record))
             except (ValueError, FcpError, RecursionError):  # cut short or damaged: segmented again
                 continue
+            yield record
 
 
 def _line(record: PictureResult) -> bytes:

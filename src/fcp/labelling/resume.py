@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from fcp.data.photos import read_photo
+from fcp.data.pieces import connected_pieces
 from fcp.errors import FcpError
 from fcp.labelling.export import read_back
+from fcp.labelling.objects import record_of
 from fcp.labelling.photo_results import ClassResult, PictureResult, Source, name_of_result
 from fcp.labelling.photos import Job, photo_hash, write_overlay
 from fcp.labelling.results import Record, Results
@@ -21,6 +24,8 @@ from fcp.system.files import sha256_of
 
 def known_results(photos: Iterable[Source], earlier: Record) -> dict[Source, PictureResult]:
     """Find the record of each photo, by its file or else by its content.
+
+    Photos of the same content take the records of that content one by one.
 
     Args:
         photos: Requested photos, perhaps in another folder than before.
@@ -37,18 +42,30 @@ def known_results(photos: Iterable[Source], earlier: Record) -> dict[Source, Pic
             found[photo] = known.pop(photo)
         else:
             unknown.append(photo)
-    by_content = {(one.sha256, one.page): one for one in known.values() if one.sha256}
+    by_content = _by_content(known.values()) if unknown else {}
     for file, page in unknown if by_content else ():
-        record = by_content.pop((photo_hash(Path(file)) or "", page), None)
-        if record is not None:
-            found[file, page] = replace(known.pop(record.source), file=file)
+        same = by_content.get((photo_hash(Path(file)) or "", page))
+        if same:
+            record = known.pop(same.pop(0).source)
+            found[file, page] = replace(record, file=file)
     return found | known
+
+
+def _by_content(
+    records: Iterable[PictureResult],
+) -> dict[tuple[str, int | None], list[PictureResult]]:
+    """Return hash and page of a photo → its records; those whose file is gone come first."""
+    found = defaultdict(list)
+    for record in sorted(records, key=lambda record: Path(record.file).exists()):
+        if record.sha256:
+            found[record.sha256, record.page].append(record)
+    return found
 
 
 def take_over(
     jobs: Sequence[Job], results: Results, known: Mapping[Source, PictureResult], task: Task
 ) -> list[Job]:
-    """Take over the finished records, including those of photos that are not requested now.
+    """Take over the finished records, and those of photos that are not requested now.
 
     A mask that a person has corrected is kept; a damaged or missing mask is made again.
 
@@ -62,82 +79,143 @@ def take_over(
         The jobs that are left to do.
 
     Raises:
-        FcpError: a mask was changed and is no longer a valid mask of its photo.
+        FcpError: a mask was changed and is no longer a valid mask of its photo, or its photo was
+            replaced.
     """
     out = results.path.parent
     asked = {job.source: job for job in jobs}
     for photo, record in known.items():
-        job = asked.get(photo) or _job_of(record)
-        if job is None:
-            continue
-        gone = photo not in asked and not job.picture.exists() and (out / job.mask).is_file()
-        kept = record if gone else _kept(record, job, out, task)
+        job = asked.get(photo)
+        kept = _not_asked(record, out, task) if job is None else _kept(record, job, out, task)
         if kept is not None:
             results.pictures[photo] = kept
     return [job for job in jobs if job.source not in results.pictures]
 
 
-def _job_of(record: PictureResult) -> Job | None:
-    name = name_of_result(record)
-    return None if name is None else Job(Path(record.file), name, record.page)
+def _not_asked(record: PictureResult, out: Path, task: Task) -> PictureResult | None:
+    """Return the record of a photo that is not requested, as it is but for a corrected mask.
+
+    None if neither the photo nor its mask is there any more.
+    """
+    name, picture = name_of_result(record), Path(record.file)
+    mask = None if record.mask is None else out / record.mask
+    if name is None or mask is None or not mask.is_file():
+        return record if picture.exists() else None
+    if record.error is not None or sha256_of(mask) == record.mask_sha256 or not _is_picture(mask):
+        return record
+    if picture.exists():
+        return _corrected(record, Job(picture, name, record.page), out, task)
+    return _by_hand(record, _labels_of(record, out, task), out, task)
 
 
 def _kept(record: PictureResult, job: Job, out: Path, task: Task) -> PictureResult | None:
     """Return the record if its files are complete; None if the photo must be segmented."""
     mask, overlay = out / job.mask, out / job.overlay
-    if record.error is not None or record.mask != job.mask or not mask.is_file():
+    waits = record.error is not None and record.by_hand  # see _failed
+    if (record.error is not None and not waits) or record.mask != job.mask or not mask.is_file():
         return None
-    if sha256_of(mask) != record.mask_sha256:
+    changed = sha256_of(mask) != record.mask_sha256
+    if changed and not _is_picture(mask):
+        return None
+    same = record.sha256 == photo_hash(job.picture)
+    whole = same and overlay.is_file() and sha256_of(overlay) == record.overlay_sha256
+    if waits or changed or (record.by_hand and not whole):
         return _corrected(record, job, out, task)
-    if record.sha256 != photo_hash(job.picture):
-        if record.by_hand:
-            raise FcpError(
-                f"{job.picture}: has changed since its mask was corrected; move {mask} away"
-            )
-        return None
-    whole = overlay.is_file() and sha256_of(overlay) == record.overlay_sha256
     return record if whole else None
 
 
-def _corrected(record: PictureResult, job: Job, out: Path, task: Task) -> PictureResult | None:
-    """Make a record for a mask that was changed since; None for a damaged mask."""
-    mask, names = out / job.mask, task.names
+def _is_picture(mask: Path) -> bool:
+    """Return whether a mask can be read; one that a full disk or a kill cut short cannot."""
     try:
         read_photo(mask)
     except FcpError:
-        return None
-    labels, error = read_back(record, out, several=len(names) > 1)
-    photo, _ = read_photo(job.picture, task.decoding_of(job.page))
-    if labels is not None and labels.shape != photo.size:
+        return False
+    return True
+
+
+def _corrected(record: PictureResult, job: Job, out: Path, task: Task) -> PictureResult:
+    """Make a record for a mask that a person has drawn, and draw its overlay.
+
+    Raises:
+        FcpError: the photo is another than the one whose mask was corrected, or the mask is not
+            valid.
+    """
+    mask = out / job.mask
+    try:
+        photo, _ = read_photo(job.picture, task.decoding_of(job.page))
+    except FcpError as error:
+        return _failed(record, f"{error}; its corrected mask {mask} is kept", task)
+    if record.sha256 != photo_hash(job.picture):
+        raise FcpError(f"{job.picture}: has changed since its mask was corrected; move {mask} away")
+    labels = _labels_of(record, out, task, photo.size)
+    overlay = write_overlay(job, photo, labels, task.names, out)
+    drawn = _by_hand(record, labels, out, task)
+    return replace(drawn, overlay_sha256=hashlib.sha256(overlay).hexdigest())
+
+
+def _failed(record: PictureResult, error: str, task: Task) -> PictureResult:
+    """Return the record of a photo that cannot be read now, though its mask was corrected.
+
+    It still names the mask, as one drawn by hand, so that no run overwrites or removes it, and the
+    next one takes it once the photo can be read.
+    """
+    nothing = np.zeros((1, 1), bool)
+    classes = {name: _drawn(nothing, record.classes.get(name), task) for name in task.names}
+    return replace(record, classes=classes, error=error)
+
+
+def _labels_of(
+    record: PictureResult, out: Path, task: Task, size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Read a mask that a person has drawn.
+
+    Args:
+        record: Record of the photo.
+        out: Output folder of the run.
+        task: Task of the run.
+        size: Size (H, W) of the photo; None if the photo is gone.
+
+    Raises:
+        FcpError: it is not a valid mask of the photo.
+    """
+    several = len(task.names) > 1
+    labels, error = read_back(replace(record, error=None), out, several=several)
+    if labels is not None and size not in (None, labels.shape):
         error = "it has another size"
-    elif labels is not None and labels.max() > len(names):
+    elif labels is not None and labels.max() > len(task.names):
         error = f"no class has the value {labels.max()}"
     if labels is None or error is not None:
+        mask = out / (record.mask or "")
         reason = (error or "").removeprefix(f"{mask}: ")
         raise FcpError(
             f"{mask}: was changed and is no longer a valid mask of {record.title} ({reason}); "
             "correct it, or remove it to have it made again"
         )
-    overlay = write_overlay(job, photo, labels, names, out)
-    return replace(
-        record,
-        sha256=photo_hash(job.picture),
-        classes={
-            name: _drawn(labels == value, record.classes.get(name))
-            for value, name in enumerate(names, start=1)
-        },
-        mask_sha256=sha256_of(mask),
-        overlay_sha256=hashlib.sha256(overlay).hexdigest(),
-    )
+    return labels
 
 
-def _drawn(mask: np.ndarray, before: ClassResult | None) -> ClassResult:
-    """Return the result of a class from the mask that a person has drawn."""
+def _by_hand(record: PictureResult, labels: np.ndarray, out: Path, task: Task) -> PictureResult:
+    """Return the record of a mask that a person has drawn, with its labels (H, W)."""
+    classes = {
+        name: _drawn(labels == value, record.classes.get(name), task)
+        for value, name in enumerate(task.names, start=1)
+    }
+    digest = sha256_of(out / (record.mask or ""))
+    return replace(record, classes=classes, mask_sha256=digest, error=None)
+
+
+def _drawn(mask: np.ndarray, before: ClassResult | None, task: Task) -> ClassResult:
+    """Return the result of a class from the mask that a person has drawn.
+
+    What belongs to one object is not drawn: its connected pieces are the objects.
+    """
     here = float(mask.any())
+    pieces = connected_pieces(mask) if task.instances else ()
     return ClassResult(
         score=here,
         area=round(float(mask.mean()), 6),
         area_px=int(mask.sum()),
         presence=here if before is not None and before.presence is not None else None,
+        objects=[record_of(piece, 1.0) for piece in pieces] if task.instances else None,
         by_hand=True,
     )

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from fcp.errors import FcpError
@@ -78,8 +80,10 @@ def label_folder(
 ) -> Labelled:
     """Segment photos by examples, and write masks, overlays, records, report and tools' files.
 
-    A photo that cannot be read gets an error in its record, and the others are segmented. Finished
-    photos are kept however the run ends; the same request with ``resume=True`` continues it.
+    Results of an earlier run are removed only once the examples are encoded and all else is known
+    to be possible. A photo that cannot be read gets an error in its record, and the others are
+    segmented. Finished photos are kept however the run ends; the same request with ``resume=True``
+    continues it.
 
     Args:
         request: Photos, output folder, model and task.
@@ -96,28 +100,63 @@ def label_folder(
         raise FcpError(f"batch_size: expected at least 1, got {batch_size}")
     start = start_run(request, device)
     watcher.started(start)
-    with ExitStack() as stack:
-        writers = [stack.enter_context(writer) for writer in _open_writers(request)]
-        with _resumable(start.results):
-            if start.waiting:
-                segmenter = _load(request, start.results, device, threads)
-                _learn(segmenter, request.task, start.results)
-                watcher.learnt(start.results)
-                _segment(segmenter, request.task, start, batch_size, watcher)
-            with _timed(start.results, "files"):
-                _export(start, request, writers)
+    with ExitStack() as stack, _resumable(start.results):
+        segmenter = _ready(request, start, device, threads)
+        start.begin()
+        writers = [stack.enter_context(writer) for writer in _open_writers(request, request.out)]
+        if segmenter is not None:
+            watcher.learnt(start.results)
+            _segment(segmenter, request.task, start, batch_size, watcher)
+        with _timed(start.results, "files"):
+            _export(start, request, writers)
     finish(start.results)
     return Labelled(start.results, len(start.jobs), len(start.jobs) - len(start.waiting))
 
 
-def _open_writers(request: Request) -> list[Writer]:
+def _ready(
+    request: Request, start: Start, device: str, threads: int | None
+) -> FewShotSegmenter | None:
+    """Do all that can fail before the first photo; an earlier run's results are still there.
+
+    Returns:
+        The segmenter, fitted to the task; None if no photo is left to do.
+    """
+    _require_writers(request)
+    if not start.waiting:
+        return None
+    segmenter = _load(request, start.results, device, threads)
+    _learn(segmenter, request.task, start.results)
+    return segmenter
+
+
+def _require_writers(request: Request) -> None:
+    """Open the writers in a folder of their own first, since they write lists of classes at once.
+
+    Raises:
+        FcpError: a class name that a format cannot hold, too many classes for it, or an output
+            folder that cannot be written.
+    """
+    out = request.out
+    try:
+        with TemporaryDirectory(dir=out, prefix=".") as place, ExitStack() as stack:
+            for writer in _open_writers(request, Path(place)):
+                stack.enter_context(writer)
+    except FcpError as error:
+        raise FcpError(str(error).replace(place, str(out))) from error
+    except OSError as error:
+        raise FcpError(f"{out}: cannot be written ({error.strerror}); free some space") from error
+
+
+def _open_writers(request: Request, out: Path) -> list[Writer]:
     """Open the writers of other tools' files, and name the values of label maps."""
     from fcp.formats.label_maps import write_class_list
+    from fcp.formats.writer import make_folder
 
     names = request.task.names
     if len(names) > 1:
-        write_class_list(request.out / "masks", names)
-    return [kind(request.out, names) for kind in request.writers]
+        make_folder(out / "masks")
+        write_class_list(out / "masks", names)
+    return [kind(out, names) for kind in request.writers]
 
 
 @contextmanager

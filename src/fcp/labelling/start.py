@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,16 @@ from fcp.labelling.films import film_file, is_frame
 from fcp.labelling.output import (
     BOOKS,
     REPORT_FILE,
+    Plan,
     begin,
     differences,
     page_file,
+    plan,
     read_earlier,
 )
 from fcp.labelling.photo_results import PictureResult, Source, name_of_result
 from fcp.labelling.photos import Job
-from fcp.labelling.queries import Photos, find_photos, name_results, split_pages
+from fcp.labelling.queries import Photos, find_photos, name_results, sort_frames, split_pages
 from fcp.labelling.results import Record, Results
 from fcp.labelling.task import Task
 from fcp.system.files import sha256_of
@@ -67,28 +70,41 @@ class Start:
         results: Results of the run, with the records that an earlier run has finished.
         jobs: Jobs of all photos.
         waiting: Jobs that are left to do.
-        changed: Names of settings that differ from those of an earlier run, whose results were
-            removed for that reason.
+        plan: What ``begin`` will do with the files of an earlier run.
     """
 
     results: Results
     jobs: list[Job]
     waiting: list[Job]
-    changed: list[str]
+    plan: Plan
+
+    @property
+    def changed(self) -> list[str]:
+        """Names of settings that differ from those of an earlier run, whose results go for that."""
+        return self.plan.changed
+
+    def begin(self) -> None:
+        """Remove the results of an earlier run unless it goes on, and record the files to come.
+
+        Raises:
+            FcpError: the output folder cannot be written.
+        """
+        begin(self.results, self.plan)
 
 
 def start_run(request: Request, device: str) -> Start:
-    """Find the photos and prepare the output folder.
+    """Find the photos and check the output folder, in which no result is removed yet.
 
     Args:
         request: Photos, output folder, model and task.
         device: Device that plain ``free`` is chosen for.
 
     Raises:
-        FcpError: no photo was found, or files in the output folder would be overwritten or mixed;
-            nothing is written then.
+        FcpError: an option of the task is no number, no photo was found, or files in the output
+            folder would be overwritten or mixed.
     """
     task, out = request.task, request.out
+    _require_numbers(task)
     earlier = read_earlier(out)
     photos = _find(request, earlier)
     fingerprint = _fingerprint(request.model, task, device)
@@ -98,21 +114,29 @@ def start_run(request: Request, device: str) -> Start:
     results.left_out = photos.left_out
     results.renamed = list(dict.fromkeys(map(str, photos.renamed)))
     results.files = dict.fromkeys(sorted(_files_to_come(request, photos)))
-    changed = begin(results, earlier, resume=request.resume, overwrite=request.overwrite)
+    planned = plan(results, earlier, resume=request.resume, overwrite=request.overwrite)
     jobs = [
         Job(file, name, page)
         for file, name, page in zip(photos.files, photos.names, photos.pages, strict=True)
     ]
     waiting = jobs
-    if earlier is not None and request.resume and not (request.overwrite or changed):
+    if earlier is not None and planned.goes_on:
         # Imported here: it loads picture readers, which a new run needs only later.
         from fcp.labelling.resume import take_over
 
         waiting = take_over(jobs, results, known, task)
         results.examples, results.used = earlier.examples, earlier.used
         results.seconds, results.appearance = earlier.seconds, earlier.appearance
-        results.save()
-    return Start(results, jobs, waiting, changed)
+    return Start(results, jobs, waiting, planned)
+
+
+def _require_numbers(task: Task) -> None:
+    """Refuse infinity and "not a number", which no record can hold."""
+    for name in ("threshold", "min_area", "min_score"):
+        value = getattr(task, name)
+        if value is not None and not isfinite(value):
+            option = name.replace("_", "-")
+            raise FcpError(f"--{option}: expected a number, got {value}; leave it out, or give one")
 
 
 def _find(request: Request, earlier: Record | None) -> Photos:
@@ -121,6 +145,8 @@ def _find(request: Request, earlier: Record | None) -> Photos:
     shown = [example for examples in task.classes.values() for example in examples]
     masks = [file for one in (*shown, *task.negatives) for file in one.sources]
     photos = find_photos(request.paths, recursive=request.recursive, own=own, masks=masks)
+    if task.frames:
+        sort_frames(photos)
     split_pages(photos, every_page=task.every_page)
     if task.memory or request.overlay_video:
         _check_films(photos, task)

@@ -1,0 +1,105 @@
+"""A label map that fcp wrote, perhaps saved again by a paint program → labels.
+
+Such a program may rebuild the palette: the colours stay, and their indices become others. What a
+person sees and paints are the colours, so that they decide where the two differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fcp.data.decode import Decoding, open_picture
+from fcp.data.decode_errors import clear_errors
+from fcp.data.images import read_label_picture, voc_palette
+from fcp.data.png import PALETTE, outline_of_png
+from fcp.data.strips import count_values, edges
+from fcp.errors import FcpError
+
+_NO_COLOUR = 0xFFFFFF  # of an index past the palette's end: white, which is the colour of no label
+_GREY = 0x010101  # times a value: its grey
+
+
+def read_own_labels(path: Path) -> np.ndarray:
+    """Read a label map in VOC's colours: by its palette indices, or by its colours.
+
+    Indices count where the palette shows each in the colour of its label, or in the grey of its
+    value; grey values count as they are. Otherwise each colour is looked up.
+
+    Returns:
+        (H, W) uint8, or uint16 where the PNG has 16 bits; may be read-only.
+
+    Raises:
+        FcpError: unreadable, or a colour that is the colour of no label.
+    """
+    picture = read_label_picture(path)
+    if picture.ndim == 3:
+        return _by_strips(picture, lambda part: _labels_of(_codes(part), path))
+    palette = _palette(path)
+    if palette is None or picture.dtype != np.uint8:
+        return picture
+    used = np.flatnonzero(count_values(picture))
+    shown = palette[used]
+    if (shown == _codes(voc_palette())[used]).all() or (shown == used * _GREY).all():
+        return picture
+    labels = np.zeros(256, np.uint8)
+    labels[used] = _labels_of(shown, path)
+    return _by_strips(picture, lambda part: labels[part])
+
+
+def _palette(path: Path) -> np.ndarray | None:
+    """Return the colour code (256,) of each index of a palette; None of other pictures."""
+    colours = _palette_bytes(path)
+    if colours is None:
+        return None
+    codes = np.full(256, _NO_COLOUR, np.int64)
+    known = _codes(np.frombuffer(colours, np.uint8).reshape(-1, 3))
+    codes[: len(known)] = known
+    return codes
+
+
+def _palette_bytes(path: Path) -> bytes | None:
+    with clear_errors(str(path)):
+        outline = outline_of_png(path)
+    if outline is not None:
+        return dict(outline.chunks).get(b"PLTE") if outline.kind == PALETTE else None
+    content = open_picture(path, str(path), Decoding()).content
+    if isinstance(content, Image.Image) and content.mode == "P":
+        return bytes(content.getpalette("RGB") or ())
+    return None
+
+
+def _codes(colours: np.ndarray) -> np.ndarray:
+    """Return colours (…, 3) as numbers (…), 0xRRGGBB."""
+    red, green, blue = np.moveaxis(colours.astype(np.int64), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
+def _labels_of(codes: np.ndarray, path: Path) -> np.ndarray:
+    """Return the labels of colour codes of any shape.
+
+    Raises:
+        FcpError: a colour that is the colour of no label.
+    """
+    ours = _codes(voc_palette())
+    order = np.argsort(ours)
+    places = np.minimum(np.searchsorted(ours[order], codes), len(ours) - 1)
+    strange = ours[order][places] != codes
+    if strange.any():
+        raise FcpError(
+            f"{path}: #{codes[strange][0]:06x} is the colour of no class; paint without smoothing, "
+            "in the colours that the map has, and save it as PNG"
+        )
+    return order[places].astype(np.uint8)
+
+
+def _by_strips(picture: np.ndarray, labels_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return the labels (H, W) uint8 of a picture (H, W, …), made some rows at a time."""
+    size = (picture.shape[0], picture.shape[1])
+    labels = np.empty(size, np.uint8)
+    for top, end in edges(size):
+        labels[top:end] = labels_of(picture[top:end])
+    return labels
