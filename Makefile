@@ -24,7 +24,7 @@ demo: $(READY)
 	$(BIN)/fcp demo
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 20
 
 lint: $(READY)
 	$(BIN)/ruff check
