@@ -137,3 +137,9 @@ def test_released_batch_norms_drift(toy_backbone, episode, released):
     torch.testing.assert_close(whole.mid[1::2], one.mid)  # statistics are of one shot each
     torch.testing.assert_close(whole.high[1::2], one.high)
     assert torch.equal(before, toy_backbone.norm.running_mean) != released
+
+
+@pytest.mark.parametrize("bins", [[], ["a"], [0, 2], [1, 0.5], [1.5], [True]])
+def test_scales_that_cannot_be_meant_are_refused(small_backbone, bins):
+    with pytest.raises(FcpError, match=r"bins: expected cells \(60, 30\) or fractions"):
+        build_trained("pfenet", backbone=small_backbone, width=8, bins=bins)

@@ -160,9 +160,10 @@ def build_pfenet(
         FcpError: Unknown backbone, weights that are missing or do not fit, or bins that are neither
             cells nor fractions.
     """
-    cells = [type(one) is int and one > 0 for one in bins]
-    fractions = [type(one) is float and 0 < one <= 1 for one in bins]
-    if not bins or not (all(cells) or all(fractions)):
+    cells = [one for one in bins if type(one) is int and one > 0]
+    fractions = [one for one in bins if type(one) is float and 0 < one <= 1]
+    # 1 beside fractions is meant as 1.0, and would be a single cell.
+    if not bins or len(cells) + len(fractions) < len(bins) or (fractions and 1 in cells):
         raise FcpError(f"bins: expected cells (60, 30) or fractions (1.0, 0.5), got {bins}")
     stages = build_stages(backbone, weights)
     return PFENet(stages, bins=bins, width=width, released=released)
