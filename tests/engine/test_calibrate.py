@@ -125,7 +125,7 @@ def test_points_in_a_folder_are_outlined_as_by_the_segmenter(network):
         }
     )
     outlined = labelled.outlined(network)
-    given = with_outlines(network, read_given([(one, marks) for one in pictures[:10]], ""))
+    given = with_outlines(network, read_given([(one, marks) for one in pictures[:10]]))
     names = [*labelled.areas("val")]
     for name, (_, mask) in zip(names, given.pairs, strict=False):
         assert (outlined.class_mask(name, 1) == mask).all()

@@ -223,7 +223,7 @@ def test_only_points_and_scribbles_are_outlined():
     picture = picture_of((10, 10, 50, 40))
     network = Network(Painter((10, 10, 50, 40)))
     mask, box, points = rectangle(1, 1, 5, 5), Box(1, 1, 9, 9), Points([(20, 20), (40, 30)])
-    read = read_given([(picture, one) for one in (mask, box, points, [box, points])], "")
+    read = read_given([(picture, one) for one in (mask, box, points, [box, points])])
     assert read.exact == [True, False, False, False]
     masks = [mask for _, mask in with_outlines(network, read).pairs]
     assert (masks[0] == mask).all()

@@ -104,7 +104,7 @@ def explain(run: PhotoRun, photo: Path, name: str) -> Reason:
 def _drawn(run: PhotoRun, one: Marked) -> tuple[np.ndarray, np.ndarray]:
     """Return an example's picture and its mask, as the segmenter takes it, to be drawn."""
     example, _ = read_photo(one.example.picture, run.task.decoding_of(None))
-    given = read_given(pairs_of([one.example], run.task.decoding), "")
+    given = read_given(pairs_of([one.example], run.task.decoding))
     ((_, mask),) = with_outlines(run.segmenter.network, given).pairs
     return example.pixels, example.under(mask)
 

@@ -126,6 +126,6 @@ class LabelledPictures:
 def _outlined(network: AnyNetwork, example: Example) -> Example:
     if not example.marks:
         return example
-    given = read_given([(example.picture, example.given)], "")
+    given = read_given([(example.picture, example.given)])
     ((_, mask),) = with_outlines(network, given).pairs
     return replace(example, drawn=to_runs(mask), marks=())

@@ -50,7 +50,7 @@ def read_classes(examples: Examples | Mapping[str, Examples]) -> dict[str, Given
     return {name: read_given(pairs, _of(name)) for name, pairs in named.items()}
 
 
-def read_given(examples: Examples, of: str) -> Given:
+def read_given(examples: Examples, of: str = "") -> Given:
     """Read the examples of one class, maybe none.
 
     Args:
