@@ -233,8 +233,7 @@ class LossWeights:
     def __post_init__(self) -> None:
         """Refuse weights that would reward an error."""
         check(self)
-        for name in ("prompt", "guide", "ortho", "correlation", "presence"):
-            _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        require_least(self, 0, "prompt", "guide", "ortho", "correlation", "presence")
 
 
 ConfigT = TypeVar("ConfigT")
@@ -329,6 +328,17 @@ def check(config: Any) -> None:  # noqa: ANN401  (any dataclass)
     """
     for name, (hint, _) in _fields(type(config)).items():  # type: ignore[arg-type]
         _check_value(hint, getattr(config, name), name)
+
+
+def require_least(config: Any, least: int, *names: str) -> None:  # noqa: ANN401  (any dataclass)
+    """Refuse a setting below a number; None is no setting.
+
+    Raises:
+        FcpError: the message names the setting.
+    """
+    for name in names:
+        value = getattr(config, name)
+        _require(value is None or value >= least, name, f"at least {least}", value)
 
 
 @cache

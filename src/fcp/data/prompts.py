@@ -92,13 +92,12 @@ class Scribble:
 def _read_points(kind: str, points: Iterable[Sequence[float]]) -> tuple[Point, ...]:
     """Read the coordinates of a mark of some kind, from rows of an array or tensor too."""
     try:
-        pairs = tuple((_number(x), _number(y)) for x, y in points)
+        return tuple((_number(x), _number(y)) for x, y in points)
     except (TypeError, ValueError, OverflowError) as error:
         reason = str(error).split("\n", 1)[0]
         raise FcpError(
             f"{kind}: expected x and y in px of each point, as numbers; {reason}"
         ) from error
-    return pairs
 
 
 def _number(value: Any) -> float:  # noqa: ANN401  (of any library's numbers)

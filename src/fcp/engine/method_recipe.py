@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fcp.config import EncodersConfig, check
+from fcp.config import EncodersConfig, check, require_least
 from fcp.engine.optim import OptimConfig
 from fcp.errors import FcpError
 
@@ -49,7 +49,8 @@ class BaseLearnerRecipe:
     def __post_init__(self) -> None:
         """Check the types of the settings, and the sizes."""
         check(self)
-        _require_positive(self, "image_size", "width")
+        require_least(self, 1, "image_size", "width")
+        require_least(self, 0, "seed")
         if self.optim.batch < 2 * self.optim.accumulate:
             raise FcpError(
                 "optim.batch: the batch norms of a base learner need at least 2 pictures in each "
@@ -106,9 +107,8 @@ class MethodRecipe:
     def __post_init__(self) -> None:
         """Check the types of the settings, and the sizes."""
         check(self)
-        _require_positive(self, "image_size", "holdout_episodes")
-        if self.holdout_every < 0:
-            raise FcpError(f"holdout_every: expected at least 0, got {self.holdout_every}")
+        require_least(self, 1, "image_size", "holdout_episodes")
+        require_least(self, 0, "holdout_every", "seed")
 
 
 @dataclass(frozen=True)
@@ -143,11 +143,3 @@ class FreeRecipe:
     def __post_init__(self) -> None:
         """Check the types of the settings."""
         check(self)
-
-
-def _require_positive(recipe: BaseLearnerRecipe | MethodRecipe, *names: str) -> None:
-    if recipe.seed < 0:
-        raise FcpError(f"seed: expected at least 0, got {recipe.seed}")
-    for name in names:
-        if getattr(recipe, name) < 1:
-            raise FcpError(f"{name}: expected at least 1, got {getattr(recipe, name)}")

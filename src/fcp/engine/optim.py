@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
-from fcp.config import check
+from fcp.config import check, require_least
 from fcp.errors import FcpError
 
 Rule = Literal["adamw", "sgd"]
@@ -35,7 +35,7 @@ class GroupConfig:
     def __post_init__(self) -> None:
         """Check the settings."""
         check(self)
-        _require_sizes(self, "learning_rate", "weight_decay")
+        require_least(self, 0, "learning_rate", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,8 @@ class OptimConfig:
             )
         if self.epochs is not None and self.epochs <= 0:
             raise FcpError(f"epochs: expected more than 0, got {self.epochs}")
-        for name in ("iterations", "batch", "accumulate", "checkpoint_every", "log_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise FcpError(f"{name}: expected at least 1, got {value}")
-        _require_sizes(self, "warmup", "learning_rate", "weight_decay", "pretrained_scale")
+        require_least(self, 1, "iterations", "batch", "accumulate", "checkpoint_every", "log_every")
+        require_least(self, 0, "warmup", "learning_rate", "weight_decay", "pretrained_scale")
         for name in ("average", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise FcpError(
@@ -114,12 +111,6 @@ class OptimConfig:
         if self.iterations is not None:
             return self.iterations
         return math.ceil(cast(float, self.epochs) * samples_per_epoch / self.batch)
-
-
-def _require_sizes(config: OptimConfig | GroupConfig, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(config, name) < math.inf:
-            raise FcpError(f"{name}: expected at least 0, got {getattr(config, name)}")
 
 
 def rate_factor(schedule: Schedule, step: int, warmup: int, steps: int) -> float:

@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
-from fcp.config import LossWeights, ModelConfig, check, from_dict
+from fcp.config import LossWeights, ModelConfig, check, from_dict, require_least
 from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.optim import OptimConfig
 from fcp.errors import FcpError
@@ -49,10 +49,8 @@ class SegmenterRecipe:
     def __post_init__(self) -> None:
         """Check the settings."""
         check(self)
-        if self.masks < 1 or self.seed < 0:
-            raise FcpError(
-                f"masks, seed: expected at least 1 and at least 0, got {self.masks} and {self.seed}"
-            )
+        require_least(self, 1, "masks")
+        require_least(self, 0, "seed")
 
 
 @dataclass(frozen=True)
@@ -135,23 +133,13 @@ class HeadRecipe:
     def __post_init__(self) -> None:
         """Refuse shares outside 0 … 1, a side below 1 px and a hold-out without episodes."""
         check(self)
-        if self.test_size is not None and self.test_size < 1:
-            raise FcpError(f"test_size: expected at least 1, got {self.test_size}")
+        require_least(self, 1, "test_size", "stored_views", "holdout_episodes")
+        require_least(self, 0, "seed", "holdout_every")
         for name in ("distractor_share", "region_share", "absent_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise FcpError(f"{name}: expected a share 0 … 1, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise FcpError(f"seed: expected at least 0, got {self.seed}")
-        if self.stored_views < 1 or not self.shots or min(self.shots) < 1:
-            raise FcpError(
-                "stored_views, shots: expected at least 1, and at least one number of at least 1, "
-                f"got {self.stored_views} and {self.shots}"
-            )
-        if self.holdout_every < 0 or self.holdout_episodes < 1:
-            raise FcpError(
-                "holdout_every, holdout_episodes: expected at least 0 and at least 1, got "
-                f"{self.holdout_every} and {self.holdout_episodes}"
-            )
+        if not self.shots or min(self.shots) < 1:
+            raise FcpError(f"shots: expected at least one number of at least 1, got {self.shots}")
 
 
 TrainingRecipe = SegmenterRecipe | HeadRecipe | MethodRecipe | BaseLearnerRecipe

@@ -100,8 +100,7 @@ class MethodPredictor:
     def _prepare_support(self, supports: Sequence[ClassExample]) -> object:
         if self._encoders is None:
             images = torch.stack([example.image() for example in supports])[None]
-            drawn = [self._mask(example) for example in supports]
-            masks = torch.stack(drawn)[None]
+            masks = torch.stack([self._mask(example) for example in supports])[None]
             return self.method.encode_support(images.to(self._device), masks.to(self._device))
         keep = len(supports) > 1  # one alone is kept as a whole
         seen = [self._seen(self._encoders, example, keep=keep) for example in supports]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fcp.data.pieces import connected_pieces
-from fcp.data.prompts import Annotation, Box, Points, annotation_mask
+from fcp.data.prompts import Annotation, Box, Point, Points, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats.label_studio import is_negative
 from fcp.formats.run_lengths import to_mask
@@ -23,8 +23,6 @@ from fcp.inference.prediction import ALL
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.inference.support import Support
 from fcp.label_studio.regions import Size, labels_of, read_region
-
-Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
