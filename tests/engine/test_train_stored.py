@@ -1,5 +1,7 @@
 """Training on stored views whole, at toy size: VOC and `objects` in one run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -151,6 +153,12 @@ def test_stored_views_of_another_training_are_refused(finished, mini_root, tmp_p
         build(photos[:1])
     with pytest.raises(FcpError, match=r"\(views differ\)"):
         build(photos, views=2)
+    config = model.config
+    other = replace(config.backbone, options={**config.backbone.options, "output_stride": 8})
+    model.config = replace(config, backbone=other)  # the same weights give other features
+    with pytest.raises(FcpError, match=r"\(encoders differ\)"):
+        build(photos)
+    model.config = config
     next(model.segmenter.parameters()).add_(1e-3)  # as one that was shown other classes
     with pytest.raises(FcpError, match=r"\(weights differ\)"):
         build(photos)

@@ -27,6 +27,7 @@ from fcp.data.views import View, draw_box
 from fcp.engine.processes import is_main, loader_workers, processes
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
+from fcp.features.frozen import Encoders
 from fcp.layers.grid import join_levels
 from fcp.method.fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding
@@ -153,8 +154,11 @@ def build_views(
     Raises:
         FcpError: a photo cannot be read, or the folder holds other views.
     """
+    parts = Encoders.of(model)
+    settings = [*parts.settings, *parts.segmenter_settings]
     facts = {
         "photos": [photo for _, photo in photos],
+        "encoders": json.loads(json.dumps(settings)),  # as the index gives them back
         "views": views,
         "seed": seed,
         "image_size": model.config.image_size,
