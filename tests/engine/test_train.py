@@ -22,6 +22,7 @@ from fcp.errors import FcpError
 from fcp.features.cache import FeatureCache
 from fcp.models.checkpoint import load_model
 from fcp.models.files import RECIPE_FILE, WEIGHTS_FILE
+from fcp.system.locks import hold_folder
 
 SEGMENTER = {"width": 16, "image_size": 64, "decoder_width": 16}
 HEADS = (
@@ -170,6 +171,16 @@ def test_a_run_goes_on_only_with_its_own_recipe(mini_voc, backbone_folder, tmp_p
         train(recipe, overrides=("model.head.tokens=4",), report=lambda _: None, **rest)
     train(recipe, overrides=("optim.iterations=3",), report=lambda _: None, **rest)
     assert [row["step"] for row in read_log(tmp_path / "run" / LOG_FILE)] == ["1", "2", "3"]
+
+
+def test_a_second_run_into_the_same_folder_is_refused(mini_voc, backbone_folder, tmp_path):
+    recipe = _recipe(tmp_path, _head_values(backbone_folder))
+    with (
+        hold_folder(tmp_path / "run"),
+        pytest.raises(FcpError, match="run: another run is writing to it"),
+    ):
+        _train(recipe, mini_voc, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_with_a_run_is_not_started_anew(segmenter_run, mini_voc, backbone_folder):

@@ -16,6 +16,7 @@ from fcp.inference.segmenter import DEFAULT_FUSION, FewShotSegmenter
 from fcp.labelling.run import Watcher, label_folder
 from fcp.labelling.start import Request
 from fcp.labelling.task import Task, fit_task
+from fcp.system.locks import LOCK_FILE, hold_folder
 
 
 class Notes(Watcher):
@@ -61,6 +62,18 @@ def content(folder):
 
 def everything(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_run_into_the_same_folder_is_refused(asked):
+    watcher = Notes()
+    with (
+        hold_folder(asked.out),
+        pytest.raises(FcpError, match=r"found: another run is writing to it"),
+    ):
+        label_folder(replace(asked, resume=True), device="cpu", watcher=watcher)
+    assert watcher.said == []
+    label_folder(asked, device="cpu")
+    assert not (asked.out / LOCK_FILE).exists()
 
 
 def test_two_photos_are_labelled(asked, model_folder, tmp_path):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from torch import Tensor
+
+from fcp.system.locks import hold_folder
 
 # The others wait while one process scores the hold-out or prepares data; with the default patience
 # of ten minutes such a run would end.
@@ -29,6 +33,17 @@ def processes() -> PartialState:
 def is_main() -> bool:
     """Return whether this process is the one that writes files and lines."""
     return bool(processes().is_main_process)
+
+
+@contextmanager
+def hold_run(out: Path) -> Iterator[None]:
+    """Keep other runs out of a run's folder until the context ends; the main process holds it.
+
+    Raises:
+        FcpError: another run holds the folder, or it cannot be written.
+    """
+    with hold_folder(out) if is_main() else nullcontext():
+        yield
 
 
 def loader_workers() -> int:

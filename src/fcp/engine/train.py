@@ -7,7 +7,7 @@ from typing import Any
 
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
-from fcp.engine.processes import is_main
+from fcp.engine.processes import hold_run, is_main
 from fcp.engine.recipe import Recipe, SegmenterRecipe, load_recipe, refuse_other_recipe
 from fcp.engine.tracking import Report, say_nothing
 from fcp.errors import FcpError
@@ -43,9 +43,17 @@ def train(
 
     Raises:
         FcpError: a bad recipe, one that does not continue the run in ``out``, a run in ``out``
-            without ``resume``, missing data or weights, or a loss that is not finite.
+            without ``resume`` or in another process, missing data or weights, or a loss that is not
+            finite.
     """
     loaded = load_recipe(recipe, overrides)
+    with hold_run(out):
+        _prepare(loaded, out, resume=resume)
+        said = report if is_main() else say_nothing
+        _run(loaded, {"data_root": data_root, "out": out, "resume": resume, "report": said}, store)
+
+
+def _prepare(loaded: Recipe, out: Path, *, resume: bool) -> None:
     if not resume and (out / CHECKPOINT_FILE).exists():
         raise FcpError(f"{out}: holds a run already; go on with --resume, or choose another --out")
     if resume and (out / RECIPE_FILE).exists():
@@ -53,9 +61,6 @@ def train(
     if is_main():
         # Half-written files of a killed run are of no use.
         remove_leftovers(out / name for name in _WRITTEN)
-    else:
-        report = say_nothing
-    _run(loaded, {"data_root": data_root, "out": out, "resume": resume, "report": report}, store)
 
 
 def _run(loaded: Recipe, run: dict[str, Any], store: FeatureCache | None) -> None:

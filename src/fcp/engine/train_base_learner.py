@@ -16,7 +16,7 @@ from fcp.engine.loop import fit
 from fcp.engine.method_batches import LabelBatches
 from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
 from fcp.engine.method_stage import BaseLearnerStage
-from fcp.engine.processes import is_main, processes
+from fcp.engine.processes import hold_run, is_main, processes
 from fcp.engine.recipe import find_recipe, load_recipe
 from fcp.engine.tracking import Report, record_recipe
 from fcp.engine.train_head import standardise
@@ -165,14 +165,15 @@ def find_base_learner(
                 "such a recipe as base_learner_recipe"
             )
         report(f"base learner is missing: training {recipe.base_learner_recipe} into {folder}")
-        train_base_learner(
-            own,
-            data_root=data_root,
-            out=folder,
-            resume=(folder / CHECKPOINT_FILE).exists(),
-            report=report,
-            store=None if own.train_backbone or own.views != "whole" else store,
-        )
+        with hold_run(folder):
+            train_base_learner(
+                own,
+                data_root=data_root,
+                out=folder,
+                resume=(folder / CHECKPOINT_FILE).exists(),
+                report=report,
+                store=None if own.train_backbone or own.views != "whole" else store,
+            )
     _refuse_other_classes(recipe, folder)
     return load_base_learner(folder)
 

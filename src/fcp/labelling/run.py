@@ -22,6 +22,7 @@ from fcp.labelling.photos import segment_photos
 from fcp.labelling.results import ExampleResult, Results
 from fcp.labelling.start import Request, Start, start_run
 from fcp.labelling.task import Task, fit_task, least_of
+from fcp.system.locks import hold_folder
 
 if TYPE_CHECKING:
     from fcp.formats.writer import Writer
@@ -93,11 +94,19 @@ def label_folder(
         watcher: Receiver of the events of the run.
 
     Raises:
-        FcpError: a ``batch_size`` under 1, no photo, files in the output folder that would be
-            overwritten or mixed, no such model, bad examples, or a file that cannot be written.
+        FcpError: a ``batch_size`` under 1, no photo, an output folder that another run is writing
+            to or with files that would be overwritten or mixed, no such model, bad examples, or a
+            file that cannot be written.
     """
     if batch_size < 1:
         raise FcpError(f"batch_size: expected at least 1, got {batch_size}")
+    with hold_folder(request.out):
+        return _label(request, device, threads, batch_size, watcher)
+
+
+def _label(
+    request: Request, device: str, threads: int | None, batch_size: int, watcher: Watcher
+) -> Labelled:
     start = start_run(request, device)
     watcher.started(start)
     with ExitStack() as stack, _resumable(start.results):

@@ -1,0 +1,47 @@
+"""A folder that one run at a time writes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from fcp.errors import FcpError
+
+LOCK_FILE = ".lock"
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder, which is created if missing, until the context ends.
+
+    The system releases the lock however the process ends. Folders that were created for the context
+    and are empty when it ends are removed.
+
+    Raises:
+        FcpError: another run holds the folder, or it cannot be written.
+    """
+    created = [one for one in (folder, *folder.parents) if not one.exists()]
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise FcpError(
+            f"{folder}: another run is writing to it; wait until it ends, or choose another --out"
+        ) from error
+    except OSError as error:
+        reason = f"cannot be written ({error.strerror})"
+        raise FcpError(f"{folder}: {reason}; choose another --out") from error
+    try:
+        yield
+    finally:
+        # Removed while it is held: filelock does not take a file that is no longer in the folder.
+        with suppress(OSError):  # Windows removes it on release
+            (folder / LOCK_FILE).unlink()
+        lock.release()
+        with suppress(OSError):  # not empty
+            for one in created:
+                one.rmdir()
