@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fcp.config import Fusion
 from fcp.data.transforms import logits_to_size
-from fcp.inference.appearance.classifier import Classifier, fit_classifier
+from fcp.inference.appearance.classifier import Classifier, Pool, fit_classifier
 from fcp.inference.appearance.features import Layer, filter_picture, penalties_of, read_at
 from fcp.inference.appearance.gate import Decision, Trial, decide_by_halves, decide_by_others
 from fcp.inference.appearance.samples import Samples, draw_samples
@@ -155,12 +155,12 @@ def _fit_several(
 ) -> Appearance:
     """Fit to all examples, and decide by leave-one-out fits."""
     samples, penalties = [one.samples for one in own], own[0].penalties
-    classifier = fit_classifier([*samples, *against], penalties)
+    pool = Pool.of([*samples, *against])
+    classifier = fit_classifier(pool, penalties)
     trials = []
     for index, one in enumerate(own):
-        rest = [*samples[:index], *samples[index + 1 :], *against]
         others = [other.seen.shown for other in own if other is not one]
-        by_others = fit_classifier(rest, penalties, classifier)
+        by_others = fit_classifier(pool.without(index), penalties, classifier)
         odds = one.odds(network, others, fusion)
         trials.append(Trial(one.samples, odds, by_others.of_samples(one.samples.values)))
     return Appearance(classifier, decide_by_others(trials))
@@ -202,13 +202,14 @@ def _try_single(
     network: AnyNetwork, own: Learnt, against: Sequence[Samples], fusion: Fusion
 ) -> Tried:
     copy = _see_and_learn(network, changed_copy(own.picture, own.mask))
-    classifier = fit_classifier([own.samples, copy.samples, *against], own.penalties)
+    classifier = fit_classifier(Pool.of([own.samples, copy.samples, *against]), own.penalties)
     by_network = [one.odds(network, [own.seen.shown], fusion) for one in (own, copy)]
     known = [one.samples.overlap(odds) for one, odds in zip((own, copy), by_network, strict=True)]
     halves = []
     first = own.samples.in_first_half()
     for half in (first, ~first):
-        other = fit_classifier([own.samples.of(~half), *against], own.penalties, classifier)
+        rest = Pool.of([own.samples.of(~half), *against])
+        other = fit_classifier(rest, own.penalties, classifier)
         tried = own.samples.of(half)
         halves.append(Trial(tried, by_network[0][half], other.of_samples(tried.values)))
     return Tried(classifier, halves, known)
