@@ -41,7 +41,7 @@ def record(**classes: ClassResult) -> PictureResult:
 
 @pytest.fixture
 def run(session, engine):
-    run = session.start_run(engine, tile=None, instances=False)
+    run = session.start_run(engine, tile=None, instances=False, appearance="off")
     assert run.finished.wait(600)
     return run
 
@@ -131,7 +131,7 @@ def test_no_later_run_and_no_second_look_changes_it(session, run, engine, visits
         results = ResultsTab(visits)
     mask = mask_of(slice(10, 30), slice(20, 50))
     session.marked.append(marked("cat", mask, session.photos[0], corrects=True, number=9))
-    again = session.start_run(engine, tile=None, instances=True)
+    again = session.start_run(engine, tile=None, instances=True, appearance="off")
     assert again.finished.wait(600)
     session.chosen = "one"
     update, *_ = results.put_for_correction("cat", asking)
@@ -147,7 +147,7 @@ def test_an_example_that_is_among_the_photos_keeps_its_mask(session, engine, tmp
     own = session.examples_in.folder / "own.png"
     shutil.copy(session.photos[0], own)  # uploaded twice, under another name
     session.marked.append(marked("bird", mask, own, number=9))
-    run = session.start_run(engine, tile=None, instances=False)
+    run = session.start_run(engine, tile=None, instances=False, appearance="off")
     assert run.finished.wait(600)
     file = make_download(run, "png", 0.0, tmp_path / "download", marked=session.marked)
     folder = unpacked(file, tmp_path / "out")

@@ -30,7 +30,9 @@ from fcp.labelling.photo_results import ClassResult, PictureResult
 
 
 def finished(session, engine, **options) -> PhotoRun:
-    run = session.start_run(engine, **{"tile": None, "instances": False, **options})
+    """Run over the photos; without the appearance, whose fit would take most of the time."""
+    usual = {"tile": None, "instances": False, "appearance": "off"}
+    run = session.start_run(engine, **usual | options)
     assert run.finished.wait(60)
     return run
 
@@ -47,7 +49,7 @@ def test_run_does_all_photos_and_tells_the_bad_one(session, engine):
 
 
 def test_run_says_the_same_as_the_segmenter_alone(session, engine):
-    run = finished(session, engine)
+    run = finished(session, engine, appearance="auto")
     segmenter = engine.segmenter()
     segmenter.fit(
         {
@@ -319,7 +321,7 @@ def test_file_that_cannot_be_written_is_told(session, engine, tmp_path):
 
 
 def test_reason_asks_each_example_alone(session, engine):
-    run = finished(session, engine, appearance="off")  # the dogs' is learnt against the cats
+    run = finished(session, engine)  # the appearance of the dogs is learnt against the cats
     photo = session.photos[0]
     reason = why.explain(run, photo, "cat")
     assert {one.marked.number for one in reason.alone} == {1, 3}

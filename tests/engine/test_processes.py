@@ -1,11 +1,12 @@
 """Several processes, and processes that are killed, train what one undisturbed process does.
 
-Run as a script, this file is a process of such a run: a toy stage with a recipe as JSON.
+Run as a script, this file is such a run: a toy stage with a recipe as JSON.
 """
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -89,11 +90,39 @@ def run_toy(out, optim, *, resume=False, **stage):
         save_file(toy.model.state_dict(), out / WEIGHTS)
 
 
+def fork(count):
+    """Go on in so many processes, as torchrun's, of which each would import torch anew.
+
+    This process ends with them: with 1 as soon as one of them fails, which ends the others too.
+    """
+    import torch._dynamo
+    import torch.distributed.tensor  # noqa: F401  (else each imports both at its first step)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    there = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    children = []
+    for rank in range(count):
+        child = os.fork()
+        if child == 0:
+            os.environ.update(there, RANK=str(rank), LOCAL_RANK=str(rank))
+            return
+        children.append(child)
+    while children:
+        child, status = os.wait()
+        children.remove(child)
+        if status != 0:
+            time.sleep(1)  # for what the others have to say
+            for other in children:
+                os.kill(other, signal.SIGKILL)
+            sys.exit(1)
+    sys.exit(0)
+
+
 def _start(out, optim, *, processes=1, **rest):
     settings = json.dumps({"optim": optim, **rest})
-    launch = LAUNCH if processes == 2 else (sys.executable,)
     return subprocess.Popen(
-        [*launch, str(Path(__file__)), str(out), settings],
+        [sys.executable, str(Path(__file__)), str(processes), str(out), settings],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -107,6 +136,15 @@ def _finish(process):
     return process.returncode, errors
 
 
+def _run(out, optim, *, processes, **rest):
+    """Run to the end; one process alone is this one, which saves its start."""
+    if processes == 1:
+        run_toy(out, optim, **rest)
+    else:
+        status, errors = _finish(_start(out, optim, processes=processes, **rest))
+        assert status == 0, errors
+
+
 def _timeless(file):
     return [
         {name: value for name, value in row.items() if name != "seconds_per_step"}
@@ -116,9 +154,7 @@ def _timeless(file):
 
 def test_two_processes_that_accumulate_train_what_one_does(tmp_path):
     run_toy(tmp_path / "one", OPTIM)
-    optim = {**OPTIM, "accumulate": 2}
-    status, errors = _finish(_start(tmp_path / "two", optim, processes=2))
-    assert status == 0, errors
+    _run(tmp_path / "two", {**OPTIM, "accumulate": 2}, processes=2)
     one, two = load_file(tmp_path / "one" / WEIGHTS), load_file(tmp_path / "two" / WEIGHTS)
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6)
@@ -132,11 +168,7 @@ def test_two_processes_that_accumulate_train_what_one_does(tmp_path):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, processes):
     dropout = {"dropout": 0.3, "processes": processes}
-    if processes == 1:
-        run_toy(tmp_path / "whole", OPTIM, dropout=0.3)
-    else:
-        whole = _start(tmp_path / "whole", OPTIM, **dropout)
-        assert _finish(whole)[0] == 0
+    _run(tmp_path / "whole", OPTIM, **dropout)
     # It waits in its 16th step: after the checkpoint of step 12, and a row of the log later.
     cut = _start(tmp_path / "cut", OPTIM, hold=15, **dropout)
     log = tmp_path / "cut" / LOG_FILE
@@ -145,8 +177,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, processes):
     os.kill(int((tmp_path / "cut" / PID).read_text()), signal.SIGKILL)
     cut.communicate()
     assert not (tmp_path / "cut" / WEIGHTS).exists()
-    status, errors = _finish(_start(tmp_path / "cut", OPTIM, resume=True, **dropout))
-    assert status == 0, errors
+    _run(tmp_path / "cut", OPTIM, resume=True, **dropout)
     one, two = load_file(tmp_path / "whole" / WEIGHTS), load_file(tmp_path / "cut" / WEIGHTS)
     assert all(torch.equal(two[name], tensor) for name, tensor in one.items())
     assert _timeless(log) == _timeless(tmp_path / "whole" / LOG_FILE)
@@ -185,17 +216,20 @@ def _head_recipe(folder):
 
 
 def test_the_command_trains_the_same_head_on_two_processes(mini_voc, tmp_path):
-    arguments = ("train", str(_head_recipe(tmp_path)), "--data-root", str(mini_voc), "--out")
-    for name, command in {"one": (sys.executable,), "two": LAUNCH}.items():
-        done = subprocess.run(
-            [*command, "-m", "fcp", *arguments, str(tmp_path / name)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=140,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("model written") == 1
+    from fcp.engine.train import train  # not at the top, like transformers
+
+    recipe, rest = _head_recipe(tmp_path), {"data_root": mini_voc, "resume": False}
+    train(recipe, overrides=(), out=tmp_path / "one", report=lambda _: None, **rest)
+    arguments = ("train", str(recipe), "--data-root", str(mini_voc), "--out", str(tmp_path / "two"))
+    done = subprocess.run(
+        [*LAUNCH, "-m", "fcp", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=140,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("model written") == 1
     one, two = (
         load_file(tmp_path / "one" / WEIGHTS_FILE),
         load_file(tmp_path / "two" / WEIGHTS_FILE),
@@ -205,6 +239,6 @@ def test_the_command_trains_the_same_head_on_two_processes(mini_voc, tmp_path):
 
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[2])
-    given.pop("processes", None)
-    run_toy(Path(sys.argv[1]), **given)
+    if int(sys.argv[1]) > 1:
+        fork(int(sys.argv[1]))
+    run_toy(Path(sys.argv[2]), **json.loads(sys.argv[3]))
