@@ -33,7 +33,8 @@ LAYERS = (
     ("encoders", "data"),
     ("layers",),
     ("structures",),
-    ("config", "system"),
+    ("config",),
+    ("checks", "system"),
     ("errors",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -52,7 +53,7 @@ FENCES = {
     "ot": ("fcp.method",),
     "av": ("fcp.data",),
 }
-BELOW_TORCH = ("fcp.config", "fcp.system.documents", "fcp.errors")
+BELOW_TORCH = ("fcp.checks", "fcp.config", "fcp.system.documents", "fcp.errors")
 
 FUNCTION_LINES = 40  # without the docstring
 FILE_LINES = 400

@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fcp.checks import from_dict, to_dict
 from fcp.config import (
     BackboneConfig,
     FeatureSource,
@@ -22,8 +23,6 @@ from fcp.config import (
     ModelConfig,
     PseudoMask,
     SegmenterConfig,
-    from_dict,
-    to_dict,
 )
 from fcp.errors import FcpError
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from fcp.config import from_dict
+from fcp.checks import from_dict
 from fcp.data.lists import train_lists
 from fcp.data.mixed import MixedTask, TaskSource
 from fcp.data.pascal import PascalVOC

@@ -27,9 +27,14 @@ def test_cost_of_a_model(model_folder):
     assert found.peak_gib is None or 0.05 < found.peak_gib < 50
 
 
-def test_an_error_of_the_other_process_is_the_same_line(tmp_path):
-    with pytest.raises(FcpError, match="no such model folder"):
-        measure_cost(str(tmp_path / "gone"), device="cpu")
+def refuse(model, device):
+    raise FcpError(f"{model}: not on {device}")
+
+
+def test_an_error_of_the_other_process_is_the_same_line(monkeypatch):
+    monkeypatch.setattr(cost, "measure_here", refuse)
+    with pytest.raises(FcpError, match="tiny: not on cpu"):
+        measure_cost("tiny", device="cpu")
 
 
 def end_as_without_memory(model, device):

@@ -14,7 +14,7 @@ from fcp.method.cyctr.model import CyCTR
 from fcp.method.hdmnet.model import HDMNet
 from fcp.method.pfenet.model import PFENet
 from fcp.method.ssp.model import SSP
-from fcp.method.trained import TRAINED
+from fcp.method.trained import TRAINED, build_trained
 from fcp.structures import Episode
 
 
@@ -133,3 +133,18 @@ def test_empty_mask_is_named(toy, episode):
 def test_base_labels_rank_the_base_classes():
     labels = torch.tensor([[0, 3, 7, 9, 255, 3]])
     assert base_labels(labels, [3, 9]).tolist() == [[0, 1, 0, 2, 255, 1]]
+
+
+@pytest.mark.parametrize(
+    ("method", "option"),
+    [
+        ("pfenet", "width"),
+        ("bam", "shots"),
+        ("bam", "base_classes"),
+        ("hdmnet", "learner_width"),
+        ("cyctr", "keys_per_shot"),
+    ],
+)
+def test_a_count_below_one_is_refused_by_name(method, option):
+    with pytest.raises(FcpError, match=f"method '{method}': {option}: expected at least 1, got 0"):
+        build_trained(method, **{option: 0})

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fcp.config import check
+from fcp.checks import check
 from fcp.data.counts import count_areas
 from fcp.data.dataset import ClassicRule, Split
 from fcp.data.folder import files_in

@@ -7,11 +7,11 @@ nor transformers. A new encoder is one entry here and one file beside this one.
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fcp.checks import check_options
 from fcp.config import BackboneConfig, SegmenterConfig
 from fcp.errors import FcpError
 
@@ -37,15 +37,10 @@ class LazyBuilder:
         """Import the builder and run it.
 
         Raises:
-            FcpError: an option that the builder does not have.
+            FcpError: an option that the builder does not have, or a value of the wrong type.
         """
         build = self.load()
-        parameters = list(inspect.signature(build).parameters.values())[1:]  # without ``weights``
-        open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-        known = [parameter.name for parameter in parameters]
-        for name in options:
-            if name not in known and not open_ended:
-                raise FcpError(f"unknown option {name!r}; known: {', '.join(known) or 'none'}")
+        check_options(options, build)
         return build(weights, **options)
 
     def load(self) -> Callable[..., Any]:

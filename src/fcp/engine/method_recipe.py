@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fcp.config import EncodersConfig, check, require_least
+from fcp.checks import check, require_least
+from fcp.config import EncodersConfig
 from fcp.engine.optim import OptimConfig
 from fcp.errors import FcpError
 

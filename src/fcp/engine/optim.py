@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
-from fcp.config import check, require_least
+from fcp.checks import check, require_least
 from fcp.errors import FcpError
 
 Rule = Literal["adamw", "sgd"]

@@ -9,7 +9,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
-from fcp.config import LossWeights, ModelConfig, check, from_dict, require_least
+from fcp.checks import check, from_dict, require_least
+from fcp.config import LossWeights, ModelConfig
 from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.optim import OptimConfig
 from fcp.errors import FcpError

@@ -1,6 +1,7 @@
 """Cost of a model on this machine: seconds for a photo, and peak memory.
 
-Each model has a process of its own, since memory that another one took before would count.
+Each model has a process of its own, since memory that another one took before would count. torch
+is imported there alone.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from fcp.errors import FcpError
-from fcp.inference.segmenter import FewShotSegmenter
 from fcp.system.memory import GIB, peak_memory
+
+if TYPE_CHECKING:
+    import torch
 
 HEIGHT, WIDTH = 375, 500
 PHOTOS = 3
@@ -65,6 +68,8 @@ def measure_cost(model: str, *, device: str = "auto") -> Cost:
 
 def measure_here(model: str, device: str) -> Cost:
     """Measure a model in this process; see ``measure_cost``."""
+    from fcp.inference.segmenter import FewShotSegmenter
+
     segmenter = FewShotSegmenter.from_pretrained(model, device=device)
     photo, mask = picture_of_disc()
     segmenter.fit([(photo, mask)]).predict(photo)  # the first ones are slower
@@ -88,12 +93,16 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     started = time.perf_counter()
     work()
     if device.type == "cuda":
+        import torch
+
         torch.cuda.synchronize(device)
     return time.perf_counter() - started
 
 
 def _peak(device: torch.device) -> float | None:
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.max_memory_allocated(device) / GIB
     held = peak_memory()
     return None if held is None else held / GIB

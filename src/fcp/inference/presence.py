@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fcp.config import MOST_CHANNELS, check, from_dict
+from fcp.checks import check, from_dict
+from fcp.config import MOST_CHANNELS
 from fcp.errors import FcpError
 from fcp.inference.networks.base import Answer, Cells, Known
 from fcp.layers.masked import mask_to_share

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fcp.config import check, from_dict
+from fcp.checks import check, from_dict
 from fcp.data.photos import MOST_DRAWN
 from fcp.errors import FcpError
 from fcp.inference.appearance.classifier import Classifier

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fcp.config import check
+from fcp.checks import check
 from fcp.errors import FcpError
 from fcp.system.files import is_video
 

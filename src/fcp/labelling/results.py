@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from fcp.config import check, from_dict
+from fcp.checks import check, from_dict
 from fcp.errors import FcpError
 from fcp.labelling.photo_results import PictureResult, Source, require_share
 from fcp.system.documents import load_json

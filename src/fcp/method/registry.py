@@ -6,11 +6,11 @@ Importing this module is light: weights that are missing are told before torch i
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fcp.checks import check_options, option_names
 from fcp.encoders.places import find_folder
 from fcp.errors import FcpError
 from fcp.method.names import FreeName, parse_name
@@ -57,20 +57,14 @@ class Builder:
         Raises:
             FcpError: an option that it does not have, or a value that it does not take.
         """
-        make, known = self.load(), self.options()
-        for name in options:
-            if name not in known:
-                raise FcpError(f"unknown option {name!r}; known: {', '.join(known)}")
+        make = self.load()
+        check_options(options, make, self.fixed)
         parts = [part for part in (cells, segmenter) if part is not None]
         return make(*parts, **self.fixed, **options).eval()
 
     def options(self) -> list[str]:
         """Return the names of the options that are left to choose."""
-        return [
-            name
-            for name, parameter in inspect.signature(self.load()).parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY and name not in self.fixed
-        ]
+        return option_names(self.load(), self.fixed)
 
     def load(self) -> Callable[..., FreeMethod]:
         """Import the method's class and return it."""

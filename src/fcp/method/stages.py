@@ -13,7 +13,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from fcp.config import BackboneConfig, from_dict
+from fcp.checks import from_dict
+from fcp.config import BackboneConfig
 from fcp.encoders import build_backbone
 from fcp.encoders.base import Backbone
 from fcp.encoders.pixels import Normalise

@@ -60,9 +60,13 @@ def build_trained(method: str, weights: str | None = None, **options: Any) -> An
         **options: Of the method's builder.
 
     Raises:
-        FcpError: Unknown method or option, or weights that are missing or do not fit.
+        FcpError: Unknown method or option, an option of the wrong type or below 1, or weights that
+            are missing or do not fit.
     """
     builder = find_builder(method)
+    for name, value in options.items():
+        if type(value) is int and value < 1:  # each is a count
+            raise FcpError(f"method {method!r}: {name}: expected at least 1, got {value}")
     try:
         model: AnyMethod = builder(weights, **options)
     except FcpError as error:

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig, from_dict, to_dict
+from fcp.checks import from_dict, to_dict
+from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.base import Backbone
 from fcp.encoders.weights import load_strictly, read_state_dict

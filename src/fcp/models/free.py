@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcp.config import EncodersConfig, check, from_dict
+from fcp.checks import check, from_dict
+from fcp.config import EncodersConfig
 from fcp.encoders.places import find_folder, installed_folder
 from fcp.errors import FcpError
 from fcp.method.names import PREFIX, FreeName, choose_default, is_free, parse_name

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from fcp.config import BackboneConfig, EncodersConfig, SegmenterConfig, to_dict
+from fcp.checks import to_dict
+from fcp.config import BackboneConfig, EncodersConfig, SegmenterConfig
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.base import Backbone, PromptableSegmenter
 from fcp.encoders.weights import load_strictly

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from fcp.config import MOST_PX, check, from_dict
+from fcp.checks import check, from_dict
+from fcp.config import MOST_PX
 from fcp.encoders.weights import load_strictly
 from fcp.errors import FcpError
 from fcp.method.bam.base_learner import BaseLearner, PSPNet

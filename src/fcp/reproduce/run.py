@@ -12,7 +12,7 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
-from fcp.config import from_dict
+from fcp.checks import from_dict
 from fcp.data.benchmarks import open_benchmark
 from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec, sample_episodes

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fcp.config import Fusion, to_dict
+from fcp.checks import to_dict
+from fcp.config import Fusion
 from fcp.encoders.base import PromptableSegmenter
 from fcp.features.cache import fingerprint
 from fcp.inference.networks.base import Answer, Cells, Known, Network, Seen
