@@ -76,6 +76,16 @@ def test_the_start_does_not_change_the_end():
     assert torch.allclose(first.weights, second.weights, atol=1e-3)
 
 
+def test_features_that_no_hessian_can_be_made_of_still_give_a_classifier():
+    given = samples()
+    huge = given.weights * torch.tensor(1e30)  # its curvature drowns the penalties
+    alike = torch.cat([given.values, given.values], 1)
+    pool = Pool.of([replace(given, values=alike, weights=huge)])
+    found = fit_classifier(pool, torch.full((10,), PENALTY))
+    right = (found.of_samples(alike) > 0) == given.truth.bool()
+    assert right.float().mean() > 0.7
+
+
 @pytest.mark.parametrize("truth", [0.0, 1.0])
 def test_pixels_of_one_class_alone_are_that_class(truth):
     given = samples()

@@ -27,7 +27,7 @@ from fcp.inference.appearance.samples import Samples
 CLIP = 3.0
 MOST_STEPS = 60
 ESTIMATE_STEPS = 20  # of the fit to few pixels
-FEW = 2000  # most pixels for the estimate and the curvature there
+FEW = 2000  # pixels for the estimate and the curvature there, or up to twice as many
 CLOSE = 1e-5  # relative gain of a step below which the fit ends
 LEAST_DEVIATION = 1e-4  # least standard deviation, for a feature that is nearly constant
 
@@ -108,7 +108,7 @@ class Pool:
         return replace(self, weights=self.weights.masked_fill(self.pictures == picture, 0))
 
     def of_few(self) -> Self:
-        """Return every k-th pixel with k times its weight, ``FEW`` or fewer than twice as many."""
+        """Return every k-th pixel with k times its weight: ``FEW``, or fewer than twice as many."""
         every = max(1, len(self.truth) // FEW)
         return replace(
             self,
@@ -146,7 +146,7 @@ def _descend(
         penalties: Penalty of half each squared weight and of the constant term (D + 1,).
         first: Weights and constant term of the estimate (D + 1,).
         most_steps: Largest number of steps.
-        root: Triangular R (D + 1, D + 1) of the coordinates u = R w; None for w itself.
+        root: Upper triangular R (D + 1, D + 1) of the coordinates u = R w; None for w itself.
     """
 
     def loss(place: np.ndarray) -> tuple[float, np.ndarray]:
@@ -168,14 +168,17 @@ def _descend(
     return best if root is None else _solve(root, best, upper=True)
 
 
-def _root(pool: Pool, penalties: Tensor, weights: Tensor) -> Tensor:
-    """Return the upper triangular R with RᵀR the Hessian of the loss at these weights."""
+def _root(pool: Pool, penalties: Tensor, weights: Tensor) -> Tensor | None:
+    """Return the upper triangular R with RᵀR the Hessian of the loss at these weights.
+
+    None where rounding leaves no such R; a fit then takes more steps.
+    """
     odds = pool.scores @ weights
     curvature = pool.weights * odds.sigmoid() * (-odds).sigmoid()
     hessian = (pool.scores * curvature[:, None]).T @ pool.scores + penalties.diag()
     hessian[-1, -1] += 1  # where all is certain, nothing holds the constant term
-    root: Tensor = torch.linalg.cholesky(hessian, upper=True)
-    return root
+    root, failed = torch.linalg.cholesky_ex(hessian, upper=True)
+    return None if failed else root
 
 
 def _solve(triangular: Tensor, right: Tensor, *, upper: bool) -> Tensor:
