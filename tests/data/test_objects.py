@@ -173,11 +173,11 @@ GOOD = {"set": "s", "kind": "k", "masks": 1, "voc": None, "coco": None, "shows_v
         (json.dumps({"a": 1}), "expected a list with an entry"),
         (json.dumps(["cat"]), "entry 1: expected set, kind, masks"),
         (json.dumps([{"set": "s"}]), "entry 1: expected set, kind, masks"),
-        (json.dumps([GOOD, GOOD | {"voc": 3}]), "entry 2: voc: expected str or NoneType, got 3"),
+        (json.dumps([GOOD, GOOD | {"voc": 3}]), "entry 2: voc: expected str or null, got 3"),
         (json.dumps([GOOD | {"shows_voc": "person"}]), "entry 1: expected .*shows_voc as a list"),
         (
             json.dumps([GOOD | {"shows_voc": [1]}]),
-            "entry 1: shows_voc: expected VOC's classes, got 1",
+            r"entry 1: shows_voc\[0\]: expected str, got 1",
         ),
         (
             json.dumps([GOOD | {"kind": "../k"}]),

@@ -71,7 +71,7 @@ def test_a_hundred_prompts_in_one_batch_are_each_one_alone(toy_segmenter):
 def test_unknown_options_are_named(toy_cells, toy_segmenter):
     with pytest.raises(FcpError, match="unknown option 'threshold'; known: released, shots"):
         METHODS["insid3"](toy_cells(), None, threshold=3)
-    with pytest.raises(FcpError, match="shots: expected paper or pooled, got 'best'"):
+    with pytest.raises(FcpError, match="shots: expected one of paper, pooled, got 'best'"):
         METHODS["gf-sam"](toy_cells(), toy_segmenter, shots="best")
     with pytest.raises(FcpError, match="preset: expected one of coco, fss, parts, got 'voc'"):
         METHODS["matcher"](toy_cells(), toy_segmenter, preset="voc")

@@ -60,9 +60,6 @@ class Kind:
     def __post_init__(self) -> None:
         """Refuse wrong types and names that cannot be a folder's."""
         check(self)
-        for name in self.shows_voc:
-            if not isinstance(name, str):
-                raise FcpError(f"shows_voc: expected VOC's classes, got {name!r}")
         for name in (self.set, self.name):
             if not name or Path(name).name != name:
                 raise FcpError(f"set, kind: expected the name of a folder, got {name!r}")
