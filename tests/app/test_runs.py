@@ -321,7 +321,7 @@ def test_file_that_cannot_be_written_is_told(session, engine, tmp_path):
 
 
 def test_reason_asks_each_example_alone(session, engine):
-    run = finished(session, engine)  # the appearance of the dogs is learnt against the cats
+    run = finished(session, engine)  # no appearance: the dogs' would be learnt against the cats
     photo = session.photos[0]
     reason = why.explain(run, photo, "cat")
     assert {one.marked.number for one in reason.alone} == {1, 3}

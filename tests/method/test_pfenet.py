@@ -139,7 +139,17 @@ def test_released_batch_norms_drift(toy_backbone, episode, released):
     assert torch.equal(before, toy_backbone.norm.running_mean) != released
 
 
-@pytest.mark.parametrize("bins", [[], ["a"], [0, 2], [1, 0.5], [1.5], [True]])
-def test_scales_that_cannot_be_meant_are_refused(small_backbone, bins):
-    with pytest.raises(FcpError, match=r"bins(: expected cells|\[0\]: expected float)"):
+@pytest.mark.parametrize(
+    ("bins", "told"),
+    [
+        *(
+            (bins, r"bins: expected cells \(60, 30\) or fractions")
+            for bins in ([], [0, 2], [1, 0.5], [1.5])
+        ),
+        (["a"], r"bins\[0\]: expected float, got 'a'"),
+        ([True], r"bins\[0\]: expected float, got True"),
+    ],
+)
+def test_scales_that_cannot_be_meant_are_refused(small_backbone, bins, told):
+    with pytest.raises(FcpError, match=told):
         build_trained("pfenet", backbone=small_backbone, width=8, bins=bins)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -35,15 +35,13 @@ def is_main() -> bool:
     return bool(processes().is_main_process)
 
 
-@contextmanager
-def hold_run(out: Path) -> Iterator[None]:
-    """Keep other runs out of a run's folder until the context ends; the main process holds it.
+def hold_run(out: Path) -> AbstractContextManager[None]:
+    """Return a context in which the main process keeps other runs out of a run's folder.
 
     Raises:
-        FcpError: another run holds the folder, or it cannot be written.
+        FcpError: another run holds the folder, or it cannot be written; as the context is entered.
     """
-    with hold_folder(out) if is_main() else nullcontext():
-        yield
+    return hold_folder(out) if is_main() else nullcontext()
 
 
 def loader_workers() -> int:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from fcp.checks import require
 from fcp.encoders import LazyBuilder
 from fcp.encoders.weights import load_strictly, read_state_dict
 from fcp.errors import FcpError
@@ -64,10 +65,9 @@ def build_trained(method: str, weights: str | None = None, **options: Any) -> An
             are missing or do not fit.
     """
     builder = find_builder(method)
-    for name, value in options.items():
-        if type(value) is int and value < 1:  # each is a count
-            raise FcpError(f"method {method!r}: {name}: expected at least 1, got {value}")
     try:
+        for name, value in options.items():  # each whole number is a count
+            require(type(value) is not int or value >= 1, name, "at least 1", value)
         model: AnyMethod = builder(weights, **options)
     except FcpError as error:
         raise FcpError(f"method {method!r}: {error}") from error

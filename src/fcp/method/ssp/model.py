@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from fcp.encoders.base import Backbone
-from fcp.errors import FcpError
 from fcp.method.base import TrainedMethod, TrainingTruth, TwoLogits, at_size, for_queries
 from fcp.method.parts import cross_entropy, spread
 from fcp.method.ssp.prototypes import estimates, similarity, support_prototypes
@@ -138,10 +137,7 @@ def build_ssp(
         trained: See ``SSP``.
 
     Raises:
-        FcpError: Unknown backbone, weights that are missing or do not fit, or ``trained`` is no
-            list.
+        FcpError: Unknown backbone, or weights that are missing or do not fit.
     """
-    if isinstance(trained, str):
-        raise FcpError(f"trained: expected a list of names, as in [{trained}]")
     stages = build_stage_three(backbone, weights)
     return SSP(stages, refine=refine, trained=tuple(trained))
