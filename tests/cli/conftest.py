@@ -50,15 +50,20 @@ def photos(tmp_path: Path, picture: Callable[..., None]) -> Path:
 
 @pytest.fixture
 def run(model_folder: Path, examples: Path, photos: Path, tmp_path: Path) -> Callable[..., Any]:
-    """Return a function that runs `fcp segment` with the usual folders unless told otherwise."""
+    """Return a function that runs `fcp segment` with the usual folders unless told otherwise.
+
+    Without the appearance, whose fit would take most of the time.
+    """
 
     def run(
         *more: Any,
         support: Path = examples,
         query: tuple[Path, ...] = (photos,),
         model: Path = model_folder,
+        appearance: str = "off",
     ) -> Any:
         fixed = ["--support", support, "--out", tmp_path / "out", "--model", model]
+        fixed += ["--appearance", appearance]
         arguments = ["segment", *fixed, "--device", "cpu", "--query", *query, *more]
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
 

@@ -55,7 +55,7 @@ def test_writes_masks_overlays_and_results(run, tmp_path, model_folder, examples
     assert done.exit_code == 0, done.output
     assert files_in(tmp_path / "out") == expected_files(["p0", "p1", "p2", "p3"])
     segmenter = FewShotSegmenter.from_pretrained(model_folder, device="cpu")
-    segmenter.fit([(examples / "a.jpg", examples / "a_mask.png")])
+    segmenter.fit([(examples / "a.jpg", examples / "a_mask.png")], appearance="off")
     for index in range(4):
         found = segmenter.predict(photos / f"p{index}.jpg")
         mask = np.asarray(Image.open(tmp_path / "out" / "masks" / f"p{index}.png"))
@@ -264,6 +264,7 @@ def test_killed_then_interrupted_then_finished(run, tmp_path, model_folder, exam
         shutil.copy(photos / "p0.png", photos / f"p{index}.png")
     command = [sys.executable, "-m", "fcp", "segment", "--support", examples, "--query", photos]
     command += ["--out", out, "--model", model_folder, "--device", "cpu", "--resume"]
+    command += ["--appearance", "off"]
     # Where a shell runs the tests in the background, they and their children ignore Ctrl-C.
     hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     masks = 0

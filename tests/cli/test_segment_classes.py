@@ -50,7 +50,7 @@ def pairs_of(examples):
 @pytest.fixture
 def segmenter(model_folder, examples):
     loaded = FewShotSegmenter.from_pretrained(model_folder, device="cpu")
-    return loaded.fit(pairs_of(examples))
+    return loaded.fit(pairs_of(examples), appearance="off")
 
 
 def records(out):
@@ -62,9 +62,14 @@ def test_the_command_knows_every_format():
     assert list(FormatName) == list(FORMATS)
 
 
-def test_several_classes_make_one_label_map(run, segmenter, photos, tmp_path):
-    done = run()
+def test_several_classes_make_one_label_map(run, segmenter, examples, photos, tmp_path):
+    done = run(appearance="auto")
     assert done.exit_code == 0, done.output
+    decided = segmenter.fit(pairs_of(examples)).fitted.decisions
+    told = json.loads((tmp_path / "out/results.json").read_text())["appearance"]
+    assert {name: one["share"] for name, one in told.items()} == {
+        name: one.share for name, one in decided.items()
+    }
     assert (tmp_path / "out/masks/classes.txt").read_text().split() == ["background", "cat", "dog"]
     for name, record in records(tmp_path / "out").items():
         found = segmenter.predict(photos / name)
@@ -178,7 +183,7 @@ def test_tiles_are_used_and_a_photo_for_which_they_are_too_small_fails_alone(
     assert (done.exit_code, found["p0.png"]["error"]) == (1, None)
     assert found["p2.png"]["error"].startswith("tile: 20 px are too few")
     labels = np.asarray(Image.open(tmp_path / "out/masks/p0.png"))
-    segmenter.fit(pairs_of(examples), tile=20)
+    segmenter.fit(pairs_of(examples), tile=20, appearance="off")
     np.testing.assert_array_equal(labels, segmenter.predict(photos / "p0.png").labels)
 
 
@@ -228,7 +233,7 @@ def test_a_class_that_is_not_there_gets_no_mask(run, model_folder, tmp_path, mon
     shutil.copytree(model_folder, folder)
     never = Presence((32, 96, 160, 320, 320), torch.zeros(2, 928), torch.zeros(41), -2.0, 0.3, {})
     never.save(folder)
-    done = run("--model", folder, "--appearance", "off")
+    done = run("--model", folder)
     assert done.exit_code == 0, done.output
     for record in records(tmp_path / "out").values():
         for found in record["classes"].values():
