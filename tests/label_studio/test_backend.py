@@ -3,6 +3,7 @@
 import base64
 import logging
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -30,7 +31,10 @@ CONFIG = """
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return FewShotSegmenter.from_pretrained("tiny", device="cpu")
+    """Return `tiny`, without the appearance, whose fit would take most of the time."""
+    loaded = FewShotSegmenter.from_pretrained("tiny", device="cpu")
+    loaded.encode = partial(loaded.encode, appearance="off")
+    return loaded
 
 
 @pytest.fixture
