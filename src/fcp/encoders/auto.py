@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING, MODEL_MAPPING
 
-from fcp.encoders.base import Backbone
+from fcp.encoders.base import SharingBackbone
 from fcp.encoders.hub import load_config, load_model, make_config, refuse_both
 from fcp.encoders.pixels import (
     IMAGENET_MEAN,
@@ -30,7 +30,7 @@ from fcp.layers.grid import on_grid
 from fcp.structures import BackboneFeatures
 
 
-class AutoEncoder(Backbone):
+class AutoEncoder(SharingBackbone):
     """Mid-level map: two intermediate stages (or layers of a ViT); high-level map: the last one.
 
     Args:
@@ -61,13 +61,16 @@ class AutoEncoder(Backbone):
         self.mid_channels = sum(_channels(model, layer) for layer in self.layers)
         self.high_channels = _channels(model, -1)
 
-    def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
-        """Encode pictures (B, 3, H, W); see ``Backbone``. The grid is H/8 × W/8."""
+    def whole(self, images: Tensor) -> tuple[BackboneFeatures, Tensor]:
+        """Encode pictures (B, 3, H, W); see ``SharingBackbone``. The grid is H/8 × W/8."""
         grid = grid_of(images)
         pixels = self.normalise(resize(images, self._input_size(images)))
         maps = [on_grid(feature, grid, align_corners=False) for feature in self._stages(pixels)]
-        high = maps[-1] if mask is None else maps[-1] * mask_like(mask, maps[-1])
-        return BackboneFeatures(mid=torch.cat(maps[:-1], 1), high=high)
+        return BackboneFeatures(mid=torch.cat(maps[:-1], 1), high=maps[-1]), maps[-1]
+
+    def under(self, mask: Tensor, stage_input: Tensor) -> Tensor:
+        """Mask the last map itself; see ``SharingBackbone``."""
+        return stage_input * mask_like(mask, stage_input)
 
     def _input_size(self, images: Tensor) -> tuple[int, int]:
         if self.image_size is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,11 +22,12 @@ from fcp.structures import BackboneFeatures, Decoded, Embedding
 class Backbone(nn.Module, abc.ABC):
     """A class-consistent image encoder: picture → mid-level map and high-level map on one grid.
 
-    A new backbone defines ``forward``, ``mid_channels`` and ``high_channels``. Two parts are
+    A new backbone defines ``forward``, ``mid_channels`` and ``high_channels``. Three parts are
     optional. A backbone that calls ``keep_statistics`` in its constructor and ``standardised`` in
     its ``forward`` has its mid-level map standardised by statistics that training measures. A
     backbone that returns ``levels`` and sets their ``level_channels`` can be used by the heads that
-    compare level by level.
+    compare level by level. A backbone that knows its features without the mask when it has those
+    under the mask is a ``SharingBackbone``, which encodes an example half as often.
 
     Attributes:
         mid_channels: Number Cm of channels of ``BackboneFeatures.mid``.
@@ -102,6 +104,35 @@ class Backbone(nn.Module, abc.ABC):
         Returns:
             ``mid`` (B, Cm, h, w), unaffected by the mask, and ``high`` (B, Ch, h, w).
         """
+
+    def both(self, images: Tensor, mask: Tensor) -> tuple[BackboneFeatures, BackboneFeatures]:
+        """Encode the same pictures as queries and as supports; see ``forward``."""
+        return self(images), self(images, mask)
+
+
+class SharingBackbone(Backbone):
+    """A backbone that runs on the whole picture first, and then its last stage under the mask.
+
+    A new one defines ``whole`` and ``under`` in place of ``forward``.
+    """
+
+    @abc.abstractmethod
+    def whole(self, images: Tensor) -> tuple[BackboneFeatures, Tensor]:
+        """Encode pictures (B, 3, H, W) as queries; return the last stage's input as well."""
+
+    @abc.abstractmethod
+    def under(self, mask: Tensor, stage_input: Tensor) -> Tensor:
+        """Return the high-level map (B, Ch, h, w) of the last stage's input under the mask."""
+
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
+        """Encode pictures; see ``Backbone``."""
+        whole, stage_input = self.whole(images)
+        return whole if mask is None else replace(whole, high=self.under(mask, stage_input))
+
+    def both(self, images: Tensor, mask: Tensor) -> tuple[BackboneFeatures, BackboneFeatures]:
+        """Encode the same pictures as queries and as supports, in one pass."""
+        whole, stage_input = self.whole(images)
+        return whole, replace(whole, high=self.under(mask, stage_input))
 
 
 class PromptableSegmenter(nn.Module, abc.ABC):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fcp.encoders.base import Backbone
+from fcp.encoders.base import SharingBackbone
 from fcp.encoders.hub import find_weight_file
 from fcp.encoders.pixels import Normalise, grid_of, mask_like
 from fcp.encoders.weights import load_strictly, read_state_dict
@@ -65,7 +65,7 @@ class BlockShape:
     outputs: int
 
 
-class EfficientNetLite(Backbone):
+class EfficientNetLite(SharingBackbone):
     """Mid-level map: the chosen blocks' outputs, resized to the stride-8 grid and concatenated.
 
     The high-level map is the last block's; for a support picture the last two stages run on the
@@ -100,8 +100,8 @@ class EfficientNetLite(Backbone):
         if standardise:
             self.keep_statistics()
 
-    def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
-        """Encode pictures (B, 3, H, W); see ``Backbone``. The grid is H/8 × W/8."""
+    def whole(self, images: Tensor) -> tuple[BackboneFeatures, Tensor]:
+        """Encode pictures (B, 3, H, W); see ``SharingBackbone``. The grid is H/8 × W/8."""
         grid = grid_of(images)
         x = F.relu6(self._bn0(self._conv_stem(self.normalise(images))))
         levels = []
@@ -111,12 +111,17 @@ class EfficientNetLite(Backbone):
             x = block(x)
             if index in self.layers:
                 levels.append(x)
-        high = x if mask is None else self._last_stages(stage_input * mask_like(mask, stage_input))
         levels = self._standardised_levels(levels)
         mid = torch.cat([on_grid(level, grid, align_corners=False) for level in levels], 1)
-        return BackboneFeatures(
-            mid=mid, high=on_grid(high, grid, align_corners=False), levels=tuple(levels)
-        )
+        high = on_grid(x, grid, align_corners=False)
+        return BackboneFeatures(mid=mid, high=high, levels=tuple(levels)), stage_input
+
+    def under(self, mask: Tensor, stage_input: Tensor) -> Tensor:
+        """Run the last two stages on the masked input; see ``SharingBackbone``."""
+        x = stage_input * mask_like(mask, stage_input)
+        for block in self._blocks[self.masked_from :]:
+            x = block(x)
+        return on_grid(x, grid_of(mask), align_corners=False)
 
     def _standardised_levels(self, levels: list[Tensor]) -> list[Tensor]:
         if not self.standardise:
@@ -124,11 +129,6 @@ class EfficientNetLite(Backbone):
         means = self.mid_mean.view(-1, 1, 1).split(self.level_channels)
         stds = self.mid_std.view(-1, 1, 1).split(self.level_channels)
         return [(x - mean) / std for x, mean, std in zip(levels, means, stds, strict=True)]
-
-    def _last_stages(self, x: Tensor) -> Tensor:
-        for block in self._blocks[self.masked_from :]:
-            x = block(x)
-        return x
 
 
 class InvertedResidual(nn.Module):

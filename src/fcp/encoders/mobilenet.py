@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import MobileNetV2Config, MobileNetV2Model
 
-from fcp.encoders.base import Backbone
+from fcp.encoders.base import SharingBackbone
 from fcp.encoders.hub import load_model, make_config, refuse_both
 from fcp.encoders.pixels import Normalise, grid_of, mask_like
 from fcp.errors import FcpError
@@ -25,7 +25,7 @@ BLOCKS = 17
 LAST_STAGE = 14  # blocks 14 … 16 run on the masked output of block 13
 
 
-class MobileNetV2(Backbone):
+class MobileNetV2(SharingBackbone):
     """Mid-level map: the chosen blocks' outputs, resized to the stride-8 grid and concatenated.
 
     The high-level map is block 16's; for a support picture blocks 14 … 16 run on block 13's
@@ -52,8 +52,8 @@ class MobileNetV2(Backbone):
         if standardise:
             self.keep_statistics()
 
-    def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
-        """Encode pictures (B, 3, H, W); see ``Backbone``. The grid is H/8 × W/8."""
+    def whole(self, images: Tensor) -> tuple[BackboneFeatures, Tensor]:
+        """Encode pictures (B, 3, H, W); see ``SharingBackbone``. The grid is H/8 × W/8."""
         grid = grid_of(images)
         x = self.normalise(images)
         taps = []
@@ -63,14 +63,16 @@ class MobileNetV2(Backbone):
             x = block(x)
             if index in self.layers:
                 taps.append(on_grid(x, grid, align_corners=False))
-        high = x if mask is None else self._last_stage(stage_input * mask_like(mask, stage_input))
         mid = self.standardised(torch.cat(taps, 1))
-        return BackboneFeatures(mid=mid, high=on_grid(high, grid, align_corners=False))
+        high = on_grid(x, grid, align_corners=False)
+        return BackboneFeatures(mid=mid, high=high), stage_input
 
-    def _last_stage(self, x: Tensor) -> Tensor:
+    def under(self, mask: Tensor, stage_input: Tensor) -> Tensor:
+        """Run the last blocks on the masked input; see ``SharingBackbone``."""
+        x = stage_input * mask_like(mask, stage_input)
         for block in self.blocks[LAST_STAGE:]:
             x = block(x)
-        return x
+        return on_grid(x, grid_of(mask), align_corners=False)
 
 
 def build_mobilenet_v2(

@@ -79,12 +79,12 @@ class FcpNetwork(Network[FcpShown, SupportSet, QueryFeatures]):
         save_model(self.model, folder)
 
     def see(self, image: Tensor, mask: Tensor) -> Seen[FcpShown, QueryFeatures]:
-        """Encode an example as a support and as a query; the segmenter runs once."""
+        """Encode an example as a support and as a query; each encoder runs once if it can."""
         model = self.running
         embedding = model.segmenter.encode(image[None])
-        query = model.head.prepare_query(model.backbone(image[None]), embedding)
-        features = model.backbone(image[None], mask[None, None])
-        return Seen(mask, FcpShown(mask, features, Embedding(embedding.image)), query)
+        features, under_mask = model.backbone.both(image[None], mask[None, None])
+        query = model.head.prepare_query(features, embedding)
+        return Seen(mask, FcpShown(mask, under_mask, Embedding(embedding.image)), query)
 
     def show(self, image: Tensor, mask: Tensor) -> FcpShown:
         """Encode an example as a support alone."""
