@@ -153,6 +153,13 @@ def device_follows_the_data(source: Source) -> Iterator[str]:
     yield from (f"{name}(…)" for name, _ in source.calls if name.endswith(".cuda"))
 
 
+def one_module_pools(source: Source) -> Iterator[str]:
+    """PyTorch's pooling to any grid fails on MPS; ``fcp.layers.pool`` does not."""
+    if source.module != "fcp.layers.pool":
+        named = (node.attr for node in source.nodes(ast.Attribute))
+        yield from (name for name in named if re.match(r"(?i)adaptive_?(avg|max)_?pool", name))
+
+
 def only_the_command_line_prints(source: Source) -> Iterator[str]:
     """Libraries return or log; they do not print."""
     if source.module.split(".")[1] != "cli":
@@ -259,6 +266,7 @@ IN_THE_PACKAGE: tuple[Rule, ...] = (
     libraries_stay_behind_their_fence,
     config_needs_no_torch,
     formats_need_no_torch,
+    one_module_pools,
     only_the_command_line_prints,
     paths_come_from_the_caller,
     public_things_are_documented,
@@ -292,6 +300,7 @@ SNIPPETS: tuple[tuple[Rule, str, str, str], ...] = (
     (config_needs_no_torch, "fcp.config", "import torch.nn", "import yaml"),
     (formats_need_no_torch, "fcp.formats.yolo", "def f():\n    import torch", "import numpy"),
     (device_follows_the_data, "fcp.structures", "mask.cuda()", "mask.to(image.device)"),
+    (one_module_pools, "fcp.layers.grid", "F.adaptive_avg_pool2d(x, 4)", "mean_pool(x, (4, 4))"),
     (only_the_command_line_prints, "fcp.structures", "print(1)", "report(1)"),
     (nothing_runs_text_as_code, "fcp.data.lists", "eval('1')", "model.eval()"),
     (

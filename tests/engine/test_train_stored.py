@@ -1,5 +1,6 @@
 """Training on stored views whole, at toy size: VOC and `objects` in one run."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -162,6 +163,24 @@ def test_stored_views_of_another_training_are_refused(finished, mini_root, tmp_p
     next(model.segmenter.parameters()).add_(1e-3)  # as one that was shown other classes
     with pytest.raises(FcpError, match=r"\(weights differ\)"):
         build(photos)
+
+
+def test_of_two_runs_that_want_the_same_views_one_encodes(finished, mini_root, tmp_path):
+    recipe = from_dict(HeadRecipe, load_json(finished / "recipe.json"))
+    model, voc = starting_model(recipe).eval(), PascalVOC(mini_root)
+    photos = [(voc, f"train_06_{number}") for number in range(4)]
+    told = ([], [])
+
+    def build(report):
+        return build_views(model, photos, tmp_path / "views", views=2, seed=0, report=report)
+
+    with ThreadPoolExecutor() as pool:
+        stores = list(pool.map(build, [lines.append for lines in told]))
+    assert [] in told
+    assert told != ([], [])
+    one, other = (store.read("train_06_3", 1, ["embedding"])["embedding"] for store in stores)
+    assert one.any()
+    assert torch.equal(one, other)
 
 
 def task_of(voc, *, present):

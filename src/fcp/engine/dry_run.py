@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from fcp.data.regions import build_region_tree
 from fcp.encoders.places import is_here
 from fcp.encoders.tiny import TinySegmenter
 from fcp.engine.dry_run_method import learner_dry_stage, method_dry_stage
+from fcp.engine.dry_run_mixed import mixed_stage
 from fcp.engine.episodic import EpisodicStage
 from fcp.engine.loop import Stage, Trainer
 from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
@@ -115,8 +116,9 @@ class Cost:
 def dry_run(recipe: Path, *, overrides: tuple[str, ...], data_root: Path, report: Report) -> None:
     """Report parameters, memory, steps and time of a recipe; write nothing.
 
-    The head's steps run on its own data, or on random pictures where the data are missing. The
-    segmenter's steps always run on random pictures, since its regions take long to prepare.
+    The head's steps run on its own data, or on random pictures where the data are missing. Those
+    of the segmenter, whose regions take long to prepare, and of a head with ``shares`` always run
+    on random pictures.
     Weights that are not on this machine are replaced by random ones. On a CPU, a model of more than
     200 M parameters is measured with one sample a step, and time and activations are multiplied by
     the batch.
@@ -260,19 +262,18 @@ class _RandomEpisodes:
 
 
 def _cost_of_head(recipe: HeadRecipe, data_root: Path, report: Report) -> Cost:
-    model = built(recipe, report)
-    stage = _stage_of(recipe, model, data_root, report)
-    batch = recipe.optim.batch
+    model, batch = built(recipe, report), recipe.optim.batch
     if torch.cuda.is_available() or batch == 1 or _count(model) <= LARGE:
-        return measure(stage, recipe.optim, report)
+        with _stage_of(recipe, model, data_root, report) as stage:
+            return measure(stage, recipe.optim, report)
     report(f"on a CPU, so large a model is measured with 1 sample a step, not {batch}")
     optim = replace(recipe.optim, batch=1, accumulate=1)
-    one = _stage_of(replace(recipe, optim=optim), model, data_root, say_nothing)
-    cost = measure(one, optim, report)
+    with _stage_of(replace(recipe, optim=optim), model, data_root, report) as one:
+        cost = measure(one, optim, report)
     return replace(
         cost,
         activation_bytes=cost.activation_bytes * batch // recipe.optim.accumulate,
-        steps=recipe.optim.steps(stage.batches.samples_per_epoch),
+        steps=recipe.optim.steps(one.batches.samples_per_epoch),
         seconds=cost.seconds * batch,
         share=1,
     )
@@ -302,7 +303,17 @@ def built(recipe: HeadRecipe, report: Report) -> FCP:
     return model
 
 
-def _stage_of(recipe: HeadRecipe, model: FCP, data_root: Path, report: Report) -> EpisodicStage:
+def _stage_of(
+    recipe: HeadRecipe, model: FCP, data_root: Path, report: Report
+) -> AbstractContextManager[EpisodicStage]:
+    if recipe.shares:
+        return mixed_stage(recipe, model, data_root, report)
+    return nullcontext(_episodic_stage(recipe, model, data_root, report))
+
+
+def _episodic_stage(
+    recipe: HeadRecipe, model: FCP, data_root: Path, report: Report
+) -> EpisodicStage:
     missing = _missing_data(recipe, data_root)
     if missing is None:
         source = episode_source(recipe, data_root)

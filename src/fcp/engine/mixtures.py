@@ -21,6 +21,7 @@ from fcp.engine.holdout import Holdout
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.share import Share
 from fcp.evaluation.metrics import ScoreBoard, count_pixels
+from fcp.layers.pool import mean_pool
 from fcp.method.fcp.model import FCP
 from fcp.models.files import BEST_FOLDER
 
@@ -124,7 +125,7 @@ def _mean_features(source: TaskSource, see: See, size: int) -> dict[int, np.ndar
             coarse = see(source.data, photo)
             mask = mask_to_square(source.data.class_mask(photo, class_id), size)
             height, width = coarse.shape[-2:]
-            share = functional.adaptive_avg_pool2d(mask[None], (height, width))
+            share = mean_pool(mask[None, None], (height, width))[0]
             sums.append(functional.normalize((coarse * share).sum((1, 2)), dim=0))
         total = sum(sums, start=torch.zeros(1))
         if total.any():

@@ -53,25 +53,36 @@ def stored_stage(
         for source in training_sources(data_root, recipe.fold, hold_out=recipe.hold_out_kinds)
     ]
 
-    def see(_: FewShotDataset, photo: str) -> Tensor:
-        return store.read(photo, 0, ["coarse"])["coarse"].float()
-
     def ask(task: MixedTask) -> tuple[Tensor, Tensor]:
         episode = make_episode(store, task, size, None)
         output = answer_stored(model, store.steps, to_device(stack_episodes([episode])))
         return output.mask_logits[0], episode.query_mask
 
-    mixtures = make_mixtures(recipe, sources, see)
+    stage = stage_on_views(recipe, model, sources, store)
+    return stage, kinds_score(recipe, model, data_root, out, ask)
+
+
+def stage_on_views(
+    recipe: HeadRecipe, model: FCP, sources: Sequence[TaskSource], store: ViewStore
+) -> EpisodicStage:
+    """Make the stage that trains on the stored views of the sources' photos."""
+
+    def see(_: FewShotDataset, photo: str) -> Tensor:
+        return store.read(photo, 0, ["coarse"])["coarse"].float()
+
     batches = StoredBatches(
-        mixtures, store, batch=recipe.optim.batch, image_size=size, seed=recipe.seed
+        make_mixtures(recipe, sources, see),
+        store,
+        batch=recipe.optim.batch,
+        image_size=recipe.model.image_size,
+        seed=recipe.seed,
     )
-    stage = EpisodicStage(
+    return EpisodicStage(
         model,
         batches,
         answer=partial(answer_stored, model, store.steps),
         criterion=Criterion(recipe.loss),
     )
-    return stage, kinds_score(recipe, model, data_root, out, ask)
 
 
 def stored_photos(

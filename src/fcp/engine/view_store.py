@@ -33,6 +33,7 @@ from fcp.method.fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding
 from fcp.system.documents import load_json
 from fcp.system.files import write_atomically
+from fcp.system.locks import hold_folder
 
 INDEX = "index.json"
 FORMAT = "fcp-views-2"
@@ -140,7 +141,7 @@ def build_views(
 ) -> ViewStore:
     """Encode each photo in each of its views; a folder that holds the same views is kept as it is.
 
-    The main process encodes, and the others wait for it.
+    The main process encodes, and the others wait for it; so does another run that wants the same.
 
     Args:
         model: Model whose encoders make the features; its backbone gives a fine level and coarse
@@ -164,11 +165,12 @@ def build_views(
         "image_size": model.config.image_size,
         "weights": [hash_of(model.backbone), hash_of(model.segmenter)],
     }
-    if (folder / INDEX).exists():
-        _refuse_others(folder, facts)
-    elif is_main():
-        _build(model, photos, folder, facts, report)
+    if is_main() and not (folder / INDEX).exists():
+        with hold_folder(folder, waits=True):
+            if not (folder / INDEX).exists():  # another run may have made it meanwhile
+                _build(model, photos, folder, facts, report)
     processes().wait_for_everyone()
+    _refuse_others(folder, facts)
     return ViewStore(folder)
 
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fcp.layers.pool import mean_pool
+
 
 def on_grid(maps: Tensor, grid: tuple[int, int], *, align_corners: bool = True) -> Tensor:
     """Resize maps (S, C, h', w') to a grid (h, w), bilinear; unchanged if theirs is the same."""
@@ -22,9 +24,7 @@ def join_levels(levels: Sequence[Tensor]) -> Tensor:
     """Join maps (B, C, h, w) of several strides on the grid of the last and coarsest, by area."""
     height, width = levels[-1].shape[-2:]
     joined = [
-        level
-        if level.shape[-2:] == (height, width)
-        else F.adaptive_avg_pool2d(level, (height, width))
+        level if level.shape[-2:] == (height, width) else mean_pool(level, (height, width))
         for level in levels
     ]
     return torch.cat(joined, 1)

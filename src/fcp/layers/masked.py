@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fcp.errors import FcpError
+from fcp.layers.pool import max_pool, mean_pool
 
 MEAN_EPSILON = 5e-4
 MIN_MAX_EPSILON = 1e-9
@@ -30,7 +31,7 @@ def mask_to_grid(masks: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def touched_cells(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     """Return the cells (S, h, w) of which any pixel of masks (S, H, W) is set, boolean."""
-    return F.adaptive_max_pool2d(masks.float()[:, None], grid)[:, 0] > 0
+    return max_pool(masks.float()[:, None], grid)[:, 0] > 0
 
 
 def refuse_empty(marked: Tensor) -> None:
@@ -50,7 +51,7 @@ def refuse_empty(marked: Tensor) -> None:
 
 def mask_to_share(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     """Resize maps (B, H, W) to the grid by area, as cells in reading order: (B, L)."""
-    return F.adaptive_avg_pool2d(masks[:, None], grid).flatten(1)
+    return mean_pool(masks[:, None], grid).flatten(1)
 
 
 def foreground_cells(mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,17 +14,21 @@ LOCK_FILE = ".lock"
 
 
 @contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
+def hold_folder(folder: Path, *, waits: bool = False) -> Iterator[None]:
     """Keep other runs out of a folder, which is created if missing, until the context ends.
 
     The system releases the lock however the process ends. Folders that were created for the context
     and are empty when it ends are removed.
 
+    Args:
+        folder: Folder to hold.
+        waits: Whether to wait until another run releases it.
+
     Raises:
         FcpError: another run holds the folder, or it cannot be written.
     """
     created = [one for one in (folder, *folder.parents) if not one.exists()]
-    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    lock = FileLock(folder / LOCK_FILE, timeout=-1 if waits else 0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()

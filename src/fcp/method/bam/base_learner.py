@@ -6,11 +6,11 @@ It is trained by itself, before them (table1.md §3).
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcp.encoders.base import Backbone
 from fcp.layers.grid import on_grid
+from fcp.layers.pool import mean_pool
 from fcp.method.parts import cross_entropy, grid_of
 
 BINS = (1, 2, 3, 6)
@@ -34,7 +34,7 @@ class PooledConv(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map (B, inputs, h, w) to (B, outputs, h, w)."""
-        pooled = F.adaptive_avg_pool2d(maps, self.side)
+        pooled = mean_pool(maps, (self.side, self.side))
         return on_grid(torch.relu(self.norm(self.conv(pooled))), grid_of(maps))
 
 

@@ -62,7 +62,7 @@ def transport(similarity: Tensor, support_mask: Tensor, cells: Tensor) -> float:
         import ot
     except ImportError as error:
         raise FcpError("matcher: needs the package POT; pip install 'fcp-seg[free]'") from error
-    cost = ((1 - similarity[support_mask][:, cells]) / 2).double().cpu().numpy()
+    cost = ((1 - similarity[support_mask][:, cells]) / 2).cpu().double().numpy()
     rows, columns = (np.full(n, 1 / n) for n in cost.shape)
     return 1 - float(ot.emd2(rows, columns, cost))
 

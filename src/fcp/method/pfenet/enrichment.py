@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcp.layers.grid import on_grid
+from fcp.layers.pool import mean_pool
 from fcp.method.parts import MaskHead, ReluConv, Residual, grid_of, spread
 
 PASCAL_BINS = (60, 30, 15, 8)
@@ -55,7 +55,7 @@ class Enrichment(nn.Module):
         logits = []
         for number, bin_ in enumerate(self.bins):
             side = bin_cells(bin_, grid[0])
-            pooled = F.adaptive_avg_pool2d(query, side)
+            pooled = mean_pool(query, (side, side))
             seen = [pooled, spread(prototype, (side, side)), on_grid(prior, (side, side))]
             merged = self.merge[number](torch.cat(seen, 1))
             if enriched:  # the finer scale is at grid size by now: it is resized twice

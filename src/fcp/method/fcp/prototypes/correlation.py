@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fcp.layers.masked import mask_to_share, pool_cells, take_cells
 from fcp.layers.mix import MixBlock
 from fcp.structures import CorrelationOutput, CorrelationQuery, CorrelationSupport
 
@@ -123,26 +124,24 @@ def prepare_support(levels: Sequence[Tensor], masks: Tensor, shots: int) -> Corr
     """
     fine, *coarse = levels
     height, width = coarse[-1].shape[-2:]
-    share = _pool(F.adaptive_avg_pool2d(masks[:, None].float(), (height, width)), shots)[
-        :, 0
-    ]  # (S, K·L)
+    share = pool_cells(mask_to_share(masks.float(), (height, width)), shots)  # (S, K·L)
     chosen = [choose_cells(one) for one in share]
     longest = max(len(index) for index, _ in chosen)
     index = torch.stack([F.pad(index, (0, longest - len(index))) for index, _ in chosen])
     weight = torch.stack([F.pad(weight, (0, longest - len(weight))) for _, weight in chosen])
     kept = tuple(
-        F.normalize(
-            _pool(level, shots).gather(2, index[:, None].expand(-1, level.shape[1], -1)), dim=1
-        )
+        F.normalize(take_cells(pool_cells(level.flatten(2), shots), index), dim=1)
         for level in coarse
     )
     fine_height, fine_width = fine.shape[-2:]
-    fine_share = F.adaptive_avg_pool2d(masks[:, None].float(), (fine_height, fine_width))
+    fine_share = pool_cells(mask_to_share(masks.float(), (fine_height, fine_width)), shots)
     return CorrelationSupport(
         levels=kept,
         share=share.gather(1, index),
         weight=weight,
-        fine_means=_means(F.normalize(_pool(fine, shots), dim=1), _pool(fine_share, shots)),
+        fine_means=_means(
+            F.normalize(pool_cells(fine.flatten(2), shots), dim=1), fine_share[:, None]
+        ),
     )
 
 
@@ -275,8 +274,3 @@ def _spread(index: Tensor) -> Tensor:
     if len(index) <= MOST_CELLS:
         return index
     return index[torch.arange(MOST_CELLS, device=index.device) * len(index) // MOST_CELLS]
-
-
-def _pool(maps: Tensor, shots: int) -> Tensor:
-    """Put the cells of a task's K pictures in one row: (S·K, C, h, w) → (S, C, K·L)."""
-    return maps.flatten(2).unflatten(0, (-1, shots)).movedim(1, 2).flatten(2)
