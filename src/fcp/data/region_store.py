@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,11 +23,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcp.data.images import read_image
+from fcp.data.images import read_image, read_labels
 from fcp.data.objects import Objects
 from fcp.data.regions import RegionTree, build_region_tree, map_features
 from fcp.errors import FcpError
-from fcp.system.files import sha256_of
+from fcp.system.files import open_atomically, sha256_of
 
 LONG_SIDE = 384  # px that a picture's longer side is reduced to
 VOC_BACKGROUND = (0, 255)
@@ -201,8 +200,8 @@ def _build(source: RegionSource, encode: Encode) -> RegionPicture:
     reduced = np.array(Image.fromarray(image).resize(size, Image.Resampling.BOX))
     labels = []
     for file in source.labels:
-        with Image.open(file) as label_map:
-            labels.append(np.asarray(label_map.resize(size, Image.Resampling.NEAREST), np.uint8))
+        label_map = Image.fromarray(read_labels(file))
+        labels.append(np.asarray(label_map.resize(size, Image.Resampling.NEAREST), np.uint8))
     return RegionPicture(
         image=reduced,
         tree=build_region_tree(reduced, map_features(encode, reduced)),
@@ -213,8 +212,7 @@ def _build(source: RegionSource, encode: Encode) -> RegionPicture:
 
 
 def _write(picture: RegionPicture, file: Path) -> None:
-    partial = file.with_suffix(f".{os.getpid()}.tmp")
-    with partial.open("wb") as stream:
+    with open_atomically(file) as stream:
         np.savez(
             stream,
             image=picture.image,
@@ -222,4 +220,3 @@ def _write(picture: RegionPicture, file: Path) -> None:
             children=picture.tree.children,
             labels=picture.labels,
         )
-    partial.replace(file)

@@ -16,7 +16,12 @@ from fcp.engine.method_batches import LabelBatches, MethodBatches
 from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
 from fcp.engine.method_stage import BaseLearnerStage, MethodStage
 from fcp.engine.share import Share
-from fcp.engine.train_base_learner import learner_recipe, learner_source, starting_learner
+from fcp.engine.train_base_learner import (
+    learner_recipe,
+    learner_source,
+    require_pairs,
+    starting_learner,
+)
 from fcp.engine.train_method import method_source, starting_method
 from fcp.errors import FcpError
 from fcp.method.stages import BackboneOption
@@ -48,6 +53,7 @@ def method_dry_stage(recipe: MethodRecipe, data_root: Path) -> tuple[MethodStage
 
 def learner_dry_stage(recipe: BaseLearnerRecipe, data_root: Path) -> tuple[BaseLearnerStage, str]:
     """Make the stage of a base learner; see ``method_dry_stage``."""
+    require_pairs(recipe.optim)
     source, note = _source(recipe, data_root, lambda: learner_source(recipe, data_root))
     base = range(1, _CLASSES + 1) if source is None else source.data.base(recipe.fold)
     model = starting_learner(replace(recipe, backbone_weights=None), len(base))

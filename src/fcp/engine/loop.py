@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -135,7 +135,7 @@ class Trainer:
         ]
         loaded = iter(_loader(self.stage.batches, shares, self.accelerator.device))
         for _ in range(first, self.steps):
-            yield [next(loaded) for _ in range(accumulate)]
+            yield [_raised(next(loaded)) for _ in range(accumulate)]
 
     def step(self, number: int, batches: Iterable[Batch]) -> dict[str, float]:
         """Do one optimiser step.
@@ -271,11 +271,32 @@ class _Losses(nn.Module):
             return dict(self._compute(batch))
 
 
-def _loader(batches: Batches, shares: list[Share], device: torch.device) -> Iterable[Batch]:
+class _Readable(Dataset[Batch | FcpError]):
+    """The batches, or the error instead: raised in a worker it would arrive as its traceback."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, share: Share) -> Batch | FcpError:
+        try:
+            return self._batches[share]
+        except FcpError as error:
+            return error
+
+
+def _raised(read: Batch | FcpError) -> Batch:
+    if isinstance(read, FcpError):
+        raise read
+    return read
+
+
+def _loader(
+    batches: Batches, shares: list[Share], device: torch.device
+) -> Iterable[Batch | FcpError]:
     # Workers prepare the next batches while this process computes. Each batch depends on its share
     # alone, so that their number does not change the episodes.
     return DataLoader(
-        cast("Dataset[Batch]", batches),
+        _Readable(batches),
         batch_size=None,
         sampler=shares,
         num_workers=loader_workers(),

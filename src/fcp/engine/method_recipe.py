@@ -8,7 +8,6 @@ from typing import Any, Literal
 from fcp.checks import check, require_least
 from fcp.config import EncodersConfig
 from fcp.engine.optim import OptimConfig
-from fcp.errors import FcpError
 
 
 @dataclass(frozen=True)
@@ -52,11 +51,6 @@ class BaseLearnerRecipe:
         check(self)
         require_least(self, 1, "image_size", "width")
         require_least(self, 0, "seed")
-        if self.optim.batch < 2 * self.optim.accumulate:
-            raise FcpError(
-                "optim.batch: the batch norms of a base learner need at least 2 pictures in each "
-                f"part of a step, got {self.optim.batch} in {self.optim.accumulate}"
-            )
 
 
 @dataclass(frozen=True)

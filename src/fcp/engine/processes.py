@@ -14,6 +14,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from fcp.system.locks import hold_folder
+from fcp.system.threads import usable_cores
 
 # The others wait while one process scores the hold-out or prepares data; with the default patience
 # of ten minutes such a run would end.
@@ -46,7 +47,9 @@ def hold_run(out: Path) -> AbstractContextManager[None]:
 
 def loader_workers() -> int:
     """Return how many other processes may read pictures for this one, at least one."""
-    cores = (os.cpu_count() or 1) // processes().num_processes
+    # Set by torchrun and accelerate; the processes of other machines have cores of their own.
+    here = int(os.environ.get("LOCAL_WORLD_SIZE") or processes().num_processes)
+    cores = usable_cores() // here
     return min(_WORKERS.get(processes().device.type, _WORKERS["cpu"]), max(1, cores - 1))
 
 

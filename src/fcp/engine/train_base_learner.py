@@ -16,6 +16,7 @@ from fcp.engine.loop import fit
 from fcp.engine.method_batches import LabelBatches
 from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
 from fcp.engine.method_stage import BaseLearnerStage
+from fcp.engine.optim import OptimConfig
 from fcp.engine.processes import hold_run, is_main, processes
 from fcp.engine.recipe import find_recipe, load_recipe
 from fcp.engine.tracking import Report, record_recipe
@@ -98,8 +99,10 @@ def learner_stage(
     """Make a base learner ready to train, on stored features if a store is given.
 
     Raises:
-        FcpError: a store is given though the features change at each step.
+        FcpError: a store is given though the features change at each step, or a part of a step is
+            a single picture.
     """
+    require_pairs(recipe.optim)
     base, views, trained = source.data.base(recipe.fold), recipe.views, recipe.train_backbone
     if store is None:
         batches = LabelBatches(source, views=views, base_classes=base)
@@ -111,6 +114,20 @@ def learner_stage(
     batches = LabelBatches(source, views=views, base_classes=base, index=index)
     frozen = FrozenEncoders(encoders, index)
     return BaseLearnerStage(model, batches, train_backbone=False, encoders=frozen)
+
+
+def require_pairs(optim: OptimConfig) -> None:
+    """Refuse a batch of which a part is a single picture, which a batch norm cannot take.
+
+    Raises:
+        FcpError: the batch is too small for the processes and the accumulated parts.
+    """
+    parts = processes().num_processes * optim.accumulate
+    if optim.batch < 2 * parts:
+        raise FcpError(
+            "optim.batch: the batch norms of a base learner need at least 2 pictures in each "
+            f"part of a step, got {optim.batch} in {parts}"
+        )
 
 
 def may_store(views: str, *, features_change: bool) -> None:

@@ -64,6 +64,8 @@ def train_head(
         FcpError: data or starting weights are missing, a store is given though the features
             change, or the loss is not finite.
     """
+    if store is not None:
+        _refuse_changing_features(recipe)
     source = episode_source(recipe, data_root)
     model = starting_model(recipe)
     if recipe.start is None:  # a trained model has its statistics
@@ -171,7 +173,12 @@ def make_holdout(
 
 
 def _refuse_changing_features(recipe: HeadRecipe) -> None:
-    """Refuse a store of features for a recipe that changes the features at each step."""
+    """Refuse a store of features for a recipe that changes or stores them itself."""
+    if recipe.shares:
+        raise FcpError(
+            "feature cache: of no use with shares, whose views are stored beside --out or drawn "
+            "anew at each step; leave the cache out"
+        )
     frozen = {
         "train_backbone": recipe.train_backbone is False,
         "views": recipe.views == "whole",

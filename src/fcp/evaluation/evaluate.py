@@ -214,7 +214,7 @@ def episode_ids(
 ) -> tuple[EpisodeId, ...]:
     """Name all episodes, in the order in which ``evaluate_runs`` returns their counts.
 
-    That order is by run, class, query and supports, whatever the order of ``runs``.
+    That order is by fold, seed, class, query and supports, whatever the order of ``runs``.
     """
     return tuple(
         identify(spec, dataset.classes[spec.class_id], run) for run, spec in _line_up(runs)
@@ -226,9 +226,17 @@ def _line_up(
 ) -> list[tuple[EpisodeDraw, EpisodeSpec]]:
     return [
         (run, spec)
-        for run, episodes in runs.items()
-        for spec in sorted(episodes, key=lambda s: (s.class_id, s.query, s.supports))
+        for run in sorted(runs, key=_place_of)
+        for spec in sorted(runs[run], key=lambda s: (s.class_id, s.query, s.supports))
     ]
+
+
+def _place_of(run: EpisodeDraw) -> tuple[int, int]:
+    """Return the fold and the seed of a run, -1 where there is none."""
+    return (
+        -1 if run.fold is None else run.fold,
+        -1 if run.seed is None else run.seed,
+    )
 
 
 def _count_maps(maps: Mapping[str, Tensor], truth: Truth) -> dict[str, Counts]:

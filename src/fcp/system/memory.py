@@ -42,10 +42,11 @@ def free_memory(device: str) -> float:
         device: "auto" (CUDA where there is one, else the CPU), or the name of a torch device.
 
     Returns:
-        Memory of the first CUDA device, or of the system; 0 where the system does not tell.
+        Memory of the CUDA device, or of the system; 0 where the system does not tell.
     """
     if device == "auto" or device.startswith("cuda"):
-        graphics = graphics_memory()
+        _, _, number = device.partition(":")
+        graphics = graphics_memory(int(number) if number.isdecimal() else 0)
         if graphics is not None:
             return graphics
     return system_memory()
@@ -67,12 +68,18 @@ def system_memory(table: Path = TABLE) -> float:
         return 0.0
 
 
-def graphics_memory() -> float | None:
-    """Return the free memory in GiB of the first CUDA device; None where torch has none."""
+def graphics_memory(number: int = 0) -> float | None:
+    """Return the free memory of a CUDA device in GiB; None where torch has none.
+
+    Args:
+        number: Number of the device among those that ``CUDA_VISIBLE_DEVICES`` leaves.
+    """
     tool = shutil.which("nvidia-smi")
     if tool is None or "+cpu" in metadata.version("torch"):
         return None
-    asked = [tool, "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    visible = [one.strip() for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    chosen = visible[number] if any(visible) and number < len(visible) else str(number)
+    asked = [tool, "--query-gpu=memory.free", "--format=csv,noheader,nounits", f"--id={chosen}"]
     try:
         told = subprocess.run(asked, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603
         return int(told.stdout.split("\n", 1)[0]) / 1024

@@ -65,8 +65,12 @@ def free_cores(root: Path = _ROOT) -> int:
     before = _read(root / "proc/stat")
     time.sleep(_LOOK_SECONDS)
     busy = busy_cores(before, _read(root / "proc/stat"), cores)
-    free = round(len(cores) - busy)
-    return max(1, min([free, *(int(quota) for quota in quotas(root))]))
+    return min(max(1, round(len(cores) - busy)), usable_cores(root))
+
+
+def usable_cores(root: Path = _ROOT) -> int:
+    """Count the cores that this process may use, busy or not; see ``free_cores``."""
+    return max(1, min([len(_own_cores()), *(int(quota) for quota in quotas(root))]))
 
 
 def busy_cores(before: str, after: str, cores: Iterable[int]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -33,8 +34,8 @@ class Criterion:
             output: Output of the model in training, or with its attention maps.
             query_mask: Mask of the queries (B, H, W): 0, 1, or 255 for pixels that do not count; of
                 the logits' size.
-            present: Presence of the class in the queries (B,), 0 or 1, for a head with correlation;
-                None for other heads.
+            present: Presence of the class in the queries (B,), 0 or 1, which a head with
+                correlation learns; None where all queries show it.
 
         Returns:
             Unweighted terms ``prompt``, ``guide``, ``ortho`` and, for a head with correlation,
@@ -56,9 +57,8 @@ class Criterion:
         }
         if output.correlation is not None:
             terms["correlation"] = correlation_loss(output.correlation.estimates, query_mask)
-            if present is not None:
-                terms["presence"] = F.binary_cross_entropy_with_logits(
-                    output.correlation.presence.float(), present
-                )
+            judged = output.correlation.presence.float()
+            shown = torch.ones_like(judged) if present is None else present
+            terms["presence"] = F.binary_cross_entropy_with_logits(judged, shown)
         weighted = (getattr(self.weights, name) * value for name, value in terms.items())
         return {**terms, "total": sum(weighted, start=output.mask_logits.new_zeros(()))}
