@@ -88,6 +88,22 @@ def test_bsds_pictures_bring_all_annotators(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+def test_a_damaged_label_map_is_named(tmp_path, workers):
+    for folder in ("images/train", "regions/train"):
+        (tmp_path / "BSDS500" / folder).mkdir(parents=True)
+    for number in range(2):
+        noise = np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"BSDS500/images/train/{number}.jpg")
+        whole = tmp_path / f"BSDS500/regions/train/{number}_0.png"
+        Image.fromarray(noise[..., 0]).save(whole)
+        whole.write_bytes(whole.read_bytes()[:1500])
+    sources = bsds_sources(tmp_path)
+    with pytest.raises(FcpError, match=r"_0\.png"):
+        next(prepare(sources, tmp_path / "store", _no_features, workers=workers))
+    assert not list((tmp_path / "store").iterdir())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_missing_photo_is_named(mini_voc, tmp_path, workers):
     sources = voc_sources(mini_voc, {"gone": 1.0, "lost": 1.0})
     with pytest.raises(FcpError, match="gone"):

@@ -76,6 +76,23 @@ def _timeless(file):
     ]
 
 
+class Damaged(Lines):
+    """A picture of the third step cannot be read."""
+
+    def __getitem__(self, share):
+        if share.step == 2:
+            raise FcpError("/data/a.jpg: damaged; copy it again")
+        return super().__getitem__(share)
+
+
+def test_what_a_loader_cannot_read_is_told_as_it_is(tmp_path):
+    stage = Toy()
+    stage.batches = Damaged()
+    with pytest.raises(FcpError) as told:
+        _run(stage, tmp_path)
+    assert str(told.value) == "/data/a.jpg: damaged; copy it again"
+
+
 def test_loss_falls_and_every_term_is_logged(tmp_path):
     lines = _run(Toy(), tmp_path)
     rows = read_log(tmp_path / LOG_FILE)

@@ -170,9 +170,3 @@ def test_settings_are_flattened_to_dotted_names():
 def test_defaults_hold_the_ranges():
     with pytest.raises(FcpError, match="iterations"):
         OptimConfig(iterations=0, batch=1, learning_rate=1e-3)
-
-
-def test_a_base_learner_needs_two_pictures_for_its_norms():
-    for settings in (("optim.batch=1",), ("optim.batch=8", "optim.accumulate=8")):
-        with pytest.raises(FcpError, match="at least 2 pictures in each part of a step"):
-            load_recipe(RECIPES / "tiny-base-learner.yaml", settings)

@@ -1,6 +1,8 @@
 """`fcp train` of the compared methods: from a recipe to a folder, resumed, stored, judged."""
 
 import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,11 +15,12 @@ from fcp.data.pascal import PascalVOC
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.dry_run import dry_run
 from fcp.engine.loop import Trainer
+from fcp.engine.optim import OptimConfig
 from fcp.engine.recipe import load_recipe
 from fcp.engine.share import Share
 from fcp.engine.tracking import LOG_FILE, read_log
 from fcp.engine.train import train
-from fcp.engine.train_base_learner import LEARNERS, find_base_learner
+from fcp.engine.train_base_learner import LEARNERS, find_base_learner, require_pairs
 from fcp.engine.train_method import method_source, method_stage, starting_method
 from fcp.errors import FcpError
 from fcp.evaluation.method_predictor import encoders_of
@@ -164,6 +167,21 @@ def test_a_store_is_refused_where_features_change(write, mini_voc, tmp_path):
     released = {**OPTIONS["pfenet"], "released": True}
     with pytest.raises(FcpError, match="training changes the backbone"):
         fit(write("pfenet", released), mini_voc, tmp_path / "run", store)
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulate", "several", "fits"),
+    [(1, 1, 1, False), (8, 8, 1, False), (8, 4, 1, True), (8, 1, 8, False), (16, 1, 8, True)],
+)
+def test_each_part_of_a_base_learners_step_has_two_pictures(
+    monkeypatch, batch, accumulate, several, fits
+):
+    optim = OptimConfig(iterations=1, batch=batch, learning_rate=1e-3, accumulate=accumulate)
+    state = SimpleNamespace(num_processes=several)
+    monkeypatch.setattr("fcp.engine.train_base_learner.processes", lambda: state)
+    told = "at least 2 pictures in each part of a step"
+    with nullcontext() if fits else pytest.raises(FcpError, match=told):
+        require_pairs(optim)
 
 
 def test_a_base_learner_is_trained_once_and_shared(write, mini_voc, tmp_path):

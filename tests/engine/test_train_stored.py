@@ -27,6 +27,7 @@ from fcp.engine.view_store import (
     decode_embedding,
 )
 from fcp.errors import FcpError
+from fcp.features.cache import FeatureCache
 from fcp.models.checkpoint import load_model
 from fcp.system.documents import load_json
 
@@ -229,3 +230,16 @@ def test_rare_classes_keep_their_photos(mini_root):
 def test_recipe_refuses_a_share_that_is_none(tmp_path, recipe_file):
     with pytest.raises(Exception, match="absent_share"):
         load_recipe(recipe_file, ("absent_share=2",))
+
+
+def test_a_store_of_features_is_refused(recipe_file, mini_root, tmp_path):
+    with pytest.raises(FcpError, match="feature cache: of no use with shares"):
+        train(
+            recipe_file,
+            overrides=(),
+            data_root=mini_root,
+            out=tmp_path / "run",
+            resume=False,
+            report=lambda _: None,
+            store=FeatureCache(tmp_path / "features", 1 << 20),
+        )

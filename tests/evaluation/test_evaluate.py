@@ -114,11 +114,18 @@ def test_runs_together_are_the_runs_alone(shapes):
     together = evaluate_runs(look, shapes, runs, image_size=16)
     assert asked == sorted(asked)  # all seeds side by side, so that caches work
     assert together.episodes == 18
-    assert list(together.counts.runs()) == [EpisodeDraw(None, 3), EpisodeDraw(None, 1)]
+    assert list(together.counts.runs()) == [EpisodeDraw(None, 1), EpisodeDraw(None, 3)]
     for run, rows in together.counts.runs().items():
         alone = evaluate(guess, shapes, runs[run], image_size=16)
         assert together.counts.take(rows).scores("mask") == alone.square
         assert together.counts.take(rows).scores("attention") == alone.pseudo_masks["attention"]
+
+
+def test_order_of_runs_changes_no_id(data, episodes):
+    runs = {EpisodeDraw(fold, seed): episodes[:2] for fold in (1, 0) for seed in (5, None)}
+    asked = [(one.run.fold, one.run.seed) for one in episode_ids(data, runs)]
+    assert asked == [(f, s) for f in (0, 1) for s in (None, 5) for _ in range(2)]
+    assert episode_ids(data, dict(reversed(runs.items()))) == episode_ids(data, runs)
 
 
 def test_absent_classes_and_empty_predictions(shapes):

@@ -35,6 +35,25 @@ def test_the_first_graphics_card_counts_for_auto_and_cuda(tool):
     assert memory.free_memory("cpu") == pytest.approx(memory.system_memory(), rel=0.2)
 
 
+@pytest.mark.parametrize(
+    ("device", "visible", "asked"),
+    [
+        ("cuda", None, "0"),
+        ("cuda:1", None, "1"),
+        ("cuda:1", "3, 5", "5"),
+        ("auto", "GPU-7", "GPU-7"),
+    ],
+)
+def test_the_card_that_is_asked_for_counts(tool, monkeypatch, tmp_path, device, visible, asked):
+    tool(f"echo $3 > {tmp_path}/asked; echo 20480")
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert memory.free_memory(device) == 20
+    assert (tmp_path / "asked").read_text() == f"--id={asked}\n"
+
+
 @pytest.mark.parametrize("script", ["exit 9", "echo '[N/A]'"])
 def test_a_card_that_does_not_answer_leaves_the_system(tool, script):
     tool(script)

@@ -11,7 +11,7 @@ from fcp.method.fcp.losses.criterion import Criterion
 from fcp.method.fcp.losses.diversity import orthogonal_loss
 from fcp.method.fcp.losses.guide import guide_loss
 from fcp.method.fcp.losses.mask import mask_loss_from_logits
-from fcp.structures import Output
+from fcp.structures import CorrelationOutput, Output
 
 
 @pytest.fixture
@@ -41,6 +41,18 @@ def test_terms_and_total(output):
     torch.testing.assert_close(terms["ortho"], (ortho[0] + ortho[1]) / 2)
     expected = 2 * terms["prompt"] + 0.25 * terms["guide"] + 0.1 * terms["ortho"]
     torch.testing.assert_close(terms["total"], expected)
+
+
+def test_without_absent_queries_presence_is_learnt_from_what_is_there(output):
+    estimates = tuple(torch.randn(3, 2, 16, 16))
+    judged = CorrelationOutput(estimates, torch.tensor([0.5, -2.0]))
+    output = dataclasses.replace(output, correlation=judged)
+    target = (torch.rand(2, 16, 16) > 0.5).float()
+    found = Criterion()(output, target)["presence"]
+    torch.testing.assert_close(found, -judged.presence.sigmoid().log().mean())
+    mixed = Criterion()(output, target, torch.tensor([1.0, 0.0]))["presence"]
+    by_hand = -torch.stack([judged.presence[0], -judged.presence[1]]).sigmoid().log().mean()
+    torch.testing.assert_close(mixed, by_hand)
 
 
 def test_default_weights_are_the_papers(output):
