@@ -148,8 +148,10 @@ def _refuse_other_learner(recipe: MethodRecipe, start: LoadedTrained, base: int)
 
 
 def features_change(model: AnyMethod) -> bool:
-    """Return whether training changes the backbone's features."""
+    """Return whether training changes the backbone's features; the model's mode stays."""
+    before = model.training
     drifts = model.train().backbone.training
+    model.train(before)
     return drifts or any(parameter.requires_grad for parameter in model.backbone.parameters())
 
 

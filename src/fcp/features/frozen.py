@@ -385,8 +385,3 @@ def _tensors(features: BackboneFeatures) -> Tensors:
 
 def _pinned(tensors: Tensors | None) -> Tensors | None:
     return tensors and {name: tensor.pin_memory() for name, tensor in tensors.items()}
-
-
-def device_of(model: FCP) -> torch.device:
-    """Return where a model's weights are."""
-    return next(model.parameters()).device

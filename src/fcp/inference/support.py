@@ -94,7 +94,8 @@ class Support:
 
     def to(self, device: torch.device) -> Support:
         """Return the support with its network tensors on a device."""
-        if all(tensor.device == device for _, tensor in tensors_of(self.entrants)):
+        places = {tensor.device for _, tensor in tensors_of(self.entrants)}
+        if all(p.type == device.type and device.index in (None, p.index) for p in places):
             return self
         classes = {name: moved(one, device) for name, one in self.classes.items()}
         return replace(self, classes=classes, negatives=moved(self.negatives, device))

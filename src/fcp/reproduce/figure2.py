@@ -24,7 +24,6 @@ from fcp.data.dataset import FewShotDataset, Picture
 from fcp.data.lists import ClassLists
 from fcp.errors import FcpError
 from fcp.evaluation.evaluate import Progress, truth_of
-from fcp.features.frozen import device_of
 from fcp.method.fcp.model import FCP
 from fcp.method.fcp.prototypes.prior import unit_cells
 from fcp.reproduce.asking import truth_on_grid
@@ -94,7 +93,7 @@ def feature_statistics(
         for picture in listed:
             pictures.setdefault(picture, []).append(class_id)
     seen: dict[str, list[SeenObject]] = {}
-    device = device_of(model)
+    device = next(model.parameters()).device
     for done, (picture, class_ids) in enumerate(pictures.items(), start=1):
         image = Picture(data, picture, model.config.image_size).image()
         for name, maps in features_of(model, image[None].to(device)).items():

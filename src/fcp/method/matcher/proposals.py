@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -146,5 +146,4 @@ def propose(
 
 def dense_settings(settings: MatcherSettings) -> MatcherSettings:
     """Return the settings of the dense grid's masks: one a point, with SAM's own thresholds."""
-    changed = {"masks": 1, "iou": DENSE_IOU, "stability": DENSE_STABILITY}
-    return MatcherSettings(**{**vars(settings), **changed})
+    return replace(settings, masks=1, iou=DENSE_IOU, stability=DENSE_STABILITY)
