@@ -26,7 +26,9 @@ def make_model(share: float) -> FCP:
     config = ModelConfig(
         head=HeadConfig(width=16, tokens=4, contrast_share=share),
         backbone=BackboneConfig("efficientnet_lite", options={"size": 0}),
-        segmenter=SegmenterConfig("tiny", options={"width": 16, "decoder_width": 16}),
+        segmenter=SegmenterConfig(
+            "tiny", options={"width": 16, "decoder_width": 16, "image_size": 128}
+        ),
         image_size=SIZE,
     )
     parts = build_backbone(config.backbone), build_segmenter(config.segmenter)
