@@ -275,18 +275,8 @@ IN_THE_PACKAGE: tuple[Rule, ...] = (
 # One bad and one good snippet per rule, each read as the module before it.
 SNIPPETS: tuple[tuple[Rule, str, str, str], ...] = (
     (imports_go_downward, "fcp.layers.masked", "import fcp.method", "import fcp.structures"),
-    (
-        imports_go_downward,
-        "fcp.data.coco",
-        "from fcp.encoders import sam",
-        "import fcp.data.images",
-    ),
-    (
-        imports_go_downward,
-        "fcp.data.folder",
-        "import fcp.formats.yolo",
-        "from fcp.data import images",
-    ),
+    (imports_go_downward, "fcp.data.coco", "from fcp.encoders import sam", "import fcp.data.a"),
+    (imports_go_downward, "fcp.data.a", "import fcp.formats.yolo", "from fcp.data import images"),
     (imports_go_downward, "fcp.encoders.sam", "from fcp import method", "from fcp import layers"),
     (imports_go_downward, "fcp.inference.a", "from fcp import FCP", "import fcp.method.fcp"),
     (imports_go_downward, "fcp.cli.main", "from . import train", "from fcp import FCP"),
@@ -303,12 +293,7 @@ SNIPPETS: tuple[tuple[Rule, str, str, str], ...] = (
     (one_module_pools, "fcp.layers.grid", "F.adaptive_avg_pool2d(x, 4)", "mean_pool(x, (4, 4))"),
     (only_the_command_line_prints, "fcp.structures", "print(1)", "report(1)"),
     (nothing_runs_text_as_code, "fcp.data.lists", "eval('1')", "model.eval()"),
-    (
-        files_are_never_unpickled,
-        "fcp.models.a",
-        "torch.load(f)",
-        "torch.load(f, weights_only=True)",
-    ),
+    (files_are_never_unpickled, "fcp.a", "torch.load(f)", "torch.load(f, weights_only=True)"),
     (files_are_never_unpickled, "fcp.models.a", "from torch import load", "import torch"),
     (files_are_never_unpickled, "fcp.data.coco", "np.load(f, allow_pickle=True)", "np.load(f)"),
     (paths_come_from_the_caller, "fcp.data.pascal", "'/data/VOC'", "f'{root}/VOC'"),

@@ -82,7 +82,8 @@ def test_few_classes_are_told_before_the_training(tmp_path, monkeypatch, classes
     arguments = ["train", "tiny", "benchmark=folder", "fold=null", "--dry-run"]
     done = CliRunner().invoke(app, [*arguments, "--data-root", str(tmp_path / "mine")])
     assert done.exit_code == 0, done.output
-    assert ("4 classes; fcp calibrate needs 5" in done.stderr) is is_told
+    assert ("4 classes; fcp calibrate --benchmark folder needs 5" in done.stderr) is is_told
+    assert ("calibrate --model RUN --examples labelled" in done.stderr) is is_told
 
 
 @pytest.mark.parametrize(

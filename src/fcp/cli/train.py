@@ -18,6 +18,7 @@ from fcp.cli.options import (
 )
 from fcp.engine.recipe import find_recipe, recipe_title, shipped_recipes
 from fcp.errors import FcpError
+from fcp.system.words import counted
 
 if TYPE_CHECKING:
     from fcp.features.cache import FeatureCache
@@ -70,7 +71,7 @@ def train(
         with needs_extra("train", "train"):
             from fcp.engine.dry_run import dry_run as measure
 
-        _tell_few_classes(file, settings, data_root)
+        _tell_few_classes(file, settings, data_root, out)
         measure(file, overrides=settings, data_root=data_root, report=typer.echo)
     elif out is None:
         raise FcpError("--out: name the folder of the run, or ask for --dry-run")
@@ -92,7 +93,7 @@ def _train(
         from fcp.engine.processes import leave
         from fcp.engine.train import train as run_training
 
-    _tell_few_classes(recipe, settings, data_root)
+    _tell_few_classes(recipe, settings, data_root, out)
     run_training(
         recipe,
         overrides=settings,
@@ -105,10 +106,13 @@ def _train(
     leave()
 
 
-def _tell_few_classes(recipe: Path, settings: tuple[str, ...], data_root: Path) -> None:
+def _tell_few_classes(
+    recipe: Path, settings: tuple[str, ...], data_root: Path, out: Path | None
+) -> None:
     """Say, before hours of training on one's own classes, what calibration will ask for."""
     from fcp.data.benchmarks import open_benchmark
     from fcp.engine.calibrate import CLASSES_APART
+    from fcp.engine.labelled import LEAST_PICTURES
     from fcp.engine.recipe import HeadRecipe, load_recipe
 
     with suppress(FcpError):  # which the training itself reports
@@ -118,8 +122,10 @@ def _tell_few_classes(recipe: Path, settings: tuple[str, ...], data_root: Path) 
         count = len(open_benchmark("folder", data_root).classes)
         if count < CLASSES_APART:
             typer.secho(
-                f"{data_root}: {count} classes; fcp calibrate needs {CLASSES_APART}, so the model "
-                "will not be able to say that a class is not in a photo",
+                f"{data_root}: {counted(count, 'class', 'classes')}; fcp calibrate --benchmark "
+                f"folder needs {CLASSES_APART}. Teach the model from {LEAST_PICTURES} or more "
+                "labelled pictures to say that a class is not in a photo: "
+                f"fcp calibrate --model {out or 'RUN'} --examples labelled --without other",
                 fg="yellow",
                 err=True,
             )
