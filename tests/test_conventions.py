@@ -70,7 +70,6 @@ TESTED_BY = {
     "evaluation/seen.py": "evaluation/test_report.py",
     "formats/masks.py": "formats/test_public_layouts.py",
     "formats/cvat_xml.py": "formats/test_exports.py",
-    "formats/label_studio_tasks.py": "formats/test_exports.py",
     "formats/run_lengths.py": "formats/test_polygons.py",
     "formats/voc_xml.py": "formats/test_exports.py",
     "inference/class_encoding.py": "inference/test_example_quality.py",

@@ -59,6 +59,31 @@ def test_what_does_not_pair_is_named(root, gone, message):
         ClassFolders(root)
 
 
+def test_each_picture_has_an_id_of_its_own(root):
+    for folder, suffix in (("images", "jpg"), ("masks", "png")):
+        (root / "cat" / folder / "x").mkdir()
+        (root / f"cat/{folder}/x/1.{suffix}").write_bytes(
+            (root / f"cat/{folder}/1.{suffix}").read_bytes()
+        )
+    Image.new("RGB", (30, 20)).save(root / "dog/images/1.png")
+    (root / "dog/masks/1.png").rename(root / "dog/masks/1.jpg.png")
+    Image.new("L", (30, 20), 9).save(root / "dog/masks/1.png.png")
+    data = ClassFolders(root)
+    cats = ("cat/1", "cat/2", "cat/10", "cat/x/1")
+    assert set(data.ids("val")) == {*cats, "dog/1.jpg", "dog/1.png", "dog/2.jpg", "dog/10.jpg"}
+    assert data.image_path("cat/x/1") == root / "cat/images/x/1.jpg"
+    assert (data.pixels("dog/1.jpg"), data.pixels("dog/1.png")) == ({2: 30}, {2: 600})
+
+
+@pytest.mark.parametrize(("images", "masks"), [("Images", "Masks"), ("img", "gt")])
+def test_folders_may_have_the_names_that_examples_have(root, images, masks):
+    (root / "dog/images").rename(root / "dog" / images)
+    (root / "dog/masks").rename(root / "dog" / masks)
+    data = ClassFolders(root)
+    assert data.classes == {1: "cat", 2: "dog"}
+    assert data.files("dog/2") == (root / f"dog/{images}/2.jpg", root / f"dog/{masks}/2.png")
+
+
 def test_other_folders_are_refused(tmp_path):
     with pytest.raises(FcpError, match="no CLASS/images with CLASS/masks"):
         ClassFolders(tmp_path)

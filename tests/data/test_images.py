@@ -1,6 +1,8 @@
 """Every kind of picture becomes RGB, every kind of damage one line that names the file."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -9,10 +11,12 @@ from PIL import Image, ImageFile
 
 from fcp.data.images import (
     label_png,
+    look_at_mask,
     picture_of,
     read_image,
     read_labels,
     read_mask,
+    read_picture,
     read_size,
     voc_palette,
 )
@@ -55,6 +59,46 @@ def test_transparency_is_laid_over_white(tmp_path):
     palette.putpalette([10, 20, 30])
     palette.save(tmp_path / "p.png", transparency=0)
     assert (read_image(tmp_path / "p.png") == 255).all()
+
+
+def test_a_picture_that_is_transparent_everywhere_is_said(tmp_path):
+    note = "transparent everywhere, and so read as white; save it without transparency"
+    hidden = Image.new("RGBA", (4, 3), (*RED, 0))
+    palette = Image.new("P", (4, 3), 0)
+    palette.save(tmp_path / "p.png", transparency=0)
+    for picture in (hidden, np.asarray(hidden), hidden.convert("LA"), tmp_path / "p.png"):
+        assert read_picture(picture)[1] == [note]
+    hidden.putpixel((1, 1), (*RED, 1))
+    assert read_picture(hidden)[1] == read_picture(np.asarray(hidden))[1] == []
+    assert read_picture(hidden.convert("RGB"))[1] == []
+
+
+@pytest.mark.parametrize("values", [255, 4095])
+def test_grey_of_sixteen_bits_with_transparency_is_said_to_be_cut(tmp_path, values):
+    file = tmp_path / "deep.png"
+    file.write_bytes(deep_grey_png(np.linspace(0, values, 48).reshape(6, 8)))
+    notes = ["of its 16 bits a colour the upper 8 are read; a TIFF keeps them all"]
+    assert read_picture(file)[1] == notes
+    for read in (read_labels, lambda path: read_mask(path, (6, 8))):
+        with pytest.raises(FcpError, match=r"deep\.png: of its 16 bits the upper 8 are read; save"):
+            read(file)
+    file.write_bytes(deep_grey_png(np.eye(6, 8) * 65535))
+    assert look_at_mask(file, (6, 8))[1] == [notes[0].partition(";")[0]]
+    assert (look_at_mask(file, (6, 8))[0] == np.eye(6, 8)).all()
+
+
+def deep_grey_png(values):
+    """Write an opaque PNG of two bands of 16 bits by hand: Pillow cannot."""
+
+    def chunk(kind, content):
+        check = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+    bands = np.dstack([values, np.full(values.shape, 65535)]).astype(">u2")
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 4, 0, 0, 0)
+    lines = zlib.compress(b"".join(b"\0" + row.tobytes() for row in bands))
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", lines) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0, 0), (257 * 40, 40), (65535, 255)])

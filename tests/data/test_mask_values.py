@@ -8,7 +8,14 @@ import tifffile
 from PIL import Image, ImageFilter
 
 from fcp.data.images import look_at_mask, picture_of, read_labels
-from fcp.data.mask_values import SEVERAL, foreground, of_bands, of_palette, trimap_object
+from fcp.data.mask_values import (
+    SEVERAL,
+    foreground,
+    of_bands,
+    of_palette,
+    trimap_object,
+    without_transparent,
+)
 from fcp.errors import FcpError
 
 SIZE = (120, 160)
@@ -165,6 +172,9 @@ def test_palettes_that_contradict_their_indices(disc):
         FcpError, match=r"m\.png: its palette shows the value 0 in a colour and 1 as"
     ):
         read(indices, red, black)
+    values, notes = read(indices + 1, red, black, red)  # nothing is shown in the colour of 0
+    assert ((values > 0) == disc).all()
+    assert notes == ["no pixel has the value 0, and the palette's black is the background"]
 
 
 def test_indexed_files_are_read_by_colour_where_they_contradict(disc, tmp_path):
@@ -206,6 +216,56 @@ def test_probabilities_and_negative_numbers(disc):
     assert (mask == disc).all()
     assert notes == ["the mask has negative values (-1), which are no object"]
     assert (foreground(np.where(disc, -1, 0))[0] == disc).all()  # every bit set
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        (lambda reach: reach, "negative values: what is above 0 is the object"),
+        (np.tanh, "negative values: what is above 0 is the object"),
+        (lambda reach: np.round(reach * 3).astype(np.int16), "negative values: what is above 0"),
+        (lambda reach: np.where(reach > 0, 3 + reach / 10, -2), "negative values: what is above"),
+        (lambda reach: np.where(reach > 0, np.inf, -np.inf), "negative values: what is above 0"),
+        # One number for "nothing here" beside shares.
+        (lambda reach: np.where(reach > 0, 0.9, np.where(reach < -50, -9999, 0.1)), "fractions"),
+    ],
+)
+def test_scores_are_cut_at_zero_and_shares_at_half(numbers, told):
+    rows, columns = np.ogrid[: SIZE[0], : SIZE[1]]
+    reach = 40.3 - np.hypot(rows - 60, columns - 80)
+    mask, notes = foreground(numbers(reach))
+    assert iou(mask, reach > 0) > 0.99
+    assert told in " ".join(notes)
+
+
+def test_the_ringing_of_a_resized_mask_is_no_score(disc):
+    small = Image.fromarray(disc.astype(np.float32)).resize((40, 30), Image.Resampling.BOX)
+    large = np.asarray(small.resize(SIZE[::-1], Image.Resampling.BICUBIC))
+    assert large.min() < -0.01
+    mask, notes = foreground(large)
+    assert (mask == (large > large.max() / 2)).all()
+    assert notes[1] == "the mask has fractions: its greys are cut at half"
+
+
+def test_what_a_palette_shows_as_transparent_is_no_object(disc):
+    black, white, red = (0, 0, 0), (255, 255, 255), (255, 0, 0)
+
+    def read(values, hidden, *colours):
+        alpha = np.where(np.arange(256) == hidden, 0, 255).astype(np.uint8)
+        found, notes = without_transparent(values, np.array(colours, np.uint8), alpha)
+        assert notes in ([], ["what its palette shows as transparent is no object"])
+        return found > 0, bool(notes)
+
+    indices = (~disc).astype(np.uint8)
+    for colour in (red, black, white):
+        found, is_said = read(indices, 1, colour, white)
+        assert (found == disc).all()
+        assert is_said
+    assert not read(indices, 7, red, white)[1]  # no pixel is transparent
+    assert not read(disc.astype(np.uint8), 0, black, red)[1]  # as the indices say
+    assert (read(disc.astype(np.uint8), 0, white, black)[0] == disc).all()
+    erased = np.where(np.arange(SIZE[1]) < 80, 2, disc).astype(np.uint8)
+    assert (read(erased, 2, black, white, white)[0] == (erased == 1)).all()
 
 
 @pytest.mark.parametrize("suffix", ["tif", "jpg"])

@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from fcp.data import decode, images, photos, png, strips
+from fcp.data import decode, mask_files, photos, png, strips
 from fcp.data.decode import Decoding
 from fcp.data.images import (
     label_png,
@@ -27,7 +27,7 @@ WIDTH, HEIGHT = 97, 61
 def large(monkeypatch):
     """Everything is large, and a strip a few rows."""
     monkeypatch.setattr(photos, "LARGE", 1000)
-    monkeypatch.setattr(images, "LARGE_MASK", 1000)
+    monkeypatch.setattr(mask_files, "LARGE_MASK", 1000)
     monkeypatch.setattr(strips, "STRIP_PIXELS", 5 * WIDTH)
     monkeypatch.setattr(png, "STRIP_PIXELS", 5 * WIDTH)
 

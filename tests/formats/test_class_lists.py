@@ -47,3 +47,10 @@ def test_a_dataset_json_of_another_program_is_no_list(tmp_path, write, content):
 def test_lines_without_a_colour_are_named(write, line):
     with pytest.raises(FcpError, match=r"class_dict\.csv:2: expected a class and its red, green"):
         read_list(write("class_dict.csv", f"name,r,g,b\n{line}\n"))
+
+
+def test_a_value_with_two_names_is_refused(write):
+    text = "Pixel Value, Class\n0, background\n1, cat\n{}, dog\n"
+    assert read_list(write("_classes.csv", text.format(2))).names == {1: "cat", 2: "dog"}
+    with pytest.raises(FcpError, match=r"_classes\.csv:4: the value 1 is 'cat' and 'dog'"):
+        read_list(write("_classes.csv", text.format(1)))

@@ -9,7 +9,8 @@ from scipy.ndimage import binary_dilation
 from fcp.data.decode import turn_array
 from fcp.data.prompts import Box, Points, Scribble, annotation_mask, read_support
 from fcp.errors import FcpError
-from fcp.formats.examples import DrawnPicture, Example, examples_by_class, inside
+from fcp.formats.examples import REACHES_OUT, DrawnPicture, Example, examples_by_class, inside
+from fcp.formats.reading import Reading
 from fcp.formats.run_lengths import to_runs
 
 SIZE = (30, 40)
@@ -56,6 +57,28 @@ def test_marks_are_kept_and_areas_have_none():
         assert type(line) is Scribble
         turned = turn_array(mask_of(LINE), turn)  # Pillow draws a line to the pixel
         assert not (annotation_mask(line, turned.shape) & ~binary_dilation(turned)).any()
+
+
+@pytest.mark.parametrize(
+    ("box", "noted"),
+    [
+        (Box(0, 0, 40, 30), False),
+        (Box(-1, -1, 41, 31), False),
+        (Box(30, 5, 41.1, 9), True),
+        (Box(3, 5, 9, 31.1), True),
+        (Box(-1.1, 5, 9, 9), True),
+        (Box(3, -1.1, 9, 9), True),
+    ],
+)
+def test_boxes_beyond_their_picture_are_noted(box, noted):
+    reading = Reading()
+    on = DrawnPicture(Path("a.png"), SIZE, Path("x.json"), [("cat", BOX), ("cat", box)])
+    examples_by_class([on], reading=reading)
+    assert (REACHES_OUT in [note.text for note in reading.notes]) == noted
+    above = Reading()
+    more = [*on.drawings, ("cat", to_runs(AREA))]
+    examples_by_class([DrawnPicture(on.picture, SIZE, on.source, more)], reading=above)
+    assert REACHES_OUT not in [note.text for note in above.notes]
 
 
 def test_classes_come_in_their_order_and_only_with_examples():

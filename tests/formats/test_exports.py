@@ -7,6 +7,7 @@ import pytest
 
 from fcp.data.images import read_mask
 from fcp.errors import FcpError
+from fcp.formats.examples import REACHES_OUT
 from fcp.formats.read import read_examples
 from fcp.formats.reading import Reading
 from fcp.formats.voc_xml import CORNERS
@@ -203,3 +204,39 @@ def test_what_gis_programs_put_beside_a_picture_is_no_annotation(tmp_path, write
     thing = f"<object><name>cat</name>{box}</object>"
     write("b.xml", f"<annotation><filename>a.tif</filename>{thing}</annotation>")
     assert list(read_examples(tmp_path)) == ["cat"]
+
+
+VOC = (
+    "<annotation><filename>a.jpg</filename><object><name>cat</name><bndbox><xmin>21</xmin>"
+    "<ymin>11</ymin><xmax>50</xmax><ymax>30</ymax></bndbox></object></annotation>"
+)
+CVAT = (
+    '<annotations><image name="a.jpg">'
+    '<box label="cat" xtl="20" ytl="10" xbr="50" ybr="30"/></image></annotations>'
+)
+PERCENT = {"x": 50, "y": 100 / 3, "width": 75, "height": 200 / 3, "rectanglelabels": ["cat"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", coco({"bbox": [20, 10, 30, 20]})),
+        ("a.json", labelme([[20, 10], [50, 30]]).replace("polygon", "rectangle")),
+        ("a.xml", VOC),
+        ("a.xml", CVAT),
+        (
+            "a.json",
+            json.dumps(
+                [{"data": {"image": "a.jpg"}, "annotations": [{"result": [{"value": PERCENT}]}]}]
+            ),
+        ),
+    ],
+)
+def test_boxes_given_by_other_numbers_than_the_formats_are_noted(write, name, content):
+    """What reaches 10 px beyond the picture is likely two corners taken for a width and height."""
+    write("a.jpg", SIZE)
+    reading = Reading()
+    mask = only_mask(write(name, content), reading)
+    assert mask[10:, 20:].all()
+    assert mask.sum() == 20 * 20
+    assert [note.text for note in reading.notes] == [REACHES_OUT]

@@ -6,13 +6,14 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from pycocotools import mask as rle_tools
 
 from fcp.data.prompts import Box, Points, Scribble, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
 from fcp.formats.labelme import read_labelme
+from fcp.formats.reading import Reading
 
 SIZE = (30, 40)
 SQUARE = [[4, 4], [12, 4], [12, 14], [4, 14]]
@@ -188,6 +189,51 @@ def test_pictures_elsewhere_and_inside(labelme, tmp_path):
             file = labelme(shape("polygon", SQUARE), imagePath=name, imageData=data)
             with pytest.raises(FcpError, match=rf"a\.json: imageData: {reason}"):
                 read_labelme(file)
+
+
+def test_labels_of_no_object_are_left_out_with_a_note(labelme):
+    kept = shape("polygon", SQUARE)
+    others = [shape("polygon", SQUARE, label) for label in ("__ignore__", "_background_")]
+    reading = Reading()
+    assert list(read_labelme(labelme(kept, *others), reading)) == ["cat"]
+    assert [str(note).rsplit(": ", 2)[-2:] for note in reading.notes] == [
+        ["left out", "'__ignore__' stands for no object in LabelMe"],
+        ["left out", "'_background_' stands for no object in LabelMe"],
+    ]
+
+
+@pytest.mark.parametrize("size", [SIZE, (40, 40)])
+def test_a_turned_photo_inside_the_json(labelme, size):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # the left edge as stored is the upper one
+    stream = io.BytesIO()
+    Image.new("RGB", size[::-1]).save(stream, "JPEG", exif=exif)
+    data = base64.b64encode(stream.getvalue()).decode()
+    changes = {"imagePath": "gone.png", "imageData": data, "imageHeight": None, "imageWidth": None}
+    box = shape("rectangle", [[3, 4], [9, 6]])
+    reading = Reading()
+    ((example,),) = read_labelme(labelme(box, **changes), reading).values()
+    assert example.marks == (Box(3, 4, 9, 6),)
+    assert "imageData is shown turned (EXIF orientation 6)" in reading.notes[0].text
+    raw = Reading(drawn_on_raw=True)
+    ((example,),) = read_labelme(labelme(box, **changes), raw).values()
+    assert example.picture.shape[:2] == size[::-1]
+    assert example.marks == (Box(size[0] - 6, 3, size[0] - 4, 9),)
+    assert raw.notes == []
+
+
+def test_a_stated_size_tells_what_was_drawn_on_inside_the_json(labelme):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    stream = io.BytesIO()
+    Image.new("RGB", SIZE[::-1]).save(stream, "JPEG", exif=exif)
+    changes = {"imagePath": "gone.png", "imageData": base64.b64encode(stream.getvalue()).decode()}
+    box = shape("rectangle", [[3, 4], [9, 6]])
+    with pytest.raises(FcpError, match=r"a\.json: made for .* read them with --drawn-on raw"):
+        read_labelme(labelme(box, **changes))
+    reading = Reading()
+    read_labelme(labelme(box, **changes, imageHeight=SIZE[1], imageWidth=SIZE[0]), reading)
+    assert reading.notes == []
 
 
 @pytest.mark.parametrize("text", ["{}", '{"shapes": 3}', '{"shapes": [3]}', "[]", "", "\0"])

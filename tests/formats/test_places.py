@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from fcp.errors import FcpError
-from fcp.formats.places import find_picture, pair_by_stem, plain
+from fcp.formats.places import Finder, find_picture, pair_by_stem, plain
+from fcp.formats.reading import Reading
 
 
 def test_names_are_followed_below_the_folder_above(tmp_path, write):
@@ -62,7 +63,7 @@ def test_what_is_no_name(tmp_path, name):
         "/data/local-files/?d=photos/Caf%C3%A9%201.jpg",
         " caf\u00e9 1.jpg ",
         "../../../CAF\u00c9 1.JPG",
-        "sub/caf\u00e9 1.jpg",
+        "images/caf\u00e9 1.jpg",
     ],
 )
 def test_the_one_picture_of_that_name_near_by(tmp_path, write, name):
@@ -84,6 +85,55 @@ def test_two_pictures_of_that_name_are_refused_unless_the_folder_tells(tmp_path,
         find_picture(file, "/far/1.jpg", [file.parent])
     assert plain(find_picture(file, "/far/b/1.jpg", [file.parent])) == second
     assert plain(find_picture(file, "D:\\A\\1.jpg", [file.parent])) == first
+
+
+@pytest.mark.parametrize("name", ["b/1.jpg", "./set/b/1.jpg", "x\\b\\1.jpg", "../images/b/1.jpg"])
+def test_a_picture_of_another_folder_than_stated_is_not_taken(tmp_path, write, name):
+    write("set/images/a/1.jpg", (3, 4))
+    file = tmp_path / "set/x.json"
+    with pytest.raises(FcpError, match=r"x\.json: its picture .*1\.jpg' is not there, and .*a/1"):
+        find_picture(file, name, [file.parent])
+    flat = write("set/pictures/1.jpg", (3, 4))
+    (tmp_path / "set/images/a/1.jpg").unlink()
+    assert plain(find_picture(file, name, [file.parent])) == flat
+
+
+@pytest.mark.parametrize(
+    "name", ["C:\\me\\b\\1.jpg", "/me/b/1.jpg", "s3://b/b/1.jpg", "/data/local-files/?d=me/b/1.jpg"]
+)
+def test_folders_of_other_machines_are_noted_unless_they_are_here_too(tmp_path, write, name):
+    picture = write("set/images/a/1.jpg", (3, 4))
+    file = tmp_path / "set/x.json"
+    reading = Reading()
+    finder = Finder(file, [file.parent], reading)
+    assert [plain(finder.find(name)) for _ in range(2)] == [picture, picture]
+    (note,) = reading.notes
+    assert "b/ are taken from a/, where alone their names occur" in note.text
+    write("set/images/b/2.jpg", (3, 4))
+    with pytest.raises(FcpError, match=r"x\.json: its picture .*1\.jpg' is not there, and .*a/1"):
+        find_picture(file, name, [file.parent])
+
+
+@pytest.mark.parametrize("name", ["/far/a/1.jpg", "1.jpg", "deep/a/1.jpg", "data/1.jpg"])
+def test_folders_that_contradict_nothing_are_not_noted(tmp_path, write, name):
+    picture = write("set/images/a/1.jpg", (3, 4))
+    file, reading = tmp_path / "set/x.json", Reading()
+    assert plain(find_picture(file, name, [file.parent], reading)) == picture
+    assert reading.notes == []
+
+
+def test_a_file_that_names_another_picture_than_its_namesake_is_noted(tmp_path, write):
+    first = write("set/images/a.jpg", (3, 4))
+    file, reading = tmp_path / "set/labels/b.xml", Reading()
+    file.parent.mkdir()
+    folders = [file.parent, file.parent.parent / "images"]
+    assert find_picture(file, "a.jpg", folders, reading) == first
+    assert reading.notes == []
+    write("set/images/b.PNG", (3, 4))
+    assert find_picture(file, "a.jpg", folders, reading) == first
+    assert [str(note) for note in reading.notes] == [
+        f"{file}: is read as of a.jpg, which it names, not of b.PNG"
+    ]
 
 
 def test_pairs_by_name(tmp_path, write):

@@ -8,6 +8,7 @@ from pycocotools import mask as rle_tools
 from fcp.data.prompts import Box, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
+from fcp.formats.reading import Reading
 from fcp.formats.yolo import read_yolo
 
 SIZE = (30, 40)
@@ -104,6 +105,9 @@ def test_names_of_classes(yolo, names, known):
         ("names: []", r"data\.yaml: expected names: a list"),
         ("names: [cat\nx", r"data\.yaml: not valid YAML"),
         ("", r"data\.yaml: expected a mapping"),
+        ("names: {0: cat, 1: dog, 0: bird}", r"data\.yaml: names: the id 0 occurs twice"),
+        ("names:\n  0: cat\n  '0': dog", r"data\.yaml: names: the id 0 occurs twice"),
+        ("names: [cat]\nnc: 1\nnames: [dog]", r"data\.yaml: names occurs twice"),
         ("kpt_shape: [17, 3]\nnames: [cat]", r"data\.yaml: a label of key points"),
         (None, r"set: what are the classes of labels/\? Add data\.yaml or classes\.txt"),
     ],
@@ -137,6 +141,43 @@ def test_names_that_are_none(yolo, names, message):
 def test_bad_lines_are_named(yolo, line, message):
     with pytest.raises(FcpError, match=rf"labels/a\.txt:3: {message}"):
         read_yolo(yolo({"a": f"{BOX}\n\n{line}\n{BOX}"}))
+
+
+@pytest.mark.parametrize("box", ["0.3 0.3 0.9 0.9", "0.9 0.5 0.3 0.2", "0.5 0.005 0.1 0.04"])
+def test_boxes_beyond_the_picture_are_refused(yolo, box):
+    with pytest.raises(FcpError, match=r"a\.txt:2: the box reaches from \(.* beyond its picture"):
+        read_yolo(yolo({"a": f"{BOX}\n0 {box}"}))
+
+
+def test_a_box_a_hundredth_beyond_the_picture_is_cut_off(yolo):
+    (example,) = read_yolo(yolo({"a": "0 0.04 0.5 0.1 1.01"}))["cat"]
+    assert (example.annotation == annotation_mask(Box(0, 0, 3.6, 30), SIZE)).all()
+
+
+@pytest.mark.parametrize("others", ["", BOX, f"{BOX} 0.9", f"{BOX} 0.9 12"])
+def test_boxes_of_an_object_tracker(yolo, others):
+    reading = Reading()
+    (example,) = read_yolo(yolo({"a": f"1 0.5 0.5 0.25 0.2 0.87 1\n{others}"}), reading)["dog"]
+    assert example.marks == (Box(15, 12, 25, 18),)
+    assert any(
+        "are read as boxes with a confidence and the number" in n.text for n in reading.notes
+    )
+
+
+@pytest.mark.parametrize("triangle", ["0.5 0.5 0.25 0.2 0.87 1", "0.1 0.1 0.9 0.1 0.5 1"])
+def test_a_triangle_beside_polygons_or_beyond_any_box_stays_one(yolo, triangle):
+    more = "1 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3"
+    points = np.array(triangle.split(), float).reshape(-1, 2) * [40, 30]
+    expected = rle_tools.decode(
+        rle_tools.merge(rle_tools.frPyObjects([points.reshape(-1).tolist()], *SIZE))
+    )
+    reading = Reading()
+    (example,) = read_yolo(yolo({"a": f"0 {triangle}\n{more}"}), reading)["cat"]
+    assert (example.annotation == expected).all()
+    assert reading.notes == []
+    if "0.9" in triangle:
+        (example,) = read_yolo(yolo({"a": f"0 {triangle}"}))["cat"]
+        assert (example.annotation == expected).all()
 
 
 def test_polygons_that_cover_nothing(yolo):

@@ -124,6 +124,52 @@ def test_a_correction_is_taken_and_stays(tmp_path):
     assert (left, records["a"].by_hand, run.overlay("a").is_file()) == ([], True, True)
 
 
+@pytest.mark.parametrize("classes", [("cup",), ("cup", "plate")])
+def test_an_object_that_was_erased_is_gone(tmp_path, classes):
+    run = Run(tmp_path, classes=classes)
+    erased = Image.open(run.mask("a")).convert("RGBA")
+    pixels = np.array(erased)
+    pixels[pixels[..., :3].any(axis=2)] = 0  # black and transparent, as an eraser leaves it
+    Image.fromarray(pixels).convert("LA").save(run.mask("a"))
+    records, left = run.go_on("a", "b")
+    found = records["a"].classes["cup"]
+    assert (left, found.by_hand, found.area_px, found.score) == ([], True, 0, 0)
+
+
+@pytest.mark.parametrize("mask", ["whole", "missing", "cut short", "corrected", "taken"])
+def test_an_overlay_that_was_changed_is_somebodys(tmp_path, mask):
+    run = Run(tmp_path)
+    if mask == "missing":
+        run.mask("a").unlink()
+    elif mask == "cut short":
+        run.mask("a").write_bytes(b"cut short")
+    elif mask in ("corrected", "taken"):
+        run.correct("a", square((20, 20)))
+    if mask == "taken":
+        run.go_on("a", "b")
+    Image.new("RGB", (40, 30), "red").save(run.overlay("a"))
+    drawn = run.overlay("a").read_bytes()
+    said = refused(run, "a", "b")
+    assert said.startswith(f"{run.overlay('a')}: was changed after the run; move it away first")
+    assert run.overlay("a").read_bytes() == drawn
+    run.overlay("a").unlink()
+    left = [] if mask in ("corrected", "taken") else ["a"]
+    assert run.go_on("a", "b")[1] == left
+
+
+def test_an_overlay_that_a_stopped_run_has_drawn_or_cut_short_is_nobodys(tmp_path):
+    run = Run(tmp_path)
+    run.correct("a", square((20, 20)))
+    book = (run.out / "results.json").read_bytes()
+    run.go_on("a", "b")
+    drawn = run.overlay("a").read_bytes()
+    (run.out / "results.json").write_bytes(book)  # as if it was stopped before the records
+    run.overlay("b").write_bytes(drawn[:100])
+    records, left = run.go_on("a", "b")
+    assert (left, records["a"].overlay_sha256) == (["b"], digest(run.overlay("a")))
+    assert run.overlay("a").read_bytes() == drawn
+
+
 @pytest.mark.parametrize("is_taken", [False, True])
 @pytest.mark.parametrize("asked", ["ab", "b"])
 def test_a_correction_is_never_taken_for_another_photo(tmp_path, is_taken, asked):

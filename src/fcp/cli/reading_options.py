@@ -86,8 +86,8 @@ def read_decoding(values: str, bands: str | None, pages: str) -> tuple[Decoding,
     return Decoding(ValueRange.parse(values), chosen, page), pages == "all"
 
 
-def new_reading(drawn_on: DrawnOn, *, skip_bad: bool) -> Reading:
+def new_reading(drawn_on: DrawnOn, page: int | None, *, skip_bad: bool) -> Reading:
     """Return the options and the notes for reading examples."""
     from fcp.formats.reading import Reading
 
-    return Reading(skip_bad=skip_bad, drawn_on_raw=drawn_on is DrawnOn.RAW)
+    return Reading(skip_bad=skip_bad, drawn_on_raw=drawn_on is DrawnOn.RAW, page=page)

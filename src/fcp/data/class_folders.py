@@ -1,12 +1,13 @@
 """A folder with one folder for each class, as a data set; each picture shows one class.
 
-Pictures are called ``CLASS/NAME``. There are no folds and no ignored pixels, and one pixel of a
-class is enough to be listed.
+Pictures are called ``CLASS/NAME``, where NAME is the path below the folder of pictures, with the
+suffixes only in a class where they alone distinguish two pictures. There are no folds and no
+ignored pixels, and one pixel of a class is enough to be listed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,9 +17,10 @@ import numpy as np
 
 from fcp.data.counts import count_areas
 from fcp.data.dataset import ClassicRule, Split
-from fcp.data.folder import pair_whole_folder
+from fcp.data.folder import find_folder, pair_whole_folder
 from fcp.data.folds import refuse_fold
 from fcp.data.images import read_image, read_mask
+from fcp.data.mask_names import IMAGE_FOLDERS, MASK_FOLDERS
 from fcp.errors import FcpError
 
 # Picture id → the name of its class, its photo and its mask.
@@ -158,14 +160,23 @@ def _folder_entries(root: Path) -> Entries:
     if not root.is_dir():
         raise FcpError(f"{root}: no such folder; it must hold CLASS/images and CLASS/masks")
     folders = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
-    classes = [f for f in folders if (f / "images").is_dir() or (f / "masks").is_dir()]
+    classes = [f for f in folders if find_folder(f, IMAGE_FOLDERS) or find_folder(f, MASK_FOLDERS)]
     if not classes:
         raise FcpError(f"{root}: no CLASS/images with CLASS/masks in it")
     return {
-        f"{folder.name}/{image.stem}": (folder.name, (image, mask))
+        f"{folder.name}/{name}": (folder.name, pair)
         for folder in classes
-        for image, mask in pair_whole_folder(folder)
+        for name, pair in _named(folder, pair_whole_folder(folder)).items()
     }
+
+
+def _named(folder: Path, pairs: Sequence[tuple[Path, Path]]) -> dict[str, tuple[Path, Path]]:
+    """Return pairs by their pictures' unique names in the folder of a class."""
+    above = find_folder(folder, IMAGE_FOLDERS) or folder
+    whole = [image.relative_to(above) for image, _ in pairs]
+    bare = [name.with_suffix("") for name in whole]
+    names = bare if len(set(bare)) == len(bare) else whole
+    return {name.as_posix(): pair for name, pair in zip(names, pairs, strict=True)}
 
 
 @lru_cache(maxsize=8)

@@ -86,6 +86,7 @@ class Opened:
         white_is_zero: Whether the file displays its smallest number as white; what is read has been
             inverted accordingly.
         turn: EXIF orientation (1 … 8) that is still to be applied; numbers are upright.
+        is_cut: Whether of 16 bits the upper 8 alone were read.
     """
 
     content: Image.Image | np.ndarray
@@ -96,6 +97,7 @@ class Opened:
     nodata: float | None = None
     white_is_zero: bool = False
     turn: int = 1
+    is_cut: bool = False
 
 
 def open_picture(image: str | Path | Image.Image, name: str, how: Decoding) -> Opened:
@@ -161,8 +163,8 @@ def stored_size(path: Path, page: int | None = None) -> tuple[tuple[int, int], i
     with clear_errors(name):
         head = _head(path, name)
         if head.startswith(TIFF):
-            number = largest_of(path) if page is None else page
             with tifffile.TiffFile(path) as file:
+                number = largest_of(path) if page is None else choose_page(file, name, page)[0]
                 chosen = file.pages[number - 1].aspage()
                 return (chosen.imagelength, chosen.imagewidth), tiff_turn(chosen)
         if is_heif(head):
@@ -325,10 +327,10 @@ def _decode_frame(picture: Image.Image, notes: tuple[str, ...] = ()) -> Opened:
     lossy = picture.format in ("JPEG", "MPO", "JPEG2000", "AVIF", "WEBP", "HEIF")
     picture.load()
     turn = turn_of(picture)  # only now: Pillow turns a TIFF by itself, and forgets that it was
-    if raw_mode.startswith("RGB;16") or raw_mode.startswith("RGBA;16"):
+    is_cut = raw_mode.startswith(("RGB;16", "RGBA;16", "LA;16"))
+    if is_cut:
         notes += ("of its 16 bits a colour the upper 8 are read; a TIFF keeps them all",)
-    step = _GREY_STEPS.get(raw_mode, 1)
-    return Opened(picture, notes, step, lossy, turn=turn)
+    return Opened(picture, notes, _GREY_STEPS.get(raw_mode, 1), lossy, turn=turn, is_cut=is_cut)
 
 
 def _raw_mode(picture: Image.Image) -> str:

@@ -6,7 +6,6 @@ Two ways to lay out masks: ``cat1.jpg`` beside ``cat1_mask.png``; ``images/cat1.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -22,12 +21,13 @@ from fcp.data.mask_names import (
     is_mask_folder_name,
     is_mask_name,
     is_other_file,
-    loose_picture_names,
     mark_of,
-    names_without_mark,
-    picture_names,
-    stem_of,
 )
+from fcp.data.pairing import Pairing as Pairing
+from fcp.data.pairing import Placed as Placed
+from fcp.data.pairing import begins_with as begins_with
+from fcp.data.pairing import name_key as name_key
+from fcp.data.pairing import pair_pictures as pair_pictures
 from fcp.errors import FcpError
 from fcp.system.files import natural as natural
 
@@ -36,11 +36,6 @@ MASK_SUFFIX = "_mask"
 STRAY_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
 MOST_FOLDERS = 6  # that are compared with each other to find those of masks
 _JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".jpg_large"})
-
-# A file with the folder, below that of pictures or that of masks, in which it lies.
-Placed = tuple[Path, Path]
-# (folder, or None for any; name as compared) → files.
-Index = dict[tuple[Path | None, str], list[Path]]
 
 
 @dataclass(frozen=True)
@@ -58,21 +53,6 @@ class Layout:
     masks: list[Placed]
     mask_folders: tuple[Path, ...]
     assumed: str = ""
-
-
-@dataclass(frozen=True)
-class Pairing:
-    """Pictures paired with their masks, and files that could not be paired.
-
-    Attributes:
-        pairs: Pairs (picture, mask), in natural order of the masks' names.
-        without_mask: Pictures without a mask.
-        faults: One sentence for each fault.
-    """
-
-    pairs: list[tuple[Path, Path]]
-    without_mask: list[Path]
-    faults: list[str]
 
 
 def read_support_folder(folder: Path) -> list[tuple[Path, Path]]:
@@ -266,67 +246,6 @@ def find_folder(folder: Path, names: Sequence[str]) -> Path | None:
         return None
     found = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}
     return next((found[name] for name in names if name in found), None)
-
-
-def pair_pictures(pictures: Sequence[Placed], masks: Sequence[Placed]) -> Pairing:
-    """Pair masks with pictures by name."""
-    named: Index = {}
-    loose: Index = {}
-    for inner, picture in pictures:
-        for index, names in (
-            (named, picture_names(picture)),
-            (loose, loose_picture_names(picture)),
-        ):
-            for name in {name_key(one) for one in names}:
-                index.setdefault((inner, name), []).append(picture)
-                index.setdefault((None, name), []).append(picture)
-    pairs: dict[Path, Path] = {}
-    faults = []
-    for inner, mask in masks:
-        found = _pictures_of(mask, inner, named) or _pictures_of(mask, inner, loose)
-        if len(found) != 1:
-            faults.append(_unpaired(mask, found, named))
-            continue
-        first = pairs.setdefault(found[0], mask)
-        if first != mask:
-            faults.append(f"{found[0]}: is {first} its mask, or {mask}?")
-    without = [picture for _, picture in pictures if picture not in pairs]
-    return Pairing(list(pairs.items()), without, faults)
-
-
-def _unpaired(mask: Path, found: Sequence[Path], named: Index) -> str:
-    if found:
-        return f"{mask}: is it the mask of {found[0]} or of {found[1]}?"
-    stems = [one for place, one in named if place is None and begins_with(stem_of(mask), one)]
-    of = named[None, max(stems, key=len)] if stems else []
-    hint = ""
-    if len(of) == 1:
-        hint = (
-            f"; if it is that of {of[0].name}, call it {of[0].stem}{mask.suffix}, and join several"
-        )
-    return f"{mask.parent}: no picture for the mask {mask.name}{hint}"
-
-
-def begins_with(stem: str, other: str) -> bool:
-    """Return whether a file's stem is another one, as compared, with something after it."""
-    key = name_key(stem)
-    return key.startswith(other) and key[len(other) : len(other) + 1] in {" ", ".", "_", "-"}
-
-
-def _pictures_of(mask: Path, inner: Path, named: Index) -> list[Path]:
-    """Find the pictures that a mask's name may mean: in the subfolder of its name, or anywhere."""
-    for place in (inner, None):
-        for name in names_without_mark(mask):
-            found = named.get((place, name_key(name)), [])
-            same = [path for path in found if name in (path.stem, path.name)]
-            if found:
-                return same if len(same) == 1 else found
-    return []
-
-
-def name_key(name: str) -> str:
-    """Return the form in which names are compared: NFC, without case and outer blanks."""
-    return unicodedata.normalize("NFC", name).casefold().strip()
 
 
 def pictures_inside(folder: Path) -> list[tuple[Path, Path]]:

@@ -8,7 +8,7 @@ force and no Pillow setting is changed.
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
@@ -25,19 +25,24 @@ from fcp.data.decode import (
     upright,
 )
 from fcp.data.decode_errors import clear_errors
-from fcp.data.mask_values import MaskValues, foreground, of_bands, of_palette
-from fcp.data.png import PALETTE, outline_of_png, png_of, require_whole_png, strips_of
+from fcp.data.mask_files import (
+    DEEP_MODES,
+    decoding_of,
+    large_samples,
+    mask_values,
+    require_not_cut,
+    samples_of,
+    squeeze,
+)
+from fcp.data.mask_values import foreground
+from fcp.data.png import png_of, require_whole_png
 from fcp.data.strips import edges
 from fcp.data.value_range import ValueRange, to_uint8
 from fcp.errors import FcpError
 from fcp.system.files import PICTURE_SUFFIXES as PICTURE_SUFFIXES
 
 DEFAULT = Decoding()
-LARGE_MASK = 1 << 22  # px
-LEAST_LOSSY = 16  # of the highest value of a mask in a lossy format, whose noise may be as high
 FULL = ValueRange("full")
-
-_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
 def read_image(image: ImageLike, how: Decoding = DEFAULT) -> np.ndarray:
@@ -62,14 +67,14 @@ def read_picture(image: ImageLike, how: Decoding = DEFAULT) -> tuple[np.ndarray,
     """
     name = name_of(image)
     if isinstance(image, np.ndarray):
-        values = _squeeze(image, name)
+        values = squeeze(image, name)
         return rgb_of_numbers(values, how, name, alpha=values.ndim == 3 and values.shape[2] == 4)
     return rgb_of_opened(open_picture(image, name, how), how, name)
 
 
 def is_shallow(content: Image.Image | np.ndarray) -> bool:
     """Return whether a decoded picture has 8 bits, so that each value is converted by itself."""
-    return isinstance(content, Image.Image) and content.mode not in _DEEP_MODES
+    return isinstance(content, Image.Image) and content.mode not in DEEP_MODES
 
 
 def rgb_of_opened(opened: Opened, how: Decoding, name: str) -> tuple[np.ndarray, list[str]]:
@@ -80,12 +85,13 @@ def rgb_of_opened(opened: Opened, how: Decoding, name: str) -> tuple[np.ndarray,
         rgb, more = rgb_of_numbers(content, how, name, alpha=opened.alpha, nodata=opened.nodata)
         return rgb, notes + more
     with clear_errors(name):  # Pillow detects a damaged palette only now
-        if content.mode in _DEEP_MODES or how.bands is not None:
+        if content.mode in DEEP_MODES or how.bands is not None:
             content = content.convert("RGBA") if content.mode in ("P", "PA") else content
-            values = _deep_values(content) if content.mode in _DEEP_MODES else np.asarray(content)
+            values = _deep_values(content) if content.mode in DEEP_MODES else np.asarray(content)
             rgb, more = rgb_of_numbers(values, how, name)
         else:
             rgb, more = to_uint8(to_rgb(content), how.values, name)
+            notes += invisible([content])
     return rgb, notes + more
 
 
@@ -95,7 +101,10 @@ def read_mask(mask: ImageLike, size: tuple[int, int], picture: str = "its pictur
 
 
 def look_at_mask(
-    mask: ImageLike, size: tuple[int, int], picture: str = "its picture"
+    mask: ImageLike,
+    size: tuple[int, int],
+    picture: str = "its picture",
+    page: int | None = None,
 ) -> tuple[np.ndarray, list[str]]:
     """Read a mask of a picture: every nonzero pixel is foreground, whatever its value.
 
@@ -108,6 +117,8 @@ def look_at_mask(
         mask: File, Pillow picture, or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
         size: Size (H, W) of the upright picture.
         picture: Name of the picture in an error.
+        page: Page or frame of the picture, from 1, which is read of a mask that has it too; None
+            for the usual one.
 
     Returns:
         (H, W) bool, and one sentence for each oddity.
@@ -116,58 +127,11 @@ def look_at_mask(
         FcpError: unreadable, or of another size than its picture.
     """
     name = name_of(mask)
-    found = _mask_values(mask, name)
+    found = mask_values(mask, name, page)
     if found.values.shape[:2] != size:
         raise FcpError(_size_message(name, found.values.shape[:2], picture, size))
     marked, notes = foreground(found.values, lossy=found.lossy, is_index=found.is_index)
     return marked, [*found.notes, *notes]
-
-
-def _mask_values(mask: ImageLike, name: str) -> MaskValues:
-    if isinstance(mask, np.ndarray):
-        return MaskValues(_squeeze(mask, name))
-    large = _large_samples(mask, name) if isinstance(mask, str | Path) else None
-    if large is not None and not large[1]:
-        return MaskValues(large[0])
-    opened = open_picture(mask, name, DEFAULT)
-    content = opened.content
-    # Which page or frame is read is said; only of photos it can be chosen.
-    notes = [note.partition(";")[0].partition(":")[0] for note in opened.notes]
-    if isinstance(content, np.ndarray):
-        return MaskValues(of_bands(_samples(opened), name, alpha=opened.alpha), notes=notes)
-    if content.mode == "P":
-        palette = np.array(content.getpalette("RGB"), np.uint8).reshape(-1, 3)
-        values, more = of_palette(_samples(opened), palette, name)
-        return MaskValues(values, is_index=True, notes=[*notes, *more])
-    if content.mode not in _DEEP_MODES | {"1", "L", "LA", "RGB", "RGBA"}:
-        opened = replace(opened, content=content.convert("RGB"))  # CMYK, YCbCr and others
-    values = _samples(opened)
-    if opened.lossy and values.max() < LEAST_LOSSY:
-        raise FcpError(f"{name}: its format changes small values; save it as PNG")
-    return MaskValues(values, opened.lossy, content.mode == "1", notes)
-
-
-def _large_samples(path: str | Path, name: str) -> tuple[np.ndarray, bool] | None:
-    """Read a large grey or palette PNG of 8 bits without more memory than its samples take.
-
-    Returns:
-        (H, W) uint8, and whether they are indices of a palette; None of any other file.
-
-    Raises:
-        FcpError: it is damaged.
-    """
-    with clear_errors(name):
-        outline = outline_of_png(Path(path))
-        if outline is None or outline.size[0] * outline.size[1] < LARGE_MASK:
-            return None
-        one_band = outline.can_be_cut and outline.depth == 8 and outline.step == 1
-        if not one_band or stored_size(Path(path))[1] != 1:
-            return None
-        values, top = np.empty(outline.size, np.uint8), 0
-        for strip in strips_of(Path(path), outline):
-            values[top : top + strip.height] = np.asarray(strip)
-            top += strip.height
-    return values, outline.kind == PALETTE
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -185,36 +149,38 @@ def read_labels(path: Path) -> np.ndarray:
     return labels
 
 
-def read_label_picture(path: Path, *, colours: bool = False) -> np.ndarray:
+def read_label_picture(path: Path, *, colours: bool = False, page: int | None = None) -> np.ndarray:
     """Read a label mask of ids or of colours, both exact.
 
     Args:
         path: Path of the mask.
         colours: Whether the colours of a palette PNG are returned in place of its indices.
+        page: Page or frame to read, as for ``look_at_mask``.
 
     Returns:
-        (H, W) uint8 or uint16 of ids, or (H, W, 3) uint8 RGB, black where it is transparent.
+        (H, W) uint8 or uint16 of ids, or (H, W, 3) uint8 RGB; 0 where it is transparent.
 
     Raises:
         FcpError: unreadable, or in a format that changes values.
     """
     name = str(path)
-    large = _large_samples(path, name)
+    large = large_samples(path, name)
     if large is not None and not (colours and large[1]):
         return large[0]
-    opened = open_picture(path, name, DEFAULT)
+    opened = open_picture(path, name, decoding_of(path, page))
     if opened.lossy:
         raise FcpError(f"{name}: its format changes the values of label ids; save them as PNG")
     picture = opened.content
     if isinstance(picture, Image.Image) and picture.mode == "LA":
-        picture = picture.getchannel("L")
-        opened = replace(opened, content=picture)
-    ids = {"1", "L", "I;16", "I"} if colours else {"1", "L", "I;16", "I", "P"}
-    if isinstance(picture, Image.Image) and picture.mode not in ids:
+        ids, alpha = np.moveaxis(np.asarray(picture), -1, 0)
+        return ids * (alpha > 0)
+    modes = {"1", "L", "I;16", "I"} if colours else {"1", "L", "I;16", "I", "P"}
+    if isinstance(picture, Image.Image) and picture.mode not in modes:
         with clear_errors(name):
             rgba = np.asarray(picture.convert("RGBA"))
+        require_not_cut(opened, rgba, name)
         return rgba[..., :3] * (rgba[..., 3:] > 0)
-    values = _samples(opened)
+    values = samples_of(opened)
     if values.ndim != 2 or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
         raise FcpError(f"{name}: expected label ids of one band, 0 … 65,535")
     return values.astype(np.uint8 if values.dtype.itemsize == 1 else np.uint16)
@@ -313,31 +279,6 @@ def name_of(image: object) -> str:
     return "the given array" if isinstance(image, np.ndarray) else f"the given {type(image)}"
 
 
-def _squeeze(array: np.ndarray, name: str) -> np.ndarray:
-    """Check an array's shape; (H, W, 1) becomes (H, W)."""
-    channels = array.shape[2] if array.ndim == 3 else 1
-    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in array.shape:
-        expected = "(H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
-        raise FcpError(f"{name}: expected the shape {expected}, got {array.shape}")
-    return array[..., 0] if array.ndim == 3 and channels == 1 else array
-
-
-def _samples(opened: Opened) -> np.ndarray:
-    """Return the numbers of a mask as stored in the file, 0 where it has the "no data" value.
-
-    Pillow stretches greys of 2 and 4 bits, which is undone. So is the inversion of ImageJ's masks,
-    which display the smallest number as white but have the largest as foreground.
-    """
-    values = np.asarray(opened.content)
-    if opened.white_is_zero and values.dtype == bool:
-        values = ~values
-    elif opened.white_is_zero:
-        values = np.iinfo(values.dtype).max - values
-    if opened.nodata is not None:
-        values = np.where(values == opened.nodata, values.dtype.type(0), values)
-    return values // values.dtype.type(opened.step) if opened.step != 1 else values
-
-
 def _deep_values(picture: Image.Image) -> np.ndarray:
     """Return the numbers of a picture with more than 8 bits: uint16, or floats of mode F."""
     values = np.asarray(picture)
@@ -376,7 +317,8 @@ def rgb_of_numbers(
     if how.bands is None and values.ndim == 3 and values.shape[2] == 4 and alpha:
         see_through, _ = to_uint8(values[..., 3:], FULL, name)
         eight = np.concatenate([eight, see_through], axis=2)
-    return to_rgb(Image.fromarray(eight)), [*notes, *more]
+    shown = Image.fromarray(eight)
+    return to_rgb(shown), [*notes, *more, *invisible([shown])]
 
 
 def to_rgb(picture: Image.Image) -> np.ndarray:
@@ -386,6 +328,14 @@ def to_rgb(picture: Image.Image) -> np.ndarray:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
     return np.asarray(picture.convert("RGB"))
+
+
+def invisible(strips: Iterable[Image.Image]) -> list[str]:
+    """Return a note on a picture that comes in strips and is transparent everywhere."""
+    for strip in strips:
+        if not strip.has_transparency_data or np.asarray(strip.convert("RGBA"))[..., 3].any():
+            return []
+    return ["transparent everywhere, and so read as white; save it without transparency"]
 
 
 def _size_message(name: str, got: tuple[int, ...], picture: str, expected: tuple[int, int]) -> str:

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from fcp.data.strips import count_values
+from fcp.data.textures import is_textured
 from fcp.errors import FcpError
 
 NEARLY = 0.9  # of the highest value: pixels above it count as full foreground
 MOST_FRACTIONS = 256  # values that ids divided by 255 may have; a network's probabilities have more
+RINGING, LEAST_ZEROS = 0.15, 0.01  # of a resized mask: of its highest value, and of its pixels
 MOST_SHOWN = 5  # number of values in a note
 TRIMAP = frozenset({1, 2, 3})
 MATTING = frozenset({0, 127, 128, 255})
@@ -48,7 +50,8 @@ def of_palette(indices: np.ndarray, palette: np.ndarray, name: str) -> tuple[np.
     """Decide whether indices of a palette or their colours tell the object from the background.
 
     Indices count as they are: 0 is the background. A palette that shows another index as black
-    contradicts that; black and white alone are told apart by colour.
+    contradicts that; black and white alone are told apart by colour, and so is the background where
+    no pixel has the index 0.
 
     Args:
         indices: Indices (H, W) uint8.
@@ -69,11 +72,43 @@ def of_palette(indices: np.ndarray, palette: np.ndarray, name: str) -> tuple[np.
     if len(others) == 1 and (palette[others[0]] == 255).all():
         return indices == others[0], ["the palette's white is the object, and its black is not"]
     if 0 not in used:
-        return indices, []
+        told = ["no pixel has the value 0, and the palette's black is the background"]
+        return (_only(indices, others), told) if others else (indices, [])
     raise FcpError(
         f"{name}: its palette shows the value 0 in a colour and {black[0]} as black: which is the "
         "background? Save it as a grey PNG, with 0 for the background"
     )
+
+
+def without_transparent(
+    indices: np.ndarray, palette: np.ndarray, alpha: np.ndarray
+) -> tuple[np.ndarray, list[str]]:
+    """Take what a palette shows as transparent for the background, where it shows anything else.
+
+    Args:
+        indices: Indices (H, W) uint8.
+        palette: Colour (P, 3) uint8 of each index.
+        alpha: How opaque each index is, (256,) uint8.
+
+    Returns:
+        Values (H, W) whose 0 is the background, and what was assumed; the indices and nothing where
+        nothing is transparent, everything is, or the index 0 alone, which shows no colour.
+    """
+    used = np.flatnonzero(count_values(indices))
+    half = 128 if alpha[used].max() >= 128 else 1
+    hidden, seen = used[alpha[used] < half], used[alpha[used] >= half]
+    shown = [index for index in seen if index >= len(palette) or palette[index].any()]
+    if not len(hidden) or not len(seen) or (hidden.tolist() == [0] and not palette[0].any()):
+        return indices, []
+    return _only(indices, shown or seen), ["what its palette shows as transparent is no object"]
+
+
+def _only(indices: np.ndarray, objects: Sequence[np.integer] | np.ndarray) -> np.ndarray:
+    """Number some indices from 1; the others become 0."""
+    table = np.zeros(256, np.uint8)
+    table[list(objects)] = np.arange(1, len(objects) + 1)
+    values: np.ndarray = table[indices]
+    return values
 
 
 def of_bands(values: np.ndarray, name: str, *, alpha: bool) -> np.ndarray:
@@ -108,8 +143,11 @@ def foreground(
     Returns:
         (H, W) bool, and one sentence for each oddity.
     """
-    notes: list[str] = []
-    grey = _grey(values)
+    grey, notes = _grey(values)
+    if grey.dtype.kind in "if" and _are_scores(grey):
+        mask = grey > 0
+        notes.append("the mask has negative values: what is above 0 is the object")
+        return mask, notes + oddities(mask)
     if grey.dtype.kind == "f":
         grey = np.nan_to_num(grey, nan=0, posinf=0, neginf=0)
     found = _values_of(grey)
@@ -127,7 +165,8 @@ def foreground(
             notes.append(f"the mask has {kind}: its greys are cut at half")
     else:
         mask = grey != 0
-        if not mask.all() and (sum(value != 0 for value in found) > 1 or _has_colours(values)):
+        several = sum(value != 0 for value in found) > 1 or _has_colours(values)
+        if not mask.all() and several and grey.dtype != bool:
             notes.append(SEVERAL)
     return mask, notes + oddities(mask, found)
 
@@ -195,20 +234,40 @@ def _has_colours(values: np.ndarray) -> bool:
     return int(seen[1:].sum()) > 1
 
 
-def _grey(values: np.ndarray) -> np.ndarray:
-    """Convert a colour mask to one band; transparent pixels become 0."""
+def _are_scores(grey: np.ndarray) -> bool:
+    """Return whether numbers (H, W) are positive on the object, and negative elsewhere (logits).
+
+    One negative number beside ids or shares stands for "nothing here", and some small ones beside
+    zeros for the ringing of a resized mask.
+    """
+    found = np.unique(grey[~np.isnan(grey)])
+    below, above = found[found < 0], found[found > 0]
+    if not below.size or not above.size:
+        return False
+    if -below[0] <= RINGING * above[-1] and (grey == 0).mean() > LEAST_ZEROS:
+        return False
+    finite = above[np.isfinite(above)]
+    has_scores = above[-1] > 1 and bool((finite % 1).any())
+    return below.size > 1 or has_scores or bool(np.isinf(below[0]))
+
+
+def _grey(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Convert a colour mask to one band, and say what was assumed; transparent pixels become 0."""
     if values.ndim == 2:
-        return values
+        return values, []
     has_alpha = values.shape[2] in (2, 4)
     colours = values[..., :-1] if has_alpha else values
     grey: np.ndarray = colours.max(axis=2)
-    if has_alpha:
-        alpha = values[..., -1]
-        if not grey.any():  # all is black: what is drawn can only be the transparency
-            return alpha if alpha.min() < alpha.max() else grey
-        seen = alpha > alpha.max() / 2 if _is_soft(alpha, _values_of(alpha)) else alpha != 0
-        grey = np.where(seen, grey, grey.dtype.type(0))
-    return grey
+    if not has_alpha:
+        return grey, []
+    alpha = values[..., -1]
+    varies = alpha.min() < alpha.max()
+    if not grey.any():  # all is black: what is drawn can only be the transparency
+        return (alpha if varies else grey), []
+    seen = alpha > alpha.max() / 2 if _is_soft(alpha, _values_of(alpha)) else alpha != 0
+    if varies and is_textured(grey, seen):
+        return seen, ["the mask is a cut-out in its own colours: all that is opaque is the object"]
+    return np.where(seen, grey, grey.dtype.type(0)), []
 
 
 def _is_soft(grey: np.ndarray, found: Sequence[float]) -> bool:

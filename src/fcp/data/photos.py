@@ -30,6 +30,7 @@ from fcp.data.decode import (
 from fcp.data.decode_errors import clear_errors
 from fcp.data.images import (
     DEFAULT,
+    invisible,
     is_shallow,
     name_of,
     read_picture,
@@ -189,6 +190,8 @@ def _size_of(image: ImageLike, page: int | None = None) -> Size:
         return image.shape[0], image.shape[1] if image.ndim > 1 else 0
     if isinstance(image, Image.Image):
         return image.height, image.width
+    if not isinstance(image, str | Path):
+        raise FcpError(f"{name_of(image)}: expected a path, a Pillow picture or a numpy array")
     return upright(*stored_size(Path(image), page))
 
 
@@ -229,8 +232,10 @@ def _open_large(image: ImageLike, how: Decoding, most: int) -> _Strips:
     own = size
     if isinstance(path, Path) and content.format in ("JPEG", "MPO"):
         own = stored_size(path)[0]
-    rows = (to_rgb(content.crop((0, a, content.width, b))) for a, b in edges(size))
-    return _Strips(rows, size, opened.turn, opened.notes, own)
+    parts = [(0, a, content.width, b) for a, b in edges(size)]
+    rows = (to_rgb(content.crop(part)) for part in parts)
+    notes = [*opened.notes, *invisible(content.crop(part) for part in parts)]
+    return _Strips(rows, size, opened.turn, notes, own)
 
 
 def _strips_of_array(rgb: np.ndarray, notes: Sequence[str]) -> _Strips:
@@ -276,4 +281,5 @@ def _strips_of_png(path: Path) -> _Strips | None:
     if outline is None or not outline.can_be_cut or outline.depth > 8:
         return None
     rows = (to_rgb(strip) for strip in strips_of(path, outline))
-    return _Strips(rows, outline.size, stored_size(path)[1], (), outline.size)
+    notes = invisible(strips_of(path, outline))
+    return _Strips(rows, outline.size, stored_size(path)[1], notes, outline.size)

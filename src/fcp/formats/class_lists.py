@@ -86,8 +86,14 @@ def _read_csv(file: Path) -> ClassList:
             continue
         if len(fields) < 2 or not _is_value(fields[0]):
             raise FcpError(f"{file}:{number}: expected a value and its class, got {row}")
-        if not _is_background(fields[1], is_zero=int(fields[0]) == 0):
-            names[int(fields[0])] = fields[1]
+        value, name = int(fields[0]), fields[1]
+        if _is_background(name, is_zero=value == 0):
+            continue
+        if names.setdefault(value, name) != name:
+            raise FcpError(
+                f"{file}:{number}: the value {value} is {names[value]!r} and {name!r}; "
+                "give each class its own"
+            )
     return ClassList(file, names)
 
 

@@ -61,7 +61,7 @@ def read_coco(
         names = _by_id(content["categories"], "category", file)
         images = _by_id(content["images"], "image", file)
         by_picture = _by_picture(content["annotations"], names, images, own, file)
-        finder = Finder(file, _folders(file))
+        finder = Finder(file, _folders(file), own)
         pictures = []
         for key, annotations in by_picture.items():
             with own.each():
@@ -201,7 +201,8 @@ def _picture(
     finder: Finder,
     reading: Reading,
 ) -> DrawnPicture:
-    picture = finder.find(image["file_name"] if "file_name" in image else image["coco_url"])  # LVIS
+    name = image["file_name"] if "file_name" in image else image["coco_url"]  # LVIS
+    picture = finder.find(name)
     stated = (image.get("height"), image.get("width"))
     frame = frame_of(picture, finder.file, reading, stated)
     drawings = []
@@ -209,7 +210,7 @@ def _picture(
         with reading.each():
             drawn = _drawn(item, frame.size, f"{finder.file}: {picture.name}")
             drawings.append((str(names[_key(item["category_id"])]["name"]), drawn))
-    return DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn)
+    return DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn, name)
 
 
 def _folders(file: Path) -> tuple[Path, ...]:

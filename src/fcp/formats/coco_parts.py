@@ -10,6 +10,7 @@ from fcp.errors import FcpError
 from fcp.formats.coco import read_coco
 from fcp.formats.examples import Example
 from fcp.formats.foreign_json import refuse_foreign_json
+from fcp.formats.places import plain
 from fcp.formats.reading import Reading
 from fcp.formats.text import load_annotations
 
@@ -50,7 +51,22 @@ def read_coco_parts(
     for file, content in parts.items():
         for name, examples in read_coco(file, reading, content).items():
             found.setdefault(name, []).extend(examples)
+    _refuse_shared(found, place)
     return found
+
+
+def _refuse_shared(found: Mapping[str, Sequence[Example]], place: Path) -> None:
+    """Refuse two files of which a name each leads to the same picture."""
+    files: dict[Path, tuple[Path, ...]] = {}
+    for example in (one for examples in found.values() for one in examples):
+        if not isinstance(example.picture, Path):
+            continue
+        first = files.setdefault(plain(example.picture), example.sources)
+        if first != example.sources:
+            names = " and of ".join(file.name for file in (*first, *example.sources))
+            raise FcpError(
+                f"{place}: names of {names} lead to {example.picture}; put the other picture there"
+            )
 
 
 def _instances(file: Path) -> Mapping[str, Any] | None:

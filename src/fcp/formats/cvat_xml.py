@@ -55,7 +55,8 @@ def read_cvat(
         raise FcpError(f"{file}: {what}; export masks, COCO, or CVAT for images")
     if root.find("track") is not None:
         raise FcpError(f"{file}: a video's tracks; export it as CVAT for images")
-    finder = Finder(file, (file.parent, file.parent / "images", file.parent.parent / "images"))
+    folders = (file.parent, file.parent / "images", file.parent.parent / "images")
+    finder = Finder(file, folders, own)
     pictures = []
     for image in root.iter("image"):
         with own.each():
@@ -67,7 +68,8 @@ def read_cvat(
 
 
 def _picture(image: Element, finder: Finder, reading: Reading) -> DrawnPicture:
-    picture = finder.find(image.get("name"))
+    name = image.get("name", "")
+    picture = finder.find(name)
     stated = (image.get("height"), image.get("width"))
     frame = frame_of(picture, finder.file, reading, stated)
     drawings = []
@@ -85,7 +87,7 @@ def _picture(image: Element, finder: Finder, reading: Reading) -> DrawnPicture:
             except (TypeError, ValueError, OverflowError) as error:
                 raise FcpError(f"{where}: invalid or missing numbers in <{shape.tag}>") from error
             drawings.append((shape.get("label", ""), drawn))
-    return DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn)
+    return DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn, name)
 
 
 def _points(shape: Element, size: Size, where: str) -> np.ndarray:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -14,11 +14,16 @@ from fcp.data.decode import turn_array, turn_points, upright
 from fcp.data.mask_values import oddities
 from fcp.data.prompts import Box, Mark, Points, Scribble, annotation_mask
 from fcp.errors import FcpError
+from fcp.formats.places import common_end, plain, stated_path
 from fcp.formats.polygons import SHARES, are_shares
 from fcp.formats.reading import Reading
 from fcp.formats.run_lengths import RunLengths, area, to_mask, to_runs, union
 
 Drawn = RunLengths | Mark
+REACHES_OUT = (
+    "a box reaches more than a pixel beyond its picture, and is cut off there; are its numbers "
+    "those of the format (two corners, or a corner with width and height)?"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,8 @@ class DrawnPicture:
         source: Annotation file, for errors.
         drawings: Pairs of class and drawing, in the file's order.
         turn: EXIF orientation that makes the drawings upright.
+        name: Name that an annotation file of several pictures states for this one; empty for a file
+            of this picture alone.
     """
 
     picture: Path | np.ndarray
@@ -67,6 +74,7 @@ class DrawnPicture:
     source: Path
     drawings: Sequence[tuple[str, Drawn]]
     turn: int = 1
+    name: str = ""
 
 
 def examples_by_class(
@@ -86,11 +94,11 @@ def examples_by_class(
         Class → examples; only classes that have at least one.
 
     Raises:
-        FcpError: ``reading`` is None, and a class has no name or a drawing covers no pixel of its
-            picture.
+        FcpError: ``reading`` is None, and a class has no name, a drawing covers no pixel of its
+            picture, or two stated names or files of one picture lead to the same one.
     """
     found: dict[str, list[Example]] = {class_key(name): [] for name in order}
-    for picture in pictures:
+    for picture in _unrivalled(pictures, reading):
         by_class: dict[str, list[Drawn]] = {}
         for name, drawn in picture.drawings:
             by_class.setdefault(class_key(name), []).append(drawn)
@@ -98,6 +106,50 @@ def examples_by_class(
             with _each(reading):
                 found.setdefault(name, []).extend(_join(name, drawings, picture, reading))
     return {name: examples for name, examples in found.items() if examples}
+
+
+def _unrivalled(
+    pictures: Iterable[DrawnPicture], reading: Reading | None
+) -> Iterator[DrawnPicture]:
+    """Leave out pictures that another name, or another file, fits as well or better."""
+    pictures = list(pictures)
+    claims: dict[Path, dict[tuple[Path, PurePath], DrawnPicture]] = {}
+    for one in pictures:
+        if isinstance(one.picture, Path):
+            claims.setdefault(plain(one.picture), {}).setdefault(_claim(one), one)
+    for one in pictures:
+        rivals = claims[plain(one.picture)] if isinstance(one.picture, Path) else {}
+        others = [other for claim, other in rivals.items() if claim != _claim(one)]
+        if not others:
+            yield one
+            continue
+        best = max(others, key=_fit)
+        if _fit(one) > _fit(best):
+            yield one
+            continue
+        with _each(reading):
+            raise FcpError(
+                f"{one.source}: {_own_name(one)} leads to {one.picture}, but so does "
+                f"{_own_name(best)}; put its own picture there, or put the name right"
+            )
+
+
+def _claim(one: DrawnPicture) -> tuple[Path, PurePath]:
+    return one.source, stated_path(one.name)
+
+
+def _own_name(one: DrawnPicture) -> str:
+    return repr(one.name or one.source.name)
+
+
+def _fit(one: DrawnPicture) -> tuple[int, bool]:
+    """Return how many parts of a picture's path are as stated, and whether all stated ones are."""
+    picture = plain(one.picture) if isinstance(one.picture, Path) else Path()
+    if not one.name:
+        return int(one.source.stem == picture.stem), True
+    stated = stated_path(one.name).parts
+    same = common_end(stated, picture.parts)
+    return same, same == len(stated)
 
 
 def _each(reading: Reading | None) -> AbstractContextManager[None]:
@@ -153,12 +205,19 @@ def _join(
             painted.append((drawn, to_runs(annotation_mask(drawn, on.size, where))))
     if not painted:
         return []
+    if reading is not None and any(_reaches_out(box, on.size) for box in boxes):
+        reading.note(where, REACHES_OUT)
     marks = tuple(_turned(mark, on) for mark, _ in painted)
     points = [point for one in marks if isinstance(one, Points) for point in one.points]
     joined: RunLengths | Points = Points(points)
     if not all(isinstance(one, Points) for one in marks):
         joined = _whole(union(runs for _, runs in painted), on, where, reading)
     return [Example(on.picture, joined, (on.source,), marks)]
+
+
+def _reaches_out(box: Box, size: tuple[int, int]) -> bool:
+    """Return whether a box lies beyond its picture by more than tools' rounding."""
+    return min(box.x0, box.y0) < -1 or box.x1 > size[1] + 1 or box.y1 > size[0] + 1
 
 
 def _refuse_shares(lines: Sequence[Points | Scribble], size: tuple[int, int], where: str) -> None:

@@ -167,7 +167,7 @@ class _Map:
 
 
 def _read_map(picture: Path, file: Path, classes: ClassList, reading: Reading) -> _Map:
-    labels = _labels(file, classes)
+    labels = _labels(file, classes, reading.page)
     frame = frame_of(picture, file, reading)
     if labels.shape != frame.size:
         require_same_size(file, labels.shape, picture)
@@ -209,9 +209,9 @@ def _named(one: _Map, classes: ClassList) -> DrawnPicture:
     return DrawnPicture(one.picture, one.frame.size, one.file, drawings, one.frame.turn)
 
 
-def _labels(file: Path, classes: ClassList) -> np.ndarray:
+def _labels(file: Path, classes: ClassList, page: int | None) -> np.ndarray:
     """Read the values of a label map (H, W), whether it holds them or their colours."""
-    picture = read_label_picture(file, colours=bool(classes.colours))
+    picture = read_label_picture(file, colours=bool(classes.colours), page=page)
     if picture.ndim == 2:
         return picture
     packed = (picture.astype(np.int64) << np.array([16, 8, 0])).sum(axis=2)

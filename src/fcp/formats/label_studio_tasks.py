@@ -9,7 +9,8 @@ the numbers back on saving).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,16 @@ from fcp.data.prompts import Box, Points
 from fcp.errors import FcpError
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class, inside
 from fcp.formats.label_studio import is_negative, read_brush_runs
-from fcp.formats.places import Finder
+from fcp.formats.places import Finder, stated_path
 from fcp.formats.polygons import fill_polygons, read_points
 from fcp.formats.reading import Reading, frame_of
 from fcp.formats.run_lengths import to_runs
+from fcp.system.files import PICTURE_SUFFIXES
 
 Size = tuple[int, int]
 DIGITS = 6  # of px: percent are not exact, and a box covers every pixel that it touches
-_PREFIX = 8  # length of the random prefix of the names of uploaded pictures
+# Label Studio calls an upload "1a2b3c4d-photo.jpg", with the first digits of a random number.
+_UPLOAD = re.compile(r"(?:.*/)?([0-9a-f]{8})-([^/]+)", re.DOTALL)
 
 
 def read_label_studio(
@@ -51,7 +54,8 @@ def read_label_studio(
     """
     own = reading or Reading()
     tasks = content if isinstance(content, list) else [content]
-    finder = Finder(file, (file.parent, file.parent / "images", file.parent.parent / "images"))
+    folders = (file.parent, file.parent / "images", file.parent.parent / "images")
+    finder = Finder(file, folders, own)
     pictures = []
     for number, task in enumerate(tasks, start=1):
         with own.each():
@@ -64,7 +68,7 @@ def read_label_studio(
 
 
 def _pictures(task: Mapping[str, Any], finder: Finder, reading: Reading) -> Iterator[DrawnPicture]:
-    """Yield a task's picture with the drawings on it, if there are any."""
+    """Yield a task's pictures with the drawings on them, if there are any."""
     regions = [one for one in _regions(task, finder.file, reading) if isinstance(one, dict)]
     shapes = [one for one in regions if _kind(one) is not None]
     labelled = {one.get("id") for one in shapes}
@@ -72,20 +76,30 @@ def _pictures(task: Mapping[str, Any], finder: Finder, reading: Reading) -> Iter
         if kind not in _NO_SHAPES:
             where = f"{finder.file}: task {task.get('id')}"
             reading.note(where, f"regions of the type {kind!r} are left out: no shape with a label")
-    if not shapes:
-        return
-    picture = _find(task["data"], shapes[0], finder)
-    stated = (shapes[0].get("original_height"), shapes[0].get("original_width"))
-    frame = frame_of(picture, finder.file, reading, stated)
+    by_picture: dict[tuple[str, Path], list[Mapping[str, Any]]] = {}
+    for tag in dict.fromkeys(str(one.get("to_name")) for one in shapes):
+        with reading.each():
+            tagged = [one for one in shapes if str(one.get("to_name")) == tag]
+            by_picture.setdefault(_find(task, tag, finder, reading), []).extend(tagged)
+    for (name, picture), on_it in by_picture.items():
+        with reading.each():
+            yield _drawn_picture(picture, name, on_it, finder.file, reading)
+
+
+def _drawn_picture(
+    picture: Path, name: str, regions: Sequence[Mapping[str, Any]], file: Path, reading: Reading
+) -> DrawnPicture:
+    stated = (regions[0].get("original_height"), regions[0].get("original_width"))
+    frame = frame_of(picture, file, reading, stated)
     drawings = []
-    for number, region in enumerate(shapes, start=1):
-        where = f"{finder.file}: {picture.name}: region {number}"
+    for number, region in enumerate(regions, start=1):
+        where = f"{file}: {picture.name}: region {number}"
         if is_negative(region):
             reading.note(where, "left out: marked as negative, and so not on the object")
             continue
         with reading.each():
             drawings += _drawn(region, frame.size, where)
-    yield DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn)
+    return DrawnPicture(picture, frame.size, file, drawings, frame.turn, name)
 
 
 def _regions(task: Mapping[str, Any], file: Path, reading: Reading) -> list[Any]:
@@ -122,20 +136,51 @@ def _form(value: Mapping[str, Any]) -> str | None:
     return next((kind for key, kind in _FORMS.items() if key in value), None)
 
 
-def _find(data: Mapping[str, Any], region: Mapping[str, Any], finder: Finder) -> Path:
+def _find(task: Mapping[str, Any], tag: str, finder: Finder, reading: Reading) -> tuple[str, Path]:
+    """Find the picture that a tag of the labelling interface shows, with the name stated for it.
+
+    The task's data tell which it is by the tag's name. A tag may be called otherwise than its data:
+    then it shows the only picture among them.
+    """
+    data = task["data"]
+    if isinstance(data.get(tag), str):
+        return data[tag], _find_upload(data[tag], finder, reading)
+    where = f"{finder.file}: task {task.get('id')}"
     if any(isinstance(one, list) for one in data.values()):
-        raise FcpError(f"{finder.file}: a task of several pictures; make a task of each")
-    name = data.get(str(region.get("to_name")))
-    if not isinstance(name, str):
-        name = next((one for one in data.values() if isinstance(one, str)), None)
+        raise FcpError(f"{where}: a task of several pictures; make a task of each")
+    texts = [one for one in data.values() if isinstance(one, str) and one]
+    named = [one for one in texts if stated_path(one).suffix.lower() in PICTURE_SUFFIXES]
+    found, faults = {}, []
+    for name in named or texts:
+        try:
+            found[_find_upload(name, finder, reading)] = name
+        except FcpError as error:
+            faults.append(str(error))
+    if len(found) > 1:
+        names = " or ".join(map(repr, found.values()))
+        raise FcpError(
+            f"{where}: are the regions of {tag!r} on {names}? Call the Image tag like its data"
+        )
+    for picture, name in found.items():
+        return name, picture
+    raise FcpError(faults[0] if faults else f"{where}: expected a picture's file name in its data")
+
+
+def _find_upload(name: str, finder: Finder, reading: Reading) -> Path:
+    """Find a picture by its name, or by the name that it had before it was uploaded."""
     try:
         return finder.find(name)
     except FcpError:
-        # Label Studio calls an upload "1a2b3c4d-photo.jpg".
-        base = str(name).rsplit("/", 1)[-1]
-        if base[_PREFIX : _PREFIX + 1] != "-":
+        upload = _UPLOAD.fullmatch(name)
+        if upload is None:
             raise
-        return finder.find(base[_PREFIX + 1 :])
+        picture = finder.find(upload[2])
+    if upload[1].isdigit():
+        reading.note(
+            f"{finder.file}: {upload[1]}-{upload[2]}",
+            f"is not there, and the name without the first number is taken; is {upload[1]} a date?",
+        )
+    return picture
 
 
 def _drawn(region: Mapping[str, Any], size: Size, where: str) -> list[tuple[str, Drawn]]:

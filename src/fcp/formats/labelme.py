@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
+from fcp.data.decode import turn_of, upright
 from fcp.data.folder import files_in
 from fcp.data.images import picture_of, read_image, read_mask
 from fcp.data.prompts import Box, Points, Scribble
@@ -33,13 +34,15 @@ from fcp.formats.writer import Writer, make_folder, write_beside
 
 VERSION = "5.5.0"  # of LabelMe, in whose layout files are written
 _KEYS = frozenset({"shapes", "flags", "imagePath", "imageData"})  # any is LabelMe's
+NO_CLASSES = frozenset({"__ignore__", "_background_", "__background__"})
 EDGE = 1e-6  # px; rounding error of a coordinate that was divided and multiplied
 
 
 def read_labelme(path: Path, reading: Reading | None = None) -> dict[str, list[Example]]:
     """Read polygons, masks, circles, boxes, lines and points.
 
-    A shape of an unknown type is left out with a note.
+    A shape of an unknown type, or of LabelMe's labels for what is no object, is left out with a
+    note.
 
     Args:
         path: Path of a JSON, or of a folder in which every JSON is LabelMe's.
@@ -128,14 +131,7 @@ def _read_file(file: Path, content: Any, reading: Reading) -> DrawnPicture:  # n
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
         raise FcpError(f"{file}: not a LabelMe JSON (no list of shapes)")
-    picture = _picture(content, file)
-    stated = (content.get("imageHeight"), content.get("imageWidth"))
-    if isinstance(picture, Path):
-        frame = frame_of(picture, file, reading, stated)
-    else:
-        height, width = picture.shape[:2]
-        frame = Frame((height, width))
-        require_stated_size(file, stated, frame.size)
+    picture, frame = _picture(content, file, reading)
     drawings = []
     for index, shape in enumerate(shapes, start=1):
         with reading.each():
@@ -143,15 +139,41 @@ def _read_file(file: Path, content: Any, reading: Reading) -> DrawnPicture:  # n
     return DrawnPicture(picture, frame.size, file, drawings, frame.turn)
 
 
-def _picture(content: Mapping[str, Any], file: Path) -> Path | np.ndarray:
+def _picture(
+    content: Mapping[str, Any], file: Path, reading: Reading
+) -> tuple[Path | np.ndarray, Frame]:
     """Find the picture; if it does not exist, the copy inside the JSON is used."""
+    stated = (content.get("imageHeight"), content.get("imageWidth"))
     try:
-        return find_picture(file, content.get("imagePath"), [file.parent])
+        picture = find_picture(file, content.get("imagePath"), [file.parent], reading)
     except FcpError:
         if not content.get("imageData"):
             raise
+        return _embedded(content["imageData"], file, reading, stated)
+    return picture, frame_of(picture, file, reading, stated)
+
+
+def _embedded(
+    data: object, file: Path, reading: Reading, stated: tuple[object, object]
+) -> tuple[np.ndarray, Frame]:
+    """Read the picture inside a JSON, upright, and the reference of coordinates on it."""
     where = f"{file}: imageData"
-    return read_image(picture_of(_from_base64(content["imageData"], where), where))
+    copy = picture_of(_from_base64(data, where), where)
+    turn = turn_of(copy)
+    pixels = read_image(copy)
+    shown = (pixels.shape[0], pixels.shape[1])
+    stored = upright(shown, turn)  # swapping the sides undoes itself
+    if reading.drawn_on_raw:
+        require_stated_size(file, stated, stored, shown, "upright")
+        return pixels, Frame(stored, turn)
+    require_stated_size(file, stated, shown, stored)
+    if turn != 1 and (stated != shown or stored == shown):
+        reading.note(
+            file,
+            f"its imageData is shown turned (EXIF orientation {turn}), and annotations are taken "
+            "as drawn on it upright; if they lie in the wrong place, read them with --drawn-on raw",
+        )
+    return pixels, Frame(shown)
 
 
 def _from_base64(text: object, where: str) -> bytes:
@@ -164,10 +186,13 @@ def _from_base64(text: object, where: str) -> bytes:
 def _read_shape(
     shape: Mapping[str, Any], size: tuple[int, int], where: str, reading: Reading
 ) -> list[tuple[str, Drawn]]:
-    """Read one shape; none where its type is unknown."""
+    """Read one shape; none where its type is unknown or its label is no class."""
     label, kind = shape.get("label"), shape.get("shape_type") or "polygon"
     if not isinstance(label, str):
         raise FcpError(f"{where}: expected a label, got {label!r}")
+    if label.strip() in NO_CLASSES:
+        reading.note(where, f"left out: {label!r} stands for no object in LabelMe")
+        return []
     if kind != "mask" and (not isinstance(kind, str) or kind not in _SHAPES):
         known = f"mask, {', '.join(_SHAPES)}"
         reading.note(where, f"unknown shape_type {kind!r}, left out; known: {known}")

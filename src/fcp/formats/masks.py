@@ -86,7 +86,7 @@ def read_split_masks(
     for picture, masks in of_one:
         with own.each():
             frame = frame_of(picture, masks[0], own)
-            parts = [look_at_mask(mask, frame.size, str(picture))[0] for mask in masks]
+            parts = [look_at_mask(mask, frame.size, str(picture), own.page)[0] for mask in masks]
             joined = union(to_runs(turn_array(part, frame.turn)) for part in parts)
             examples.append(Example(picture, joined, tuple(masks)))
     own.note(folder, "the masks of a picture's objects are joined")
@@ -145,14 +145,15 @@ def _read_pairs(paired: Pairing, reading: Reading) -> list[Example]:
 
 def _read_mask(picture: Path, mask: Path, reading: Reading) -> Example:
     frame = frame_of(picture, mask, reading)
-    values, oddities = look_at_mask(mask, frame.size, str(picture))
-    inner = trimap_object(read_label_picture(mask)) if is_trimap_name(mask) else None
+    values, oddities = look_at_mask(mask, frame.size, str(picture), reading.page)
+    is_trimap = is_trimap_name(mask)
+    inner = trimap_object(read_label_picture(mask, page=reading.page)) if is_trimap else None
     if inner is not None:
         values, oddities = inner, ["a trimap: its border does not count as the object"]
     for oddity in oddities:
         reading.note(mask, oddity)
     if not values.any():
         raise FcpError(f"{mask}: the mask of {picture} is empty; mark the object to find in it")
-    if frame.turn == 1 and inner is None:
+    if frame.turn == 1 and inner is None and reading.page is None:
         return Example(picture, mask, (mask,))
     return Example(picture, to_runs(turn_array(values, frame.turn)), (mask,))

@@ -35,12 +35,14 @@ class Reading:
         skip_bad: Whether faulty items are left out instead of refusing the data set.
         drawn_on_raw: Whether coordinates and masks are those of pictures as stored, before they are
             turned by their EXIF orientation.
+        page: Page or frame of pictures and masks that is read, from 1; None for the usual one.
         notes: Remarks on files that were read or left out.
         faults: Faults of items that were left out, each with its file and reason.
     """
 
     skip_bad: bool = False
     drawn_on_raw: bool = False
+    page: int | None = None
     notes: list[Note] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     _gathering: bool = field(default=False, init=False, repr=False)
@@ -123,15 +125,15 @@ def frame_of(
     Args:
         picture: Path of the annotated picture.
         source: File of the annotation.
-        reading: Options of the reading, ``drawn_on_raw`` among them; collects a note where only the
-            user can decide.
+        reading: Options of the reading, ``drawn_on_raw`` and ``page`` among them; collects a note
+            where only the user can decide.
         stated: Size (height, width) that the annotation states; anything that is no size counts as
             missing.
 
     Raises:
         FcpError: the stated size is not the picture's, or the picture cannot be read.
     """
-    stored, turn = stored_size(picture)
+    stored, turn = stored_size(picture, reading.page)
     upright_size = upright(stored, turn)
     size = stored if reading.drawn_on_raw else upright_size
     other = upright_size if reading.drawn_on_raw else stored

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 from fcp.data.prompts import Box
 from fcp.errors import FcpError
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class
-from fcp.formats.places import Finder
+from fcp.formats.places import find_picture
 from fcp.formats.polygons import fill_polygons, read_points
 from fcp.formats.reading import Reading, frame_of
 from fcp.formats.text import parse_xml
@@ -52,8 +52,8 @@ def _read_file(file: Path, reading: Reading) -> DrawnPicture:
     if root.tag != ROOT:
         raise FcpError(f"{file}: not an XML of PASCAL VOC (<{ROOT}>), as the others here are")
     above = file.parent.parent
-    finder = Finder(file, (file.parent, above / "images", above / "JPEGImages"))
-    picture = finder.find(root.findtext("filename") or file.stem)
+    folders = (file.parent, above / "images", above / "JPEGImages")
+    picture = find_picture(file, root.findtext("filename") or file.stem, folders, reading)
     stated = (
         root.findtext("size/height") or root.findtext("imagesize/nrows"),
         root.findtext("size/width") or root.findtext("imagesize/ncols"),

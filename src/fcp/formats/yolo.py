@@ -8,6 +8,7 @@ A polygon has neither holes nor parts: the writer joins them by bridges without 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -25,12 +26,13 @@ from fcp.formats.reading import Reading, frame_of
 from fcp.formats.records import LabelledPicture
 from fcp.formats.text import CLASS_FILES, class_lines, read_lines
 from fcp.formats.writer import Writer, make_folder, write_beside
-from fcp.system.documents import load_yaml
+from fcp.system.documents import load_yaml, read_text
 from fcp.system.files import write_atomically
 
 NAME_FILES = (*CLASS_FILES, "obj.names", "_darknet.labels")
 SLACK = 0.01  # distance outside 0 … 1 that YOLO's own programs allow
 _POSE = "a label of key points (YOLO pose); expected boxes or polygons"
+TRACKED = 7  # numbers of a box with a confidence and the number of a track
 DIGITS = 2  # of px: shares have six, and a box covers every pixel that it touches
 WHERE_PICTURES_GO = "# Put the pictures into images/ beside this file, named as their labels.\n"
 
@@ -208,6 +210,7 @@ def _names_in_yaml(file: Path) -> Mapping[int, str]:
     if not isinstance(names, dict) or not names:
         raise FcpError(f"{file}: expected names: a list of class names, or of id: name")
     names = {_number(class_id): name for class_id, name in names.items()}
+    _refuse_repeated(file)
     for class_id, name in names.items():
         if type(class_id) is not int or type(name) not in (str, int):
             raise FcpError(
@@ -215,6 +218,21 @@ def _names_in_yaml(file: Path) -> Mapping[int, str]:
                 "put the name in quotes"
             )
     return {class_id: str(name) for class_id, name in names.items()}
+
+
+def _refuse_repeated(file: Path) -> None:
+    """Refuse names that a YAML file gives twice, of which its reader keeps the last."""
+    root = yaml.compose(read_text(file), yaml.SafeLoader)
+    inside = root.value if isinstance(root, yaml.MappingNode) else []
+    names = [value for key, value in inside if key.value == "names"]
+    if len(names) > 1:
+        raise FcpError(f"{file}: names occurs twice; leave one of them")
+    ids = [_number(key.value) for one in names if one.id == "mapping" for key, _ in one.value]
+    for class_id, times in Counter(ids).items():
+        if times > 1:
+            raise FcpError(
+                f"{file}: names: the id {class_id} occurs twice; give each class its own"
+            )
 
 
 def _number(class_id: object) -> object:
@@ -228,10 +246,13 @@ def _read_objects(
 ) -> Iterator[tuple[str, Drawn]]:
     """Yield each line's class and box or polygon; blank lines are skipped."""
     confident = 0
-    for number, line in enumerate(read_lines(file), start=1):
-        if not line:
+    lines = [line.split() for line in read_lines(file)]
+    tracked = _are_tracked([fields for fields in lines if fields])
+    for number, fields in enumerate(lines, start=1):
+        if not fields:
             continue
-        fields = line.split()
+        if tracked and len(fields) == TRACKED:
+            fields = fields[:5]
         if _is_pose(fields):
             raise FcpError(f"{file}:{number}: {_POSE}")
         # Predictions of programs end with a confidence: then the count is even.
@@ -239,6 +260,12 @@ def _read_objects(
             fields, confident = fields[:-1], confident + 1
         with reading.each():
             yield _read_object(fields, f"{file}:{number}", names, size)
+    if tracked:
+        reading.note(
+            file,
+            "lines of 7 numbers are read as boxes with a confidence and the number of a track, not "
+            "as triangles",
+        )
     if confident:
         reading.note(file, f"{confident} lines end with a confidence, which does not count")
 
@@ -278,6 +305,23 @@ def _is_pose(fields: Sequence[str]) -> bool:
     return bool(plausible and (abs(shown - middle) <= sides / 2 + SLACK).all())
 
 
+def _are_tracked(lines: Sequence[Sequence[str]]) -> bool:
+    """Whether a file's lines of seven numbers are boxes of an object tracker, not triangles.
+
+    These end with a confidence and the number of a track, and all other lines are boxes too.
+    """
+    sevens = [fields for fields in lines if len(fields) == TRACKED]
+    others = [fields for fields in lines if len(fields) not in (5, 6, TRACKED)]
+    return bool(sevens) and not others and all(map(_is_tracked, sevens))
+
+
+def _is_tracked(fields: Sequence[str]) -> bool:
+    if not fields[-1].isdecimal() or not all(map(_is_share, fields[1:6])):
+        return False
+    x, y, width, height = map(float, fields[1:5])
+    return width > 0 and height > 0 and _is_inside(_edges(x, y, width, height))
+
+
 def _is_share(field: str) -> bool:
     try:
         return 0 <= float(field) <= 1
@@ -290,11 +334,25 @@ def _near_01(coordinate: float) -> bool:
 
 
 def _to_pixels(coordinates: np.ndarray, size: tuple[int, int], where: str) -> Drawn:
-    points = coordinates.reshape(-1, 2) * np.array([size[1], size[0]])
-    if len(points) > 2:
-        return fill_polygons([points], size)
-    (x, y), (width, height) = points.tolist()
+    if len(coordinates) > 4:
+        return fill_polygons([coordinates.reshape(-1, 2) * np.array([size[1], size[0]])], size)
+    x, y, width, height = coordinates.tolist()
     if width <= 0 or height <= 0:
         raise FcpError(f"{where}: a box without width or height")
-    edges = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    return Box(*(round(edge, DIGITS) for edge in edges))
+    edges = _edges(x, y, width, height)
+    if not _is_inside(edges):
+        x0, y0, x1, y1 = edges.tolist()
+        raise FcpError(
+            f"{where}: the box reaches from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}), beyond its "
+            "picture (0 … 1); expected its centre, then its width and height"
+        )
+    return Box(*(edges * np.array([size[1], size[0]] * 2)).round(DIGITS).tolist())
+
+
+def _edges(x: float, y: float, width: float, height: float) -> np.ndarray:
+    """Return the left, upper, right and lower edge of a box, as shares of its picture's size."""
+    return np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2]).round(6)
+
+
+def _is_inside(edges: np.ndarray) -> bool:
+    return all(map(_near_01, edges.tolist()))

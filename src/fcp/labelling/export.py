@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fcp.data.images import read_image, read_mask, read_size
-from fcp.data.own_labels import read_own_labels
+from fcp.data.images import read_image
+from fcp.data.own_labels import read_own_labels, read_own_mask
 from fcp.data.photos import Photo, read_photo
 from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject, LabelledPicture
@@ -130,7 +130,7 @@ def read_back(
     try:
         if several:
             return read_own_labels(mask), None
-        return read_mask(mask, read_size(mask)).view(np.uint8), None
+        return read_own_mask(mask).view(np.uint8), None
     except FcpError as error:  # the user removed it; the other pictures are still shown
         return None, str(error)
 
