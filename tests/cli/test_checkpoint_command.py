@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from fcp.cli.main import app
@@ -30,3 +31,14 @@ def test_missing_checkpoint_is_one_line(tmp_path):
     assert done.exit_code == 1
     assert "gone.pt" in done.stderr
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("method", ["fcp", "pfenet", "base-learner"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "presence.json"])
+def test_a_folder_with_a_model_is_not_overwritten(tmp_path, method, name):
+    (tmp_path / name).write_bytes(b"mine")
+    arguments = ["import-checkpoint", "best.pt", "--method", method, "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1
+    assert done.stderr.strip().endswith(f"{tmp_path}: holds a model already; choose another --out")
+    assert (tmp_path / name).read_bytes() == b"mine"

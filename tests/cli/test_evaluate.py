@@ -76,6 +76,30 @@ def test_bad_places_are_refused(run, more, message):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_file_that_is_read_is_never_overwritten(run, tmp_path, mini_voc):
+    (tmp_path / "mine").write_bytes(b"frozen")
+    (tmp_path / "link").symlink_to("mine")
+    mine = tmp_path / "mine"
+    asked = [
+        (run, ("--episodes-file", mine), {"name": "mine"}),
+        (run, ("--episodes-file", tmp_path / "link"), {"name": "mine"}),
+        (run, ("--compare-with", mine), {"name": "mine"}),
+        (run, ("--pool", mine), {"name": "mine"}),
+        (run, ("--compare-with", mine, "--save-episode-scores", tmp_path / "./mine"), {}),
+    ]
+    for command in (["episodes"], ["data", "lists", "--split", "train"]):
+        fixed = [*command, "--data-root", mini_voc, "--fold", 0, "--out", mine]
+        arguments = [str(one) for one in (*fixed, "--pool", tmp_path / "link")]
+        asked.append((lambda done=arguments: CliRunner().invoke(app, done), (), {}))
+    for ask, more, how in asked:
+        done = ask(*more, **how)
+        assert done.exit_code == 1, done.output
+        assert "mine: is read, and would be overwritten; write to another file" in done.stderr
+    assert mine.read_bytes() == b"frozen"
+    done = run("--save-episode-scores", tmp_path / "report.json")
+    assert "report.json: would be written twice; name two files" in done.stderr
+
+
 def test_places_are_checked_before_the_episodes_run(run, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)  # root may write all
     monkeypatch.setattr(FCPPredictor, "__init__", lambda *_, **__: pytest.fail("already at work"))

@@ -98,6 +98,25 @@ def test_examples_as_output_are_refused_before_the_first_write(run, examples, tm
     assert inputs_of(tmp_path) == before
 
 
+def test_all_in_one_folder_stays_apart(run, picture, tmp_path):
+    """Examples, photos and results in one folder: masks are no photos, and results no examples."""
+    data, out = tmp_path / "data", tmp_path / "data/found"
+    for name in ("cat/a", "cat/b", "dog/d"):
+        picture(data / f"{name}.jpg", seed=len(name))
+        Image.fromarray(np.eye(40, 50, dtype=np.uint8) * 255).save(data / f"{name}_mask.png")
+    (data / "cat/b_mask.png").write_bytes(b"")
+    for more in ((), ("--resume",)):
+        done = run("--class", "cat", "--skip-bad", "--out", out, *more, support=data, query=(data,))
+        assert done.exit_code == 0, done.output
+        content = json.loads((out / "results.json").read_text())
+        photos = [one["file"].removeprefix(f"{data}/") for one in content["results"]]
+        assert photos == ["cat/a.jpg", "cat/b.jpg", "dog/d.jpg"]
+        assert content["left_out"]["mask of an example"]["count"] == 3
+    assert "3 done before" in done.stdout
+    assert f"{out}: left out: results of fcp segment" in done.stderr
+    assert "changed since" not in done.stderr
+
+
 def test_another_question_is_refused_or_replaces_all(run, examples, photos, tmp_path):
     assert run().exit_code == 0
     done = run("--fusion", "mean", query=(photos / "p0.jpg",))

@@ -1,6 +1,7 @@
 """`fcp segment --model free:…` from end to end on a small random ViT, without any network."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,9 @@ def test_calibrate_says_how_many_pictures_it_found_of_each_class():
     assert LabelledPictures(classes, [Path("none.png")]).asked == [3]
 
 
-def test_calibrate_learns_presence_from_a_labelled_folder(tmp_path, picture, vit_folder):
+@pytest.fixture
+def labelled(tmp_path):
+    """Write 12 labelled pictures of one class, and 12 that show nothing of it."""
     for number in range(24):
         colour = (200, 40, 40) if number % 2 else (40, 40, 200)
         pixels = np.random.default_rng(number).integers(0, 40, (40, 50, 3), dtype=np.uint8)
@@ -104,8 +107,14 @@ def test_calibrate_learns_presence_from_a_labelled_folder(tmp_path, picture, vit
             mask = np.zeros((40, 50), bool)
             mask[10:30, 10:30] = True
             Image.fromarray(mask).save(folder / f"{number}_mask.png")
+    return tmp_path / "labelled"
+
+
+def test_calibrate_learns_presence_from_a_labelled_folder(
+    tmp_path, labelled, vit_folder, model_folder
+):
     name = f"free:insid3+{vit_folder}"
-    fixed = ["calibrate", "--model", name, "--examples", tmp_path / "labelled", "--device", "cpu"]
+    fixed = ["calibrate", "--model", name, "--examples", labelled, "--device", "cpu"]
 
     def ask(*more):
         return CliRunner().invoke(app, [str(one) for one in (*fixed, *more)])
@@ -120,6 +129,15 @@ def test_calibrate_learns_presence_from_a_labelled_folder(tmp_path, picture, vit
     assert judge["levels"] == [24]
     assert judge["facts"]["left_out"] == "pictures"
     assert json.loads((tmp_path / "mine/config.json").read_text())["format"] == "fcp-free-1"
+    # The same model may be calibrated again; another one in the folder would be lost.
+    again = ask(*out, "--without", tmp_path / "without", "--pairs", 10)
+    assert again.exit_code == 0, again.output
+    shutil.copytree(model_folder, tmp_path / "other")
+    before = {one: one.read_bytes() for one in (tmp_path / "other").iterdir()}
+    lost = ask("--out", tmp_path / "other", "--without", tmp_path / "without")
+    assert lost.exit_code == 1
+    assert f"other: holds another model than {name}; choose another --out" in lost.output
+    assert {one: one.read_bytes() for one in (tmp_path / "other").iterdir()} == before
     from fcp import FewShotSegmenter
 
     segmenter = FewShotSegmenter.from_pretrained(tmp_path / "mine", device="cpu")

@@ -34,6 +34,29 @@ def test_box_without_pixels_is_refused(box):
         annotation_mask(box, SIZE, "cat.jpg")
 
 
+@pytest.mark.parametrize(
+    "mark",
+    [
+        Box(0.1, 0.2, 0.6, 0.8),
+        Box(0, 0.25, 1, 1),
+        Points([(0.4, 0.5), (0.6, 0.7)]),
+        Points([(0.4, 0.5)]),
+        Scribble([(0, 0), (1, 0.5)]),
+        [Box(10, 20, 30, 50), Points([(0.4, 0.5)])],
+    ],
+)
+def test_shares_of_the_picture_are_refused(mark):
+    with pytest.raises(FcpError, match=r"cat\.jpg: .* lie in 0 … 1; expected px, not shares"):
+        annotation_mask(mark, SIZE, "cat.jpg")
+
+
+@pytest.mark.parametrize(
+    "mark", [Box(0, 0, 1, 1), Box(0.5, 0.5, 1.5, 1), Points([(0, 1)]), Points([(0.5, 1.5)])]
+)
+def test_marks_on_the_first_pixels_are_no_shares(mark):
+    assert annotation_mask(mark, SIZE)[:4, :4].any()
+
+
 def test_points_become_discs():
     points = [(10, 20), (100.5, 70.5), (127, 95)]
     mask = annotation_mask(Points(points), SIZE)

@@ -71,7 +71,7 @@ def test_no_photos_give_no_answers(segmenter):
 def encoded(loaded, monkeypatch):
     """How many pictures each encoder has seen since the test began."""
     seen = Counter()
-    for part, name in (("backbone", "forward"), ("segmenter", "encode")):
+    for part, name in (("backbone", "whole"), ("segmenter", "encode")):
         encoder = getattr(loaded.network.running, part)
         original = getattr(encoder, name)
 
@@ -91,9 +91,9 @@ def test_one_example_and_twenty_photos_take_21_encoder_calls(loaded, encoded):
 
 @pytest.mark.parametrize("asked", [{}, {"checks": True}, {"appearance": "off", "checks": True}])
 def test_each_example_is_encoded_once_for_all_that_is_made_of_it(loaded, encoded, asked):
-    """Once by the segmenter; by the backbone also under its mask."""
+    """By the backbone also under its mask, in the same pass."""
     loaded.fit([(photo(seed=seed), square_mask()) for seed in range(3)], **asked)
-    assert encoded == {"backbone": 6, "segmenter": 3}
+    assert encoded == {"backbone": 3, "segmenter": 3}
     encoded.clear()
     loaded.predict_batch([photo(), photo(seed=5)])
     assert encoded == {"backbone": 2, "segmenter": 2}

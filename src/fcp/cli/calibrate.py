@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -112,7 +112,7 @@ def calibrate(
     if out is None and not Path(model).is_dir():
         raise FcpError(f"--out: {model} is no folder of yours; name one to write the model to")
     if examples is not None:
-        presence, segmenter = _on_folder(examples, without, model, device, pairs, seed)
+        presence, segmenter = _on_folder(examples, without, model, device, pairs, seed, out=out)
     else:
         presence, segmenter = _on_benchmark(
             _require_root(data_root),
@@ -123,6 +123,7 @@ def calibrate(
             pairs=pairs,
             seed=seed,
             needs_fold=not all_classes,
+            out=out,
         )
     folder = Path(model) if out is None else out
     _write(presence, segmenter, folder, is_new=out is not None)
@@ -153,6 +154,8 @@ def _on_folder(
     device: str,
     pairs: int | None,
     seed: int,
+    *,
+    out: Path | None,
 ) -> tuple[Presence, FewShotSegmenter]:
     """Calibrate on labelled pictures of the user's own."""
     from fcp.data.folder import pictures_inside
@@ -164,7 +167,7 @@ def _on_folder(
 
     empty = [] if without is None else [path for _, path in pictures_inside(without)]
     data = LabelledPictures(read_examples(examples), empty)
-    segmenter = _load(model, device)
+    segmenter = _load(model, device, out)
     with _progress() as progress:
         presence = calibrate_on_folder(
             segmenter.network, data, per_class=pairs, seed=seed, progress=progress
@@ -182,6 +185,7 @@ def _on_benchmark(
     pairs: int | None,
     seed: int,
     needs_fold: bool,
+    out: Path | None,
 ) -> tuple[Presence, FewShotSegmenter]:
     """Calibrate on a data set."""
     from fcp.data.benchmarks import open_benchmark
@@ -193,7 +197,7 @@ def _on_benchmark(
         from fcp.engine.calibrate import PAIRS_OF_CLASS
         from fcp.engine.calibrate import calibrate as fit
 
-    segmenter = _load(model, device)
+    segmenter = _load(model, device, out)
     count = PAIRS_OF_CLASS if pairs is None else pairs
     with _progress() as progress:
         presence = fit(segmenter.network, data, fold, per_class=count, seed=seed, progress=progress)
@@ -208,10 +212,23 @@ def _progress() -> Iterator[Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _load(model: str, device: str) -> FewShotSegmenter:
-    from fcp.inference.segmenter import FewShotSegmenter
+def _load(model: str, device: str, out: Path | None) -> FewShotSegmenter:
+    """Load the model to calibrate.
 
-    return FewShotSegmenter.from_pretrained(settle_model(model, device), device=device)
+    Raises:
+        FcpError: no such model, or ``out`` holds another one, which would be lost.
+    """
+    from fcp.inference.segmenter import FewShotSegmenter
+    from fcp.models.folder import holds_model
+
+    segmenter = FewShotSegmenter.from_pretrained(settle_model(model, device), device=device)
+    if out is None or not holds_model(out):
+        return segmenter
+    with suppress(FcpError):  # files of another program, or a damaged model
+        there = FewShotSegmenter.from_pretrained(out.resolve(), device=device)
+        if there.fingerprint == segmenter.fingerprint:
+            return segmenter
+    raise FcpError(f"{out}: holds another model than {model}; choose another --out")
 
 
 def _write(presence: Presence, segmenter: FewShotSegmenter, folder: Path, *, is_new: bool) -> None:

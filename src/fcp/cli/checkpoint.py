@@ -71,6 +71,7 @@ def import_checkpoint(
         --image-size 641 --out models/pfenet
       fcp segment --model models/fcp-fold0 --support examples --query photos --out found
     """  # noqa: D301  (\b keeps the lines)
+    _refuse_model(out)
     if method == FCP:
         if options or image_size is not None:
             raise FcpError(
@@ -98,6 +99,14 @@ def import_checkpoint(
             raise FcpError(f"--segmenter: {method} has no segmenter; leave it out")
         _import_trained(method, file, tuple(options or ()), image_size or _SIZE, out)
     typer.echo(f"{'base learner' if method == BASE_LEARNER else 'model'} folder: {out}")
+
+
+def _refuse_model(out: Path) -> None:
+    """Refuse a folder whose model would be lost."""
+    from fcp.models.folder import holds_model
+
+    if holds_model(out):
+        raise FcpError(f"{out}: holds a model already; choose another --out")
 
 
 def _import_trained(

@@ -14,6 +14,7 @@ from fcp.cli.options import (
     BenchmarkOption,
     DataRootOption,
     PoolOption,
+    refuse_overwriting,
     require_fold,
 )
 from fcp.cli.progress import progress_bar
@@ -257,6 +258,7 @@ def lists(
 
     if unfiltered and split == "val":
         raise FcpError("--unfiltered: only training lists are filtered; leave it out for val")
+    refuse_overwriting([out], [pool])
     data = open_benchmark(benchmark, data_root, pool=pool)
     require_fold(data, fold)
     chosen = (

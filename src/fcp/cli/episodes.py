@@ -12,6 +12,7 @@ from fcp.cli.options import (
     DataRootOption,
     PoolOption,
     SamplerOption,
+    refuse_overwriting,
     require_fold,
 )
 from fcp.system.words import counted
@@ -50,6 +51,7 @@ def episodes(
     from fcp.data.benchmarks import open_benchmark
     from fcp.data.episodes import describe_sampler, sample_episodes, save_episodes
 
+    refuse_overwriting([out], [pool])
     data = open_benchmark(benchmark, data_root, pool=pool)
     require_fold(data, fold)
     lists = rule.val_lists(data, fold)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +22,7 @@ from fcp.cli.options import (
     PoolOption,
     SamplerName,
     open_store,
+    refuse_overwriting,
     require_fold,
     settle_model,
 )
@@ -128,8 +129,7 @@ def evaluate(
     from fcp.evaluation.run import evaluate_folds, plan_folds
     from fcp.system.threads import lower_threads
 
-    for file in filter(None, (out, save_episode_scores)):
-        require_place(file)
+    _check_places((out, save_episode_scores), (episodes_file, compare_with, pool))
     data = open_benchmark(benchmark, data_root, pool=pool)
     model = settle_model(model, device)
     asked = _parse_episodes(episodes_file, shots, episodes, seed, seeds, sampler)
@@ -143,6 +143,13 @@ def evaluate(
         result = evaluate_folds(plan, store=store, progress=progress)
     _save_scores(result, save_episode_scores)
     _report(result, plan, other, out)
+
+
+def _check_places(outputs: Sequence[Path | None], inputs: Sequence[Path | None]) -> None:
+    """Check before hours of work that the files can be written, and that none is lost by it."""
+    refuse_overwriting(outputs, inputs)
+    for file in filter(None, outputs):
+        require_place(file)
 
 
 def _parse_folds(data: FewShotDataset, text: str | None) -> list[int | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -141,6 +141,26 @@ def open_store(folder: Path | None, gigabytes: float) -> FeatureCache | None:
     from fcp.features.cache import FeatureCache
 
     return FeatureCache(folder, int(gigabytes * 2**30))
+
+
+def refuse_overwriting(outputs: Sequence[Path | None], inputs: Sequence[Path | None]) -> None:
+    """Refuse a file to write that is one to read, or that is to be written twice.
+
+    Args:
+        outputs: Files to write; None for none.
+        inputs: Files to read; None for none.
+
+    Raises:
+        FcpError: there is such a file.
+    """
+    read = {file.resolve() for file in inputs if file is not None}
+    written: set[Path] = set()
+    for file in (one for one in outputs if one is not None):
+        if file.resolve() in read:
+            raise FcpError(f"{file}: is read, and would be overwritten; write to another file")
+        if file.resolve() in written:
+            raise FcpError(f"{file}: would be written twice; name two files")
+        written.add(file.resolve())
 
 
 def require_fold(data: FewShotDataset, fold: int | None) -> None:

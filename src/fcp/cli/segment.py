@@ -123,13 +123,13 @@ def segment(
       fcp segment --support examples --query clip.mp4 --out found --overlay-video
     """  # noqa: D301  (\b keeps the lines)
     decoding, every_page = read_decoding(values, bands, pages)
-    examples = _read_all(support, negative, class_name, new_reading(drawn_on, skip_bad=skip_bad))
-    side, cut = _read_tile(tile), (threshold, min_area, min_score)
-    task = Task(*examples, fusion, side, instances, *cut, appearance.value, decoding, every_page)
+    reading, side = new_reading(drawn_on, decoding.page, skip_bad=skip_bad), _read_tile(tile)
+    shown, cut = _read_all(support, negative, class_name, reading), (threshold, min_area, min_score)
+    task = Task(*shown, fusion, side, instances, *cut, appearance.value, decoding, every_page)
     task, model = replace(task, frames=frames, memory=memory), settle_model(model, device)
     paths, rest = [*query, *(more or [])], (recursive, resume, overwrite, overlay_video)
-    kinds = _kinds(formats, paths, frames=frames)
-    _run(Request(paths, out, task, model, kinds, *rest), device, threads, batch_size)
+    kinds, masks = _kinds(formats, paths, frames=frames), _masks_in(support, negative)
+    _run(Request(paths, out, task, model, kinds, *rest, masks), device, threads, batch_size)
 
 
 def _kinds(
@@ -141,6 +141,13 @@ def _kinds(
     has_films = frames or any(map(is_video, paths))
     wanted = [*(formats or []), *([FormatName.DAVIS] if has_films else [])]
     return [FORMATS[name] for name in dict.fromkeys(wanted)]
+
+
+def _masks_in(support: Path, negative: Path | None) -> set[Path]:
+    """Return all masks among the examples, also those that are not used: they are no photos."""
+    from fcp.formats.contents import masks_in
+
+    return set[Path]().union(*(masks_in(path) for path in (support, negative) if path is not None))
 
 
 def _read_tile(text: str) -> Tile:

@@ -154,12 +154,15 @@ def annotation_mask(
 
     Raises:
         FcpError: an unreadable mask or one of another size, an empty list, an empty box, no points,
-            or a box or point outside the picture.
+            a box or point outside the picture, or coordinates that are shares of its size.
     """
     if isinstance(annotation, list | tuple):
         return _union(annotation, size, picture)
     if isinstance(annotation, Box):
         return _fill_box(annotation, size, picture)
+    if isinstance(annotation, Points | Scribble):
+        numbers = (number for point in annotation.points for number in point)
+        _refuse_shares(annotation, numbers, picture)
     if isinstance(annotation, Points):
         return _draw(annotation.points, size, picture, joined=False)
     if isinstance(annotation, Scribble):
@@ -176,7 +179,22 @@ def _union(marks: Sequence[Mark], size: tuple[int, int], picture: str) -> np.nda
     return joined
 
 
+def _refuse_shares(mark: Mark, numbers: Iterable[float], picture: str) -> None:
+    """Refuse shares of the picture's size, which would all lie in its first pixel.
+
+    One point with a whole coordinate is in px: a tool may put it on the picture's edge.
+    """
+    given = [float(one) for one in numbers]
+    fractions = sum(not one.is_integer() for one in given)
+    if all(0 <= one <= 1 for one in given) and fractions > (1 if len(given) == 2 else 0):
+        raise FcpError(
+            f"{picture}: {mark}: all its coordinates lie in 0 … 1; expected px, not shares of the "
+            "picture"
+        )
+
+
 def _fill_box(box: Box, size: tuple[int, int], picture: str) -> np.ndarray:
+    _refuse_shares(box, (box.x0, box.y0, box.x1, box.y1), picture)
     height, width = size
     if box.x0 < box.x1 and box.y0 < box.y1:
         x0, x1 = floor(max(0, box.x0)), ceil(min(width, box.x1))

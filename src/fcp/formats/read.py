@@ -6,13 +6,14 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from fcp.data.folder import MASK_SUFFIX, STRAY_FOLDERS, files_in, natural
+from fcp.data.folder import MASK_SUFFIX, STRAY_FOLDERS, files_in
 from fcp.data.images import PICTURE_SUFFIXES
 from fcp.data.mask_names import SPLITS
 from fcp.errors import FcpError
 from fcp.formats.class_lists import NNUNET, find_list
 from fcp.formats.coco import read_coco
 from fcp.formats.coco_parts import read_coco_parts
+from fcp.formats.contents import folders_in, what_is_left_out
 from fcp.formats.cvat_xml import read_cvat
 from fcp.formats.examples import Example, class_key
 from fcp.formats.foreign import describe_foreign
@@ -26,6 +27,7 @@ from fcp.formats.text import load_annotations, parse_xml
 from fcp.formats.voc_xml import ROOT as VOC_ROOT
 from fcp.formats.voc_xml import read_voc_xml
 from fcp.formats.yolo import read_yolo, yolo_labels
+from fcp.system.runs import read_run
 
 ExamplesByClass = dict[str, list[Example]]
 
@@ -44,7 +46,7 @@ _KNOWN = (
 
 
 def read_examples(
-    path: Path, class_name: str | None = None, reading: Reading | None = None
+    path: Path | str, class_name: str | None = None, reading: Reading | None = None
 ) -> ExamplesByClass:
     """Read examples in any known layout.
 
@@ -63,7 +65,7 @@ def read_examples(
     Raises:
         FcpError: no known layout, a file that cannot be read, or an unknown class.
     """
-    own = reading or Reading()
+    own, path = reading or Reading(), Path(path)
     if not path.exists():
         raise FcpError(f"{path}: no such file or folder; check the path")
     if path.is_dir():
@@ -97,7 +99,8 @@ def read_examples(
 def read_class_folders(folder: Path, reading: Reading | None = None) -> ExamplesByClass:
     """Read a folder for each class, each in any other layout; the folders' names are the classes'.
 
-    Folders without pictures and annotations, which archives and systems create, are no classes.
+    Folders without pictures and annotations, which archives and systems create, are no classes, and
+    neither are the results of ``fcp segment``.
 
     Returns:
         Class → examples, in natural order of names; empty if no subfolder holds an example.
@@ -110,7 +113,7 @@ def read_class_folders(folder: Path, reading: Reading | None = None) -> Examples
     found: dict[Path, ExamplesByClass] = {}
     told: set[Path] = set()  # folders that hold nothing, for reasons that are among the faults
     with own.gather():
-        for inside in _folders_in(folder):
+        for inside in _own_folders(folder, own):
             before = len(own.faults)
             found[inside] = _read_one_layout(inside, own, inside.name)
             if not found[inside] and len(own.faults) > before:
@@ -135,6 +138,14 @@ def _classes_of(folder: Path, examples: ExamplesByClass, *, alone: bool) -> Exam
     return {name: _of_its_name(folder, examples)}
 
 
+def _own_folders(folder: Path, reading: Reading) -> list[Path]:
+    """Return the folders of examples in a folder; what fcp has found is none."""
+    found = {inside: read_run(inside) is not None for inside in folders_in(folder)}
+    for inside in (one for one, is_run in found.items() if is_run):
+        reading.note(inside, "left out: results of fcp segment")
+    return [one for one, is_run in found.items() if not is_run]
+
+
 def _extend(classes: ExamplesByClass, more: ExamplesByClass) -> None:
     for name, examples in more.items():
         classes.setdefault(name, []).extend(examples)
@@ -142,7 +153,8 @@ def _extend(classes: ExamplesByClass, more: ExamplesByClass) -> None:
 
 def _read_splits(folder: Path, reading: Reading, class_name: str | None) -> ExamplesByClass:
     """Read a folder of the parts of one data set: ``train/``, ``valid/``, ``test/``."""
-    parts = [one for one in _folders_in(folder) if _may_hold_examples(one)]
+    own = [one for one in folders_in(folder) if read_run(one) is None]
+    parts = [one for one in own if _may_hold_examples(one)]
     if not parts or any(part.name.casefold() not in SPLITS for part in parts):
         return {}
     name = class_name or _class_of(folder)
@@ -188,7 +200,18 @@ def _of_its_name(folder: Path, classes: ExamplesByClass) -> list[Example]:
 def _read_one_layout(
     folder: Path, reading: Reading, class_name: str | None = None
 ) -> ExamplesByClass:
-    """Read a folder of any layout except class folders; an empty result for an unknown layout.
+    """Read a folder of any layout except class folders, and note what else lies in it."""
+    examples = _read_first_layout(folder, reading, class_name)
+    left_out = what_is_left_out(folder, examples) if examples else ""
+    if left_out:
+        reading.note(folder, left_out)
+    return examples
+
+
+def _read_first_layout(
+    folder: Path, reading: Reading, class_name: str | None = None
+) -> ExamplesByClass:
+    """Read the first known layout in a folder; an empty result if there is none.
 
     Args:
         folder: Folder to read.
@@ -272,12 +295,3 @@ def _read_xml(files: list[Path], path: Path, reading: Reading) -> ExamplesByClas
         names = ", ".join(file.name for file in files)
         raise FcpError(f"{path}: several XML files ({names}); give the path of the one meant")
     return read_cvat(files[0], reading, root)
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    folders = [
-        path
-        for path in folder.iterdir()
-        if path.is_dir() and path.name[0] != "." and path.name not in STRAY_FOLDERS
-    ]
-    return sorted(folders, key=lambda path: (natural(path.name), path.name))

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fcp.checks import require
 from fcp.data.decode import ImageLike
 from fcp.data.prompts import Annotation, Box, Mark, marks_of, read_support
 from fcp.errors import FcpError
+from fcp.inference.arguments import require_mask_of_numbers
 from fcp.inference.networks.base import AnyNetwork
 from fcp.inference.outlines import outline
 from fcp.inference.prediction import ONLY_CLASS
@@ -42,11 +44,14 @@ def read_classes(examples: Examples | Mapping[str, Examples]) -> dict[str, Given
     """Read the examples of each class.
 
     Raises:
-        FcpError: no class at all, or an unreadable example; the message names the class.
+        FcpError: no class at all, a name that is no text, or an unreadable example; the message
+            names the class.
     """
     named = examples if isinstance(examples, Mapping) else {ONLY_CLASS: examples}
     if not named:
         raise FcpError("examples: expected at least one class, got none")
+    for name in named:
+        require(isinstance(name, str), "examples", "names of classes as text", name)
     return {name: read_given(pairs, _of(name)) for name, pairs in named.items()}
 
 
@@ -63,6 +68,7 @@ def read_given(examples: Examples, of: str = "") -> Given:
     pairs, marks = [], []
     for number, (picture, annotation) in enumerate(_pairs(examples, of), start=1):
         try:
+            require_mask_of_numbers(annotation)
             pairs.append(read_support(picture, annotation))
         except FcpError as error:
             if isinstance(picture, str | Path):

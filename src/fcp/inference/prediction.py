@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fcp.checks import require
 from fcp.data.images import empty_labels
 from fcp.data.strips import clear_label, count_label
 from fcp.data.transforms import rows_to_size
 from fcp.errors import FcpError
+from fcp.inference.arguments import is_amount, is_share
 
 ONLY_CLASS = "thing"  # name of the class where examples come without one
 # Enlarged log-odds held at once: 4 MB, so that memory does not grow with photos and classes.
@@ -49,10 +51,9 @@ class Least:
         Raises:
             FcpError: one of them is out of range; the message names it.
         """
-        if self.area is not None and not (self.area >= 0 and isfinite(self.area)):
-            raise FcpError(f"min-area: expected px, or a share of the photo, got {self.area}")
-        if not 0 <= self.score <= 1:
-            raise FcpError(f"min-score: expected 0 … 1, got {self.score}")
+        is_area = self.area is None or is_amount(self.area)
+        require(is_area, "min-area", "px, or a share of the photo", self.area)
+        require(is_share(self.score), "min-score", "0 … 1", self.score)
 
     def pixels(self, size: tuple[int, int], cells: int) -> float:
         """Return the least area in px.

@@ -15,10 +15,12 @@ from typing import Any, Literal, Self
 import torch
 from huggingface_hub import ModelHubMixin
 
+from fcp.checks import require
 from fcp.data.decode import ImageLike
 from fcp.data.photos import Photo, read_photo
 from fcp.errors import FcpError
 from fcp.inference.appearance.fitting import fit_appearances
+from fcp.inference.arguments import is_share, list_photos, require_count
 from fcp.inference.class_encoding import encode_class
 from fcp.inference.example_quality import ExampleQuality
 from fcp.inference.examples import (
@@ -295,12 +297,12 @@ class FewShotSegmenter(
             least: See ``predict``.
 
         Raises:
-            FcpError: a ``batch_size`` under 1, or as ``predict``.
+            FcpError: one photo in place of several, a ``batch_size`` under 1, or as ``predict``.
         """
-        if batch_size < 1:
-            raise FcpError(f"batch_size: expected at least 1, got {batch_size}")
+        require_count("batch_size", batch_size)
+        require(isinstance(least, Least), "least", "a Least, such as Least(score=0.2)", least)
         likely, own = self.check_threshold(threshold), self._own(support)
-        waiting = list(images)
+        waiting = list_photos(images)
         batches = (waiting[at : at + batch_size] for at in range(0, len(waiting), batch_size))
         return [
             one for batch in batches for one in self._predict_together(batch, own, likely, least)
@@ -314,8 +316,7 @@ class FewShotSegmenter(
         """
         if threshold is None:
             return 0.0 if self.presence is None else self.presence.threshold
-        if not 0 <= threshold <= 1:
-            raise FcpError(f"threshold: expected a probability, 0 … 1, got {threshold}")
+        require(is_share(threshold), "threshold", "a probability, 0 … 1", threshold)
         if threshold > 0 and self.presence is None:
             raise FcpError(
                 "threshold: this model cannot judge presence; teach it with `fcp calibrate`"
@@ -378,6 +379,7 @@ class FewShotSegmenter(
             FcpError: there is none, or another model has encoded it.
         """
         own = self.fitted if support is None else support
+        require(isinstance(own, Support), "support", "a Support, as Support.load returns it", own)
         if own.model != self.fingerprint:
             raise FcpError(
                 "support: another model has encoded these examples; encode them with this one"

@@ -180,14 +180,15 @@ def _refuse_changed(out: Path, earlier: Record, *, but_masks: bool) -> None:
             for name, digest in files.items():
                 written[name] = None if but_masks else digest
             if record.by_hand and not but_masks and (out / record.mask).is_file():
-                raise _changed(out / record.mask)
+                raise was_changed(out / record.mask)
     for name, digest in written.items():
         path = out / name
         if digest is not None and path.is_file() and sha256_of(path) != digest and _is_whole(path):
-            raise _changed(path)
+            raise was_changed(path)
 
 
-def _changed(path: Path) -> FcpError:
+def was_changed(path: Path) -> FcpError:
+    """Return the error about a file of a run that the user has changed since."""
     return FcpError(f"{path}: was changed after the run; move it away first, or {_ANOTHER}")
 
 

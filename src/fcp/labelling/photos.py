@@ -170,31 +170,23 @@ def _write(job: Job, photo: Photo, prediction: Prediction, out: Path) -> tuple[s
     one = len(prediction.classes) == 1
     mask = mask_png(prediction.labels) if one else label_png(prediction.labels)
     write_atomically(out / job.mask, mask)
-    overlay = write_overlay(job, photo, prediction.labels, list(prediction.classes), out)
+    overlay = draw_overlay(photo, prediction.labels, list(prediction.classes))
+    write_atomically(out / job.overlay, overlay)
     return hashlib.sha256(mask).hexdigest(), hashlib.sha256(overlay).hexdigest()
 
 
-def write_overlay(
-    job: Job, photo: Photo, labels: np.ndarray, names: Sequence[str], out: Path
-) -> bytes:
-    """Draw the classes over their photo, write the overlay and return its bytes.
+def draw_overlay(photo: Photo, labels: np.ndarray, names: Sequence[str]) -> bytes:
+    """Draw the classes over their photo, and return the overlay as a JPEG.
 
     Args:
-        job: Job that names the file.
         photo: Photo to draw on.
         labels: Label map of the photo, (H, W).
         names: Classes in the order of their labels.
-        out: Output folder of the run.
-
-    Raises:
-        FcpError: the overlay cannot be written.
     """
     from fcp.visualize import class_colours, encode, overlay_labels
 
     photo, colours = photo.drawn, list(class_colours(names).values())
-    shown = encode(overlay_labels(photo.pixels, photo.under(labels), colours), "jpeg")
-    write_atomically(out / job.overlay, shown)
-    return shown
+    return encode(overlay_labels(photo.pixels, photo.under(labels), colours), "jpeg")
 
 
 def _success(

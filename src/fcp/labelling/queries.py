@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import unicodedata
 from collections import Counter
@@ -16,6 +15,7 @@ from fcp.errors import FcpError
 from fcp.labelling.photo_results import Source
 from fcp.labelling.results import FILE_NAME, LeftOut
 from fcp.system.files import PICTURE_SUFFIXES, is_video, natural, plain
+from fcp.system.runs import read_run
 
 if TYPE_CHECKING:
     from fcp.data.pages import Pages
@@ -306,15 +306,8 @@ class _Search:
 
 def files_of_run(folder: Path) -> set[Path]:
     """Return the files of the run of which this is the output folder; empty for other folders."""
-    book = folder / FILE_NAME
-    try:
-        content = json.loads(book.read_bytes()) if book.is_file() else None
-    except (OSError, ValueError, RecursionError):
-        return set()
-    if not isinstance(content, dict):
-        return set()
-    kind = content.get("format")
-    if not isinstance(kind, str) or not kind.startswith("fcp-results-"):
+    content, book = read_run(folder), folder / FILE_NAME
+    if content is None:
         return set()
     files = content.get("files")
     if isinstance(files, dict):

@@ -20,10 +20,11 @@ from fcp.errors import FcpError
 from fcp.labelling.photo_results import PictureResult, Source, require_share
 from fcp.system.documents import load_json
 from fcp.system.files import open_atomically
+from fcp.system.runs import RESULTS_FILE, RESULTS_FORMAT
 
-FORMAT = "fcp-results-6"
-OLDER = tuple(f"fcp-results-{number}" for number in range(1, 6))
-FILE_NAME = "results.json"
+FORMAT = f"{RESULTS_FORMAT}6"
+OLDER = tuple(f"{RESULTS_FORMAT}{number}" for number in range(1, 6))
+FILE_NAME = RESULTS_FILE
 UNFINISHED = "results.unfinished.jsonl"
 
 

@@ -15,11 +15,12 @@ from fcp.data.pieces import connected_pieces
 from fcp.errors import FcpError
 from fcp.labelling.export import read_back
 from fcp.labelling.objects import record_of
+from fcp.labelling.output import was_changed
 from fcp.labelling.photo_results import ClassResult, PictureResult, Source, name_of_result
-from fcp.labelling.photos import Job, photo_hash, write_overlay
+from fcp.labelling.photos import Job, draw_overlay, photo_hash
 from fcp.labelling.results import Record, Results
 from fcp.labelling.task import Task
-from fcp.system.files import sha256_of
+from fcp.system.files import sha256_of, write_atomically
 
 
 def known_results(photos: Iterable[Source], earlier: Record) -> dict[Source, PictureResult]:
@@ -67,7 +68,7 @@ def take_over(
 ) -> list[Job]:
     """Take over the finished records, and those of photos that are not requested now.
 
-    A mask that a person has corrected is kept; a damaged or missing mask is made again.
+    A mask that a person has corrected is kept; a damaged or missing file is made again.
 
     Args:
         jobs: Jobs of all requested photos.
@@ -79,8 +80,8 @@ def take_over(
         The jobs that are left to do.
 
     Raises:
-        FcpError: a mask was changed and is no longer a valid mask of its photo, or its photo was
-            replaced.
+        FcpError: a mask was changed and is no longer a valid mask of its photo, its photo was
+            replaced, or an overlay was changed that would be drawn anew.
     """
     out = results.path.parent
     asked = {job.source: job for job in jobs}
@@ -112,22 +113,34 @@ def _kept(record: PictureResult, job: Job, out: Path, task: Task) -> PictureResu
     """Return the record if its files are complete; None if the photo must be segmented."""
     mask, overlay = out / job.mask, out / job.overlay
     waits = record.error is not None and record.by_hand  # see _failed
-    if (record.error is not None and not waits) or record.mask != job.mask or not mask.is_file():
+    if (record.error is not None and not waits) or record.mask != job.mask:
         return None
-    changed = sha256_of(mask) != record.mask_sha256
-    if changed and not _is_picture(mask):
-        return None
+    changed = mask.is_file() and sha256_of(mask) != record.mask_sha256
+    usable = mask.is_file() and not (changed and not _is_picture(mask))
     same = record.sha256 == photo_hash(job.picture)
     whole = same and overlay.is_file() and sha256_of(overlay) == record.overlay_sha256
-    if waits or changed or (record.by_hand and not whole):
+    if usable and (waits or changed or (record.by_hand and not whole)):
         return _corrected(record, job, out, task)
-    return record if whole else None
+    _require_own(overlay, record.overlay_sha256)
+    return record if usable and whole else None
 
 
-def _is_picture(mask: Path) -> bool:
-    """Return whether a mask can be read; one that a full disk or a kill cut short cannot."""
+def _require_own(overlay: Path, *known: str | None) -> None:
+    """Refuse to draw an overlay anew that is neither of these hashes: it is the user's work.
+
+    Raises:
+        FcpError: it is such a picture; one that is damaged, or that no run has recorded, is not.
+    """
+    if None in known or not overlay.is_file() or sha256_of(overlay) in known:
+        return
+    if _is_picture(overlay):
+        raise was_changed(overlay)
+
+
+def _is_picture(file: Path) -> bool:
+    """Return whether a file can be read; one that a full disk or a kill cut short cannot."""
     try:
-        read_photo(mask)
+        read_photo(file)
     except FcpError:
         return False
     return True
@@ -137,8 +150,8 @@ def _corrected(record: PictureResult, job: Job, out: Path, task: Task) -> Pictur
     """Make a record for a mask that a person has drawn, and draw its overlay.
 
     Raises:
-        FcpError: the photo is another than the one whose mask was corrected, or the mask is not
-            valid.
+        FcpError: the photo is another than the one whose mask was corrected, the mask is not valid,
+            or the overlay was changed, too.
     """
     mask = out / job.mask
     try:
@@ -148,9 +161,12 @@ def _corrected(record: PictureResult, job: Job, out: Path, task: Task) -> Pictur
     if record.sha256 != photo_hash(job.picture):
         raise FcpError(f"{job.picture}: has changed since its mask was corrected; move {mask} away")
     labels = _labels_of(record, out, task, photo.size)
-    overlay = write_overlay(job, photo, labels, task.names, out)
-    drawn = _by_hand(record, labels, out, task)
-    return replace(drawn, overlay_sha256=hashlib.sha256(overlay).hexdigest())
+    overlay = draw_overlay(photo, labels, task.names)
+    digest = hashlib.sha256(overlay).hexdigest()
+    # A run that was stopped before it wrote its records may have drawn this one already.
+    _require_own(out / job.overlay, record.overlay_sha256, digest)
+    write_atomically(out / job.overlay, overlay)
+    return replace(_by_hand(record, labels, out, task), overlay_sha256=digest)
 
 
 def _failed(record: PictureResult, error: str, task: Task) -> PictureResult:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,8 @@ class Request:
         resume: Whether to continue an earlier run in the output folder, if there is one.
         overwrite: Whether to remove the files of an earlier run first.
         overlay_video: Whether the overlays of each film become a video too.
+        masks: Masks that are no photos, beside those of the task's examples, such as
+            ``fcp.formats.contents.masks_in`` finds.
     """
 
     paths: Sequence[Path]
@@ -60,6 +63,7 @@ class Request:
     resume: bool = False
     overwrite: bool = False
     overlay_video: bool = False
+    masks: Collection[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -134,16 +138,19 @@ def _require_numbers(task: Task) -> None:
     """Refuse infinity and "not a number", which no record can hold."""
     for name in ("threshold", "min_area", "min_score"):
         value = getattr(task, name)
-        if value is not None and not isfinite(value):
+        if value is not None and not (isinstance(value, Real) and isfinite(value)):
             option = name.replace("_", "-")
-            raise FcpError(f"--{option}: expected a number, got {value}; leave it out, or give one")
+            raise FcpError(
+                f"--{option}: expected a number, got {value!r}; leave it out, or give one"
+            )
 
 
 def _find(request: Request, earlier: Record | None) -> Photos:
     out, task = request.out, request.task
     own = [out / name for name in (earlier.files if earlier is not None else BOOKS)]
     shown = [example for examples in task.classes.values() for example in examples]
-    masks = [file for one in (*shown, *task.negatives) for file in one.sources]
+    masks = {file for one in (*shown, *task.negatives) for file in one.sources}
+    masks |= set(request.masks)
     photos = find_photos(request.paths, recursive=request.recursive, own=own, masks=masks)
     if task.frames:
         sort_frames(photos)

@@ -46,6 +46,14 @@ def write_folder(
     write_atomically(folder / CONFIG_FILE, (json.dumps(settings, indent=2) + "\n").encode())
 
 
+def holds_model(folder: Path) -> bool:
+    """Return whether a folder holds a model, or part of one, which ``write_folder`` would replace.
+
+    A file of another program that has the name of one of a model's counts, too.
+    """
+    return any((folder / name).exists() for name in (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE))
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the weights of a model's folder.
 
