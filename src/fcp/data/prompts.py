@@ -182,11 +182,13 @@ def _union(marks: Sequence[Mark], size: tuple[int, int], picture: str) -> np.nda
 def _refuse_shares(mark: Mark, numbers: Iterable[float], picture: str) -> None:
     """Refuse shares of the picture's size, which would all lie in its first pixel.
 
-    One point with a whole coordinate is in px: a tool may put it on the picture's edge.
+    One point on the edge or in the middle of that pixel is in px: there readers of files put what
+    lies on the picture's edge.
     """
     given = [float(one) for one in numbers]
-    fractions = sum(not one.is_integer() for one in given)
-    if all(0 <= one <= 1 for one in given) and fractions > (1 if len(given) == 2 else 0):
+    if len(given) == 2 and set(given) <= {0, 0.5, 1}:
+        return
+    if all(0 <= one <= 1 for one in given) and not all(one.is_integer() for one in given):
         raise FcpError(
             f"{picture}: {mark}: all its coordinates lie in 0 … 1; expected px, not shares of the "
             "picture"
