@@ -38,10 +38,10 @@ def test_box_without_pixels_is_refused(box):
     "mark",
     [
         Box(0.1, 0.2, 0.6, 0.8),
-        Box(0, 0.25, 1, 1),
+        Box(0, 0, 0.5, 0.5),
         Points([(0.4, 0.5), (0.6, 0.7)]),
         Points([(0.4, 0.5)]),
-        Scribble([(0, 0), (1, 0.5)]),
+        Scribble([(0, 0.25), (1, 0.5)]),
         [Box(10, 20, 30, 50), Points([(0.4, 0.5)])],
     ],
 )

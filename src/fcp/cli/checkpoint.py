@@ -67,7 +67,7 @@ def import_checkpoint(
       fcp import-checkpoint best_model.pt --out models/fcp-fold0 --segmenter sam_vit_h_4b8939.pth
       fcp import-checkpoint --method bam bam.pth --out models/bam-fold0
       fcp import-checkpoint --method base-learner base.pth --out models/base-fold0
-      fcp import-checkpoint --method pfenet coco.pth bins=[1.0,0.5,0.25,0.125] \\
+      fcp import-checkpoint --method pfenet coco.pth 'bins=[1.0,0.5,0.25,0.125]' \\
         --image-size 641 --out models/pfenet
       fcp segment --model models/fcp-fold0 --support examples --query photos --out found
     """  # noqa: D301  (\b keeps the lines)

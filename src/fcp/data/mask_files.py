@@ -17,7 +17,7 @@ from fcp.errors import FcpError
 
 LARGE_MASK = 1 << 22  # px
 LEAST_LOSSY = 16  # of the highest value of a mask in a lossy format, whose noise may be as high
-_PHOTO = "{}: a photo, not a mask; put a mask there that is 0 where the object is not"
+_PHOTO = "a photo, not a mask; put a mask there that is 0 where the object is not"
 DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
@@ -87,7 +87,7 @@ def _no_photo(found: MaskValues, name: str) -> MaskValues:
             return found
         values = values[..., :-1]
     if is_photo(values.max(axis=2) if values.ndim == 3 else values):
-        raise FcpError(_PHOTO.format(name))
+        raise FcpError(f"{name}: {_PHOTO}")
     return found
 
 
@@ -110,7 +110,7 @@ def _of_palette(
     alpha = alpha_of(picture)
     bright = np.pad(palette.max(axis=1), (0, 256 - len(palette)))
     if (alpha == 255).all() and is_photo(bright[indices]):
-        raise FcpError(_PHOTO.format(name))
+        raise FcpError(f"{name}: {_PHOTO}")
     values, notes = without_transparent(indices, palette, alpha)
     if notes:
         return values, notes

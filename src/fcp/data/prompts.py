@@ -20,6 +20,8 @@ from fcp.data.images import name_of, read_image, read_mask
 from fcp.errors import FcpError
 
 MAX_POINTS = 20
+SHARES = "all its coordinates lie in 0 … 1; expected px, not shares of the picture"
+_WHOLE = 1e-3  # px by which a whole coordinate may differ from a whole number
 
 Point = tuple[float, float]
 
@@ -161,8 +163,7 @@ def annotation_mask(
     if isinstance(annotation, Box):
         return _fill_box(annotation, size, picture)
     if isinstance(annotation, Points | Scribble):
-        numbers = (number for point in annotation.points for number in point)
-        _refuse_shares(annotation, numbers, picture)
+        _refuse_shares(annotation, annotation.points, size, picture)
     if isinstance(annotation, Points):
         return _draw(annotation.points, size, picture, joined=False)
     if isinstance(annotation, Scribble):
@@ -179,24 +180,33 @@ def _union(marks: Sequence[Mark], size: tuple[int, int], picture: str) -> np.nda
     return joined
 
 
-def _refuse_shares(mark: Mark, numbers: Iterable[float], picture: str) -> None:
+def are_shares(points: np.ndarray, size: tuple[int, int]) -> bool:
+    """Return whether coordinates lie in 0 … 1 and few are whole, unlike marks in px.
+
+    Args:
+        points: Points (N, 2).
+        size: Height and width of their picture, px.
+    """
+    inside = ((points >= 0) & (points <= 1)).all()
+    fractions = (abs(points - points.round()) > _WHOLE).sum()
+    return bool(inside) and min(size) > 1 and 2 * int(fractions) >= points.size
+
+
+def _refuse_shares(
+    mark: Mark, points: Sequence[Point], size: tuple[int, int], picture: str
+) -> None:
     """Refuse shares of the picture's size, which would all lie in its first pixel.
 
     One point on the edge or in the middle of that pixel is in px: there readers of files put what
     lies on the picture's edge.
     """
-    given = [float(one) for one in numbers]
-    if len(given) == 2 and set(given) <= {0, 0.5, 1}:
-        return
-    if all(0 <= one <= 1 for one in given) and not all(one.is_integer() for one in given):
-        raise FcpError(
-            f"{picture}: {mark}: all its coordinates lie in 0 … 1; expected px, not shares of the "
-            "picture"
-        )
+    on_edge = len(points) == 1 and set(points[0]) <= {0, 0.5, 1}
+    if points and not on_edge and are_shares(np.array(points), size):
+        raise FcpError(f"{picture}: {mark}: {SHARES}")
 
 
 def _fill_box(box: Box, size: tuple[int, int], picture: str) -> np.ndarray:
-    _refuse_shares(box, (box.x0, box.y0, box.x1, box.y1), picture)
+    _refuse_shares(box, [(box.x0, box.y0), (box.x1, box.y1)], size, picture)
     height, width = size
     if box.x0 < box.x1 and box.y0 < box.y1:
         x0, x1 = floor(max(0, box.x0)), ceil(min(width, box.x1))

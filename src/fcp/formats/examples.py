@@ -12,10 +12,9 @@ import numpy as np
 
 from fcp.data.decode import turn_array, turn_points, upright
 from fcp.data.mask_values import oddities
-from fcp.data.prompts import Box, Mark, Points, Scribble, annotation_mask
+from fcp.data.prompts import SHARES, Box, Mark, Points, Scribble, annotation_mask, are_shares
 from fcp.errors import FcpError
 from fcp.formats.places import common_end, plain, stated_path
-from fcp.formats.polygons import SHARES, are_shares
 from fcp.formats.reading import Reading
 from fcp.formats.run_lengths import RunLengths, area, to_mask, to_runs, union
 

@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 from pycocotools import mask as rle_tools
 
+from fcp.data.prompts import SHARES, are_shares
 from fcp.data.strips import edges as strips_of_rows
 from fcp.errors import FcpError
 from fcp.formats.run_lengths import RunLengths, overlap, to_runs, union
@@ -21,8 +22,6 @@ from fcp.formats.run_lengths import RunLengths, overlap, to_runs, union
 # In px. With a tolerance below a pixel, simplifying along pixel edges would keep most of the steps.
 ALONG_EDGES = (8.0, 5.6, 4.0, 2.8, 2.0, 1.4)
 WITHOUT_STEPS = (1.0, 0.7, 0.5, 0.35)
-SHARE = 1e-3  # distance from whole px beyond which a coordinate is taken for a share
-SHARES = "all its coordinates lie in 0 … 1; expected px, not shares of the picture"
 MAX_ERROR = 0.01  # of each part's area, and of the whole mask's IoU
 
 
@@ -135,13 +134,6 @@ def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray
     if len(points) > 1 and are_shares(points, size):
         raise FcpError(f"{where}: {SHARES}")
     return points
-
-
-def are_shares(points: np.ndarray, size: tuple[int, int]) -> bool:
-    """Return whether coordinates lie in 0 … 1 and few are whole, unlike outlines in px."""
-    inside = ((points >= 0) & (points <= 1)).all()
-    fractions = (abs(points - points.round()) > SHARE).sum()
-    return bool(inside) and min(size) > 1 and 2 * int(fractions) >= points.size
 
 
 def _shapely() -> ModuleType:
