@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ from fcp.data.images import read_image, read_label_picture, read_mask, read_size
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.weights import read_state_dict
 from fcp.engine.recipe import load_recipe
+from fcp.errors import FcpError
 from fcp.inference.presence import FEATURES, Presence, load_presence
 from fcp.labelling.photo_results import ClassResult, ObjectResult, PictureResult
 from fcp.labelling.results import UNFINISHED, ExampleResult, Results, read_record
@@ -141,7 +143,8 @@ def _pngs(folder: Path) -> Sequence[Path]:
 def _read_pictures(folder: Path) -> None:
     def read(path: Path) -> None:
         image = read_image(path)
-        read_mask(path, image.shape[:2])
+        with suppress(FcpError):  # a photo is refused as a mask, damaged or not
+            read_mask(path, image.shape[:2])
         if path.suffix in (".png", ".gif", ".tif"):
             read_label_picture(path)
         read_size(path)

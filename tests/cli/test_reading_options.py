@@ -6,6 +6,7 @@ from fcp.cli.reading_options import DrawnOn, new_reading, read_decoding
 from fcp.data.decode import Decoding
 from fcp.data.value_range import AUTO, ValueRange
 from fcp.errors import FcpError
+from fcp.formats.reading import Reading
 
 
 def test_settings():
@@ -13,8 +14,10 @@ def test_settings():
     assert read_decoding("auto", None, "all") == (Decoding(AUTO, None, None), True)
     chosen = read_decoding("0:4095", "4, 3,2", "2")
     assert chosen == (Decoding(ValueRange("values", 0, 4095), (4, 3, 2), 2), False)
-    assert new_reading(DrawnOn.RAW, skip_bad=True).drawn_on_raw
-    assert not new_reading(DrawnOn.UPRIGHT, skip_bad=True).drawn_on_raw
+    assert new_reading(DrawnOn.RAW, 3, skip_bad=True) == Reading(
+        skip_bad=True, drawn_on_raw=True, page=3
+    )
+    assert not new_reading(DrawnOn.UPRIGHT, None, skip_bad=True).drawn_on_raw
 
 
 @pytest.mark.parametrize("bands", ["", "4,3", "a,b,c", "-1,2,3", "1;2;3"])
