@@ -259,7 +259,7 @@ def test_ctrl_c_keeps_what_is_done(run, tmp_path, monkeypatch):
 @pytest.mark.timeout(300)
 def test_killed_then_interrupted_then_finished(run, tmp_path, model_folder, examples, picture):
     photos, out = tmp_path / "many", tmp_path / "out"
-    picture(photos / "p0.png", 800, 800)
+    picture(photos / "p0.png", 400, 400)
     for index in range(1, 25):
         shutil.copy(photos / "p0.png", photos / f"p{index}.png")
     command = [sys.executable, "-m", "fcp", "segment", "--support", examples, "--query", photos]
