@@ -23,11 +23,7 @@ from fcp.data.mask_names import (
     is_other_file,
     mark_of,
 )
-from fcp.data.pairing import Pairing as Pairing
-from fcp.data.pairing import Placed as Placed
-from fcp.data.pairing import begins_with as begins_with
-from fcp.data.pairing import name_key as name_key
-from fcp.data.pairing import pair_pictures as pair_pictures
+from fcp.data.pairing import Pairing, Placed, pair_pictures
 from fcp.errors import FcpError
 from fcp.system.files import natural as natural
 

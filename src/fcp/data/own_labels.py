@@ -18,7 +18,7 @@ from fcp.data.decode_errors import clear_errors
 from fcp.data.images import read_label_picture, voc_palette
 from fcp.data.mask_files import DEEP_MODES, LEAST_LOSSY, large_samples, samples_of
 from fcp.data.mask_values import foreground
-from fcp.data.png import PALETTE, outline_of_png
+from fcp.data.png import PALETTE, Outline, outline_of_png
 from fcp.data.strips import count_values, edges
 from fcp.errors import FcpError
 
@@ -75,10 +75,12 @@ def read_own_labels(path: Path) -> np.ndarray:
     Raises:
         FcpError: unreadable, or a colour that is the colour of no label.
     """
-    picture = read_label_picture(path, colours=_is_transparent(path))
+    with clear_errors(str(path)):
+        outline = outline_of_png(path)
+    picture = read_label_picture(path, colours=_is_transparent(outline))
     if picture.ndim == 3:
         return _by_strips(picture, lambda part: _labels_of(_codes(part), path))
-    palette = _palette(path)
+    palette = _palette(path, outline)
     if palette is None or picture.dtype != np.uint8:
         return picture
     used = np.flatnonzero(count_values(picture))
@@ -90,9 +92,9 @@ def read_own_labels(path: Path) -> np.ndarray:
     return _by_strips(picture, lambda part: labels[part])
 
 
-def _palette(path: Path) -> np.ndarray | None:
+def _palette(path: Path, outline: Outline | None) -> np.ndarray | None:
     """Return the colour code (256,) of each index of a palette; None of other pictures."""
-    colours = _palette_bytes(path)
+    colours = _palette_bytes(path, outline)
     if colours is None:
         return None
     codes = np.full(256, _NO_COLOUR, np.int64)
@@ -101,10 +103,8 @@ def _palette(path: Path) -> np.ndarray | None:
     return codes
 
 
-def _is_transparent(path: Path) -> bool:
+def _is_transparent(outline: Outline | None) -> bool:
     """Return whether a palette PNG has a transparent colour."""
-    with clear_errors(str(path)):
-        outline = outline_of_png(path)
     return (
         outline is not None
         and outline.kind == PALETTE
@@ -112,9 +112,7 @@ def _is_transparent(path: Path) -> bool:
     )
 
 
-def _palette_bytes(path: Path) -> bytes | None:
-    with clear_errors(str(path)):
-        outline = outline_of_png(path)
+def _palette_bytes(path: Path, outline: Outline | None) -> bytes | None:
     if outline is not None:
         return dict(outline.chunks).get(b"PLTE") if outline.kind == PALETTE else None
     content = open_picture(path, str(path), Decoding()).content

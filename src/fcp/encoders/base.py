@@ -126,8 +126,7 @@ class SharingBackbone(Backbone):
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> BackboneFeatures:
         """Encode pictures; see ``Backbone``."""
-        whole, stage_input = self.whole(images)
-        return whole if mask is None else replace(whole, high=self.under(mask, stage_input))
+        return self.whole(images)[0] if mask is None else self.both(images, mask)[1]
 
     def both(self, images: Tensor, mask: Tensor) -> tuple[BackboneFeatures, BackboneFeatures]:
         """Encode the same pictures as queries and as supports, in one pass."""

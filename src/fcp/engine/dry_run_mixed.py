@@ -10,20 +10,19 @@ from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from fcp.data.dataset import FewShotDataset
 from fcp.data.lists import ClassLists
-from fcp.data.mixed import VOC, TaskSource, training_sources
-from fcp.data.objects import Objects
+from fcp.data.mixed import VOC, TaskSource
 from fcp.engine.episodic import EpisodicStage
 from fcp.engine.processes import processes
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.tracking import Report, say_nothing
 from fcp.engine.train_pixels import stage_on_pixels
-from fcp.engine.train_stored import stage_on_views, stored_photos
+from fcp.engine.train_stored import photos_to_store, stage_on_views
 from fcp.engine.view_store import build_views
 from fcp.errors import FcpError
 from fcp.method.fcp.model import FCP
@@ -120,8 +119,7 @@ def _of_views(recipe: HeadRecipe, data_root: Path, seconds: float) -> str:
     """Say what encoding the photos takes before the first step, at so many seconds a view."""
     what = f"{recipe.stored_views} views of each photo are encoded first, {seconds:.2f} s each"
     try:
-        everything: Any = training_sources(data_root, None, hold_out=False)
-        photos = stored_photos(everything, Objects(data_root), recipe.photos_per_class)
+        photos = photos_to_store(recipe, data_root)
     except FcpError:  # the data are not here
         return what
     total = timedelta(seconds=round(seconds * recipe.stored_views * len(photos)))

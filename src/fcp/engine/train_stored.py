@@ -38,11 +38,9 @@ def stored_stage(
         FcpError: data are missing, or the stored views are of other photos.
     """
     size = recipe.model.image_size
-    everything = training_sources(data_root, None, hold_out=False)
-    photos = stored_photos(everything, Objects(data_root), recipe.photos_per_class)
     store = build_views(
         model.to(processes().device),
-        photos,
+        photos_to_store(recipe, data_root),
         out.parent / VIEWS_FOLDER,
         views=recipe.stored_views,
         seed=0,
@@ -83,6 +81,16 @@ def stage_on_views(
         answer=partial(answer_stored, model, store.steps),
         criterion=Criterion(recipe.loss),
     )
+
+
+def photos_to_store(recipe: HeadRecipe, data_root: Path) -> list[tuple[FewShotDataset, str]]:
+    """List the photos of a recipe whose views are stored, for all folds alike.
+
+    Raises:
+        FcpError: data are missing.
+    """
+    everything = training_sources(data_root, None, hold_out=False)
+    return stored_photos(everything, Objects(data_root), recipe.photos_per_class)
 
 
 def stored_photos(

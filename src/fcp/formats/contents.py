@@ -9,13 +9,12 @@ from pathlib import Path
 from fcp.data.folder import (
     STRAY_FOLDERS,
     files_in,
-    find_folder,
     find_layout,
     natural,
-    pair_pictures,
     pictures_in,
 )
 from fcp.data.mask_names import is_mask_name, mark_of
+from fcp.data.pairing import pair_pictures
 from fcp.errors import FcpError
 from fcp.formats.examples import Example
 from fcp.formats.text import load_annotations, parse_xml
@@ -66,7 +65,7 @@ def what_is_left_out(folder: Path, examples: Mapping[str, Sequence[Example]]) ->
     """
     layouts = [*_labels_in(folder), *_masks_in(folder)]
     # Without labels and masks, the first annotation files are what was read.
-    annotations = list(_annotations_in(folder))[0 if layouts else 1 :]
+    annotations = list(annotations_in(folder))[0 if layouts else 1 :]
     left = [*layouts[1:], *filter(None, map(_recognised, annotations))]
     left += _folders_with_examples(folder, examples)
     if not left:
@@ -97,18 +96,25 @@ def _masks_in(folder: Path) -> Iterator[Path]:
         yield from layout.mask_folders[:1] if layout is not None else ()
     files = [(Path(), file) for file in pictures_in(folder)]
     masks = [one for one in files if is_mask_name(one[1]) or mark_of(one[1]) is not None]
-    pictures = [one for one in files if one not in masks]
+    marked = set(masks)
+    pictures = [one for one in files if one not in marked]
     yield from (mask for _, mask in pair_pictures(pictures, masks).pairs[:1])
 
 
-def _annotations_in(folder: Path) -> Iterator[list[Path]]:
-    """Yield the files that may be annotations, in the order in which they are tried."""
-    for place in filter(None, (folder, find_folder(folder, [ANNOTATIONS]))):
+def annotations_in(folder: Path) -> Iterator[list[Path]]:
+    """Yield the files of each place and kind that may be annotations, in the order of trying."""
+    for place in (folder, *_annotation_folders(folder)):
+        # GIS programs put a.tif.aux.xml beside a picture.
         inside = [one for one in files_in(place) if not one.name.lower().endswith(".aux.xml")]
         for suffix in (".json", ".xml"):
             files = [one for one in inside if one.suffix.lower() == suffix]
             if files:
                 yield files
+
+
+def _annotation_folders(folder: Path) -> list[Path]:
+    inside = {one.name: one for one in folders_in(folder)}
+    return [inside[name] for name in (ANNOTATIONS, "Annotations") if name in inside]
 
 
 def _recognised(files: Iterable[Path]) -> Path | None:
@@ -135,7 +141,7 @@ def _folders_with_examples(
     places = {file.parent for file in files if isinstance(file, Path)}
     places |= {file.parent for labels in yolo_labels(folder).values() for file in labels}
     # The files in this one are among the annotations of the folder itself.
-    places |= set(filter(None, [find_folder(folder, [ANNOTATIONS])]))
+    places |= set(_annotation_folders(folder))
     used = {above for place in places for above in (place.resolve(), *place.resolve().parents)}
     for inside in folders_in(folder):
         if inside.resolve() not in used and read_run(inside) is None and _holds_examples(inside):
@@ -144,6 +150,6 @@ def _folders_with_examples(
 
 def _holds_examples(folder: Path) -> bool:
     return any(
-        [*_labels_in(one), *_masks_in(one)] or any(map(_recognised, _annotations_in(one)))
+        [*_labels_in(one), *_masks_in(one)] or any(map(_recognised, annotations_in(one)))
         for one in (folder, *folders_in(folder))
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fcp.data.folder import MASK_SUFFIX, STRAY_FOLDERS, begins_with, name_key, pictures_in
+from fcp.data.folder import MASK_SUFFIX, STRAY_FOLDERS, pictures_in
+from fcp.data.pairing import begins_with, name_key
 
 MOST_CHECKED = 10_000  # number of files of a folder
 MOST_COMPARED = 200  # number of pictures that are compared by name

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fcp.config import IGNORE
-from fcp.data.folder import Pairing, find_layout, pair_pictures
+from fcp.data.folder import find_layout
 from fcp.data.images import (
     empty_labels,
     label_png,
@@ -23,6 +23,7 @@ from fcp.data.images import (
     require_same_size,
     voc_palette,
 )
+from fcp.data.pairing import Pairing, pair_pictures
 from fcp.errors import FcpError
 from fcp.formats.class_lists import (
     BACKGROUND,

@@ -13,8 +13,9 @@ from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
-from fcp.data.folder import find_folder, name_key, pictures_in, pictures_inside
+from fcp.data.folder import find_folder, pictures_in, pictures_inside
 from fcp.data.mask_names import IMAGE_FOLDERS
+from fcp.data.pairing import name_key
 from fcp.errors import FcpError
 from fcp.formats.reading import Reading
 from fcp.system.files import PICTURE_SUFFIXES

@@ -13,7 +13,7 @@ from fcp.errors import FcpError
 from fcp.formats.class_lists import NNUNET, find_list
 from fcp.formats.coco import read_coco
 from fcp.formats.coco_parts import read_coco_parts
-from fcp.formats.contents import folders_in, what_is_left_out
+from fcp.formats.contents import annotations_in, folders_in, what_is_left_out
 from fcp.formats.cvat_xml import read_cvat
 from fcp.formats.examples import Example, class_key
 from fcp.formats.foreign import describe_foreign
@@ -230,15 +230,11 @@ def _read_first_layout(
         )
     if masks:
         return masks
-    for place in (folder, folder / "annotations", folder / "Annotations"):
-        inside = files_in(place) if place.is_dir() else []
-        for suffix, read in ((".json", _read_json), (".xml", _read_xml)):
-            # GIS programs put a.tif.aux.xml beside a picture.
-            mine = (path for path in inside if not path.name.lower().endswith(".aux.xml"))
-            files = [path for path in mine if path.suffix.lower() == suffix]
-            if files:
-                return read(files, place, reading)
-    return {}
+    files = next(annotations_in(folder), None)
+    if files is None:
+        return {}
+    read = _read_json if files[0].suffix.lower() == ".json" else _read_xml
+    return read(files, files[0].parent, reading)
 
 
 def _without_object(path: Path) -> Path | None:
