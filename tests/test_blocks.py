@@ -101,7 +101,7 @@ def desk(model_folder: Path, mini_voc: Path, tmp_path_factory: pytest.TempPathFa
     folds = [
         f"runs/{kind}{fold}" for kind in ("fold", "tiny-fold", "further-fold") for fold in range(4)
     ]
-    for name in ("runs/sam", "runs/mine", "vrp", "fcp", *folds):
+    for name in ("runs/sam", "runs/mine", "runs/ssp-frozen", "vrp", "fcp", *folds):
         (folder / name).symlink_to(model_folder)
     return folder
 
