@@ -147,9 +147,40 @@ def _write_picture(voc: Path, picture: str, areas: dict[int, int]) -> None:
     mask.save(voc / "SegmentationClassAug" / f"{picture}.png")
 
 
+# SAM with one layer in each part; so wide a start that the answers differ with the examples.
+TOY_SAM = {
+    "vision_config": {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 8,
+        "window_size": 4,
+        "global_attn_indexes": [0],
+        "mlp_dim": 32,
+        "output_channels": 32,
+        "num_pos_feats": 16,
+    },
+    "prompt_encoder_config": {
+        "hidden_size": 32,
+        "image_size": 64,
+        "patch_size": 8,
+        "mask_input_channels": 8,
+    },
+    "mask_decoder_config": {
+        "hidden_size": 32,
+        "mlp_dim": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "iou_head_hidden_dim": 32,
+    },
+    "initializer_range": 0.25,
+}
+
+
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a saved model of the shipped one's architecture, small and with random weights."""
+    """Return a saved model with random weights: FCP on a narrow MobileNetV2 and a toy SAM."""
     import torch
 
     from fcp.config import BackboneConfig, HeadConfig, ModelConfig, SegmenterConfig
@@ -157,13 +188,12 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fcp.method.fcp.model import FCP
     from fcp.models.checkpoint import save_model
 
-    torch.manual_seed(0)
+    torch.manual_seed(1)
+    narrow = {"config": {"depth_multiplier": 0.35}}
     config = ModelConfig(
-        head=HeadConfig(width=32, tokens=4, mask_prompt=True, contrast_levels=[32, 96, 160, 320]),
-        backbone=BackboneConfig(name="mobilenet_v2"),
-        segmenter=SegmenterConfig(
-            name="tiny", options={"width": 32, "image_size": 64, "decoder_width": 32}
-        ),
+        head=HeadConfig(width=32, tokens=4, mask_prompt=True, contrast_levels=[16, 32, 56, 112]),
+        backbone=BackboneConfig(name="mobilenet_v2", options=narrow),
+        segmenter=SegmenterConfig(name="sam", options={"config": TOY_SAM}),
         image_size=64,
     )
     folder = tmp_path_factory.mktemp("model")

@@ -17,9 +17,11 @@ from fcp.data.lists import ClassLists
 from fcp.data.mixed import TaskSource
 from fcp.data.objects import Objects
 from fcp.data.pascal import PascalVOC
+from fcp.encoders.efficientnet_lite import build_efficientnet_lite
 from fcp.encoders.tiny import TinySegmenter
 from fcp.engine.tracking import LOG_FILE, read_log
 from fcp.models.checkpoint import load_model
+from fcp.models.loading import find_model
 
 SHARES = {"voc": 0.5, "single": 0.25, "scenes": 0.25}
 SEGMENTER = {"width": 16, "image_size": 64, "decoder_width": 16}
@@ -120,13 +122,18 @@ def test_both_stages_train_and_go_on_when_started_again(packed, tmp_path, monkey
     assert load_model(tmp_path / "small").config.image_size == 64
 
 
-def test_the_start_is_what_the_shipped_model_has(model_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("fcp.models.loading.find_model", lambda _: model_folder)
-    _, stage = extract_start(tmp_path)
-    options = {"width": 32, "image_size": 64, "decoder_width": 32}
-    started, shipped = TinySegmenter(**options), load_model(model_folder).segmenter.state_dict()
+def test_the_start_is_what_the_shipped_model_has(tmp_path):
+    model = load_model(find_model("small"))
+    backbone, stage = extract_start(tmp_path)
+    started = TinySegmenter(**model.config.segmenter.options)
     started.load_start(stage / "segmenter.safetensors")
+    shipped = model.segmenter.state_dict()
     assert all(torch.equal(value, shipped[name]) for name, value in started.state_dict().items())
+    encoder = build_efficientnet_lite(str(backbone), **model.config.backbone.options)
+    shipped, started = model.backbone.state_dict(), encoder.state_dict()
+    own = {name for name in shipped if name.startswith("mid_")}  # not of the published file
+    assert shipped.keys() == started.keys()
+    assert all(torch.equal(value, shipped[n]) for n, value in started.items() if n not in own)
 
 
 def test_missing_packages_are_named_as_pip_names_them():

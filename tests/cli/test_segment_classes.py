@@ -231,7 +231,7 @@ def test_a_class_that_is_not_there_gets_no_mask(run, model_folder, tmp_path, mon
 
     folder = tmp_path / "judging"
     shutil.copytree(model_folder, folder)
-    never = Presence((32, 96, 160, 320, 320), torch.zeros(2, 928), torch.zeros(41), -2.0, 0.3, {})
+    never = Presence((16, 32, 56, 112, 112), torch.zeros(2, 328), torch.zeros(41), -2.0, 0.3, {})
     never.save(folder)
     done = run("--model", folder)
     assert done.exit_code == 0, done.output
