@@ -56,8 +56,9 @@ def test_a_folder_gives_the_same_answer_and_holds_what_the_method_reads(loaded, 
         ("cells", "segmenter"), encoders, encoders_of_method(again.method), strict=True
     ):
         assert (kept is None) == (not hasattr(loaded.method, part))
+        state = given.state_dict()
         assert kept is None or all(
-            tensor.equal(given.state_dict()[name]) for name, tensor in kept.state_dict().items()
+            tensor.equal(state[name]) for name, tensor in kept.state_dict().items()
         )
 
 
