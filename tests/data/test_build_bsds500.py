@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from fcp.data.build_bsds500 import build_bsds500, read_bsds_regions
-from fcp.data.region_store import bsds_sources, prepare
+from fcp.data.region_store import bsds_sources, prepare, with_regions
 from fcp.errors import FcpError
 
 
@@ -88,6 +88,9 @@ def test_another_run_continues_and_names_what_is_broken(tmp_path, files):
     first, second = built.problems
     assert first.startswith(f"{broken}: no readable groundTruth.Segmentation")
     assert second == "test/300.jpg: no such regions"
+    sources = bsds_sources(tmp_path / "out")  # the photos are there, for the backbone's statistics
+    assert len(sources) == 3
+    assert [source.key for source in with_regions(sources)] == ["bsds-100"]
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.*g")}
     built = build(tmp_path, whole)
     assert (built.pictures, built.problems) == (3, ())

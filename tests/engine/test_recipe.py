@@ -10,14 +10,18 @@ import yaml
 
 from fcp.config import HeadConfig
 from fcp.data.benchmarks import BENCHMARKS
+from fcp.engine.dry_run import dry_run
 from fcp.engine.optim import OptimConfig
 from fcp.engine.recipe import (
     HeadRecipe,
     Recipe,
     flatten_settings,
     load_recipe,
+    refuse_idle_settings,
     refuse_other_recipe,
+    shipped_recipes,
 )
+from fcp.engine.train import train
 from fcp.errors import FcpError
 from fcp.reproduce.plan import SCALES
 
@@ -136,6 +140,40 @@ def test_overrides_win():
 def test_wrong_settings_are_named(override, message):
     with pytest.raises(FcpError, match=message):
         load_recipe(RECIPES / "tiny.yaml", (override,))
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        ("tiny", "shots=[5]", "shots: without effect without shares"),
+        ("tiny", "absent_share=0.2", "absent_share: without effect without shares"),
+        ("tiny", "hold_out_kinds=true", "hold_out_kinds: without effect without shares"),
+        ("small", "benchmark=coco20i", "benchmark: without effect with shares"),
+        ("small", "views=augmented", "views: without effect with shares"),
+        ("small", "region_share=0.1", "region_share: without effect with shares"),
+        ("small", "holdout_every=50", "holdout_every: .* set hold_out_kinds=true"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_named(name, override, message, tmp_path):
+    recipe = load_recipe(RECIPES / f"{name}.yaml", (override,))
+    with pytest.raises(FcpError, match=message):
+        refuse_idle_settings(recipe)
+    rest = {"data_root": tmp_path, "report": lambda _: None}
+    with pytest.raises(FcpError, match=message):
+        dry_run(RECIPES / f"{name}.yaml", overrides=(override,), **rest)
+    with pytest.raises(FcpError, match=message):
+        train(
+            RECIPES / f"{name}.yaml",
+            overrides=(override,),
+            out=tmp_path / "run",
+            resume=False,
+            **rest,
+        )
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_setting_of_a_shipped_recipe_acts(name):
+    refuse_idle_settings(load_recipe(RECIPES / f"{name}.yaml"))
 
 
 def test_a_file_without_stage_is_refused(tmp_path):

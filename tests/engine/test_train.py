@@ -1,5 +1,7 @@
 """`fcp train` whole: both stages on a small data set, from a recipe to files that load."""
 
+import shutil
+
 import pytest
 import torch
 import yaml
@@ -194,6 +196,19 @@ def test_a_folder_with_a_run_is_not_started_anew(segmenter_run, mini_voc, backbo
     with pytest.raises(FcpError, match="no such folder"):
         train(recipe, overrides=longer, data_root=out / "none", resume=True, **rest)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_with_a_model_of_another_origin_is_left_alone(
+    segmenter_run, backbone_folder, mini_voc, model_folder, tmp_path, resume
+):
+    shutil.copytree(model_folder, tmp_path / "model")
+    before = {path: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    recipe = _frozen(segmenter_run, backbone_folder)
+    rest = {"out": tmp_path / "model", "report": lambda _: None, "data_root": mini_voc}
+    with pytest.raises(FcpError, match=r"model: holds a model already; choose another --out"):
+        train(recipe, overrides=(), resume=resume, **rest)
+    assert {path: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
 
 
 def test_the_recipe_is_written_once_data_and_weights_are_there(backbone_folder, mini_voc, tmp_path):

@@ -64,6 +64,15 @@ def everything(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_an_example_that_becomes_a_counter_example_is_another_question(asked):
+    label_folder(asked, device="cpu")
+    ((name, (first, second)),) = asked.task.classes.items()
+    task = replace(asked.task, classes={name: [first]}, negatives=[second])
+    watcher = Notes()
+    label_folder(replace(asked, task=task, resume=True), device="cpu", watcher=watcher)
+    assert watcher.said[0][3], "the results of the other question were kept"
+
+
 def test_a_second_run_into_the_same_folder_is_refused(asked):
     watcher = Notes()
     with (

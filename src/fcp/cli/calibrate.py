@@ -19,6 +19,7 @@ from fcp.cli.options import (
 )
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
+from fcp.method.names import is_free
 from fcp.models.files import PRESENCE_FILE
 from fcp.system.words import counted
 
@@ -109,8 +110,8 @@ def calibrate(
       fcp calibrate --model runs/mine --data-root mine --benchmark folder
       fcp calibrate --model free --examples labelled --out models/free
     """  # noqa: D301  (\b keeps the lines)
-    if out is None and not Path(model).is_dir():
-        raise FcpError(f"--out: {model} is no folder of yours; name one to write the model to")
+    folder = _own_folder(model) if out is None else out
+    _refuse_mixture(examples, without, fold, all_classes=all_classes)
     if examples is not None:
         presence, segmenter = _on_folder(examples, without, model, device, pairs, seed, out=out)
     else:
@@ -125,7 +126,6 @@ def calibrate(
             needs_fold=not all_classes,
             out=out,
         )
-    folder = Path(model) if out is None else out
     _write(presence, segmenter, folder, is_new=out is not None)
     facts = presence.facts
     typer.echo(
@@ -133,6 +133,29 @@ def calibrate(
         f"threshold {presence.threshold}: {facts['recall']:.0%} of present classes get a mask, and "
         f"{facts['false_alarms']:.0%} of absent ones: {folder / PRESENCE_FILE}"
     )
+
+
+def _own_folder(model: str) -> Path:
+    """Return the folder of the user's that a model is read from.
+
+    Raises:
+        FcpError: the model is named; a folder of the same name is not it.
+    """
+    from fcp.models.loading import SHIPPED
+
+    if model in SHIPPED or is_free(model) or not Path(model).is_dir():
+        raise FcpError(f"--out: {model} is no folder of yours; name one to write the model to")
+    return Path(model)
+
+
+def _refuse_mixture(
+    examples: Path | None, without: Path | None, fold: int | None, *, all_classes: bool
+) -> None:
+    if examples is None and without is not None:
+        raise FcpError("--without: is for --examples; a data set has pictures without each class")
+    if examples is not None and (fold is not None or all_classes):
+        given = "--all-classes" if all_classes else "--fold"
+        raise FcpError(f"{given}: is for a data set; leave it out, or --examples")
 
 
 def _require_root(data_root: Path | None) -> Path:

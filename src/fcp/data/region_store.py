@@ -103,6 +103,11 @@ def bsds_sources(root: Path) -> list[RegionSource]:
     ]
 
 
+def with_regions(sources: Sequence[RegionSource]) -> list[RegionSource]:
+    """Leave out pictures without label maps, such as those whose regions could not be read."""
+    return [source for source in sources if source.labels]
+
+
 def object_sources(objects: Objects, weights: Mapping[str, float]) -> list[RegionSource]:
     """List pictures of `objects` from weights by id; each mask is a label map with one region."""
     return [

@@ -34,6 +34,7 @@ from fcp.engine.recipe import (
     SegmenterRecipe,
     TrainingRecipe,
     load_recipe,
+    refuse_idle_settings,
     trains_nothing,
 )
 from fcp.engine.share import Share
@@ -135,6 +136,7 @@ def dry_run(recipe: Path, *, overrides: tuple[str, ...], data_root: Path, report
             data.
     """
     loaded = load_recipe(recipe, overrides)
+    refuse_idle_settings(loaded)
     tell = report if is_main() else say_nothing
     if isinstance(loaded, FreeRecipe):
         require_novel(loaded)

@@ -154,6 +154,16 @@ _KINDS: dict[str, type[Recipe]] = {
 }
 
 
+# Settings that act only in a head's recipe with ``shares``, and only in one without.
+_WITH_SHARES = ("absent_share", "shots", "stored_views", "photos_per_class", "hold_out_kinds")
+_WITHOUT_SHARES = (
+    "benchmark",
+    "unfiltered",
+    "draw",
+    "views",
+    "distractor_share",
+    "region_share",
+)
 # Settings that a resumed run may change: they decide how the run goes on, not what it has done.
 _MAY_CHANGE = {
     f"optim.{name}"
@@ -191,6 +201,27 @@ def refuse_other_recipe(file: Path, recipe: Recipe) -> None:
         raise FcpError(
             f"{file}: the run was started with other settings: {', '.join(differing)}; resume "
             "with those, or start anew in another --out"
+        )
+
+
+def refuse_idle_settings(recipe: Recipe) -> None:
+    """Check that each setting of a head's recipe acts: some do with ``shares``, some without.
+
+    Raises:
+        FcpError: a setting that differs from its default would do nothing; it is named.
+    """
+    if not isinstance(recipe, HeadRecipe):
+        return
+    plain = HeadRecipe(recipe.stage, recipe.model, recipe.optim)
+    names = _WITHOUT_SHARES if recipe.shares else _WITH_SHARES
+    idle = [name for name in names if getattr(recipe, name) != getattr(plain, name)]
+    if idle:
+        when = "with" if recipe.shares else "without"
+        raise FcpError(f"{', '.join(idle)}: without effect {when} shares; leave it out")
+    if recipe.shares and recipe.holdout_every and not recipe.hold_out_kinds:
+        raise FcpError(
+            "holdout_every: with shares the score is that on held-out kinds; set "
+            "hold_out_kinds=true, or holdout_every=0"
         )
 
 

@@ -8,11 +8,18 @@ from typing import Any
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.processes import hold_run, is_main
-from fcp.engine.recipe import Recipe, SegmenterRecipe, load_recipe, refuse_other_recipe
+from fcp.engine.recipe import (
+    Recipe,
+    SegmenterRecipe,
+    load_recipe,
+    refuse_idle_settings,
+    refuse_other_recipe,
+)
 from fcp.engine.tracking import Report, say_nothing
 from fcp.errors import FcpError
 from fcp.features.cache import FeatureCache
 from fcp.models.files import CONFIG_FILE, RECIPE_FILE, WEIGHTS_FILE
+from fcp.models.folder import holds_model
 from fcp.system.files import remove_leftovers
 
 _WRITTEN = (CHECKPOINT_FILE, RECIPE_FILE, CONFIG_FILE, WEIGHTS_FILE)
@@ -43,8 +50,8 @@ def train(
 
     Raises:
         FcpError: a bad recipe, one that does not continue the run in ``out``, a run in ``out``
-            without ``resume`` or in another process, missing data or weights, or a loss that is not
-            finite.
+            without ``resume`` or in another process, a model there without a checkpoint, missing
+            data or weights, or a loss that is not finite.
     """
     loaded = load_recipe(recipe, overrides)
     with hold_run(out):
@@ -54,8 +61,15 @@ def train(
 
 
 def _prepare(loaded: Recipe, out: Path, *, resume: bool) -> None:
-    if not resume and (out / CHECKPOINT_FILE).exists():
-        raise FcpError(f"{out}: holds a run already; go on with --resume, or choose another --out")
+    has_checkpoint = (out / CHECKPOINT_FILE).exists()
+    if not resume:
+        refuse_idle_settings(loaded)
+        if has_checkpoint:
+            raise FcpError(
+                f"{out}: holds a run already; go on with --resume, or choose another --out"
+            )
+    if is_main() and not has_checkpoint and holds_model(out):
+        raise FcpError(f"{out}: holds a model already; choose another --out")
     if resume and (out / RECIPE_FILE).exists():
         refuse_other_recipe(out / RECIPE_FILE, loaded)
     if is_main():

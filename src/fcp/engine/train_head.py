@@ -11,7 +11,7 @@ import torch
 from fcp.config import BackboneConfig, EncodersConfig, ModelConfig
 from fcp.data.dataset import FewShotDataset
 from fcp.data.images import read_image
-from fcp.data.region_store import RegionSource, bsds_sources
+from fcp.data.region_store import RegionSource, bsds_sources, with_regions
 from fcp.data.transforms import to_square
 from fcp.encoders import build_backbone, build_segmenter
 from fcp.encoders.base import Backbone, PromptableSegmenter
@@ -113,7 +113,7 @@ def episode_batches(recipe: HeadRecipe, source: EpisodeSource, data_root: Path) 
         source,
         views=recipe.views,
         distractor_share=recipe.distractor_share,
-        regions=region_pictures(data_root) if recipe.region_share else (),
+        regions=with_regions(region_pictures(data_root)) if recipe.region_share else (),
         region_share=recipe.region_share,
     )
 

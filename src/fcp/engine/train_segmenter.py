@@ -22,6 +22,7 @@ from fcp.data.region_store import (
     object_sources,
     prepare,
     voc_sources,
+    with_regions,
 )
 from fcp.encoders.hub import require_weights
 from fcp.encoders.tiny import PyramidEncoder, TinySegmenter, start_trunk
@@ -145,7 +146,8 @@ def region_sources(
         for picture, pixels in voc.areas("train").items()
         if not any(c in pixels for c in novel)
     }
-    sources = bsds_sources(data_root) + voc_sources(data_root, rarity_weights(shown))
+    sources = with_regions(bsds_sources(data_root))
+    sources += voc_sources(data_root, rarity_weights(shown))
     if not objects:
         return sources
     others = Objects(data_root)

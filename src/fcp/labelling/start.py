@@ -207,7 +207,8 @@ def _fingerprint(model: str, task: Task, device: str) -> str:
     """Hash all that determines the results: model files, examples and settings."""
     from fcp.models.loading import model_fingerprint
 
-    how = {**task.settings(), "classes": task.names, "negatives": None}
+    counts = {name: len(examples) for name, examples in task.classes.items()}
+    how = {**task.settings(), "classes": counts, "negatives": len(task.negatives)}
     digest = hashlib.sha256(f"{how!r} {model_fingerprint(model, device)}".encode())
     for name, examples in (*task.classes.items(), ("", task.negatives)):
         digest.update(name.encode())

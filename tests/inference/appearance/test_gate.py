@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fcp.inference.appearance.gate import Trial, decide_by_halves, decide_by_others
+from fcp.inference.appearance.gate import Decision, Trial, decide_by_halves, decide_by_others
 from fcp.inference.appearance.samples import Samples
 
 TRUTH = torch.tensor([1.0] * 10 + [0.0] * 10)
@@ -31,6 +31,14 @@ def test_several_examples(network, appearance, share):
     assert decided.share == share
     assert decided.by_appearance == (network == 2)
     assert decided.network_iou == pytest.approx(network / 10)
+
+
+@pytest.mark.parametrize(("network", "mixture"), [(0, 0), (0.001, 0.002), (0.1, 0.149)])
+def test_appearance_that_finds_next_to_nothing_does_not_decide(network, mixture):
+    decided = Decision(0.2, mixture, network)
+    assert not decided.by_appearance
+    assert not decided.sentence.startswith("decided by appearance")
+    assert Decision(0.2, 0.16, 0.1).by_appearance
 
 
 @pytest.mark.parametrize(

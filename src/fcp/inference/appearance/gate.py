@@ -41,7 +41,8 @@ class Decision:
     @property
     def by_appearance(self) -> bool:
         """Whether appearance decides: it has a share, and its IoU is far above the network's."""
-        return self.share > 0 and self.iou >= MUCH * self.network_iou
+        needed = max(MUCH * self.network_iou, self.network_iou + CLEARLY)
+        return self.share > 0 and self.iou >= needed
 
     @property
     def sentence(self) -> str:
