@@ -28,7 +28,6 @@ TESTED_BY = {
     "app/small.py": "app/test_runs.py",
     "app/visits.py": "app/test_reading.py",
     "app/why.py": "app/test_runs.py",
-    "cli/calibrate.py": "engine/test_calibrate.py",
     "cli/checkpoint.py": "models/test_checkpoint.py",
     "cli/data_table.py": "cli/test_data.py",
     "cli/demo_page.py": "cli/test_demo.py",

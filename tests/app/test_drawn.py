@@ -64,6 +64,16 @@ def test_what_is_drawn_replaces_what_was_found():
     assert put_over(found, labels, ["cat", "dog"], [])[0] == found
 
 
+def test_a_class_of_which_a_later_drawing_leaves_nothing_is_not_there():
+    labels, where = np.zeros((40, 60), np.uint8), mask_of(slice(0, 9), slice(0, 9))
+    drawn = [marked("cat", where), marked("dog", where, number=2)]
+    judged = record(cat=ClassResult(0.5, 0.1, 240, 0.8), dog=ClassResult(0.5, 0.0, 0))
+    told, _ = put_over(judged, labels, ["cat", "dog", "cow"], drawn)
+    assert told.classes["cat"] == ClassResult(0.0, 0.0, 0, 0.0, None, True)
+    assert told.classes["dog"] == ClassResult(1.0, round(81 / 2400, 6), 81, None, None, True)
+    assert "cow" not in told.classes
+
+
 def test_examples_of_a_class_add_up_and_a_correction_is_all_of_it():
     labels = np.ones((40, 60), np.uint8)
     left, right = mask_of(slice(0, 9), slice(0, 9)), mask_of(slice(20, 40), slice(50, 60))

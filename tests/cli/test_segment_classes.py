@@ -168,6 +168,15 @@ def test_resume_writes_formats_that_were_not_asked_before(run, tmp_path, monkeyp
     assert (tmp_path / "out/labels/p0.png").is_file()
 
 
+def test_files_that_a_later_run_does_not_renew_are_named(run, photos, picture):
+    assert run("--format", "coco", "--format", "yolo").exit_code == 0
+    assert "left as they are" not in run("--resume").stderr  # nothing is new
+    picture(photos / "p9.jpg", 30, 30)
+    said = " ".join(run("--resume", "--format", "coco").stderr.split())
+    assert "yolo/: of the earlier run, and left as they are; to renew them" in said
+    assert "coco.json" not in said
+
+
 @pytest.mark.parametrize("more", [("--tile", 30), ("--instances",), ("--class", "cat")])
 def test_resume_with_another_question_does_all_again(run, more):
     run()

@@ -1,5 +1,6 @@
 """Data sets by name, and all of those that a folder holds."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,14 @@ def test_all_that_is_there_is_found_and_the_rest_says_where_it_is(mini_root):
         "no FSS-1000/; get fewshot_data.zip (https://github.com/HKUSTCV/FSS-1000), then: "
         "fcp data fss1000 fewshot_data.zip --out DATA"
     )
+
+
+def test_objects_that_cannot_be_read_hide_no_other_data(mini_voc, tmp_path):
+    shutil.copytree(mini_voc, tmp_path / "root", symlinks=True)
+    (tmp_path / "root/objects").mkdir()
+    found, absent = find_benchmarks(tmp_path / "root")
+    assert set(found) == {"pascal5i"}
+    assert "manifest.json: cannot be read" in absent["objects"]
 
 
 def test_bsds500_is_no_benchmark_and_missed_where_it_is_not(mini_voc):

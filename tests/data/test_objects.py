@@ -168,7 +168,7 @@ GOOD = {"set": "s", "kind": "k", "masks": 1, "voc": None, "coco": None, "shows_v
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"manifest\.json: cannot be read"),
+        ("{", r"manifest\.json: not valid JSON"),
         ("[]", "expected a list with an entry for each kind"),
         (json.dumps({"a": 1}), "expected a list with an entry"),
         (json.dumps(["cat"]), "entry 1: expected set, kind, masks"),

@@ -43,7 +43,7 @@ def test_missing_parts_are_named(mini_voc, tmp_path):
         b"": "expected one picture id a line, found none",
         b"a\nb\na\n": "expected each picture id once, a comes again",
         b"a b\n": "expected one picture id a line, got 'a b'",
-        "\u00e4".encode("latin-1"): "not UTF-8 text; expected one picture id a line",
+        "\u00e4".encode("latin-1"): "not UTF-8 text; save it as UTF-8",
     }.items():
         (lists / "val.txt").write_bytes(content)
         with pytest.raises(FcpError, match=rf"val\.txt: {message}"):

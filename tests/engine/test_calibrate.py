@@ -1,5 +1,6 @@
 """Presence is fitted on training classes alone, and its rates are those of classes left out."""
 
+import hashlib
 import weakref
 
 import numpy as np
@@ -111,6 +112,21 @@ def test_a_folder_of_ones_own_is_asked_about_all_its_classes(network, tmp_path):
             mask[5:25, 5:25] = 255
             Image.fromarray(mask).save(tmp_path / name / "masks" / f"{number}.png")
     assert calibrate(network, ClassFolders(tmp_path), None, per_class=4).facts["classes"] == 6
+
+
+def test_embedded_pictures_have_the_same_names_in_each_process():
+    """By these names episodes are drawn, and Python's own hash of bytes differs with the process."""
+    pictures = [np.full((40, 50, 3), value, np.uint8) for value in range(19)]
+    turned = pictures[0].reshape(50, 40, 3)  # other pixels, the same bytes
+    mask = np.ones((40, 50), bool)
+    shown = {"cat": pictures[:10], "dog": [*pictures[10:], turned]}
+    data = LabelledPictures(
+        {name: [Example(one, to_runs(mask)) for one in those] for name, those in shown.items()}
+    )
+    names = list(data.areas("val"))
+    assert len(names) == 20
+    shape = repr((40, 50, 3)).encode()
+    assert names[0] == hashlib.sha256(shape + pictures[0].tobytes()).hexdigest()
 
 
 def test_points_in_a_folder_are_outlined_as_by_the_segmenter(network):

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -164,6 +165,20 @@ def test_stored_views_of_another_training_are_refused(finished, mini_root, tmp_p
     next(model.segmenter.parameters()).add_(1e-3)  # as one that was shown other classes
     with pytest.raises(FcpError, match=r"\(weights differ\)"):
         build(photos)
+
+
+@torch.no_grad()
+def test_views_that_the_disk_cannot_hold_are_refused_before_they_are_written(
+    finished, mini_root, tmp_path, monkeypatch
+):
+    recipe = from_dict(HeadRecipe, load_json(finished / "recipe.json"))
+    model, voc = starting_model(recipe).eval(), PascalVOC(mini_root)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2000))
+    with pytest.raises(FcpError, match=r"views: needs .* its disk has .* free; make room"):
+        build_views(
+            model, [(voc, "train_06_0")], tmp_path / "views", views=2, seed=0, report=lambda _: None
+        )
+    assert not list(tmp_path.rglob("*.npy"))
 
 
 def test_of_two_runs_that_want_the_same_views_one_encodes(finished, mini_root, tmp_path):

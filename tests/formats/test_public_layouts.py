@@ -132,6 +132,17 @@ def test_a_mask_for_each_nucleus(put):
     assert (read_masks_of(folder / "id1")["id1"]["id1.png"] == OBJECT | OTHER).all()
 
 
+def test_a_picture_without_any_nucleus_is_named_and_can_be_skipped(put):
+    files = {}
+    for name, values in (("id1", WHITE), ("id2", np.zeros(SIZE, np.uint8))):
+        files |= {f"{name}/images/{name}.png": None, f"{name}/masks/0f.png": values}
+    folder = put(files)
+    with pytest.raises(FcpError, match=r"id2.masks.0f\.png: the masks of .*id2\.png are empty"):
+        read_examples(folder)
+    found = read_examples(folder, reading=Reading(skip_bad=True))
+    assert [example.picture.name for example in found["set"]] == ["id1.png"]
+
+
 @pytest.mark.parametrize("matting", [False, True])
 def test_trimaps(put, matting):
     border = np.zeros(SIZE, bool)

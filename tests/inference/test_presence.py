@@ -155,6 +155,13 @@ def test_the_file_gives_the_same_judge_back(tmp_path):
     torch.testing.assert_close(again.weights, kept.weights, atol=1e-6, rtol=0)
 
 
+def test_a_judge_of_another_kind_of_head_is_refused():
+    """A copied file fits the backbone; only the head has, or has not, a judge of its own."""
+    look, known = Look(torch.randn(2, 5), torch.ones(2), logit=0.5), Known(torch.randn(2, 5), 1)
+    with pytest.raises(FcpError, match=rf"{PRESENCE_FILE}: of another model"):
+        presence().judge(known, look)
+
+
 def test_a_model_without_the_file_has_no_judge(tmp_path):
     assert load_presence(tmp_path, LEVELS) is None
 

@@ -317,6 +317,13 @@ def test_model_card_travels_with_the_weights(model_folder, tmp_path):
     assert "bad at" in (tmp_path / "copy" / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_card_that_is_no_utf_8_is_named(model_folder, tmp_path):
+    shutil.copytree(model_folder, tmp_path / "model")
+    (tmp_path / "model/README.md").write_bytes("trouv\u00e9".encode("latin-1"))
+    with pytest.raises(FcpError, match=r"README\.md: not UTF-8 text; save it as UTF-8"):
+        FewShotSegmenter.from_pretrained(tmp_path / "model")
+
+
 def test_push_to_hub_uploads_a_model_folder(loaded, monkeypatch):
     uploaded = {}
 

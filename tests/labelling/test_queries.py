@@ -337,6 +337,24 @@ def test_frames_that_are_given_by_their_files_are_of_their_folders_film(tmp_path
     assert found.names == ["clip/00000", "film/0", "other/1"]
 
 
+def test_a_video_and_a_folder_of_frames_of_one_name_are_two_films(tmp_path, monkeypatch):
+    put(tmp_path, "walk.mp4", "walk/0.png", "walk/1.png", "Run/0.png", "run.mp4")
+    monkeypatch.setattr("fcp.data.decode.pages_of", lambda file: Pages(2, (1, 2)))
+    paths = [tmp_path / name for name in ("walk.mp4", "walk", "Run", "run.mp4")]
+    found = find_photos(paths)
+    split_pages(found, every_page=False)
+    name_results(found, paths, frames=True)
+    films = [
+        (file.name, name.rpartition("/")[0])
+        for file, name in zip(found.files, found.names, strict=True)
+    ]
+    assert {film for file, film in films if file == "walk.mp4"} == {"walk_mp4"}
+    assert {film for file, film in films if file == "run.mp4"} == {"run_mp4"}
+    assert {film for file, film in films if file.endswith("png")} == {"walk", "Run"}
+    name_results(found, paths)  # photos of a folder that is no film
+    assert "walk/00000" in found.names
+
+
 def test_films_in_a_folder_are_left_out_by_name(tmp_path):
     put(tmp_path, "cat.mp4", "dog.png")
     assert find_photos([tmp_path]).left_out == {VIDEO: LeftOut(1, str(tmp_path / "cat.mp4"))}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 
 import pytest
@@ -104,6 +105,13 @@ def test_what_a_table_is_not_asked_for_stays_in_its_file(made, tmp_path):
     file = tmp_path / "table1.npz"
     keep(made[1][:2], file)
     keep(made[1][2:], file)
+    assert list(load_evaluations(file)) == sorted(result.name for result in made[1])
+
+
+def test_two_processes_that_end_together_lose_no_evaluation(made, tmp_path):
+    file = tmp_path / "table1.npz"
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda one: keep([one], file), made[1]))
     assert list(load_evaluations(file)) == sorted(result.name for result in made[1])
 
 

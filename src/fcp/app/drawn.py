@@ -13,7 +13,7 @@ from fcp.data.pieces import connected_pieces
 from fcp.data.prompts import annotation_mask
 from fcp.data.strips import clear_label, edges
 from fcp.errors import FcpError
-from fcp.labelling.objects import record_of
+from fcp.labelling.objects import drawn_result, record_of
 from fcp.labelling.photo_results import ClassResult, PictureResult
 from fcp.system.files import sha256_of
 
@@ -77,10 +77,14 @@ def put_over(
         put[mask] = label
         by_hand.add(label)
     classes = dict(record.classes)
+    instances = any(found.objects is not None for found in classes.values())
     for label, name in enumerate(names, start=1):
         if label in by_hand or (name in classes and _differs(put, labels, label)):
-            before = classes.get(name, ClassResult(1.0, 0, 0))
-            classes[name] = _updated(before, put == label, drawn=label in by_hand)
+            before, mask = record.classes.get(name), put == label
+            if label in by_hand or before is None:
+                classes[name] = drawn_result(mask, before, instances=instances)
+            else:
+                classes[name] = _cut(before, mask)
     return replace(record, classes=classes), put
 
 
@@ -90,20 +94,13 @@ def _differs(one: np.ndarray, other: np.ndarray, label: int) -> bool:
     return any(((one[a:b] == label) != (other[a:b] == label)).any() for a, b in rows)
 
 
-def _updated(found: ClassResult, mask: np.ndarray, *, drawn: bool) -> ClassResult:
-    score = 1.0 if drawn else found.score
+def _cut(found: ClassResult, mask: np.ndarray) -> ClassResult:
+    """Return the result of a class that lost pixels to a drawn one, with what is left of it."""
     objects = None
     if found.objects is not None:
-        objects = [record_of(piece, score) for piece in connected_pieces(mask)]
-    return replace(
-        found,
-        score=score,
-        presence=1.0 if drawn else found.presence,
-        area=round(float(mask.mean()), 6),
-        area_px=int(mask.sum()),
-        objects=objects,
-        by_hand=drawn,
-    )
+        objects = [record_of(piece, found.score) for piece in connected_pieces(mask)]
+    area, area_px = round(float(mask.mean()), 6), int(mask.sum())
+    return replace(found, area=area, area_px=area_px, objects=objects, by_hand=False)
 
 
 def _content(one: Marked) -> str | None:

@@ -80,7 +80,8 @@ def reproduce(
     """Make one of the paper's tables or figures: train and evaluate missing rows, then write it.
 
     Results are kept in --out/results and reused: run it again to continue after an interruption.
-    Several processes may share the work by cells or folds.
+    Several processes may share the work by cells or folds, but for BAM and HDMNet of one fold, and
+    on the tiny scale folds 0 and 2, and 1 and 3, without --promptable: they share a training.
 
     \b
     Examples:

@@ -223,6 +223,12 @@ class _Terminal(Watcher):
         """Report large photos and changed names."""
         self._left, self._changed = len(start.waiting), start.changed
         _warn_of_large(start)
+        if start.stale:
+            message = (
+                f"{', '.join(start.stale)}: of the earlier run, and left as they are; to renew "
+                "them, ask again for what made them (--format, --overlay-video)"
+            )
+            typer.secho(message, fg="yellow", err=True)
         for photo, name in ((str(job.picture), job.name) for job in start.jobs):
             if photo in start.results.renamed:
                 message = f"{printable(photo)}: its results are called {name}"

@@ -78,7 +78,10 @@ def find_benchmarks(data_root: Path) -> tuple[dict[str, FewShotDataset], dict[st
             f"no {BSDS500.folder}/, of which promptable stages are trained; {BSDS500.advice()}"
         )
     if (data_root / "objects").is_dir():
-        found["objects"] = Objects(data_root)
+        try:
+            found["objects"] = Objects(data_root)
+        except FcpError as error:
+            absent["objects"] = str(error)
     if not found and not any((data_root / s.folder).is_dir() for s in SOURCES.values()):
         with suppress(FcpError):
             found["folder"] = ClassFolders(data_root)

@@ -21,6 +21,7 @@ from fcp.data.dataset import Split
 from fcp.data.folds import refuse_fold
 from fcp.data.images import read_image, require_same_size
 from fcp.errors import FcpError
+from fcp.system.documents import read_text
 
 FOLDER = "FSS-1000"
 PARTS = ("trn", "val", "test")
@@ -123,12 +124,7 @@ def read_split(folder: Path, classes: Iterable[str]) -> dict[str, list[str]]:
     split: dict[str, list[str]] = {}
     for part in PARTS:
         file = folder / f"{part}.txt"
-        try:
-            split[part] = file.read_text("utf-8").split()
-        except OSError as error:
-            raise FcpError(f"{file}: cannot be read ({error.strerror})") from error
-        except UnicodeDecodeError as error:
-            raise FcpError(f"{file}: not UTF-8 text; expected one class a line") from error
+        split[part] = read_text(file).split()
         for name in split[part]:
             if name not in known:
                 raise FcpError(f"{file}: there is no class {name!r} in the data")

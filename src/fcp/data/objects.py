@@ -10,7 +10,6 @@ trained on the kinds that do not overlap with its test classes: ``overlap_with_v
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +25,7 @@ from fcp.data.folder import files_in
 from fcp.data.folds import refuse_fold
 from fcp.data.images import read_image, read_mask, read_size
 from fcp.errors import FcpError
+from fcp.system.documents import read_json
 
 FOLDER = "objects"
 MANIFEST = "manifest.json"
@@ -251,9 +251,9 @@ def read_manifest(file: Path) -> Mapping[int, Kind]:
         FcpError: missing, no JSON, or an entry that is damaged or comes twice.
     """
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FcpError(f"{file}: cannot be read ({error}); see docs/data.md, objects") from error
+        entries = read_json(file)
+    except FcpError as error:
+        raise FcpError(f"{error}; see docs/data.md, objects") from error
     if not isinstance(entries, list) or not entries:
         raise FcpError(f"{file}: expected a list with an entry for each kind")
     kinds = [_read_kind(entry, f"{file}: entry {n}") for n, entry in enumerate(entries, start=1)]

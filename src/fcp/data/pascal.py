@@ -17,6 +17,7 @@ from fcp.data.dataset import ClassicRule, Split
 from fcp.data.folds import ALL_PASCAL_IDS, PASCAL_CLASSES, base_classes, novel_classes
 from fcp.data.images import PICTURE_SUFFIXES, read_image, read_labels, require_same_size
 from fcp.errors import FcpError
+from fcp.system.documents import read_text
 
 MIN_PIXELS = 2 * 32 * 32
 
@@ -97,12 +98,7 @@ class PascalVOC:
             FcpError: the list file is missing, empty, no text, or names a picture twice.
         """
         file = self.list_file(split)
-        try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            raise FcpError(f"{file}: cannot be read ({error.strerror})") from error
-        except UnicodeDecodeError as error:
-            raise FcpError(f"{file}: not UTF-8 text; expected one picture id a line") from error
+        lines = read_text(file).splitlines()
         ids = tuple(_read_id(line, file) for line in lines if line.strip())
         if not ids:
             raise FcpError(f"{file}: expected one picture id a line, found none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -58,7 +59,8 @@ class LabelledPictures:
         self._refuse_few()
 
     def _keep(self, picture: Path | np.ndarray) -> str:
-        name = str(picture.resolve()) if isinstance(picture, Path) else str(hash(picture.tobytes()))
+        # By name, episodes are drawn: the same in each process.
+        name = str(picture.resolve()) if isinstance(picture, Path) else _hash_of(picture)
         self._pictures.setdefault(name, picture)
         self._masks.setdefault(name, {})
         return name
@@ -129,3 +131,7 @@ def _outlined(network: AnyNetwork, example: Example) -> Example:
     given = read_given([(example.picture, example.given)])
     ((_, mask),) = with_outlines(network, given).pairs
     return replace(example, drawn=to_runs(mask), marks=())
+
+
+def _hash_of(pixels: np.ndarray) -> str:
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()

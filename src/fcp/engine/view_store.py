@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fcp.data.archives import require_space
 from fcp.data.augment import jitter_colour
 from fcp.data.dataset import FewShotDataset
 from fcp.data.transforms import mask_to_square, to_square
@@ -207,6 +209,8 @@ def _build(
     shown = [{name: maps[0] for name, maps in see(model, square).items()} for square in squares]
     steps = {name: _step_of([one[name] for one in shown], name) for name in shown[0]}
     shapes = {name: (len(photos), *value.shape) for name, value in shown[0].items()}
+    # On a full disk, writing to a mapped file would end the process without a word.
+    require_space(folder, views * sum(prod(shape) for shape in shapes.values()))
     for view in range(views):
         report(f"views: view {view + 1} of {views}")
         arrays = {

@@ -88,6 +88,8 @@ def read_split_masks(
         with own.each():
             frame = frame_of(picture, masks[0], own)
             parts = [look_at_mask(mask, frame.size, str(picture), own.page)[0] for mask in masks]
+            if not any(part.any() for part in parts):
+                raise FcpError(f"{masks[0]}: the masks of {picture} are empty; mark the object")
             joined = union(to_runs(turn_array(part, frame.turn)) for part in parts)
             examples.append(Example(picture, joined, tuple(masks)))
     own.note(folder, "the masks of a picture's objects are joined")

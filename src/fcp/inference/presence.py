@@ -120,8 +120,14 @@ class Presence:
         """Return the probability, 0 … 1, that the examples' class is in the picture.
 
         It holds where half of all pictures show the class.
+
+        Raises:
+            FcpError: fitted to a model that judges presence itself where this one does not, or the
+                other way round.
         """
         seen = features(look, known, levels=self.levels, centres=self.centres)
+        if len(seen) != len(self.weights):
+            raise FcpError(f"{PRESENCE_FILE}: of another model; make it again with `fcp calibrate`")
         return float(torch.sigmoid(seen @ self.weights + self.bias))
 
     def save(self, folder: Path) -> None:

@@ -43,6 +43,7 @@ from fcp.method.fcp.model import FCP
 from fcp.method.fusion import DEFAULT_FUSION, check_fusion
 from fcp.models.files import CARD_FILE
 from fcp.models.loading import find_device, load_any
+from fcp.system.documents import read_text
 from fcp.system.threads import lower_threads
 
 LEAST = Least()
@@ -131,7 +132,7 @@ class FewShotSegmenter(
         text, presence = None, None
         if folder is not None:
             card = folder / CARD_FILE
-            text = card.read_text(encoding="utf-8") if card.is_file() else None
+            text = read_text(card) if card.is_file() else None
             presence = load_presence(folder, network.levels)
         lower_threads()
         return cls(network, device=device, card=text, fusion=fusion, presence=presence)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from fcp.data.pieces import Piece
+import numpy as np
+
+from fcp.data.pieces import Piece, connected_pieces
 from fcp.formats.run_lengths import from_text, to_text
-from fcp.labelling.photo_results import ObjectResult
+from fcp.labelling.photo_results import ClassResult, ObjectResult
 
 
 def record_of(piece: Piece, score: float) -> ObjectResult:
@@ -15,6 +17,28 @@ def record_of(piece: Piece, score: float) -> ObjectResult:
         score: Score of the object, 0 … 1.
     """
     return ObjectResult(list(piece.box), round(score, 4), to_text(piece.mask))
+
+
+def drawn_result(mask: np.ndarray, before: ClassResult | None, *, instances: bool) -> ClassResult:
+    """Return the result of a class from a mask that a person has drawn.
+
+    What belongs to one object is not drawn: its connected pieces are the objects.
+
+    Args:
+        mask: Mask (H, W), bool; all False if the person has removed the class.
+        before: What the model found; None if it was not asked for the class.
+        instances: Whether objects are recorded.
+    """
+    here = float(mask.any())
+    pieces = connected_pieces(mask) if instances else ()
+    return ClassResult(
+        score=here,
+        area=round(float(mask.mean()), 6),
+        area_px=int(mask.sum()),
+        presence=here if before is not None and before.presence is not None else None,
+        objects=[record_of(piece, 1.0) for piece in pieces] if instances else None,
+        by_hand=True,
+    )
 
 
 def piece_of(record: ObjectResult, size: tuple[int, ...]) -> Piece:

@@ -177,6 +177,9 @@ def name_results(
     root = Path(os.path.commonpath([_base_of(path, frames=frames) for path in paths]))
     names = {file: _relative(file, root) for file in found.files}
     films = Counter(_key(name) for file, name in names.items() if is_video(file))
+    if frames:  # a folder of frames is a film of its name
+        photos = (name for file, name in names.items() if not is_video(file))
+        films.update({_key(name.rpartition("/")[0]) for name in photos})
     ends = [
         _end_of(file, page, is_alone=films[_key(names[file])] < 2)
         for file, page in zip(found.files, found.pages, strict=True)

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from fcp.data.photos import read_photo
-from fcp.data.pieces import connected_pieces
 from fcp.errors import FcpError
 from fcp.labelling.export import read_back
-from fcp.labelling.objects import record_of
+from fcp.labelling.objects import drawn_result
 from fcp.labelling.output import was_changed
-from fcp.labelling.photo_results import ClassResult, PictureResult, Source, name_of_result
+from fcp.labelling.photo_results import PictureResult, Source, name_of_result
 from fcp.labelling.photos import Job, draw_overlay, photo_hash
 from fcp.labelling.results import Record, Results
 from fcp.labelling.task import Task
@@ -176,7 +175,10 @@ def _failed(record: PictureResult, error: str, task: Task) -> PictureResult:
     next one takes it once the photo can be read.
     """
     nothing = np.zeros((1, 1), bool)
-    classes = {name: _drawn(nothing, record.classes.get(name), task) for name in task.names}
+    classes = {
+        name: drawn_result(nothing, record.classes.get(name), instances=task.instances)
+        for name in task.names
+    }
     return replace(record, classes=classes, error=error)
 
 
@@ -213,25 +215,8 @@ def _labels_of(
 def _by_hand(record: PictureResult, labels: np.ndarray, out: Path, task: Task) -> PictureResult:
     """Return the record of a mask that a person has drawn, with its labels (H, W)."""
     classes = {
-        name: _drawn(labels == value, record.classes.get(name), task)
+        name: drawn_result(labels == value, record.classes.get(name), instances=task.instances)
         for value, name in enumerate(task.names, start=1)
     }
     digest = sha256_of(out / (record.mask or ""))
     return replace(record, classes=classes, mask_sha256=digest, error=None)
-
-
-def _drawn(mask: np.ndarray, before: ClassResult | None, task: Task) -> ClassResult:
-    """Return the result of a class from the mask that a person has drawn.
-
-    What belongs to one object is not drawn: its connected pieces are the objects.
-    """
-    here = float(mask.any())
-    pieces = connected_pieces(mask) if task.instances else ()
-    return ClassResult(
-        score=here,
-        area=round(float(mask.mean()), 6),
-        area_px=int(mask.sum()),
-        presence=here if before is not None and before.presence is not None else None,
-        objects=[record_of(piece, 1.0) for piece in pieces] if task.instances else None,
-        by_hand=True,
-    )

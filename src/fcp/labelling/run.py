@@ -59,7 +59,7 @@ class Labelled:
 
     @property
     def failed(self) -> int:
-        """Number of photos with an error and no mask."""
+        """Number of photos with an error, those of earlier runs included."""
         return self.results.failed()
 
     @property

@@ -87,6 +87,18 @@ class Start:
         """Names of settings that differ from those of an earlier run, whose results go for that."""
         return self.plan.changed
 
+    @property
+    def stale(self) -> list[str]:
+        """Files and folders for other tools that an earlier run wrote and this one leaves as is.
+
+        Empty if this run changes no result.
+        """
+        records = self.results.pictures.values()
+        if not self.plan.goes_on or not (self.waiting or any(one.by_hand for one in records)):
+            return []
+        renewed = {_top(name) for name in self.results.files} | {"masks/", "overlays/"}
+        return sorted({_top(name) for name in self.plan.own} - renewed)
+
     def begin(self) -> None:
         """Remove the results of an earlier run unless it goes on, and record the files to come.
 
@@ -132,6 +144,12 @@ def start_run(request: Request, device: str) -> Start:
         results.examples, results.used = earlier.examples, earlier.used
         results.seconds, results.appearance = earlier.seconds, earlier.appearance
     return Start(results, jobs, waiting, planned)
+
+
+def _top(name: str) -> str:
+    """Return a file's name, or the folder at the top of its path, with a slash."""
+    top, slash, _ = name.partition("/")
+    return top + slash
 
 
 def _require_numbers(task: Task) -> None:

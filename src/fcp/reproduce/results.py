@@ -45,6 +45,7 @@ from fcp.reproduce.run import (
     training_minutes,
 )
 from fcp.reproduce.settings import RowRecipe
+from fcp.system.locks import hold_folder
 from fcp.system.words import counted
 
 
@@ -130,8 +131,9 @@ def keep(results: Iterable[Result], file: Path) -> None:
     Raises:
         FcpError: the file is damaged or cannot be written.
     """
-    before = load_evaluations(file) if file.exists() else {}
-    save_evaluations(file, {**before, **{result.name: result.found for result in results}})
+    with hold_folder(file.parent, waits=True):  # another process may do the same
+        before = load_evaluations(file) if file.exists() else {}
+        save_evaluations(file, {**before, **{result.name: result.found for result in results}})
 
 
 def _known(place: Workplace) -> dict[str, tuple[Evaluation, Path]]:
