@@ -77,14 +77,13 @@ def put_over(
         put[mask] = label
         by_hand.add(label)
     classes = dict(record.classes)
-    instances = any(found.objects is not None for found in classes.values())
+    instances = any(one.objects is not None for one in classes.values())
     for label, name in enumerate(names, start=1):
-        if label in by_hand or (name in classes and _differs(put, labels, label)):
-            before, mask = record.classes.get(name), put == label
-            if label in by_hand or before is None:
-                classes[name] = drawn_result(mask, before, instances=instances)
-            else:
-                classes[name] = _cut(before, mask)
+        found = record.classes.get(name)
+        if label in by_hand:
+            classes[name] = drawn_result(put == label, found, instances=instances)
+        elif found is not None and _differs(put, labels, label):
+            classes[name] = _cut(found, put == label)
     return replace(record, classes=classes), put
 
 

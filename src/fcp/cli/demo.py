@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fcp.cli.demo_page import SceneResult, group_scenes, make_page, make_strip
-from fcp.cli.options import DEFAULT_MODEL, DeviceOption, ModelOption
+from fcp.cli.options import DEFAULT_MODEL, DeviceOption, ModelOption, settle_model
 from fcp.cli.progress import progress_bar
 from fcp.errors import FcpError
 from fcp.system.documents import load_json
@@ -77,6 +77,7 @@ def demo(
         message = f"{out}: cannot be written ({error.strerror}); choose another --out"
         raise FcpError(message) from error
     photos = {name: demo_photo(**photo) for name, photo in content["photos"].items()}
+    model = settle_model(model, device)
     segmenter = FewShotSegmenter.from_pretrained(model, device=device)
     with progress_bar("scene") as bar:
         results = [

@@ -19,7 +19,6 @@ from fcp.engine.tracking import Report, say_nothing
 from fcp.errors import FcpError
 from fcp.features.cache import FeatureCache
 from fcp.models.files import CONFIG_FILE, RECIPE_FILE, WEIGHTS_FILE
-from fcp.models.folder import holds_model
 from fcp.system.files import remove_leftovers
 
 _WRITTEN = (CHECKPOINT_FILE, RECIPE_FILE, CONFIG_FILE, WEIGHTS_FILE)
@@ -68,7 +67,8 @@ def _prepare(loaded: Recipe, out: Path, *, resume: bool) -> None:
             raise FcpError(
                 f"{out}: holds a run already; go on with --resume, or choose another --out"
             )
-    if is_main() and not has_checkpoint and holds_model(out):
+    # It is written last: a run that was killed before may go on.
+    if is_main() and not has_checkpoint and (out / CONFIG_FILE).exists():
         raise FcpError(f"{out}: holds a model already; choose another --out")
     if resume and (out / RECIPE_FILE).exists():
         refuse_other_recipe(out / RECIPE_FILE, loaded)

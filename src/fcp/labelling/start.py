@@ -225,10 +225,11 @@ def _fingerprint(model: str, task: Task, device: str) -> str:
     """Hash all that determines the results: model files, examples and settings."""
     from fcp.models.loading import model_fingerprint
 
-    counts = {name: len(examples) for name, examples in task.classes.items()}
-    how = {**task.settings(), "classes": counts, "negatives": len(task.negatives)}
+    how = {**task.settings(), "classes": task.names, "negatives": None}
     digest = hashlib.sha256(f"{how!r} {model_fingerprint(model, device)}".encode())
-    for name, examples in (*task.classes.items(), ("", task.negatives)):
+    # Names tell where a class ends; the count, how many of the examples are negatives.
+    negatives = f"{len(task.negatives)} negatives" if task.negatives else ""
+    for name, examples in (*task.classes.items(), (negatives, task.negatives)):
         digest.update(name.encode())
         for example in examples:
             digest.update(_hash_of(example.picture) + _hash_of(example.given))
