@@ -98,7 +98,9 @@ class HeadConfig:
         require(self.steps >= 1, "steps", "at least 1", self.steps)
         counts = all(1 <= level <= MOST_CHANNELS for level in self.contrast_levels)
         require(counts, "contrast_levels", "channel counts of at least 1", self.contrast_levels)
-        require(self.correlation % 2 == 0, "correlation", "an even width", self.correlation)
+        even = 0 <= self.correlation <= MOST_CHANNELS and self.correlation % 2 == 0
+        expected = f"an even number 0 … {MOST_CHANNELS}"
+        require(even, "correlation", expected, self.correlation)
         require(0 <= self.contrast_share <= 1, "contrast_share", "0 … 1", self.contrast_share)
         for name in ("attention_dropout", "matching_dropout", "feature_dropout"):
             require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))

@@ -43,6 +43,7 @@ def test_a_table_is_made_and_its_files_are_named(run, tmp_path):
         (("table1", "--only", "pascal5i"), None, "pascal5i: no such cell; choose one of pascal5i-"),
         (("table1", "pascal5i-big.seed=1"), None, "pascal5i-big: no such cell; choose one of"),
         (("fig1", "--only", "pascal5i-tiny"), None, "--only: fig1 is drawn of all its rows"),
+        (("fig2", "--seeds", "2"), None, "--seeds: fig2 shows one training a fold; leave it out"),
         (("fig5", "--fold", "0"), None, "fig5 is made of folds 1, 3, got 0"),
         (("table1",), "nowhere", "nowhere"),
         (("table1", "model.tokens=3"), None, "tokens"),

@@ -115,7 +115,7 @@ def test_a_folder_of_ones_own_is_asked_about_all_its_classes(network, tmp_path):
 
 
 def test_embedded_pictures_have_the_same_names_in_each_process():
-    """By these names episodes are drawn, and Python's own hash of bytes differs with the process."""
+    """Episodes are drawn by them, and Python's own hash of bytes differs with the process."""
     pictures = [np.full((40, 50, 3), value, np.uint8) for value in range(19)]
     turned = pictures[0].reshape(50, 40, 3)  # other pixels, the same bytes
     mask = np.ones((40, 50), bool)

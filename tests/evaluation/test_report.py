@@ -146,6 +146,8 @@ def test_a_model_without_weights_is_named(folder, shapes):
         ('{"fold": 3, "unfiltered": true}', "unfiltered, fold 3 of pascal5i"),
         ('{"fold": 3, "benchmark": "coco20i"}', "filtered, fold 3 of coco20i"),
         ('{"fold": null}', "all classes of pascal5i"),
+        ('{"fold": null, "shares": {"voc": 1}}', "all classes of pascal5i and objects"),
+        ('{"fold": 1, "shares": {"voc": 1}}', "filtered, fold 1 of pascal5i and objects"),
         (None, "unknown"),
     ],
 )

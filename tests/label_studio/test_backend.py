@@ -201,6 +201,11 @@ def test_without_the_api(make, annotated, photos):
     for name in ("astronaut", "chelsea"):
         fitted = backend.fit_tasks(7, CONFIG, [annotated[name]])
     assert fitted.tasks() == {"person": [1], "cat": [3]}
+    renamed = CONFIG.replace('value="person"', 'value="human"')
+    other = make()
+    assert other.fit_tasks(7, renamed, [annotated["chelsea"]]).tasks() == {"cat": [3]}
+    for name in ("astronaut", "chelsea"):
+        fitted = backend.fit_tasks(7, CONFIG, [annotated[name]])
     annotated["astronaut"]["annotations"] = []
     assert backend.fit_tasks(7, CONFIG, [annotated["astronaut"]]).tasks() == {"cat": [3]}
     assert backend.forget(7, [99]).tasks() == {"cat": [3]}

@@ -91,6 +91,14 @@ def test_best_ones_are_taken(fetch):
     assert [one.origin.task for one in taken(tasks, fetch, 2)] == [1, 3]
 
 
+def test_pixels_of_an_example_that_stays_get_no_second_label(fetch):
+    (cat,) = taken([task(1, annotation(1, brush()))], fetch)
+    again = [one for one in candidates_of(task(1, annotation(2, brush("dog"))), LABELLING)]
+    assert choose(again, [cat], 5, fetch, [cat]) == []
+    same = [one for one in candidates_of(task(1, annotation(2, brush())), LABELLING)]
+    assert [one.label for one in choose(same, [cat], 5, fetch, [cat])] == ["cat"]
+
+
 def test_masks_of_each_kind(fetch):
     both = annotation(1, brush(), region("keypointlabels", POINT))
     box = annotation(2, region("rectanglelabels", BOX))

@@ -65,6 +65,13 @@ def test_polygon_and_point():
         assert read_region({**one, "image_rotation": rotation}, SIZE, "") == Points([(79.5, 39.5)])
 
 
+def test_a_small_polygon_in_the_corner_is_no_shares():
+    """Its percentages are all below 1; it covers 25 × 25 px."""
+    corners = [[0.1, 0.1], [0.6, 0.1], [0.6, 0.6], [0.1, 0.6]]
+    one = region("polygonlabels", {"points": corners}, original_width=5000, original_height=5000)
+    assert painted(one, (5000, 5000)).sum() == 25 * 25
+
+
 @given(hnp.arrays(bool, st.tuples(st.integers(1, 24), st.integers(1, 24))))
 @pytest.mark.parametrize("kind", ["brushlabels", "polygonlabels", "rectanglelabels"])
 def test_what_is_written_is_read(kind, mask):

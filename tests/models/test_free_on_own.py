@@ -1,5 +1,7 @@
 """Methods without training on our own encoders: their folders, by themselves and in the library."""
 
+import json
+
 import pytest
 import torch
 
@@ -74,6 +76,10 @@ def test_a_loaded_method_is_described_hashed_and_saved_again(encoders, tmp_path)
     assert FreeNetwork(again).promptable is again.method.segmenter
     save_free(again, tmp_path / "two")
     assert hash_free(tmp_path / "one") == hash_free(tmp_path / "two")
+    settings = json.loads((tmp_path / "two/config.json").read_text())
+    settings["encoders"]["image_size"] *= 2
+    (tmp_path / "two/config.json").write_text(json.dumps(settings))
+    assert hash_free(tmp_path / "one") != hash_free(tmp_path / "two")
     for tensor in again.method.segmenter.parameters():
         tensor.data.add_(1)
         break

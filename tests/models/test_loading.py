@@ -1,5 +1,7 @@
 """Models by name, devices, and the faster form of a model, which answers the same."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import fcp.models.loading
 from fcp.encoders import places
 from fcp.errors import FcpError
 from fcp.inference.segmenter import FewShotSegmenter
-from fcp.models.loading import find_device, find_model
+from fcp.models.loading import find_device, find_model, model_fingerprint
 
 
 def test_the_faster_form_answers_like_the_model_that_is_saved(model_folder, tmp_path):
@@ -89,6 +91,29 @@ def test_devices():
         find_device("abacus")
     with pytest.raises(FcpError, match="not available"):
         find_device("meta")
+
+
+def test_a_card_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert find_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(FcpError, match="cuda:7 is not available here"):
+        find_device("cuda:7")
+
+
+def test_weights_outside_the_folder_decide_the_fingerprint(model_folder, tmp_path):
+    folder, weights = tmp_path / "model", tmp_path / "sam.pth"
+    shutil.copytree(model_folder, folder)
+    plain = model_fingerprint(folder)
+    assert plain == model_fingerprint(model_folder)
+    settings = json.loads((folder / "config.json").read_text())
+    settings["segmenter"]["weights"] = str(weights)
+    (folder / "config.json").write_text(json.dumps(settings))
+    seen = {plain, model_fingerprint(folder)}
+    for content in (b"one", b"other"):
+        weights.write_bytes(content)
+        seen.add(model_fingerprint(folder))
+    assert len(seen) == 4
 
 
 def test_unavailable_cuda_is_refused(monkeypatch):

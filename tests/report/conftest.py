@@ -30,6 +30,7 @@ def picture(number: int, thumbnail: bytes | None) -> ReportPicture:
             presence=0.5 + number / 1000 if here[name] else number / 1000,
             here=here[name],
             area=number / 1000 if here[name] else 0.0,
+            area_px=2 * number if here[name] else 0,  # of 40 × 50
         )
         for name, step in zip(CLASSES, (37, 53, 1), strict=True)
     )
@@ -67,7 +68,7 @@ def report(pictures: list[ReportPicture], tmp_path_factory: pytest.TempPathFacto
 def hostile_report(thumbnail: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a page on which everything that has a name has a name that wants to run."""
     path = tmp_path_factory.mktemp("hostile") / "report.html"
-    found = ReportClass(HOSTILE, 0.9, 0.8, True, 0.25)
+    found = ReportClass(HOSTILE, 0.9, 0.8, True, 0.25, 500)
     pictures = [
         ReportPicture(HOSTILE, thumbnail, (found,), 0.1, None, size=(40, 50)),
         ReportPicture(HOSTILE, None, (), 0.1, HOSTILE),

@@ -100,7 +100,7 @@ def test_hostile_names_change_no_tag(hostile_report, report):
 @given(st.text(st.characters(exclude_categories=[])))
 def test_any_name_comes_back_as_it_was(tmp_path_factory, name):
     path = tmp_path_factory.getbasetemp() / "any.html"
-    found = ReportClass(name, 0.5, None, True, 0.1)
+    found = ReportClass(name, 0.5, None, True, 0.1, 9)
     entry = ReportPicture(name, None, (found,), 0.1, name)
     write(path, [entry], title=name, facts={name: name}, names=[name])
     page = Reader(path)
@@ -156,7 +156,7 @@ def test_missing_folder_is_named(tmp_path):
 
 
 def test_class_without_colour_is_refused(tmp_path):
-    entry = ReportPicture("a.jpg", None, (ReportClass("cat", 0.5, None, True, 0.1),), 0.1, None)
+    entry = ReportPicture("a.jpg", None, (ReportClass("cat", 0.5, None, True, 0.1, 9),), 0.1, None)
     with pytest.raises(ValueError, match=r"a\.jpg: class 'cat' has no colour"):
         write(tmp_path / "r.html", [entry])
     assert not list(tmp_path.iterdir())
@@ -166,4 +166,4 @@ def test_class_without_colour_is_refused(tmp_path):
 def test_numbers_outside_their_range_are_refused(values):
     score, presence, area = values
     with pytest.raises(ValueError, match=r"ReportClass 'dog': .* is not in 0 … 1"):
-        ReportClass("dog", score, presence, True, area)
+        ReportClass("dog", score, presence, True, area, 9)

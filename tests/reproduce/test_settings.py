@@ -103,6 +103,11 @@ def test_a_base_learner_has_the_backbone_of_its_method():
     [
         ("pascal5i-resnet5.seed=1", "pascal5i-resnet5: no such cell; choose one of pascal5i-res"),
         ("pascal5i-vgg16/SSP.seed=1", "pascal5i-vgg16/SSP: no such cell"),
+        ("seed=7", "seed: each row has its own; say how many with --seeds"),
+        ("pascal5i-resnet50/PFENet.fold=2", "fold: each row has its own; .* --fold"),
+        ("segmenter_folder=mine", "segmenter_folder: .* with --promptable"),
+        ("promptable.exclude_folds=[0]", "promptable.exclude_folds: the folds that"),
+        ("base_learner.fold=0", "base_learner.fold: that of the row"),
         ("tokens=4", "tokens: no recipe of these cells knows this setting"),
         ("pascal5i-resnet50/PFENet.loss.guide=0", "unknown setting 'loss'"),
         ("optim.batch=zero", "batch"),

@@ -11,7 +11,6 @@ import typer
 
 from fcp.cli.options import (
     BenchmarkName,
-    BenchmarkOption,
     DeviceOption,
     needs_extra,
     require_fold,
@@ -65,6 +64,12 @@ RootOption = Annotated[
         metavar="DIR",
     ),
 ]
+OwnBenchmarkOption = Annotated[
+    BenchmarkName | None,
+    typer.Option(
+        help="Data set; folder: --data-root holds CLASS/images and CLASS/masks. Default: pascal5i."
+    ),
+]
 FoldOption = Annotated[
     int | None, typer.Option(help="Fold whose novel classes were not in the model's training.")
 ]
@@ -91,7 +96,7 @@ def calibrate(
     without: WithoutOption = None,
     out: OutOption = None,
     data_root: RootOption = None,
-    benchmark: BenchmarkOption = "pascal5i",
+    benchmark: OwnBenchmarkOption = None,
     fold: FoldOption = None,
     all_classes: AllOption = False,
     pairs: PairsOption = None,
@@ -111,13 +116,13 @@ def calibrate(
       fcp calibrate --model free --examples labelled --out models/free
     """  # noqa: D301  (\b keeps the lines)
     folder = _own_folder(model) if out is None else out
-    _refuse_mixture(examples, without, fold, all_classes=all_classes)
+    _refuse_mixture(examples, without, benchmark, fold, all_classes=all_classes)
     if examples is not None:
         presence, segmenter = _on_folder(examples, without, model, device, pairs, seed, out=out)
     else:
         presence, segmenter = _on_benchmark(
             _require_root(data_root),
-            benchmark,
+            benchmark or "pascal5i",
             _fold_of(fold, all_classes=all_classes),
             model,
             device,
@@ -149,13 +154,23 @@ def _own_folder(model: str) -> Path:
 
 
 def _refuse_mixture(
-    examples: Path | None, without: Path | None, fold: int | None, *, all_classes: bool
+    examples: Path | None,
+    without: Path | None,
+    benchmark: BenchmarkName | None,
+    fold: int | None,
+    *,
+    all_classes: bool,
 ) -> None:
     if examples is None and without is not None:
         raise FcpError("--without: is for --examples; a data set has pictures without each class")
-    if examples is not None and (fold is not None or all_classes):
-        given = "--all-classes" if all_classes else "--fold"
-        raise FcpError(f"{given}: is for a data set; leave it out, or --examples")
+    of_data = {
+        "--benchmark": benchmark is not None,
+        "--fold": fold is not None,
+        "--all-classes": all_classes,
+    }
+    given = [option for option, is_given in of_data.items() if is_given]
+    if examples is not None and given:
+        raise FcpError(f"{given[0]}: is for a data set; leave it out, or --examples")
 
 
 def _require_root(data_root: Path | None) -> Path:

@@ -155,8 +155,14 @@ _KINDS: dict[str, type[Recipe]] = {
 
 
 # Settings that act only in a head's recipe with ``shares``, and only in one without.
-_WITH_SHARES = ("absent_share", "shots", "stored_views", "photos_per_class", "hold_out_kinds")
-_WITHOUT_SHARES = (
+_WITH_SHARES: tuple[str, ...] = (
+    "absent_share",
+    "shots",
+    "stored_views",
+    "photos_per_class",
+    "hold_out_kinds",
+)
+_WITHOUT_SHARES: tuple[str, ...] = (
     "benchmark",
     "unfiltered",
     "draw",
@@ -164,6 +170,7 @@ _WITHOUT_SHARES = (
     "distractor_share",
     "region_share",
 )
+_OF_STORED = ("stored_views", "photos_per_class")
 # Settings that a resumed run may change: they decide how the run goes on, not what it has done.
 _MAY_CHANGE = {
     f"optim.{name}"
@@ -213,11 +220,16 @@ def refuse_idle_settings(recipe: Recipe) -> None:
     if not isinstance(recipe, HeadRecipe):
         return
     plain = HeadRecipe(recipe.stage, recipe.model, recipe.optim)
-    names = _WITHOUT_SHARES if recipe.shares else _WITH_SHARES
+    when, names = "without shares", _WITH_SHARES
+    if recipe.shares:
+        when, names = "with shares", _WITHOUT_SHARES
+    if recipe.shares and recipe.train_backbone:
+        when, names = "with shares and train_backbone", (*_WITHOUT_SHARES, *_OF_STORED)
     idle = [name for name in names if getattr(recipe, name) != getattr(plain, name)]
     if idle:
-        when = "with" if recipe.shares else "without"
-        raise FcpError(f"{', '.join(idle)}: without effect {when} shares; leave it out")
+        raise FcpError(f"{', '.join(idle)}: without effect {when}; leave it out")
+    if not recipe.holdout_every and recipe.holdout_episodes != plain.holdout_episodes:
+        raise FcpError("holdout_episodes: without effect with holdout_every=0; leave it out")
     if recipe.shares and recipe.holdout_every and not recipe.hold_out_kinds:
         raise FcpError(
             "holdout_every: with shares the score is that on held-out kinds; set "

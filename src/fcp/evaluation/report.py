@@ -166,10 +166,11 @@ def training_lists(model_folder: Path) -> str:
     if recipe is None:
         return UNKNOWN
     fold, benchmark = recipe.get("fold"), recipe.get("benchmark", "pascal5i")
+    beside = " and objects" if recipe.get("shares") else ""
     if fold is None:
-        return f"all classes of {benchmark}"
+        return f"all classes of {benchmark}{beside}"
     rule = "unfiltered" if recipe.get("unfiltered") else "filtered"
-    return f"{rule}, fold {fold} of {benchmark}"
+    return f"{rule}, fold {fold} of {benchmark}{beside}"
 
 
 def to_json(

@@ -112,9 +112,10 @@ class EpisodeFile:
             where = f"{self.path}: entry {index} (query {spec.query})"
             if spec.class_id not in novel:
                 name = data.classes.get(spec.class_id, "unknown")
+                tested = data.title if fold is None else f"fold {fold} of {data.title}"
                 raise FcpError(
-                    f"{where}: class {spec.class_id} ({name}) is none that fold {fold} of "
-                    f"{data.title} tests; choose the fold or benchmark that the file was made for"
+                    f"{where}: class {spec.class_id} ({name}) is none that {tested} tests; choose "
+                    "the fold or benchmark that the file was made for"
                 )
             if len(spec.supports) != shots:
                 raise FcpError(f"{where}: {len(spec.supports)} supports, expected {shots}")

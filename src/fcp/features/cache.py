@@ -94,7 +94,10 @@ class FeatureCache:
         if self._held + len(content) > self.capacity:
             self._evict(self.capacity * _AFTER_EVICTION - len(content))
         path = self._path(key)
-        path.parent.mkdir(exist_ok=True)
+        try:
+            path.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise FcpError(f"{path.parent}: cannot be written ({error.strerror})") from error
         write_atomically(path, content)
         self._held += len(content)
         return halved

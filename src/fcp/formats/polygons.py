@@ -115,6 +115,19 @@ def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray
             the picture is wide or high (on which pycocotools would crash the process), or shares of
             the picture in place of px.
     """
+    points = as_points(values, where)
+    refuse_far(points, size, where)
+    if len(points) > 1 and are_shares(points, size):
+        raise FcpError(f"{where}: {SHARES}")
+    return points
+
+
+def as_points(values: object, where: str) -> np.ndarray:
+    """Return coordinates x and y that come from a file, as pairs or flat, as (P, 2) float64.
+
+    Raises:
+        FcpError: no list of points.
+    """
     try:
         points = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -122,7 +135,16 @@ def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray
     if points.ndim == 1 and len(points) % 2 == 0:
         points = points.reshape(-1, 2)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
-        raise FcpError(f"{where}: expected a list of x and y in px")
+        raise FcpError(f"{where}: expected a list of x and y")
+    return points
+
+
+def refuse_far(points: np.ndarray, size: tuple[int, int], where: str) -> None:
+    """Refuse points (P, 2) in px that lie far outside a picture (H, W), or are no numbers.
+
+    Raises:
+        FcpError: a point is further outside than the picture is wide or high.
+    """
     far = np.array([size[1], size[0]])
     good = (np.isfinite(points) & (points >= -far) & (points <= 2 * far)).all(axis=1)
     if not good.all():
@@ -131,9 +153,6 @@ def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray
             f"{where}: the point ({x:g}, {y:g}) lies far outside the picture "
             f"({size[1]}×{size[0]} px); are these its annotations?"
         )
-    if len(points) > 1 and are_shares(points, size):
-        raise FcpError(f"{where}: {SHARES}")
-    return points
 
 
 def _shapely() -> ModuleType:

@@ -146,7 +146,11 @@ class Backend:
         candidates = [one for task in listed for one in _candidates(task, labelling)]
         changed = {task.get("id") for task in listed}
         with self._fitting:
-            stay = [x for x in self._current(project).examples if x.origin.task not in changed]
+            stay = [
+                one
+                for one in self._current(project).examples
+                if one.origin.task not in changed and one.label in labelling.labels
+            ]
             return self._take(project, candidates, stay)
 
     def forget(self, project: int, annotations: Iterable[object]) -> Fitted:
@@ -258,7 +262,8 @@ class Backend:
         whole: bool = False,
     ) -> Fitted:
         """Choose, save and encode examples; with ``whole``, only candidates remain examples."""
-        taken = choose(candidates, known, self._keep, self.studio.picture)
+        stay = () if whole else known
+        taken = choose(candidates, known, self._keep, self.studio.picture, stay)
         if not whole:
             taken = _merged(taken, known, self._keep)
         before = self._current(project)

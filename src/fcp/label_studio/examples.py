@@ -147,6 +147,7 @@ def choose(
     known: Iterable[ProjectExample],
     count: int,
     fetch: Callable[[str], bytes],
+    stay: Sequence[ProjectExample] = (),
 ) -> list[ProjectExample]:
     """Choose the best candidates of each label; an unreadable one is replaced by the next.
 
@@ -155,6 +156,7 @@ def choose(
         known: Earlier examples; unchanged ones are not fetched again.
         count: Number of examples to choose for each label.
         fetch: Function that returns the content of a picture by its URL.
+        stay: Examples that remain beside the chosen ones; their pixels get no other label.
 
     Returns:
         The examples grouped by label, the best of each first.
@@ -164,9 +166,10 @@ def choose(
         by_label.setdefault(candidate.label, []).append(candidate)
     before = {example.key: example for example in known}
     chosen: list[ProjectExample] = []
-    for of_label in by_label.values():
+    for label, of_label in by_label.items():
         ranked = sorted(of_label, key=lambda one: one.origin.preference, reverse=True)
-        chosen += _first(ranked, count, before, fetch, chosen)
+        others = [*(one for one in stay if one.label != label), *chosen]
+        chosen += _first(ranked, count, before, fetch, others)
     return chosen
 
 

@@ -19,7 +19,7 @@ from fcp.data.prompts import Box, Points
 from fcp.errors import FcpError
 from fcp.formats.examples import Drawn, inside
 from fcp.formats.label_studio import brush_runs, read_brush_runs
-from fcp.formats.polygons import fill_polygons, mask_polygons, read_points
+from fcp.formats.polygons import as_points, fill_polygons, mask_polygons, refuse_far
 from fcp.formats.run_lengths import to_runs
 from fcp.label_studio.label_config import Control
 
@@ -90,7 +90,8 @@ def _brush(value: Region, size: Size, where: str) -> Drawn:
 
 
 def _polygon(value: Region, size: Size, where: str) -> Drawn:
-    points = read_points(value.get("points"), (100, 100), where) * _percent(size)
+    points = as_points(value.get("points"), where) * _percent(size)
+    refuse_far(points, size, where)
     if len(points) < 3:
         raise FcpError(f"{where}: a polygon needs 3 points")
     return fill_polygons([points], size)
@@ -157,7 +158,9 @@ def _percent(size: Size) -> np.ndarray:
 def _numbers(value: Region, names: tuple[str, ...], size: Size, where: str) -> list[float]:
     """Convert numbers in percent, alternately of width and height, to px."""
     pairs = np.array([_number(value, name, where) for name in names]).reshape(-1, 2)
-    flat: list[float] = read_points(pairs * _percent(size), size, where).reshape(-1).tolist()
+    points = pairs * _percent(size)
+    refuse_far(points, size, where)
+    flat: list[float] = points.reshape(-1).tolist()
     return flat
 
 

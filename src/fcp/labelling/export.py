@@ -166,4 +166,7 @@ def _objects(name: str, mask: np.ndarray, found: ClassResult) -> Iterator[Labell
 
 
 def _shown(name: str, found: ClassResult) -> ReportClass:
-    return ReportClass(name, found.score, found.presence, here=found.here, area=found.area)
+    area, area_px = found.area, found.area_px
+    return ReportClass(
+        name, found.score, found.presence, here=found.here, area=area, area_px=area_px
+    )

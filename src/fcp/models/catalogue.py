@@ -191,7 +191,8 @@ def _of_folder(name: str) -> ModelFacts:
     if format_of(folder) != FREE_FORMAT:
         return ModelFacts(name, (), _megabytes(folder), {}, "", ())
     parts = [WEIGHTS[part] for part in _parts(read_free(folder)[0]) if part in WEIGHTS]
-    return ModelFacts(name, tuple(parts), 0, {}, "", tuple(dict.fromkeys(w.data for w in parts)))
+    data = tuple(dict.fromkeys(weights.data for weights in parts))
+    return ModelFacts(name, tuple(parts), _megabytes(folder), {}, "", data)
 
 
 def list_models() -> tuple[ModelFacts, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcp.checks import check, from_dict
+from fcp.checks import check, from_dict, to_dict
 from fcp.config import EncodersConfig
 from fcp.encoders.places import find_folder, installed_folder
 from fcp.errors import FcpError
@@ -148,14 +148,19 @@ def hash_free(model: str | Path, device: str = "auto") -> str:
     """
     name, options = read_free(model, device)
     digest = hashlib.sha256(f"{name.method} {sorted(options.items())!r}".encode())
-    if own_encoders(model) is not None:
-        digest.update(sha256_of(Path(model) / WEIGHTS_FILE).encode())
+    own = own_encoders(model)
+    if own is not None:
+        digest.update(f"{to_dict(own)!r}{sha256_of(Path(model) / WEIGHTS_FILE)}".encode())
     for place in find_parts(name):
-        files = [place] if place.is_file() else sorted(place.glob("*.*"))
-        for file in files:
-            if file.suffix in (".json", ".safetensors", ".pth", ".pt"):
-                digest.update(_hash_of(file).encode())
+        digest.update(hash_weights(place).encode())
     return digest.hexdigest()
+
+
+def hash_weights(place: Path) -> str:
+    """Return the joined hashes of a file of weights, or of a folder's weights and settings."""
+    files = [place] if place.is_file() else sorted(place.glob("*.*"))
+    read = (".json", ".safetensors", ".pth", ".pt")
+    return "".join(_hash_of(file) for file in files if file.suffix in read)
 
 
 def read_free(model: str | Path, device: str = "auto") -> tuple[FreeName, Mapping[str, Any]]:

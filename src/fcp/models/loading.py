@@ -18,8 +18,9 @@ from fcp.encoders.places import from_hub
 from fcp.errors import FcpError
 from fcp.method.names import is_free
 from fcp.models.files import CARD_FILE, CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
-from fcp.models.free import hash_free, load_free
+from fcp.models.free import hash_free, hash_weights, load_free
 from fcp.models.settings import FREE_FORMAT, TRAINED_FORMAT, format_of
+from fcp.system.documents import load_json
 from fcp.system.files import sha256_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise FcpError(f"device: expected auto, cpu, cuda or mps, got {name!r}") from error
-    if not available.get(device.type, False):
+    beyond = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    if not available.get(device.type, False) or beyond:
         raise FcpError(f"device: {name} is not available here; use auto or cpu")
     return device
 
@@ -166,6 +168,14 @@ def model_fingerprint(model: str | Path, device: str = "auto") -> str:
         return " ".join([hash_free(folder), *([sha256_of(judge)] if judge.exists() else [])])
     files = [folder / name for name in (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE)]
     # Not every model can judge presence.
-    return " ".join(
-        sha256_of(file) for file in files if file.name != PRESENCE_FILE or file.exists()
-    )
+    own = [sha256_of(file) for file in files if file.name != PRESENCE_FILE or file.exists()]
+    return " ".join([*own, *(hash_weights(place) for place in _weights_elsewhere(folder))])
+
+
+def _weights_elsewhere(folder: Path) -> list[Path]:
+    """List files and folders of this machine that a model reads its encoders' weights from."""
+    settings = load_json(folder / CONFIG_FILE)
+    encoders = (settings.get(part) for part in ("backbone", "segmenter"))
+    named = (part.get("weights") for part in encoders if isinstance(part, dict))
+    places = (Path(place).expanduser() for place in named if isinstance(place, str))
+    return [place for place in places if place.exists()]

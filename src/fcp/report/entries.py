@@ -15,6 +15,7 @@ class ReportClass:
         presence: Probability that the class is in the photo, 0 … 1; None if it is not judged.
         here: Whether the class counts as present.
         area: Share of the photo that the mask covers, 0 … 1.
+        area_px: Number of pixels that the mask covers.
     """
 
     name: str
@@ -22,6 +23,7 @@ class ReportClass:
     presence: float | None
     here: bool
     area: float
+    area_px: int
 
     def __post_init__(self) -> None:
         for field in ("score", "presence", "area"):

@@ -99,24 +99,23 @@ def _entry(picture: ReportPicture, places: Mapping[str, int]) -> dict[str, Any]:
     for found in picture.classes:
         if found.name not in places:
             raise ValueError(f"write_report: {picture.file}: class {found.name!r} has no colour")
-    pixels = picture.size[0] * picture.size[1] if picture.size is not None else 0
     return {
         "file": picture.file,
         "seconds": round(picture.seconds, 3),
         "size": picture.size,
         "error": picture.error,
-        "classes": [_class_entry(found, places[found.name], pixels) for found in picture.classes],
+        "classes": [_class_entry(found, places[found.name]) for found in picture.classes],
     }
 
 
-def _class_entry(found: ReportClass, place: int, pixels: int) -> dict[str, Any]:
+def _class_entry(found: ReportClass, place: int) -> dict[str, Any]:
     return {
         "class": place,
         "score": _rounded(found.score),
         "presence": _rounded(found.presence),
         "here": found.here,
         "area": round(found.area, 6),
-        "px": round(found.area * pixels),
+        "px": found.area_px,
     }
 
 

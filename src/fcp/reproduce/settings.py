@@ -50,6 +50,18 @@ _ENCODERS = {
 }
 
 
+# Settings that each row gets from the target, so that given ones would do nothing → what to do.
+_DECIDED = {
+    "fold": "each row has its own; restrict them with --fold",
+    "seed": "each row has its own; say how many with --seeds",
+    "segmenter_folder": "each fold has its own stage; name the folder of all with --promptable",
+    "base_learner": "each fold has its own, which is trained where it is missing",
+    f"{OF_PROMPTABLE}exclude_folds": "the folds that a stage serves are left out",
+    f"{OF_BASE_LEARNER}fold": "that of the row",
+    f"{OF_BASE_LEARNER}benchmark": "that of the row",
+}
+
+
 def overrides_of(experiment: Experiment, file: Path, given: Sequence[str]) -> tuple[str, ...]:
     """Return the settings that replace those of an experiment's recipe.
 
@@ -95,6 +107,9 @@ def refuse_unfit(wanted: Sequence[Experiment], recipes: Path, given: Sequence[st
         cell = _cell(setting)
         if cell is not None:
             choose(wanted, cell)
+        key = _bare(setting).partition("=")[0]
+        if key in _DECIDED:
+            raise FcpError(f"{key}: {_DECIDED[key]}")
     one_of_each = list({experiment.cell: experiment for experiment in reversed(wanted)}.values())
     found = {}
     for experiment in reversed(one_of_each):

@@ -72,6 +72,8 @@ def reproduce(
         FcpError: a fold or cell outside the target, settings or weights that do not fit a cell,
             missing data or weights, or a result of other settings.
     """
+    if target in ("fig1", "fig2", "fig4") and seeds not in (None, 1):
+        raise FcpError(f"--seeds: {target} shows one training a fold; leave it out")
     every, wanted = plan(target, scale, place, folds=folds, seeds=seeds, only=only)
     place.out.mkdir(parents=True, exist_ok=True)
     if target not in _TABLES:
