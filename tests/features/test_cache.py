@@ -126,6 +126,15 @@ def test_a_full_disk_is_told_and_leaves_nothing(cache, monkeypatch):
     assert cache.find(KEYS[0]) is None
 
 
+def test_a_store_that_became_read_only_is_named(cache, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    with pytest.raises(FcpError, match=r"features.*: cannot be written \(Permission denied\)"):
+        cache.put(KEYS[0], MAP)
+
+
 def test_a_store_needs_room_and_a_folder(tmp_path):
     with pytest.raises(FcpError, match="expected room"):
         FeatureCache(tmp_path, 0)

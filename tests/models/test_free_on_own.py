@@ -12,6 +12,7 @@ from fcp.evaluation.tested import describe_model
 from fcp.inference.networks.free import FreeNetwork
 from fcp.method.names import FreeName
 from fcp.method.registry import build_on
+from fcp.models.catalogue import find_facts
 from fcp.models.free import LoadedFree, hash_free, load_free, save_free
 from fcp.models.free_on_own import encoders_of_method, save_on_own
 from fcp.structures import Episode
@@ -73,6 +74,8 @@ def test_a_loaded_method_is_described_hashed_and_saved_again(encoders, tmp_path)
     save_on_own(loaded.method, loaded.name, {}, ENCODERS, tmp_path / "one")
     again = load_free(tmp_path / "one")
     assert describe_model(tmp_path / "one").method == "free:persam"
+    size = (tmp_path / "one/model.safetensors").stat().st_size
+    assert find_facts(str(tmp_path / "one")).shipped_megabytes == round(size / 1e6) > 0
     assert FreeNetwork(again).promptable is again.method.segmenter
     save_free(again, tmp_path / "two")
     assert hash_free(tmp_path / "one") == hash_free(tmp_path / "two")
