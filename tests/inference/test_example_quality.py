@@ -26,6 +26,11 @@ def small():
     return FewShotSegmenter.from_pretrained("small", device="cpu")
 
 
+@pytest.fixture(scope="module")
+def tiny():
+    return FewShotSegmenter.from_pretrained("tiny", device="cpu")
+
+
 def example(seed, size=64):
     rng = np.random.default_rng(seed)
     mask = np.zeros((size, size), dtype=bool)
@@ -193,7 +198,7 @@ def test_of_four_photos_the_inverted_mask_alone_is_named(data_root, small):
     assert judged[2].is_inverted
 
 
-def test_of_four_drawn_pictures_the_inverted_mask_alone_is_named(small):
+def test_of_four_drawn_pictures_the_inverted_mask_alone_is_named(tiny):
     examples = []
     for seed in range(4):
         rng = np.random.default_rng(seed)
@@ -204,9 +209,9 @@ def test_of_four_drawn_pictures_the_inverted_mask_alone_is_named(small):
         mask = (rows - y) ** 2 + (columns - x) ** 2 < 30**2
         image[mask] = (200, 40, 30)
         examples.append((image, mask))
-    assert not any(one.is_odd for one in small.check_examples(examples)["thing"])
+    assert not any(one.is_odd for one in tiny.check_examples(examples)["thing"])
     image, mask = examples[3]
     examples[3] = image, ~mask
-    judged = small.check_examples(examples)["thing"]
+    judged = tiny.check_examples(examples)["thing"]
     assert [one.is_inverted for one in judged] == [False, False, False, True]
     assert [one.is_odd for one in judged] == [False, False, False, True]

@@ -115,15 +115,23 @@ def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray
             the picture is wide or high (on which pycocotools would crash the process), or shares of
             the picture in place of px.
     """
-    points = as_points(values, where)
+    points = as_points(values, where, "px")
     refuse_far(points, size, where)
     if len(points) > 1 and are_shares(points, size):
         raise FcpError(f"{where}: {SHARES}")
     return points
 
 
-def as_points(values: object, where: str) -> np.ndarray:
-    """Return coordinates x and y that come from a file, as pairs or flat, as (P, 2) float64.
+def as_points(values: object, where: str, unit: str) -> np.ndarray:
+    """Return coordinates that come from a file as an array.
+
+    Args:
+        values: Coordinates x and y, as pairs or flat.
+        where: Name of the shape in an error.
+        unit: Unit of the coordinates in an error.
+
+    Returns:
+        (P, 2) float64.
 
     Raises:
         FcpError: no list of points.
@@ -135,7 +143,7 @@ def as_points(values: object, where: str) -> np.ndarray:
     if points.ndim == 1 and len(points) % 2 == 0:
         points = points.reshape(-1, 2)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
-        raise FcpError(f"{where}: expected a list of x and y")
+        raise FcpError(f"{where}: expected a list of x and y in {unit}")
     return points
 
 

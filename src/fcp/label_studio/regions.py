@@ -90,7 +90,7 @@ def _brush(value: Region, size: Size, where: str) -> Drawn:
 
 
 def _polygon(value: Region, size: Size, where: str) -> Drawn:
-    points = as_points(value.get("points"), where) * _percent(size)
+    points = as_points(value.get("points"), where, "percent") * _percent(size)
     refuse_far(points, size, where)
     if len(points) < 3:
         raise FcpError(f"{where}: a polygon needs 3 points")
