@@ -19,6 +19,11 @@ def record_of(piece: Piece, score: float) -> ObjectResult:
     return ObjectResult(list(piece.box), round(score, 4), to_text(piece.mask))
 
 
+def pieces_as_objects(mask: np.ndarray, score: float) -> list[ObjectResult]:
+    """Record each connected piece of a mask (H, W) as an object with this score, 0 … 1."""
+    return [record_of(piece, score) for piece in connected_pieces(mask)]
+
+
 def drawn_result(mask: np.ndarray, before: ClassResult | None, *, instances: bool) -> ClassResult:
     """Return the result of a class from a mask that a person has drawn.
 
@@ -30,13 +35,12 @@ def drawn_result(mask: np.ndarray, before: ClassResult | None, *, instances: boo
         instances: Whether objects are recorded.
     """
     here = float(mask.any())
-    pieces = connected_pieces(mask) if instances else ()
     return ClassResult(
         score=here,
         area=round(float(mask.mean()), 6),
         area_px=int(mask.sum()),
         presence=here if before is not None and before.presence is not None else None,
-        objects=[record_of(piece, 1.0) for piece in pieces] if instances else None,
+        objects=pieces_as_objects(mask, 1.0) if instances else None,
         by_hand=True,
     )
 
