@@ -85,7 +85,8 @@ def _head_recipe(folder):
     from transformers import MobileNetV2Config, MobileNetV2Model
 
     torch.manual_seed(0)
-    MobileNetV2Model(MobileNetV2Config()).save_pretrained(folder / "backbone")
+    narrow = MobileNetV2Config(depth_multiplier=0.35, finegrained_output=False)
+    MobileNetV2Model(narrow).save_pretrained(folder / "backbone")
     quiet = {"attention_dropout": 0.0, "matching_dropout": 0.0, "feature_dropout": 0.0}
     options = {"width": 16, "image_size": 64, "decoder_width": 16}
     values = {

@@ -88,13 +88,22 @@ def test_wrong_settings_are_named(saved, settings, message):
     assert "config.json" in str(caught.value)
 
 
-def test_weights_that_are_not_finite_are_refused(saved):
+@pytest.mark.parametrize("values", [(torch.nan,), (torch.inf,), (torch.inf, -torch.inf)])
+def test_weights_that_are_not_finite_are_refused(saved, values):
     _, folder = saved()
     state = load_file(folder / "model.safetensors")
-    state["query.weight"][0] = torch.nan
+    state["query.weight"].view(-1)[: len(values)] = torch.tensor(values)
     save_file(state, folder / "model.safetensors")
     with pytest.raises(FcpError, match=r"query\.weight holds values that are not finite"):
         load_trained(folder)
+
+
+def test_finite_weights_whose_sum_overflows_are_read(saved):
+    _, folder = saved()
+    state = load_file(folder / "model.safetensors")
+    state["query.weight"].fill_(torch.finfo(torch.float32).max)
+    save_file(state, folder / "model.safetensors")
+    assert torch.equal(load_trained(folder).model.query.weight, state["query.weight"])
 
 
 def test_a_missing_tensor_is_named(saved):

@@ -61,7 +61,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         FcpError: missing or damaged, or a tensor holds values that are not finite.
     """
     state = dict(read_state_dict(path))
-    broken = next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
+    # Sums are faster to check; but a sum of finite values may overflow.
+    suspects = [n for n, tensor in state.items() if not tensor.sum(dtype=torch.float32).isfinite()]
+    broken = next((name for name in suspects if not state[name].isfinite().all()), None)
     if broken is not None:
         raise FcpError(f"{path}: {broken} holds values that are not finite; get it anew")
     return state
