@@ -34,7 +34,7 @@ def test_wrong_url_and_key_stays_secret(tmp_path):
 def test_wrong_model_and_folder(tmp_path):
     assert "no such model folder" in run("--folder", tmp_path, "--model", "nothing").stderr
     (tmp_path / "file").touch()
-    assert "cannot be written" in run("--folder", tmp_path / "file" / "in").stderr
+    assert "cannot be made" in run("--folder", tmp_path / "file" / "in").stderr
 
 
 def test_missing_extra_is_told(tmp_path, monkeypatch):

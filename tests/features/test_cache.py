@@ -131,7 +131,7 @@ def test_a_store_that_became_read_only_is_named(cache, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
-    with pytest.raises(FcpError, match=r"features.*: cannot be written \(Permission denied\)"):
+    with pytest.raises(FcpError, match=r"features.*: cannot be made \(Permission denied\)"):
         cache.put(KEYS[0], MAP)
 
 

@@ -90,7 +90,7 @@ def test_mistakes_are_named(tmp_path, classes, name):
     with pytest.raises(FcpError, match=r"'caf\\udce9' is no text; rename the class"):
         FORMATS[name](tmp_path, ["caf\udce9"])
     (tmp_path / "file").touch()
-    with pytest.raises(FcpError, match=r"file.*: cannot be written \(Not a directory\)"):
+    with pytest.raises(FcpError, match=r"file.*: cannot be made \(Not a directory\)"):
         FORMATS[name](tmp_path / "file/out", classes)
 
 

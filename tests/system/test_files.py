@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from fcp.errors import FcpError
-from fcp.system.files import Spool, open_atomically, require_place, sha256_of, write_atomically
+from fcp.system.files import (
+    Spool,
+    make_folder,
+    open_atomically,
+    require_place,
+    sha256_of,
+    write_atomically,
+    write_beside,
+)
 
 
 def test_content_hash_and_no_leftovers(tmp_path):
@@ -50,6 +58,16 @@ def test_missing_files_and_folders_are_named(tmp_path):
         sha256_of(tmp_path / "gone.bin")
     with pytest.raises(FcpError, match=r"b\.bin: cannot be written"):
         write_atomically(tmp_path / "gone/b.bin", b"")
+
+
+def test_folders_are_made_and_what_stands_in_their_place_is_named(tmp_path):
+    write_beside(tmp_path / "a/b/file", b"content")
+    write_beside(tmp_path / "a/b/file", b"again")
+    assert (tmp_path / "a/b/file").read_bytes() == b"again"
+    with pytest.raises(FcpError, match=r"a/b/file/c: cannot be made \(Not a directory\)"):
+        make_folder(tmp_path / "a/b/file/c")
+    with pytest.raises(FcpError, match=r"a/b/file: cannot be made \(File exists\)"):
+        write_beside(tmp_path / "a/b/file/c", b"content")
 
 
 def test_everything_comes_back_and_nothing_is_left(tmp_path):

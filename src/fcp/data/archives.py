@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from fcp.errors import FcpError
-from fcp.system.files import write_atomically
+from fcp.system.files import write_beside
 
 # Phase, number of files done, number of files in all where it is known.
 Progress = Callable[[str, int, int | None], None]
@@ -109,11 +109,7 @@ def store(path: Path, content: Callable[[], bytes]) -> None:
     Raises:
         FcpError: it cannot be written; a disk that is full leaves nothing behind.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FcpError(f"{path.parent}: cannot be made ({error.strerror})") from error
-    write_atomically(path, content())
+    write_beside(path, content())
 
 
 def has_size(path: Path, size: int) -> bool:

@@ -24,7 +24,7 @@ from fcp.data.dataset import Split
 from fcp.data.folds import COCO_CLASS_COUNT
 from fcp.errors import FcpError
 from fcp.system.documents import load_json
-from fcp.system.files import sha256_of
+from fcp.system.files import make_folder, sha256_of
 
 FORMAT = "fcp-coco-1"
 _CHUNK = 500
@@ -140,10 +140,7 @@ def build_coco(
     # Run lengths take about as much space as the polygons; twice that is a safe bound.
     say(require_space(out, 2 * sum(file.stat().st_size for file in annotations)))
     target = out / layout.folder / layout.index
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FcpError(f"{target.parent}: cannot be made ({error.strerror})") from error
+    make_folder(target.parent)
     with clear_errors(target, layout), closing(sqlite3.connect(target)) as database:
         for file in annotations:
             fill(database, read_source(file, images, layout), images, progress)

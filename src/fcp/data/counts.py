@@ -11,11 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from fcp.data.dataset import FewShotDataset, Split
 from fcp.errors import FcpError
-from fcp.system.files import write_atomically
+from fcp.system.files import write_beside
 
 FORMAT = "fcp-counts-1"
 WORTH_KEEPING = 1000  # masks; fewer are counted in seconds
@@ -71,8 +72,5 @@ def _read(entry: Path) -> dict[str, dict[int, int]] | None:
 
 def _keep(entry: Path, areas: Mapping[str, Mapping[int, int]]) -> None:
     """Store counts if possible; a full or read-only disk is not an error here."""
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(entry, json.dumps(areas).encode())
-    except (OSError, FcpError):
-        return
+    with suppress(FcpError):
+        write_beside(entry, json.dumps(areas).encode())

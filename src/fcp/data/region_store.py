@@ -27,7 +27,7 @@ from fcp.data.images import read_image, read_labels
 from fcp.data.objects import Objects
 from fcp.data.regions import RegionTree, build_region_tree, map_features
 from fcp.errors import FcpError
-from fcp.system.files import open_atomically, sha256_of
+from fcp.system.files import make_folder, open_atomically, sha256_of
 
 LONG_SIDE = 384  # px that a picture's longer side is reduced to
 VOC_BACKGROUND = (0, 255)
@@ -138,7 +138,7 @@ def prepare(
     Raises:
         FcpError: a photo or label map is missing or damaged.
     """
-    store.mkdir(parents=True, exist_ok=True)
+    make_folder(store)
     files = {source: _file_of(source, store) for source in sources}
     missing = [source for source, file in files.items() if not file.exists()]
     if min(workers, len(missing)) > 1:

@@ -31,6 +31,7 @@ from fcp.engine.processes import loader_workers, processes, to_device
 from fcp.engine.share import Share
 from fcp.engine.tracking import Log, Report
 from fcp.errors import FcpError
+from fcp.system.files import make_folder
 
 Batch = Any
 DRAWN_ANEW = "another number of processes made the checkpoint; dropout is drawn anew"
@@ -204,7 +205,7 @@ def fit(
     log = None
     if processes().is_main_process:
         warn_of_slow_bf16(optim.precision, trainer.accelerator.device, report)
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         log = Log(out, first=done["step"], total=trainer.steps, report=report, state=done["log"])
     best: float | None = done["best"]
     for number, batches in enumerate(trainer.load(done["step"]), done["step"]):

@@ -17,7 +17,7 @@ from fcp.engine.processes import processes
 from fcp.engine.recipe import Recipe
 from fcp.errors import FcpError
 from fcp.models.files import RECIPE_FILE
-from fcp.system.files import write_atomically
+from fcp.system.files import write_atomically, write_beside
 
 Report = Callable[[str], None]
 LOG_FILE = "log.csv"
@@ -38,8 +38,7 @@ def record_recipe(out: Path, recipe: Recipe) -> None:
     processes().wait_for_everyone()  # the file is replaced once all have read the previous one
     if processes().is_main_process:
         settings = json.dumps(asdict(recipe), indent=2) + "\n"
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / RECIPE_FILE, settings.encode())
+        write_beside(out / RECIPE_FILE, settings.encode())
 
 
 class Log:

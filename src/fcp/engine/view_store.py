@@ -34,7 +34,7 @@ from fcp.layers.grid import join_levels
 from fcp.method.fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding
 from fcp.system.documents import load_json
-from fcp.system.files import write_atomically
+from fcp.system.files import make_folder, write_atomically
 from fcp.system.locks import hold_folder
 
 INDEX = "index.json"
@@ -203,7 +203,7 @@ def _build(
     report: Report,
 ) -> None:
     """Encode all views and write the index last; ``facts`` say what they depend on."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     size, views, seed = (facts[name] for name in ("image_size", "views", "seed"))
     squares = (to_square(data.image(photo), size)[None] for data, photo in photos[:_MEASURED])
     shown = [{name: maps[0] for name, maps in see(model, square).items()} for square in squares]

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from fcp.errors import FcpError
-from fcp.system.files import write_atomically
+from fcp.system.files import make_folder, write_beside
 
 _SUFFIX = ".safetensors"
 _FORMAT = "fcp-features-1"
@@ -52,10 +52,7 @@ class FeatureCache:
     def __init__(self, folder: Path, capacity: int) -> None:
         if capacity <= 0:
             raise FcpError(f"feature cache: expected room for more than {capacity} bytes")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FcpError(f"{folder}: cannot be made ({error.strerror})") from error
+        make_folder(folder)
         self.folder, self.capacity = folder, capacity
         self._held = sum(size for _, size, _ in self._entries())
 
@@ -94,11 +91,7 @@ class FeatureCache:
         if self._held + len(content) > self.capacity:
             self._evict(self.capacity * _AFTER_EVICTION - len(content))
         path = self._path(key)
-        try:
-            path.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise FcpError(f"{path.parent}: cannot be written ({error.strerror})") from error
-        write_atomically(path, content)
+        write_beside(path, content)
         self._held += len(content)
         return halved
 

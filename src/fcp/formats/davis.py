@@ -16,7 +16,8 @@ from fcp.data.images import palette_png
 from fcp.errors import FcpError
 from fcp.formats.label_maps import paint
 from fcp.formats.records import LabelledPicture
-from fcp.formats.writer import Writer, write_beside
+from fcp.formats.writer import Writer
+from fcp.system.files import write_beside
 
 FOLDER = "Annotations"
 MOST = 255  # values of a palette PNG beside the background

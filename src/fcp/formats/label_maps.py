@@ -38,8 +38,8 @@ from fcp.formats.reading import Frame, Reading, frame_of
 from fcp.formats.records import LabelledPicture
 from fcp.formats.run_lengths import RunLengths, to_runs
 from fcp.formats.text import CLASS_FILES, class_lines
-from fcp.formats.writer import Writer, make_folder, write_beside
-from fcp.system.files import write_atomically
+from fcp.formats.writer import Writer
+from fcp.system.files import make_folder, write_atomically, write_beside
 
 NO_MAPS = frozenset({"segmentations", "trimaps"})  # of CUB and Oxford-IIIT Pet: of one object each
 

@@ -30,7 +30,8 @@ from fcp.formats.reading import Frame, Reading, frame_of, require_stated_size
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.run_lengths import to_runs
 from fcp.formats.text import load_annotations
-from fcp.formats.writer import Writer, make_folder, write_beside
+from fcp.formats.writer import Writer
+from fcp.system.files import make_folder, write_beside
 
 VERSION = "5.5.0"  # of LabelMe, in whose layout files are written
 _KEYS = frozenset({"shapes", "flags", "imagePath", "imageData"})  # any is LabelMe's

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 from fcp.errors import FcpError
 from fcp.formats.places import plain
 from fcp.formats.records import LabelledObject, LabelledPicture
-from fcp.system.files import Spool, open_atomically, write_atomically
+from fcp.system.files import Spool, make_folder, open_atomically
 
 
 class Writer(ABC):
@@ -157,28 +157,6 @@ class OneFileWriter(Writer):
     @abstractmethod
     def _pieces(self) -> Iterator[str]:
         """Yield the file's text; ``_records`` may be called several times."""
-
-
-def write_beside(path: Path, content: bytes) -> None:
-    """Write a picture's file atomically, in a folder that is made if missing.
-
-    Raises:
-        FcpError: it cannot be written.
-    """
-    make_folder(path.parent)
-    write_atomically(path, content)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, if they are missing.
-
-    Raises:
-        FcpError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FcpError(f"{folder}: cannot be written ({error.strerror})") from error
 
 
 def _require_text(class_name: str) -> None:

@@ -25,9 +25,9 @@ from fcp.formats.polygons import fill_polygons, join_polygons, mask_polygons
 from fcp.formats.reading import Reading, frame_of
 from fcp.formats.records import LabelledPicture
 from fcp.formats.text import CLASS_FILES, class_lines, read_lines
-from fcp.formats.writer import Writer, make_folder, write_beside
+from fcp.formats.writer import Writer
 from fcp.system.documents import load_yaml, read_text
-from fcp.system.files import write_atomically
+from fcp.system.files import make_folder, write_atomically, write_beside
 
 NAME_FILES = (*CLASS_FILES, "obj.names", "_darknet.labels")
 SLACK = 0.01  # distance outside 0 … 1 that YOLO's own programs allow

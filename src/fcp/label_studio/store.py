@@ -21,10 +21,9 @@ from fcp.data.coco_json import run_lengths
 from fcp.data.images import picture_of
 from fcp.data.prompts import Box, Mark, Points
 from fcp.errors import FcpError
-from fcp.formats.writer import make_folder
 from fcp.label_studio.examples import Origin, ProjectExample
 from fcp.system.documents import load_json
-from fcp.system.files import write_atomically
+from fcp.system.files import make_folder, write_atomically
 
 FILE = "coco.json"
 _log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from fcp.data.own_labels import read_own_labels, read_own_mask
 from fcp.data.photos import Photo, read_photo
 from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject, LabelledPicture
-from fcp.formats.writer import Writer, write_beside
+from fcp.formats.writer import Writer
 from fcp.labelling.objects import piece_of
 from fcp.labelling.output import REPORT_FILE, page_file
 from fcp.labelling.photo_results import ClassResult, PictureResult, name_of_result
@@ -25,6 +25,7 @@ from fcp.labelling.task import Task
 from fcp.report.entries import ReportClass, ReportPicture
 from fcp.report.thumbnails import class_thumbnail
 from fcp.report.write import write_report
+from fcp.system.files import write_beside
 from fcp.system.words import counted
 from fcp.visualize import Colour, class_colours, encode
 

@@ -12,7 +12,7 @@ from fcp.errors import FcpError
 from fcp.labelling.photo_results import PictureResult, name_of_result
 from fcp.labelling.results import Results
 from fcp.labelling.task import Task, pairs_of
-from fcp.system.files import is_video, natural
+from fcp.system.files import is_video, make_folder, natural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,7 +146,6 @@ def write_films(records: Sequence[PictureResult], task: Task, out: Path) -> None
         FcpError: PyAV is not installed, or a file cannot be written.
     """
     from fcp.data.video_writing import write_video
-    from fcp.formats.writer import make_folder
 
     films: dict[str, list[PictureResult]] = defaultdict(list)
     for record in records:

@@ -22,6 +22,7 @@ from fcp.labelling.photos import segment_photos
 from fcp.labelling.results import ExampleResult, Results
 from fcp.labelling.start import Request, Start, start_run
 from fcp.labelling.task import Task, fit_task, least_of
+from fcp.system.files import make_folder
 from fcp.system.locks import hold_folder
 
 if TYPE_CHECKING:
@@ -159,7 +160,6 @@ def _require_writers(request: Request) -> None:
 def _open_writers(request: Request, out: Path) -> list[Writer]:
     """Open the writers of other tools' files, and name the values of label maps."""
     from fcp.formats.label_maps import write_class_list
-    from fcp.formats.writer import make_folder
 
     names = request.task.names
     if len(names) > 1:

@@ -14,7 +14,7 @@ from torch import Tensor
 from fcp.encoders.weights import read_state_dict
 from fcp.errors import FcpError
 from fcp.models.files import CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
-from fcp.system.files import write_atomically
+from fcp.system.files import make_folder, write_atomically
 
 
 def write_folder(
@@ -35,10 +35,7 @@ def write_folder(
     Raises:
         FcpError: the folder cannot be written, or the disk is full.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FcpError(f"{folder}: cannot be made ({error.strerror}); choose another") from error
+    make_folder(folder)
     tensors = {name: _on_disk(tensor, dtype) for name, tensor in state.items()}
     # A judge of presence fitted to older weights is not valid for these.
     (folder / PRESENCE_FILE).unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from fcp.method.names import PREFIX, FreeName, choose_default, is_free, parse_na
 from fcp.models.files import CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
 from fcp.models.settings import FREE_FORMAT
 from fcp.system.documents import load_json
-from fcp.system.files import sha256_of, write_atomically
+from fcp.system.files import make_folder, sha256_of, write_atomically
 from fcp.system.memory import free_memory
 
 if TYPE_CHECKING:
@@ -114,10 +114,7 @@ def save_free(loaded: LoadedFree, folder: Path) -> None:
 
         save_on_own(loaded.method, loaded.name, loaded.options, loaded.encoders, folder)
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FcpError(f"{folder}: cannot be made ({error.strerror}); choose another") from error
+    make_folder(folder)
     name = FreeName(
         loaded.name.method, _settled(loaded.name.backbone), _settled(loaded.name.segmenter)
     )

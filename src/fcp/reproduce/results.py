@@ -45,6 +45,7 @@ from fcp.reproduce.run import (
     training_minutes,
 )
 from fcp.reproduce.settings import RowRecipe
+from fcp.system.files import make_folder
 from fcp.system.locks import hold_folder
 from fcp.system.words import counted
 
@@ -153,7 +154,7 @@ def _make(
 ) -> None:
     """Train and evaluate, and write the evaluation."""
     test = open_test(experiment, place)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     recipe = recipe_of(experiment, place)
     settings = settings_of(asdict(recipe))
     try:

@@ -26,7 +26,7 @@ from fcp.reproduce.run import FoldTest, model_of, open_test, training_minutes
 from fcp.reproduce.settings import is_place, refuse_unfit
 from fcp.reproduce.table1 import table1
 from fcp.reproduce.tables import Table, steps_table, table2, table3, table4
-from fcp.system.files import write_atomically
+from fcp.system.files import make_folder, write_atomically
 
 _LOOKS = 200  # episodes a fold that Figures 1 and 4 run
 _SHOWN = 5  # rows a fold of Figure 4
@@ -75,7 +75,7 @@ def reproduce(
     if target in ("fig1", "fig2", "fig4") and seeds not in (None, 1):
         raise FcpError(f"--seeds: {target} shows one training a fold; leave it out")
     every, wanted = plan(target, scale, place, folds=folds, seeds=seeds, only=only)
-    place.out.mkdir(parents=True, exist_ok=True)
+    make_folder(place.out)
     if target not in _TABLES:
         draw = {"fig1": _figure1, "fig2": _figure2, "fig4": _figure4, "fig5": _figure5}[target]
         return draw(wanted, place, report)

@@ -72,6 +72,28 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def write_beside(path: Path, content: bytes) -> None:
+    """Write a file as ``write_atomically`` does, in a folder that is made if missing.
+
+    Raises:
+        FcpError: the folder cannot be made or written, or the disk is full.
+    """
+    make_folder(path.parent)
+    write_atomically(path, content)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, if they are missing.
+
+    Raises:
+        FcpError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FcpError(f"{folder}: cannot be made ({error.strerror}); choose another") from error
+
+
 def require_place(file: Path) -> None:
     """Check before hours of work that a result can be written.
 
