@@ -27,7 +27,8 @@ from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
 from fcp.encoders.mobilenet import MobileNetV2, build_mobilenet_v2
 from fcp.engine.train_head import standardise
-from fcp.evaluation.evaluate import MASK, THRESHOLD, evaluate
+from fcp.evaluation.episode_counts import MASK
+from fcp.evaluation.evaluate import THRESHOLD, evaluate
 from fcp.layers.masked import mask_to_grid
 from fcp.method.fcp.prototypes.contrast import contrast_maps, level_means, level_units
 from fcp.method.fcp.prototypes.prior import conventional_mask, unit_cells

@@ -12,17 +12,11 @@ import tifffile
 from PIL import Image
 
 from fcp.data.decode import Decoding, pages_of, turn_array
-from fcp.data.images import (
-    PICTURE_SUFFIXES,
-    read_image,
-    read_label_picture,
-    read_mask,
-    read_picture,
-    read_size,
-)
+from fcp.data.images import read_image, read_label_picture, read_mask, read_picture, read_size
 from fcp.data.pages import Pages
 from fcp.data.value_range import ValueRange
 from fcp.errors import FcpError
+from fcp.system.files import PICTURE_SUFFIXES
 
 WRITTEN = [s for s in sorted(PICTURE_SUFFIXES) if s in Image.registered_extensions()]
 BANDS = np.stack([np.full((6, 8), 10 * band, np.uint8) for band in range(1, 6)], axis=2)

@@ -14,13 +14,8 @@ from fcp.evaluation.episode_counts import EpisodeDraw
 from fcp.evaluation.evaluate import evaluate
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.evaluation.report import to_json
-from fcp.evaluation.run import (
-    DrawnEpisodes,
-    EpisodeFile,
-    evaluate_folds,
-    load_predictor,
-    plan_folds,
-)
+from fcp.evaluation.run import DrawnEpisodes, EpisodeFile, evaluate_folds, plan_folds
+from fcp.evaluation.tested import load_predictor
 from fcp.features.cache import FeatureCache
 from fcp.method.names import parse_name
 from fcp.models.checkpoint import load_model

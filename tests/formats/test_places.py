@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from fcp.errors import FcpError
-from fcp.formats.places import Finder, find_picture, pair_by_stem, plain
+from fcp.formats.places import Finder, find_picture, pair_by_stem
 from fcp.formats.reading import Reading
+from fcp.system.files import plain
 
 
 def test_names_are_followed_below_the_folder_above(tmp_path, write):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from fcp.data.images import PICTURE_SUFFIXES
+from fcp.system.files import PICTURE_SUFFIXES
 
 # The system's own fonts: nothing is fetched from anywhere.
 FONTS = ["system-ui", "sans-serif"]

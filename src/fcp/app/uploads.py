@@ -19,9 +19,9 @@ from fcp.app.bombs import check_zip
 from fcp.app.limits import Budget
 from fcp.app.pages import own_pages, page_of
 from fcp.data.archives import Member, walk
-from fcp.data.images import PICTURE_SUFFIXES, read_size
+from fcp.data.images import read_size
 from fcp.errors import FcpError
-from fcp.system.files import open_atomically, write_atomically
+from fcp.system.files import PICTURE_SUFFIXES, open_atomically, write_atomically
 
 ARCHIVE_SUFFIX = ".zip"
 LONGEST_STEM = 120  # bytes; disks allow 255 for a name, and results get longer ones

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
-from fcp.data.images import PICTURE_SUFFIXES
 from fcp.data.mask_names import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
@@ -25,7 +24,7 @@ from fcp.data.mask_names import (
 )
 from fcp.data.pairing import Pairing, Placed, pair_pictures
 from fcp.errors import FcpError
-from fcp.system.files import natural as natural
+from fcp.system.files import PICTURE_SUFFIXES, natural
 
 MASK_SUFFIX = "_mask"
 # Folders that systems, archives and network drives create.

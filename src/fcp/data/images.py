@@ -39,7 +39,6 @@ from fcp.data.png import png_of, require_whole_png
 from fcp.data.strips import edges
 from fcp.data.value_range import ValueRange, to_uint8
 from fcp.errors import FcpError
-from fcp.system.files import PICTURE_SUFFIXES as PICTURE_SUFFIXES
 
 DEFAULT = Decoding()
 FULL = ValueRange("full")

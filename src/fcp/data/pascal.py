@@ -15,9 +15,10 @@ from fcp.config import IGNORE
 from fcp.data.counts import count_areas
 from fcp.data.dataset import ClassicRule, Split
 from fcp.data.folds import ALL_PASCAL_IDS, PASCAL_CLASSES, base_classes, novel_classes
-from fcp.data.images import PICTURE_SUFFIXES, read_image, read_labels, require_same_size
+from fcp.data.images import read_image, read_labels, require_same_size
 from fcp.errors import FcpError
 from fcp.system.documents import read_text
+from fcp.system.files import PICTURE_SUFFIXES
 
 MIN_PIXELS = 2 * 32 * 32
 

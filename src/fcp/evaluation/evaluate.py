@@ -20,8 +20,14 @@ from fcp.data.dataset import ClassExample, FewShotDataset, Picture
 from fcp.data.episodes import EpisodeSpec
 from fcp.data.transforms import logits_to_size, mask_to_square
 from fcp.errors import FcpError
-from fcp.evaluation.episode_counts import MASK as MASK  # predictors name their mask by it
-from fcp.evaluation.episode_counts import ORIGINAL, EpisodeCounts, EpisodeDraw, EpisodeId, identify
+from fcp.evaluation.episode_counts import (
+    MASK,
+    ORIGINAL,
+    EpisodeCounts,
+    EpisodeDraw,
+    EpisodeId,
+    identify,
+)
 from fcp.evaluation.metrics import Counts, Scores, count_pixels
 
 COMPARISON_SIZE = 512

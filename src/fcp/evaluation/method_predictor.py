@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fcp.data.dataset import ClassExample, Picture
-from fcp.evaluation.evaluate import MASK
+from fcp.evaluation.episode_counts import MASK
 from fcp.evaluation.predictor import DEFAULT_CACHE_BYTES, BoundedCache
 from fcp.features.frozen import Encoders, FrozenEncoders, LiveEncoders
 from fcp.method.base import TrainedMethod

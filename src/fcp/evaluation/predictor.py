@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fcp.config import Fusion
 from fcp.data.dataset import ClassExample, Picture
-from fcp.evaluation.evaluate import MASK
+from fcp.evaluation.episode_counts import MASK
 from fcp.features.frozen import Encoders, FrozenEncoders, LiveEncoders
 from fcp.layers.masked import min_max
 from fcp.method.fcp.model import FCP

@@ -29,7 +29,6 @@ from fcp.evaluation.method_predictor import MethodPredictor
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.evaluation.report import FROM_FILE, ProtocolCard, make_card
 from fcp.evaluation.seen import NOTHING_SEEN, UNKNOWN
-from fcp.evaluation.tested import load_predictor as load_predictor  # FCP's, for the figures
 from fcp.evaluation.tested import open_predictor
 from fcp.features.cache import FeatureCache
 from fcp.method.names import PREFIX, is_free

@@ -10,9 +10,9 @@ from fcp.errors import FcpError
 from fcp.formats.coco import read_coco
 from fcp.formats.examples import Example
 from fcp.formats.foreign_json import refuse_foreign_json
-from fcp.formats.places import plain
 from fcp.formats.reading import Reading
 from fcp.formats.text import load_annotations
+from fcp.system.files import plain
 
 
 def read_coco_parts(

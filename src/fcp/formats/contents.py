@@ -6,13 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fcp.data.folder import (
-    STRAY_FOLDERS,
-    files_in,
-    find_layout,
-    natural,
-    pictures_in,
-)
+from fcp.data.folder import STRAY_FOLDERS, files_in, find_layout, pictures_in
 from fcp.data.mask_names import is_mask_name, mark_of
 from fcp.data.pairing import pair_pictures
 from fcp.errors import FcpError
@@ -20,6 +14,7 @@ from fcp.formats.examples import Example
 from fcp.formats.text import load_annotations, parse_xml
 from fcp.formats.voc_xml import ROOT as VOC_ROOT
 from fcp.formats.yolo import yolo_labels
+from fcp.system.files import natural
 from fcp.system.runs import read_run
 
 MOST_TRIED = 20  # number of files of a folder that are tried as annotations

@@ -14,9 +14,10 @@ from fcp.data.decode import turn_array, turn_points, upright
 from fcp.data.mask_values import oddities
 from fcp.data.prompts import SHARES, Box, Mark, Points, Scribble, annotation_mask, are_shares
 from fcp.errors import FcpError
-from fcp.formats.places import common_end, plain, stated_path
+from fcp.formats.places import common_end, stated_path
 from fcp.formats.reading import Reading
 from fcp.formats.run_lengths import RunLengths, area, to_mask, to_runs, union
+from fcp.system.files import plain
 
 Drawn = RunLengths | Mark
 REACHES_OUT = (

@@ -24,14 +24,14 @@ from fcp.data.images import picture_of, read_image, read_mask
 from fcp.data.prompts import Box, Points, Scribble
 from fcp.errors import FcpError
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class, inside
-from fcp.formats.places import find_picture, plain
+from fcp.formats.places import find_picture
 from fcp.formats.polygons import fill_polygons, mask_polygons, read_points
 from fcp.formats.reading import Frame, Reading, frame_of, require_stated_size
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.run_lengths import to_runs
 from fcp.formats.text import load_annotations
 from fcp.formats.writer import Writer
-from fcp.system.files import make_folder, write_beside
+from fcp.system.files import make_folder, plain, write_beside
 
 VERSION = "5.5.0"  # of LabelMe, in whose layout files are written
 _KEYS = frozenset({"shapes", "flags", "imagePath", "imageData"})  # any is LabelMe's

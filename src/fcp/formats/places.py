@@ -18,8 +18,7 @@ from fcp.data.mask_names import IMAGE_FOLDERS
 from fcp.data.pairing import name_key
 from fcp.errors import FcpError
 from fcp.formats.reading import Reading
-from fcp.system.files import PICTURE_SUFFIXES
-from fcp.system.files import plain as plain
+from fcp.system.files import PICTURE_SUFFIXES, plain
 
 # Folders whose names do not say which pictures are in them.
 _NAMELESS = frozenset(

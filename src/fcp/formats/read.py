@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from fcp.data.folder import MASK_SUFFIX, STRAY_FOLDERS, files_in
-from fcp.data.images import PICTURE_SUFFIXES
 from fcp.data.mask_names import SPLITS
 from fcp.errors import FcpError
 from fcp.formats.class_lists import NNUNET, find_list
@@ -27,6 +26,7 @@ from fcp.formats.text import load_annotations, parse_xml
 from fcp.formats.voc_xml import ROOT as VOC_ROOT
 from fcp.formats.voc_xml import read_voc_xml
 from fcp.formats.yolo import read_yolo, yolo_labels
+from fcp.system.files import PICTURE_SUFFIXES
 from fcp.system.runs import read_run
 
 ExamplesByClass = dict[str, list[Example]]

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from fcp.errors import FcpError
-from fcp.formats.places import plain
 from fcp.formats.records import LabelledObject, LabelledPicture
-from fcp.system.files import Spool, make_folder, open_atomically
+from fcp.system.files import Spool, make_folder, open_atomically, plain
 
 
 class Writer(ABC):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from fcp.data.folder import files_in, find_folder, natural, pictures_in
+from fcp.data.folder import files_in, find_folder, pictures_in
 from fcp.data.mask_names import IMAGE_FOLDERS
 from fcp.data.prompts import Box
 from fcp.errors import FcpError
@@ -27,7 +27,7 @@ from fcp.formats.records import LabelledPicture
 from fcp.formats.text import CLASS_FILES, class_lines, read_lines
 from fcp.formats.writer import Writer
 from fcp.system.documents import load_yaml, read_text
-from fcp.system.files import make_folder, write_atomically, write_beside
+from fcp.system.files import make_folder, natural, write_atomically, write_beside
 
 NAME_FILES = (*CLASS_FILES, "obj.names", "_darknet.labels")
 SLACK = 0.01  # distance outside 0 … 1 that YOLO's own programs allow

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fcp.errors import FcpError
 from fcp.labelling.results import FILE_NAME, UNFINISHED, Record, Results, read_record
-from fcp.system.files import remove_leftovers, sha256_of
+from fcp.system.files import PICTURE_SUFFIXES, remove_leftovers, sha256_of
 
 BOOKS = (FILE_NAME, UNFINISHED)  # files in which a run keeps its records
 REPORT_FILE = "report.html"
@@ -194,7 +194,6 @@ def was_changed(path: Path) -> FcpError:
 
 def _is_whole(path: Path) -> bool:
     """Return whether a file may be the user's work, and is not cut short or damaged."""
-    from fcp.data.images import PICTURE_SUFFIXES
     from fcp.data.photos import read_photo
 
     if path.suffix in PICTURE_SUFFIXES:

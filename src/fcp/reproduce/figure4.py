@@ -18,7 +18,8 @@ from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec
 from fcp.data.transforms import logits_to_size
 from fcp.errors import FcpError
-from fcp.evaluation.evaluate import MASK, THRESHOLD, Progress, count_at_square, truth_of
+from fcp.evaluation.episode_counts import MASK
+from fcp.evaluation.evaluate import THRESHOLD, Progress, count_at_square, truth_of
 from fcp.evaluation.predictor import ATTENTION, STRETCHED, FCPPredictor, probability_maps
 from fcp.reproduce.asking import run_episodes
 from fcp.reproduce.output import new_figure, save_png

@@ -15,7 +15,7 @@ from fcp.engine.tracking import Report
 from fcp.errors import FcpError
 from fcp.evaluation.predictor import FCPPredictor
 from fcp.evaluation.report import NO_LISTS
-from fcp.evaluation.run import load_predictor
+from fcp.evaluation.tested import load_predictor
 from fcp.reproduce import figure1, figure2, figure4, figure5
 from fcp.reproduce.bootstrap import Interval
 from fcp.reproduce.output import write_csv
