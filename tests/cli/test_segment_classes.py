@@ -102,10 +102,11 @@ def test_negative_examples_are_looked_for_and_not_told(run, segmenter, examples,
         np.testing.assert_array_equal(mask, segmenter.predict(photos / name).labels == 1)
 
 
-def test_files_for_other_tools_say_what_the_masks_say(run, photos, tmp_path, capsys):
+@pytest.mark.parametrize("limits", [(), ("--instances", "--min-area", "40")])
+def test_files_for_other_tools_say_what_the_masks_say(run, photos, tmp_path, capsys, limits):
     out = tmp_path / "out"
     formats = [part for name in FORMATS for part in ("--format", name)]
-    done = run(*formats)
+    done = run(*formats, *limits)
     assert done.exit_code == 0, done.output
     api = COCO(out / "coco.json")
     capsys.readouterr()
@@ -119,6 +120,9 @@ def test_files_for_other_tools_say_what_the_masks_say(run, photos, tmp_path, cap
         np.testing.assert_array_equal(
             np.asarray(Image.open(out / "labels" / image["file_name"])), labels
         )
+        classes = records(out)[image["file_name"]]["classes"].values()
+        assert [one["area_px"] for one in classes] == [(labels == 1).sum(), (labels == 2).sum()]
+        assert painted.any()
     for name in ("cvat.xml", "label-studio.json", "yolo/labels/p2.txt", "labelme/p1.json"):
         assert (out / name).is_file(), name
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcp.data.pieces import connected_pieces
-from fcp.inference.instances import split_objects
+from fcp.inference.instances import keep_objects, split_objects
 from fcp.inference.prediction import Least, Maps, predict_classes
 
 
@@ -85,3 +85,23 @@ def test_small_and_unsure_objects_are_left_out():
     ]
     large, small, unsure = (0, 0, 4, 4), (8, 8, 10, 10), (0, 12, 5, 16)
     assert boxes == [[large, unsure], [large, small, unsure], [unsure], [unsure], [large]]
+
+
+def test_what_is_no_object_loses_its_pixels_and_the_score_is_of_the_rest():
+    cat, dog = np.full((2, 16, 16), -9.0)
+    cat[0:4, 0:4] = 9
+    cat[8:10, 8:10] = 9
+    dog[12:14, 0:2] = 9
+    maps = {name: class_found(one).maps for name, one in (("cat", cat), ("dog", dog))}
+    found = predict_classes(maps, (16, 16))
+    kept, objects = keep_objects(found, Least(area=5))
+    expected = np.zeros((16, 16))
+    expected[0:4, 0:4] = 1
+    assert np.array_equal(kept.labels, expected)
+    assert [len(objects["cat"]), len(objects["dog"])] == [1, 0]
+    likely = 1 / (1 + np.exp(-cat))
+    assert kept.classes["cat"].score == pytest.approx(likely[:4, :4].sum() / (16 + 4), abs=1e-2)
+    assert kept.classes["cat"].score < found.classes["cat"].score
+    assert (kept.classes["dog"].score, kept.classes["dog"].here) == (0, False)
+    assert keep_objects(found, Least(area=0))[0] is found
+    assert (found.labels > 0).sum() == 24

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from fcp.data.pieces import Piece, connected_pieces
 from fcp.data.strips import edges
 from fcp.data.transforms import rows_to_size
-from fcp.inference.prediction import ClassPrediction, Least
+from fcp.inference.prediction import ClassPrediction, Least, Prediction
 from fcp.inference.touching import touching_objects
 
 # Of a cell of the model's grid, which the mask decoder's logits resolve; an object that touches
@@ -51,6 +52,39 @@ def split_objects(found: ClassPrediction, least: Least | None = None) -> list[In
         for one in touching_objects(piece, smallest)
     )
     return [one for one in objects if one.score >= least.score]
+
+
+def keep_objects(
+    found: Prediction, least: Least | None = None
+) -> tuple[Prediction, Mapping[str, Sequence[Instance]]]:
+    """Split all classes into their objects; a pixel of no object is of no class.
+
+    Args:
+        found: Prediction of a photo.
+        least: See ``split_objects``.
+
+    Returns:
+        Prediction whose classes are their objects, with scores of what is left, and the objects of
+        each class.
+    """
+    objects = {name: split_objects(one, least) for name, one in found.classes.items()}
+    labels = np.zeros_like(found.labels)
+    for name, own in objects.items():
+        for one in own:
+            x0, y0, x1, y1 = one.piece.box
+            labels[y0:y1, x0:x1][one.piece.mask] = found.classes[name].label
+    if np.array_equal(labels, found.labels):
+        return found, objects
+    classes = {name: _redrawn(one, labels) for name, one in found.classes.items()}
+    return Prediction(labels, classes), objects
+
+
+def _redrawn(found: ClassPrediction, labels: np.ndarray) -> ClassPrediction:
+    """Return the prediction of a class in another label map (H, W)."""
+    mask, (height, width) = labels == found.label, labels.shape
+    whole = Piece((0, 0, width, height), mask, (height, width))
+    score = _expected_iou(found.maps.logits, mask, whole) if mask.any() else 0.0
+    return replace(found, labels=labels, score=score)
 
 
 def _expected_iou(logits: Tensor, mask: np.ndarray, piece: Piece) -> float:

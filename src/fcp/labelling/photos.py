@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fcp.errors import FcpError
 from fcp.labelling.films import Films, time_of
-from fcp.labelling.photo_results import ClassResult, PictureResult, Source
+from fcp.labelling.photo_results import ClassResult, ObjectResult, PictureResult, Source
 from fcp.labelling.results import Results
 from fcp.labelling.task import Task, least_of
 from fcp.system.files import sha256_of, write_atomically
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fcp.data.photos import Photo
-    from fcp.inference.prediction import ClassPrediction, Prediction
+    from fcp.inference.prediction import ClassPrediction, Least, Prediction
     from fcp.inference.segmenter import FewShotSegmenter
+    from fcp.inference.support import Support
 
 T = TypeVar("T")
+Objects = dict[str, list[ObjectResult]]
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _segment_together(
     """Read, segment and write a batch; an unreadable photo does not stop the others."""
     from fcp.data.photos import read_photo
 
-    started, least, likely = time.perf_counter(), least_of(task), task.threshold
+    started, least = time.perf_counter(), least_of(task)
     support = films.support_of(jobs[0].picture, jobs[0].name)
     most = support.most_pixels
     read, errors = _each(
@@ -124,24 +126,17 @@ def _segment_together(
     photos = {job: photo for job, (photo, _) in read.items()}
     notes = {job: remarks for job, (_, remarks) in read.items()}
     del read  # frees a large photo once it is segmented
-    if support.tile is None:
-        predictions = segmenter.predict_batch(
-            photos.values(), batch_size=len(jobs), support=support, threshold=likely, least=least
-        )
-        found = dict(zip(photos, predictions, strict=True))
-    else:
-        found, too_small = _each(
-            photos,
-            lambda job: segmenter.predict(
-                photos[job], support=support, threshold=likely, least=least
-            ),
-        )
-        errors |= too_small
+    found, too_small = _predict(segmenter, photos, support, task.threshold, least)
+    errors |= too_small
+    objects: dict[Job, Objects] = {}
+    if task.instances:
+        for job, one in found.items():
+            found[job], objects[job] = _objects_of(one, least)
     photos = {job: photos[job].drawn for job in found}
     written = {job: _write(job, photos[job], one, out) for job, one in found.items()}
     seconds = round((time.perf_counter() - started) / len(jobs), 3)
     records = [
-        _success(job, found[job], task, seconds, written[job], notes[job])
+        _success(job, found[job], objects.get(job), seconds, written[job], notes[job])
         if job in found
         else _failure(job, errors[job], seconds)
         for job in jobs
@@ -150,6 +145,38 @@ def _segment_together(
         if job in found:
             films.see(record, photos[job].pixels, photos[job].under(found[job].labels))
     return records
+
+
+def _predict(
+    segmenter: FewShotSegmenter,
+    photos: Mapping[Job, Photo],
+    support: Support,
+    threshold: float | None,
+    least: Least,
+) -> tuple[dict[Job, Prediction], dict[Job, str]]:
+    """Segment photos, tiled ones one by one; return also the messages of those that failed."""
+    if support.tile is not None:
+        how = partial(segmenter.predict, support=support, threshold=threshold, least=least)
+        return _each(photos, lambda job: how(photos[job]))
+    predictions = segmenter.predict_batch(
+        photos.values(),
+        batch_size=max(1, len(photos)),
+        support=support,
+        threshold=threshold,
+        least=least,
+    )
+    return dict(zip(photos, predictions, strict=True)), {}
+
+
+def _objects_of(found: Prediction, least: Least) -> tuple[Prediction, Objects]:
+    """Return what ``keep_objects`` leaves, and the records of each class's objects."""
+    from fcp.inference.instances import keep_objects
+    from fcp.labelling.objects import record_of
+
+    kept, objects = keep_objects(found, least)
+    return kept, {
+        name: [record_of(one.piece, one.score) for one in own] for name, own in objects.items()
+    }
 
 
 def _each(jobs: Iterable[Job], do: Callable[[Job], T]) -> tuple[dict[Job, T], dict[Job, str]]:
@@ -192,7 +219,7 @@ def draw_overlay(photo: Photo, labels: np.ndarray, names: Sequence[str]) -> byte
 def _success(
     job: Job,
     found: Prediction,
-    task: Task,
+    objects: Objects | None,
     seconds: float,
     written: tuple[str, str],
     notes: list[str],
@@ -203,7 +230,10 @@ def _success(
         seconds=seconds,
         mask=job.mask,
         overlay=job.overlay,
-        classes={name: _class_result(one, task) for name, one in found.classes.items()},
+        classes={
+            name: _class_result(one, None if objects is None else objects[name])
+            for name, one in found.classes.items()
+        },
         mask_sha256=written[0],
         overlay_sha256=written[1],
         notes=notes,
@@ -212,20 +242,13 @@ def _success(
     )
 
 
-def _class_result(found: ClassPrediction, task: Task) -> ClassResult:
-    from fcp.inference.instances import split_objects
-    from fcp.labelling.objects import record_of
-
-    objects = [
-        record_of(one.piece, one.score)
-        for one in (split_objects(found, least_of(task)) if task.instances else [])
-    ]
+def _class_result(found: ClassPrediction, objects: list[ObjectResult] | None) -> ClassResult:
     return ClassResult(
         score=round(found.score, 4),
         area=round(found.area / found.labels.size, 6),
         area_px=found.area,
         presence=_reported_presence(found),
-        objects=objects if task.instances else None,
+        objects=objects,
     )
 
 
