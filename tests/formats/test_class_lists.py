@@ -54,3 +54,13 @@ def test_a_value_with_two_names_is_refused(write):
     assert read_list(write("_classes.csv", text.format(2))).names == {1: "cat", 2: "dog"}
     with pytest.raises(FcpError, match=r"_classes\.csv:4: the value 1 is 'cat' and 'dog'"):
         read_list(write("_classes.csv", text.format(1)))
+
+
+@pytest.mark.parametrize("other", ["wall", "background"])
+def test_a_colour_with_two_names_is_refused(write, other):
+    text = f"name,r,g,b\ncat,128,0,0\n{other},128,0,0\n"
+    with pytest.raises(FcpError, match=rf"csv: cat and (the )?{other} have one colour, \(128, 0"):
+        read_list(write("class_dict.csv", text))
+    assert (
+        read_list(write("class_dict.csv", text.replace(other, "cat"))).colours[128, 0, 0] == "cat"
+    )

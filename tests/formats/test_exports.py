@@ -197,6 +197,18 @@ def test_cvats_labelme_xml(tmp_path, write):
         read_examples(tmp_path)
 
 
+def test_objects_that_were_deleted_in_labelme_are_left_out(tmp_path, write):
+    points = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in SQUARE)
+    write("default/a.jpg", SIZE)
+    text = LABELME_XML.format(rows=SIZE[0], columns=SIZE[1], points=points)
+    corners = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in [(0, 0), (39, 0), (39, 5)])
+    gone = f"<object><name>cat</name><deleted>1</deleted><polygon>{corners}</polygon></object>"
+    write("default/a.xml", text.replace("</annotation>", f"{gone}</annotation>"))
+    reading = Reading()
+    assert (only_mask(tmp_path, reading) == INSIDE).all()
+    assert "objects that were deleted in the tool were left out" in reading.files_by_note()
+
+
 def test_what_gis_programs_put_beside_a_picture_is_no_annotation(tmp_path, write):
     write("a.tif", SIZE)
     write("a.tif.aux.xml", "<PAMDataset></PAMDataset>")

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from fcp.data.prompts import read_support
 from fcp.errors import FcpError
 from fcp.formats.read import read_examples
 from fcp.formats.reading import Reading
@@ -49,8 +51,8 @@ FORMATS = {"x.json": coco, "x.xml": cvat, "tasks.json": label_studio}
         (["/me/seqA/1.jpg", "/me/seqB/1.jpg"], 0),
         (["https://host/upload/1/1.jpg", "https://host/upload/2/1.jpg"], 0),
         (["1.JPG", "1.jpg"], 1),
-        (["C:\\me\\1.JPG", "C:\\me\\1.jpg", "2.jpg"], 2),
-        (["/me/1.jpg", "1.jpg", "2.jpg"], 2),
+        (["C:\\me\\1.JPG", "C:\\me\\1.jpg", "2.jpg"], 1),
+        (["/me/1.jpg", "1.jpg", "2.jpg"], 1),
     ],
 )
 def test_two_names_of_one_picture_are_refused_with_both(write, file, names, kept):
@@ -66,10 +68,34 @@ def test_two_names_of_one_picture_are_refused_with_both(write, file, names, kept
 
 
 @pytest.mark.parametrize("file", FORMATS)
-def test_a_name_that_is_stated_twice_is_one_name(write, file):
+def test_entries_of_one_name_are_one_example(write, file):
     write("set/1.jpg", SIZE)
+    reading = Reading()
     path = write(f"set/{file}", FORMATS[file](["1.jpg", "1.jpg", "./1.jpg"]))
-    assert len(read_examples(path)["cat"]) == 3
+    assert len(read_examples(path, reading=reading)["cat"]) == 1
+    assert str(path) in reading.files_by_note()["several entries of '1.jpg' count as one"]
+
+
+def test_each_class_of_one_picture_keeps_what_its_entries_say(write):
+    write("set/1.jpg", SIZE)
+    boxes = [[4, 4, 8, 10], [20, 4, 8, 10], [30, 20, 4, 5]]
+    content = {
+        "images": [{"id": at, "file_name": "1.jpg"} for at in range(3)],
+        "categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}],
+        "annotations": [
+            {"id": at, "image_id": at, "category_id": at // 2, "bbox": box}
+            for at, box in enumerate(boxes)
+        ],
+    }
+    found = read_examples(write("set/x.json", json.dumps(content)))
+    masks = {
+        name: read_support(one.picture, one.annotation)[1] > 0 for name, (one,) in found.items()
+    }
+    expected = np.zeros((3, *SIZE), bool)
+    for mask, (x, y, width, height) in zip(expected, boxes, strict=True):
+        mask[y : y + height, x : x + width] = True
+    assert np.array_equal(masks["cat"], expected[0] | expected[1])
+    assert np.array_equal(masks["dog"], expected[2])
 
 
 @pytest.mark.parametrize("file", FORMATS)

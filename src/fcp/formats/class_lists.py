@@ -148,7 +148,11 @@ def _of_colours(file: Path, rows: Sequence[tuple[str, Colour]]) -> ClassList:
     colours: dict[Colour, str] = {}
     for value, (name, colour) in enumerate(rows):
         is_background = _is_background(name, is_zero=colour == (0, 0, 0))
-        colours[colour] = "" if is_background else name
+        own = "" if is_background else name
+        known = colours.setdefault(colour, own)
+        if known != own:
+            both = f"{known or 'the background'} and {own or 'the background'}"
+            raise FcpError(f"{file}: {both} have one colour, {colour}; give each its own")
         if not is_background:
             names[value] = name
     if 0 in names:  # no line for the background, which is 0 all the same

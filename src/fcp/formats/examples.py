@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -98,7 +98,7 @@ def examples_by_class(
             picture, or two stated names or files of one picture lead to the same one.
     """
     found: dict[str, list[Example]] = {class_key(name): [] for name in order}
-    for picture in _unrivalled(pictures, reading):
+    for picture in _unrivalled(_merged(pictures, reading), reading):
         by_class: dict[str, list[Drawn]] = {}
         for name, drawn in picture.drawings:
             by_class.setdefault(class_key(name), []).append(drawn)
@@ -106,6 +106,22 @@ def examples_by_class(
             with _each(reading):
                 found.setdefault(name, []).extend(_join(name, drawings, picture, reading))
     return {name: examples for name, examples in found.items() if examples}
+
+
+def _merged(pictures: Iterable[DrawnPicture], reading: Reading | None) -> Iterable[DrawnPicture]:
+    """Join the entries of one file for one picture, such as tasks that were imported twice."""
+    found: dict[object, DrawnPicture] = {}
+    for one in pictures:
+        if not isinstance(one.picture, Path):
+            found[len(found)] = one
+            continue
+        key = (plain(one.picture), _claim(one), one.size, one.turn)
+        if key in found:
+            one = replace(one, drawings=[*found[key].drawings, *one.drawings])
+            if reading is not None:
+                reading.note(one.source, f"several entries of {_own_name(one)} count as one")
+        found[key] = one
+    return found.values()
 
 
 def _unrivalled(

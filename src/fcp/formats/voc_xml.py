@@ -61,6 +61,9 @@ def _read_file(file: Path, reading: Reading) -> DrawnPicture:
     frame = frame_of(picture, file, reading, stated)
     drawings = []
     for number, found in enumerate(root.iter("object"), start=1):
+        if (found.findtext("deleted") or "").strip() == "1":
+            reading.note(file, "objects that were deleted in the tool were left out")
+            continue
         with reading.each():
             drawn = _drawn(found, frame.size, f"{file}: object {number}")
             drawings.append((found.findtext("name") or "", drawn))
