@@ -12,7 +12,7 @@ from fcp.data.prompts import Box, Points, Scribble
 from fcp.errors import FcpError
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class, inside
 from fcp.formats.places import Finder
-from fcp.formats.polygons import fill_polygons, read_points
+from fcp.formats.polygons import fill_ellipse, fill_polygons, read_points
 from fcp.formats.reading import Reading, frame_of
 from fcp.formats.run_lengths import to_runs
 from fcp.formats.text import parse_xml
@@ -133,12 +133,7 @@ def _box(shape: Element, size: Size, where: str) -> Drawn:
 def _ellipse(shape: Element, size: Size, where: str) -> Drawn:
     x, y, across, down = (float(shape.get(name, "")) for name in ("cx", "cy", "rx", "ry"))
     angle = np.deg2rad(float(shape.get("rotation", 0)))
-    if not np.isfinite([x, y, across, down, angle]).all() or across <= 0 or down <= 0:
-        raise FcpError(f"{where}: an ellipse without width, height or a valid rotation")
-    rows, columns = np.ogrid[0.5 : size[0], 0.5 : size[1]]
-    along = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
-    beside = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)
-    return to_runs((along / across) ** 2 + (beside / down) ** 2 <= 1)
+    return fill_ellipse((x, y), (across, down), angle, size, where)
 
 
 def _line(shape: Element, size: Size, where: str) -> Drawn:

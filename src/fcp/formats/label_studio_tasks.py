@@ -1,33 +1,26 @@
 """Reader of Label Studio's JSON: tasks with annotations, or with predictions as written here.
 
-Coordinates are percent of the picture, 0 … 100; brush strokes are those of
-``fcp.formats.label_studio``. They are those of the picture as stored, also of regions that were
-drawn while it was shown rotated: the editor rotates its view alone, and ``image_rotation`` records
-how that was (label-studio, web/libs/editor: ``Image.js``, ``Region2RLE``; versions before turned
-the numbers back on saving).
+Coordinates are those of the picture as stored (``fcp.formats.label_studio_shapes``), also of
+regions that were drawn while it was shown rotated: the editor rotates its view alone, and
+``image_rotation`` records how that was (label-studio, web/libs/editor: ``Image.js``,
+``Region2RLE``; versions before turned the numbers back on saving).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fcp.data.prompts import Box, Points
 from fcp.errors import FcpError
-from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class, inside
-from fcp.formats.label_studio import is_negative, read_brush_runs
+from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class
+from fcp.formats.label_studio import is_negative
+from fcp.formats.label_studio_shapes import KINDS, Size, read_shape
 from fcp.formats.places import Finder, stated_path
-from fcp.formats.polygons import fill_polygons, read_points
 from fcp.formats.reading import Reading, frame_of
-from fcp.formats.run_lengths import to_runs
 from fcp.system.files import PICTURE_SUFFIXES
 
-Size = tuple[int, int]
-DIGITS = 6  # of px: percent are not exact, and a box covers every pixel that it touches
 # Label Studio calls an upload "1a2b3c4d-photo.jpg", with the first digits of a random number.
 _UPLOAD = re.compile(r"(?:.*/)?([0-9a-f]{8})-([^/]+)", re.DOTALL)
 
@@ -127,7 +120,7 @@ def _kind(region: Mapping[str, Any]) -> str | None:
     value = region.get("value")
     if not isinstance(value, dict):
         return None
-    found = next((name for name in _SHAPES if name in value), None)
+    found = next((name for name in KINDS if name in value), None)
     return "labels" if found is None and "labels" in value and _form(value) else found
 
 
@@ -189,66 +182,10 @@ def _drawn(region: Mapping[str, Any], size: Size, where: str) -> list[tuple[str,
     labels = value[kind]
     if not isinstance(labels, list) or not labels:
         raise FcpError(f"{where}: has no label")
-    try:
-        drawn = _SHAPES[_form(value) or "" if kind == "labels" else kind](value, size, where)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise FcpError(f"{where}: invalid or missing numbers ({error})") from error
+    shape = _form(value) if kind == "labels" else kind
+    drawn = read_shape(shape or "", value, size, where)
     return [(str(label), drawn) for label in labels]
 
-
-def _pixels(pairs: object, size: Size, where: str) -> np.ndarray:
-    points = np.array(pairs, dtype=np.float64) * np.array([size[1], size[0]]) / 100
-    return read_points(points.round(DIGITS), size, where)
-
-
-def _brush(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
-    return to_runs(read_brush_runs(value.get("rle"), size, where))
-
-
-def _polygon(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
-    points = _pixels(value["points"], size, where)
-    if len(points) < 3:
-        raise FcpError(f"{where}: a polygon needs 3 points, got {len(points)}")
-    return fill_polygons([points], size)
-
-
-def _rectangle(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
-    x, y, width, height = (float(value[name]) for name in ("x", "y", "width", "height"))
-    angle = np.deg2rad(float(value.get("rotation") or 0))
-    corner, extent = _pixels([[x, y], [width, height]], size, where)
-    if angle == 0:
-        return Box(*corner.tolist(), *(corner + extent).round(DIGITS).tolist())
-    # Turned around its first corner, in px and not in percent.
-    across = np.array([np.cos(angle), np.sin(angle)]) * extent[0]
-    down = np.array([-np.sin(angle), np.cos(angle)]) * extent[1]
-    corners = corner + np.array([0 * across, across, across + down, down])
-    return fill_polygons([read_points(corners, size, where)], size)
-
-
-def _ellipse(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
-    x, y, across, down = (float(value[name]) for name in ("x", "y", "radiusX", "radiusY"))
-    angle = np.deg2rad(float(value.get("rotation") or 0))
-    middle, radius = _pixels([[x, y], [across, down]], size, where)
-    if (radius <= 0).any() or not np.isfinite(angle):
-        raise FcpError(f"{where}: an ellipse without width, height or a valid rotation")
-    rows, columns = np.ogrid[0.5 : size[0], 0.5 : size[1]]
-    along = (columns - middle[0]) * np.cos(angle) + (rows - middle[1]) * np.sin(angle)
-    beside = (rows - middle[1]) * np.cos(angle) - (columns - middle[0]) * np.sin(angle)
-    return to_runs((along / radius[0]) ** 2 + (beside / radius[1]) ** 2 <= 1)
-
-
-def _key_point(value: Mapping[str, Any], size: Size, where: str) -> Drawn:
-    points = _pixels([[float(value["x"]), float(value["y"])]], size, where)
-    return Points(inside(points.tolist(), size))
-
-
-_SHAPES: Mapping[str, Callable[[Mapping[str, Any], Size, str], Drawn]] = {
-    "brushlabels": _brush,
-    "polygonlabels": _polygon,
-    "rectanglelabels": _rectangle,
-    "ellipselabels": _ellipse,
-    "keypointlabels": _key_point,
-}
 
 # Key in the numbers of a region → its kind, for regions whose labels do not name it. Key points
 # have a width too, that of their mark on the screen.

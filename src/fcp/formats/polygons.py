@@ -99,6 +99,34 @@ def fill_polygons(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> RunL
     return union(rle_tools.frPyObjects(flat, *size))
 
 
+def fill_ellipse(
+    middle: Sequence[float] | np.ndarray,
+    radii: Sequence[float] | np.ndarray,
+    angle: float,
+    size: tuple[int, int],
+    where: str,
+) -> RunLengths:
+    """Paint an ellipse: the pixels whose centres lie in it.
+
+    Args:
+        middle: Middle x and y in px.
+        radii: Radii along its own x and y, in px.
+        angle: Angle of its x, clockwise, in radians.
+        size: Size (H, W) of the mask.
+        where: Name of the shape in an error.
+
+    Raises:
+        FcpError: a number is not finite, or a radius not positive.
+    """
+    if not np.isfinite([*middle, *radii, angle]).all() or min(radii) <= 0:
+        raise FcpError(f"{where}: an ellipse without width, height or a valid rotation")
+    rows, columns = np.ogrid[0.5 : size[0], 0.5 : size[1]]
+    across, down = columns - middle[0], rows - middle[1]
+    along = across * np.cos(angle) + down * np.sin(angle)
+    beside = down * np.cos(angle) - across * np.sin(angle)
+    return to_runs((along / radii[0]) ** 2 + (beside / radii[1]) ** 2 <= 1)
+
+
 def read_points(values: object, size: tuple[int, int], where: str) -> np.ndarray:
     """Check coordinates that come from a file; a little outside the picture is usual.
 

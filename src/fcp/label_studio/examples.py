@@ -17,9 +17,10 @@ from fcp.data.prompts import Mark, Points, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats.examples import DrawnPicture, examples_by_class
 from fcp.formats.label_studio import is_negative
+from fcp.formats.label_studio_shapes import Size
 from fcp.formats.run_lengths import RunLengths, to_mask, to_runs
 from fcp.label_studio.label_config import Labelling
-from fcp.label_studio.regions import Region, Size, labels_of, read_region
+from fcp.label_studio.regions import Region, labels_of, read_region
 
 # How exactly a kind of region describes an object.
 EXACT = {

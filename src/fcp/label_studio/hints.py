@@ -17,12 +17,13 @@ from fcp.data.pieces import connected_pieces
 from fcp.data.prompts import Annotation, Box, Point, Points, annotation_mask
 from fcp.errors import FcpError
 from fcp.formats.label_studio import is_negative
+from fcp.formats.label_studio_shapes import Size
 from fcp.formats.run_lengths import to_mask
 from fcp.inference.outlines import EncodedPicture, Prompt
 from fcp.inference.prediction import ALL
 from fcp.inference.segmenter import FewShotSegmenter
 from fcp.inference.support import Support
-from fcp.label_studio.regions import Size, labels_of, read_region
+from fcp.label_studio.regions import labels_of, read_region
 
 
 @dataclass(frozen=True)
