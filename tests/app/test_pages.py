@@ -36,6 +36,11 @@ def numbers(seed, shape, dtype):
             np.int16,
             {"photometric": "minisblack", "extratags": [(42113, "s", 0, "7", True)]},
         ),
+        (
+            (30, 40),
+            np.uint32,
+            {"photometric": "minisblack", "extratags": [(42113, "s", 0, "4294967295", True)]},
+        ),
     ],
 )
 @pytest.mark.parametrize("turn", [1, 6])
@@ -46,6 +51,8 @@ def test_a_page_is_read_as_in_its_file(tmp_path, shape, dtype, options, turn, ba
     with tifffile.TiffWriter(stack) as writer:
         for seed in range(2):
             values = numbers(seed, shape, dtype)
+            for tag in tags[:-1]:
+                values[:5] = np.dtype(dtype).type(tag[3])
             writer.write(values, extratags=tags, metadata=None, **options)
     if bands is not None and len(shape) == 2:
         bands = (1,)

@@ -21,6 +21,7 @@ from PIL import Image
 
 import fcp.app.bombs
 from fcp.app.limits import Budget, Limits
+from fcp.app.parts import named
 from fcp.app.uploads import Intake, plain_path, safe_name
 from fcp.data.images import read_size
 from fcp.errors import FcpError
@@ -312,6 +313,13 @@ def test_original_names_are_kept_beside_our_own(uploads, intake, picture):
     assert [taker.originals[path] for path in taken.pictures] == names
     taker.forget(taken.pictures[0])
     assert list(taker.originals.values()) == names[1:]
+
+
+def test_equal_files_of_two_folders_are_two_pictures(uploads, intake, picture):
+    file = str(uploads("1.png", picture()))  # Gradio calls a file by its content and name
+    taken = intake().take(named([file, file, file]))
+    assert len({path.read_bytes() for path in taken.pictures}) == 1
+    assert (len(set(taken.pictures)), taken.refused) == (3, [])
 
 
 def test_what_is_refused_is_told_with_its_own_name_and_folder(uploads, intake):

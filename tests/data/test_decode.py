@@ -225,15 +225,36 @@ def test_twelve_bits_of_colour_in_sixteen(tmp_path, colours):
     assert np.abs(low - high).mean() <= 1
 
 
-def test_no_data_of_gis_is_not_the_darkest_value(tmp_path):
-    values = np.linspace(10, 20, 48, dtype=np.float32).reshape(6, 8)
-    values[0] = -9999
-    tag = [(42113, "s", 0, "-9999", True)]
+@pytest.mark.parametrize(
+    ("dtype", "text"),
+    [
+        (np.float32, "-9999"),
+        (np.float32, "-3.40282346638528898e+38"),  # as GDAL writes the least float of 32 bits
+        (np.float32, "-3.4028234663852886e+38"),
+        (np.float64, "1e+300"),
+        (np.float32, "nan"),
+        (np.int16, "-32768.0"),
+        (np.uint32, "4294967295"),
+        (np.int64, "-9223372036854775808"),
+    ],
+)
+def test_no_data_of_gis_is_neither_the_darkest_value_nor_the_brightest(tmp_path, dtype, text):
+    values = np.linspace(1, 4095, 40).reshape(5, 8)[[0, 0, 1, 2, 3, 4]].astype(dtype)
+    values[0] = float(text) if np.dtype(dtype).kind == "f" else int(text.removesuffix(".0"))
+    tag = [(42113, "s", 0, text, True)]
     tifffile.imwrite(tmp_path / "a.tif", values, extratags=tag)
     pixels = read_image(tmp_path / "a.tif")[..., 0]
     assert (pixels[0] == 0).all()
     assert pixels[1, 0] < 10
     assert pixels[5, 7] == 255
+
+
+@pytest.mark.parametrize("text", ["none", "-9999", "0.5", "1e400"])
+def test_no_data_that_a_type_cannot_hold_is_none(tmp_path, text):
+    values = np.linspace(10, 20, 48).reshape(6, 8).astype(np.uint16)
+    for name, tags in (("a", [(42113, "s", 0, text, True)]), ("b", [])):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values, extratags=tags)
+    assert (read_image(tmp_path / "a.tif") == read_image(tmp_path / "b.tif")).all()
 
 
 def test_a_compression_that_needs_a_package_names_it(tmp_path, monkeypatch):

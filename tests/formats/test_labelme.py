@@ -89,6 +89,16 @@ def test_what_is_written_obeys_labelmes_loader(tmp_path, found, classes):
     assert [item.get("score") for item in content["shapes"]] == [0.5, 0.5, 0.5, 0.25, 0.125, None]
 
 
+def test_the_picture_is_found_from_a_folder_behind_a_link(tmp_path, found, classes):
+    """The system follows the link before it goes up."""
+    (tmp_path / "other/disk/deep").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "other/disk/deep")
+    with FORMATS["labelme"](tmp_path / "out", classes) as writer:
+        writer.add(found[0])
+    file = tmp_path / f"out/labelme/{found[0].name}.json"
+    assert (file.parent / json.loads(file.read_text("utf-8"))["imagePath"]).samefile(found[0].file)
+
+
 def test_areas(labelme):
     polygon = rle_tools.decode(
         rle_tools.merge(rle_tools.frPyObjects([np.ravel(SQUARE).tolist()], *SIZE))

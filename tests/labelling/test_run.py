@@ -73,6 +73,14 @@ def test_an_example_that_becomes_a_counter_example_is_another_question(asked):
     assert watcher.said[0][3], "the results of the other question were kept"
 
 
+def test_a_class_whose_name_is_no_text_is_named(asked):
+    (shown,) = asked.task.classes.values()
+    task = replace(asked.task, classes={"caf\udce9": shown})
+    with pytest.raises(FcpError, match=r"'caf\\udce9' is no text; rename the class"):
+        label_folder(replace(asked, task=task), device="cpu")
+    assert not asked.out.exists()
+
+
 def test_a_second_run_into_the_same_folder_is_refused(asked):
     watcher = Notes()
     with (

@@ -59,7 +59,7 @@ def page_of(picture: Path, page: int) -> tuple[str, bytes]:
 
 def _write_tiff(stream: io.BytesIO, values: np.ndarray, opened: Opened) -> None:
     bands = values.shape[2] if values.ndim == 3 else 1
-    nodata = [] if opened.nodata is None else [(_NODATA_TAG, "s", 0, f"{opened.nodata:g}", True)]
+    nodata = [] if opened.nodata is None else [(_NODATA_TAG, "s", 0, repr(opened.nodata), True)]
     colours = bands == 3 or (bands == 4 and opened.alpha)
     tifffile.imwrite(
         stream,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -88,8 +89,19 @@ def keep_names(box: gr.File | gr.UploadButton) -> None:
 
 
 def named(files: Sequence[str] | None) -> dict[Path, str]:
-    """Return uploaded file → the visitor's name for it."""
-    return {Path(file): getattr(file, "orig_name", None) or Path(file).name for file in files or []}
+    """Return uploaded file → the visitor's name for it.
+
+    Equal files of one name, as of two folders, are one file of Gradio's: each other is a copy.
+    """
+    found: dict[Path, str] = {}
+    for file in files or []:
+        path = Path(file)
+        while path in found:
+            path = path.with_name(f"again-{path.name}")
+        if path.name != Path(file).name:
+            shutil.copyfile(file, path)
+        found[path] = getattr(file, "orig_name", None) or Path(file).name
+    return found
 
 
 def grid(

@@ -20,7 +20,7 @@ from PIL import ExifTags, Image
 from fcp.data.decode_errors import DAMAGE, clear_errors
 from fcp.data.pages import Pages, largest_page, own_pictures
 from fcp.data.png import SIGNATURE, read_outline, require_whole_png
-from fcp.data.tiff import choose_page, has_alpha, is_for_pillow, tiff_turn
+from fcp.data.tiff import choose_page, has_alpha, is_for_pillow, tiff_nodata, tiff_turn
 from fcp.data.value_range import AUTO, ValueRange
 from fcp.data.video import read_clip, read_frame
 from fcp.errors import FcpError
@@ -394,7 +394,6 @@ def _numbers(page: tifffile.TiffPage, name: str, notes: tuple[str, ...]) -> Open
     white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and values.dtype.kind == "u"
     if white_is_zero:
         values = np.iinfo(values.dtype).max - values
-    nodata = page.nodata if page.tags.get("GDAL_NODATA") else None
     values = turn_array(values, tiff_turn(page))
     alpha = values.ndim == 3 and has_alpha(page)
-    return Opened(values, notes, alpha=alpha, nodata=nodata, white_is_zero=white_is_zero)
+    return Opened(values, notes, alpha=alpha, nodata=tiff_nodata(page), white_is_zero=white_is_zero)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +142,25 @@ def _packed_rows(page: tifffile.TiffPage) -> Iterator[np.ndarray]:
             part = decoded[0, : len(rows), : width - left]
             rows[: part.shape[0], left : left + part.shape[1]] = part
     yield rows
+
+
+def tiff_nodata(page: tifffile.TiffPage) -> float | None:
+    """Return the value that stands for "nothing measured here", as GDAL states it.
+
+    None if none is stated, or the page's type cannot hold the stated one. A float of 32 bits is
+    stated by more digits than it has.
+    """
+    tag, dtype = page.tags.get("GDAL_NODATA"), page.dtype
+    try:
+        text = "" if tag is None else str(tag.value).strip("\0 ")
+        value = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+    except ValueError:
+        return None
+    if dtype is None or not isfinite(value):
+        return None
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return float(dtype.type(value))
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else None
+    is_held = limits is not None and value == int(value) and limits.min <= value <= limits.max
+    return int(value) if is_held else None

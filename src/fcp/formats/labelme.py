@@ -96,7 +96,8 @@ class LabelMeWriter(Writer):
             shape for group, found in enumerate(picture.objects) for shape in _shapes(found, group)
         ]
         file = self.folder / f"{picture.name}.json"
-        relative = os.path.relpath(plain(picture.file), plain(file.parent))
+        # "../" leads out of the folder itself, not out of a link to it.
+        relative = os.path.relpath(plain(picture.file), file.parent.resolve())
         content: dict[str, Any] = {
             "version": VERSION,
             "flags": {},

@@ -42,7 +42,7 @@ class Writer(ABC):
         if len(self.class_ids) < len(class_names):
             raise ValueError(f"a class is named twice: {class_names}")
         for name in class_names:
-            _require_text(name)
+            require_text(name)
         make_folder(out)
 
     def __enter__(self) -> Self:
@@ -158,8 +158,14 @@ class OneFileWriter(Writer):
         """Yield the file's text; ``_records`` may be called several times."""
 
 
-def _require_text(class_name: str) -> None:
-    # A folder's name may hold bytes that are not text, which Python keeps as lone surrogates.
+def require_text(class_name: str) -> None:
+    """Refuse a class name that no file can hold.
+
+    A folder's name may hold bytes that are not text, which Python keeps as lone surrogates.
+
+    Raises:
+        FcpError: the name is no text.
+    """
     try:
         class_name.encode()
     except UnicodeEncodeError as error:

@@ -116,11 +116,16 @@ def start_run(request: Request, device: str) -> Start:
         device: Device that plain ``free`` is chosen for.
 
     Raises:
-        FcpError: an option of the task is no number, no photo was found, or files in the output
-            folder would be overwritten or mixed.
+        FcpError: an option of the task is no number, a class name no text, no photo was found, or
+            files in the output folder would be overwritten or mixed.
     """
+    # Imported here: it loads the formats, which ``--help`` does without.
+    from fcp.formats.writer import require_text
+
     task, out = request.task, request.out
     _require_numbers(task)
+    for name in task.names:
+        require_text(name)
     earlier = read_earlier(out)
     photos = _find(request, earlier)
     fingerprint = _fingerprint(request.model, task, device)
