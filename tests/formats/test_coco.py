@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
+from scipy.ndimage import gaussian_filter
 
 from fcp.data.prompts import Box, annotation_mask
 from fcp.errors import FcpError
@@ -246,3 +247,18 @@ def test_polygons_load_in_ultralytics(awkward, tmp_path):
         points = np.array(numbers, float).reshape(-1, 2) * (320, 240)
         mask = to_mask(fill_polygons([points], (240, 320)))
         assert iou(mask, list(masks.values())[int(class_id)]) >= 0.95
+
+
+@pytest.mark.parametrize(("size", "width", "seed"), [((40, 40), 2, 3), ((200, 200), 8, 4)])
+def test_one_polygon_covers_the_blobs_of_an_object(tmp_path, size, width, seed):
+    """A mask of several blobs with holes, whose outlines bridges join."""
+    noise = gaussian_filter(np.random.default_rng(seed).random((4, *size)), (0, width, width))
+    masks = [one > np.quantile(one, 0.6) for one in noise]
+    with FORMATS["coco-polygons"](tmp_path, ["blobs"]) as writer:
+        for number, mask in enumerate(masks):
+            thing = LabelledObject("blobs", mask, None)
+            writer.add(LabelledPicture(tmp_path / f"{number}.png", str(number), size, [thing]))
+    api = COCO(tmp_path / "coco-polygons.json")
+    for mask, annotation in zip(masks, api.loadAnns(api.getAnnIds()), strict=True):
+        painted = api.annToMask(annotation) == 1
+        assert (mask & painted).sum() / (mask | painted).sum() >= 0.99
