@@ -99,6 +99,25 @@ def test_resuming_with_another_question_says_so_and_mixes_nothing(tmp_path):
     assert [one.file for one in read_record(tmp_path).results] == ["masks/b.png.jpg"]
 
 
+def test_a_kill_while_another_question_begins_mixes_nothing(tmp_path, monkeypatch):
+    earlier = Results(tmp_path, model="m", fingerprint="f", files=["masks/a.png"])
+    earlier.save()
+    earlier.add([PictureResult("a.jpg", "0", 0.1, "masks/a.png", "o/a.jpg")])  # and killed
+    new = Results(tmp_path, model="m", fingerprint="g", files=["masks/a.png"])
+    planned = plan(new, read_earlier(tmp_path), resume=True)
+
+    def killed(path, **_):
+        raise KeyboardInterrupt(str(path))
+
+    monkeypatch.setattr("fcp.labelling.output._remove", killed)
+    monkeypatch.setattr("fcp.labelling.results.Path.unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        begin(new, planned)
+    monkeypatch.undo()
+    left = read_record(tmp_path)
+    assert left.fingerprint == "f" or left.results == []
+
+
 def test_fewer_photos_do_not_stand_beside_old_masks(tmp_path):
     run(tmp_path, "masks/a.png", "masks/b.png")
     with pytest.raises(FcpError, match=r"other photos too.*--resume"):

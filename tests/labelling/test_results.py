@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,29 @@ def test_a_photo_is_by_hand_where_a_class_is():
 
 def test_no_folder_holds_no_run(tmp_path):
     assert read_record(tmp_path) is None
+
+
+def test_paths_of_photos_lead_from_the_folder_of_the_reader(tmp_path, monkeypatch):
+    for name in ("one/photos", "two"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "one")
+    made = results(tmp_path)
+    given = ["photos/a.jpg", str(tmp_path / "b.jpg")]
+    made.add([replace(record(number), file=file) for number, file in enumerate(given)])
+    made.save()
+    assert [one.file for one in read_record(tmp_path).results] == given
+    monkeypatch.chdir(tmp_path / "two")
+    read = read_record(tmp_path)
+    assert [one.file for one in read.results] == ["../one/photos/a.jpg", given[1]]
+    again = results(tmp_path)
+    again.pictures = {one.source: one for one in read.results}
+    again.save()
+    monkeypatch.chdir(tmp_path / "one/photos")
+    assert [one.file for one in read_record(tmp_path).results] == ["a.jpg", given[1]]
+    content = json.loads((tmp_path / FILE_NAME).read_text())
+    del content["folder"]  # as an earlier version wrote it
+    (tmp_path / FILE_NAME).write_text(json.dumps(content))
+    assert read_record(tmp_path).results[0].file == "../one/photos/a.jpg"
 
 
 def test_what_was_added_before_a_kill_is_there(tmp_path):

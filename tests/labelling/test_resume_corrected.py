@@ -272,6 +272,18 @@ def test_copies_of_a_photo_take_a_record_each(tmp_path):
     }
 
 
+def test_a_copy_of_a_photo_that_is_still_there_leaves_it_its_record(tmp_path):
+    run = Run(tmp_path, "a")
+    (copy := tmp_path / "b.png").write_bytes(run.photo("a").read_bytes())
+    (link := tmp_path / "c.png").symlink_to(run.photo("a"))
+    earlier = read_record(run.out)
+    own = (str(run.photo("a")), None)
+    assert list(known_results([(str(copy), None)], earlier)) == [own]
+    assert list(known_results([(str(link), None)], earlier)) == [(str(link), None)]
+    run.photo("a").unlink()
+    assert list(known_results([(str(copy), None)], earlier)) == [(str(copy), None)]
+
+
 def test_each_piece_of_a_correction_is_an_object(tmp_path):
     run = Run(tmp_path, instances=True)
     run.correct("a", square((20, 20), (10, 10)))

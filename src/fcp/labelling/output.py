@@ -122,6 +122,8 @@ def begin(results: Results, planned: Plan) -> None:
         results.save()
         return
     results.files = {**dict.fromkeys(own), **files}
+    # Before the new settings are written, under which its lines would count if this were killed.
+    (out / UNFINISHED).unlink(missing_ok=True)
     results.save()
     _remove(out, own)
     _make_folders(out, files)

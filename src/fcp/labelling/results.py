@@ -9,7 +9,9 @@ first, with the names of all files to come: this list, not a name pattern, defin
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +21,7 @@ from fcp.checks import check, from_dict
 from fcp.errors import FcpError
 from fcp.labelling.photo_results import PictureResult, Source, require_share
 from fcp.system.documents import load_json
-from fcp.system.files import open_atomically
+from fcp.system.files import open_atomically, plain
 from fcp.system.runs import RESULTS_FILE, RESULTS_FORMAT
 
 FORMAT = f"{RESULTS_FORMAT}6"
@@ -89,7 +91,7 @@ class LeftOut:
     first: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """The content of ``results.json``.
 
@@ -108,6 +110,8 @@ class Record:
         renamed: Photos whose results have another name, one that disks and formats accept.
         examples: Class → agreement of each of its examples with the others.
         appearance: Class → decision between appearance model and network.
+        folder: Folder from which the relative paths of photos lead, the one in which the run was
+            started; None for the current one.
         results: Records of the photos.
     """
 
@@ -124,6 +128,7 @@ class Record:
     renamed: list[str]
     examples: dict[str, list[ExampleResult]]
     appearance: dict[str, DecisionResult]
+    folder: str | None = None
     results: list[PictureResult]
 
 
@@ -231,6 +236,7 @@ class Results:
             renamed=self.renamed,
             examples=self.examples,
             appearance=self.appearance,
+            folder=str(Path.cwd()),
             results=[],
         )
         head = json.dumps(asdict(content), indent=1, allow_nan=False).encode()
@@ -266,7 +272,18 @@ def read_record(folder: Path) -> Record | None:
         message = f"{path}: not a complete results file of fcp segment ({reason}); {remedy}"
         raise FcpError(message) from error
     results = {one.source: one for one in (*record.results, *_unfinished(folder))}
-    return replace(record, results=list(results.values()))
+    seen_from_here = [_from_here(one, record.folder) for one in results.values()]
+    return replace(record, folder=None, results=seen_from_here)
+
+
+def _from_here(record: PictureResult, folder: str | None) -> PictureResult:
+    """Return a record whose photo's path leads from the current folder, not from another one."""
+    if folder is None or Path(record.file).is_absolute() or Path(folder) == Path.cwd():
+        return record
+    path = plain(Path(folder, record.file))
+    with suppress(ValueError):  # on another drive
+        path = Path(os.path.relpath(path))
+    return replace(record, file=str(path))
 
 
 def _require_inside(names: Iterable[str]) -> None:

@@ -25,7 +25,8 @@ from fcp.system.files import sha256_of, write_atomically
 def known_results(photos: Iterable[Source], earlier: Record) -> dict[Source, PictureResult]:
     """Find the record of each photo, by its file or else by its content.
 
-    Photos of the same content take the records of that content one by one.
+    A photo of another path takes the record of the same content, if that one's own photo is gone
+    or is this one, reached by a link; several take one record each.
 
     Args:
         photos: Requested photos, perhaps in another folder than before.
@@ -44,11 +45,18 @@ def known_results(photos: Iterable[Source], earlier: Record) -> dict[Source, Pic
             unknown.append(photo)
     by_content = _by_content(known.values()) if unknown else {}
     for file, page in unknown if by_content else ():
-        same = by_content.get((photo_hash(Path(file)) or "", page))
-        if same:
-            record = known.pop(same.pop(0).source)
-            found[file, page] = replace(record, file=file)
+        same = by_content.get((photo_hash(Path(file)) or "", page), [])
+        record = next((one for one in same if _is_free(one, Path(file))), None)
+        if record is not None:
+            same.remove(record)
+            found[file, page] = replace(known.pop(record.source), file=file)
     return found | known
+
+
+def _is_free(record: PictureResult, photo: Path) -> bool:
+    """Return whether a record's photo is gone, or is this one."""
+    own = Path(record.file)
+    return not own.exists() or own.samefile(photo)
 
 
 def _by_content(
