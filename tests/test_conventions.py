@@ -111,6 +111,7 @@ TESTED_BY = {
     "report/entries.py": "report/test_write.py",
     "reproduce/table1.py": "reproduce/test_tables.py",
     "reproduce/results.py": "reproduce/test_tables.py",
+    "system/groups.py": "system/test_threads.py",
     "structures.py": "method/fcp/test_model.py",
 }
 BARE = re.compile(

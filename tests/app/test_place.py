@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+if sys.platform != "win32":
+    import fcntl
+
 from fcp.app.place import RECORD, place_of_a_page, remove_dead
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs locks of files")
@@ -57,6 +60,21 @@ def test_a_page_that_is_ended_takes_its_uploads_along(begin, name, tmp_path):
     page.send_signal(getattr(signal, name))
     page.wait(60)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_that_starts_is_no_dead_one(tmp_path, monkeypatch):
+    """Another page looks for dead ones just before the new record is locked."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    lock = fcntl.flock
+
+    def look_first(*how):
+        monkeypatch.setattr(fcntl, "flock", lock)
+        remove_dead(tmp_path)
+        lock(*how)
+
+    monkeypatch.setattr(fcntl, "flock", look_first)
+    with place_of_a_page() as files:
+        assert files.is_dir()
 
 
 def test_the_next_page_removes_what_a_killed_one_left(begin, tmp_path):

@@ -173,6 +173,17 @@ def test_unknown_classes_are_told_the_known_ones(tmp_path, write):
         read_examples(file, "bird")
 
 
+def test_classes_that_differ_in_case_alone_are_called_into_question(tmp_path, write):
+    write("L/a.jpg", SIZE)
+    write("L/a.json", labelme_json("a.jpg", "cat", "Cat"))
+    reading = Reading()
+    assert list(read_examples(tmp_path / "L", None, reading)) == ["cat", "Cat"]
+    assert "'cat' and 'Cat' are two classes; are they meant as one?" in reading.files_by_note()
+    reading = Reading()
+    assert list(read_examples(tmp_path / "L", "Cat", reading)) == ["Cat"]
+    assert reading.notes == []
+
+
 @pytest.mark.parametrize("place", ["L/examples/train/images", "L/train"])
 def test_folders_of_a_data_set_name_no_class(tmp_path, write, mask_file, place):
     write(f"{place}/a.jpg", SIZE)

@@ -149,6 +149,17 @@ def test_same_pixels_of_two_labels(fetch, caplog):
     assert "mark the same pixels" in caplog.text
 
 
+def test_same_pixels_of_a_picture_that_was_uploaded_twice(fetch, caplog):
+    """The second task's address has other letters, and its picture the same bytes."""
+    first = task(1, annotation(1, brush("cat")), url="/ab.png")
+    second = task(2, annotation(2, brush("dog")), url="/ba.png")
+    third = task(3, annotation(3, brush("dog")))
+    with caplog.at_level(logging.WARNING):
+        found = taken([first, second, third], fetch)
+    assert [(one.label, one.origin.task) for one in found] == [("cat", 1), ("dog", 3)]
+    assert "mark the same pixels" in caplog.text
+
+
 def test_store_forgets_nothing(fetch, tmp_path):
     store = ExampleStore(tmp_path / "store")
     assert store.load(7) == []

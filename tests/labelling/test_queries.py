@@ -186,8 +186,19 @@ def test_what_a_run_has_written_is_no_photo(tmp_path, version, how):
     found = named(paths)
     assert {path.name for path in found.files} == {"p.jpg", "mine.jpg"}
     assert found.left_out[OF_A_RUN].count == 3
+    for inner in ([tmp_path / "found/overlays"], [tmp_path / "found/masks/p.png"]):
+        left_out = named([*inner, tmp_path / "p.jpg"]).left_out
+        assert left_out[OF_A_RUN].count == 1
     own = [tmp_path / "found" / name for name in ("masks/p.png", "overlays/p.jpg", "results.json")]
     assert named(paths, own=own).left_out == {}
+
+
+@pytest.mark.parametrize("name", ["..jpg", "...jpg", ".jpg", "a..jpg"])
+def test_a_name_of_dots_is_one(tmp_path, name):
+    put(tmp_path, name)
+    (result,) = named([tmp_path / name]).names
+    assert result.strip(".")
+    assert "/" not in result
 
 
 def test_a_folder_without_photos_says_what_is_in_it(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,23 @@ def test_created_folders_go_unless_something_is_in_them(tmp_path):
     with hold_folder(tmp_path / "a" / "b"):
         (tmp_path / "a" / "result").touch()
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["result"]
+
+
+def test_those_who_wait_get_a_folder_that_others_remove(tmp_path):
+    """Each holder removes the folder that it has made, while the next one waits for it."""
+    inside = []
+
+    def hold():
+        for _ in range(10):
+            with hold_folder(tmp_path / "a/b", waits=True):
+                inside.append(1)
+                assert len(inside) == 1
+                inside.clear()
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(hold) for _ in range(3)]:
+            done.result(60)
+    assert not list(tmp_path.rglob("*.lock"))
 
 
 def test_a_folder_that_was_there_stays_after_an_error(tmp_path):

@@ -15,6 +15,33 @@ def test_linux_tells_what_is_available(tmp_path):
     assert memory.system_memory(tmp_path / "none") > 0  # all of this machine's
 
 
+@pytest.mark.parametrize(
+    ("cgroup", "files", "expected"),
+    [
+        ("0::/box\n", {"box/memory.max": 8, "box/memory.current": 3}, [5]),
+        ("0::/\n", {"memory.max": "max", "memory.current": 3}, []),
+        (
+            "3:cpu,memory:/box\n2:cpu:/\n",
+            {"memory/memory.limit_in_bytes": 8, "memory/memory.usage_in_bytes": 9},
+            [0],
+        ),
+        ("0::/a/b\n", {"memory.max": 4, "memory.current": 0, "a/memory.max": 2}, [4]),
+    ],
+)
+def test_the_memory_of_groups_of_both_versions(tmp_path, cgroup, files, expected):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(cgroup)
+    for place, value in files.items():
+        file = tmp_path / "sys/fs/cgroup" / place
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{value if value == 'max' else value * memory.GIB}\n")
+    assert list(memory.group_memory(tmp_path)) == expected
+    for file in (tmp_path / "sys/fs/cgroup").rglob("memory.max"):
+        (file.parent / "memory.stat").write_text(f"anon 5\ninactive_file {memory.GIB}\n")
+    more = 1 if "0::" in cgroup else 0
+    assert list(memory.group_memory(tmp_path)) == [one + more for one in expected]
+
+
 @pytest.fixture
 def tool(tmp_path, monkeypatch):
     """Put a graphics card's tool on the PATH that prints what it is told to."""
@@ -32,7 +59,8 @@ def tool(tmp_path, monkeypatch):
 def test_the_first_graphics_card_counts_for_auto_and_cuda(tool):
     tool("echo 20480; echo 81920")
     assert memory.free_memory("auto") == memory.free_memory("cuda:0") == 20
-    assert memory.free_memory("cpu") == pytest.approx(memory.system_memory(), rel=0.2)
+    free = min([memory.system_memory(), *memory.group_memory()])
+    assert memory.free_memory("cpu") == pytest.approx(free, rel=0.2)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +86,8 @@ def test_the_card_that_is_asked_for_counts(tool, monkeypatch, tmp_path, device, 
 def test_a_card_that_does_not_answer_leaves_the_system(tool, script):
     tool(script)
     assert memory.graphics_memory() is None
-    assert memory.free_memory("auto") == pytest.approx(memory.system_memory(), rel=0.2)
+    free = min([memory.system_memory(), *memory.group_memory()])
+    assert memory.free_memory("auto") == pytest.approx(free, rel=0.2)
 
 
 def test_a_card_that_torch_cannot_use_does_not_count(tool, monkeypatch):

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 if sys.platform != "win32":  # there a page removes only its own folder
     import fcntl
@@ -35,14 +36,22 @@ def place_of_a_page() -> Iterator[Path]:
     parent = Path(tempfile.gettempdir())
     remove_dead(parent)
     with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder:
-        with (Path(folder) / RECORD).open("w") as record:
-            if sys.platform != "win32":
-                fcntl.flock(record, fcntl.LOCK_EX)
+        with _new_record(Path(folder)) as record:
             record.write(f"{os.getpid()}\n")
             record.flush()
             files = Path(folder).resolve() / FILES
             files.mkdir()
             yield files
+
+
+def _new_record(folder: Path) -> TextIO:
+    """Open the record of a new page, which is locked when it gets its name."""
+    if sys.platform == "win32":
+        return (folder / RECORD).open("w")
+    record = (folder / f".{RECORD}").open("w")
+    fcntl.flock(record, fcntl.LOCK_EX)
+    (folder / f".{RECORD}").rename(folder / RECORD)
+    return record
 
 
 def remove_dead(parent: Path) -> None:

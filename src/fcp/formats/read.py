@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,22 @@ def read_examples(
             raise FcpError(f"{blank}: no object is annotated in it; annotate one, and export again")
         raise FcpError(f"{path}: no example found; looked for {_KNOWN}")
     if class_name is None:
+        _note_alike(path, examples, own)
         return examples
     wanted = class_key(class_name)
     if wanted not in examples:
         known = ", ".join(examples)
         raise FcpError(f"{path}: no example of the class {class_name!r}; it has: {known}")
     return {wanted: examples[wanted]}
+
+
+def _note_alike(path: Path, names: Iterable[str], reading: Reading) -> None:
+    """Note classes whose names differ in case alone: mostly one class, typed by two people."""
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(name.casefold(), name)
+        if other != name:
+            reading.note(path, f"{other!r} and {name!r} are two classes; are they meant as one?")
 
 
 def read_class_folders(folder: Path, reading: Reading | None = None) -> ExamplesByClass:

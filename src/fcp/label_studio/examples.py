@@ -219,12 +219,18 @@ def _take(candidate: Candidate, fetch: Callable[[str], bytes]) -> ProjectExample
 def _refuse_same(taken: ProjectExample, others: Iterable[ProjectExample]) -> None:
     """Refuse an example if another label marks the same pixels."""
     for other in others:
-        same_picture = other.origin.picture == taken.origin.picture
-        if same_picture and other.runs["counts"] == taken.runs["counts"]:
+        same_mask = other.runs["counts"] == taken.runs["counts"]
+        # Not by its address: one picture may have been uploaded twice.
+        if same_mask and _content_of(other) == _content_of(taken):
             raise FcpError(
                 f"task {taken.origin.task}: {other.label!r} and {taken.label!r} mark the same "
                 "pixels; only the first is used"
             )
+
+
+def _content_of(example: ProjectExample) -> bytes:
+    picture = example.picture
+    return picture.read_bytes() if isinstance(picture, Path) else picture
 
 
 def _annotations(task: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

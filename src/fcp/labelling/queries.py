@@ -258,9 +258,12 @@ class _Search:
         self._earlier: set[Path] = set()
         self._masks = masks
         self._seen: set[Path] = set()
+        self._above: set[Path] = set()
 
     def look_into(self, path: Path, *, top: bool = False) -> None:
         """Add a file or search a folder; ``top`` if the user gave the path."""
+        if top:
+            self._look_above(path)
         if not top and os.path.islink(path) and not os.path.exists(path):
             self.photos.leave_out(path, DEAD_LINK)
         elif os.path.isdir(path):
@@ -274,6 +277,13 @@ class _Search:
             self.photos.leave_out(path, reason)
         elif self._is_new(plain(path)):
             self.photos.add(path)
+
+    def _look_above(self, path: Path) -> None:
+        """Take note of the runs in whose output folders a path lies."""
+        for folder in plain(path).parents:
+            if folder not in self._above:
+                self._above.add(folder)
+                self._earlier |= files_of_run(folder)
 
     def _why_no_photo(self, path: Path, *, top: bool) -> str | None:
         if os.path.exists(path) and not os.path.isfile(path):
@@ -325,7 +335,9 @@ def _is_left_by_system(name: str) -> bool:
 
 def _relative(photo: Path, root: Path) -> str:
     path = plain(photo)
-    return path.with_name(path.stem).relative_to(root).as_posix()
+    # Of "..jpg" the stem would be a folder.
+    stem = path.stem if path.stem.strip(".") else path.name
+    return path.with_name(stem).relative_to(root).as_posix()
 
 
 def _safe(name: str) -> str:

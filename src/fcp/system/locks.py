@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from fcp.errors import FcpError
 
 LOCK_FILE = ".lock"
+_TRIES = 100
 
 
 @contextmanager
@@ -30,8 +31,7 @@ def hold_folder(folder: Path, *, waits: bool = False) -> Iterator[None]:
     created = [one for one in (folder, *folder.parents) if not one.exists()]
     lock = FileLock(folder / LOCK_FILE, timeout=-1 if waits else 0)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        _take(lock, folder)
     except Timeout as error:
         raise FcpError(
             f"{folder}: another run is writing to it; wait until it ends, or choose another --out"
@@ -49,3 +49,14 @@ def hold_folder(folder: Path, *, waits: bool = False) -> Iterator[None]:
         with suppress(OSError):  # not empty
             for one in created:
                 one.rmdir()
+
+
+def _take(lock: FileLock, folder: Path) -> None:
+    """Make the folder and lock it, again if another run removes it, or one above, in between."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError, FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+            return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock.acquire()

@@ -7,10 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from fcp.system.groups import ROOT, folders_of_groups, read_report
+
 GIB = 2**30
+# Files of a cgroup's limit and use, by its version; version 1 has no limit at a huge number.
+_LIMITS = (
+    ("memory.max", "memory.current"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 TABLE = Path(os.sep, "proc", "meminfo")  # Linux's own, the same on every machine
 
 
@@ -49,7 +57,28 @@ def free_memory(device: str) -> float:
         graphics = graphics_memory(int(number) if number.isdecimal() else 0)
         if graphics is not None:
             return graphics
-    return system_memory()
+    return min([system_memory(), *group_memory()])
+
+
+def group_memory(root: Path = ROOT) -> Iterator[float]:
+    """Yield the free memory in GiB that each cgroup above this process has, if it has a limit.
+
+    Args:
+        root: Root of the file system with the system's reports.
+    """
+    for folder in folders_of_groups("memory", root):
+        for names in _LIMITS:
+            told = [read_report(folder / name).strip() for name in names]
+            if all(text.isdecimal() for text in told):
+                limit, used = map(int, told)
+                yield max(0, limit - used + _kept_of_files(folder)) / GIB
+
+
+def _kept_of_files(folder: Path) -> int:
+    """Return the bytes that a cgroup uses for what was read from files; they go when needed."""
+    report = read_report(folder / "memory.stat").splitlines()
+    stat = dict(line.split() for line in report if len(line.split()) == 2)
+    return int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
 
 
 def system_memory(table: Path = TABLE) -> float:

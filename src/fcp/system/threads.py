@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from fcp.errors import FcpError
+from fcp.system.groups import ROOT, folders_of_groups, read_report
 
 CHOSEN_BY_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # torch heeds both
 _LOOK_SECONDS = 0.2
 _IDLE = (3, 4)  # fields of a line of /proc/stat, after its name: idle, and waiting for a disk
-_ROOT = Path("/")
 
 
 def set_threads(threads: int | None = None) -> int:
@@ -47,7 +47,7 @@ def lower_threads() -> None:
         torch.set_num_threads(min(torch.get_num_threads(), free_cores()))
 
 
-def free_cores(root: Path = _ROOT) -> int:
+def free_cores(root: Path = ROOT) -> int:
     """Count the cores that are free at the moment, of those that this process may use.
 
     Takes 0.2 s, in which the caller should do nothing. Where the system does not report its load
@@ -62,13 +62,13 @@ def free_cores(root: Path = _ROOT) -> int:
     cores = _own_cores()
     if len(cores) == 1:
         return 1
-    before = _read(root / "proc/stat")
+    before = read_report(root / "proc/stat")
     time.sleep(_LOOK_SECONDS)
-    busy = busy_cores(before, _read(root / "proc/stat"), cores)
+    busy = busy_cores(before, read_report(root / "proc/stat"), cores)
     return min(max(1, round(len(cores) - busy)), usable_cores(root))
 
 
-def usable_cores(root: Path = _ROOT) -> int:
+def usable_cores(root: Path = ROOT) -> int:
     """Count the cores that this process may use, busy or not; see ``free_cores``."""
     return max(1, min([len(_own_cores()), *(int(quota) for quota in quotas(root))]))
 
@@ -89,24 +89,15 @@ def busy_cores(before: str, after: str, cores: Iterable[int]) -> float:
     return busy
 
 
-def quotas(root: Path = _ROOT) -> Iterator[float]:
+def quotas(root: Path = ROOT) -> Iterator[float]:
     """Yield the number of cores that each cgroup above this process allows, if it has a limit."""
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, place = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        # A container sees its own group at the root, though the path is that of the host.
-        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
-        inner = top / place.strip("/")
-        for folder in (inner, *inner.parents):
-            yield from _quota_of(folder)
-            if folder == top:
-                break
+    for folder in folders_of_groups("cpu", root):
+        yield from _quota_of(folder)
 
 
 def _quota_of(folder: Path) -> Iterator[float]:
-    together = _read(folder / "cpu.max").split()  # version 2: both in one file, or "max"
-    apart = [_read(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+    together = read_report(folder / "cpu.max").split()  # version 2: both in one file, or "max"
+    apart = [read_report(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
     for words in (together, apart):
         if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]):
             yield int(words[0]) / int(words[1])
@@ -130,10 +121,3 @@ def _own_cores() -> set[int]:
 
 def _is_chosen() -> bool:
     return any(os.environ.get(name) for name in CHOSEN_BY_USER)
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:
-        return ""
