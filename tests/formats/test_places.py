@@ -1,5 +1,6 @@
 """Pictures are found near their annotation, and nowhere else."""
 
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from fcp.errors import FcpError
 from fcp.formats.places import Finder, find_picture, pair_by_stem
 from fcp.formats.reading import Reading
 from fcp.system.files import plain
+
+SIZE = (3, 4)
 
 
 def test_names_are_followed_below_the_folder_above(tmp_path, write):
@@ -135,6 +138,23 @@ def test_a_file_that_names_another_picture_than_its_namesake_is_noted(tmp_path, 
     assert [str(note) for note in reading.notes] == [
         f"{file}: is read as of a.jpg, which it names, not of b.PNG"
     ]
+
+
+@pytest.mark.parametrize("inner", ["", "labelme/"])
+def test_an_overlay_is_not_its_photo(tmp_path, write, inner):
+    for name in ("overlays/a.jpg", "masks/a.png", "pages/b-p002.png"):
+        write(f"found/{name}", SIZE)
+    files = dict.fromkeys(["overlays/a.jpg", "masks/a.png", "pages/b-p002.png"])
+    write("found/results.json", json.dumps({"format": "fcp-results-6", "files": files}))
+    file = write(f"found/{inner}a.json", "{}")
+    finder = Finder(file, [file.parent, tmp_path / "found"])
+    for name in ("a.jpg", "a"):
+        with pytest.raises(FcpError, match=r"its picture '.*a(\.jpg)?' is not there"):
+            finder.find(name)
+    page = "../pages/b-p002.png" if inner else "b-p002.png"
+    assert finder.find(page).parent.name == "pages"
+    write("found/a.jpg", SIZE)
+    assert Finder(file, [file.parent, tmp_path / "found"]).find("a.jpg").parent.name == "found"
 
 
 def test_pairs_by_name(tmp_path, write):

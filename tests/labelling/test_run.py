@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +72,25 @@ def test_an_example_that_becomes_a_counter_example_is_another_question(asked):
     watcher = Notes()
     label_folder(replace(asked, task=task, resume=True), device="cpu", watcher=watcher)
     assert watcher.said[0][3], "the results of the other question were kept"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"paths": ["nothere", "nor.jpg"]}, r"nothere, nor\.jpg: no such file or folder"),
+        ({"tile": 1}, r"photos/p\.png: tile: 1 px are too few for a photo of 50×40 px"),
+    ],
+)
+def test_results_stay_where_no_photo_could_be_segmented(asked, change, told, monkeypatch):
+    # A tile of a pixel is possible for a photo as small as these.
+    monkeypatch.setattr("fcp.inference.tiling.MOST_CANVAS", 1 << 20)
+    label_folder(asked, device="cpu")
+    before = everything(asked.out)
+    task = replace(asked.task, tile=change.get("tile"))
+    paths = [*map(Path, change.get("paths", []))] or asked.paths
+    with pytest.raises(FcpError, match=told):
+        label_folder(replace(asked, paths=paths, task=task, overwrite=True), device="cpu")
+    assert everything(asked.out) == before
 
 
 def test_a_class_whose_name_is_no_text_is_named(asked):

@@ -19,6 +19,7 @@ from fcp.data.pairing import name_key
 from fcp.errors import FcpError
 from fcp.formats.reading import Reading
 from fcp.system.files import PICTURE_SUFFIXES, plain
+from fcp.system.runs import PAGES, files_of_run
 
 # Folders whose names do not say which pictures are in them.
 _NAMELESS = frozenset(
@@ -33,7 +34,8 @@ class Finder:
     """Search for the pictures that one annotation file names.
 
     If the stated path does not exist, as for paths of other machines, the only picture of that name
-    nearby is taken: beside the file, in a given folder, or in ``images/``, subfolders included.
+    nearby is taken: beside the file, in a given folder, or in ``images/``, subfolders included, but
+    no result of ``fcp segment``.
     Names are compared without case, outer blanks, %-escapes and differences of composed letters.
     A picture in a subfolder is not taken where another folder is stated by a path from here
     (``b/1.jpg`` is not ``a/1.jpg``), or where the stated folder is here too; elsewhere it is noted.
@@ -147,6 +149,17 @@ class Finder:
         ]
 
     @cached_property
+    def _results(self) -> set[Path]:
+        """Return masks and overlays of runs near the file, which have the names of their photos."""
+        folders = {plain(one) for one in (self._trusted, *self._roots)}
+        return {
+            path
+            for folder in folders
+            for path in files_of_run(folder)
+            if not path.is_relative_to(folder / PAGES)
+        }
+
+    @cached_property
     def _near(self) -> dict[str, list[Path]]:
         """Index the pictures near the file by the form in which names are compared."""
         found: dict[str, dict[Path, Path]] = {}
@@ -155,6 +168,8 @@ class Finder:
             above_all = plain(root) == self._trusted
             inside = pictures_in(root) if above_all else [p for _, p in pictures_inside(root)]
             for path in inside:
+                if plain(path) in self._results:
+                    continue
                 found.setdefault(name_key(path.name), {}).setdefault(path.resolve(), path)
         return {name: list(paths.values()) for name, paths in found.items()}
 

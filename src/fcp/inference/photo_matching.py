@@ -18,7 +18,7 @@ from fcp.inference.networks.base import AnyNetwork
 from fcp.inference.prediction import Maps
 from fcp.inference.presence import Presence, look_at
 from fcp.inference.support import Support
-from fcp.inference.tiling import STRIDE, blend_answers, least_tile, plan_windows
+from fcp.inference.tiling import STRIDE, Plan, blend_answers, least_tile, plan_windows
 
 
 @torch.inference_mode()
@@ -75,9 +75,7 @@ def match_tiles(
     Raises:
         FcpError: the tile is too small for the photo.
     """
-    side = network.square // STRIDE * STRIDE
-    least = least_tile(photo.size, side) if support.tile_was_chosen else 1
-    plan = plan_windows(photo.size, max(support.tile or 1, least), square=side, stride=STRIDE)
+    side, plan = tile_side(network), plan_tiles(network, support, photo.size)
     canvas = to_canvas(photo.pixels, plan.canvas).permute(1, 2, 0).numpy()
 
     def answers() -> Iterator[list[Maps]]:
@@ -112,6 +110,27 @@ def _match(
         )
         for index in range(len(answer.logits))
     ]
+
+
+def tile_side(network: AnyNetwork) -> int:
+    """Return the side of a tile on the canvas, px."""
+    return network.square // STRIDE * STRIDE
+
+
+def plan_tiles(network: AnyNetwork, support: Support, size: tuple[int, int]) -> Plan:
+    """Plan the tiles of a photo.
+
+    Args:
+        network: Network that encoded the examples.
+        support: Encoded examples, with the side of the tiles.
+        size: Size of the photo (H, W), px.
+
+    Raises:
+        FcpError: the tile is too small for the photo.
+    """
+    side = tile_side(network)
+    least = least_tile(size, side) if support.tile_was_chosen else 1
+    return plan_windows(size, max(support.tile or 1, least), square=side, stride=STRIDE)
 
 
 def _of_size(maps: Maps, side: int) -> Maps:

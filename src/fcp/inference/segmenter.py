@@ -44,6 +44,7 @@ from fcp.method.fusion import DEFAULT_FUSION, check_fusion
 from fcp.models.files import CARD_FILE
 from fcp.models.loading import find_device, load_any
 from fcp.system.documents import read_text
+from fcp.system.files import write_atomically
 from fcp.system.threads import lower_threads
 
 LEAST = Least()
@@ -392,4 +393,4 @@ class FewShotSegmenter(
         if self.presence is not None:
             self.presence.save(save_directory)
         if self.card is not None and not (save_directory / CARD_FILE).exists():
-            (save_directory / CARD_FILE).write_text(self.card, encoding="utf-8")
+            write_atomically(save_directory / CARD_FILE, self.card.encode())

@@ -15,6 +15,7 @@ from pathlib import Path
 from fcp.errors import FcpError
 from fcp.labelling.results import FILE_NAME, UNFINISHED, Record, Results, read_record
 from fcp.system.files import PICTURE_SUFFIXES, remove_leftovers, sha256_of
+from fcp.system.runs import PAGES
 
 BOOKS = (FILE_NAME, UNFINISHED)  # files in which a run keeps its records
 REPORT_FILE = "report.html"
@@ -41,7 +42,7 @@ def page_file(name: str) -> str:
 
     The formats of other tools refer to pictures, and cannot name a page of a file.
     """
-    return f"pages/{name}.png"
+    return f"{PAGES}/{name}.png"
 
 
 def read_earlier(out: Path) -> Record | None:

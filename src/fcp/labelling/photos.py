@@ -186,7 +186,8 @@ def _each(jobs: Iterable[Job], do: Callable[[Job], T]) -> tuple[dict[Job, T], di
         try:
             done[job] = do(job)
         except FcpError as error:
-            errors[job] = str(error)
+            named = str(job.picture) in str(error)
+            errors[job] = str(error) if named else f"{job.picture}: {error}"
     return done, errors
 
 

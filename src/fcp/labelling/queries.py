@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from fcp.errors import FcpError
 from fcp.labelling.photo_results import Source
-from fcp.labelling.results import FILE_NAME, LeftOut
+from fcp.labelling.results import LeftOut
 from fcp.system.files import PICTURE_SUFFIXES, is_video, natural, plain
-from fcp.system.runs import read_run
+from fcp.system.runs import files_of_run
 
 if TYPE_CHECKING:
     from fcp.data.pages import Pages
@@ -27,6 +27,7 @@ FURTHER_PAGE, NO_PICTURE = "further page or frame", "thumbnail or mask page"
 VIDEO = "video in a folder, which has to be named by itself"
 FAILURES = frozenset({DEAD_LINK, UNREADABLE})  # reasons for exit status 1
 
+_LISTED = 3  # missing photos in one message
 LONGEST = 200  # bytes of a name; disks allow 255, and temporary files have longer names
 _LEFT_BY_SYSTEMS = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini"})
 _SUFFIXES = (
@@ -35,11 +36,6 @@ _SUFFIXES = (
     ".txt",
     ".json",
 )  # of results: no folder may have a file's name
-_OLD_FOLDERS = (
-    "masks",
-    "overlays",
-    "labels",
-)  # of runs that did not record their files
 
 
 @dataclass
@@ -98,7 +94,7 @@ def find_photos(
         masks: Mask files of the examples.
 
     Raises:
-        FcpError: no photo was found.
+        FcpError: no photo was found, or none of those that were given is there.
     """
     search = _Search(recursive, {plain(path) for path in own}, {plain(path) for path in masks})
     for path in paths:
@@ -111,6 +107,9 @@ def find_photos(
             f" {films.count} video{'s' * (films.count > 1)}; name each video by itself:"
             f" --query {printable(films.first)}"
         )
+    if found.files and not any(map(os.path.lexists, found.files)):
+        missing = ", ".join(map(printable, found.files[:_LISTED]))
+        raise FcpError(f"{missing}: no such file or folder; check --query")
     if not found.files:
         reasons = describe(found.left_out)
         why = f" ({reasons})" if reasons else ""
@@ -315,18 +314,6 @@ class _Search:
         is_new = path not in self._seen
         self._seen.add(path)
         return is_new
-
-
-def files_of_run(folder: Path) -> set[Path]:
-    """Return the files of the run of which this is the output folder; empty for other folders."""
-    content, book = read_run(folder), folder / FILE_NAME
-    if content is None:
-        return set()
-    files = content.get("files")
-    if isinstance(files, dict):
-        return {plain(folder / str(name)) for name in (*files, FILE_NAME)}
-    inside = {path for name in _OLD_FOLDERS for path in (folder / name).glob("*")}
-    return {plain(path) for path in (*inside, book, folder / "report.html")}
 
 
 def _is_left_by_system(name: str) -> bool:

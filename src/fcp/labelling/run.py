@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from fcp.errors import FcpError
 from fcp.labelling.films import write_films
 from fcp.labelling.output import finish
 from fcp.labelling.photo_results import PictureResult
-from fcp.labelling.photos import segment_photos
+from fcp.labelling.photos import Job, segment_photos
 from fcp.labelling.results import ExampleResult, Results
 from fcp.labelling.start import Request, Start, start_run
 from fcp.labelling.task import Task, fit_task, least_of
@@ -27,8 +27,11 @@ from fcp.system.locks import hold_folder
 
 if TYPE_CHECKING:
     from fcp.formats.writer import Writer
+    from fcp.inference.networks.base import AnyNetwork
     from fcp.inference.segmenter import FewShotSegmenter
     from fcp.inference.support import Support
+
+_TRIED = 20  # photos for which a tile is tried before an earlier run's results are removed
 
 
 class Watcher:
@@ -136,7 +139,32 @@ def _ready(
         return None
     segmenter = _load(request, start.results, device, threads)
     _learn(segmenter, request.task, start.results)
+    if segmenter.fitted is not None and segmenter.fitted.tile is not None:
+        _require_tile(segmenter.network, segmenter.fitted, start.waiting)
     return segmenter
+
+
+def _require_tile(network: AnyNetwork, support: Support, jobs: Sequence[Job]) -> None:
+    """Refuse a tile that is too small for each of the first photos.
+
+    Raises:
+        FcpError: none of them can be segmented; the message is that of the first.
+    """
+    from fcp.data.images import read_size
+    from fcp.inference.photo_matching import plan_tiles
+
+    reasons = []
+    for job in jobs[:_TRIED]:
+        with suppress(FcpError):  # its own error comes with its turn
+            size = read_size(job.picture)
+            try:
+                plan_tiles(network, support, size)
+            except FcpError as error:
+                reasons.append(f"{job.picture}: {error}")
+            else:
+                return
+    if reasons:
+        raise FcpError(reasons[0])
 
 
 def _require_writers(request: Request) -> None:
