@@ -8,7 +8,7 @@ joined to the outer ring by a bridge that is passed in both directions, so that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 
 import numpy as np
@@ -44,13 +44,29 @@ def mask_polygons(mask: np.ndarray) -> list[np.ndarray]:
     """
     if not mask.any():
         return []
-    runs = to_runs(mask)
-    size = (mask.shape[0], mask.shape[1])
+    return first_close(finer_polygons(mask), to_runs(mask))
+
+
+def finer_polygons(mask: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Yield outlines of a mask (H, W) bool, not empty, with ever more corners.
+
+    Each is a polygon (P, 2) for each part; the last follows the pixels' edges.
+    """
     for parts in _ever_finer(exact_parts(mask)):
-        polygons = [keyhole(part) for part in parts]
-        if overlap(fill_polygons(polygons, size), runs) >= 1 - MAX_ERROR:
+        yield [keyhole(part) for part in parts]
+
+
+def first_close(tries: Iterable[list[np.ndarray]], runs: RunLengths) -> list[np.ndarray]:
+    """Return the first outlines whose IoU with a mask is at least 0.99, or the last ones.
+
+    Args:
+        tries: Polygons (P, 2) that outline the mask, at least one try.
+        runs: Run lengths of the mask.
+    """
+    for polygons in tries:
+        if overlap(fill_polygons(polygons, runs["size"]), runs) >= 1 - MAX_ERROR:
             break
-    return polygons  # the last try is the mask itself
+    return polygons
 
 
 def join_polygons(polygons: Sequence[np.ndarray]) -> np.ndarray:
