@@ -194,7 +194,7 @@ def test_only_length_and_pace_may_change_on_resuming(tmp_path):
     longer = ("optim.iterations=900", "optim.learning_rate=1e-4", "optim.log_every=1")
     refuse_other_recipe(tmp_path / "recipe.json", load_recipe(RECIPES / "tiny.yaml", longer))
     other = load_recipe(RECIPES / "tiny.yaml", ("model.head.tokens=7", "optim.batch=4"))
-    with pytest.raises(FcpError, match="another --out") as caught:
+    with pytest.raises(FcpError, match="another folder") as caught:
         refuse_other_recipe(tmp_path / "recipe.json", other)
     assert "model.head.tokens (was 10, now 7), optim.batch (was 8, now 4);" in str(caught.value)
 

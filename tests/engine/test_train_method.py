@@ -205,6 +205,18 @@ def test_a_base_learner_of_another_fold_is_refused(write, mini_voc, tmp_path):
         fit(recipe, mini_voc, tmp_path / "other")
 
 
+def test_a_begun_base_learner_of_another_fold_is_refused(write, mini_voc, tmp_path, killed):
+    longer = ("optim.iterations=3", "optim.checkpoint_every=1")
+    folder = tmp_path / "learner"
+    recipe = write("bam", fold=1, base_learner=str(folder))
+    with killed():
+        fit(tmp_path / "learner.yaml", mini_voc, folder, overrides=("fold=0", *longer))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(FcpError, match=r"other settings: fold \(was 0, now 1\); resume"):
+        fit(recipe, mini_voc, tmp_path / "run")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_a_base_learner_of_another_number_of_classes_is_refused(write, mini_voc, tmp_path):
     backbone = load_recipe(write("bam")).options["backbone"]
     save_base_learner(build_learner(backbone, None, 3, 4), backbone, tmp_path / "l")  # no recipe

@@ -207,7 +207,7 @@ def refuse_other_recipe(file: Path, recipe: Recipe) -> None:
     if differing:
         raise FcpError(
             f"{file}: the run was started with other settings: {', '.join(differing)}; resume "
-            "with those, or start anew in another --out"
+            "with those, or start anew in another folder"
         )
 
 
