@@ -27,7 +27,7 @@ from fcp.evaluation.method_predictor import encoders_of
 from fcp.evaluation.seen import read_recipe
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import FeatureIndex
-from fcp.models.files import RECIPE_FILE
+from fcp.models.files import CONFIG_FILE, RECIPE_FILE
 from fcp.models.free import load_free
 from fcp.models.trained import build_learner, load_trained, save_base_learner
 
@@ -125,6 +125,26 @@ def test_a_resumed_run_equals_an_uninterrupted_one(method, write, mini_voc, tmp_
     fit(recipe, mini_voc, tmp_path / "cut", resume=True)
     one, other = (load_trained(tmp_path / name).model.state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_best_of_a_run_without_checkpoint_goes_as_another_starts(
+    write, mini_voc, tmp_path, killed
+):
+    out, best = tmp_path / "run", tmp_path / "run/best"
+    judged = {"holdout_every": 1, "holdout_episodes": 2}
+    with killed():
+        fit(write("pfenet", optim={**OPTIM, "iterations": 3}, **judged), mini_voc, out)
+    assert (best / CONFIG_FILE).exists()
+    assert not (out / CHECKPOINT_FILE).exists()
+    kept = {path: path.read_bytes() for path in best.iterdir()}
+    recipe = (out / RECIPE_FILE).read_bytes()
+    (out / RECIPE_FILE).unlink()
+    with pytest.raises(FcpError, match=r"run/best: holds a model already; choose another --out"):
+        fit(write("pfenet", fold=1), mini_voc, out)
+    assert {path: path.read_bytes() for path in best.iterdir()} == kept
+    (out / RECIPE_FILE).write_bytes(recipe)
+    fit(write("pfenet", fold=1), mini_voc, out)
+    assert not best.exists()
 
 
 @pytest.mark.parametrize("method", ["pfenet", "hdmnet", "cyctr"])  # one of each view of a support

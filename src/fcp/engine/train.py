@@ -18,7 +18,8 @@ from fcp.engine.recipe import (
 from fcp.engine.tracking import Report, say_nothing
 from fcp.errors import FcpError
 from fcp.features.cache import FeatureCache
-from fcp.models.files import CONFIG_FILE, RECIPE_FILE, WEIGHTS_FILE
+from fcp.models.files import BEST_FOLDER, CONFIG_FILE, RECIPE_FILE, WEIGHTS_FILE
+from fcp.models.folder import holds_model, remove_model
 from fcp.system.files import remove_leftovers
 
 _WRITTEN = (CHECKPOINT_FILE, RECIPE_FILE, CONFIG_FILE, WEIGHTS_FILE)
@@ -75,6 +76,22 @@ def _prepare(loaded: Recipe, out: Path, *, resume: bool) -> None:
     if is_main():
         # Half-written files of a killed run are of no use.
         remove_leftovers(out / name for name in _WRITTEN)
+    if is_main() and not resume:
+        _remove_best(out)
+
+
+def _remove_best(out: Path) -> None:
+    """Remove the best model of a run without checkpoint, which this run might not replace.
+
+    Raises:
+        FcpError: no run has written it.
+    """
+    best = out / BEST_FOLDER
+    if not holds_model(best):
+        return
+    if not (out / RECIPE_FILE).exists():
+        raise FcpError(f"{best}: holds a model already; choose another --out")
+    remove_model(best)
 
 
 def _run(loaded: Recipe, run: dict[str, Any], store: FeatureCache | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,14 @@ def holds_model(folder: Path) -> bool:
     A file of another program that has the name of one of a model's counts, too.
     """
     return any((folder / name).exists() for name in (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE))
+
+
+def remove_model(folder: Path) -> None:
+    """Remove a model's files, and the folder if nothing else is in it."""
+    for name in (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
