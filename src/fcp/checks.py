@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from fcp.errors import FcpError
 
 MOST = 1 << 63  # an integer in a file that is as large as this is a mistake
+LARGEST_SEED = (1 << 31) - 1
 LONGEST_SHOWN = 200  # characters of a value, in an error
 _NAMES = {type(None): "null", Mapping: "mapping", Sequence: "list"}  # as YAML calls them
 
@@ -105,6 +106,15 @@ def require_least(config: Any, least: int, *names: str) -> None:  # noqa: ANN401
     for name in names:
         value = getattr(config, name)
         require(value is None or value >= least, name, f"at least {least}", value)
+
+
+def require_seed(seed: int) -> None:
+    """Refuse a seed that numpy would not take (2³² or more) once steps and processes are added.
+
+    Raises:
+        FcpError: the message names the setting.
+    """
+    require(0 <= seed <= LARGEST_SEED, "seed", f"0 … {LARGEST_SEED}", seed)
 
 
 def option_names(function: Callable[..., Any], fixed: Container[str] = ()) -> list[str]:

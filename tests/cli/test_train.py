@@ -72,6 +72,17 @@ def test_a_dry_run_needs_no_folder(tmp_path, monkeypatch):
     assert "--out" in refused.output
 
 
+@pytest.mark.parametrize(
+    "command", ["train tiny --dry-run", "train tiny --out run", "evaluate --out report.json"]
+)
+def test_a_size_without_a_cache_is_refused(tmp_path, command):
+    arguments = [*command.split(), "--data-root", str(tmp_path), "--feature-cache-gib", "2"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1
+    said = "error: --feature-cache-gib: without effect without --feature-cache; leave it out\n"
+    assert done.stderr == said
+
+
 @pytest.mark.parametrize(("classes", "is_told"), [(4, True), (5, False)])
 def test_few_classes_are_told_before_the_training(tmp_path, monkeypatch, classes, is_told):
     for number in range(classes):

@@ -64,6 +64,21 @@ def test_single_pictures_cannot_be_learnt_from(rule):
         make_draw(rule, lists, 0)
 
 
+def test_starting_looks_at_few_pictures_of_a_class_for_each_query():
+    class Counted(tuple):
+        seen = 0
+
+        def __iter__(self):
+            for one in super().__iter__():
+                Counted.seen += 1
+                yield one
+
+    rows = tuple(f"p{n}" for n in range(300))
+    lists = ClassLists(rows, {1: Counted(rows)}, dict.fromkeys(rows, (1,)), {1: "x"})
+    assert make_draw("query", lists, 0).epoch == 300
+    assert Counted.seen <= 2 * 300
+
+
 def test_a_query_without_a_support_is_never_asked():
     lists = ClassLists(
         ("a", "b", "c"),

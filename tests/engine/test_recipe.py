@@ -128,7 +128,11 @@ def test_overrides_win():
         ("distractor_share=2", "a share 0 … 1"),
         ("optim.batch=0", "at least 1"),
         ("optim.accumulate=0", "accumulate: expected at least 1"),
+        ("seed=5000000000", "seed: expected 0 … 2147483647, got 5000000000"),
+        ("seed=-1", "seed: expected 0 … 2147483647"),
         ("optim.epochs=3", "exactly one of them"),
+        ("optim.iterations=null optim.epochs=0", "epochs: expected more than 0 and at most"),
+        ("optim.iterations=null optim.epochs=1.0e308", "at most 1000000, got 1e\\+308"),
         ("optim.iterations=null", "exactly one of them"),
         ("optim.precision=fp8", "precision"),
         ("optim.warmup=-1", "warmup: expected at least 0"),
@@ -139,7 +143,7 @@ def test_overrides_win():
 )
 def test_wrong_settings_are_named(override, message):
     with pytest.raises(FcpError, match=message):
-        load_recipe(RECIPES / "tiny.yaml", (override,))
+        load_recipe(RECIPES / "tiny.yaml", tuple(override.split()))
 
 
 @pytest.mark.parametrize(
@@ -152,23 +156,42 @@ def test_wrong_settings_are_named(override, message):
         ("small", "views=augmented", "views: without effect with shares"),
         ("small", "region_share=0.1", "region_share: without effect with shares"),
         ("small", "holdout_every=50", "holdout_every: .* set hold_out_kinds=true"),
+        (
+            "tiny-pfenet",
+            "base_learner_recipe=tiny-base-learner",
+            "base_learner_recipe: without effect with method=pfenet",
+        ),
+        ("tiny-ssp", "base_learner=DIR", "base_learner: without effect with method=ssp"),
+        ("tiny", "holdout_episodes=9", "holdout_episodes: without effect with holdout_every=0"),
+        (
+            "tiny-ssp",
+            "holdout_episodes=9 holdout_every=0",
+            "holdout_episodes: without effect with holdout_every=0",
+        ),
     ],
 )
 def test_settings_that_would_do_nothing_are_named(name, override, message, tmp_path):
-    recipe = load_recipe(RECIPES / f"{name}.yaml", (override,))
+    overrides = tuple(override.split())
+    recipe = load_recipe(RECIPES / f"{name}.yaml", overrides)
     with pytest.raises(FcpError, match=message):
         refuse_idle_settings(recipe)
     rest = {"data_root": tmp_path, "report": lambda _: None}
     with pytest.raises(FcpError, match=message):
-        dry_run(RECIPES / f"{name}.yaml", overrides=(override,), **rest)
+        dry_run(RECIPES / f"{name}.yaml", overrides=overrides, **rest)
     with pytest.raises(FcpError, match=message):
         train(
             RECIPES / f"{name}.yaml",
-            overrides=(override,),
+            overrides=overrides,
             out=tmp_path / "run",
             resume=False,
             **rest,
         )
+
+
+@pytest.mark.parametrize("name", ["tiny-segmenter", "tiny-pfenet", "tiny-base-learner"])
+def test_seeds_of_every_training_have_a_bound(name):
+    with pytest.raises(FcpError, match="seed: expected 0 … 2147483647, got 2147483648"):
+        load_recipe(RECIPES / f"{name}.yaml", ("seed=2147483648",))
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -194,7 +217,7 @@ def test_only_length_and_pace_may_change_on_resuming(tmp_path):
     longer = ("optim.iterations=900", "optim.learning_rate=1e-4", "optim.log_every=1")
     refuse_other_recipe(tmp_path / "recipe.json", load_recipe(RECIPES / "tiny.yaml", longer))
     other = load_recipe(RECIPES / "tiny.yaml", ("model.head.tokens=7", "optim.batch=4"))
-    with pytest.raises(FcpError, match="another --out") as caught:
+    with pytest.raises(FcpError, match="another folder") as caught:
         refuse_other_recipe(tmp_path / "recipe.json", other)
     assert "model.head.tokens (was 10, now 7), optim.batch (was 8, now 4);" in str(caught.value)
 

@@ -27,7 +27,7 @@ from fcp.evaluation.method_predictor import encoders_of
 from fcp.evaluation.seen import read_recipe
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import FeatureIndex
-from fcp.models.files import RECIPE_FILE
+from fcp.models.files import CONFIG_FILE, RECIPE_FILE
 from fcp.models.free import load_free
 from fcp.models.trained import build_learner, load_trained, save_base_learner
 
@@ -127,6 +127,26 @@ def test_a_resumed_run_equals_an_uninterrupted_one(method, write, mini_voc, tmp_
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_the_best_of_a_run_without_checkpoint_goes_as_another_starts(
+    write, mini_voc, tmp_path, killed
+):
+    out, best = tmp_path / "run", tmp_path / "run/best"
+    judged = {"holdout_every": 1, "holdout_episodes": 2}
+    with killed():
+        fit(write("pfenet", optim={**OPTIM, "iterations": 3}, **judged), mini_voc, out)
+    assert (best / CONFIG_FILE).exists()
+    assert not (out / CHECKPOINT_FILE).exists()
+    kept = {path: path.read_bytes() for path in best.iterdir()}
+    recipe = (out / RECIPE_FILE).read_bytes()
+    (out / RECIPE_FILE).unlink()
+    with pytest.raises(FcpError, match=r"run/best: holds a model already; choose another --out"):
+        fit(write("pfenet", fold=1), mini_voc, out)
+    assert {path: path.read_bytes() for path in best.iterdir()} == kept
+    (out / RECIPE_FILE).write_bytes(recipe)
+    fit(write("pfenet", fold=1), mini_voc, out)
+    assert not best.exists()
+
+
 @pytest.mark.parametrize("method", ["pfenet", "hdmnet", "cyctr"])  # one of each view of a support
 def test_stored_features_are_those_of_the_pixels(method, write, mini_voc, tmp_path):
     file = write(method)
@@ -203,6 +223,18 @@ def test_a_base_learner_of_another_fold_is_refused(write, mini_voc, tmp_path):
     recipe = write("bam", fold=1, base_learner=str(learner), base_learner_recipe=None)
     with pytest.raises(FcpError, match="trained with fold=0, not 1"):
         fit(recipe, mini_voc, tmp_path / "other")
+
+
+def test_a_begun_base_learner_of_another_fold_is_refused(write, mini_voc, tmp_path, killed):
+    longer = ("optim.iterations=3", "optim.checkpoint_every=1")
+    folder = tmp_path / "learner"
+    recipe = write("bam", fold=1, base_learner=str(folder))
+    with killed():
+        fit(tmp_path / "learner.yaml", mini_voc, folder, overrides=("fold=0", *longer))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(FcpError, match=r"other settings: fold \(was 0, now 1\); resume"):
+        fit(recipe, mini_voc, tmp_path / "run")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_a_base_learner_of_another_number_of_classes_is_refused(write, mini_voc, tmp_path):

@@ -92,6 +92,20 @@ def test_an_older_store_counts_against_the_capacity(tmp_path):
     assert sum(file.stat().st_size for file in files(small)) <= 5000
 
 
+def test_what_killed_writers_left_goes_with_the_oldest_entries(tmp_path):
+    cache = FeatureCache(tmp_path, 3000)  # one entry of about 2,200 bytes
+    cache.put(KEYS[0], {"mid": torch.zeros(1000)})
+    folder = files(cache)[0].parent
+    names = (".k.safetensors.abcd1234", ".k.safetensors.wxyz5678", ".k.safetensors.txt")
+    left, written, other = (folder / name for name in names)
+    for path in (left, written, other):
+        path.write_bytes(b"half")
+    for path in (left, other):
+        os.utime(path, (0, 0))
+    cache.put(KEYS[1], {"mid": torch.zeros(1000)})
+    assert {path for path in files(cache) if path.parent == folder} == {written, other}
+
+
 def use(folder):
     """Read and write entries of a store that cannot hold them all."""
     cache = FeatureCache(folder, 60_000)

@@ -1,6 +1,8 @@
 """Files of evaluations: what goes in comes out, by plain numpy too; other files are refused."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ def evaluation(seed=0, kinds=("mask", "attention"), episodes=20):
 
 
 def assert_equal(found, given):
-    for name in ("settings", "report", "missing", "minutes", "encoders"):
+    for name in ("settings", "report", "missing", "minutes", "encoders", "stages"):
         assert getattr(found, name) == getattr(given, name)
     assert found.counts.ids == given.counts.ids
     assert list(found.counts.counts) == list(given.counts.counts)
@@ -37,7 +39,7 @@ def assert_equal(found, given):
 
 def test_file_and_back(tmp_path):
     given = {
-        "b": evaluation(1),
+        "b": replace(evaluation(1), stages={"promptable.": {"optim": {"batch": 2}}}),
         "a": evaluation(2, ("mask",)),
         "none": Evaluation({}, missing="no 'cow'"),
     }
@@ -47,6 +49,11 @@ def test_file_and_back(tmp_path):
     assert found["none"] == given["none"]
     for name in ("a", "b"):
         assert_equal(found[name], given[name])
+
+
+def test_published_files_of_earlier_versions_are_read():
+    file = Path(__file__).parents[2] / "docs/results/lite2/table1.npz"
+    assert {one.stages == {} for one in load_evaluations(file).values()} == {True}
 
 
 @settings(max_examples=15)

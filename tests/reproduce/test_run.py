@@ -20,8 +20,8 @@ from fcp.reproduce import run as training
 from fcp.reproduce.evaluations import load_evaluations, save_evaluations
 from fcp.reproduce.plan import SCALES, Experiment
 from fcp.reproduce.recipes import Workplace, promptable_recipe, recipe_of
-from fcp.reproduce.results import collect, keep
-from fcp.reproduce.run import open_test, promptable_stage, training_minutes
+from fcp.reproduce.results import collect, keep, missing_shots
+from fcp.reproduce.run import open_test, promptable_stage, settings_of, training_minutes
 from fcp.reproduce.table1 import table1
 from fcp.system.files import sha256_of
 
@@ -204,7 +204,7 @@ def test_a_promptable_stage_is_found_given_first_then_in_out(mini_voc, toy_recip
     assert promptable_stage(FCP, place, report=quiet) == out / "tiny-promptable-13"
     other = replace(place, settings=("promptable.optim.iterations=9000",))
     with pytest.raises(FcpError, match=r"tiny-promptable-13: was made with another recipe\.optim"):
-        promptable_stage(FCP, other, report=quiet)
+        training.model_of(FCP, other, report=quiet)
 
 
 def test_a_missing_promptable_stage_is_trained_without_both_folds(
@@ -357,9 +357,39 @@ def test_a_cell_of_other_settings_is_refused_by_name(compared):
     learner = replace(compared[0], settings=("base_learner.optim.iterations=3",))
     shutil.rmtree(learner.out / "runs" / SSP.name)
     with pytest.raises(FcpError, match=r"base-learner-fold1: was made with another recipe\.optim"):
-        training.base_learner(BAM, recipe_of(BAM, learner), learner, report=quiet)
+        training.model_of(BAM, learner, report=quiet)
     with pytest.raises(FcpError, match=r"base-learner-fold1: was made with another recipe\.optim"):
         collect([BAM], learner, report=quiet)  # though its evaluation is there
+
+
+@pytest.mark.parametrize("stage", ["base_learner", "promptable"])
+def test_settings_of_the_stage_before_are_part_of_a_result(made, compared, tmp_path, stage):
+    given, place = (f"{stage}.optim.iterations=3",), replace(made[0], promptable=None, out=tmp_path)
+    result = compared[1][1] if stage == "base_learner" else made[1][2]
+    found, wanted = result.found, replace(result.experiment, shots=(1,))
+    if stage == "promptable":  # it was given
+        assert found.stages == {}
+        recipe = asdict(promptable_recipe(wanted, place))
+        found = replace(found, stages={"promptable.": settings_of(recipe)})
+    file = tmp_path / "results" / f"{result.name}.npz"
+    file.parent.mkdir()
+    save_evaluations(file, {result.name: found})
+    assert len(collect([wanted], place, report=quiet)) == 1
+    other = replace(place, settings=given)
+    with pytest.raises(FcpError, match=rf"{result.name}: .* another {stage}.optim.iterations;"):
+        collect([wanted], other, report=quiet)
+    save_evaluations(file, {result.name: replace(found, stages={})})  # of an earlier version
+    assert len(collect([wanted], other, report=quiet)) == 1
+
+
+def test_what_could_not_be_drawn_is_made_once_pictures_are_there(made, place):
+    missing = replace(made[1][3].found, missing="class 'bus': too few pictures")
+    file = place.out / "results" / f"{NAME}-1shot.npz"
+    save_evaluations(file, {file.stem: missing})
+    assert missing_shots([FCP], place) == {FCP: (1,)}
+    one, five = collect([FCP], place, report=quiet)
+    assert one.found.report["miou"] == made[1][2].found.report["miou"]
+    assert five.found == made[1][3].found
 
 
 def test_settings_that_recipes_did_not_have_count_as_their_defaults(place):

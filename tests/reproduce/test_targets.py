@@ -2,6 +2,7 @@
 
 import csv
 import shlex
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from fcp.reproduce.recipes import Workplace
 from fcp.reproduce.results import collect
 from fcp.reproduce.settings import is_place
 from fcp.reproduce.targets import plan, protocol_note, reproduce
+from fcp.system.files import sha256_of
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +103,20 @@ def test_figures_are_drawn_with_their_numbers_and_protocol(place, target, names)
     text = (place.out / f"{target}.md").read_text("utf-8")
     assert "- data set: PASCAL-5i" in text
     assert "training filtered, fold 1 of pascal5i" in text
+
+
+def test_a_figure_measures_the_model_that_base_classes_chose(place, tmp_path):
+    place = replace(place, out=tmp_path)
+    make("fig2", place)
+    run = tmp_path / "runs/pascal5i-tiny-fcp-fold1-seed0"
+    (run / "best").mkdir()
+    shutil.copy(run / "config.json", run / "best")
+    weights = load_file(run / "model.safetensors")
+    earlier = {n: t / 2 if t.is_floating_point() else t for n, t in weights.items()}
+    save_file(earlier, run / "best/model.safetensors")
+    make("fig2", place)
+    chosen = sha256_of(run / "best/model.safetensors")
+    assert f"- checkpoint sha256: {chosen}" in (tmp_path / "fig2.md").read_text("utf-8")
 
 
 def test_a_backbone_is_exchanged_by_settings_and_its_levels_standardised(place):

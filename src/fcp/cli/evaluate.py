@@ -22,6 +22,7 @@ from fcp.cli.options import (
     PoolOption,
     SamplerName,
     open_store,
+    refuse_idle_size,
     refuse_overwriting,
     require_fold,
     settle_model,
@@ -111,7 +112,7 @@ def evaluate(
     save_episode_scores: ScoresOption = None,
     compare_with: CompareOption = None,
     feature_cache: FeatureCacheOption = None,
-    feature_cache_gib: FeatureCacheSizeOption = 20.0,
+    feature_cache_gib: FeatureCacheSizeOption = None,
 ) -> None:
     """Score a model on a benchmark.
 
@@ -129,6 +130,7 @@ def evaluate(
     from fcp.evaluation.run import evaluate_folds, plan_folds
     from fcp.system.threads import lower_threads
 
+    refuse_idle_size(feature_cache, feature_cache_gib)
     _check_places((out, save_episode_scores), (episodes_file, compare_with, pool))
     data = open_benchmark(benchmark, data_root, pool=pool)
     model = settle_model(model, device)

@@ -79,11 +79,12 @@ FeatureCacheOption = Annotated[
         metavar="DIR",
     ),
 ]
+_CACHE_GIB = 20
 FeatureCacheSizeOption = Annotated[
-    float,
+    float | None,
     typer.Option(
         min=0.01,
-        help="Size limit of the feature cache in GiB; the oldest are removed first.",
+        help="Size limit of the feature cache in GiB; the oldest are removed first. Default: 20.",
         metavar="GIB",
     ),
 ]
@@ -130,7 +131,17 @@ def needs_extra(command: str, extra: str) -> Iterator[None]:
         ) from error
 
 
-def open_store(folder: Path | None, gigabytes: float) -> FeatureCache | None:
+def refuse_idle_size(folder: Path | None, gigabytes: float | None) -> None:
+    """Check that a size limit of the feature cache comes with its folder.
+
+    Raises:
+        FcpError: it does not.
+    """
+    if folder is None and gigabytes is not None:
+        raise FcpError("--feature-cache-gib: without effect without --feature-cache; leave it out")
+
+
+def open_store(folder: Path | None, gigabytes: float | None) -> FeatureCache | None:
     """Open the feature cache that the two options name; None without a folder.
 
     Raises:
@@ -140,7 +151,12 @@ def open_store(folder: Path | None, gigabytes: float) -> FeatureCache | None:
         return None
     from fcp.features.cache import FeatureCache
 
-    return FeatureCache(folder, int(gigabytes * 2**30))
+    return FeatureCache(folder, cache_bytes(gigabytes))
+
+
+def cache_bytes(gigabytes: float | None) -> int:
+    """Return the size limit of the feature cache in bytes; None is the default."""
+    return int((_CACHE_GIB if gigabytes is None else gigabytes) * 2**30)
 
 
 def refuse_overwriting(outputs: Sequence[Path | None], inputs: Sequence[Path | None]) -> None:

@@ -7,7 +7,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from fcp.cli.options import DataRootOption, DeviceOption, FeatureCacheSizeOption, needs_extra
+from fcp.cli.options import (
+    DataRootOption,
+    DeviceOption,
+    FeatureCacheSizeOption,
+    cache_bytes,
+    needs_extra,
+)
 from fcp.errors import FcpError
 
 TargetName = Literal["table1", "table2", "table3", "table4", "fig1", "fig2", "fig4", "fig5"]
@@ -74,7 +80,7 @@ def reproduce(
     seeds: SeedsOption = None,
     promptable: PromptableOption = None,
     episodes: EpisodesOption = 1000,
-    feature_cache_gib: FeatureCacheSizeOption = 20.0,
+    feature_cache_gib: FeatureCacheSizeOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Make one of the paper's tables or figures: train and evaluate missing rows, then write it.
@@ -106,7 +112,7 @@ def reproduce(
         promptable=promptable,
         settings=tuple(settings or ()),
         episodes=episodes,
-        cache_bytes=int(feature_cache_gib * 2**30),
+        cache_bytes=cache_bytes(feature_cache_gib),
         device=str(find_device(device)),
     )
     asked: dict[str, Any] = {"folds": _parse(fold), "seeds": seeds, "only": only}

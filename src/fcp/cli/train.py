@@ -15,6 +15,7 @@ from fcp.cli.options import (
     FeatureCacheSizeOption,
     needs_extra,
     open_store,
+    refuse_idle_size,
 )
 from fcp.engine.recipe import find_recipe, recipe_title, shipped_recipes
 from fcp.errors import FcpError
@@ -52,7 +53,7 @@ def train(
     ] = False,
     dry_run: DryRunOption = False,
     feature_cache: FeatureCacheOption = None,
-    feature_cache_gib: FeatureCacheSizeOption = 20.0,
+    feature_cache_gib: FeatureCacheSizeOption = None,
 ) -> None:
     """Train a model by a recipe, in one process or in those that torchrun starts.
 
@@ -64,6 +65,7 @@ def train(
       fcp train tiny-pfenet fold=0 --data-root data --out runs/pfenet --feature-cache features
       torchrun --nproc-per-node 4 -m fcp train my.yaml --data-root data --out runs/mine
     """  # noqa: D301  (\b keeps the lines)
+    refuse_idle_size(feature_cache, feature_cache_gib)
     settings, file = tuple(overrides or ()), find_recipe(recipe)
     if dry_run:
         if feature_cache is not None:

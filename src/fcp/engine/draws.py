@@ -48,7 +48,7 @@ class QueryDraw:
     def __init__(self, lists: ClassLists, seed: int) -> None:
         self._seed, self._members = seed, lists.members
         self._classes = {
-            query: [c for c in shown if set(lists.members[c]) - {query}]
+            query: [c for c in shown if any(one != query for one in lists.members[c])]
             for query, shown in lists.present.items()
         }
         self._rows = [query for query in lists.rows if self._classes[query]]

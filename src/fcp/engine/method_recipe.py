@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fcp.checks import check, require_least
+from fcp.checks import check, require_least, require_seed
 from fcp.config import EncodersConfig
 from fcp.engine.optim import OptimConfig
 
@@ -50,7 +50,7 @@ class BaseLearnerRecipe:
         """Check the types of the settings, and the sizes."""
         check(self)
         require_least(self, 1, "image_size", "width")
-        require_least(self, 0, "seed")
+        require_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ class MethodRecipe:
         """Check the types of the settings, and the sizes."""
         check(self)
         require_least(self, 1, "image_size", "holdout_episodes")
-        require_least(self, 0, "holdout_every", "seed")
+        require_least(self, 0, "holdout_every")
+        require_seed(self.seed)
 
 
 @dataclass(frozen=True)

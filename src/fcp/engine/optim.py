@@ -11,6 +11,7 @@ from fcp.errors import FcpError
 
 Rule = Literal["adamw", "sgd"]
 Schedule = Literal["cosine", "poly", "thirds", "constant"]
+MOST_EPOCHS = 1_000_000  # far more than a training has, and few enough to count the steps
 POWER = 0.9  # of the polynomial schedule, as in PSPNet and the methods after it
 
 
@@ -94,8 +95,10 @@ class OptimConfig:
                 f"iterations={self.iterations} and epochs={self.epochs}; "
                 "null takes one away (optim.epochs=null)"
             )
-        if self.epochs is not None and self.epochs <= 0:
-            raise FcpError(f"epochs: expected more than 0, got {self.epochs}")
+        if self.epochs is not None and not 0 < self.epochs <= MOST_EPOCHS:
+            raise FcpError(
+                f"epochs: expected more than 0 and at most {MOST_EPOCHS}, got {self.epochs}"
+            )
         require_least(self, 1, "iterations", "batch", "accumulate", "checkpoint_every", "log_every")
         require_least(self, 0, "warmup", "learning_rate", "weight_decay", "pretrained_scale")
         for name in ("average", "momentum"):

@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
-from fcp.checks import check, from_dict, require_least
+from fcp.checks import check, from_dict, require_least, require_seed
 from fcp.config import LossWeights, ModelConfig
 from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.optim import OptimConfig
@@ -51,7 +51,7 @@ class SegmenterRecipe:
         """Check the settings."""
         check(self)
         require_least(self, 1, "masks")
-        require_least(self, 0, "seed")
+        require_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,8 @@ class HeadRecipe:
         """Refuse shares outside 0 … 1, a side below 1 px and a hold-out without episodes."""
         check(self)
         require_least(self, 1, "test_size", "stored_views", "holdout_episodes")
-        require_least(self, 0, "seed", "holdout_every")
+        require_least(self, 0, "holdout_every")
+        require_seed(self.seed)
         for name in ("distractor_share", "region_share", "absent_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise FcpError(f"{name}: expected a share 0 … 1, got {getattr(self, name)}")
@@ -207,18 +208,32 @@ def refuse_other_recipe(file: Path, recipe: Recipe) -> None:
     if differing:
         raise FcpError(
             f"{file}: the run was started with other settings: {', '.join(differing)}; resume "
-            "with those, or start anew in another --out"
+            "with those, or start anew in another folder"
         )
 
 
 def refuse_idle_settings(recipe: Recipe) -> None:
-    """Check that each setting of a head's recipe acts: some do with ``shares``, some without.
+    """Check that each setting of a head's or method's recipe acts.
 
     Raises:
         FcpError: a setting that differs from its default would do nothing; it is named.
     """
-    if not isinstance(recipe, HeadRecipe):
+    if not isinstance(recipe, HeadRecipe | MethodRecipe):
         return
+    if isinstance(recipe, HeadRecipe):
+        _refuse_idle_by_shares(recipe)
+    else:
+        _refuse_idle_learner(recipe)
+    if not recipe.holdout_every and recipe.holdout_episodes != type(recipe).holdout_episodes:
+        raise FcpError("holdout_episodes: without effect with holdout_every=0; leave it out")
+
+
+def _refuse_idle_by_shares(recipe: HeadRecipe) -> None:
+    """Check that each setting of a head's recipe acts: some do with ``shares``, some without.
+
+    Raises:
+        FcpError: one does not.
+    """
     plain = HeadRecipe(recipe.stage, recipe.model, recipe.optim)
     when, names = "without shares", _WITH_SHARES
     if recipe.shares:
@@ -228,12 +243,29 @@ def refuse_idle_settings(recipe: Recipe) -> None:
     idle = [name for name in names if getattr(recipe, name) != getattr(plain, name)]
     if idle:
         raise FcpError(f"{', '.join(idle)}: without effect {when}; leave it out")
-    if not recipe.holdout_every and recipe.holdout_episodes != plain.holdout_episodes:
-        raise FcpError("holdout_episodes: without effect with holdout_every=0; leave it out")
     if recipe.shares and recipe.holdout_every and not recipe.hold_out_kinds:
         raise FcpError(
             "holdout_every: with shares the score is that on held-out kinds; set "
             "hold_out_kinds=true, or holdout_every=0"
+        )
+
+
+def _refuse_idle_learner(recipe: MethodRecipe) -> None:
+    """Check that a recipe names a base learner only for a method that starts from one.
+
+    Raises:
+        FcpError: it does for another, or the method is unknown.
+    """
+    names = ("base_learner", "base_learner_recipe")
+    given = [name for name in names if getattr(recipe, name) is not None]
+    if not given:
+        return
+    from fcp.method.trained import takes_base_learner  # torch
+
+    if not takes_base_learner(recipe.method):
+        raise FcpError(
+            f"{', '.join(given)}: without effect with method={recipe.method}, which starts from "
+            "no base learner; leave it out"
         )
 
 

@@ -18,7 +18,7 @@ from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
 from fcp.engine.method_stage import BaseLearnerStage
 from fcp.engine.optim import OptimConfig
 from fcp.engine.processes import hold_run, is_main, processes
-from fcp.engine.recipe import find_recipe, load_recipe
+from fcp.engine.recipe import find_recipe, load_recipe, refuse_other_recipe
 from fcp.engine.tracking import Report, record_recipe
 from fcp.engine.train_head import standardise
 from fcp.errors import FcpError
@@ -168,8 +168,8 @@ def find_base_learner(
         The learner; None where the recipe names neither a folder nor a recipe.
 
     Raises:
-        FcpError: no learner is there and no recipe says how to train one, or it was trained on
-            other classes.
+        FcpError: no learner is there and no recipe says how to train one, one of another recipe was
+            begun there, or it was trained on other classes.
     """
     if recipe.base_learner is None and recipe.base_learner_recipe is None:
         return None
@@ -183,11 +183,14 @@ def find_base_learner(
             )
         report(f"base learner is missing: training {recipe.base_learner_recipe} into {folder}")
         with hold_run(folder):
+            resume = (folder / CHECKPOINT_FILE).exists()
+            if resume and (folder / RECIPE_FILE).exists():
+                refuse_other_recipe(folder / RECIPE_FILE, own)
             train_base_learner(
                 own,
                 data_root=data_root,
                 out=folder,
-                resume=(folder / CHECKPOINT_FILE).exists(),
+                resume=resume,
                 report=report,
                 store=None if own.train_backbone or own.views != "whole" else store,
             )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -22,7 +23,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from fcp.errors import FcpError
-from fcp.system.files import make_folder, write_beside
+from fcp.system.files import is_unfinished, make_folder, write_beside
 
 _SUFFIX = ".safetensors"
 _FORMAT = "fcp-features-1"
@@ -30,6 +31,7 @@ _FORMAT = "fcp-features-1"
 # (ResNet's stages: 29 MB), and it would evict entries that are expensive to compute (SAM's
 # features: 2 MB, SAM 2's: 8 MiB).
 _LARGEST = 8 << 20
+_LONGEST_WRITE = 3600  # s
 _AFTER_EVICTION = 0.9  # of the capacity, so that not every write causes an eviction
 
 
@@ -97,6 +99,7 @@ class FeatureCache:
 
     def _evict(self, room: float) -> None:
         """Drop the least recently used entries until the rest fits into the room."""
+        self._remove_unfinished()
         entries = sorted(self._entries())
         self._held = sum(size for _, size, _ in entries)
         for _, size, path in entries:
@@ -105,6 +108,14 @@ class FeatureCache:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
             self._held -= size
+
+    def _remove_unfinished(self) -> None:
+        """Remove what killed processes left half written; who still writes takes less time."""
+        long_ago = time.time() - _LONGEST_WRITE
+        for path in filter(is_unfinished, self.folder.glob(f"*/.*{_SUFFIX}.*")):
+            with suppress(OSError):  # removed by another process meanwhile
+                if path.stat().st_mtime < long_ago:
+                    path.unlink()
 
     def _entries(self) -> list[tuple[int, int, Path]]:
         """List time of last use, bytes and file of each entry."""

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fcp.checks import require
+from fcp.checks import check_options, require
 from fcp.encoders import LazyBuilder
 from fcp.encoders.weights import load_strictly, read_state_dict
 from fcp.errors import FcpError
@@ -50,6 +50,21 @@ def find_builder(method: str) -> Callable[..., AnyMethod]:
     if method not in TRAINED:
         raise FcpError(f"method: expected one of {', '.join(TRAINED)}, got {method!r}")
     return TRAINED[method]
+
+
+def takes_base_learner(method: str) -> bool:
+    """Return whether a method's builder has the options that a base learner decides.
+
+    Raises:
+        FcpError: Unknown method.
+    """
+    builder = find_builder(method)
+    build = builder.load() if isinstance(builder, LazyBuilder) else builder
+    try:
+        check_options({"base_classes": 1}, build)
+    except FcpError:
+        return False
+    return True
 
 
 def build_trained(method: str, weights: str | None = None, **options: Any) -> AnyMethod:  # noqa: ANN401  (each method's own)

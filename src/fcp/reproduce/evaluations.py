@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -44,6 +44,8 @@ class Evaluation:
             segmenter, as far as the model has them; empty text for a backbone that it lacks.
         last_miou: mIoU of the model after the last step, where a hold-out of base classes chose an
             earlier one; None where it is the evaluated model itself.
+        stages: Settings of the stages that were trained before, by the prefix of their settings;
+            those of a stage that is left out are not known.
     """
 
     settings: Mapping[str, Any]
@@ -53,6 +55,7 @@ class Evaluation:
     minutes: float | None = None
     encoders: tuple[str, ...] = ()
     last_miou: float | None = None
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def save_evaluations(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
@@ -97,7 +100,7 @@ def load_evaluations(path: Path) -> dict[str, Evaluation]:
 
 def _store(evaluation: Evaluation, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """Add an evaluation's counts to the arrays, and return the rest with their names."""
-    rest = (field.name for field in fields(evaluation) if field.name != "counts")
+    rest = (one.name for one in fields(evaluation) if one.name != "counts")
     content = {name: getattr(evaluation, name) for name in rest}
     if evaluation.counts is None:
         return content

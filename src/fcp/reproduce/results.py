@@ -8,7 +8,7 @@ by; those of other settings are refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -21,6 +21,7 @@ from fcp.evaluation.report import to_json
 from fcp.evaluation.run import evaluate_folds
 from fcp.features.cache import fingerprint
 from fcp.models.checkpoint import load_model
+from fcp.models.files import RECIPE_FILE
 from fcp.models.free import load_free
 from fcp.models.free_on_own import encoders_of_method
 from fcp.models.trained import load_trained
@@ -36,6 +37,7 @@ from fcp.reproduce.recipes import (
 )
 from fcp.reproduce.run import (
     chosen_of,
+    first_stages,
     learner_folder,
     model_of,
     open_test,
@@ -93,13 +95,12 @@ def collect(experiments: Iterable[Experiment], place: Workplace, *, report: Repo
     results = []
     for experiment in experiments:
         for shots in experiment.shots:
-            name = _name(experiment, shots)
-            file = place.out / "results" / f"{name}.npz"
-            known.update(_read(file))  # newer than the tables' files, if it is in both
-            if name not in known:
+            file = _file_of(experiment, shots, place)
+            found = _find(experiment, shots, known, place)
+            if found is None:
                 _make(experiment, shots, file, place, report=report)
-                known.update(_read(file))
-            results.append(Result(experiment, shots, *known[name]))
+                found = _read(file)[file.stem]
+            results.append(Result(experiment, shots, *found))
             _refuse_other_result(results[-1], place)
     _refuse_unlike(results)
     return results
@@ -116,13 +117,11 @@ def missing_shots(
     known = _known(place)
     missing: dict[Experiment, tuple[int, ...]] = {}
     for experiment in experiments:
-        names = {shots: _name(experiment, shots) for shots in experiment.shots}
-        for name in names.values():
-            known.update(_read(place.out / "results" / f"{name}.npz"))
-        for shots, name in names.items():
-            if name in known:
-                _refuse_other_result(Result(experiment, shots, *known[name]), place)
-        missing[experiment] = tuple(shots for shots, name in names.items() if name not in known)
+        found = {shots: _find(experiment, shots, known, place) for shots in experiment.shots}
+        for shots, evaluation in found.items():
+            if evaluation is not None:
+                _refuse_other_result(Result(experiment, shots, *evaluation), place)
+        missing[experiment] = tuple(shots for shots, there in found.items() if there is None)
     return missing
 
 
@@ -135,6 +134,31 @@ def keep(results: Iterable[Result], file: Path) -> None:
     with hold_folder(file.parent, waits=True):  # another process may do the same
         before = load_evaluations(file) if file.exists() else {}
         save_evaluations(file, {**before, **{result.name: result.found for result in results}})
+
+
+def _find(
+    experiment: Experiment,
+    shots: int,
+    known: Mapping[str, tuple[Evaluation, Path]],
+    place: Workplace,
+) -> tuple[Evaluation, Path] | None:
+    """Return an evaluation and its file; None if it is still to be made.
+
+    Args:
+        experiment: Experiment to find one of.
+        shots: Number of supports K.
+        known: Evaluations of the tables' files; one in a file of its own is newer.
+        place: Folders and settings of the reproduction.
+    """
+    file = _file_of(experiment, shots, place)
+    found = _read(file).get(file.stem) or known.get(file.stem)
+    if found is None or found[0].missing is None:
+        return found
+    try:
+        open_test(experiment, place).draw(shots, place.episodes)
+    except FcpError:
+        return found
+    return None  # pictures were added since
 
 
 def _known(place: Workplace) -> dict[str, tuple[Evaluation, Path]]:
@@ -182,9 +206,22 @@ def _make(
         minutes=training_minutes(folder),
         encoders=_frozen_encoders(recipe, learner, chosen),
         last_miou=last,
+        stages=_known_stages(experiment, recipe, place),
     )
     save_evaluations(file, {file.stem: found})
     report(f"{experiment.name}: {shots}-shot mIoU {100 * result.square.miou:.1f}")
+
+
+def _known_stages(
+    experiment: Experiment, recipe: RowRecipe, place: Workplace
+) -> dict[str, dict[str, Any]]:
+    """Return the settings of the stages before a row, as far as their folders still have them."""
+    stages = first_stages(experiment, recipe, place)
+    return {
+        name: settings_of(asdict(stage))
+        for name, (folder, stage) in stages.items()
+        if (folder / RECIPE_FILE).exists()
+    }
 
 
 def _frozen_encoders(
@@ -216,6 +253,9 @@ def _refuse_other_result(result: Result, place: Workplace) -> None:
     if isinstance(now, MethodRecipe) and now.base_learner_recipe is not None:
         learner = learner_recipe(result.experiment, now, place)
         refuse_other_run(learner_folder(result.experiment, now, place), learner)
+    for name, (_, stage) in first_stages(result.experiment, now, place).items():
+        if name in result.found.stages:
+            refuse_other_settings(result.place, result.found.stages[name], stage, name)
     report = result.found.report
     if report is not None and report["episodes"] != place.episodes:
         raise FcpError(
@@ -252,6 +292,10 @@ def _refuse_unlike(results: Sequence[Result]) -> None:
 
 def _episodes_of(result: Result) -> str:
     return str((result.found.report or {})["protocol"]["episode_sha256"])
+
+
+def _file_of(experiment: Experiment, shots: int, place: Workplace) -> Path:
+    return place.out / "results" / f"{_name(experiment, shots)}.npz"
 
 
 def _name(experiment: Experiment, shots: int) -> str:

@@ -18,10 +18,11 @@ from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec, sample_episodes
 from fcp.data.lists import ClassLists, val_lists
 from fcp.engine.checkpoints import CHECKPOINT_FILE
-from fcp.engine.method_recipe import FreeRecipe, MethodRecipe
+from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.recipe import (
     HeadRecipe,
     Recipe,
+    SegmenterRecipe,
     differing_settings,
     flatten_settings,
     trains_nothing,
@@ -49,7 +50,7 @@ from fcp.reproduce.recipes import (
     settings_of_row,
     store_of,
 )
-from fcp.reproduce.settings import PLACES
+from fcp.reproduce.settings import OF_BASE_LEARNER, OF_PROMPTABLE, PLACES, RowRecipe
 from fcp.system.documents import load_json
 
 EPISODE_SEED = 0
@@ -112,6 +113,8 @@ def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Pat
     out = run_folder(experiment, place)
     recipe = recipe_of(experiment, place)
     refuse_other_run(out, recipe)
+    for folder, stage in first_stages(experiment, recipe, place).values():
+        refuse_other_run(folder, stage)
     if is_trained(experiment, place):  # its last file is there
         return out
     settings = settings_of_row(experiment, place)
@@ -135,6 +138,27 @@ def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Pat
     return out
 
 
+def first_stages(
+    experiment: Experiment, recipe: RowRecipe, place: Workplace
+) -> dict[str, tuple[Path, SegmenterRecipe | BaseLearnerRecipe]]:
+    """Return folder and recipe of each stage that is trained before a row, by its prefix.
+
+    A promptable stage that was given is left out, since it is taken as it is.
+
+    Raises:
+        FcpError: no such recipe, or one of another stage.
+    """
+    stages: dict[str, tuple[Path, SegmenterRecipe | BaseLearnerRecipe]] = {}
+    if isinstance(recipe, HeadRecipe | FreeRecipe) and recipe.segmenter_folder is not None:
+        own = place.out / promptable_name(experiment)
+        if find_promptable(experiment, place) in (None, own):
+            stages[OF_PROMPTABLE] = own, promptable_recipe(experiment, place)
+    if isinstance(recipe, MethodRecipe) and recipe.base_learner_recipe is not None:
+        folder = learner_folder(experiment, recipe, place)
+        stages[OF_BASE_LEARNER] = folder, learner_recipe(experiment, recipe, place)
+    return stages
+
+
 def promptable_stage(experiment: Experiment, place: Workplace, *, report: Report) -> Path:
     """Return the folder of a promptable stage that never saw the fold's novel classes.
 
@@ -142,12 +166,10 @@ def promptable_stage(experiment: Experiment, place: Workplace, *, report: Report
     the recipe beside the head's, RECIPE-segmenter.
 
     Raises:
-        FcpError: data or starting weights are missing, or ``out`` holds one of other settings.
+        FcpError: data or starting weights are missing.
     """
     found = find_promptable(experiment, place)
     if found is not None:
-        if found.parent == place.out:  # one that was given is taken as it is
-            refuse_other_run(found, promptable_recipe(experiment, place))
         return found
     name = promptable_name(experiment)
     report(f"{name}: training")
@@ -180,11 +202,9 @@ def base_learner(
     """Return the folder of the base learner of a method, trained now if it is not there.
 
     Raises:
-        FcpError: data or weights are missing, or the folder holds a learner of other settings.
+        FcpError: data or weights are missing.
     """
     out = learner_folder(experiment, recipe, place)
-    learner = learner_recipe(experiment, recipe, place)
-    refuse_other_run(out, learner)
     if not (out / CONFIG_FILE).exists():
         report(f"{out.name}: training")
         train(
@@ -194,7 +214,7 @@ def base_learner(
             out=out,
             resume=(out / CHECKPOINT_FILE).exists(),
             report=lambda line: report(f"  {line}"),
-            store=store_of(learner, place),
+            store=store_of(learner_recipe(experiment, recipe, place), place),
         )
     return out
 
@@ -230,7 +250,9 @@ def open_test(experiment: Experiment, place: Workplace) -> FoldTest:
     return FoldTest(data, experiment.fold, val_lists(data, experiment.fold))
 
 
-def refuse_other_settings(place: Path | str, before: Mapping[str, Any], now: Recipe) -> None:
+def refuse_other_settings(
+    place: Path | str, before: Mapping[str, Any], now: Recipe, prefix: str = "recipe."
+) -> None:
     """Check that an earlier result was made with the wanted settings.
 
     Args:
@@ -238,13 +260,14 @@ def refuse_other_settings(place: Path | str, before: Mapping[str, Any], now: Rec
         before: Settings that it was made with. Those that recipes did not have then count as their
             defaults.
         now: Recipe to make it with.
+        prefix: Text before a setting's name, in the error.
 
     Raises:
         FcpError: it was not; the message names the first differing setting.
     """
     filled = asdict(from_dict(type(now), dict(before), f"{place}: recipe"))
     then, wanted = (settings_of(values) for values in (filled, asdict(now)))
-    old, new = (flatten_settings(values, "recipe.") for values in (then, wanted))
+    old, new = (flatten_settings(values, prefix) for values in (then, wanted))
     differing = differing_settings(old, new)
     if differing:
         raise FcpError(

@@ -22,7 +22,7 @@ from fcp.reproduce.output import write_csv
 from fcp.reproduce.plan import FIG5_ROWS, SCALES, Experiment, Scale, Target, choose, experiments
 from fcp.reproduce.recipes import Workplace, recipe_of
 from fcp.reproduce.results import Result, collect, keep, missing_shots
-from fcp.reproduce.run import FoldTest, model_of, open_test, training_minutes
+from fcp.reproduce.run import FoldTest, chosen_of, model_of, open_test, training_minutes
 from fcp.reproduce.settings import is_place, refuse_unfit
 from fcp.reproduce.table1 import table1
 from fcp.reproduce.tables import Table, steps_table, table2, table3, table4
@@ -193,28 +193,32 @@ def _refuse_nothing(target: Target, results: Sequence[Result]) -> None:
 
 @dataclass(frozen=True)
 class _Subject:
-    """A model that a figure measures, and the episodes that it is measured on."""
+    """A run whose model a figure measures, and the episodes that it is measured on."""
 
     experiment: Experiment
     test: FoldTest
     episodes: tuple[EpisodeSpec, ...]
-    folder: Path
+    run: Path
     place: Workplace
 
     @property
+    def model(self) -> Path:
+        return chosen_of(self.run)
+
+    @property
     def predictor(self) -> FCPPredictor:
-        return load_predictor(self.folder, device=self.place.device, store=self.place.store)
+        return load_predictor(self.model, device=self.place.device, store=self.place.store)
 
     @property
     def card(self) -> dict[str, Any]:
         episodes, device = len(self.episodes), self.place.device
-        plan = self.test.plan(self.folder, shots=1, episodes=episodes, device=device)
+        plan = self.test.plan(self.model, shots=1, episodes=episodes, device=device)
         (card,) = plan.cards.values()
         return asdict(card)
 
     @property
     def minutes(self) -> str:
-        minutes = training_minutes(self.folder)
+        minutes = training_minutes(self.run)
         return "–" if minutes is None else f"{minutes:.0f}"
 
 
@@ -222,9 +226,9 @@ def _subjects(wanted: Sequence[Experiment], place: Workplace, report: Report) ->
     for experiment in wanted:
         test = open_test(experiment, place)
         episodes = test.draw(1, min(_LOOKS, place.episodes))
-        folder = model_of(experiment, place, report=report)
+        run = model_of(experiment, place, report=report)
         report(f"{experiment.name}: measuring")
-        yield _Subject(experiment, test, episodes, folder, place)
+        yield _Subject(experiment, test, episodes, run, place)
 
 
 def _figure1(wanted: Sequence[Experiment], place: Workplace, report: Report) -> list[Path]:

@@ -120,6 +120,11 @@ def remove_leftovers(files: Iterable[Path]) -> None:
                 path.unlink(missing_ok=True)
 
 
+def is_unfinished(path: Path) -> bool:
+    """Return whether a file has the temporary name under which ``open_atomically`` writes."""
+    return _UNFINISHED.fullmatch(path.name) is not None
+
+
 class Spool:
     """Bytes for a later file, kept on the disk beside it, so that memory does not grow.
 
