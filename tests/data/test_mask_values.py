@@ -145,6 +145,33 @@ def test_colours_are_said_and_one_colour_is_not(disc):
     assert notes == [SEVERAL]
 
 
+@pytest.mark.parametrize(("size", "told"), [((1, 1), True), ((2, 2), True), ((1, 5), False)])
+def test_a_mask_of_a_few_pixels_is_called_into_question(size, told):
+    mask = np.zeros((30, 40), np.uint8)
+    mask[4 : 4 + size[0], 7 : 7 + size[1]] = 255
+    found, notes = look_at_mask(mask, mask.shape)
+    assert (found == (mask > 0)).all()
+    assert notes == [f"the mask covers {found.sum()} px alone; is it a stray click?"] * told
+    assert look_at_mask(np.full((2, 2), 255, np.uint8), (2, 2))[1] != notes
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize(("one", "other"), [((255, 0, 0), (255,) * 3), ((255, 0, 0), (0, 0, 255))])
+def test_colours_without_black_are_refused(disc, tmp_path, one, other, alpha):
+    drawn = np.where(disc[..., None], one, other).astype(np.uint8)
+    if alpha:
+        drawn = np.dstack([drawn, np.full(disc.shape, 255, np.uint8)])
+    Image.fromarray(drawn).save(tmp_path / "a.png")
+    colours = {"#{:02x}{:02x}{:02x}".format(*colour) for colour in (one, other)}
+    with pytest.raises(FcpError, match=r"a\.png: a mask in the colours .*paint what is") as caught:
+        look_at_mask(tmp_path / "a.png", disc.shape)
+    assert all(colour in str(caught.value) for colour in colours)
+    drawn[~disc, :3] = 0
+    assert (look_at_mask(drawn, disc.shape)[0] == disc).all()
+    drawn[:, :, :3] = one
+    assert look_at_mask(drawn, disc.shape)[0].all()
+
+
 @pytest.mark.parametrize("bands", [2, 4])
 def test_a_black_mask_is_its_transparency(disc, bands):
     mask = np.zeros((*SIZE, bands), np.uint8)

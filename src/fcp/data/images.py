@@ -34,7 +34,7 @@ from fcp.data.mask_files import (
     samples_of,
     squeeze,
 )
-from fcp.data.mask_values import foreground
+from fcp.data.mask_values import foreground, refuse_without_background
 from fcp.data.png import png_of, require_whole_png
 from fcp.data.strips import edges
 from fcp.data.value_range import ValueRange, to_uint8
@@ -123,13 +123,15 @@ def look_at_mask(
         (H, W) bool, and one sentence for each oddity.
 
     Raises:
-        FcpError: unreadable, or of another size than its picture.
+        FcpError: unreadable, of another size than its picture, or in colours without black.
     """
     name = name_of(mask)
     found = mask_values(mask, name, page)
     if found.values.shape[:2] != size:
         raise FcpError(_size_message(name, found.values.shape[:2], picture, size))
     marked, notes = foreground(found.values, lossy=found.lossy, is_index=found.is_index)
+    if marked.all():
+        refuse_without_background(found.values, name)
     return marked, [*found.notes, *notes]
 
 

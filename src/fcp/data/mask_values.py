@@ -21,6 +21,7 @@ NEARLY = 0.9  # of the highest value: pixels above it count as full foreground
 MOST_FRACTIONS = 256  # values that ids divided by 255 may have; a network's probabilities have more
 RINGING, LEAST_ZEROS = 0.15, 0.01  # of a resized mask: of its highest value, and of its pixels
 MOST_SHOWN = 5  # number of values in a note
+STRAY = 4  # px; a mask of no more is hardly one
 TRIMAP = frozenset({1, 2, 3})
 MATTING = frozenset({0, 127, 128, 255})
 SEVERAL = (
@@ -172,13 +173,15 @@ def foreground(
 
 
 def oddities(mask: np.ndarray, values: Sequence[float] | None = None) -> list[str]:
-    """Return notes on a mask that is probably a mistake: it covers everything or is inverted.
+    """Return notes on a mask that is probably a mistake: nothing but a click, all, or inverted.
 
     Args:
         mask: Mask (H, W) bool.
         values: Distinct values that the mask was made of, ascending; None for the mask's own.
     """
-    share = float(mask.mean())
+    share, covered = float(mask.mean()), int(mask.sum())
+    if 0 < covered <= STRAY < mask.size / 4:
+        return [f"the mask covers {covered} px alone; is it a stray click?"]
     if share <= 0.5:
         return []
     found = _values_of(mask) if values is None else values
@@ -196,6 +199,32 @@ def oddities(mask: np.ndarray, values: Sequence[float] | None = None) -> list[st
             f"{_listed(found)}); is it inverted?"
         ]
     return []
+
+
+def refuse_without_background(values: np.ndarray, name: str) -> None:
+    """Refuse a mask in colours of which none is black, which would be the background.
+
+    Args:
+        values: Values as of ``MaskValues``.
+        name: Name of the mask in an error.
+
+    Raises:
+        FcpError: several colours, and no black.
+    """
+    if values.ndim == 2 or values.shape[2] < 3 or values.dtype != np.uint8:
+        return
+    red, green, blue = (values[..., band].astype(np.int32) for band in range(3))
+    packed = red << 16 | green << 8 | blue
+    if packed.min() == 0 or packed.min() == packed.max():
+        return
+    colours, counts = np.unique(packed, return_counts=True)
+    most = colours[np.argsort(-counts, kind="stable")]
+    shown = ", ".join(f"#{colour:06x}" for colour in most[:MOST_SHOWN])
+    shown += " …" if len(most) > MOST_SHOWN else ""
+    raise FcpError(
+        f"{name}: a mask in the colours {shown}, of which none is the background; "
+        "paint what is no object black"
+    )
 
 
 def trimap_object(values: np.ndarray) -> np.ndarray | None:
