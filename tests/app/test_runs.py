@@ -157,10 +157,10 @@ def test_gallery_is_sorted_and_cut():
     assert [one.stem for one in shown] == ["dog", "cat", "empty", "low"]
     assert [one.here for one in shown] == [("dog",), ("cat",), (), ()]
     assert [one.caption for one in shown] == [
-        "dog 0.80 · trip/dog.jpg",
-        "cat 0.70 · trip/cat.jpg",
-        "not here (0.90) · trip/empty.jpg",
-        "not here (0.20) · trip/low.jpg",
+        "dog 0.80 (score) · trip/dog.jpg",
+        "cat 0.70 (score) · trip/cat.jpg",
+        "not here (score 0.90) · trip/empty.jpg",
+        "not here (score 0.20) · trip/low.jpg",
     ]
     assert [one.stem for one in arrange(records, names, 0.5, "cat")] == [
         "cat",

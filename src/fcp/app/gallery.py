@@ -43,10 +43,12 @@ class GalleryPhoto:
     @property
     def caption(self) -> str:
         """Text under the photo."""
+        classes = self.record.classes
+        kind = "score" if all(one.presence is None for one in classes.values()) else "presence"
         if not self.here:
-            return f"not here ({self.strength:.2f}) · {self.name}"
-        found = [f"{one} {self.record.classes[one].confidence:.2f}" for one in self.here]
-        return f"{', '.join(found)} · {self.name}"
+            return f"not here ({kind} {self.strength:.2f}) · {self.name}"
+        found = ", ".join(f"{one} {classes[one].confidence:.2f}" for one in self.here)
+        return f"{found} ({kind}) · {self.name}"
 
 
 def arrange(

@@ -216,7 +216,7 @@ def _by_bits(stats: _Statistics) -> tuple[float, float, str]:
     if bits < size and (stats.kind.kind == "u" or bits > 8):
         note = (
             f"its values ({_shown(stats.least)} … {_shown(stats.most)}) are taken for {bits} bits "
-            f"in {size}; if those of other pictures, the examples' too, are taken for more or fewer, "
+            f"in {size}; where other photos or the examples are taken for more or fewer, "
             "--range p1:p99 makes them alike"
         )
     return 0, float((1 << bits) - 1), note

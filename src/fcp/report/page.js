@@ -66,7 +66,7 @@ function makeFinding(entry) {
   const finding = copy("finding-template");
   paint(finding.querySelector(".dot"), entry.class);
   fill(finding, "bdi", run.classes[entry.class].name);
-  fill(finding, ".value", two(entry.score));
+  fill(finding, ".value", `score ${two(entry.score)}`);
   return finding;
 }
 
