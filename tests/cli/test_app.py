@@ -104,8 +104,9 @@ def test_a_port_that_is_taken_names_the_option():
         taken.listen()
         done = run("--port", taken.getsockname()[1])
     assert done.exit_code == 1
-    assert "cannot be listened at (Address already in use); choose another --port" in done.stderr
-    assert done.stderr.count("\n") == 1
+    loading, error = done.stderr.splitlines()
+    assert loading == "loading the model …"
+    assert "cannot be listened at (Address already in use); choose another --port" in error
 
 
 def test_it_serves_and_leaves_nothing_behind(monkeypatch, model_folder):

@@ -146,7 +146,7 @@ def test_impossible_numbers_are_usage_errors(run):
 @pytest.mark.parametrize(
     ("fold", "more", "message"),
     [
-        (4, (), "fold: expected 0 … 3, got 4"),
+        ("0,4", (), " has the folds 0, 1, 2, 3, not 4"),
         ("every", (), "--fold: expected a number, several"),
         ("1,1", (), "names a fold twice"),
         (None, (), "has folds; choose one of"),

@@ -22,7 +22,7 @@ def test_shipped_recipes_go_by_name(recipe, tmp_path, monkeypatch):
 
 
 def test_a_file_is_itself(tmp_path):
-    (tmp_path / "mine.yaml").write_text("seed: 1\n")
+    (tmp_path / "mine.yaml").write_text(find_recipe("tiny").read_text())
     assert find_recipe(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
 
 
@@ -34,13 +34,22 @@ def test_unknown_recipe_names_the_known():
     assert all(recipe.stem in str(refused.value) for recipe in RECIPES)
 
 
+def test_a_typing_error_is_told_before_torch_is_loaded(command, tmp_path):
+    status, errors, imported = command(
+        "train", "tiny", "optim.iteration=3", "--data-root", tmp_path, "--out", tmp_path / "out"
+    )
+    assert status == 1
+    assert "unknown setting 'iteration'; known: " in errors[-1]
+    assert not imported & {"torch", "transformers"}
+
+
 def test_arguments_reach_the_training(tmp_path, monkeypatch):
-    (tmp_path / "mine.yaml").write_text("seed: 1\n")
+    (tmp_path / "mine.yaml").write_text(find_recipe("tiny").read_text())
     received = {}
     monkeypatch.setattr(
         "fcp.engine.train.train", lambda recipe, **rest: received.update(rest, recipe=recipe)
     )
-    arguments = ["train", str(tmp_path / "mine.yaml"), "seed=2", "head.tokens=10", "--resume"]
+    arguments = ["train", str(tmp_path / "mine.yaml"), "seed=2", "model.head.tokens=10", "--resume"]
     arguments += ["--data-root", str(tmp_path), "--out", str(tmp_path / "run")]
     arguments += ["--feature-cache", str(tmp_path / "features"), "--feature-cache-gib", "2"]
     done = CliRunner().invoke(app, arguments)
@@ -50,7 +59,7 @@ def test_arguments_reach_the_training(tmp_path, monkeypatch):
     assert (store.folder, store.capacity) == (tmp_path / "features", 2 << 30)
     assert received == {
         "recipe": tmp_path / "mine.yaml",
-        "overrides": ("seed=2", "head.tokens=10"),
+        "overrides": ("seed=2", "model.head.tokens=10"),
         "data_root": tmp_path,
         "out": tmp_path / "run",
         "resume": True,
@@ -58,7 +67,7 @@ def test_arguments_reach_the_training(tmp_path, monkeypatch):
 
 
 def test_a_dry_run_needs_no_folder(tmp_path, monkeypatch):
-    (tmp_path / "mine.yaml").write_text("seed: 1\n")
+    (tmp_path / "mine.yaml").write_text(find_recipe("tiny").read_text())
     received = {}
     monkeypatch.setattr(
         "fcp.engine.dry_run.dry_run", lambda recipe, **rest: received.update(rest, recipe=recipe)
@@ -102,7 +111,7 @@ def test_few_classes_are_told_before_the_training(tmp_path, monkeypatch, classes
     [(("--out", "run"), "fcp.engine.train"), (("--dry-run",), "fcp.engine.dry_run")],
 )
 def test_without_its_extra_it_says_what_to_install(tmp_path, monkeypatch, options, module):
-    (tmp_path / "mine.yaml").write_text("seed: 1\n")
+    (tmp_path / "mine.yaml").write_text(find_recipe("tiny").read_text())
     monkeypatch.setitem(sys.modules, module, None)  # as if it could not be imported
     arguments = ["train", str(tmp_path / "mine.yaml"), "--data-root", str(tmp_path), *options]
     done = CliRunner().invoke(app, arguments)

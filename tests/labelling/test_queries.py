@@ -193,6 +193,16 @@ def test_what_a_run_has_written_is_no_photo(tmp_path, version, how):
     assert named(paths, own=own).left_out == {}
 
 
+def test_what_is_not_there_is_named(tmp_path):
+    with pytest.raises(FcpError, match=r"gone/a, .*gone/b, .*gone/c: no such file or folder; check"):
+        find_photos([tmp_path / "gone" / name for name in "abcd"])
+    put(tmp_path, "p.jpg")
+    assert named([tmp_path / "gone", tmp_path / "p.jpg"]).files[0] == tmp_path / "gone"
+    for address in ("https://host/a.jpg", "s3://host/a.jpg"):
+        with pytest.raises(FcpError, match="addresses are not fetched; download the photos first"):
+            find_photos([Path(address)])
+
+
 @pytest.mark.parametrize("name", ["..jpg", "...jpg", ".jpg", "a..jpg"])
 def test_a_name_of_dots_is_one(tmp_path, name):
     put(tmp_path, name)

@@ -64,6 +64,7 @@ def app(
     place: dict[str, Any] = {"host": host, "port": port, "share": share}
     reading: dict[str, Any] = {"decoding": decoding, "every_page": every_page}
     _warn_of_strangers(host, share=share)
+    typer.echo("loading the model …", err=True)
     try:
         computing: dict[str, Any] = {"device": device, "threads": threads}
         with serve(model, limits=limits, **computing, **place, **reading) as served:

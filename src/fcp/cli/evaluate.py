@@ -127,15 +127,17 @@ def evaluate(
       fcp evaluate --data-root data --fold all --seeds 3 --model 'runs/f{fold}' --out all.json
     """  # noqa: D301  (\b keeps the lines)
     from fcp.data.benchmarks import open_benchmark
-    from fcp.evaluation.run import evaluate_folds, plan_folds
-    from fcp.system.threads import lower_threads
 
     refuse_idle_size(feature_cache, feature_cache_gib)
     _check_places((out, save_episode_scores), (episodes_file, compare_with, pool))
     data = open_benchmark(benchmark, data_root, pool=pool)
+    folds = _parse_folds(data, fold)
+    # Imported here: a wrong folder or fold is told before the models' libraries are loaded.
+    from fcp.evaluation.run import evaluate_folds, plan_folds
+    from fcp.system.threads import lower_threads
+
     model = settle_model(model, device)
     asked = _parse_episodes(episodes_file, shots, episodes, seed, seeds, sampler)
-    folds = _parse_folds(data, fold)
     plan = plan_folds(data, folds, model, episodes=asked, fusion=fusion, device=device)
     other = None if compare_with is None else _load_comparable(compare_with, plan)
     _warn_of_training_classes(plan)  # before hours of work
@@ -168,6 +170,10 @@ def _parse_folds(data: FewShotDataset, text: str | None) -> list[int | None]:
     except ValueError:
         expected = "a number, several as in 0,1,2,3, or all"
         raise FcpError(f"--fold: expected {expected}, got {text!r}") from None
+    unknown = [one for one in named if one not in data.folds]
+    if unknown and data.folds != (None,):
+        known = ", ".join(map(str, data.folds))
+        raise FcpError(f"--fold: {data.title} has the folds {known}, not {unknown[0]}")
     if len(set(named)) < len(named):
         raise FcpError(f"--fold: {text} names a fold twice")
     return [*named]

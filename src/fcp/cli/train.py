@@ -17,7 +17,7 @@ from fcp.cli.options import (
     open_store,
     refuse_idle_size,
 )
-from fcp.engine.recipe import find_recipe, recipe_title, shipped_recipes
+from fcp.engine.recipe import find_recipe, load_recipe, recipe_title, shipped_recipes
 from fcp.errors import FcpError
 from fcp.system.words import counted
 
@@ -67,6 +67,7 @@ def train(
     """  # noqa: D301  (\b keeps the lines)
     refuse_idle_size(feature_cache, feature_cache_gib)
     settings, file = tuple(overrides or ()), find_recipe(recipe)
+    load_recipe(file, settings)  # its faults are told before torch is loaded
     if dry_run:
         if feature_cache is not None:
             raise FcpError("--feature-cache: a dry run does not use it; leave it out")

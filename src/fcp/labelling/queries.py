@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -27,6 +28,7 @@ FURTHER_PAGE, NO_PICTURE = "further page or frame", "thumbnail or mask page"
 VIDEO = "video in a folder, which has to be named by itself"
 FAILURES = frozenset({DEAD_LINK, UNREADABLE})  # reasons for exit status 1
 
+_ADDRESS = re.compile(r"\w+:/")  # a path has lost the second slash of https://
 _LISTED = 3  # missing photos in one message
 LONGEST = 200  # bytes of a name; disks allow 255, and temporary files have longer names
 _LEFT_BY_SYSTEMS = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini"})
@@ -108,6 +110,8 @@ def find_photos(
             f" --query {printable(films.first)}"
         )
     if found.files and not any(map(os.path.lexists, found.files)):
+        if any("://" in str(path) or _ADDRESS.match(str(path)) for path in paths):
+            raise FcpError("--query: addresses are not fetched; download the photos first")
         missing = ", ".join(map(printable, found.files[:_LISTED]))
         raise FcpError(f"{missing}: no such file or folder; check --query")
     if not found.files:

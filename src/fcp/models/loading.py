@@ -81,7 +81,8 @@ def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  
     try:
         return from_hub(model, partial(_fetch, model, hub_options))
     except FcpError as error:
-        raise FcpError(f"{error} (no folder of this name is here)") from error
+        as_hub_id = str(error).removeprefix(f"{model}: ")
+        raise FcpError(f"{model}: no such folder here; as a hub id: {as_hub_id}") from error
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise FcpError(f"{model}: neither a folder nor found on the hub ({reason})") from error
