@@ -34,6 +34,7 @@ from fcp.engine.region_batches import RegionBatches
 from fcp.engine.tracking import Report, record_recipe
 from fcp.errors import FcpError
 from fcp.evaluation.seen import read_recipe
+from fcp.features.cache import fingerprint
 from fcp.system.files import write_atomically
 from fcp.system.words import counted
 
@@ -56,8 +57,9 @@ def train_segmenter(
     sources = region_sources(data_root, recipe.exclude_folds, objects=recipe.objects)
     report(f"{counted(len(sources), 'picture')}; preparing those whose regions are not stored yet")
     # The regions follow the trunk's ImageNet features, not those of an earlier run.
-    encode, workers = TrunkFeatures(model.image_encoder), loader_workers()
-    pictures = list(prepare(sources, out.parent / "regions", encode, workers=workers))
+    encode, store = TrunkFeatures(model.image_encoder), out.parent / "regions"
+    encoder = fingerprint(model.image_encoder.trunk, "trunk")
+    pictures = list(prepare(sources, store, encode, encoder=encoder, workers=loader_workers()))
     if recipe.start is not None:
         model.load_start(Path(recipe.start) / WEIGHTS)
     stage = segmenter_stage(recipe, model, pictures)
