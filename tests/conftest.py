@@ -276,8 +276,11 @@ def toy_recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
     stage = {name: t.contiguous() for name, t in TinySegmenter(**segmenter).state_dict().items()}
     for excluded in ("02", "13"):
-        (folder / f"tiny-promptable-{excluded}").mkdir()
-        save_file(stage, folder / f"tiny-promptable-{excluded}" / "segmenter.safetensors")
+        own = folder / f"tiny-promptable-{excluded}"
+        own.mkdir()
+        save_file(stage, own / "segmenter.safetensors")
+        recipe = {**promptable, "exclude_folds": [int(fold) for fold in excluded]}
+        (own / "recipe.json").write_text(json.dumps(recipe))
     return folder
 
 
