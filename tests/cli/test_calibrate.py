@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -29,6 +30,11 @@ def test_a_folder_with_the_name_of_a_model_is_not_that_model(
     assert sorted(path.name for path in (tmp_path / name).iterdir()) == before
 
 
+@pytest.fixture
+def own_model(model_folder, tmp_path):
+    return Path(shutil.copytree(model_folder, tmp_path / "m"))
+
+
 @pytest.mark.parametrize(
     ("recipe", "words", "message"),
     [
@@ -49,18 +55,16 @@ def test_a_folder_with_the_name_of_a_model_is_not_that_model(
     ],
 )
 def test_the_classes_are_those_of_the_models_training(
-    recipe, words, message, model_folder, mini_voc, tmp_path, monkeypatch
+    recipe, words, message, own_model, mini_voc, monkeypatch
 ):
     def tell(network, data, fold, **_):
         raise FcpError(f"{name_of(data)}, fold {fold}")
 
     monkeypatch.setattr("fcp.engine.calibrate.calibrate", tell)
-    folder = tmp_path / "m"
-    shutil.copytree(model_folder, folder)
     if recipe is not None:
-        (folder / "recipe.json").write_text(json.dumps(recipe))
-    said = ask("--model", folder, "--data-root", mini_voc, "--device", "cpu", *words)
-    assert message.format(folder) in said
+        (own_model / "recipe.json").write_text(json.dumps(recipe))
+    said = ask("--model", own_model, "--data-root", mini_voc, "--device", "cpu", *words)
+    assert message.format(own_model) in said
 
 
 @pytest.mark.parametrize(
