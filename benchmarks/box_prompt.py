@@ -24,7 +24,7 @@ from fcp.config import IGNORE
 from fcp.data.lists import val_lists
 from fcp.data.pascal import PascalVOC
 from fcp.data.regions import tight_box
-from fcp.data.transforms import logits_to_size, to_square
+from fcp.data.transforms import map_to_size, to_square
 from fcp.encoders.base import PromptableSegmenter
 from fcp.encoders.tiny import TinySegmenter
 from fcp.encoders.weights import read_state_dict
@@ -67,7 +67,7 @@ def score(
             "zeros": (torch.zeros_like(corners), None),
         }
         masks = {
-            name: logits_to_size(segmenter.decode(embedding, *given).logits[0], labels.shape) > 0
+            name: map_to_size(segmenter.decode(embedding, *given).logits[0], labels.shape) > 0
             for name, given in prompts.items()
         }
         masks["filled box"] = torch.from_numpy(filled(box, labels.shape))

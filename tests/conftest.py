@@ -275,9 +275,11 @@ def toy_recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, values in recipes.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
     stage = {name: t.contiguous() for name, t in TinySegmenter(**segmenter).state_dict().items()}
-    for excluded in ("02", "13"):
-        (folder / f"tiny-promptable-{excluded}").mkdir()
-        save_file(stage, folder / f"tiny-promptable-{excluded}" / "segmenter.safetensors")
+    for excluded in ([0, 2], [1, 3]):
+        own = folder / "tiny-promptable-{}{}".format(*excluded)
+        own.mkdir()
+        save_file(stage, own / "segmenter.safetensors")
+        (own / "recipe.json").write_text(json.dumps({**promptable, "exclude_folds": excluded}))
     return folder
 
 

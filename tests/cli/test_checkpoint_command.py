@@ -9,20 +9,40 @@ from fcp.cli.main import app
 from fcp.config import SegmenterConfig
 
 
-def test_arguments_reach_the_conversion(monkeypatch):
+@pytest.mark.parametrize(
+    ("typed", "kind"),
+    [("sam.pth", "sam"), ("./sam.pth", "sam2"), ("facebook/sam-vit-base", "sam")],
+)
+def test_arguments_reach_the_conversion(monkeypatch, tmp_path, typed, kind):
+    monkeypatch.chdir(tmp_path)
+    Path("sam.pth").touch()
     received = {}
     monkeypatch.setattr(
         "fcp.models.checkpoint.import_checkpoint",
         lambda file, out, *, segmenter: received.update(file=file, out=out, segmenter=segmenter),
     )
-    arguments = ["import-checkpoint", "best.pt", "--out", "model", "--segmenter", "sam.pth"]
-    done = CliRunner().invoke(app, arguments)
+    arguments = ["import-checkpoint", "best.pt", "--out", "model", "--segmenter", typed]
+    more = [] if kind == "sam" else ["--segmenter-kind", kind]
+    done = CliRunner().invoke(app, [*arguments, *more])
     assert done.exit_code == 0, done.output
     assert received == {
         "file": Path("best.pt"),
         "out": Path("model"),
-        "segmenter": SegmenterConfig(name="sam", weights="sam.pth"),
+        "segmenter": SegmenterConfig(
+            name=kind, weights=str(tmp_path / "sam.pth") if typed.endswith(".pth") else typed
+        ),
     }
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--segmenter-kind", "tiny"), ("--image-size", "8193"), ("--image-size", "31")],
+)
+def test_values_that_no_model_can_have_are_refused(option, value, tmp_path):
+    arguments = ["import-checkpoint", "best.pt", "--method", "pfenet", option, value]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "model")])
+    assert done.exit_code == 2, done.output
+    assert f"Invalid value for '{option}'" in " ".join(done.stderr.split())
 
 
 def test_missing_checkpoint_is_one_line(tmp_path):

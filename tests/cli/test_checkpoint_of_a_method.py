@@ -99,10 +99,22 @@ def test_what_the_program_never_reads_is_named(published, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method", "pfenet", "--segmenter", "x"], "--segmenter: pfenet has no segmenter"),
-        (["--image-size", "65"], "--image-size are for --method"),
+        (
+            ["--method", "pfenet", "--segmenter", "x"],
+            "--segmenter: without effect with --method pf",
+        ),
+        (
+            ["--method", "pfenet", "--segmenter-kind", "sam"],
+            "--segmenter-kind: without effect with",
+        ),
+        (["--image-size", "65"], "--image-size: without effect with --method fcp; leave it out"),
+        (["bins=[1.0]"], "KEY=VALUE: without effect with --method fcp; leave it out"),
+        (
+            ["--segmenter", "no_such_sam.pth"],
+            "no_such_sam.pth: no such file or folder; check the p",
+        ),
         (["--method", "pfnet"], "method: expected one of ssp, pfenet"),
-        (["--method", "base-learner", "--image-size", "65"], "a base learner takes neither KEY="),
+        (["--method", "base-learner", "--image-size", "65"], "--image-size: without effect"),
         (["--method", "base-learner"], "is missing"),
         (["--method", "bam"], "weights of another architecture"),
         (["--method", "pfenet", "bins"], "expected key=value"),

@@ -74,7 +74,7 @@ def test_archive_becomes_what_the_segmenter_stage_reads(tmp_path, files):
     def encode(image):
         return [np.zeros((4, image.shape[0] // 8, image.shape[1] // 8), np.float32)] * 3
 
-    prepared = next(prepare(sources[:1], tmp_path / "store", encode))
+    prepared = next(prepare(sources[:1], tmp_path / "store", encode, encoder=""))
     assert prepared.labels.shape[0] == 2
 
 

@@ -177,6 +177,17 @@ def test_without_any_picture_the_index_stays_as_it_is(root, tmp_path_factory):
         Coco(elsewhere)
 
 
+def test_a_picture_outside_the_root_is_named(root, tmp_path_factory):
+    file, elsewhere = annotations_of(root)[0], tmp_path_factory.mktemp("elsewhere")
+    content = json.loads(file.read_text())
+    name = content["images"][0]["file_name"]
+    (root / "COCO/train2014" / name).rename(elsewhere / name)
+    content["images"][0]["file_name"] = str(elsewhere / name)
+    file.write_text(json.dumps(content))
+    with pytest.raises(FcpError, match=rf"{file}: its picture {elsewhere / name} lies outside"):
+        build(root)
+
+
 def test_a_folder_in_a_file_name_is_a_part_of_its_path(root):
     file = annotations_of(root)[1]
     content = json.loads(file.read_text())

@@ -2,7 +2,16 @@
 
 import pytest
 
-from fcp.data.folds import ALL_PASCAL_IDS, PASCAL_CLASSES, base_classes, novel_classes
+from fcp.data.coco import Coco
+from fcp.data.folds import (
+    ALL_PASCAL_IDS,
+    PASCAL_CLASSES,
+    PASCAL_IDS_IN_COCO,
+    PASCAL_IN_COCO,
+    base_classes,
+    novel_classes,
+    pascal_folds_of_coco,
+)
 from fcp.errors import FcpError
 
 
@@ -18,6 +27,17 @@ def test_names():
     names = [PASCAL_CLASSES[c - 1] for c in novel_classes(1)]
     assert names == ["bus", "car", "cat", "chair", "cow"]
     assert PASCAL_CLASSES[19] == "tvmonitor"
+
+
+def test_classes_of_voc_have_their_ids_in_coco(data_root):
+    names = Coco(data_root).classes
+    expected = [PASCAL_IN_COCO.get(name, name) for name in PASCAL_CLASSES]
+    assert [names[class_id] for class_id in PASCAL_IDS_IN_COCO] == expected
+
+
+def test_a_fold_of_coco_tests_classes_of_several_folds_of_voc():
+    expected = [(0, 1, 2), (0, 1, 2, 3), (0, 1, 3), (0, 1, 2)]
+    assert [pascal_folds_of_coco(fold) for fold in range(4)] == expected
 
 
 @pytest.mark.parametrize("fold", [-1, 4])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fcp.data.transforms import (
-    logits_to_size,
+    map_to_size,
     mask_to_square,
     rows_to_size,
     support_to_square,
@@ -71,7 +71,7 @@ def test_a_support_without_foreground_stays_empty():
 
 def test_way_back_meets_way_there():
     smooth = np.tile(np.linspace(0, 255, 200).astype(np.uint8)[None, :, None], (120, 1, 3))
-    back = logits_to_size(to_square(smooth, 64)[0], (120, 200)).numpy() * 255
+    back = map_to_size(to_square(smooth, 64)[0], (120, 200)).numpy() * 255
     assert np.abs(back - smooth[..., 0])[:, 4:-4].max() < 2
 
 
@@ -84,5 +84,5 @@ def test_some_rows_are_the_rows_of_all(start, size, data):
     values = torch.randn(start, generator=torch.Generator().manual_seed(0))
     top = data.draw(st.integers(0, size[0] - 1))
     bottom = data.draw(st.integers(top + 1, size[0]))
-    expected = logits_to_size(values, size)[top:bottom]
+    expected = map_to_size(values, size)[top:bottom]
     assert torch.allclose(rows_to_size(values, size, top, bottom), expected, atol=1e-5)

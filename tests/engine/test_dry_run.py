@@ -197,7 +197,9 @@ def test_a_segmenter_that_was_shown_novel_classes_is_refused_as_by_training(tmp_
     run.mkdir()
     (run / "recipe.json").write_text('{"exclude_folds": [1]}')
     further = {"exclude_folds": [0, 1], "start": str(run), "options": OPTIONS, "optim": OPTIM}
-    with pytest.raises(FcpError, match=r"start: .*classes of fold 0, which should stay novel"):
+    with pytest.raises(
+        FcpError, match=r"start: .*classes of fold 0 of PASCAL-5i that should stay novel"
+    ):
         _measure(tmp_path, tmp_path, {"stage": "segmenter", **further})
     encoders = {
         "backbone": {"name": "mobilenet_v2"},

@@ -194,6 +194,12 @@ def test_seeds_of_every_training_have_a_bound(name):
         load_recipe(RECIPES / f"{name}.yaml", ("seed=2147483648",))
 
 
+@pytest.mark.parametrize("name", ["small", "small-tuned"])  # on stored views, and on pixels
+def test_shares_need_a_head_that_reads_the_same_features_in_use(name):
+    with pytest.raises(FcpError, match=r"small.*: shares: .*set model\.head\.correlation"):
+        load_recipe(RECIPES / f"{name}.yaml", ("model.head.correlation=0",))
+
+
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_setting_of_a_shipped_recipe_acts(name):
     refuse_idle_settings(load_recipe(RECIPES / f"{name}.yaml"))

@@ -251,16 +251,21 @@ def test_missing_starting_weights_are_told_with_their_setting(weights, reason, m
 def test_a_segmenter_that_saw_the_novel_classes_is_refused(
     segmenter_run, mini_voc, backbone_folder, tmp_path
 ):
-    """One without a recipe is taken, since what it saw is not known."""
     run = segmenter_run / "segmenter"
     values = {**_head_values(backbone_folder), "segmenter_folder": str(run)}
     seen = _recipe(tmp_path, {**values, "fold": 0})
-    with pytest.raises(FcpError, match=r"segmenter_folder: .* classes of fold 0, .*novel; train"):
+    with pytest.raises(FcpError, match=r"segmenter_folder: .* classes of fold 0 .*novel; train"):
         starting_model(load_recipe(seen))
+    starting_model(load_recipe(seen, ("fold=1",)))
+    of_coco = load_recipe(seen, ("fold=1", "benchmark=coco20i"))  # bicycle, bus, horse, couch
+    with pytest.raises(FcpError, match=r"classes of fold 0 .* exclude_folds=\[0, 1, 2, 3\]"):
+        starting_model(of_coco)
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / WEIGHTS).write_bytes((run / WEIGHTS).read_bytes())
-    starting_model(load_recipe(seen, (f"segmenter_folder={tmp_path / 'bare'}",)))
-    starting_model(load_recipe(seen, ("fold=null",)))
+    bare = f"segmenter_folder={tmp_path / 'bare'}"
+    with pytest.raises(FcpError, match=r"segmenter_folder: .*bare has no recipe\.json, so that"):
+        starting_model(load_recipe(seen, (bare,)))
+    starting_model(load_recipe(seen, (bare, "fold=null")))
     further = {**_segmenter_values(backbone_folder), "start": str(run), "exclude_folds": [0, 1]}
     with pytest.raises(FcpError, match=r"start: .* classes of fold 0"):
         _train(_recipe(tmp_path, further), mini_voc, tmp_path / "further")

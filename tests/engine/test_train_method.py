@@ -27,7 +27,7 @@ from fcp.evaluation.method_predictor import encoders_of
 from fcp.evaluation.seen import read_recipe
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import FeatureIndex
-from fcp.models.files import CONFIG_FILE, RECIPE_FILE
+from fcp.models.files import CONFIG_FILE, LEARNER_FILE, RECIPE_FILE
 from fcp.models.free import load_free
 from fcp.models.trained import build_learner, load_trained, save_base_learner
 
@@ -209,6 +209,8 @@ def test_a_base_learner_is_trained_once_and_shared(write, mini_voc, tmp_path):
     assert any("base learner is missing" in line for line in first)
     (learner,) = (tmp_path / LEARNERS).iterdir()
     assert learner.name.startswith("learner-pascal5i-fold0-")
+    recipe = (learner / RECIPE_FILE).read_text()
+    assert (tmp_path / "bam" / LEARNER_FILE).read_text() == recipe
     second = fit(write("hdmnet"), mini_voc, tmp_path / "hdmnet")
     assert not any("missing" in line for line in second)
     models = [load_trained(tmp_path / name).model for name in ("bam", "hdmnet")]

@@ -95,6 +95,7 @@ def test_a_start_of_another_benchmark_is_refused(start, setting, told):
 def test_a_segmenter_folder_replaces_the_segmenter_of_the_start(start, tmp_path):
     other = build_segmenter(load_model(start[0]).config.segmenter)
     save_file(other.state_dict(), tmp_path / "segmenter.safetensors")
+    (tmp_path / "recipe.json").write_text('{"exclude_folds": [0]}')
     given = (f"start={start[0]}", f"segmenter_folder={tmp_path}")
     model = starting_model(load_recipe(start[1], given)).state_dict()
     before = load_model(start[0]).state_dict()

@@ -1,5 +1,6 @@
 """Training on stored views whole, at toy size: VOC and `objects` in one run."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
@@ -162,9 +163,32 @@ def test_stored_views_of_another_training_are_refused(finished, mini_root, tmp_p
     with pytest.raises(FcpError, match=r"\(encoders differ\)"):
         build(photos)
     model.config = config
-    next(model.segmenter.parameters()).add_(1e-3)  # as one that was shown other classes
-    with pytest.raises(FcpError, match=r"\(weights differ\)"):
-        build(photos)
+    for tensor in (model.backbone._bn0.running_mean, next(model.segmenter.parameters())):
+        tensor.add_(1)  # as one that was shown other classes
+        with pytest.raises(FcpError, match=r"\(encoders differ\)"):
+            build(photos)
+        tensor.sub_(1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("folder", ["JPEGImages", "SegmentationClassAug"])
+def test_stored_views_of_other_files_of_the_same_names_are_refused(
+    finished, mini_root, tmp_path, folder
+):
+    recipe = from_dict(HeadRecipe, load_json(finished / "recipe.json"))
+    model = starting_model(recipe).eval()
+
+    def build(root):
+        photos = [(PascalVOC(root), "train_06_0")]
+        return build_views(model, photos, tmp_path / "v", views=1, seed=0, report=lambda _: None)
+
+    build(mini_root)
+    shutil.copytree(mini_root / "VOC2012", tmp_path / "VOC2012")
+    build(tmp_path)  # the same files elsewhere
+    (file,) = (tmp_path / "VOC2012" / folder).glob("train_06_0.*")
+    shutil.copy(file.with_stem("train_06_1"), file)
+    with pytest.raises(FcpError, match=r"\(photos differ\)"):
+        build(tmp_path)
 
 
 @torch.no_grad()

@@ -18,7 +18,14 @@ from fcp.errors import FcpError
 from fcp.evaluation.bootstrap import compare
 from fcp.evaluation.episode_counts import EpisodeCounts, EpisodeDraw, EpisodeId
 from fcp.evaluation.evaluate import EvaluationResult
-from fcp.evaluation.report import ProtocolCard, code_version, make_card, to_json, write_report
+from fcp.evaluation.report import (
+    ProtocolCard,
+    code_version,
+    make_card,
+    to_json,
+    training_lists,
+    write_report,
+)
 from fcp.evaluation.seen import seen_in_training
 
 
@@ -155,6 +162,19 @@ def test_the_card_says_what_the_model_was_trained_on(folder, shapes, recipe, sai
     if recipe is not None:
         (folder / "recipe.json").write_text(recipe)
     assert card_of(shapes, folder, EpisodeDraw(3, 0)).training_lists == said
+
+
+@pytest.mark.parametrize("unfiltered", [False, True])
+@pytest.mark.parametrize("place", ["run", "run/best"])
+def test_the_card_says_what_a_base_learner_was_shown(tmp_path, mini_voc, unfiltered, place):
+    (tmp_path / place).mkdir(parents=True)
+    learner = {"fold": 1, "unfiltered": unfiltered}
+    (tmp_path / "run/recipe.json").write_text('{"fold": 1, "unfiltered": false}')
+    (tmp_path / "run/base_learner.json").write_text(json.dumps(learner))
+    more = "; its base learner unfiltered" if unfiltered else ""
+    assert training_lists(tmp_path / place) == f"filtered, fold 1 of pascal5i{more}"
+    seen = seen_in_training(PascalVOC(mini_voc), 1, tmp_path / place)
+    assert seen.endswith(", as background") == unfiltered
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcp.data.transforms import logits_to_size
+from fcp.data.transforms import map_to_size
 from fcp.errors import FcpError
 from fcp.inference import prediction
 from fcp.inference.prediction import Least, Maps, predict_classes
@@ -39,8 +39,8 @@ def test_each_pixel_goes_to_the_highest_log_odds_above_zero(seeds, against, size
     entrants = {f"class {i}": maps(seed) for i, seed in enumerate(seeds)}
     rival = None if against is None else maps(against)
     found = compete(entrants, size, rival)
-    large = [logits_to_size(one.logits, size) for one in entrants.values()]
-    refused = [] if rival is None else [logits_to_size(rival.logits, size)]
+    large = [map_to_size(one.logits, size) for one in entrants.values()]
+    refused = [] if rival is None else [map_to_size(rival.logits, size)]
     for y, x in np.ndindex(size):
         best, label = 0.0, 0
         for number, one in enumerate(large, start=1):
@@ -61,7 +61,7 @@ def test_what_is_likelier_to_be_there_has_the_better_claim(presence, threshold):
     entrants = judged({f"class {i}": maps(i) for i in range(2)}, presence[:2])
     against = replace(maps(2), presence=presence[2])
     found = predict_classes(entrants, (7, 5), against=against, threshold=threshold)
-    large = [logits_to_size(maps(i).logits, (7, 5)) for i in range(3)]
+    large = [map_to_size(maps(i).logits, (7, 5)) for i in range(3)]
     for y, x in np.ndindex(7, 5):
         best, label = -np.inf, 0
         for number in range(3):

@@ -194,7 +194,9 @@ def test_what_a_run_has_written_is_no_photo(tmp_path, version, how):
 
 
 def test_what_is_not_there_is_named(tmp_path):
-    with pytest.raises(FcpError, match=r"gone/a, .*gone/b, .*gone/c: no such file or folder; check"):
+    with pytest.raises(
+        FcpError, match=r"gone/a, .*gone/b, .*gone/c: no such file or folder; check"
+    ):
         find_photos([tmp_path / "gone" / name for name in "abcd"])
     put(tmp_path, "p.jpg")
     assert named([tmp_path / "gone", tmp_path / "p.jpg"]).files[0] == tmp_path / "gone"

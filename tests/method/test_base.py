@@ -9,7 +9,7 @@ from fcp.errors import FcpError
 from fcp.inference.packing import TYPES
 from fcp.method.bam.base_learner import BaseLearner
 from fcp.method.bam.model import BAM
-from fcp.method.base import TrainingTruth, base_labels
+from fcp.method.base import TrainingTruth
 from fcp.method.cyctr.model import CyCTR
 from fcp.method.hdmnet.model import HDMNet
 from fcp.method.pfenet.model import PFENet
@@ -128,11 +128,6 @@ def test_empty_mask_is_named(toy, episode):
     task.support_masks[0, 1] = 255
     with pytest.raises(FcpError, match=r"support_masks\[0, 1\]: the mask is empty"):
         run(toy, task)
-
-
-def test_base_labels_rank_the_base_classes():
-    labels = torch.tensor([[0, 3, 7, 9, 255, 3]])
-    assert base_labels(labels, [3, 9]).tolist() == [[0, 1, 0, 2, 255, 1]]
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,10 @@ def without(state, name):
             lambda s: s | {"downsample_query.0.weight": torch.zeros(C, 7, 1, 1)},
             r"features.F.project.0.weight has shape \(32, 7\)",
         ),
+        (
+            lambda s: s | {"transformer_decoder.spt_protos.weight": torch.zeros(N, 6)},
+            "width: expected a multiple of 4, got 6",
+        ),
         (lambda s: {"fc.weight": torch.zeros(2)}, "no checkpoint of the authors.* --method reads"),
     ],
 )

@@ -101,13 +101,15 @@ def test_a_card_that_is_not_there_is_refused(monkeypatch):
         find_device("cuda:7")
 
 
-def test_weights_outside_the_folder_decide_the_fingerprint(model_folder, tmp_path):
-    folder, weights = tmp_path / "model", tmp_path / "sam.pth"
+@pytest.mark.parametrize("place", ["sam.pth", "sam/model.safetensors", "sam/pytorch_model.bin"])
+def test_weights_outside_the_folder_decide_the_fingerprint(model_folder, tmp_path, place):
+    folder, weights = tmp_path / "model", tmp_path / place
+    weights.parent.mkdir(exist_ok=True)
     shutil.copytree(model_folder, folder)
     plain = model_fingerprint(folder)
     assert plain == model_fingerprint(model_folder)
     settings = json.loads((folder / "config.json").read_text())
-    settings["segmenter"]["weights"] = str(weights)
+    settings["segmenter"]["weights"] = str(tmp_path / Path(place).parts[0])
     (folder / "config.json").write_text(json.dumps(settings))
     seen = {plain, model_fingerprint(folder)}
     for content in (b"one", b"other"):

@@ -12,7 +12,7 @@ from fcp.app.runs import PhotoRun
 from fcp.app.small import VIEW
 from fcp.app.threshold import always_answer
 from fcp.data.photos import Photo, read_photo
-from fcp.data.transforms import logits_to_size
+from fcp.data.transforms import map_to_size
 from fcp.errors import FcpError
 from fcp.inference.examples import read_given, with_outlines
 from fcp.inference.prediction import ClassPrediction
@@ -124,7 +124,7 @@ def pictures(reason: Reason, run: PhotoRun, folder: Path) -> list[tuple[str, str
     colour = class_colours(run.task.names)[reason.name]
     photo, found = thumbnail(reason.photo.pixels, VIEW // 2), reason.found
     attention, similarity = (
-        heatmap(logits_to_size(one, photo.shape[:2]).numpy(), photo)
+        heatmap(map_to_size(one, photo.shape[:2]).numpy(), photo)
         for one in (found.maps.pseudo_mask, found.maps.conventional_mask)
     )
     drawn = [

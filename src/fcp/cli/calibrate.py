@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -67,11 +67,16 @@ RootOption = Annotated[
 OwnBenchmarkOption = Annotated[
     BenchmarkName | None,
     typer.Option(
-        help="Data set; folder: --data-root holds CLASS/images and CLASS/masks. Default: pascal5i."
+        help="Data set; folder: --data-root holds CLASS/images and CLASS/masks. Default: that of "
+        "the model's recipe, or pascal5i."
     ),
 ]
 FoldOption = Annotated[
-    int | None, typer.Option(help="Fold whose novel classes were not in the model's training.")
+    int | None,
+    typer.Option(
+        help="Fold whose novel classes were not in the model's training. Default: that of the "
+        "model's recipe."
+    ),
 ]
 AllOption = Annotated[
     bool,
@@ -120,16 +125,10 @@ def calibrate(
     if examples is not None:
         presence, segmenter = _on_folder(examples, without, model, device, pairs, seed, out=out)
     else:
+        root, fold = _require_root(data_root), _fold_of(fold, all_classes=all_classes)
+        trained = _as_trained(model, benchmark, fold, all_classes=all_classes)
         presence, segmenter = _on_benchmark(
-            _require_root(data_root),
-            benchmark or "pascal5i",
-            _fold_of(fold, all_classes=all_classes),
-            model,
-            device,
-            pairs=pairs,
-            seed=seed,
-            needs_fold=not all_classes,
-            out=out,
+            root, trained, model, device, pairs=pairs, seed=seed, out=out
         )
     _write(presence, segmenter, folder, is_new=out is not None)
     facts = presence.facts
@@ -185,6 +184,43 @@ def _fold_of(fold: int | None, *, all_classes: bool) -> int | None:
     return fold
 
 
+class _Trained(NamedTuple):
+    """What a model was trained on: a benchmark, and its fold or all of its classes."""
+
+    benchmark: str
+    fold: int | None
+    has_all: bool
+
+
+def _as_trained(
+    model: str, benchmark: str | None, fold: int | None, *, all_classes: bool
+) -> _Trained:
+    """Return what a model was trained on: by its recipe, or by the options where it has none.
+
+    Raises:
+        FcpError: no such model, or another benchmark or fold than the recipe's, so that classes
+            that should stay novel would be known.
+    """
+    from fcp.evaluation.seen import read_recipe
+    from fcp.models.loading import find_model
+
+    recipe = None if is_free(model) else read_recipe(find_model(model))
+    if recipe is None:
+        return _Trained(benchmark or "pascal5i", fold, all_classes)
+    own = recipe.get("benchmark", "pascal5i"), recipe.get("fold")
+    differs = {
+        "--benchmark": benchmark not in (None, own[0]),
+        "--fold": fold not in (None, own[1]),
+        "--all-classes": all_classes and own[1] is not None,
+    }
+    for option in (name for name, other in differs.items() if other):
+        raise FcpError(
+            f"{option}: {model} was trained with benchmark={own[0]} and fold={own[1]}; leave the "
+            "option out, or take --examples of your own"
+        )
+    return _Trained(*own, own[1] is None)
+
+
 def _on_folder(
     examples: Path,
     without: Path | None,
@@ -215,21 +251,19 @@ def _on_folder(
 
 def _on_benchmark(
     data_root: Path,
-    benchmark: BenchmarkName,
-    fold: int | None,
+    trained: _Trained,
     model: str,
     device: str,
     *,
     pairs: int | None,
     seed: int,
-    needs_fold: bool,
     out: Path | None,
 ) -> tuple[Presence, FewShotSegmenter]:
     """Calibrate on a data set."""
     from fcp.data.benchmarks import open_benchmark
 
-    data = open_benchmark(benchmark, data_root)
-    if needs_fold:
+    data, fold = open_benchmark(trained.benchmark, data_root), trained.fold
+    if not trained.has_all:
         require_fold(data, fold)
     with needs_extra("calibrate", "train"):
         from fcp.engine.calibrate import PAIRS_OF_CLASS

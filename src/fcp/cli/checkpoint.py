@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from fcp.config import SegmenterConfig
+from fcp.config import MOST_PX, SegmenterConfig
 from fcp.errors import FcpError
 from fcp.system.words import counted
 
@@ -33,6 +34,7 @@ SizeOption = Annotated[
     int | None,
     typer.Option(
         min=32,
+        max=MOST_PX,
         help=f"Side of the square pictures that a compared method takes, px. Default: {_SIZE}.",
         show_default=False,
     ),
@@ -46,7 +48,10 @@ SegmenterOption = Annotated[
         show_default=False,
     ),
 ]
-KindOption = Annotated[str, typer.Option(help="Kind of that segmenter.", metavar="sam|sam2|sam_hq")]
+KindOption = Annotated[
+    Literal["sam", "sam2", "sam_hq"] | None,
+    typer.Option(help="Kind of that segmenter. Default: sam.", show_default=False),
+]
 
 
 def import_checkpoint(
@@ -57,7 +62,7 @@ def import_checkpoint(
     method: MethodOption = FCP,
     image_size: SizeOption = None,
     segmenter: SegmenterOption = None,
-    segmenter_kind: KindOption = "sam",
+    segmenter_kind: KindOption = None,
 ) -> None:
     """Turn a checkpoint of the authors' program into a model folder.
 
@@ -72,21 +77,22 @@ def import_checkpoint(
       fcp segment --model models/fcp-fold0 --support examples --query photos --out found
     """  # noqa: D301  (\b keeps the lines)
     _refuse_model(out)
+    _refuse_idle(
+        method,
+        {
+            "KEY=VALUE": bool(options),
+            "--image-size": image_size is not None,
+            "--segmenter": segmenter is not None,
+            "--segmenter-kind": segmenter_kind is not None,
+        },
+    )
     if method == FCP:
-        if options or image_size is not None:
-            raise FcpError(
-                "import-checkpoint: KEY=VALUE and --image-size are for --method other than fcp"
-            )
+        from fcp.encoders.places import settle
         from fcp.models.checkpoint import import_checkpoint as convert
 
-        named = SegmenterConfig(name=segmenter_kind, weights=segmenter or _PUBLISHED_SAM)
-        convert(file, out, segmenter=named)
+        place = settle(segmenter or _PUBLISHED_SAM)
+        convert(file, out, segmenter=SegmenterConfig(name=segmenter_kind or "sam", weights=place))
     elif method == BASE_LEARNER:
-        if options or image_size is not None or segmenter is not None:
-            raise FcpError(
-                "import-checkpoint: a base learner takes neither KEY=VALUE nor --image-size nor "
-                "--segmenter"
-            )
         from fcp.encoders.weights import read_state_dict
         from fcp.method.bam.published import import_base_learner
         from fcp.method.published import backbone_of
@@ -95,10 +101,24 @@ def import_checkpoint(
         learner = import_base_learner(file)
         save_base_learner(learner, backbone_of(read_state_dict(file)), out)
     else:
-        if segmenter is not None:
-            raise FcpError(f"--segmenter: {method} has no segmenter; leave it out")
         _import_trained(method, file, tuple(options or ()), image_size or _SIZE, out)
     typer.echo(f"{'base learner' if method == BASE_LEARNER else 'model'} folder: {out}")
+
+
+def _refuse_idle(method: str, given: Mapping[str, bool]) -> None:
+    """Refuse options without effect: FCP's file tells its sizes, the others have no segmenter.
+
+    Args:
+        method: Method of the checkpoint.
+        given: Whether each option was given.
+
+    Raises:
+        FcpError: an option is without effect; it is named.
+    """
+    of_method, of_segmenter = {"KEY=VALUE", "--image-size"}, {"--segmenter", "--segmenter-kind"}
+    idle = {FCP: of_method, BASE_LEARNER: of_method | of_segmenter}.get(method, of_segmenter)
+    for option in (name for name, is_given in given.items() if is_given and name in idle):
+        raise FcpError(f"{option}: without effect with --method {method}; leave it out")
 
 
 def _refuse_model(out: Path) -> None:

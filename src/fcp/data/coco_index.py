@@ -262,7 +262,7 @@ def _fill(
     database: sqlite3.Connection, source: AnnotationSource, root: Path, progress: Progress
 ) -> None:
     database.executescript(_TABLES)
-    wanted, absent = _find_pictures(source)
+    wanted, absent = _find_pictures(source, root)
     painter = _Painter(source, root, _prepare(database, source, root))
     objects = defaultdict(list)
     for annotation in source.content["annotations"]:
@@ -284,11 +284,23 @@ def _fill(
         _note(database, f"done {source.split}", "yes")
 
 
-def _find_pictures(source: AnnotationSource) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """Return the images of a JSON whose files exist, and a line for each of the others."""
+def _find_pictures(
+    source: AnnotationSource, root: Path
+) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """Return the images of a JSON whose files exist, and a line for each of the others.
+
+    Raises:
+        FcpError: an image lies outside the root, or none of the files exists.
+    """
     images = sorted(source.content["images"], key=lambda image: str(image["file_name"]))
     # Folders are listed: checking 120,000 files one by one takes minutes on a network drive.
     paths = [source.images / image["file_name"] for image in images]
+    outside = next((path for path in paths if not path.is_relative_to(root)), None)
+    if outside is not None:
+        raise FcpError(
+            f"{source.file}: its picture {outside} lies outside {root}; name pictures by their "
+            "paths in it, or give their folder as --images"
+        )
     files = {path for folder in {path.parent for path in paths} for path in folder.glob("*")}
     wanted = [image for image, path in zip(images, paths, strict=True) if path in files]
     absent = [f"{path}: no such picture" for path in paths if path not in files]

@@ -50,26 +50,6 @@ class Layout:
     assumed: str = ""
 
 
-def read_support_folder(folder: Path) -> list[tuple[Path, Path]]:
-    """Find the examples in a folder; pictures without a mask are left out.
-
-    Files are only paired here; ``fcp.data.prompts.read_support`` reads and checks each pair.
-
-    Args:
-        folder: Folder of examples, see ``pair_support_folder``.
-
-    Returns:
-        At least one (picture, mask), in natural order of names.
-
-    Raises:
-        FcpError: missing, no pairs, a mask without its picture, or two pictures for one mask.
-    """
-    paired = pair_support_folder(folder)
-    if paired.faults:
-        raise FcpError(paired.faults[0])
-    return paired.pairs
-
-
 def pair_support_folder(folder: Path) -> Pairing:
     """Pair pictures with masks.
 

@@ -39,6 +39,8 @@ PASCAL_IN_COCO = {
     "sofa": "couch",
     "tvmonitor": "tv",
 }
+# Their class ids in COCO-20i, in VOC's order.
+PASCAL_IDS_IN_COCO = (5, 2, 15, 9, 40, 6, 3, 16, 57, 20, 61, 17, 18, 4, 1, 59, 19, 58, 7, 63)
 ALL_PASCAL_IDS = tuple(range(1, len(PASCAL_CLASSES) + 1))
 COCO_CLASS_COUNT = 80
 COCO20I_FOLDS = tuple(tuple(range(i + 1, COCO_CLASS_COUNT + 1, 4)) for i in range(4))
@@ -71,6 +73,20 @@ def coco_novel_classes(fold: int) -> tuple[int, ...]:
     if fold not in range(len(COCO20I_FOLDS)):
         raise FcpError(f"fold: expected 0 … {len(COCO20I_FOLDS) - 1}, got {fold!r}")
     return COCO20I_FOLDS[fold]
+
+
+def pascal_folds_of_coco(fold: int) -> tuple[int, ...]:
+    """Return the folds of PASCAL-5i with a class that a fold of COCO-20i tests.
+
+    Raises:
+        FcpError: no such fold.
+    """
+    tested = set(coco_novel_classes(fold))
+    return tuple(
+        number
+        for number, classes in enumerate(PASCAL5I_FOLDS)
+        if tested.intersection(PASCAL_IDS_IN_COCO[class_id - 1] for class_id in classes)
+    )
 
 
 def refuse_fold(fold: int | None, title: str) -> None:

@@ -2,8 +2,8 @@
 
 Building a hierarchy takes a few tenths of a second a picture and training visits each picture many
 times, so the result is stored, one file a picture, and a second run starts at once. Its name holds
-a hash of photo and label maps, so that other data under the same names are prepared anew; a file
-that cannot be read is, too.
+a hash of photo, label maps and encoder, so that other data under the same names are prepared anew,
+and those of another encoder; a file that cannot be read is, too.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def object_sources(objects: Objects, weights: Mapping[str, float]) -> list[Regio
 
 
 def prepare(
-    sources: Sequence[RegionSource], store: Path, encode: Encode, *, workers: int = 1
+    sources: Sequence[RegionSource], store: Path, encode: Encode, *, encoder: str, workers: int = 1
 ) -> Iterator[RegionPicture]:
     """Yield each source's prepared picture, building and storing what the store does not hold.
 
@@ -132,6 +132,7 @@ def prepare(
         store: Folder of ``KEY-HASH.npz`` files; made if missing.
         encode: Function that returns a picture's backbone maps, see ``regions.map_features``; one
             that can be pickled where there are several workers.
+        encoder: Hash of all that ``encode`` depends on.
         workers: Number of processes that build before the first picture is yielded; 1 for none
             but this one.
 
@@ -139,10 +140,10 @@ def prepare(
         FcpError: a photo or label map is missing or damaged.
     """
     make_folder(store)
-    files = {source: _file_of(source, store) for source in sources}
-    missing = [source for source, file in files.items() if not file.exists()]
+    files = {source: _file_of(source, store, encoder) for source in sources}
+    missing = [(source, file) for source, file in files.items() if not file.exists()]
     if min(workers, len(missing)) > 1:
-        _build_apart(missing, store, encode, workers)
+        _build_apart(missing, encode, workers)
     for source, file in files.items():
         picture = _read(source, file)
         if picture is None:
@@ -166,36 +167,37 @@ def _read(source: RegionSource, file: Path) -> RegionPicture | None:
         return None
 
 
-def _file_of(source: RegionSource, store: Path) -> Path:
+def _file_of(source: RegionSource, store: Path, encoder: str) -> Path:
     """Return where a picture is stored.
 
     Raises:
         FcpError: the photo or a label map is missing or cannot be read.
     """
     content = "".join(sha256_of(file) for file in (source.image, *source.labels))
-    return store / f"{source.key}-{hashlib.sha256(content.encode()).hexdigest()[:12]}.npz"
+    digest = hashlib.sha256(f"{content}{encoder}".encode())
+    return store / f"{source.key}-{digest.hexdigest()[:12]}.npz"
 
 
 def _build_apart(
-    sources: Sequence[RegionSource], store: Path, encode: Encode, workers: int
+    missing: Sequence[tuple[RegionSource, Path]], encode: Encode, workers: int
 ) -> None:
     """Build in other processes; what one of them cannot read, and what follows, stays missing."""
     # Each tensor of ``encode`` that is sent, not inherited, holds a file open on Linux.
     linux = sys.platform == "linux"
     context = multiprocessing.get_context("fork") if linux else multiprocessing.get_context()
-    parts = (sources[first::workers] for first in range(workers))
-    apart = [context.Process(target=_build_part, args=(part, store, encode)) for part in parts]
+    parts = (missing[first::workers] for first in range(workers))
+    apart = [context.Process(target=_build_part, args=(part, encode)) for part in parts]
     for process in apart:
         process.start()
     for process in apart:
         process.join()
 
 
-def _build_part(sources: Sequence[RegionSource], store: Path, encode: Encode) -> None:
+def _build_part(missing: Sequence[tuple[RegionSource, Path]], encode: Encode) -> None:
     torch.set_num_threads(1)  # the processes' threads would wait for one another
     with suppress(FcpError):  # met again, and told, by the process that waits
-        for source in sources:
-            _write(_build(source, encode), _file_of(source, store))
+        for source, file in missing:
+            _write(_build(source, encode), file)
 
 
 def _build(source: RegionSource, encode: Encode) -> RegionPicture:

@@ -91,17 +91,17 @@ def squash_truth(
     return truth
 
 
-def logits_to_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def map_to_size(values: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize a map (H', W') of logits or probabilities to (H, W), bilinear."""
-    if logits.shape == size:
-        return logits
+    if values.shape == size:
+        return values
     return functional.interpolate(
-        logits[None, None].float(), size, mode="bilinear", align_corners=False
+        values[None, None].float(), size, mode="bilinear", align_corners=False
     )[0, 0]
 
 
 def rows_to_size(values: Tensor, size: tuple[int, int], top: int, bottom: int) -> Tensor:
-    """Return rows ``top`` … ``bottom`` - 1 of ``logits_to_size`` without computing the others.
+    """Return rows ``top`` … ``bottom`` - 1 of ``map_to_size`` without computing the others.
 
     Args:
         values: Map (H', W') float.

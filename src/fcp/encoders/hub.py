@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,17 +16,15 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
-from fcp.encoders.places import from_hub, is_here, require_hub
+from fcp.encoders.places import from_hub, is_here, require_hub, settle
 from fcp.errors import FcpError
 
 ModelT = TypeVar("ModelT", bound=PreTrainedModel)
 ConfigT = TypeVar("ConfigT", bound=PreTrainedConfig)
 T = TypeVar("T")
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _WEIGHT_FILE = "model.safetensors"  # timm's and transformers' name
 _OF_LOADING = frozenset({"_name_or_path", "transformers_version", "dtype", "architectures"})
-_FILE_SUFFIXES = {".pth", ".pt", ".bin", ".safetensors"}
 _LOADING_ERRORS = (
     OSError,
     ValueError,
@@ -90,7 +87,7 @@ def find_weight_file(weights: str) -> Path:
     Raises:
         FcpError: no such file, or no connection.
     """
-    source = Path(_source(weights))
+    source = Path(settle(weights))
     if source.is_file():
         return source
     if source.is_dir():
@@ -118,7 +115,7 @@ def require_weights(weights: str | None, *, setting: str) -> None:
         return
     try:
         if not is_here(weights):
-            require_hub(_source(weights))
+            require_hub(settle(weights))
     except FcpError as error:
         raise FcpError(f"{setting}: {error}") from error
 
@@ -179,7 +176,7 @@ def _load(weights: str, load: Callable[[str, bool], T]) -> T:
     Raises:
         FcpError: nothing there, no connection, or it cannot be loaded.
     """
-    source = _source(weights)
+    source = settle(weights)
     try:
         with _quiet():
             if Path(source).exists():
@@ -187,15 +184,6 @@ def _load(weights: str, load: Callable[[str, bool], T]) -> T:
             return from_hub(weights, lambda cached: load(source, cached))
     except _LOADING_ERRORS as error:
         raise FcpError(_explain(weights, error)) from error
-
-
-def _source(weights: str) -> str:
-    path = Path(weights).expanduser()
-    if path.exists():
-        return str(path)
-    if not _HUB_ID.fullmatch(weights) or path.suffix in _FILE_SUFFIXES:
-        raise FcpError(f"{weights}: no such file or folder; check the path, or give a hub id")
-    return weights
 
 
 def _explain(weights: str, error: Exception) -> str:

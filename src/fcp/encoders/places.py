@@ -8,6 +8,7 @@ minute.
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import threading
 import urllib.request
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 WAIT = 2.0  # s for a first answer of the hub
 _GATEWAY_ERRORS = (502, 503, 504)  # of a proxy that cannot reach the hub itself
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_FILE_SUFFIXES = {".pth", ".pt", ".bin", ".safetensors"}
 _FILES = ["config.json", "*.safetensors", "*.safetensors.index.json"]
 
 
@@ -63,6 +66,20 @@ def require_hub(hub_id: str) -> None:
             f"{hub_id}: not on this machine, and the hub cannot be reached ({constants.ENDPOINT});"
             " connect once to fetch it, or give a local folder"
         )
+
+
+def settle(weights: str) -> str:
+    """Return weights of this machine by the full path of their file or folder, else as a hub id.
+
+    Raises:
+        FcpError: no such file or folder, and no hub id either.
+    """
+    path = Path(weights).expanduser()
+    if path.exists():
+        return str(path.absolute())
+    if not _HUB_ID.fullmatch(weights) or path.suffix in _FILE_SUFFIXES:
+        raise FcpError(f"{weights}: no such file or folder; check the path, or give a hub id")
+    return weights
 
 
 def is_here(weights: str) -> bool:

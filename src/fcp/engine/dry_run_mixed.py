@@ -41,6 +41,10 @@ class RandomPhotos:
 
     count: int
 
+    def files(self, photo: str) -> tuple[Path, ...]:
+        """Return no file: a photo follows from its name."""
+        return ()
+
     def image(self, photo: str) -> np.ndarray:
         """Return a photo (H, W, 3) uint8."""
         return _noise(int(photo))

@@ -132,7 +132,11 @@ class HeadRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse shares outside 0 … 1, a side below 1 px and a hold-out without episodes."""
+        """Refuse settings out of range, and a head that would train on other features than it has.
+
+        With ``shares`` an example's last stage never runs under its mask, and stored views have the
+        mid-level map on the coarsest grid alone. A head with correlation reads neither in use.
+        """
         check(self)
         require_least(self, 1, "test_size", "stored_views", "holdout_episodes")
         require_least(self, 0, "holdout_every")
@@ -142,6 +146,11 @@ class HeadRecipe:
                 raise FcpError(f"{name}: expected a share 0 … 1, got {getattr(self, name)}")
         if not self.shots or min(self.shots) < 1:
             raise FcpError(f"shots: expected at least one number of at least 1, got {self.shots}")
+        if self.shares and not self.model.head.correlation:
+            raise FcpError(
+                "shares: they train a head with correlation alone, since one without reads other "
+                "features in use; set model.head.correlation, or leave shares out"
+            )
 
 
 TrainingRecipe = SegmenterRecipe | HeadRecipe | MethodRecipe | BaseLearnerRecipe

@@ -16,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from fcp.engine.processes import processes
 from fcp.engine.recipe import Recipe
 from fcp.errors import FcpError
-from fcp.models.files import RECIPE_FILE
+from fcp.models.files import LEARNER_FILE, RECIPE_FILE
 from fcp.system.files import write_atomically, write_beside
 
 Report = Callable[[str], None]
@@ -29,16 +29,24 @@ def say_nothing(_: str) -> None:
     """Report nothing; takes the place of ``report``, such as on all processes but the main one."""
 
 
-def record_recipe(out: Path, recipe: Recipe) -> None:
+def record_recipe(out: Path, recipe: Recipe, learner: Mapping[str, Any] | None = None) -> None:
     """Write ``out/recipe.json``, the recipe as it is run; all processes call this.
+
+    Args:
+        out: Folder of the run.
+        recipe: Recipe of the run.
+        learner: Recipe of the base learner that the run starts from, for a file of its own; None
+            for none.
 
     Raises:
         FcpError: the disk is full or not writable.
     """
     processes().wait_for_everyone()  # the file is replaced once all have read the previous one
-    if processes().is_main_process:
-        settings = json.dumps(asdict(recipe), indent=2) + "\n"
-        write_beside(out / RECIPE_FILE, settings.encode())
+    if not processes().is_main_process:
+        return
+    for name, settings in ((RECIPE_FILE, asdict(recipe)), (LEARNER_FILE, learner)):
+        if settings is not None:
+            write_beside(out / name, (json.dumps(settings, indent=2) + "\n").encode())
 
 
 class Log:

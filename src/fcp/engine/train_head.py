@@ -10,6 +10,7 @@ import torch
 
 from fcp.config import BackboneConfig, EncodersConfig, ModelConfig
 from fcp.data.dataset import FewShotDataset
+from fcp.data.folds import pascal_folds_of_coco
 from fcp.data.images import read_image
 from fcp.data.region_store import RegionSource, bsds_sources, with_regions
 from fcp.data.transforms import to_square
@@ -228,14 +229,18 @@ def starting_model(recipe: HeadRecipe) -> FCP:
 
 
 def require_novel(recipe: HeadRecipe | FreeRecipe) -> None:
-    """Refuse a recipe whose segmenter was shown the novel classes of its PASCAL-5i fold.
+    """Refuse a recipe whose segmenter was shown novel classes of its fold, of VOC or of COCO.
 
     Raises:
-        FcpError: the recipe of that segmenter's run does not leave them out.
+        FcpError: the recipe of that segmenter's run is missing, or does not leave them out.
     """
     folder, fold = recipe.segmenter_folder, recipe.fold
-    if folder is not None and fold is not None and recipe.benchmark == "pascal5i":
+    if folder is None or fold is None:
+        return
+    if recipe.benchmark == "pascal5i":
         require_unseen(folder, [fold], setting="segmenter_folder")
+    elif recipe.benchmark == "coco20i":
+        require_unseen(folder, pascal_folds_of_coco(fold), setting="segmenter_folder")
 
 
 def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:

@@ -60,7 +60,7 @@ def train_method(
     if learner is None:
         standardise(start.model.backbone, recipe.image_size, data_root)
     stage = None if trains_nothing(recipe) else method_stage(recipe, start, source, store)
-    record_recipe(out, recipe)
+    record_recipe(out, recipe, None if learner is None else learner.recipe)
     if stage is None:
         report(f"nothing to train: {recipe.method} has no weights beside its frozen backbone's")
     else:

@@ -34,6 +34,8 @@ from fcp.engine.region_batches import RegionBatches
 from fcp.engine.tracking import Report, record_recipe
 from fcp.errors import FcpError
 from fcp.evaluation.seen import read_recipe
+from fcp.features.cache import fingerprint
+from fcp.models.files import RECIPE_FILE
 from fcp.system.files import write_atomically
 from fcp.system.words import counted
 
@@ -56,8 +58,9 @@ def train_segmenter(
     sources = region_sources(data_root, recipe.exclude_folds, objects=recipe.objects)
     report(f"{counted(len(sources), 'picture')}; preparing those whose regions are not stored yet")
     # The regions follow the trunk's ImageNet features, not those of an earlier run.
-    encode, workers = TrunkFeatures(model.image_encoder), loader_workers()
-    pictures = list(prepare(sources, out.parent / "regions", encode, workers=workers))
+    encode, store = TrunkFeatures(model.image_encoder), out.parent / "regions"
+    encoder = fingerprint(model.image_encoder.trunk, "trunk")
+    pictures = list(prepare(sources, store, encode, encoder=encoder, workers=loader_workers()))
     if recipe.start is not None:
         model.load_start(Path(recipe.start) / WEIGHTS)
     stage = segmenter_stage(recipe, model, pictures)
@@ -85,9 +88,9 @@ def require_unseen_start(recipe: SegmenterRecipe) -> None:
     """Refuse a recipe that goes on from a segmenter that was shown classes of ``exclude_folds``.
 
     Raises:
-        FcpError: the recipe of that segmenter's run does not leave them out.
+        FcpError: the recipe of that segmenter's run is missing, or does not leave them out.
     """
-    if recipe.start is not None:
+    if recipe.start is not None and recipe.exclude_folds:
         require_unseen(recipe.start, recipe.exclude_folds, setting="start")
 
 
@@ -95,22 +98,27 @@ def require_unseen(run: str, folds: Collection[int], *, setting: str) -> None:
     """Refuse a segmenter that was shown pictures of classes that should stay novel.
 
     Args:
-        run: Output folder of the segmenter's run; nothing is known of one without a recipe.
+        run: Output folder of the segmenter's run; one without weights is told when they are read.
         folds: PASCAL-5i folds whose classes should be novel.
         setting: Setting of the recipe that names the run, for the message.
 
     Raises:
-        FcpError: its recipe does not leave out all of the folds.
+        FcpError: its recipe is missing, or does not leave out all of the folds.
     """
     before = read_recipe(Path(run))
     if before is None:
+        if (Path(run) / WEIGHTS).exists():
+            raise FcpError(
+                f"{setting}: {run} has no {RECIPE_FILE}, so that the classes that it was shown are "
+                "unknown; name the whole folder of a segmenter's run"
+            )
         return
     seen = sorted(set(folds) - set(before.get("exclude_folds", ())))
     if seen:
         named = ", ".join(map(str, seen))
         raise FcpError(
-            f"{setting}: {run} was shown the classes of fold {named}, which should stay novel; "
-            f"train one with exclude_folds=[{named}]"
+            f"{setting}: {run} was shown classes of fold {named} of PASCAL-5i that should stay "
+            f"novel; train one with exclude_folds={sorted(folds)}"
         )
 
 

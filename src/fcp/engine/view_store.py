@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fcp.data.archives import require_space
 from fcp.data.augment import jitter_colour
@@ -29,12 +29,13 @@ from fcp.data.views import View, draw_box
 from fcp.engine.processes import is_main, loader_workers, processes
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
+from fcp.features.cache import fingerprint
 from fcp.features.frozen import Encoders
 from fcp.layers.grid import join_levels
 from fcp.method.fcp.model import FCP
 from fcp.structures import BackboneFeatures, Embedding
 from fcp.system.documents import load_json
-from fcp.system.files import make_folder, write_atomically
+from fcp.system.files import make_folder, sha256_of, write_atomically
 from fcp.system.locks import hold_folder
 
 INDEX = "index.json"
@@ -158,14 +159,15 @@ def build_views(
         FcpError: a photo cannot be read, or the folder holds other views.
     """
     parts = Encoders.of(model)
-    settings = [*parts.settings, *parts.segmenter_settings]
     facts = {
-        "photos": [photo for _, photo in photos],
-        "encoders": json.loads(json.dumps(settings)),  # as the index gives them back
+        "photos": _hash_files(photos),
+        "encoders": [
+            fingerprint(model.backbone, parts.settings),
+            fingerprint(model.segmenter, parts.segmenter_settings),
+        ],
         "views": views,
         "seed": seed,
         "image_size": model.config.image_size,
-        "weights": [hash_of(model.backbone), hash_of(model.segmenter)],
     }
     if is_main() and not (folder / INDEX).exists():
         with hold_folder(folder, waits=True):
@@ -176,12 +178,19 @@ def build_views(
     return ViewStore(folder)
 
 
-def hash_of(module: nn.Module) -> str:
-    """Hash the weights of an encoder, without what is measured on pictures."""
-    digest = hashlib.sha256()
-    for name, weights in module.named_parameters():
-        digest.update(name.encode() + weights.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()
+def _hash_files(photos: Sequence[tuple[FewShotDataset, str]]) -> dict[str, str]:
+    """Return photo id → hash of its file, and of its masks, by which the crops are drawn.
+
+    Raises:
+        FcpError: a file is missing or cannot be read.
+    """
+
+    def hash_of(one: tuple[FewShotDataset, str]) -> str:
+        data, photo = one
+        return hashlib.sha256("".join(map(sha256_of, data.files(photo))).encode()).hexdigest()
+
+    with ThreadPoolExecutor(loader_workers()) as pool:
+        return dict(zip((photo for _, photo in photos), pool.map(hash_of, photos), strict=True))
 
 
 def _refuse_others(folder: Path, facts: Mapping[str, object]) -> None:

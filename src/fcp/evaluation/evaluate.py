@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fcp.data.dataset import ClassExample, FewShotDataset, Picture
 from fcp.data.episodes import EpisodeSpec
-from fcp.data.transforms import logits_to_size, mask_to_square
+from fcp.data.transforms import map_to_size, mask_to_square
 from fcp.errors import FcpError
 from fcp.evaluation.episode_counts import (
     MASK,
@@ -259,7 +259,7 @@ def count_at_square(probabilities: Tensor, truth: Truth) -> Counts:
         truth: True mask and ignored pixels of the query.
     """
     return count_pixels(
-        logits_to_size(probabilities, (COMPARISON_SIZE, COMPARISON_SIZE)).cpu() >= THRESHOLD,
+        map_to_size(probabilities, (COMPARISON_SIZE, COMPARISON_SIZE)).cpu() >= THRESHOLD,
         *truth.square,
     )
 
@@ -267,7 +267,7 @@ def count_at_square(probabilities: Tensor, truth: Truth) -> Counts:
 def count_at_original(probabilities: Tensor, truth: Truth) -> Counts:
     """Count a map at the photo's own size, to which it is resized; see ``count_at_square``."""
     return count_pixels(
-        logits_to_size(probabilities, truth.mask.shape).cpu() >= THRESHOLD,
+        map_to_size(probabilities, truth.mask.shape).cpu() >= THRESHOLD,
         torch.from_numpy(truth.mask),
         torch.from_numpy(~truth.ignored),
     )

@@ -17,7 +17,13 @@ from fcp.data.lists import val_lists, write_lists
 from fcp.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Comparison, miou_interval
 from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts, EpisodeDraw
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
-from fcp.evaluation.seen import NOTHING_SEEN, UNKNOWN, read_recipe, seen_in_training
+from fcp.evaluation.seen import (
+    NOTHING_SEEN,
+    UNKNOWN,
+    learner_is_unfiltered,
+    read_recipe,
+    seen_in_training,
+)
 from fcp.evaluation.tested import NO_SWITCH, PRECISION, describe_model, libraries
 from fcp.method.fusion import RULES
 from fcp.models.files import WEIGHTS_FILE
@@ -157,7 +163,7 @@ def _lists_of(folder: Path, *, free: bool, published: bool) -> str:
 
 
 def training_lists(model_folder: Path) -> str:
-    """Describe a model's training lists, as its folder's recipe names them.
+    """Describe a model's training lists, as the recipes in its folder name them.
 
     Raises:
         FcpError: a damaged recipe.
@@ -170,7 +176,8 @@ def training_lists(model_folder: Path) -> str:
     if fold is None:
         return f"all classes of {benchmark}{beside}"
     rule = "unfiltered" if recipe.get("unfiltered") else "filtered"
-    return f"{rule}, fold {fold} of {benchmark}{beside}"
+    learner = "; its base learner unfiltered" if learner_is_unfiltered(model_folder) else ""
+    return f"{rule}, fold {fold} of {benchmark}{beside}{learner}"
 
 
 def to_json(

@@ -181,7 +181,11 @@ class EvaluationPlan:
         The score of such a fold says nothing about classes that the model never saw.
         """
         known = {run.fold: card.seen_in_training for run, card in self.cards.items()}
-        return {fold: seen for fold, seen in known.items() if seen not in (NOTHING_SEEN, UNKNOWN)}
+        return {
+            fold: seen
+            for fold, seen in known.items()
+            if not seen.startswith(NOTHING_SEEN) and seen != UNKNOWN
+        }
 
 
 _ONE_RUN = DrawnEpisodes()

@@ -9,7 +9,7 @@ from typing import Any
 from fcp.data.benchmarks import name_of
 from fcp.data.dataset import FewShotDataset
 from fcp.data.folds import PASCAL_CLASSES, PASCAL_IN_COCO, novel_classes
-from fcp.models.files import BEST_FOLDER, RECIPE_FILE
+from fcp.models.files import BEST_FOLDER, LEARNER_FILE, RECIPE_FILE
 from fcp.system.documents import load_json
 
 NOTHING_SEEN = "none of the tested classes"
@@ -19,13 +19,29 @@ UNKNOWN = "unknown"
 def read_recipe(model_folder: Path) -> Mapping[str, Any] | None:
     """Read the recipe that a model was trained by; None where its folder has none.
 
-    The best model of a run is in a folder below the run's, which has the recipe of both.
-
     Raises:
         FcpError: a damaged recipe.
     """
+    return _read(model_folder, RECIPE_FILE)
+
+
+def learner_is_unfiltered(model_folder: Path) -> bool:
+    """Return whether a model's base learner was shown novel classes, as background.
+
+    Raises:
+        FcpError: a damaged recipe of the base learner.
+    """
+    recipe = _read(model_folder, LEARNER_FILE) or {}
+    return recipe.get("fold") is not None and bool(recipe.get("unfiltered"))
+
+
+def _read(model_folder: Path, name: str) -> Mapping[str, Any] | None:
+    """Read a file of a model's training; None where there is none.
+
+    The best model of a run is in a folder below the run's, which has the recipe of both.
+    """
     folders = [model_folder, *([model_folder.parent] if model_folder.name == BEST_FOLDER else [])]
-    files = [folder / RECIPE_FILE for folder in folders]
+    files = [folder / name for folder in folders]
     return next((load_json(file) for file in files if file.exists()), None)
 
 
@@ -51,7 +67,7 @@ def seen_in_training(data: FewShotDataset, fold: int | None, model_folder: Path)
     seen = [name for class_id in data.novel(fold) if (name := data.classes[class_id]) in trained]
     if seen:
         return ", ".join(seen)
-    if recipe.get("unfiltered"):
+    if recipe.get("unfiltered") or learner_is_unfiltered(model_folder):
         return f"{NOTHING_SEEN}, but pictures that show them, as background"
     return NOTHING_SEEN
 

@@ -26,7 +26,7 @@ from scipy.spatial import distance_matrix
 from torch import Tensor
 
 from fcp.data.prompts import Box, Point, Points, Scribble
-from fcp.data.transforms import logits_to_size, to_square
+from fcp.data.transforms import map_to_size, to_square
 from fcp.encoders.base import PromptableSegmenter
 from fcp.errors import FcpError
 from fcp.inference.networks.base import AnyNetwork
@@ -118,7 +118,7 @@ class EncodedPicture:
 
     def to_mask(self, logits: Tensor) -> np.ndarray:
         """Bring a mask (h, w) of logits to the picture's size: (H, W) bool."""
-        mask: np.ndarray = (logits_to_size(logits, self.size) > 0).numpy()
+        mask: np.ndarray = (map_to_size(logits, self.size) > 0).numpy()
         return mask
 
     def _at(self, points: Sequence[Point], logits: Tensor) -> Tensor:

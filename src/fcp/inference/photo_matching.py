@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fcp.data.photos import Photo
-from fcp.data.transforms import logits_to_size, to_canvas, to_square
+from fcp.data.transforms import map_to_size, to_canvas, to_square
 from fcp.inference.appearance.features import Layer
 from fcp.inference.appearance.fitting import Appearance, layers_of
 from fcp.inference.networks.base import AnyNetwork
@@ -135,7 +135,7 @@ def plan_tiles(network: AnyNetwork, support: Support, size: tuple[int, int]) -> 
 
 def _of_size(maps: Maps, side: int) -> Maps:
     """Bring the answer for a tile from the network's square to the tile's side, if they differ."""
-    return replace(maps, logits=logits_to_size(maps.logits, (side, side)))
+    return replace(maps, logits=map_to_size(maps.logits, (side, side)))
 
 
 def _with_appearance(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fcp.data.pieces import connected_pieces
-from fcp.data.transforms import logits_to_size
+from fcp.data.transforms import map_to_size
 from fcp.errors import FcpError
 from fcp.inference.prediction import Maps
 
@@ -229,7 +229,7 @@ class _MapsBlend:
         for blend, grid in zip(
             self._grids, (maps.pseudo_mask, maps.conventional_mask), strict=True
         ):
-            blend.add(logits_to_size(grid, size), corner)
+            blend.add(map_to_size(grid, size), corner)
         self._by_appearance = maps.by_appearance
         if maps.presence is not None:
             self._presence = max(maps.presence, self._presence or 0.0)

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from fcp.config import IGNORE
 from fcp.encoders.base import Backbone
 from fcp.encoders.pixels import IMAGENET_MEAN
 from fcp.errors import FcpError
@@ -167,23 +166,6 @@ def known_labels(truth: TrainingTruth) -> tuple[Tensor, Tensor]:
             "truth: base_labels and classes are needed to train with a base learner; give both"
         )
     return truth.base_labels, truth.classes
-
-
-def base_labels(labels: Tensor, base_classes: list[int]) -> Tensor:
-    """Turn class labels into those of a base learner.
-
-    Args:
-        labels: (…) class ids, 0 background, 255 does not count.
-        base_classes: Ids of the base classes, ascending.
-
-    Returns:
-        Likewise, 1 + rank among the base classes; 0 for the background and novel classes.
-    """
-    found = torch.zeros_like(labels)
-    for rank, class_id in enumerate(base_classes, 1):
-        found[labels == class_id] = rank
-    found[labels == IGNORE] = IGNORE
-    return found
 
 
 def at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:

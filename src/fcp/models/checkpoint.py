@@ -171,7 +171,8 @@ def _head_config(state: Mapping[str, Tensor], file: Path) -> HeadConfig:
             " missing; --method reads those of other methods"
         )
     steps = {name.split(".")[2] for name in state if name.startswith("support.layers.")}
-    return HeadConfig(width=tokens.shape[1], tokens=tokens.shape[0], steps=max(len(steps), 1))
+    sizes = {"width": tokens.shape[1], "tokens": tokens.shape[0], "steps": max(len(steps), 1)}
+    return from_dict(HeadConfig, sizes, str(file))
 
 
 def _backbone_config(state: Mapping[str, Tensor], file: Path) -> BackboneConfig:

@@ -156,7 +156,7 @@ def hash_free(model: str | Path, device: str = "auto") -> str:
 def hash_weights(place: Path) -> str:
     """Return the joined hashes of a file of weights, or of a folder's weights and settings."""
     files = [place] if place.is_file() else sorted(place.glob("*.*"))
-    read = (".json", ".safetensors", ".pth", ".pt")
+    read = (".json", ".safetensors", ".bin", ".pth", ".pt")
     return "".join(_hash_of(file) for file in files if file.suffix in read)
 
 

@@ -16,9 +16,10 @@ from fcp.errors import FcpError
 from fcp.method.bam.base_learner import BaseLearner, PSPNet
 from fcp.method.stages import BackboneOption, build_stages
 from fcp.method.trained import AnyMethod, build_trained
-from fcp.models.files import CONFIG_FILE, WEIGHTS_FILE
+from fcp.models.files import CONFIG_FILE, RECIPE_FILE, WEIGHTS_FILE
 from fcp.models.folder import read_weights, write_folder
 from fcp.models.settings import BASE_LEARNER_FORMAT, TRAINED_FORMAT, read_settings
+from fcp.system.documents import load_json
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,12 @@ class LoadedLearner:
     Attributes:
         model: Backbone and learner with their weights, in evaluation mode.
         backbone: The backbone as the methods' option of this name.
+        recipe: Recipe of its training as plain values; None where its folder has none.
     """
 
     model: PSPNet
     backbone: BackboneOption
+    recipe: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,9 @@ def load_base_learner(folder: Path) -> LoadedLearner:
     except FcpError as error:
         raise FcpError(f"{path}: {error}") from error
     load_strictly(model, read_weights(weights), weights)
-    return LoadedLearner(model.float().eval(), settings.backbone)
+    recipe = folder / RECIPE_FILE
+    known = load_json(recipe) if recipe.exists() else None
+    return LoadedLearner(model.float().eval(), settings.backbone, known)
 
 
 def build_learner(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fcp.data.dataset import FewShotDataset
 from fcp.data.episodes import EpisodeSpec
-from fcp.data.transforms import logits_to_size
+from fcp.data.transforms import map_to_size
 from fcp.errors import FcpError
 from fcp.evaluation.episode_counts import MASK
 from fcp.evaluation.evaluate import THRESHOLD, Progress, count_at_square, truth_of
@@ -170,7 +170,7 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
 
 def _draw(kind: str, probabilities: Tensor, image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
-    values = logits_to_size(probabilities, (height, width)).cpu().numpy()
+    values = map_to_size(probabilities, (height, width)).cpu().numpy()
     if kind == MASK:
         return overlay(image, values >= THRESHOLD, colour=FOUND)
     return heatmap(values, image)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fcp.config import Fusion
-from fcp.data.transforms import logits_to_size
+from fcp.data.transforms import map_to_size
 from fcp.inference.appearance.classifier import Classifier, Pool, fit_classifier
 from fcp.inference.appearance.features import Layer, filter_picture, penalties_of, read_at
 from fcp.inference.appearance.gate import Decision, Trial, decide_by_halves, decide_by_others
@@ -58,8 +58,8 @@ class Appearance:
         if self.classifier is None:
             return logits
         kept, share = kept_size(size), self.decision.share
-        own = logits_to_size(self.classifier.of_picture(layers), kept)
-        return torch.lerp(logits_to_size(logits, kept), own, share)
+        own = map_to_size(self.classifier.of_picture(layers), kept)
+        return torch.lerp(map_to_size(logits, kept), own, share)
 
 
 def layers_of(picture: np.ndarray, seen: Sequence[Tensor], index: int, square: int) -> list[Layer]:
