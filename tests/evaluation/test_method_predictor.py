@@ -144,3 +144,19 @@ def test_only_a_trained_method_goes_on_from_features(small_backbone, mini_voc):
     predictor = MethodPredictor(torch.nn.Identity(), image_size=SIZE, encoders=encoders)
     with pytest.raises(TypeError, match="only a trained method"):
         predictor([ClassExample(data, "val_01_0", SIZE, 1)], Picture(data, "val_01_1", SIZE))
+
+
+def test_a_method_that_draws_at_test_time_draws_the_same_for_an_episode(small_backbone, mini_voc):
+    """CyCTR as released draws its keys by the global generator, which goes on untouched."""
+    options = {"width": 16, "keys_per_shot": 8, "released": True}
+    model = build_trained("cyctr", backbone=small_backbone, **options).eval()
+    data = open_benchmark("pascal5i", mini_voc)
+    (spec,) = sample_episodes(val_lists(data, 0), shots=2, episodes=1, seed=0)
+    query = Picture(data, spec.query, SIZE)
+    supports = [ClassExample(data, one, SIZE, spec.class_id) for one in spec.supports]
+    predictor, state = MethodPredictor(model, image_size=SIZE), torch.get_rng_state()
+    first = predictor(supports, query)["mask"]
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(9)
+    assert torch.equal(MethodPredictor(model, image_size=SIZE)(supports, query)["mask"], first)
+    assert torch.equal(predictor(supports, query)["mask"], first)

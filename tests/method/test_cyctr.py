@@ -261,7 +261,7 @@ def test_keys_carry_their_own_labels_unless_released():
 
 
 @torch.no_grad()
-def test_keys_are_the_same_at_each_test_and_of_released_drawn_at_random(toy_backbone, episode):
+def test_sound_test_is_the_same_each_time_and_released_is_not(toy_backbone, episode):
     torch.manual_seed(0)
     task, picked = episode(72, 2), {}
     for released in (False, True):
@@ -269,10 +269,7 @@ def test_keys_are_the_same_at_each_test_and_of_released_drawn_at_random(toy_back
         support = model.encode_support(task.support_images, task.support_masks)
         picked[released] = [model.choose(support).index for _ in range(2)]
     assert torch.equal(*picked[False])
-    assert torch.equal(*picked[True])
-    assert not torch.equal(picked[True][0], picked[False][0])
-    model.train()
-    assert not torch.equal(model.choose(support).index, model.choose(support).index)
+    assert not torch.equal(*picked[True])
 
 
 # --- Layers ---

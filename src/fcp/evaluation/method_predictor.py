@@ -13,7 +13,7 @@ from fcp.data.dataset import ClassExample, Picture
 from fcp.evaluation.episode_counts import MASK
 from fcp.evaluation.predictor import DEFAULT_CACHE_BYTES, BoundedCache
 from fcp.features.frozen import Encoders, FrozenEncoders, LiveEncoders
-from fcp.method.base import TrainedMethod
+from fcp.method.base import TrainedMethod, repeatable
 from fcp.method.free import FreeMethod
 from fcp.method.stages import backbone_settings
 from fcp.method.trained import AnyMethod
@@ -76,7 +76,8 @@ class MethodPredictor:
         """Return ``"mask"``, the probability (S, S) of the object."""
         support = self._support(supports)
         prepared = self._cache.get(("query", query.id), partial(self._prepare_query, query))
-        return {MASK: self.method.match(support, prepared).mask_logits[0].sigmoid()}
+        with repeatable():
+            return {MASK: self.method.match(support, prepared).mask_logits[0].sigmoid()}
 
     def _prepare_query(self, query: Picture) -> object:
         if self._encoders is None:

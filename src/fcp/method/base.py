@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -153,6 +155,17 @@ def _grow(value: Any, count: int) -> Any:  # noqa: ANN401  (a field of any metho
     if isinstance(value, Tensor) and len(value) == 1:
         return value.expand(count, *value.shape[1:])
     return value
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Let a method that draws at test time, as CyCTR was released, draw the same each time.
+
+    The global generator goes on afterwards as if nothing had been drawn.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        yield
 
 
 def known_labels(truth: TrainingTruth) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,7 @@ from fcp.inference.networks.base import (
     similarity_map,
 )
 from fcp.layers.masked import mask_to_share
+from fcp.method.base import repeatable
 from fcp.method.trained import AnyMethod
 from fcp.models.trained import save_trained
 from fcp.structures import BackboneFeatures
@@ -132,7 +133,8 @@ class TrainedNetwork(Network[TrainedShown, TrainedSupport, TrainedQuery]):
 
     def match(self, support: TrainedSupport, query: TrainedQuery) -> Answer:
         """Segment B photos; both maps are the similarity to the examples' mean object."""
-        logits = self.model.match(support.prepared, query.prepared).mask_logits
+        with repeatable():
+            logits = self.model.match(support.prepared, query.prepared).mask_logits
         similar = similarity_map(query.cells, support.means[0])
         return Answer(logits, similar, similar)
 

@@ -99,8 +99,3 @@ def draw_evenly(cells: int, chosen: int) -> Tensor:
 def draw_randomly(cells: int, chosen: int) -> Tensor:
     """Choose by torch's global generator."""
     return torch.randperm(cells)[:chosen]
-
-
-def draw_by_seed(cells: int, chosen: int) -> Tensor:
-    """Choose at random with seed 0: the same at each call, whatever was drawn before."""
-    return torch.randperm(cells, generator=torch.Generator().manual_seed(0))[:chosen]

@@ -22,7 +22,6 @@ from fcp.method.cyctr.keys import (
     KEYS_PER_SHOT,
     Keys,
     choose_keys,
-    draw_by_seed,
     draw_evenly,
     draw_randomly,
     grid_labels,
@@ -105,8 +104,8 @@ class CyCTR(TrainedMethod[CyCTRSupport, CyCTRQuery, CyCTROutput]):
         backbone: Image encoder.
         width: C, channels of the features, a multiple of 8.
         keys_per_shot: Support cells of either kind that the query reads, per shot.
-        released: As in the authors' program, keys are drawn at random at test time too (here by a
-            fixed seed), and many labels of drawn keys are wrong.
+        released: As in the authors' program, keys are drawn at random at test time too, and many
+            labels of drawn keys are wrong.
     """
 
     def __init__(
@@ -216,8 +215,7 @@ class CyCTR(TrainedMethod[CyCTRSupport, CyCTRQuery, CyCTROutput]):
         if self.training:
             most = MOST_KEYS[shots > 1]
             count = int(count * torch.empty(()).uniform_(FEWEST_KEYS, most))
-        at_test = draw_by_seed if self.released else draw_evenly
-        draw = draw_randomly if self.training else at_test
+        draw = draw_randomly if self.training or self.released else draw_evenly
         return choose_keys(support.labels, support.padded, count, draw, released=self.released)
 
     def losses(
