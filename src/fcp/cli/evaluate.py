@@ -126,12 +126,9 @@ def evaluate(
       fcp evaluate --data-root data --fold 1 --shots 1 --model runs/tiny --out fold1.json
       fcp evaluate --data-root data --fold all --seeds 3 --model 'runs/f{fold}' --out all.json
     """  # noqa: D301  (\b keeps the lines)
-    from fcp.data.benchmarks import open_benchmark
-
     refuse_idle_size(feature_cache, feature_cache_gib)
     _check_places((out, save_episode_scores), (episodes_file, compare_with, pool))
-    data = open_benchmark(benchmark, data_root, pool=pool)
-    folds = _parse_folds(data, fold)
+    data, folds = _open_data(benchmark, data_root, pool, fold)
     # Imported here: a wrong folder or fold is told before the models' libraries are loaded.
     from fcp.evaluation.run import evaluate_folds, plan_folds
     from fcp.system.threads import lower_threads
@@ -154,6 +151,16 @@ def _check_places(outputs: Sequence[Path | None], inputs: Sequence[Path | None])
     refuse_overwriting(outputs, inputs)
     for file in filter(None, outputs):
         require_place(file)
+
+
+def _open_data(
+    benchmark: BenchmarkName, data_root: Path, pool: Path | None, fold: str | None
+) -> tuple[FewShotDataset, list[int | None]]:
+    """Open the benchmark, and parse the folds that are asked for."""
+    from fcp.data.benchmarks import open_benchmark
+
+    data = open_benchmark(benchmark, data_root, pool=pool)
+    return data, _parse_folds(data, fold)
 
 
 def _parse_folds(data: FewShotDataset, text: str | None) -> list[int | None]:
