@@ -154,7 +154,7 @@ def _check_places(outputs: Sequence[Path | None], inputs: Sequence[Path | None])
 
 
 def _open_data(
-    benchmark: BenchmarkName, data_root: Path, pool: Path | None, fold: str | None
+    benchmark: str, data_root: Path, pool: Path | None, fold: str | None
 ) -> tuple[FewShotDataset, list[int | None]]:
     """Open the benchmark, and parse the folds that are asked for."""
     from fcp.data.benchmarks import open_benchmark
