@@ -88,6 +88,7 @@ def test_paths_of_photos_lead_from_the_folder_of_the_reader(tmp_path, monkeypatc
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "one")
     made = results(tmp_path)
+    made.folder = str(tmp_path / "one")
     given = ["photos/a.jpg", str(tmp_path / "b.jpg")]
     made.add([replace(record(number), file=file) for number, file in enumerate(given)])
     made.save()
@@ -96,6 +97,7 @@ def test_paths_of_photos_lead_from_the_folder_of_the_reader(tmp_path, monkeypatc
     read = read_record(tmp_path)
     assert [one.file for one in read.results] == ["../one/photos/a.jpg", given[1]]
     again = results(tmp_path)
+    again.folder = str(tmp_path / "two")
     again.pictures = {one.source: one for one in read.results}
     again.save()
     monkeypatch.chdir(tmp_path / "one/photos")

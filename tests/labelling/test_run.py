@@ -131,7 +131,9 @@ def test_two_photos_are_labelled(asked, model_folder, tmp_path):
         assert (written == found.mask).all()
     images = json.loads((tmp_path / "found/coco.json").read_text())["images"]
     assert [image["file_name"] for image in images] == ["p.png", "q.png"]
-    used = json.loads((tmp_path / "found/results.json").read_text())["used"]
+    results = json.loads((tmp_path / "found/results.json").read_text())
+    assert results["folder"] == str(Path.cwd())
+    used = results["used"]
     assert (used["device"], used["tile"]) == ("cpu", None)
 
 

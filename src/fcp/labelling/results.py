@@ -110,8 +110,8 @@ class Record:
         renamed: Photos whose results have another name, one that disks and formats accept.
         examples: Class → agreement of each of its examples with the others.
         appearance: Class → decision between appearance model and network.
-        folder: Folder from which the relative paths of photos lead, the one in which the run was
-            started; None for the current one.
+        folder: Folder from which the relative paths of photos lead, the one in which the command
+            was given; None for the reader's current one.
         results: Records of the photos.
     """
 
@@ -144,7 +144,7 @@ class Results:
 
     Attributes:
         pictures: Photo → its record.
-        examples, appearance, used, seconds, left_out, renamed: Fields of ``Record``.
+        examples, appearance, used, seconds, left_out, renamed, folder: Fields of ``Record``.
     """
 
     def __init__(
@@ -170,6 +170,7 @@ class Results:
         self.seconds: dict[str, float] = {}
         self.left_out: dict[str, LeftOut] = {}
         self.renamed: list[str] = []
+        self.folder: str | None = None
         self._unfinished = folder / UNFINISHED
 
     @property
@@ -236,7 +237,7 @@ class Results:
             renamed=self.renamed,
             examples=self.examples,
             appearance=self.appearance,
-            folder=str(Path.cwd()),
+            folder=self.folder,
             results=[],
         )
         head = json.dumps(asdict(content), indent=1, allow_nan=False).encode()

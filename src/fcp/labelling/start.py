@@ -132,7 +132,7 @@ def start_run(request: Request, device: str) -> Start:
     results = Results(out, model=request.model, fingerprint=fingerprint, question=task.settings())
     known = _known(request, photos, results, earlier)
     name_results(photos, request.paths, _names(known), frames=task.frames)
-    results.left_out = photos.left_out
+    results.folder, results.left_out = str(Path.cwd()), photos.left_out
     results.renamed = list(dict.fromkeys(map(str, photos.renamed)))
     results.files = dict.fromkeys(sorted(_files_to_come(request, photos)))
     planned = plan(results, earlier, resume=request.resume, overwrite=request.overwrite)
