@@ -194,7 +194,7 @@ def test_tiles_are_used_and_a_photo_for_which_they_are_too_small_fails_alone(
     done = run("--tile", 20)
     found = records(tmp_path / "out")
     assert (done.exit_code, found["p0.png"]["error"]) == (1, None)
-    assert found["p2.png"]["error"].startswith("tile: 20 px are too few")
+    assert found["p2.png"]["error"].startswith(f"{photos / 'p2.png'}: tile: 20 px are too few")
     labels = np.asarray(Image.open(tmp_path / "out/masks/p0.png"))
     segmenter.fit(pairs_of(examples), tile=20, appearance="off")
     np.testing.assert_array_equal(labels, segmenter.predict(photos / "p0.png").labels)

@@ -107,7 +107,10 @@ def test_slow_steps_are_reported_and_patience_ends(monkeypatch):
     monkeypatch.setattr("fcp.engine.dry_run.PATIENCE", -1)
     lines = []
     cost = measure(Perceptron(), OptimConfig(batch=4, epochs=9, learning_rate=1e-3), lines.append)
-    assert [re.sub(r"\d+ s", "… s", line) for line in lines] == ["step 1 of 6: … s"]
+    assert [re.sub(r"\d+ s$", "… s", line) for line in lines] == [
+        "measuring 6 steps",
+        "step 1 of 6: … s",
+    ]
     assert cost.steps == 9
 
 
@@ -169,8 +172,7 @@ def test_only_missing_data_are_replaced(mini_voc, backbone_folder, tmp_path):
 
 
 def test_a_dry_run_does_not_take_a_feature_cache(mini_voc, tmp_path):
-    (tmp_path / "mine.yaml").write_text("seed: 1\n")
-    arguments = ["train", str(tmp_path / "mine.yaml"), "--data-root", str(mini_voc), "--dry-run"]
+    arguments = ["train", "tiny", "--data-root", str(mini_voc), "--dry-run"]
     refused = CliRunner().invoke(app, [*arguments, "--feature-cache", str(tmp_path / "features")])
     assert refused.exit_code == 1
     assert "--feature-cache: a dry run does not use it; leave it out" in refused.output

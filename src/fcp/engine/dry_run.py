@@ -56,6 +56,7 @@ from fcp.engine.train_segmenter import (
 from fcp.errors import FcpError
 from fcp.method.fcp.model import FCP
 from fcp.system.memory import peak_memory
+from fcp.system.words import counted
 
 _MEASURED = 5  # steps, after a first one that is slower
 SLOW = 10  # s of a step that is reported as it ends
@@ -187,6 +188,7 @@ def measure(stage: Stage, optim: OptimConfig, report: Report) -> Cost:
     kept: dict[int, int] = {}
     batches, seconds = trainer.load(0), list[float]()
     count = min(1 + _MEASURED, trainer.steps)
+    report(f"measuring {counted(count, 'step')}")
     for number in range(count):
         started = time.monotonic()
         micro = next(batches)
