@@ -211,11 +211,8 @@ def refuse_without_background(values: np.ndarray, name: str) -> None:
     Raises:
         FcpError: several colours, and no black.
     """
-    if values.ndim == 2 or values.shape[2] < 3 or values.dtype != np.uint8:
-        return
-    red, green, blue = (values[..., band].astype(np.int32) for band in range(3))
-    packed = red << 16 | green << 8 | blue
-    if packed.min() == 0 or packed.min() == packed.max():
+    packed = _packed_colours(values)
+    if packed is None or packed.min() == 0 or packed.min() == packed.max():
         return
     colours, counts = np.unique(packed, return_counts=True)
     most = colours[np.argsort(-counts, kind="stable")]
@@ -253,14 +250,22 @@ def looks_inverted(mask: np.ndarray) -> bool:
 
 def _has_colours(values: np.ndarray) -> bool:
     """Return whether a mask has several colours besides black."""
-    if values.ndim == 2 or values.shape[2] < 3 or values.dtype != np.uint8:
+    packed = _packed_colours(values)
+    if packed is None:
         return False
-    packed = values[..., 0].astype(np.int32) << 16
-    packed |= values[..., 1].astype(np.int32) << 8
-    packed |= values[..., 2]
     seen = np.zeros(1 << 24, bool)
     seen[packed] = True
     return int(seen[1:].sum()) > 1
+
+
+def _packed_colours(values: np.ndarray) -> np.ndarray | None:
+    """Return each pixel's red, green and blue as one number (H, W); None if it has no colour."""
+    if values.ndim == 2 or values.shape[2] < 3 or values.dtype != np.uint8:
+        return None
+    packed: np.ndarray = values[..., 0].astype(np.int32) << 16
+    packed |= values[..., 1].astype(np.int32) << 8
+    packed |= values[..., 2]
+    return packed
 
 
 def _are_scores(grey: np.ndarray) -> bool:

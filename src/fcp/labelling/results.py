@@ -273,13 +273,15 @@ def read_record(folder: Path) -> Record | None:
         message = f"{path}: not a complete results file of fcp segment ({reason}); {remedy}"
         raise FcpError(message) from error
     results = {one.source: one for one in (*record.results, *_unfinished(folder))}
-    seen_from_here = [_from_here(one, record.folder) for one in results.values()]
-    return replace(record, folder=None, results=seen_from_here)
+    records = list(results.values())
+    if record.folder is not None and Path(record.folder) != Path.cwd():
+        records = [_from_here(one, record.folder) for one in records]
+    return replace(record, folder=None, results=records)
 
 
-def _from_here(record: PictureResult, folder: str | None) -> PictureResult:
+def _from_here(record: PictureResult, folder: str) -> PictureResult:
     """Return a record whose photo's path leads from the current folder, not from another one."""
-    if folder is None or Path(record.file).is_absolute() or Path(folder) == Path.cwd():
+    if Path(record.file).is_absolute():
         return record
     path = plain(Path(folder, record.file))
     with suppress(ValueError):  # on another drive
