@@ -179,7 +179,8 @@ def oddities(mask: np.ndarray, values: Sequence[float] | None = None) -> list[st
         mask: Mask (H, W) bool.
         values: Distinct values that the mask was made of, ascending; None for the mask's own.
     """
-    share, covered = float(mask.mean()), int(mask.sum())
+    covered = int(np.count_nonzero(mask))
+    share = covered / mask.size
     if 0 < covered <= STRAY < mask.size / 4:
         return [f"the mask covers {covered} px alone; is it a stray click?"]
     if share <= 0.5:
