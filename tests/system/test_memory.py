@@ -1,6 +1,8 @@
 """Free memory: the system's table, the graphics card's tool, what counts for which device."""
 
+import platform
 import stat
+import subprocess
 import sys
 
 import pytest
@@ -101,3 +103,18 @@ def test_peak_memory_only_grows_and_may_be_unknown(monkeypatch):
     assert before is None or 2**20 < before <= memory.peak_memory()
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
     assert memory.peak_memory() is None
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone is told")
+@pytest.mark.parametrize("told", [False, True])
+def test_freed_memory_is_kept_once_told(told):
+    program = (
+        "import torch; from pathlib import Path; from fcp.system.memory import keep_freed_memory\n"
+        f"if {told}: keep_freed_memory()\n"
+        "held = lambda: int(Path('/proc/self/statm').read_text().split()[1]) * 4096\n"
+        "blocks = [torch.ones(25_000_000) for _ in range(3)]\n"  # 300 MB
+        "before = held(); del blocks; print((before - held()) / 1e6)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    given_back = float(ran.stdout)
+    assert given_back < 30 if told else given_back > 270

@@ -32,6 +32,7 @@ from fcp.engine.share import Share
 from fcp.engine.tracking import Log, Report
 from fcp.errors import FcpError
 from fcp.system.files import make_folder
+from fcp.system.memory import keep_freed_memory
 
 Batch = Any
 DRAWN_ANEW = "another number of processes made the checkpoint; dropout is drawn anew"
@@ -117,6 +118,8 @@ class Trainer:
                 )
             ],
         )
+        if self.accelerator.device.type == "cpu":
+            keep_freed_memory()
         # Convolutions in half precision run twice as fast on this layout.
         convert_conv2d_weight_memory_format(stage.model, torch.channels_last)
         bf16 = optim.precision == "bf16"
