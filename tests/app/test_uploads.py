@@ -322,6 +322,18 @@ def test_equal_files_of_two_folders_are_two_pictures(uploads, intake, picture):
     assert (len(set(taken.pictures)), taken.refused) == (3, [])
 
 
+def test_a_second_upload_of_the_same_photos_brings_none_of_them_twice(tmp_path, uploads, picture):
+    taker = Intake(tmp_path / "photos", Budget(Limits()), once=True)
+    photo, other = picture(), picture(seed=1)
+    archive = zipped({"a/1.png": photo, "b/1.png": photo, "2.png": photo})
+    assert len(taker.take([uploads("one.zip", archive)]).pictures) == 3  # within one, all are kept
+    changed = zipped({"a/1.png": other, "b/1.png": photo, "2.png": photo})
+    again = taker.take([uploads("two.zip", changed)])
+    assert [taker.originals[one] for one in again.pictures] == ["a/1.png"]
+    assert (again.known, again.refused) == (2, [])
+    assert len(kept(taker)) == len(taker.originals) == 4
+
+
 def test_what_is_refused_is_told_with_its_own_name_and_folder(uploads, intake):
     archive = uploads("x.zip", zipped({"trip/【B】 it's.png": b"no picture"}))
     damaged = uploads("_A_ Don_t.png", b"nor this")

@@ -23,6 +23,7 @@ from fcp.system.files import write_atomically
 from fcp.visualize import RED, class_colours, encode, overlay, thumbnail
 
 EDITOR_SIDE = 1024  # px, longer side of the picture in the editor
+BRUSH = 12  # px of that picture, radius of the brush until the visitor changes it
 GREY = (120, 120, 120)
 KIND_CHOICES = [(words, key) for key, words in KINDS.items()]
 
@@ -55,7 +56,9 @@ class ExamplesTab:
             sources=(),
             transforms=(),
             layers=False,
-            brush=gr.Brush(colors=[(_css(RED), PAINT_ALPHA)], color_mode="fixed"),
+            brush=gr.Brush(
+                default_size=BRUSH, colors=[(_css(RED), PAINT_ALPHA)], color_mode="fixed"
+            ),
             canvas_size=(EDITOR_SIDE, EDITOR_SIDE),
             buttons=[],
             height=480,

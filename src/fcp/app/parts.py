@@ -18,7 +18,7 @@ MONO = ["ui-monospace", "monospace"]
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 # Galleries take as many columns as fit, and scroll with the page instead of in a window of their
-# own; captions are shown in full.
+# own; captions are shown in full, below their pictures.
 CSS = """
 .gradio-container {max-width: 1200px !important; margin: 0 auto !important}
 #intro h1 {margin: 0}
@@ -32,8 +32,11 @@ CSS = """
 .grid .grid-wrap {max-height: none; min-height: 0; height: auto; overflow: visible}
 .grid .grid-container {grid-template-rows: none; grid-auto-rows: auto;
   grid-template-columns: repeat(auto-fill, minmax(var(--cell), 1fr)) !important}
-.grid .caption-label {font-size: .8rem; white-space: normal; overflow-wrap: anywhere;
-  max-width: calc(100% - 2 * var(--block-label-margin))}
+.grid .grid-container .thumbnail-item {aspect-ratio: auto; height: auto; display: flex;
+  flex-direction: column}
+.grid .grid-container .thumbnail-item > img {aspect-ratio: 1; height: auto}
+.grid .grid-container .caption-label {position: static; width: 100%; max-width: none; border: 0;
+  font-size: .8rem; white-space: normal; overflow-wrap: anywhere}
 .grid.small {--cell: 100px}
 .grid.middle {--cell: 140px}
 .grid.large {--cell: 230px}

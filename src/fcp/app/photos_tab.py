@@ -77,6 +77,8 @@ class PhotosTab:
         with self.visits.visit(request, alone=True) as session:
             taken = session.photos_in.take(named(files), every_page=session.every_page)
             warn_of_refused(taken.refused)
+            if taken.known:
+                gr.Info(f"{counted(taken.known, 'photo')} of an earlier upload left out")
             session.photos += taken.pictures
             return None, *_listed(session)
 

@@ -71,7 +71,7 @@ class Session:
         self.alone = threading.RLock()
         self.originals: dict[Path, str] = {}
         self.examples_in = Intake(folder / "examples", budget, self.originals)
-        self.photos_in = Intake(folder / "photos", budget, self.originals)
+        self.photos_in = Intake(folder / "photos", budget, self.originals, once=True)
         self.to_mark: list[Path] = []
         self.photos: list[Path] = []
         self.previews: dict[Path, Path] = {}  # photo → a small copy of it

@@ -7,11 +7,12 @@ out of its folder. Only the header of each picture is read here.
 
 from __future__ import annotations
 
+import filecmp
 import re
 import shutil
 import unicodedata
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -35,10 +36,12 @@ class Upload:
     Attributes:
         pictures: Files of the kept pictures, in order.
         refused: One line for each refused file, with the reason.
+        known: Number of pictures that an earlier upload had brought already.
     """
 
     pictures: list[Path] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    known: int = 0
 
 
 class Intake:
@@ -49,17 +52,24 @@ class Intake:
         budget: Upload budget of the visitor.
         originals: Mapping to fill with the names of pictures; several folders of a visitor may
             share it.
+        once: Whether a picture that an earlier upload brought is left out: same name, same content.
 
     Attributes:
         originals: Picture → the visitor's name for it, with its folder in an archive.
     """
 
     def __init__(
-        self, folder: Path, budget: Budget, originals: dict[Path, str] | None = None
+        self,
+        folder: Path,
+        budget: Budget,
+        originals: dict[Path, str] | None = None,
+        *,
+        once: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.budget = budget
+        self.once = once
         self.originals = {} if originals is None else originals
         self._stems: set[str] = set()
 
@@ -75,7 +85,7 @@ class Intake:
         Returns:
             The kept pictures, and the reasons for refusing the others.
         """
-        taken = Upload()
+        taken, earlier = Upload(), self._by_name()
         names: Mapping[Path, str] = uploads if isinstance(uploads, Mapping) else {}
         for upload in uploads:
             if upload.name.startswith("."):  # files of the operating system
@@ -92,7 +102,28 @@ class Intake:
             taken.pictures = [
                 page for picture in taken.pictures for page in self._split(picture, taken.refused)
             ]
+        if self.once:
+            self._leave_out_known(taken, earlier)
         return taken
+
+    def _by_name(self) -> Mapping[str, Sequence[Path]]:
+        """Return the pictures of this folder by the visitor's name for them."""
+        found: dict[str, list[Path]] = {}
+        for picture, name in self.originals.items():
+            if picture.parent == self.folder:
+                found.setdefault(name, []).append(picture)
+        return found
+
+    def _leave_out_known(self, taken: Upload, earlier: Mapping[str, Sequence[Path]]) -> None:
+        """Remove pictures that have the name and the content of an earlier one."""
+        uploaded, taken.pictures = taken.pictures, []
+        for picture in uploaded:
+            same_name = earlier.get(self.originals[picture], ())
+            if any(filecmp.cmp(picture, one, shallow=False) for one in same_name):
+                self.forget(picture)
+                taken.known += 1
+            else:
+                taken.pictures.append(picture)
 
     def _split(self, picture: Path, refused: list[str]) -> list[Path]:
         """Replace a file of several pages by its pages; damaged pages are refused."""
