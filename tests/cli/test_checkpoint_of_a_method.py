@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from fcp.cli.main import app
 from fcp.method.bam.published import BASE_LEARNER
+from fcp.method.bam.published import PUBLISHED as BAM
 from fcp.method.pfenet.published import PUBLISHED
 from fcp.method.trained import TRAINED, build_trained
 from fcp.models.trained import build_learner, load_base_learner, load_trained
@@ -125,3 +126,18 @@ def test_a_wrong_request_is_one_line(published, tmp_path, arguments, message):
     assert done.exit_code == 1
     assert message in " ".join(done.stderr.split())
     assert not (tmp_path / "m").exists()
+
+
+def test_what_the_file_does_not_tell_is_told_or_asked_for(published, tmp_path):
+    file, _ = published
+    done = invoke("import-checkpoint", "--method", "pfenet", file, "--out", tmp_path / "m")
+    assert "pictures of 473 px, as on PASCAL-5i" in done.output
+    assert "those of COCO: 'bins=[1.0,0.5,0.25,0.125]'" in done.output
+
+    of_coco = build_trained("bam", backbone="vgg16_bn", base_classes=60)
+    arguments = ["import-checkpoint", "--method", "bam", write(of_coco, BAM, tmp_path)]
+    refused = invoke(*arguments, "--out", tmp_path / "bam")
+    assert refused.exit_code == 1
+    assert "--image-size" in refused.stderr
+    assert "641 px for BAM" in refused.stderr
+    assert not (tmp_path / "bam").exists()

@@ -15,7 +15,7 @@ from fcp.system.words import counted
 FCP, BASE_LEARNER = "fcp", "base-learner"
 _PUBLISHED_SAM = "facebook/sam-vit-huge"
 _SIZE = 473  # px, of PASCAL-5i in most of the papers
-
+_COCO_CLASSES = 60  # base classes of COCO-20i, of which a base learner's file tells the number
 
 OptionsArgument = Annotated[
     list[str] | None,
@@ -101,7 +101,7 @@ def import_checkpoint(
         learner = import_base_learner(file)
         save_base_learner(learner, backbone_of(read_state_dict(file)), out)
     else:
-        _import_trained(method, file, tuple(options or ()), image_size or _SIZE, out)
+        _import_trained(method, file, tuple(options or ()), image_size, out)
     typer.echo(f"{'base learner' if method == BASE_LEARNER else 'model'} folder: {out}")
 
 
@@ -130,16 +130,29 @@ def _refuse_model(out: Path) -> None:
 
 
 def _import_trained(
-    method: str, file: Path, options: tuple[str, ...], image_size: int, out: Path
+    method: str, file: Path, options: tuple[str, ...], image_size: int | None, out: Path
 ) -> None:
-    """Write the folder of a compared method, and name what its program itself never reads."""
+    """Write the folder of a compared method; say what was assumed and what its program never reads.
+
+    Raises:
+        FcpError: no size is given for a file of COCO's base classes.
+    """
     from fcp.method.trained import import_checkpoint as read
     from fcp.models.trained import save_trained
     from fcp.system.documents import apply_overrides
 
     given: dict[str, Any] = apply_overrides({}, options)
     imported = read(method, file, **given)
-    save_trained(imported.model, method, imported.options, image_size, out)
+    if image_size is None and imported.options.get("base_classes") == _COCO_CLASSES:
+        raise FcpError(
+            f"--image-size: {file} has COCO's {_COCO_CLASSES} base classes; name the side of its "
+            "training, 641 px for BAM and 633 for HDMNet in their papers"
+        )
+    save_trained(imported.model, method, imported.options, image_size or _SIZE, out)
+    if image_size is None:
+        typer.echo(f"pictures of {_SIZE} px, as on PASCAL-5i; another side by --image-size")
+    if method == "pfenet" and "bins" not in given:
+        typer.echo("bins as on PASCAL-5i; those of COCO: 'bins=[1.0,0.5,0.25,0.125]'")
     if imported.unused:
         typer.echo(f"{counted(len(imported.unused), 'tensor')} that {method} never reads:")
         for name in imported.unused:
