@@ -11,9 +11,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from fcp.data.decode import Decoding, pages_of, turn_array
+from fcp.data.decode import Decoding, pages_of
 from fcp.data.images import read_image, read_label_picture, read_mask, read_picture, read_size
 from fcp.data.pages import Pages
+from fcp.data.turns import turn_array
 from fcp.data.value_range import ValueRange
 from fcp.errors import FcpError
 from fcp.system.files import PICTURE_SUFFIXES

@@ -285,6 +285,8 @@ def test_masks_that_imagej_shows_white_on_black_or_black_on_white(tmp_path, kind
             for _ in range(pages):
                 writer.write(values, photometric=photometric, metadata=None)
         assert (read_mask(tmp_path / "a.tif", mask.shape) == mask).all()
+        with Image.open(tmp_path / "a.tif") as opened:
+            assert (read_mask(opened, mask.shape) == mask).all()
         assert (read_labels(tmp_path / "a.tif") == values).all()
     shown = read_image(tmp_path / "a.tif")
     assert shown[mask].max() == 0

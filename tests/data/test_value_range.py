@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fcp.data.images import read_image
 from fcp.data.value_range import AUTO, ValueRange, to_uint8
 from fcp.errors import FcpError
 
@@ -65,6 +66,27 @@ def test_large_and_64_bit_integers():
     assert scaled(np.array([0, 2**32 - 1], np.uint32))[0].tolist() == [0, 255]
     assert scaled(np.array([0, 100, 255]))[0].tolist() == [0, 100, 255]
     assert scaled(np.array([[True, False]]))[0].tolist() == [[255, 0]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "opaque"),
+    [
+        (np.uint8, 255),
+        (np.uint16, 255),
+        (np.int64, 255),
+        (np.uint16, 4095),
+        (np.uint16, 65535),
+        (np.float32, 1),
+        (np.float32, 255),
+    ],
+)
+def test_transparency_of_any_number_type(kind, opaque):
+    """Opaque, half and clear pixels over white, as 8 bits of the same picture give them."""
+    eight = np.zeros((3, 5, 4), np.uint8)
+    eight[..., 3] = np.array([255, 128, 0])[:, None]
+    scaled_up = eight.astype(float) * (opaque / 255)
+    values = (scaled_up if kind is np.float32 else np.rint(scaled_up)).astype(kind)
+    assert np.abs(read_image(values).astype(int) - read_image(eight)).max() <= 1
 
 
 def test_chosen_limits():

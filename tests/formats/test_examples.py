@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from fcp.data.decode import turn_array
 from fcp.data.prompts import Box, Points, Scribble, annotation_mask, read_support
+from fcp.data.turns import turn_array
 from fcp.errors import FcpError
 from fcp.formats.examples import REACHES_OUT, DrawnPicture, Example, examples_by_class, inside
 from fcp.formats.reading import Reading

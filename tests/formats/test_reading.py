@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcp.data.decode import turn_array
 from fcp.data.images import read_mask
 from fcp.data.prompts import read_support
+from fcp.data.turns import turn_array
 from fcp.errors import FcpError
 from fcp.formats.read import read_examples
 from fcp.formats.reading import Reading, require_stated_size

@@ -1,5 +1,6 @@
 """The door for people: sizes, kinds of input, reuse of the examples, saving, and clear refusals."""
 
+import pickle
 import shutil
 from collections import Counter
 from importlib.resources import files
@@ -60,6 +61,8 @@ def test_answers_have_the_photos_own_size(segmenter, height, width):
 def test_batch_gives_what_single_photos_give(segmenter):
     photos = [photo(50, 60, 1), photo(200, 31, 2), photo(64, 64, 3)]
     together = segmenter.predict_batch(photos, batch_size=2)
+    alone, one = (len(pickle.dumps(found)) for found in (segmenter.predict(photos[0]), together[0]))
+    assert one < 1.01 * alone  # it does not carry the maps of its batch
     assert all(same(one, segmenter.predict(p)) for one, p in zip(together, photos, strict=True))
 
 

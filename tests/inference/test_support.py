@@ -3,6 +3,8 @@
 import hashlib
 import importlib
 import json
+import os
+import shutil
 from dataclasses import dataclass, is_dataclass, replace
 
 import numpy as np
@@ -125,6 +127,16 @@ def test_what_is_no_support_is_named(file, tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(FcpError, match=r"other\.safetensors: damaged, or no support .* encode"):
         Support.load(tmp_path / "other.safetensors")
+
+
+def test_a_file_that_is_replaced_does_not_change_what_was_loaded(segmenter, file, tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.safetensors")  # a name that is not UTF-8
+    shutil.copyfile(file, path)
+    support = Support.load(path)
+    before = segmenter.predict(photo(9), support=support)
+    with path.open("r+b") as written:
+        written.truncate(100)
+    assert same(segmenter.predict(photo(9), support=support), before)
 
 
 @settings(max_examples=100, deadline=None)

@@ -122,3 +122,15 @@ def test_unavailable_cuda_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(FcpError, match="cuda is not available"):
         find_device("cuda")
+
+
+@pytest.mark.parametrize("name", ["", None, 5, b"tiny"])
+def test_what_is_no_name_of_a_model_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # "" is no name for the current folder
+    with pytest.raises(FcpError, match="model: expected a name or a folder, got"):
+        FewShotSegmenter.from_pretrained(name)
+
+
+def test_a_device_that_is_no_text_is_refused():
+    with pytest.raises(FcpError, match="device: expected auto, cpu, cuda or mps, got None"):
+        FewShotSegmenter.from_pretrained("tiny", device=None)

@@ -20,7 +20,15 @@ from PIL import ExifTags, Image
 from fcp.data.decode_errors import DAMAGE, clear_errors
 from fcp.data.pages import Pages, largest_page, own_pictures
 from fcp.data.png import SIGNATURE, read_outline, require_whole_png
-from fcp.data.tiff import choose_page, has_alpha, is_for_pillow, tiff_nodata, tiff_turn
+from fcp.data.tiff import (
+    choose_page,
+    has_alpha,
+    is_for_pillow,
+    shows_zero_white,
+    tiff_nodata,
+    tiff_turn,
+)
+from fcp.data.turns import turn_array
 from fcp.data.value_range import AUTO, ValueRange
 from fcp.data.video import read_clip, read_frame
 from fcp.errors import FcpError
@@ -42,7 +50,6 @@ _NO_PICTURES = {
 }
 _JPEG_END = b"\xff\xd9"
 MOST_DECODED = 1 << 26  # px of a JPEG, in which Pillow takes four bytes for each
-_SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -130,7 +137,7 @@ def open_stored(
         raise FcpError(f"{name}: expected a path, a Pillow picture or a numpy array")
     with clear_errors(name):
         if isinstance(image, Image.Image):
-            return _decode(image, name, how)
+            return replace(_decode(image, name, how), white_is_zero=shows_zero_white(image))
         path = Path(image)
         if is_video(path):
             pixels, notes = read_frame(path, how.page or 1)
@@ -192,42 +199,6 @@ def largest_of(path: Path) -> int:
 def _largest_of_state(path: Path, size: int, changed: int) -> int:
     with tifffile.TiffFile(path) as file:
         return largest_page(file)
-
-
-def upright(size: tuple[int, int], turn: int) -> tuple[int, int]:
-    """Return the size (H, W) of a stored picture after it is turned as EXIF says."""
-    return size[::-1] if turn in _SIDEWAYS else size
-
-
-def turn_array(values: np.ndarray, turn: int) -> np.ndarray:
-    """Turn a stored picture or mask (H, W) or (H, W, C) upright.
-
-    Args:
-        values: Picture or mask as stored.
-        turn: EXIF orientation, 1 … 8.
-    """
-    if turn in _SIDEWAYS:
-        values = values.swapaxes(0, 1)  # orientation 5 is just that
-    if turn in (3, 4, 7, 8):
-        values = values[::-1]
-    if turn in (2, 3, 6, 7):
-        values = values[:, ::-1]
-    return values
-
-
-def turn_points(points: np.ndarray, size: tuple[int, int], turn: int) -> np.ndarray:
-    """Turn points (P, 2) of x and y in px on a stored picture upright.
-
-    Args:
-        points: Points on the picture as stored.
-        size: Size (H, W) of the picture as stored.
-        turn: EXIF orientation, 1 … 8.
-    """
-    height, width = upright(size, turn)
-    x, y = points.T[::-1] if turn in _SIDEWAYS else points.T
-    y = height - y if turn in (3, 4, 7, 8) else y
-    x = width - x if turn in (2, 3, 6, 7) else x
-    return np.stack([x, y], axis=1)
 
 
 def turn_of(picture: Image.Image) -> int:
@@ -364,10 +335,7 @@ def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
             # Not by its path: Pillow would map its pixels into memory, and turn them wrongly.
             with path.open("rb") as stream, Image.open(stream) as picture:
                 picture.seek(number - 1)
-                opened = _decode_frame(picture)
-            # ImageJ shows its masks inverted; fax compression stores black as 1, which is none.
-            is_fax = page.compression in (2, 3, 4)
-            white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not is_fax
+                opened, white_is_zero = _decode_frame(picture), shows_zero_white(picture)
             lossy = page.compression in (6, 7)
             return replace(opened, notes=notes, lossy=lossy, white_is_zero=white_is_zero)
 

@@ -22,7 +22,6 @@ from fcp.data.decode import (
     Opened,
     open_picture,
     stored_size,
-    upright,
 )
 from fcp.data.decode_errors import clear_errors
 from fcp.data.mask_files import (
@@ -37,11 +36,11 @@ from fcp.data.mask_files import (
 from fcp.data.mask_values import foreground, refuse_without_background
 from fcp.data.png import png_of, require_whole_png
 from fcp.data.strips import edges
-from fcp.data.value_range import ValueRange, to_uint8
+from fcp.data.turns import upright
+from fcp.data.value_range import opacity_range, to_uint8
 from fcp.errors import FcpError
 
 DEFAULT = Decoding()
-FULL = ValueRange("full")
 
 
 def read_image(image: ImageLike, how: Decoding = DEFAULT) -> np.ndarray:
@@ -316,7 +315,7 @@ def rgb_of_numbers(
     chosen, notes = choose_bands(values, how, name, alpha=alpha)
     eight, more = to_uint8(chosen, how.values, name, nodata)
     if how.bands is None and values.ndim == 3 and values.shape[2] == 4 and alpha:
-        see_through, _ = to_uint8(values[..., 3:], FULL, name)
+        see_through, _ = to_uint8(values[..., 3:], opacity_range(values), name)
         eight = np.concatenate([eight, see_through], axis=2)
     shown = Image.fromarray(eight)
     return to_rgb(shown), [*notes, *more, *invisible([shown])]

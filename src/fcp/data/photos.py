@@ -24,8 +24,6 @@ from fcp.data.decode import (
     largest_of,
     open_stored,
     stored_size,
-    turn_array,
-    upright,
 )
 from fcp.data.decode_errors import clear_errors
 from fcp.data.images import (
@@ -38,9 +36,11 @@ from fcp.data.images import (
     rgb_of_opened,
     to_rgb,
 )
+from fcp.data.mask_files import squeeze
 from fcp.data.png import SIGNATURE, outline_of_png, read_outline, strips_of
 from fcp.data.strips import edges, resize_nearest
 from fcp.data.tiff import can_be_cut, choose_page, has_alpha, rows_of_tiff, tiff_turn
+from fcp.data.turns import turn_array, upright
 from fcp.data.value_range import ValueRange, find_limits
 from fcp.errors import FcpError
 
@@ -187,7 +187,8 @@ def _scaled(size: Size, most: int) -> Size:
 def _size_of(image: ImageLike, page: int | None = None) -> Size:
     """Return the size (H, W) of a picture or its page, upright, without decoding a file."""
     if isinstance(image, np.ndarray):
-        return image.shape[0], image.shape[1] if image.ndim > 1 else 0
+        height, width = squeeze(image, name_of(image)).shape[:2]
+        return height, width
     if isinstance(image, Image.Image):
         return image.height, image.width
     if not isinstance(image, str | Path):

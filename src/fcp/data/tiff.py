@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
+from PIL import Image
 
 from fcp.data.pages import largest_page
 from fcp.data.strips import edges
@@ -22,6 +24,8 @@ _UNPACKED = (  # compressions that tifffile unpacks by itself
     tifffile.COMPRESSION.ADOBE_DEFLATE,
 )
 _UNPACKED_BY_IMAGECODECS = (tifffile.COMPRESSION.LZW, tifffile.COMPRESSION.ZSTD)
+_COMPRESSION, _PHOTOMETRIC = 259, 262  # numbers of tags
+_FAX = (2, 3, 4)  # compressions
 _READ_AHEAD = 1 << 22  # bytes of packed strips or tiles
 
 
@@ -61,6 +65,16 @@ def is_for_pillow(page: tifffile.TiffPage) -> bool:
     if page.photometric == tifffile.PHOTOMETRIC.RGB:
         return page.samplesperpixel == 3 or (page.samplesperpixel == 4 and has_alpha(page))
     return True
+
+
+def shows_zero_white(picture: Image.Image) -> bool:
+    """Return whether an opened TIFF's smallest number is shown as white, as in ImageJ's masks.
+
+    Pillow has then inverted it, if it has no more than 8 bits. Fax compression stores black as 1,
+    which is no inversion. No other format is of this kind.
+    """
+    tags: Any = getattr(picture, "tag_v2", {}) if picture.mode in ("1", "L") else {}
+    return tags.get(_PHOTOMETRIC) == 0 and tags.get(_COMPRESSION) not in _FAX
 
 
 def has_alpha(page: tifffile.TiffPage) -> bool:

@@ -89,6 +89,23 @@ def to_uint8(
     return eight, notes
 
 
+def opacity_range(bands: np.ndarray) -> ValueRange:
+    """Return which values of a picture's transparency are clear and opaque.
+
+    Whole numbers have as many bits as all bands need, since a file of 16 bits may hold 8 or 12.
+    Floats reach to 1, or where they exceed it as whole numbers do.
+
+    Args:
+        bands: Numbers (H, W, 4) of red, green, blue and transparency.
+    """
+    is_float = bands.dtype.kind == "f"
+    counted = bands[..., 3] if is_float else bands
+    most = float(counted.max(where=np.isfinite(counted), initial=0))
+    if bands.dtype in (bool, np.uint8) or (is_float and most <= 1):
+        return ValueRange("full")
+    return ValueRange("values", 0, 2 ** _even_bits(most) - 1)
+
+
 def find_limits(
     parts: Iterable[np.ndarray],
     count: int,
@@ -209,8 +226,7 @@ def _limits(stats: _Statistics, chosen: ValueRange) -> tuple[float, float, str]:
 def _by_bits(stats: _Statistics) -> tuple[float, float, str]:
     """Find how many bits unsigned numbers have; a few hot pixels do not count."""
     (most,) = _percentiles(stats.sample, 99.9)
-    bits = max(8, int(most).bit_length())
-    bits += bits % 2
+    bits = _even_bits(most)
     size = 8 * stats.kind.itemsize
     note = ""
     if bits < size and (stats.kind.kind == "u" or bits > 8):
@@ -220,6 +236,12 @@ def _by_bits(stats: _Statistics) -> tuple[float, float, str]:
             "--range p1:p99 makes them alike"
         )
     return 0, float((1 << bits) - 1), note
+
+
+def _even_bits(most: float) -> int:
+    """Return the smallest even number of bits, 8 or more, that holds a number."""
+    bits = max(8, int(most).bit_length())
+    return bits + bits % 2
 
 
 def _percentiles(sample: np.ndarray, *at: float) -> list[float]:

@@ -10,9 +10,9 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from fcp.data.decode import turn_array, turn_points, upright
 from fcp.data.mask_values import oddities
 from fcp.data.prompts import SHARES, Box, Mark, Points, Scribble, annotation_mask, are_shares
+from fcp.data.turns import turn_array, turn_points, upright
 from fcp.errors import FcpError
 from fcp.formats.places import common_end, stated_path
 from fcp.formats.reading import Reading

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from fcp.data.decode import turn_of, upright
+from fcp.data.decode import turn_of
 from fcp.data.folder import files_in
 from fcp.data.images import picture_of, read_image, read_mask
 from fcp.data.prompts import Box, Points, Scribble
+from fcp.data.turns import upright
 from fcp.errors import FcpError
 from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class, inside
 from fcp.formats.places import find_picture

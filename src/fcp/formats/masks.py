@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fcp.data.decode import turn_array
 from fcp.data.folder import Layout, find_layout
 from fcp.data.images import look_at_mask, read_label_picture
 from fcp.data.mask_names import MAP_FOLDERS, SPLITS, is_trimap_name
 from fcp.data.mask_values import trimap_object
 from fcp.data.pairing import Pairing, Placed, pair_pictures
+from fcp.data.turns import turn_array
 from fcp.errors import FcpError
 from fcp.formats.examples import Example, class_key
 from fcp.formats.reading import Reading, frame_of

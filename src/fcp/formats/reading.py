@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fcp.data.decode import stored_size, upright
+from fcp.data.decode import stored_size
+from fcp.data.turns import upright
 from fcp.errors import FcpError
 
 MOST_LISTED = 100  # number of faults in one message

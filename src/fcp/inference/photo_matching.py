@@ -101,11 +101,12 @@ def _match(
     if presence is not None:
         known, looks = network.known(support), look_at(network.cells(query), answer)
         likely = [presence.judge(known, look) for look in looks]
+    # Copies: a view of the batch's map would keep and pickle those of all its photos.
     return [
         Maps(
-            answer.logits[index].float().cpu(),
-            answer.pseudo_mask[index].float().cpu(),
-            answer.conventional_mask[index].float().cpu(),
+            answer.logits[index].clone().float().cpu(),
+            answer.pseudo_mask[index].clone().float().cpu(),
+            answer.conventional_mask[index].clone().float().cpu(),
             likely[index],
         )
         for index in range(len(answer.logits))

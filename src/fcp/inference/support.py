@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from fcp.checks import check, from_dict
@@ -154,9 +154,9 @@ class Support:
             FcpError: the file is missing, damaged or no support.
         """
         try:
-            with safe_open(path, framework="pt") as file:
-                header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
+            # Not mapped into memory: a file that is replaced later would change the tensors.
+            content = Path(path).read_bytes()
+            tensors, header = load(content), _header_of(content)
             text = header.get(_RECORD, "")
             values = _renewed(parse_json(text, "its record"), tensors)
             record = from_dict(_Record, values, "its record")
@@ -172,6 +172,13 @@ class Support:
             raise FcpError(
                 f"{path}: damaged, or no support of fcp ({reason}); encode the examples anew"
             ) from error
+
+
+def _header_of(content: bytes) -> Mapping[str, str]:
+    """Return the texts beside the tensors of a safetensors file: a length, then JSON."""
+    length = int.from_bytes(content[:8], "little")
+    texts: Mapping[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return texts
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def find_device(name: str) -> torch.device:
         return torch.device(next(kind for kind, here in available.items() if here))
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise FcpError(f"device: expected auto, cpu, cuda or mps, got {name!r}") from error
     beyond = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     if not available.get(device.type, False) or beyond:
@@ -68,6 +68,8 @@ def find_model(model: str | Path, **hub_options: Any) -> Path:  # noqa: ANN401  
     Raises:
         FcpError: no model has this name, or the hub cannot provide it.
     """
+    if not isinstance(model, str | Path) or model == "":
+        raise FcpError(f"model: expected a name or a folder, got {model!r}")
     if model in SHIPPED:
         folder = Path(str(files("fcp") / "models" / str(model)))
         if not folder.is_dir():

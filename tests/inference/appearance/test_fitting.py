@@ -124,3 +124,12 @@ def test_answers_keep_the_photos_size_up_to_a_limit():
 def test_without_a_say_the_network_s_answer_stays():
     logits = object()
     assert Appearance(None, Decision(0.0, 0.5, 0.5)).mix(logits, [], (10, 10)) is logits
+
+
+@pytest.mark.parametrize("size", [(60, 1), (1, 60)])
+def test_an_example_of_one_pixel_s_width_is_learnt(segmenter, size):
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    mask = np.zeros(size, bool)
+    mask.flat[10:30] = True
+    found = segmenter.fit([(picture, mask)]).predict(picture)
+    assert found.mask.shape == size
