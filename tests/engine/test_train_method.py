@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from fcp.data.dataset import Picture
 from fcp.data.lists import holdout_lists
 from fcp.data.pascal import PascalVOC
+from fcp.encoders import BACKBONES
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.dry_run import dry_run
 from fcp.engine.loop import Trainer
@@ -217,6 +218,55 @@ def test_a_base_learner_is_trained_once_and_shared(write, mini_voc, tmp_path):
     one, other = (model.learner.state_dict() for model in models)
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert models[0].learner.classes == 15
+
+
+@pytest.mark.parametrize("method", ["bam", "hdmnet"])
+def test_a_base_learner_is_trained_on_the_methods_backbone(
+    method, write, mini_voc, tmp_path, monkeypatch, small_backbone
+):
+    build, asked = BACKBONES[small_backbone], []
+
+    def from_weights(weights, **options):
+        asked.append(weights)
+        return build(weights, **options)
+
+    monkeypatch.setitem(BACKBONES, small_backbone, from_weights)
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"")
+    backbone = {"name": small_backbone, "options": {"width": 6}}
+    given = (f"backbone_weights={weights}", f"options.backbone={json.dumps(backbone)}")
+    fit(write(method), mini_voc, tmp_path / "run", overrides=given)
+    recipe = json.loads((tmp_path / "run" / LEARNER_FILE).read_text())
+    assert (recipe["backbone"], recipe["backbone_weights"]) == (backbone, str(weights))
+    assert asked[0] == str(weights)
+    assert load_trained(tmp_path / "run").model.backbone.mid_channels == 6
+    (learner,) = (tmp_path / LEARNERS).iterdir()
+    named = f"base_learner={learner}"
+    fit(write(method), mini_voc, tmp_path / "again", overrides=(*given, named))  # they agree
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("backbone_weights=FILE", "backbone_weights: FILE would do nothing.*backbone_weights=null"),
+        (
+            "options.backbone={name: small, options: {width: 6}}",
+            "options.backbone: .*'width': 6.* is not the backbone of .*learner, which is small",
+        ),
+    ],
+)
+def test_a_backbone_that_a_named_base_learner_overrides_is_refused(
+    write, mini_voc, tmp_path, setting, message
+):
+    learner = tmp_path / "learner"
+    fit(tmp_path / "learner.yaml", mini_voc, learner, overrides=("fold=0",))
+    recipe, given = write("bam", base_learner=str(learner)), (setting,)
+    with pytest.raises(FcpError, match=message):
+        fit(recipe, mini_voc, tmp_path / "run", overrides=given)
+    with pytest.raises(FcpError, match=message):
+        dry_run(recipe, overrides=given, data_root=mini_voc, report=lambda _: None)
+    alike = ("backbone_weights=null", "options.backbone={name: small}")
+    fit(recipe, mini_voc, tmp_path / "run", overrides=alike)
 
 
 def test_a_base_learner_of_another_fold_is_refused(write, mini_voc, tmp_path):

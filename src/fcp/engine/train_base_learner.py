@@ -14,7 +14,7 @@ from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.episode_batches import EpisodeSource, open_source
 from fcp.engine.loop import fit
 from fcp.engine.method_batches import LabelBatches
-from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
+from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe, learner_backbone
 from fcp.engine.method_stage import BaseLearnerStage
 from fcp.engine.optim import OptimConfig
 from fcp.engine.processes import hold_run, is_main, processes
@@ -25,7 +25,7 @@ from fcp.errors import FcpError
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import Encoders, FeatureIndex, FrozenEncoders
 from fcp.method.bam.base_learner import PSPNet
-from fcp.method.stages import backbone_settings
+from fcp.method.stages import backbone_config, backbone_settings
 from fcp.models.files import CONFIG_FILE, RECIPE_FILE
 from fcp.models.trained import (
     LoadedLearner,
@@ -169,7 +169,7 @@ def find_base_learner(
 
     Raises:
         FcpError: no learner is there and no recipe says how to train one, one of another recipe was
-            begun there, or it was trained on other classes.
+            begun there, or it was trained on other classes or has another backbone.
     """
     if recipe.base_learner is None and recipe.base_learner_recipe is None:
         return None
@@ -194,12 +194,23 @@ def find_base_learner(
                 report=report,
                 store=None if own.train_backbone or own.views != "whole" else store,
             )
+    return open_base_learner(recipe, folder)
+
+
+def open_base_learner(recipe: MethodRecipe, folder: Path) -> LoadedLearner:
+    """Load the base learner of a folder for a recipe's method.
+
+    Raises:
+        FcpError: it cannot be read, or it was trained on other classes or has another backbone.
+    """
     _refuse_other_classes(recipe, folder)
-    return load_base_learner(folder)
+    learner = load_base_learner(folder)
+    _refuse_other_backbone(recipe, learner, folder)
+    return learner
 
 
 def learner_recipe(recipe: MethodRecipe) -> BaseLearnerRecipe:
-    """Return the recipe of a method's base learner, on the method's benchmark and fold.
+    """Return the recipe of a method's base learner, on the method's benchmark, fold and backbone.
 
     Raises:
         FcpError: no such recipe, or one of another stage.
@@ -208,7 +219,8 @@ def learner_recipe(recipe: MethodRecipe) -> BaseLearnerRecipe:
     found = load_recipe(find_recipe(name))
     if not isinstance(found, BaseLearnerRecipe):
         raise FcpError(f"base_learner_recipe: {name} is of stage {found.stage}, not base_learner")
-    return replace(found, benchmark=recipe.benchmark, fold=recipe.fold)
+    shared = learner_backbone(recipe)
+    return replace(found, benchmark=recipe.benchmark, fold=recipe.fold, **shared)
 
 
 def _folder_of(recipe: MethodRecipe, own: BaseLearnerRecipe | None, out: Path) -> Path:
@@ -234,3 +246,23 @@ def _refuse_other_classes(recipe: MethodRecipe, folder: Path) -> None:
                 f"{folder}: its base learner was trained with {name}={trained.get(name)}, not "
                 f"{getattr(recipe, name)}; name another base_learner"
             )
+
+
+def _refuse_other_backbone(recipe: MethodRecipe, learner: LoadedLearner, folder: Path) -> None:
+    """Refuse settings of the backbone that a learner, which brings its own, would override."""
+    wanted = learner_backbone(recipe)
+    option = wanted.get("backbone")
+    own = backbone_config(learner.backbone, None)
+    if option is not None and backbone_config(option, None) != own:
+        raise FcpError(
+            f"options.backbone: {option} is not the backbone of the base learner {folder}, which "
+            f"is {learner.backbone}; set options.backbone to that, or name another base_learner"
+        )
+    weights = wanted.get("backbone_weights")
+    started = (learner.recipe or {}).get("backbone_weights")
+    if weights is not None and weights != started:
+        raise FcpError(
+            f"backbone_weights: {weights} would do nothing, since the base learner {folder} brings "
+            "its own weights, trained from others or unknown ones; set backbone_weights=null, or "
+            "name another base_learner"
+        )
