@@ -25,7 +25,7 @@ from fcp.engine.train_base_learner import LEARNERS, find_base_learner, require_p
 from fcp.engine.train_method import method_source, method_stage, starting_method
 from fcp.errors import FcpError
 from fcp.evaluation.method_predictor import encoders_of
-from fcp.evaluation.seen import read_recipe
+from fcp.evaluation.seen import learner_is_unknown, read_recipe, seen_in_training
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import FeatureIndex
 from fcp.models.files import CONFIG_FILE, LEARNER_FILE, RECIPE_FILE
@@ -287,6 +287,16 @@ def test_a_begun_base_learner_of_another_fold_is_refused(write, mini_voc, tmp_pa
     with pytest.raises(FcpError, match=r"other settings: fold \(was 0, now 1\); resume"):
         fit(recipe, mini_voc, tmp_path / "run")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_base_learner_without_recipe_is_recorded_as_unknown(write, mini_voc, tmp_path):
+    backbone = load_recipe(write("bam")).options["backbone"]
+    save_base_learner(build_learner(backbone, None, 15, 4), backbone, tmp_path / "l")
+    judged = {"holdout_every": 2, "holdout_episodes": 2, "base_learner_recipe": None}
+    fit(write("bam", base_learner=str(tmp_path / "l"), **judged), mini_voc, tmp_path / "run")
+    for folder in (tmp_path / "run", tmp_path / "run/best"):
+        assert learner_is_unknown(folder)
+        assert seen_in_training(PascalVOC(mini_voc), 0, folder) == "unknown"
 
 
 def test_a_base_learner_of_another_number_of_classes_is_refused(write, mini_voc, tmp_path):
