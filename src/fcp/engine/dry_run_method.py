@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
 from fcp.engine.method_stage import BaseLearnerStage, MethodStage
 from fcp.engine.share import Share
 from fcp.engine.train_base_learner import (
+    base_names,
     learner_recipe,
     learner_source,
     open_base_learner,
@@ -44,8 +45,8 @@ def method_dry_stage(recipe: MethodRecipe, data_root: Path) -> tuple[MethodStage
             data.
     """
     source, note = _source(recipe, data_root, lambda: method_source(recipe, data_root))
-    classes = _CLASSES if source is None else len(source.data.base(recipe.fold))
-    learner = _learner(recipe, classes)
+    names = [] if source is None else base_names(source.data, recipe.fold)
+    learner = _learner(recipe, names)
     start = starting_method(replace(recipe, backbone_weights=None), learner)
     if source is None:
         return MethodStage(start.model, RandomMethodBatches(recipe)), note
@@ -109,12 +110,12 @@ def _source(
     return make(), "measured with random weights"
 
 
-def _learner(recipe: MethodRecipe, classes: int) -> LoadedLearner | None:
-    """Return the base learner of a recipe, or one of the same size."""
+def _learner(recipe: MethodRecipe, names: Sequence[str]) -> LoadedLearner | None:
+    """Return the base learner of a recipe, or one of the same size, for base classes by name."""
     if recipe.base_learner is not None and Path(recipe.base_learner).is_dir():
-        return open_base_learner(recipe, Path(recipe.base_learner))
+        return open_base_learner(recipe, Path(recipe.base_learner), names)
     if recipe.base_learner_recipe is None:
         return None
     own = replace(learner_recipe(recipe), backbone_weights=None)
     backbone: BackboneOption = own.backbone
-    return LoadedLearner(starting_learner(own, classes).eval(), backbone)
+    return LoadedLearner(starting_learner(own, len(names) or _CLASSES).eval(), backbone)
