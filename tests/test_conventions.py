@@ -61,7 +61,6 @@ TESTED_BY = {
     "engine/pixel_batches.py": "engine/test_train_pixels.py",
     "engine/stored_batches.py": "engine/test_train_stored.py",
     "engine/tracking.py": "engine/test_train.py",
-    "engine/train_base_learner.py": "engine/test_train_method.py",
     "engine/train_free.py": "engine/test_train_method.py",
     "engine/train_head.py": "engine/test_train.py",
     "engine/train_segmenter.py": "engine/test_train.py",

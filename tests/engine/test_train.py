@@ -17,6 +17,7 @@ from fcp.engine.train_head import (
     episode_batches,
     episode_source,
     head_stage,
+    require_novel,
     starting_model,
 )
 from fcp.engine.train_segmenter import WEIGHTS, rarity_weights
@@ -269,6 +270,29 @@ def test_a_segmenter_that_saw_the_novel_classes_is_refused(
     further = {**_segmenter_values(backbone_folder), "start": str(run), "exclude_folds": [0, 1]}
     with pytest.raises(FcpError, match=r"start: .* classes of fold 0"):
         _train(_recipe(tmp_path, further), mini_voc, tmp_path / "further")
+
+
+def test_weights_of_a_segmenter_that_saw_the_novel_classes_are_refused(
+    segmenter_run, mini_voc, backbone_folder, tmp_path
+):
+    run, values = segmenter_run / "segmenter", _head_values(backbone_folder)
+    values["model"]["segmenter"]["weights"] = str(run / WEIGHTS)
+    seen = _recipe(tmp_path, {**values, "fold": 0})
+    message = r"^model\.segmenter\.weights: .* classes of fold 0 .*novel; train"
+    with pytest.raises(FcpError, match=message):
+        _train(seen, mini_voc, tmp_path / "out")
+    for fold in ("1", "null"):
+        starting_model(load_recipe(seen, (f"fold={fold}",)))
+    (tmp_path / "bare.safetensors").write_bytes((run / WEIGHTS).read_bytes())
+    bare = f"model.segmenter.weights={tmp_path / 'bare.safetensors'}"
+    with pytest.raises(FcpError, match=r"segmenter\.weights: .* has no recipe\.json, so that"):
+        starting_model(load_recipe(seen, ("fold=1", bare)))
+    require_novel(load_recipe(seen, ("model.segmenter.name=sam",)))
+    model = values["model"]
+    free = {"stage": "free", "method": "persam", "backbone_weights": values["backbone_weights"]}
+    free["encoders"] = {name: model[name] for name in ("image_size", "backbone", "segmenter")}
+    with pytest.raises(FcpError, match=r"^encoders\.segmenter\.weights: .* classes of fold 0"):
+        _train(_recipe(tmp_path, {**free, "fold": 0}), mini_voc, tmp_path / "out")
 
 
 def test_pictures_of_rare_classes_weigh_more():

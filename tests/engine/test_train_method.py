@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from fcp.data.dataset import Picture
 from fcp.data.lists import holdout_lists
 from fcp.data.pascal import PascalVOC
+from fcp.encoders import BACKBONES
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.dry_run import dry_run
 from fcp.engine.loop import Trainer
@@ -24,7 +25,7 @@ from fcp.engine.train_base_learner import LEARNERS, find_base_learner, require_p
 from fcp.engine.train_method import method_source, method_stage, starting_method
 from fcp.errors import FcpError
 from fcp.evaluation.method_predictor import encoders_of
-from fcp.evaluation.seen import read_recipe
+from fcp.evaluation.seen import learner_is_unknown, read_recipe, seen_in_training
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import FeatureIndex
 from fcp.models.files import CONFIG_FILE, LEARNER_FILE, RECIPE_FILE
@@ -219,6 +220,55 @@ def test_a_base_learner_is_trained_once_and_shared(write, mini_voc, tmp_path):
     assert models[0].learner.classes == 15
 
 
+@pytest.mark.parametrize("method", ["bam", "hdmnet"])
+def test_a_base_learner_is_trained_on_the_methods_backbone(
+    method, write, mini_voc, tmp_path, monkeypatch, small_backbone
+):
+    build, asked = BACKBONES[small_backbone], []
+
+    def from_weights(weights, **options):
+        asked.append(weights)
+        return build(weights, **options)
+
+    monkeypatch.setitem(BACKBONES, small_backbone, from_weights)
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"")
+    backbone = {"name": small_backbone, "options": {"width": 6}}
+    given = (f"backbone_weights={weights}", f"options.backbone={json.dumps(backbone)}")
+    fit(write(method), mini_voc, tmp_path / "run", overrides=given)
+    recipe = json.loads((tmp_path / "run" / LEARNER_FILE).read_text())
+    assert (recipe["backbone"], recipe["backbone_weights"]) == (backbone, str(weights))
+    assert asked[0] == str(weights)
+    assert load_trained(tmp_path / "run").model.backbone.mid_channels == 6
+    (learner,) = (tmp_path / LEARNERS).iterdir()
+    named = f"base_learner={learner}"
+    fit(write(method), mini_voc, tmp_path / "again", overrides=(*given, named))  # they agree
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("backbone_weights=FILE", "backbone_weights: FILE would do nothing.*backbone_weights=null"),
+        (
+            "options.backbone={name: small, options: {width: 6}}",
+            "options.backbone: .*'width': 6.* is not the backbone of .*learner, which is small",
+        ),
+    ],
+)
+def test_a_backbone_that_a_named_base_learner_overrides_is_refused(
+    write, mini_voc, tmp_path, setting, message
+):
+    learner = tmp_path / "learner"
+    fit(tmp_path / "learner.yaml", mini_voc, learner, overrides=("fold=0",))
+    recipe, given = write("bam", base_learner=str(learner)), (setting,)
+    with pytest.raises(FcpError, match=message):
+        fit(recipe, mini_voc, tmp_path / "run", overrides=given)
+    with pytest.raises(FcpError, match=message):
+        dry_run(recipe, overrides=given, data_root=mini_voc, report=lambda _: None)
+    alike = ("backbone_weights=null", "options.backbone={name: small}")
+    fit(recipe, mini_voc, tmp_path / "run", overrides=alike)
+
+
 def test_a_base_learner_of_another_fold_is_refused(write, mini_voc, tmp_path):
     fit(write("bam"), mini_voc, tmp_path / "bam")
     (learner,) = (tmp_path / LEARNERS).iterdir()
@@ -237,6 +287,16 @@ def test_a_begun_base_learner_of_another_fold_is_refused(write, mini_voc, tmp_pa
     with pytest.raises(FcpError, match=r"other settings: fold \(was 0, now 1\); resume"):
         fit(recipe, mini_voc, tmp_path / "run")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_base_learner_without_recipe_is_recorded_as_unknown(write, mini_voc, tmp_path):
+    backbone = load_recipe(write("bam")).options["backbone"]
+    save_base_learner(build_learner(backbone, None, 15, 4), backbone, tmp_path / "l")
+    judged = {"holdout_every": 2, "holdout_episodes": 2, "base_learner_recipe": None}
+    fit(write("bam", base_learner=str(tmp_path / "l"), **judged), mini_voc, tmp_path / "run")
+    for folder in (tmp_path / "run", tmp_path / "run/best"):
+        assert learner_is_unknown(folder)
+        assert seen_in_training(PascalVOC(mini_voc), 0, folder) == "unknown"
 
 
 def test_a_base_learner_of_another_number_of_classes_is_refused(write, mini_voc, tmp_path):

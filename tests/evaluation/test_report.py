@@ -26,7 +26,7 @@ from fcp.evaluation.report import (
     training_lists,
     write_report,
 )
-from fcp.evaluation.seen import seen_in_training
+from fcp.evaluation.seen import UNKNOWN_TRAINING, seen_in_training
 
 
 class FewClassesOfCoco:
@@ -175,6 +175,21 @@ def test_the_card_says_what_a_base_learner_was_shown(tmp_path, mini_voc, unfilte
     assert training_lists(tmp_path / place) == f"filtered, fold 1 of pascal5i{more}"
     seen = seen_in_training(PascalVOC(mini_voc), 1, tmp_path / place)
     assert seen.endswith(", as background") == unfiltered
+
+
+@pytest.mark.parametrize(("fold", "said"), [(1, "filtered, fold 1"), (None, "all classes")])
+@pytest.mark.parametrize("place", ["run", "run/best"])
+def test_the_card_says_that_nothing_is_known_of_a_base_learner(
+    tmp_path, mini_voc, place, fold, said
+):
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "run/recipe.json").write_text(json.dumps({"fold": fold, "unfiltered": False}))
+    (tmp_path / "run/base_learner.json").write_text(json.dumps(UNKNOWN_TRAINING))
+    lists = training_lists(tmp_path / place)
+    assert lists == f"{said} of pascal5i; of its base learner nothing is known"
+    seen = seen_in_training(PascalVOC(mini_voc), 1, tmp_path / place)
+    of_all = "bus, car, cat, chair, cow, unknown of its base learner"
+    assert seen == (of_all if fold is None else "unknown")
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
 import yaml
 
+from fcp.models.trained import load_trained
 from fcp.reproduce.plan import SCALES, Experiment
 from fcp.reproduce.recipes import (
     Workplace,
@@ -16,6 +18,7 @@ from fcp.reproduce.recipes import (
     store_of,
     trains_backbone,
 )
+from fcp.reproduce.run import base_learner, model_of
 
 BAM = Experiment(SCALES["tiny"].settings[0], "BAM", fold=1, seed=0, shots=(1,))
 
@@ -41,6 +44,17 @@ def test_a_backbone_that_changes_is_told_by_the_base_learners_recipe(
     elsewhere = f"pascal5i-tiny/HDMNet.base_learner.train_backbone={str(not trained).lower()}"
     given = replace(place, settings=(elsewhere,))
     assert trains_backbone(recipe, learner_of(BAM, recipe, given)) == trained
+
+
+def test_a_row_goes_on_from_a_base_learner_whose_first_weights_have_moved(
+    mini_voc, toy_recipes, tmp_path
+):
+    place = Workplace(mini_voc, tmp_path / "out", toy_recipes, cache_bytes=1 << 26)
+    base_learner(BAM, recipe_of(BAM, place), place, report=print)
+    shutil.copytree(toy_recipes / "mobilenet", tmp_path / "moved")
+    elsewhere = replace(place, settings=(f"backbone_weights={tmp_path / 'moved'}",))
+    folder = model_of(BAM, elsewhere, report=print)
+    assert load_trained(folder).method == "bam"
 
 
 def test_rows_without_a_base_learner_have_none(mini_voc, toy_recipes, tmp_path):

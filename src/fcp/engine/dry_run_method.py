@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +17,17 @@ from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
 from fcp.engine.method_stage import BaseLearnerStage, MethodStage
 from fcp.engine.share import Share
 from fcp.engine.train_base_learner import (
+    base_names,
     learner_recipe,
     learner_source,
+    open_base_learner,
     require_pairs,
     starting_learner,
 )
 from fcp.engine.train_method import method_source, starting_method
 from fcp.errors import FcpError
 from fcp.method.stages import BackboneOption
-from fcp.models.trained import LoadedLearner, load_base_learner
+from fcp.models.trained import LoadedLearner
 
 _CLASSES = 15  # base classes where no data say how many
 
@@ -39,11 +41,13 @@ def method_dry_stage(recipe: MethodRecipe, data_root: Path) -> tuple[MethodStage
         The stage, and a line on what is measured.
 
     Raises:
-        FcpError: a bad recipe, or ``optim.epochs`` without data.
+        FcpError: a bad recipe, a base learner that does not fit it, or ``optim.epochs`` without
+            data.
     """
     source, note = _source(recipe, data_root, lambda: method_source(recipe, data_root))
-    classes = _CLASSES if source is None else len(source.data.base(recipe.fold))
-    start = starting_method(replace(recipe, backbone_weights=None), _learner(recipe, classes))
+    names = [] if source is None else base_names(source.data, recipe.fold)
+    learner = _learner(recipe, names)
+    start = starting_method(replace(recipe, backbone_weights=None), learner)
     if source is None:
         return MethodStage(start.model, RandomMethodBatches(recipe)), note
     base = source.data.base(recipe.fold) if start.model.needs_base_learner else ()
@@ -106,12 +110,12 @@ def _source(
     return make(), "measured with random weights"
 
 
-def _learner(recipe: MethodRecipe, classes: int) -> LoadedLearner | None:
-    """Return the base learner of a recipe, or one of the same size."""
+def _learner(recipe: MethodRecipe, names: Sequence[str]) -> LoadedLearner | None:
+    """Return the base learner of a recipe, or one of the same size, for base classes by name."""
     if recipe.base_learner is not None and Path(recipe.base_learner).is_dir():
-        return load_base_learner(Path(recipe.base_learner))
+        return open_base_learner(recipe, Path(recipe.base_learner), names)
     if recipe.base_learner_recipe is None:
         return None
     own = replace(learner_recipe(recipe), backbone_weights=None)
     backbone: BackboneOption = own.backbone
-    return LoadedLearner(starting_learner(own, classes).eval(), backbone)
+    return LoadedLearner(starting_learner(own, len(names) or _CLASSES).eval(), backbone)

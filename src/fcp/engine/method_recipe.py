@@ -64,7 +64,7 @@ class MethodRecipe:
         image_size: Side S of the square pictures, px.
         options: Options of the method's builder.
         backbone_weights: ImageNet weights of the backbone; None for random ones. A base learner
-            brings its own.
+            that is trained first starts from them; one that is there brings its own.
         benchmark: Benchmark to learn from, a key of ``data.benchmarks``.
         fold: Fold of the benchmark whose classes stay novel; None to train on all classes.
         unfiltered: Whether to keep training pictures that show a novel class, as background.
@@ -73,7 +73,7 @@ class MethodRecipe:
         base_learner: Folder of the trained base learner that BAM or HDMNet starts from; None for
             one beside ``--out``, which all runs with the same base learner share.
         base_learner_recipe: Recipe (shipped name or file) that the base learner is trained by
-            where its folder is missing, on the benchmark and fold of this recipe.
+            where its folder is missing, on benchmark, fold and backbone of this recipe.
         holdout_every: Number of steps between two scores on a hold-out of base classes, by which
             the model in ``best/`` is chosen; 0 for none.
         holdout_episodes: Number of episodes of each score.
@@ -105,6 +105,18 @@ class MethodRecipe:
         require_least(self, 1, "image_size", "holdout_episodes")
         require_least(self, 0, "holdout_every")
         require_seed(self.seed)
+
+
+def learner_backbone(recipe: MethodRecipe) -> dict[str, Any]:
+    """Return the settings of a base learner that the recipe of its method decides.
+
+    They are those of the backbone, which both share; a setting that is None is left out.
+    """
+    shared = {
+        "backbone_weights": recipe.backbone_weights,
+        "backbone": recipe.options.get("backbone"),
+    }
+    return {name: value for name, value in shared.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ def record_recipe(out: Path, recipe: Recipe, learner: Mapping[str, Any] | None =
     Args:
         out: Folder of the run.
         recipe: Recipe of the run.
-        learner: Recipe of the base learner that the run starts from, for a file of its own; None
-            for none.
+        learner: Recipe of the base learner that the run starts from, or ``UNKNOWN_TRAINING`` of
+            ``evaluation.seen``, for a file of its own; None for no learner.
 
     Raises:
         FcpError: the disk is full or not writable.

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
 
+from fcp.data.benchmarks import open_benchmark
+from fcp.data.dataset import FewShotDataset
+from fcp.data.lists import write_lists
 from fcp.encoders.hub import require_weights
 from fcp.engine.checkpoints import CHECKPOINT_FILE
 from fcp.engine.episode_batches import EpisodeSource, open_source
 from fcp.engine.loop import fit
 from fcp.engine.method_batches import LabelBatches
-from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe
+from fcp.engine.method_recipe import BaseLearnerRecipe, MethodRecipe, learner_backbone
 from fcp.engine.method_stage import BaseLearnerStage
 from fcp.engine.optim import OptimConfig
 from fcp.engine.processes import hold_run, is_main, processes
@@ -25,7 +30,7 @@ from fcp.errors import FcpError
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import Encoders, FeatureIndex, FrozenEncoders
 from fcp.method.bam.base_learner import PSPNet
-from fcp.method.stages import backbone_settings
+from fcp.method.stages import backbone_config, backbone_settings
 from fcp.models.files import CONFIG_FILE, RECIPE_FILE
 from fcp.models.trained import (
     LoadedLearner,
@@ -68,7 +73,8 @@ def train_base_learner(
     record_recipe(out, recipe)
     fit(stage, recipe.optim, seed=recipe.seed, out=out, resume=resume, report=report)
     if is_main():
-        save_base_learner(model, recipe.backbone, out, getattr(torch, recipe.weights_dtype))
+        dtype, names = getattr(torch, recipe.weights_dtype), base_names(source.data, recipe.fold)
+        save_base_learner(model, recipe.backbone, out, dtype, names)
     processes().wait_for_everyone()
     report(f"base learner written to {out}")
 
@@ -80,6 +86,11 @@ def learner_source(recipe: BaseLearnerRecipe, data_root: Path) -> EpisodeSource:
         FcpError: data are missing.
     """
     return open_source(recipe, data_root, image_size=recipe.image_size, draw="query")
+
+
+def base_names(data: FewShotDataset, fold: int | None) -> list[str]:
+    """Return the names of a fold's base classes in the order of a base learner's labels."""
+    return [data.classes[class_id] for class_id in data.base(fold)]
 
 
 def starting_learner(recipe: BaseLearnerRecipe, classes: int) -> PSPNet:
@@ -169,12 +180,12 @@ def find_base_learner(
 
     Raises:
         FcpError: no learner is there and no recipe says how to train one, one of another recipe was
-            begun there, or it was trained on other classes.
+            begun there, or it was trained on other classes or has another backbone.
     """
     if recipe.base_learner is None and recipe.base_learner_recipe is None:
         return None
     own = None if recipe.base_learner_recipe is None else learner_recipe(recipe)
-    folder = _folder_of(recipe, own, out)
+    folder = _folder_of(recipe, own, data_root, out)
     if not (folder / CONFIG_FILE).exists():
         if own is None:
             raise FcpError(
@@ -194,12 +205,32 @@ def find_base_learner(
                 report=report,
                 store=None if own.train_backbone or own.views != "whole" else store,
             )
+    names = base_names(open_benchmark(recipe.benchmark, data_root), recipe.fold)
+    return open_base_learner(recipe, folder, names)
+
+
+def open_base_learner(recipe: MethodRecipe, folder: Path, names: Sequence[str]) -> LoadedLearner:
+    """Load the base learner of a folder for a recipe's method.
+
+    Args:
+        recipe: Recipe of the method.
+        folder: Folder of the learner.
+        names: Names of the base classes that it should know, in the order of its labels; empty
+            where no data say them.
+
+    Raises:
+        FcpError: it cannot be read, or it was trained on other classes or has another backbone.
+    """
     _refuse_other_classes(recipe, folder)
-    return load_base_learner(folder)
+    learner = load_base_learner(folder)
+    _refuse_other_backbone(recipe, learner, folder)
+    if names and learner.class_names:
+        _refuse_other_names(learner.class_names, names, folder)
+    return learner
 
 
 def learner_recipe(recipe: MethodRecipe) -> BaseLearnerRecipe:
-    """Return the recipe of a method's base learner, on the method's benchmark and fold.
+    """Return the recipe of a method's base learner, on the method's benchmark, fold and backbone.
 
     Raises:
         FcpError: no such recipe, or one of another stage.
@@ -208,15 +239,21 @@ def learner_recipe(recipe: MethodRecipe) -> BaseLearnerRecipe:
     found = load_recipe(find_recipe(name))
     if not isinstance(found, BaseLearnerRecipe):
         raise FcpError(f"base_learner_recipe: {name} is of stage {found.stage}, not base_learner")
-    return replace(found, benchmark=recipe.benchmark, fold=recipe.fold)
+    shared = learner_backbone(recipe)
+    return replace(found, benchmark=recipe.benchmark, fold=recipe.fold, **shared)
 
 
-def _folder_of(recipe: MethodRecipe, own: BaseLearnerRecipe | None, out: Path) -> Path:
-    """Return where a method's base learner is kept, by the recipe if no folder is named."""
+def _folder_of(
+    recipe: MethodRecipe, own: BaseLearnerRecipe | None, data_root: Path, out: Path
+) -> Path:
+    """Return where a method's base learner is kept, by recipe and data if no folder is named."""
     if recipe.base_learner is not None or own is None:
         return Path(str(recipe.base_learner))
-    settings = json.dumps(asdict(own), sort_keys=True)
-    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    source = learner_source(own, data_root)
+    names = base_names(source.data, own.fold)
+    settings = json.dumps({**asdict(own), "class_names": names}, sort_keys=True)
+    shown = settings.encode() + write_lists(source.lists)
+    digest = hashlib.sha256(shown).hexdigest()[:8]
     name = Path(str(recipe.base_learner_recipe)).stem
     fold = "all" if recipe.fold is None else f"fold{recipe.fold}"
     return out.parent / LEARNERS / f"{name}-{recipe.benchmark}-{fold}-{digest}"
@@ -234,3 +271,34 @@ def _refuse_other_classes(recipe: MethodRecipe, folder: Path) -> None:
                 f"{folder}: its base learner was trained with {name}={trained.get(name)}, not "
                 f"{getattr(recipe, name)}; name another base_learner"
             )
+
+
+def _refuse_other_backbone(recipe: MethodRecipe, learner: LoadedLearner, folder: Path) -> None:
+    """Refuse settings of the backbone that a learner, which brings its own, would override."""
+    wanted = learner_backbone(recipe)
+    option = wanted.get("backbone")
+    own = backbone_config(learner.backbone, None)
+    if option is not None and backbone_config(option, None) != own:
+        raise FcpError(
+            f"options.backbone: {option} is not the backbone of the base learner {folder}, which "
+            f"is {learner.backbone}; set options.backbone to that, or name another base_learner"
+        )
+    weights = wanted.get("backbone_weights")
+    started = (learner.recipe or {}).get("backbone_weights")
+    if weights is not None and weights != started:
+        raise FcpError(
+            f"backbone_weights: {weights} would do nothing, since the base learner {folder} brings "
+            "its own weights, trained from others or unknown ones; set backbone_weights=null, or "
+            "name another base_learner"
+        )
+
+
+def _refuse_other_names(known: Sequence[str], names: Sequence[str], folder: Path) -> None:
+    """Refuse a learner of other classes than the data's, such as those of another data root."""
+    pairs = zip_longest(known, names, fillvalue="none")
+    differing = [f"{old} was {new}" for new, old in pairs if new != old]
+    if differing:
+        raise FcpError(
+            f"{folder}: its base learner was trained on other classes than those of --data-root "
+            f"({differing[0]}); name another base_learner"
+        )

@@ -39,6 +39,7 @@ from fcp.models.checkpoint import load_model
 from fcp.models.files import BEST_FOLDER, CONFIG_FILE, RECIPE_FILE
 
 _STATISTICS_PICTURES = 128
+_TRAINED_SEGMENTER = "tiny"  # has a stage of its own, in which it is shown classes
 
 
 def train_head(
@@ -214,8 +215,8 @@ def starting_model(recipe: HeadRecipe) -> FCP:
 
     Raises:
         FcpError: weights are missing or do not fit, the recipe names a ``segmenter_folder`` for a
-            segmenter that cannot start from one or one that was shown the fold's novel classes, or
-            the model that it goes on from is missing, lacks its recipe, has other settings or
+            segmenter that cannot start from one, its segmenter was shown the fold's novel classes,
+            or the model that it goes on from is missing, lacks its recipe, has other settings or
             another fold, or knows the kinds held out.
     """
     require_novel(recipe)
@@ -234,13 +235,31 @@ def require_novel(recipe: HeadRecipe | FreeRecipe) -> None:
     Raises:
         FcpError: the recipe of that segmenter's run is missing, or does not leave them out.
     """
-    folder, fold = recipe.segmenter_folder, recipe.fold
-    if folder is None or fold is None:
+    weights, setting = _segmenter_weights(recipe)
+    if weights is None or recipe.fold is None:
         return
     if recipe.benchmark == "pascal5i":
-        require_unseen(folder, [fold], setting="segmenter_folder")
+        require_unseen(weights, [recipe.fold], setting=setting)
     elif recipe.benchmark == "coco20i":
-        require_unseen(folder, pascal_folds_of_coco(fold), setting="segmenter_folder")
+        require_unseen(weights, pascal_folds_of_coco(recipe.fold), setting=setting)
+
+
+def _segmenter_weights(recipe: HeadRecipe | FreeRecipe) -> tuple[Path | None, str]:
+    """Return the weights of a run that a recipe's segmenter starts from, and their setting."""
+    if recipe.segmenter_folder is not None:
+        return Path(recipe.segmenter_folder) / WEIGHTS, "segmenter_folder"
+    part, config = _encoders_of(recipe)
+    own, setting = config.segmenter, f"{part}.segmenter.weights"
+    if own.name != _TRAINED_SEGMENTER or own.weights is None:
+        return None, setting
+    return Path(own.weights), setting
+
+
+def _encoders_of(recipe: HeadRecipe | FreeRecipe) -> tuple[str, ModelConfig | EncodersConfig]:
+    """Return the name and the value of the setting that has a recipe's encoders."""
+    if isinstance(recipe, FreeRecipe):
+        return "encoders", recipe.encoders
+    return "model", recipe.model
 
 
 def _trained_model(recipe: HeadRecipe, folder: Path) -> FCP:

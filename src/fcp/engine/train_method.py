@@ -22,6 +22,7 @@ from fcp.engine.train_base_learner import find_base_learner, may_store
 from fcp.engine.train_head import standardise
 from fcp.errors import FcpError
 from fcp.evaluation.method_predictor import MethodPredictor, encoders_of
+from fcp.evaluation.seen import UNKNOWN_TRAINING
 from fcp.features.cache import FeatureCache
 from fcp.features.frozen import FeatureIndex, FrozenEncoders, open_encoders
 from fcp.method.trained import AnyMethod, build_trained
@@ -60,7 +61,7 @@ def train_method(
     if learner is None:
         standardise(start.model.backbone, recipe.image_size, data_root)
     stage = None if trains_nothing(recipe) else method_stage(recipe, start, source, store)
-    record_recipe(out, recipe, None if learner is None else learner.recipe)
+    record_recipe(out, recipe, None if learner is None else learner.recipe or UNKNOWN_TRAINING)
     if stage is None:
         report(f"nothing to train: {recipe.method} has no weights beside its frozen backbone's")
     else:

@@ -91,23 +91,25 @@ def require_unseen_start(recipe: SegmenterRecipe) -> None:
         FcpError: the recipe of that segmenter's run is missing, or does not leave them out.
     """
     if recipe.start is not None and recipe.exclude_folds:
-        require_unseen(recipe.start, recipe.exclude_folds, setting="start")
+        require_unseen(Path(recipe.start) / WEIGHTS, recipe.exclude_folds, setting="start")
 
 
-def require_unseen(run: str, folds: Collection[int], *, setting: str) -> None:
+def require_unseen(weights: Path, folds: Collection[int], *, setting: str) -> None:
     """Refuse a segmenter that was shown pictures of classes that should stay novel.
 
     Args:
-        run: Output folder of the segmenter's run; one without weights is told when they are read.
+        weights: File of its weights in the folder of its run; a missing one is told when it is
+            read.
         folds: PASCAL-5i folds whose classes should be novel.
-        setting: Setting of the recipe that names the run, for the message.
+        setting: Setting of the recipe that names the file or the run, for the message.
 
     Raises:
         FcpError: its recipe is missing, or does not leave out all of the folds.
     """
-    before = read_recipe(Path(run))
+    run = weights.parent
+    before = read_recipe(run)
     if before is None:
-        if (Path(run) / WEIGHTS).exists():
+        if weights.exists():
             raise FcpError(
                 f"{setting}: {run} has no {RECIPE_FILE}, so that the classes that it was shown are "
                 "unknown; name the whole folder of a segmenter's run"

@@ -21,6 +21,7 @@ from fcp.evaluation.seen import (
     NOTHING_SEEN,
     UNKNOWN,
     learner_is_unfiltered,
+    learner_is_unknown,
     read_recipe,
     seen_in_training,
 )
@@ -173,11 +174,18 @@ def training_lists(model_folder: Path) -> str:
         return UNKNOWN
     fold, benchmark = recipe.get("fold"), recipe.get("benchmark", "pascal5i")
     beside = " and objects" if recipe.get("shares") else ""
+    learner = _about_learner(model_folder)
     if fold is None:
-        return f"all classes of {benchmark}{beside}"
+        return f"all classes of {benchmark}{beside}{learner}"
     rule = "unfiltered" if recipe.get("unfiltered") else "filtered"
-    learner = "; its base learner unfiltered" if learner_is_unfiltered(model_folder) else ""
     return f"{rule}, fold {fold} of {benchmark}{beside}{learner}"
+
+
+def _about_learner(model_folder: Path) -> str:
+    """Return what the training lists have to add about a base learner; "" for nothing."""
+    if learner_is_unknown(model_folder):
+        return "; of its base learner nothing is known"
+    return "; its base learner unfiltered" if learner_is_unfiltered(model_folder) else ""
 
 
 def to_json(

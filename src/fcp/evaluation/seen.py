@@ -14,6 +14,7 @@ from fcp.system.documents import load_json
 
 NOTHING_SEEN = "none of the tested classes"
 UNKNOWN = "unknown"
+UNKNOWN_TRAINING = {"training": UNKNOWN}  # in place of the recipe of a base learner without one
 
 
 def read_recipe(model_folder: Path) -> Mapping[str, Any] | None:
@@ -33,6 +34,15 @@ def learner_is_unfiltered(model_folder: Path) -> bool:
     """
     recipe = _read(model_folder, LEARNER_FILE) or {}
     return recipe.get("fold") is not None and bool(recipe.get("unfiltered"))
+
+
+def learner_is_unknown(model_folder: Path) -> bool:
+    """Return whether a model started from a base learner of whose training nothing is known.
+
+    Raises:
+        FcpError: a damaged recipe of the base learner.
+    """
+    return _read(model_folder, LEARNER_FILE) == UNKNOWN_TRAINING
 
 
 def _read(model_folder: Path, name: str) -> Mapping[str, Any] | None:
@@ -55,7 +65,8 @@ def seen_in_training(data: FewShotDataset, fold: int | None, model_folder: Path)
 
     Returns:
         The classes, in words; ``NOTHING_SEEN`` where there are none; or ``UNKNOWN``, without a
-        recipe or where the classes of another data set cannot be compared.
+        recipe of the model or of its base learner, or where the classes of another data set cannot
+        be compared.
 
     Raises:
         FcpError: a damaged recipe, or one with an unknown fold.
@@ -65,6 +76,8 @@ def seen_in_training(data: FewShotDataset, fold: int | None, model_folder: Path)
     if recipe is None or trained is None:
         return UNKNOWN
     seen = [name for class_id in data.novel(fold) if (name := data.classes[class_id]) in trained]
+    if learner_is_unknown(model_folder):
+        return ", ".join([*seen, f"{UNKNOWN} of its base learner"]) if seen else UNKNOWN
     if seen:
         return ", ".join(seen)
     if recipe.get("unfiltered") or learner_is_unfiltered(model_folder):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,13 @@ class LoadedLearner:
         model: Backbone and learner with their weights, in evaluation mode.
         backbone: The backbone as the methods' option of this name.
         recipe: Recipe of its training as plain values; None where its folder has none.
+        class_names: Names of the base classes in the order of its labels; empty where unknown.
     """
 
     model: PSPNet
     backbone: BackboneOption
     recipe: Mapping[str, Any] | None = None
+    class_names: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,13 @@ class LearnerSettings:
         backbone: Backbone as the methods' option of this name.
         classes: Number of base classes.
         width: Number of channels of each pooled map and of stage 5.
+        class_names: Names of the base classes in the order of the labels; empty where unknown.
     """
 
     backbone: Any
     classes: int
     width: int
+    class_names: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Check the types of the settings."""
@@ -153,7 +157,11 @@ def load_trained(folder: Path, device: str | torch.device = "cpu") -> LoadedTrai
 
 
 def save_base_learner(
-    model: PSPNet, backbone: BackboneOption, folder: Path, dtype: torch.dtype | None = None
+    model: PSPNet,
+    backbone: BackboneOption,
+    folder: Path,
+    dtype: torch.dtype | None = None,
+    class_names: Sequence[str] = (),
 ) -> None:
     """Write a base learner's folder, with the weights of its backbone.
 
@@ -162,6 +170,7 @@ def save_base_learner(
         backbone: The backbone as the methods' option of this name.
         folder: Folder to write; made if missing.
         dtype: Type of floating tensors on disk; see ``models.folder.write_folder``.
+        class_names: Names of the base classes in the order of the labels; empty where unknown.
 
     Raises:
         FcpError: the folder cannot be written, or the disk is full.
@@ -171,6 +180,7 @@ def save_base_learner(
         "backbone": backbone,
         "classes": model.learner.classes,
         "width": model.learner.width,
+        "class_names": list(class_names),
     }
     write_folder(folder, settings, model.state_dict(), dtype)
 
@@ -190,7 +200,7 @@ def load_base_learner(folder: Path) -> LoadedLearner:
     load_strictly(model, read_weights(weights), weights)
     recipe = folder / RECIPE_FILE
     known = load_json(recipe) if recipe.exists() else None
-    return LoadedLearner(model.float().eval(), settings.backbone, known)
+    return LoadedLearner(model.float().eval(), settings.backbone, known, settings.class_names)
 
 
 def build_learner(

@@ -12,7 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
+from fcp.engine.method_recipe import (
+    BaseLearnerRecipe,
+    FreeRecipe,
+    MethodRecipe,
+    learner_backbone,
+)
 from fcp.engine.recipe import HeadRecipe, SegmenterRecipe, load_recipe, trains_nothing
 from fcp.errors import FcpError
 from fcp.features.cache import FeatureCache
@@ -121,12 +126,8 @@ def learner_settings(
     experiment: Experiment, recipe: MethodRecipe, place: Workplace
 ) -> tuple[str, ...]:
     """Return the settings of the base learner of a method: its own, and the method's backbone."""
-    places = {
-        "backbone_weights": recipe.backbone_weights,
-        "backbone": recipe.options.get("backbone"),
-    }
     return (
-        *(f"{name}={json.dumps(value)}" for name, value in places.items() if value is not None),
+        *(f"{name}={json.dumps(value)}" for name, value in learner_backbone(recipe).items()),
         *settings_of_stage(place.settings, experiment, OF_BASE_LEARNER),
         f"benchmark={recipe.benchmark}",
         f"fold={experiment.fold}",

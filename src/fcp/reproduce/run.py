@@ -123,7 +123,7 @@ def model_of(experiment: Experiment, place: Workplace, *, report: Report) -> Pat
         settings = (*settings, f"segmenter_folder={json.dumps(str(folder))}")
     if isinstance(recipe, MethodRecipe) and recipe.base_learner_recipe is not None:
         folder = base_learner(experiment, recipe, place, report=report)
-        settings = (*settings, f"base_learner={json.dumps(str(folder))}")
+        settings = (*settings, *_start_at(folder))
     if not trains_nothing(recipe):
         report(f"{experiment.name}: training")
     train(
@@ -217,6 +217,15 @@ def base_learner(
             store=store_of(learner_recipe(experiment, recipe, place), place),
         )
     return out
+
+
+def _start_at(learner: Path) -> tuple[str, str]:
+    """Return the settings by which a method starts from a base learner and the learner's weights.
+
+    Those may have been elsewhere when the learner was trained.
+    """
+    weights = load_json(learner / RECIPE_FILE).get("backbone_weights")
+    return f"base_learner={json.dumps(str(learner))}", f"backbone_weights={json.dumps(weights)}"
 
 
 def refuse_other_run(out: Path, recipe: Recipe) -> None:
