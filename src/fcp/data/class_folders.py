@@ -158,7 +158,7 @@ class ClassFolders:
 
 
 def in_turn(entries: Entries) -> tuple[str, ...]:
-    """Return picture ids in turn of their classes: the first of each class, the second of each …
+    """Return picture ids in turn of their classes: the first of each, then the second of each.
 
     Args:
         entries: Pictures to list; the order of those of one class stays.

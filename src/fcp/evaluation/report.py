@@ -25,7 +25,13 @@ from fcp.evaluation.seen import (
     read_recipe,
     seen_in_training,
 )
-from fcp.evaluation.tested import NO_SWITCH, PRECISION, describe_model, libraries
+from fcp.evaluation.tested import (
+    NO_SWITCH,
+    PRECISION,
+    describe_model,
+    libraries,
+    precision_of,
+)
 from fcp.method.fusion import RULES
 from fcp.models.files import WEIGHTS_FILE
 from fcp.models.free import read_free
@@ -67,7 +73,7 @@ class ProtocolCard:
         released: Whether a compared method does by accident what its authors' program does: "yes",
             "no", or "does not apply".
         device: Device that the model ran on.
-        precision: Precision of the forward pass.
+        precision: Precision of the forward pass, and of features that a store keeps.
         libraries: Versions of the libraries that numbers depend on.
     """
 
@@ -119,6 +125,7 @@ def make_card(
     sampler: str,
     fusion: Fusion = "mean",
     device: str = "cpu",
+    stored: bool = False,
 ) -> ProtocolCard:
     """Fill in the card of one run, hashing the weights and the code.
 
@@ -131,6 +138,7 @@ def make_card(
         sampler: Rule by which the episodes were drawn, in words.
         fusion: Rule by which the shots become one answer.
         device: Device that the model runs on.
+        stored: Whether the run takes features from a store, see ``tested.precision_of``.
 
     Raises:
         FcpError: the model folder has no weights file, or damaged settings or a damaged recipe.
@@ -157,6 +165,7 @@ def make_card(
         options=tested.options,
         released=tested.released,
         device=device,
+        precision=precision_of(model_folder, stored=stored),
         fusion_rule=f"{tested.shots}, foreground at probability >= {THRESHOLD}",
     )
 
