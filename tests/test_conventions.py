@@ -54,7 +54,6 @@ TESTED_BY = {
     "engine/checkpoints.py": "engine/test_loop.py",
     "engine/dry_run_method.py": "engine/test_dry_run.py",
     "engine/episodic.py": "engine/test_episode_batches.py",
-    "engine/holdout.py": "engine/test_loop.py",
     "engine/method_recipe.py": "engine/test_recipe.py",
     "engine/method_stage.py": "engine/test_train_method.py",
     "engine/mixtures.py": "engine/test_train_stored.py",

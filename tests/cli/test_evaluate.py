@@ -348,3 +348,9 @@ def test_two_models_are_compared_on_the_same_episodes(run, tmp_path):
         assert refused.exit_code == 1
         assert "are not the other model's 6" in refused.stderr
         assert not (tmp_path / "no.json").exists()
+
+
+def test_the_card_tells_of_stored_features(run, tmp_path):
+    assert run("--episodes", 1, "--feature-cache", tmp_path / "features").exit_code == 0
+    card = json.loads((tmp_path / "report.json").read_text())["protocol"]
+    assert card["precision"] == "float32, features stored as float16"

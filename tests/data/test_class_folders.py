@@ -29,13 +29,13 @@ def root(tmp_path):
 def test_pictures_classes_and_lists(root):
     data = open_benchmark("folder", root)
     assert data.classes == {1: "cat", 2: "dog"}
-    assert data.ids("val") == ("cat/1", "cat/2", "cat/10", "dog/1", "dog/2", "dog/10")
+    assert data.ids("val") == ("cat/1", "dog/1", "cat/2", "dog/2", "cat/10", "dog/10")
     assert data.pixels("dog/2") == {2: 60}
     assert data.class_mask("dog/2", 2).sum() == 60
     assert not data.class_mask("dog/2", 1).any()
     assert data.ignored("dog/2").shape == (20, 30)
     lists = val_lists(data, None)
-    assert lists.members == {1: data.ids("val")[:3], 2: data.ids("val")[3:]}
+    assert lists.members == {1: data.ids("val")[::2], 2: data.ids("val")[1::2]}
     # Every class is both: the filter on novel classes must not empty the training lists.
     assert train_lists(data, None) == holdout_lists(data, None) == lists
     assert len(sample_episodes(lists, shots=2, episodes=6, seed=0)) == 6
@@ -43,6 +43,16 @@ def test_pictures_classes_and_lists(root):
         sample_episodes(lists, shots=3, episodes=6, seed=0)
     with pytest.raises(FcpError, match="fold: folder of classes has no folds"):
         val_lists(data, 1)
+
+
+@pytest.mark.parametrize("sampler", ["classic", "hsnet"])
+def test_a_few_episodes_ask_all_classes(root, sampler):
+    (root / "dog/images/10.jpg").unlink()
+    (root / "dog/masks/10.png").unlink()
+    assert ClassFolders(root).ids("val") == ("cat/1", "dog/1", "cat/2", "dog/2", "cat/10")
+    lists = val_lists(ClassFolders(root), None)
+    episodes = sample_episodes(lists, shots=1, episodes=2, seed=0, sampler=sampler)
+    assert [episode.class_id for episode in episodes] == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,9 @@ def test_zip_becomes_a_data_set(build, tmp_path):
     lists = val_lists(data, None)
     assert {c: len(m) for c, m in lists.members.items()} == {2: 10, 3: 10}
     assert data.pixels("bus/3") == {3: 3 * 16}  # 255 counts, 90 does not
-    assert len(sample_episodes(lists, shots=5, episodes=20, seed=0)) == 20
+    episodes = sample_episodes(lists, shots=5, episodes=20, seed=0)
+    assert [episode.class_id for episode in episodes] == [2, 3] * 10
+    assert data.ids("val")[:4] == ("ab_wheel/1", "abe's_flyingfish/1", "bus/1", "ab_wheel/2")
     with pytest.raises(FcpError, match="fold: FSS-1000 has no folds"):
         val_lists(data, 0)
 

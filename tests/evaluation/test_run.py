@@ -89,11 +89,18 @@ def test_progress_counts_the_episodes_of_a_fold_and_a_store_keeps_features(
 ):
     steps = []
     asked = DrawnEpisodes(episodes=2)
-    plan = plan_folds(data, [0, 3], model_folder, episodes=asked, device="cpu")
+    plan = plan_folds(data, [0, 3], model_folder, episodes=asked, device="cpu", stored=True)
     store = FeatureCache(tmp_path / "features", 1 << 24)
     evaluate_folds(plan, store=store, progress=lambda *step: steps.append(step))
     assert steps == [(fold, done, 2) for fold in (0, 3) for done in (0, 1, 2)]
     assert any((tmp_path / "features").rglob("*.safetensors"))
+    assert {card.precision for card in plan.cards.values()} == {
+        "float32, features stored as float16"
+    }
+    plain = plan_folds(data, [0], model_folder, episodes=asked, device="cpu")
+    assert plain.cards[EpisodeDraw(0, 0)].precision == "float32"
+    with pytest.raises(FcpError, match="store: plan_folds must know of it"):
+        evaluate_folds(plain, store=store)
 
 
 def test_a_file_asks_what_was_drawn(data, model_folder, tmp_path):

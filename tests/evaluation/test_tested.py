@@ -8,7 +8,7 @@ import torch
 from fcp.errors import FcpError
 from fcp.evaluation.method_predictor import MethodPredictor
 from fcp.evaluation.predictor import FCPPredictor
-from fcp.evaluation.tested import describe_model, libraries, open_predictor
+from fcp.evaluation.tested import describe_model, libraries, open_predictor, precision_of
 from fcp.method.trained import build_trained
 from fcp.models.trained import save_trained
 
@@ -77,3 +77,8 @@ def test_a_damaged_free_folder_is_refused(tmp_path):
 
 def test_versions_are_those_that_run():
     assert f"torch {torch.__version__.split('+')[0]}" in libraries()
+
+
+def test_methods_without_training_read_no_store(model_folder):
+    assert precision_of("free:persam", stored=True) == "float32"
+    assert precision_of(model_folder, stored=True).endswith("stored as float16")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import TaskID
@@ -135,7 +135,8 @@ def evaluate(
 
     model = settle_model(model, device)
     asked = _parse_episodes(episodes_file, shots, episodes, seed, seeds, sampler)
-    plan = plan_folds(data, folds, model, episodes=asked, fusion=fusion, device=device)
+    how: dict[str, Any] = {"fusion": fusion, "device": device, "stored": feature_cache is not None}
+    plan = plan_folds(data, folds, model, episodes=asked, **how)
     other = None if compare_with is None else _load_comparable(compare_with, plan)
     _warn_of_training_classes(plan)  # before hours of work
     store = open_store(feature_cache, feature_cache_gib)

@@ -2,7 +2,8 @@
 
 Pictures are called ``CLASS/NAME``, where NAME is the path below the folder of pictures, with the
 suffixes only in a class where they alone distinguish two pictures. There are no folds and no
-ignored pixels, and one pixel of a class is enough to be listed.
+ignored pixels, and one pixel of a class is enough to be listed. Pictures are listed in turn of
+their classes, since samplers take the rows in order: a few episodes ask all classes, too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import ClassVar
 
@@ -80,8 +82,8 @@ class ClassFolders:
         return self.novel(fold)
 
     def ids(self, split: Split) -> tuple[str, ...]:
-        """Return all picture ids, class by class: both splits are the whole folder."""
-        return tuple(self.entries())
+        """Return all picture ids in turn of their classes: both splits are the whole folder."""
+        return in_turn(self.entries())
 
     def areas(self, split: Split) -> Mapping[str, Mapping[int, int]]:
         """Count the foreground of each mask, once per process.
@@ -153,6 +155,19 @@ class ClassFolders:
         if found is None:
             raise FcpError(f"{self.root}: no picture {picture!r} in it")
         return found
+
+
+def in_turn(entries: Entries) -> tuple[str, ...]:
+    """Return picture ids in turn of their classes: the first of each, then the second of each.
+
+    Args:
+        entries: Pictures to list; the order of those of one class stays.
+    """
+    by_class: dict[str, list[str]] = {}
+    for picture, (name, _) in entries.items():
+        by_class.setdefault(name, []).append(picture)
+    rounds = zip_longest(*(by_class[name] for name in sorted(by_class)))
+    return tuple(picture for one in rounds for picture in one if picture is not None)
 
 
 @lru_cache(maxsize=8)

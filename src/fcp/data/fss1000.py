@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fcp.data.class_folders import ClassFolders, Entries
+from fcp.data.class_folders import ClassFolders, Entries, in_turn
 from fcp.data.dataset import Split
 from fcp.data.folds import refuse_fold
 from fcp.data.images import read_image, require_same_size
@@ -64,11 +64,11 @@ class FSS1000(ClassFolders):
         return self._part("val", fold)
 
     def ids(self, split: Split) -> tuple[str, ...]:
-        """Return the pictures of the training classes, or of all other classes, class by class."""
+        """Return the pictures of the training or of all other classes, in turn of their classes."""
         chosen = set(self.base(None)) if split == "train" else {*self.novel(None)}
         if split == "val":
             chosen |= set(self.holdout(None))
-        return tuple(p for p in self.entries() if self.class_id(p) in chosen)
+        return in_turn({p: e for p, e in self.entries().items() if self.class_id(p) in chosen})
 
     def class_mask(self, picture: str, class_id: int) -> np.ndarray:
         """Read the mask of one class: (H, W) bool; empty for a class that the picture is not of.

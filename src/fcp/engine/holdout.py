@@ -15,7 +15,9 @@ from fcp.data.lists import drop_small_classes, holdout_lists
 from fcp.engine.checkpoints import random_state, set_random_state
 from fcp.engine.method_recipe import MethodRecipe
 from fcp.engine.recipe import HeadRecipe
+from fcp.engine.tracking import Report
 from fcp.evaluation.evaluate import Predictor, evaluate
+from fcp.system.words import counted
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ def base_class_holdout(
     image_size: int,
     predictor: Callable[[], Predictor],
     save: Callable[[], None],
+    report: Report,
 ) -> Holdout:
     """Make the scoring by 1-shot mIoU on the base classes that are held out.
 
@@ -54,12 +57,19 @@ def base_class_holdout(
         predictor: Function that makes a new predictor of the model as it is; one of an earlier
             step would keep what that step made of the features.
         save: Function that keeps the model.
+        report: Function that takes a line if training pictures are among the held-out ones.
 
     Raises:
         FcpError: no two hold-out pictures show the same class.
     """
     lists = drop_small_classes(holdout_lists(data, recipe.fold), 1)
     episodes = sample_episodes(lists, shots=1, episodes=recipe.holdout_episodes, seed=recipe.seed)
+    shared = len(set(lists.rows) & set(data.ids("train")))
+    if shared:
+        report(
+            f"hold-out: {shared} of its {counted(len(lists.rows), 'picture')} are trained on, too; "
+            "the best model is not chosen by new pictures, so measure it on others"
+        )
 
     def score() -> float:
         return evaluate(predictor(), data, episodes, image_size=image_size).square.miou

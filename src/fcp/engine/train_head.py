@@ -80,7 +80,7 @@ def train_head(
             stage = head_stage(recipe, model, episode_batches(recipe, source, data_root))
         else:
             stage = frozen_stage(recipe, model, source, store)
-        holdout = make_holdout(recipe, model, source.data, out, store)
+        holdout = make_holdout(recipe, model, source.data, out, store, report)
     record_recipe(out, recipe)
     fit(
         stage,
@@ -151,7 +151,12 @@ def frozen_stage(
 
 
 def make_holdout(
-    recipe: HeadRecipe, model: FCP, data: FewShotDataset, out: Path, store: FeatureCache | None
+    recipe: HeadRecipe,
+    model: FCP,
+    data: FewShotDataset,
+    out: Path,
+    store: FeatureCache | None,
+    report: Report,
 ) -> Holdout | None:
     """Make the scoring by 1-shot mIoU on base classes; the best model goes to ``out/best``.
 
@@ -171,6 +176,7 @@ def make_holdout(
         image_size=recipe.model.image_size,
         predictor=lambda: FCPPredictor(model, encoders=encoders),
         save=save,
+        report=report,
     )
 
 

@@ -72,7 +72,7 @@ def train_method(
             out=out,
             resume=resume,
             report=report,
-            holdout=method_holdout(recipe, start, source.data, out, store),
+            holdout=method_holdout(recipe, start, source.data, out, store, report),
         )
     if is_main():
         _save(start, out, recipe)
@@ -162,6 +162,7 @@ def method_holdout(
     data: FewShotDataset,
     out: Path,
     store: FeatureCache | None,
+    report: Report,
 ) -> Holdout | None:
     """Make the scoring by 1-shot mIoU on base classes; the best model goes to ``out/best``.
 
@@ -178,6 +179,7 @@ def method_holdout(
         image_size=size,
         predictor=lambda: MethodPredictor(start.model, image_size=size, encoders=encoders),
         save=lambda: _save(start, out / BEST_FOLDER, recipe),
+        report=report,
     )
 
 

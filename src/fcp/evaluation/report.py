@@ -17,6 +17,7 @@ from fcp.data.lists import val_lists, write_lists
 from fcp.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Comparison, miou_interval
 from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts, EpisodeDraw
 from fcp.evaluation.evaluate import COMPARISON_SIZE, THRESHOLD, EvaluationResult
+from fcp.evaluation.identity import NO_CONFIG, NO_LOCAL, OWN_SIZE, identify, local_encoders
 from fcp.evaluation.seen import (
     NOTHING_SEEN,
     UNKNOWN,
@@ -25,15 +26,23 @@ from fcp.evaluation.seen import (
     read_recipe,
     seen_in_training,
 )
-from fcp.evaluation.tested import NO_SWITCH, PRECISION, describe_model, libraries
+from fcp.evaluation.tested import (
+    NO_SWITCH,
+    PRECISION,
+    describe_model,
+    libraries,
+    precision_of,
+)
 from fcp.method.fusion import RULES
 from fcp.models.files import WEIGHTS_FILE
+from fcp.models.free import read_free
 from fcp.models.settings import FREE_FORMAT, format_of
 from fcp.system.files import sha256_of, write_atomically
 
 FROM_FILE = "as the episode file has them"
 NOT_TRAINED = "none: published encoders, no training"
 NO_LISTS = "none: encoders of another training, no training of the method"
+ENCODERS_ELSEWHERE = "none: encoders of unknown training by their places, no training of the method"
 
 
 @dataclass(frozen=True)
@@ -57,12 +66,15 @@ class ProtocolCard:
         seen_in_training: Tested classes that the model's training had, as ``seen.seen_in_training``
             words them.
         code_version: Package version and hash of its source.
+        config_sha256: Hash of the settings file of the model's folder.
+        image_size: Side of the square pictures that the model takes, px.
+        encoders_sha256: Hash of each encoder that the model reads from another folder or file.
         method: Name of the method.
         options: Options of a method beside FCP, as JSON.
         released: Whether a compared method does by accident what its authors' program does: "yes",
             "no", or "does not apply".
         device: Device that the model ran on.
-        precision: Precision of the forward pass.
+        precision: Precision of the forward pass, and of features that a store keeps.
         libraries: Versions of the libraries that numbers depend on.
     """
 
@@ -79,6 +91,9 @@ class ProtocolCard:
     seen_in_training: str
     code_version: str
     list_sha256: str = FROM_FILE
+    config_sha256: str = NO_CONFIG
+    image_size: int | str = OWN_SIZE
+    encoders_sha256: str = NO_LOCAL
     method: str = "fcp"
     options: str = "{}"
     released: str = NO_SWITCH
@@ -111,6 +126,7 @@ def make_card(
     sampler: str,
     fusion: Fusion = "mean",
     device: str = "cpu",
+    stored: bool = False,
 ) -> ProtocolCard:
     """Fill in the card of one run, hashing the weights and the code.
 
@@ -123,14 +139,14 @@ def make_card(
         sampler: Rule by which the episodes were drawn, in words.
         fusion: Rule by which the shots become one answer.
         device: Device that the model runs on.
+        stored: Whether the run takes features from a store, see ``tested.precision_of``.
 
     Raises:
         FcpError: the model folder has no weights file, or damaged settings or a damaged recipe.
     """
     tested = describe_model(model_folder, fusion)
-    free = format_of(model_folder) == FREE_FORMAT
-    folder = Path(model_folder)
-    published = free and not (folder / WEIGHTS_FILE).exists()
+    identity = identify(model_folder)
+    origin = _origin_of(model_folder, data, run.fold)
     return ProtocolCard(
         data_set=data.title,
         pool=data.pool,
@@ -138,17 +154,19 @@ def make_card(
         shots=shots,
         seed=run.seed,
         episode_sha256=episode_sha256,
-        checkpoint_sha256=NOT_TRAINED if published else sha256_of(folder / WEIGHTS_FILE),
+        checkpoint_sha256=origin.weights,
         list_rule=FROM_FILE if run.seed is None else _list_rule(data.min_pixels),
         sampler=FROM_FILE if run.seed is None else sampler,
-        training_lists=_lists_of(folder, free=free, published=published),
-        seen_in_training=NOTHING_SEEN if published else seen_in_training(data, run.fold, folder),
+        training_lists=origin.lists,
+        seen_in_training=origin.seen,
         code_version=code_version(),
         list_sha256=FROM_FILE if run.seed is None else _hash_of_list(data, run.fold),
+        **asdict(identity),
         method=tested.method,
         options=tested.options,
         released=tested.released,
         device=device,
+        precision=precision_of(model_folder, stored=stored),
         fusion_rule=f"{tested.shots}, foreground at probability >= {THRESHOLD}",
     )
 
@@ -157,10 +175,24 @@ def _hash_of_list(data: FewShotDataset, fold: int | None) -> str:
     return hashlib.sha256(write_lists(val_lists(data, fold))).hexdigest()
 
 
-def _lists_of(folder: Path, *, free: bool, published: bool) -> str:
-    if published:
-        return NOT_TRAINED
-    return NO_LISTS if free else training_lists(folder)
+@dataclass(frozen=True)
+class _Origin:
+    """Weights of a model, the training lists that they come from, and the tested classes seen."""
+
+    weights: str
+    lists: str
+    seen: str
+
+
+def _origin_of(model: Path | str, data: FewShotDataset, fold: int | None) -> _Origin:
+    folder, free = Path(model), format_of(model) == FREE_FORMAT
+    if not free or (folder / WEIGHTS_FILE).exists():
+        lists = NO_LISTS if free else training_lists(folder)
+        weights = sha256_of(folder / WEIGHTS_FILE)
+        return _Origin(weights, lists, seen_in_training(data, fold, folder))
+    if read_free(model)[0].is_published and not local_encoders(model):
+        return _Origin(NOT_TRAINED, NOT_TRAINED, NOTHING_SEEN)
+    return _Origin(ENCODERS_ELSEWHERE, NO_LISTS, UNKNOWN)
 
 
 def training_lists(model_folder: Path) -> str:

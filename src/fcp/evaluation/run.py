@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from fcp.config import Fusion
 from fcp.data.dataset import FewShotDataset
@@ -157,12 +158,14 @@ class EvaluationPlan:
         folds: Folds in the order in which they are run.
         fusion: Rule by which K shots become one answer.
         device: Name of the device.
+        stored: Whether the run takes features from a store, as the cards say.
     """
 
     data: FewShotDataset
     folds: tuple[FoldPlan, ...]
     fusion: Fusion
     device: str
+    stored: bool = False
 
     @property
     def cards(self) -> dict[EpisodeDraw, ProtocolCard]:
@@ -199,6 +202,7 @@ def plan_folds(
     episodes: DrawnEpisodes | EpisodeFile = _ONE_RUN,
     fusion: Fusion = "mean",
     device: str = "auto",
+    stored: bool = False,
 ) -> EvaluationPlan:
     """Draw the episodes of some folds and fill in the protocol card of each run.
 
@@ -210,6 +214,7 @@ def plan_folds(
         fusion: Rule by which K shots become one answer; the paper's by default. Methods beside FCP
             have their own.
         device: Device: "auto" (CUDA, then MPS, then CPU), or a name that torch knows.
+        stored: Whether ``evaluate_folds`` is given a store, whose features are 16-bit.
 
     Raises:
         FcpError: no fold, an unknown fold or one given twice, several folds with one episode file,
@@ -228,9 +233,10 @@ def plan_folds(
     plans = []
     for fold, drawn in runs.items():
         folder = _of_fold(model, fold, where)
-        card = partial(make_card, data, model_folder=folder, fusion=fusion, device=where)
+        how: dict[str, Any] = {"fusion": fusion, "device": where, "stored": stored}
+        card = partial(make_card, data, model_folder=folder, **how)
         plans.append(FoldPlan(fold, folder, drawn, _cards(data, drawn, episodes, card)))
-    return EvaluationPlan(data, tuple(plans), fusion, where)
+    return EvaluationPlan(data, tuple(plans), fusion, where, stored)
 
 
 def _of_fold(model: str | Path, fold: int | None, device: str) -> str | Path:
@@ -275,7 +281,8 @@ def evaluate_folds(
 
     Args:
         plan: Folds, episodes and models.
-        store: Store on disk of the frozen encoders' features, which later evaluations share.
+        store: Store on disk of the frozen encoders' features, which later evaluations share; only
+            for a plan that was made with ``stored=True``.
         progress: Function that is called with (fold, done, all) as a fold begins, and after each
             episode.
 
@@ -283,8 +290,11 @@ def evaluate_folds(
         Pixel counts of all episodes; ``write_report`` takes it with ``plan.cards``.
 
     Raises:
-        FcpError: an unknown device, a damaged model, or a picture that cannot be read.
+        FcpError: an unknown device, a damaged model, a picture that cannot be read, or a store that
+            the plan's cards do not tell of.
     """
+    if (store is not None) != plan.stored:
+        raise FcpError("store: plan_folds must know of it for the cards; give it stored=True")
     parts: list[EvaluationResult] = []
     for folder, folds in groupby(plan.folds, key=lambda fold: fold.folder):
         predictor = open_predictor(folder, device=plan.device, store=store, fusion=plan.fusion)

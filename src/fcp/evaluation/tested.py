@@ -26,6 +26,7 @@ from fcp.models.settings import FREE_FORMAT, TRAINED_FORMAT, format_of
 from fcp.models.trained import load_trained, read_trained
 
 PRECISION = "float32"
+STORED_PRECISION = "float32, features stored as float16"
 NO_SWITCH = "does not apply"
 OWN_RULE = "the method's own"
 _LIBRARIES = ("torch", "transformers", "numpy")
@@ -76,6 +77,19 @@ def describe_model(model: Path | str, fusion: Fusion = "mean") -> TestedModel:
         raise FcpError(f"fusion: {model} has its own rule for several examples; leave it out")
     released = _released(builder, own.pop("released", None))
     return TestedModel(method, json.dumps(own, sort_keys=True), released, OWN_RULE)
+
+
+def precision_of(model: Path | str, *, stored: bool) -> str:
+    """Describe the precision that a model is run in.
+
+    Args:
+        model: Folder of a model of any format, or name of a method without training.
+        stored: Whether a store of features is used, which methods without training do not read.
+
+    Raises:
+        FcpError: damaged settings.
+    """
+    return STORED_PRECISION if stored and format_of(model) != FREE_FORMAT else PRECISION
 
 
 def _released(builder: Callable[..., Any], given: bool | None) -> str:

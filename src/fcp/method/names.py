@@ -30,6 +30,9 @@ SEGMENTERS = {
 }
 
 
+PUBLISHED = frozenset({*BACKBONES.values(), *SEGMENTERS.values()})
+
+
 @dataclass(frozen=True)
 class FreeName:
     """What a name stands for.
@@ -43,6 +46,11 @@ class FreeName:
     method: str
     backbone: str | None
     segmenter: str | None
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the training of all encoders is known: their names are those listed here."""
+        return {self.backbone, self.segmenter} <= {None, *PUBLISHED}
 
     def __str__(self) -> str:
         """Return the name that parses to this."""

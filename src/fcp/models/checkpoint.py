@@ -78,12 +78,21 @@ def load_model(folder: Path, *, device: str | torch.device = "cpu") -> FCP:
         FcpError: a file is missing or damaged, or configuration and weights do not fit together;
             the message names the file and the first entries that do not fit.
     """
-    config = _read_config(folder / CONFIG_FILE)
+    config = read_config(folder / CONFIG_FILE)
     weights = folder / WEIGHTS_FILE
     state = read_weights(weights)
     model = _build(config, folder / CONFIG_FILE)
     load_strictly(nn.ModuleDict(_stored_parts(model)), state, weights)
     return model.float().to(device).eval()
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Read the settings of a model's folder.
+
+    Raises:
+        FcpError: missing or damaged, or of another format.
+    """
+    return from_dict(ModelConfig, read_settings(path, FCP_FORMAT), str(path))
 
 
 def _build(config: ModelConfig, path: Path) -> FCP:
@@ -148,10 +157,6 @@ def _stored_parts(model: FCP) -> dict[str, nn.Module]:
     if model.config.segmenter.weights is None:
         parts["segmenter"] = model.segmenter
     return parts
-
-
-def _read_config(path: Path) -> ModelConfig:
-    return from_dict(ModelConfig, read_settings(path, FCP_FORMAT), str(path))
 
 
 def _own_name(name: str) -> str:

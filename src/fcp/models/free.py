@@ -133,6 +133,12 @@ def find_parts(name: FreeName) -> list[Path]:
     return [find_folder(part) for part in (name.backbone, name.segmenter) if part]
 
 
+def local_parts(name: FreeName) -> list[Path]:
+    """List the encoders of a method that its name gives as a folder or file of this machine."""
+    places = (Path(part).expanduser() for part in (name.backbone, name.segmenter) if part)
+    return [place for place in places if place.exists()]
+
+
 def hash_free(model: str | Path, device: str = "auto") -> str:
     """Hash all that decides a method's results, except its presence: name, options, weights.
 

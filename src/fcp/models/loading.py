@@ -172,11 +172,15 @@ def model_fingerprint(model: str | Path, device: str = "auto") -> str:
     files = [folder / name for name in (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE)]
     # Not every model can judge presence.
     own = [sha256_of(file) for file in files if file.name != PRESENCE_FILE or file.exists()]
-    return " ".join([*own, *(hash_weights(place) for place in _weights_elsewhere(folder))])
+    return " ".join([*own, *(hash_weights(place) for place in weights_elsewhere(folder))])
 
 
-def _weights_elsewhere(folder: Path) -> list[Path]:
-    """List files and folders of this machine that a model reads its encoders' weights from."""
+def weights_elsewhere(folder: Path) -> list[Path]:
+    """List files and folders of this machine that a model reads its encoders' weights from.
+
+    Raises:
+        FcpError: damaged settings.
+    """
     settings = load_json(folder / CONFIG_FILE)
     encoders = (settings.get(part) for part in ("backbone", "segmenter"))
     named = (part.get("weights") for part in encoders if isinstance(part, dict))

@@ -194,6 +194,7 @@ def _make(
     learner = learner_of(experiment, recipe, place)
     store = store_of(recipe, place, learner)
     asked: dict[str, Any] = {"shots": shots, "episodes": place.episodes, "device": place.device}
+    asked["stored"] = store is not None
     plan = test.plan(chosen, **asked)
     result = evaluate_folds(plan, store=store)
     last = None

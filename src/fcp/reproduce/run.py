@@ -78,14 +78,17 @@ class FoldTest:
         """
         return sample_episodes(self.lists, shots=shots, episodes=episodes, seed=EPISODE_SEED)
 
-    def plan(self, model_folder: Path, *, shots: int, episodes: int, device: str) -> EvaluationPlan:
+    def plan(
+        self, model_folder: Path, *, shots: int, episodes: int, device: str, stored: bool
+    ) -> EvaluationPlan:
         """Plan the run of a model on the episodes of ``draw``, with its protocol card.
 
         Raises:
             FcpError: a class with too few pictures, or a folder without weights.
         """
         asked = DrawnEpisodes(shots=shots, episodes=episodes, seeds=(EPISODE_SEED,))
-        return plan_folds(self.data, [self.fold], model_folder, episodes=asked, device=device)
+        how: dict[str, Any] = {"device": device, "stored": stored}
+        return plan_folds(self.data, [self.fold], model_folder, episodes=asked, **how)
 
 
 def chosen_of(folder: Path) -> Path:

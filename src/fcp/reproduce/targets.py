@@ -212,7 +212,8 @@ class _Subject:
     @property
     def card(self) -> dict[str, Any]:
         episodes, device = len(self.episodes), self.place.device
-        plan = self.test.plan(self.model, shots=1, episodes=episodes, device=device)
+        asked: dict[str, Any] = {"shots": 1, "episodes": episodes, "device": device}
+        plan = self.test.plan(self.model, **asked, stored=True)
         (card,) = plan.cards.values()
         return asdict(card)
 
