@@ -23,7 +23,7 @@ from fcp.labelling.output import (
     read_earlier,
 )
 from fcp.labelling.photo_results import PictureResult, Source, name_of_result
-from fcp.labelling.photos import Job
+from fcp.labelling.photos import Job, forget_hashes
 from fcp.labelling.queries import Photos, find_photos, name_results, sort_frames, split_pages
 from fcp.labelling.results import Record, Results
 from fcp.labelling.task import Task
@@ -123,6 +123,7 @@ def start_run(request: Request, device: str) -> Start:
     from fcp.formats.writer import require_text
 
     task, out = request.task, request.out
+    forget_hashes()
     _require_numbers(task)
     for name in task.names:
         require_text(name)
