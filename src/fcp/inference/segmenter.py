@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from huggingface_hub import ModelHubMixin
 
 from fcp.checks import require
 from fcp.data.decode import ImageLike
@@ -37,6 +36,7 @@ from fcp.inference.networks.fcp import FcpNetwork
 from fcp.inference.photo_matching import match_pictures, match_tiles
 from fcp.inference.prediction import Least, Prediction, predict_classes
 from fcp.inference.presence import Presence, load_presence
+from fcp.inference.saving import SafeHubMixin
 from fcp.inference.support import Support
 from fcp.inference.tiling import choose_tile, require_side
 from fcp.method.fcp.model import FCP
@@ -51,7 +51,7 @@ LEAST = Least()
 
 
 class FewShotSegmenter(
-    ModelHubMixin,
+    SafeHubMixin,
     library_name="fcp",
     pipeline_tag="image-segmentation",
     tags=["few-shot-segmentation"],
@@ -392,5 +392,5 @@ class FewShotSegmenter(
         self.network.save(save_directory)
         if self.presence is not None:
             self.presence.save(save_directory)
-        if self.card is not None and not (save_directory / CARD_FILE).exists():
+        if self.card is not None:
             write_atomically(save_directory / CARD_FILE, self.card.encode())
