@@ -103,9 +103,9 @@ def replace_files(folder: Path, keep: Collection[str] = ()) -> Iterator[Path]:
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".") as place:
             yield Path(place)
-            for file in Path(place).iterdir():
-                if file.name not in keep or not (folder / file.name).exists():
-                    file.replace(folder / file.name)
+            kept = {name for name in keep if (folder / name).exists()}
+            for name in {file.name for file in Path(place).iterdir()} - kept:
+                (Path(place) / name).replace(folder / name)
     except FcpError as error:
         raise FcpError(str(error).replace(place, str(folder))) from error
     except OSError as error:
