@@ -16,7 +16,7 @@ from fcp.formats.read import read_examples
 from fcp.formats.run_lengths import to_runs
 from fcp.inference.segmenter import DEFAULT_FUSION, FewShotSegmenter
 from fcp.labelling.run import Watcher, label_folder
-from fcp.labelling.start import Request
+from fcp.labelling.start import Request, start_run
 from fcp.labelling.task import Task, fit_task
 from fcp.system.files import sha256_of
 from fcp.system.locks import LOCK_FILE, hold_folder
@@ -229,10 +229,34 @@ def test_what_is_no_number_is_refused_before_any_work(asked, monkeypatch, name, 
     assert not asked.out.exists()
 
 
-def test_a_batch_of_nothing_is_refused_before_a_folder_is_made(asked):
-    with pytest.raises(FcpError, match="batch_size: expected at least 1, got 0"):
-        label_folder(asked, device="cpu", batch_size=0)
+@pytest.mark.parametrize("size", [0, 2.5, "2"])
+def test_what_is_no_batch_is_refused_before_a_folder_is_made(asked, size):
+    told = f"batch_size: expected at least 1, a whole number, got {size!r}"
+    with pytest.raises(FcpError, match=told):
+        label_folder(asked, device="cpu", batch_size=size)
     assert not asked.out.exists()
+
+
+def test_paths_may_be_text(asked):
+    paths, mask = [str(path) for path in asked.paths], asked.paths[0] / "q.png"
+    told = replace(asked, paths=paths, out=str(asked.out), masks={str(mask)})
+    assert (told.paths, told.out, list(told.masks)) == (asked.paths, asked.out, [mask])
+    assert [job.name for job in start_run(told, "cpu").jobs] == ["p"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"paths": "photos"}, r"paths: expected a list of folders and files, got 'photos'; put it"),
+        ({"paths": Path("photos")}, r"paths: expected a list .*Path\('photos'\); put it in \[\]"),
+        ({"paths": [None]}, "paths: expected the path of a folder or file, got None"),
+        ({"out": ""}, "out: expected the path of a folder or file, got ''"),
+        ({"masks": [3]}, "masks: expected the path of a folder or file, got 3"),
+    ],
+)
+def test_what_is_no_path_is_refused(asked, given, message):
+    with pytest.raises(FcpError, match=message):
+        replace(asked, **given)
 
 
 def test_a_photo_that_cannot_be_read_fails_alone(asked, tmp_path):
