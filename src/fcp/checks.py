@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cache
 from math import isfinite
+from numbers import Integral
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from fcp.errors import FcpError
@@ -106,6 +107,12 @@ def require_least(config: Any, least: int, *names: str) -> None:  # noqa: ANN401
     for name in names:
         value = getattr(config, name)
         require(value is None or value >= least, name, f"at least {least}", value)
+
+
+def require_count(name: str, value: object) -> None:
+    """Refuse what is no whole number of at least 1."""
+    fits = isinstance(value, Integral) and int(value) >= 1
+    require(fits, name, "at least 1, a whole number", value)
 
 
 def require_seed(seed: int) -> None:

@@ -1,5 +1,6 @@
 """What is no photo, no example and no option is refused in one line, whatever its type."""
 
+import weakref
 from io import BytesIO
 from pathlib import Path
 
@@ -62,6 +63,25 @@ def test_a_stack_and_an_array_of_files_are_batches(segmenter, tmp_path):
     by_file = segmenter.predict_batch(np.array([str(file) for file in files]))
     for one, other in zip(segmenter.predict_batch(stack), by_file, strict=True):
         assert np.allclose(one.logits, other.logits, atol=1e-4)
+
+
+def test_only_a_batch_of_a_generators_photos_is_held(segmenter):
+    made, held = [], []
+
+    def photos():
+        for seed in range(5):
+            held.append(sum(one() is not None for one in made))
+            yield remember(photo(seed=seed))
+
+    def remember(one):
+        made.append(weakref.ref(one))
+        return one
+
+    found = segmenter.predict_batch(photos(), batch_size=2)
+    assert held == [0, 1, 0, 1, 0]
+    listed = segmenter.predict_batch([photo(seed=seed) for seed in range(5)], batch_size=2)
+    for one, other in zip(found, listed, strict=True):
+        assert np.array_equal(one.logits, other.logits)
 
 
 @pytest.mark.parametrize("image", [torch.zeros(3, 60, 80), [[1, 2]], BytesIO(b"GIF"), b"GIF", None])

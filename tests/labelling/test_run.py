@@ -9,14 +9,16 @@ import pytest
 from PIL import Image
 
 from fcp.data.images import read_mask
+from fcp.data.photos import read_photo
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
 from fcp.formats.read import read_examples
 from fcp.formats.run_lengths import to_runs
 from fcp.inference.segmenter import DEFAULT_FUSION, FewShotSegmenter
 from fcp.labelling.run import Watcher, label_folder
-from fcp.labelling.start import Request
+from fcp.labelling.start import Request, start_run
 from fcp.labelling.task import Task, fit_task
+from fcp.system.files import sha256_of
 from fcp.system.locks import LOCK_FILE, hold_folder
 
 
@@ -227,10 +229,34 @@ def test_what_is_no_number_is_refused_before_any_work(asked, monkeypatch, name, 
     assert not asked.out.exists()
 
 
-def test_a_batch_of_nothing_is_refused_before_a_folder_is_made(asked):
-    with pytest.raises(FcpError, match="batch_size: expected at least 1, got 0"):
-        label_folder(asked, device="cpu", batch_size=0)
+@pytest.mark.parametrize("size", [0, 2.5, "2"])
+def test_what_is_no_batch_is_refused_before_a_folder_is_made(asked, size):
+    told = f"batch_size: expected at least 1, a whole number, got {size!r}"
+    with pytest.raises(FcpError, match=told):
+        label_folder(asked, device="cpu", batch_size=size)
     assert not asked.out.exists()
+
+
+def test_paths_may_be_text(asked):
+    paths, mask = [str(path) for path in asked.paths], asked.paths[0] / "q.png"
+    told = replace(asked, paths=paths, out=str(asked.out), masks={str(mask)})
+    assert (told.paths, told.out, list(told.masks)) == (asked.paths, asked.out, [mask])
+    assert [job.name for job in start_run(told, "cpu").jobs] == ["p"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"paths": "photos"}, r"paths: expected a list of folders and files, got 'photos'; put it"),
+        ({"paths": Path("photos")}, r"paths: expected a list .*Path\('photos'\); put it in \[\]"),
+        ({"paths": [None]}, "paths: expected the path of a folder or file, got None"),
+        ({"out": ""}, "out: expected the path of a folder or file, got ''"),
+        ({"masks": [3]}, "masks: expected the path of a folder or file, got 3"),
+    ],
+)
+def test_what_is_no_path_is_refused(asked, given, message):
+    with pytest.raises(FcpError, match=message):
+        replace(asked, **given)
 
 
 def test_a_photo_that_cannot_be_read_fails_alone(asked, tmp_path):
@@ -239,6 +265,39 @@ def test_a_photo_that_cannot_be_read_fails_alone(asked, tmp_path):
     assert (done.photos, done.failed) == (3, 1)
     failed = [one.file for one in done.results.pictures.values() if one.error]
     assert failed == [str(tmp_path / "photos/o.png")]
+
+
+def test_a_photo_replaced_while_it_is_read_fails_alone_and_is_done_by_the_next_run(
+    asked, tmp_path, monkeypatch
+):
+    replaced, later, read = tmp_path / "photos/p.png", tmp_path / "later.png", read_photo
+    Image.fromarray(np.full((40, 50, 3), 9, np.uint8)).save(later)
+
+    def replace_after(picture, *how):
+        photo = read(picture, *how)
+        if picture == replaced and later.exists():
+            later.rename(replaced)
+        return photo
+
+    monkeypatch.setattr("fcp.data.photos.read_photo", replace_after)
+    done = label_folder(asked, device="cpu", batch_size=2)
+    failed = {one.file: one.error for one in done.results.pictures.values() if one.error}
+    told = f"{replaced}: changed while it was read; run again with --resume"
+    assert failed == {str(replaced): told}
+    again = label_folder(replace(asked, resume=True), device="cpu")
+    assert (again.done_before, again.failed) == (1, 0)
+    assert again.results.pictures[str(replaced), None].sha256 == sha256_of(replaced)
+
+
+def test_a_run_trusts_no_hash_of_an_earlier_one(asked, monkeypatch):
+    """On a disk with coarse times a replaced photo may look the same."""
+    label_folder(asked, device="cpu")
+    hashed = []
+    monkeypatch.setattr(
+        "fcp.labelling.photos.sha256_of", lambda file: hashed.append(file.name) or sha256_of(file)
+    )
+    label_folder(replace(asked, resume=True), device="cpu")
+    assert hashed == ["p.png", "q.png"]
 
 
 def test_the_fusion_of_a_task_is_what_is_used(asked, model_folder, tmp_path):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from fcp.encoders import build_backbone, build_segmenter
 from fcp.errors import FcpError
 from fcp.method.fcp.model import FCP
 from fcp.models.checkpoint import import_checkpoint, load_model, save_model
-from fcp.models.files import CONFIG_FILE, WEIGHTS_FILE
+from fcp.models.files import CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
 
 TINY = SegmenterConfig(name="tiny", options={"width": 32, "image_size": 64, "decoder_width": 32})
 N, T, C = 5, 2, 32
@@ -86,6 +87,24 @@ def test_a_full_disk_leaves_the_old_model(model, tmp_path, monkeypatch):
     monkeypatch.setattr("fcp.system.files.os.fdopen", full)
     with pytest.raises(FcpError, match=r"model.safetensors: cannot be written .*No space"):
         save_model(model, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_disk_that_is_full_after_the_weights_leaves_the_old_model(model, tmp_path, monkeypatch):
+    save_model(model, tmp_path)
+    (tmp_path / PRESENCE_FILE).write_text("{}")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    opened, handles = os.fdopen, []
+
+    def full(handle, mode):
+        handles.append(handle)
+        if len(handles) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(handle, mode)
+
+    monkeypatch.setattr("fcp.system.files.os.fdopen", full)
+    with pytest.raises(FcpError, match=r"config.json: cannot be written .*No space"):
+        save_model(model, tmp_path, dtype=torch.float16)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

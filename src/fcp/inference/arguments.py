@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import IOBase
+from itertools import islice
 from math import isfinite
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 
-from fcp.checks import require
 from fcp.data.decode import ImageLike
 from fcp.data.images import name_of
 from fcp.data.photos import Photo
@@ -19,8 +19,12 @@ from fcp.errors import FcpError
 _NO_LISTS = (str, bytes, bytearray, Path, IOBase, Photo, Mapping)  # iterable, but no photos
 
 
-def list_photos(images: Iterable[ImageLike | Photo]) -> list[ImageLike | Photo]:
-    """List the photos of a batch.
+def batches_of(images: Iterable[ImageLike | Photo], size: int) -> Iterator[list[ImageLike | Photo]]:
+    """Take photos in batches, each only once the one before is done.
+
+    Args:
+        images: Photos, perhaps of a generator.
+        size: Number of photos in a batch.
 
     Raises:
         FcpError: no list of photos, such as one photo by itself, whose rows are no photos.
@@ -34,18 +38,13 @@ def list_photos(images: Iterable[ImageLike | Photo]) -> list[ImageLike | Photo]:
             f"predict_batch: expected a list of photos, got {name_of(images)}; give [photo], or "
             "call predict(photo)"
         )
-    return list(images)
+    waiting = iter(images)
+    return iter(lambda: list(islice(waiting, size)), [])
 
 
 def _is_one_picture(array: np.ndarray) -> bool:
     """Return whether an array is (H, W) or (H, W, C), and neither a stack nor a list of files."""
     return array.ndim in (0, 2) or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
-
-
-def require_count(name: str, value: object) -> None:
-    """Refuse what is no whole number of at least 1."""
-    fits = isinstance(value, Integral) and int(value) >= 1
-    require(fits, name, "at least 1, a whole number", value)
 
 
 def is_share(value: object) -> bool:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from huggingface_hub import ModelHubMixin
 
-from fcp.checks import require
+from fcp.checks import require, require_count
 from fcp.data.decode import ImageLike
 from fcp.data.photos import Photo, read_photo
 from fcp.errors import FcpError
 from fcp.inference.appearance.fitting import fit_appearances
-from fcp.inference.arguments import is_share, list_photos, require_count
+from fcp.inference.arguments import batches_of, is_share
 from fcp.inference.class_encoding import encode_class
 from fcp.inference.example_quality import ExampleQuality
 from fcp.inference.examples import (
@@ -37,6 +36,7 @@ from fcp.inference.networks.fcp import FcpNetwork
 from fcp.inference.photo_matching import match_pictures, match_tiles
 from fcp.inference.prediction import Least, Prediction, predict_classes
 from fcp.inference.presence import Presence, load_presence
+from fcp.inference.saving import SafeHubMixin
 from fcp.inference.support import Support
 from fcp.inference.tiling import choose_tile, require_side
 from fcp.method.fcp.model import FCP
@@ -51,7 +51,7 @@ LEAST = Least()
 
 
 class FewShotSegmenter(
-    ModelHubMixin,
+    SafeHubMixin,
     library_name="fcp",
     pipeline_tag="image-segmentation",
     tags=["few-shot-segmentation"],
@@ -291,8 +291,11 @@ class FewShotSegmenter(
     ) -> list[Prediction]:
         """Segment photos of any sizes, ``batch_size`` at a time; the same results as one by one.
 
+        The predictions of all photos are held. For many photos call it on parts of them, or use
+        ``fcp.labelling.run.label_folder``, which writes files.
+
         Args:
-            images: Photos to segment.
+            images: Photos to segment; of a generator's, no more than a batch is held at a time.
             batch_size: Number of photos that are encoded together.
             support: See ``predict``.
             threshold: See ``predict``.
@@ -304,11 +307,9 @@ class FewShotSegmenter(
         require_count("batch_size", batch_size)
         require(isinstance(least, Least), "least", "a Least, such as Least(score=0.2)", least)
         likely, own = self.check_threshold(threshold), self._own(support)
-        waiting = list_photos(images)
-        batches = (waiting[at : at + batch_size] for at in range(0, len(waiting), batch_size))
-        return [
-            one for batch in batches for one in self._predict_together(batch, own, likely, least)
-        ]
+        predict = partial(self._predict_together, support=own, threshold=likely, least=least)
+        # Mapped, so that no name keeps a batch while the next one is taken.
+        return [one for found in map(predict, batches_of(images, batch_size)) for one in found]
 
     def check_threshold(self, threshold: float | None) -> float:
         """Return the threshold that ``predict`` takes for this one.
@@ -392,5 +393,5 @@ class FewShotSegmenter(
         self.network.save(save_directory)
         if self.presence is not None:
             self.presence.save(save_directory)
-        if self.card is not None and not (save_directory / CARD_FILE).exists():
+        if self.card is not None:
             write_atomically(save_directory / CARD_FILE, self.card.encode())

@@ -64,6 +64,19 @@ class Job:
         return f"overlays/{self.name}.jpg"
 
 
+@dataclass(frozen=True)
+class _Origin:
+    """What a record says of a photo's file.
+
+    Attributes:
+        sha256: SHA-256 of the file that was read.
+        notes: Remarks on reading.
+    """
+
+    sha256: str | None
+    notes: list[str]
+
+
 def segment_photos(
     segmenter: FewShotSegmenter,
     task: Task,
@@ -115,16 +128,12 @@ def _segment_together(
     segmenter: FewShotSegmenter, task: Task, jobs: Sequence[Job], out: Path, films: Films
 ) -> list[PictureResult]:
     """Read, segment and write a batch; an unreadable photo does not stop the others."""
-    from fcp.data.photos import read_photo
-
     started, least = time.perf_counter(), least_of(task)
     support = films.support_of(jobs[0].picture, jobs[0].name)
     most = support.most_pixels
-    read, errors = _each(
-        jobs, lambda job: read_photo(job.picture, task.decoding_of(job.page), most)
-    )
+    read, errors = _each(jobs, lambda job: _read(job, task, most))
     photos = {job: photo for job, (photo, _) in read.items()}
-    notes = {job: remarks for job, (_, remarks) in read.items()}
+    origins = {job: origin for job, (_, origin) in read.items()}
     del read  # frees a large photo once it is segmented
     found, too_small = _predict(segmenter, photos, support, task.threshold, least)
     errors |= too_small
@@ -136,7 +145,7 @@ def _segment_together(
     written = {job: _write(job, photos[job], one, out) for job, one in found.items()}
     seconds = round((time.perf_counter() - started) / len(jobs), 3)
     records = [
-        _success(job, found[job], objects.get(job), seconds, written[job], notes[job])
+        _success(job, found[job], objects.get(job), seconds, written[job], origins[job])
         if job in found
         else _failure(job, errors[job], seconds)
         for job in jobs
@@ -145,6 +154,21 @@ def _segment_together(
         if job in found:
             films.see(record, photos[job].pixels, photos[job].under(found[job].labels))
     return records
+
+
+def _read(job: Job, task: Task, most: int) -> tuple[Photo, _Origin]:
+    """Read a photo whose file is the same before and after.
+
+    Raises:
+        FcpError: it cannot be read, or was changed meanwhile: its hash would be another photo's.
+    """
+    from fcp.data.photos import read_photo
+
+    before = photo_hash(job.picture)
+    photo, notes = read_photo(job.picture, task.decoding_of(job.page), most)
+    if photo_hash(job.picture) != before:
+        raise FcpError(f"{job.picture}: changed while it was read; run again with --resume")
+    return photo, _Origin(before, notes)
 
 
 def _predict(
@@ -223,11 +247,11 @@ def _success(
     objects: Objects | None,
     seconds: float,
     written: tuple[str, str],
-    notes: list[str],
+    origin: _Origin,
 ) -> PictureResult:
     return PictureResult(
         file=str(job.picture),
-        sha256=photo_hash(job.picture),
+        sha256=origin.sha256,
         seconds=seconds,
         mask=job.mask,
         overlay=job.overlay,
@@ -237,7 +261,7 @@ def _success(
         },
         mask_sha256=written[0],
         overlay_sha256=written[1],
-        notes=notes,
+        notes=origin.notes,
         page=job.page,
         time=time_of(job.picture, job.page),
     )
@@ -271,14 +295,23 @@ def _failure(job: Job, error: str, seconds: float) -> PictureResult:
 
 
 def photo_hash(picture: Path) -> str | None:
-    """Return the SHA-256 of a photo's file; None if it cannot be read."""
+    """Return the SHA-256 of a photo's file; None if it cannot be read.
+
+    It is read again only once its state has changed: size, inode, or time of a change.
+    """
     try:
         state = picture.stat()
-        return _hash_of_state(picture, state.st_size, state.st_mtime_ns)
+        changes = (state.st_mtime_ns, state.st_ctime_ns)
+        return _hash_of_state(picture, state.st_size, state.st_ino, changes)
     except (FcpError, OSError):
         return None
 
 
+def forget_hashes() -> None:
+    """Forget what ``photo_hash`` has read: a run does not trust an earlier one's."""
+    _hash_of_state.cache_clear()
+
+
 @lru_cache(maxsize=8)  # the pages of a large file follow each other
-def _hash_of_state(picture: Path, size: int, changed: int) -> str:
+def _hash_of_state(picture: Path, size: int, inode: int, changes: tuple[int, int]) -> str:
     return sha256_of(picture)

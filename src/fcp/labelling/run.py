@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from fcp.checks import require_count
 from fcp.errors import FcpError
 from fcp.labelling.films import write_films
 from fcp.labelling.output import finish
@@ -98,12 +99,11 @@ def label_folder(
         watcher: Receiver of the events of the run.
 
     Raises:
-        FcpError: a ``batch_size`` under 1, no photo, an output folder that another run is writing
-            to or with files that would be overwritten or mixed, no such model, bad examples, or a
-            file that cannot be written.
+        FcpError: a ``batch_size`` that is no whole number of at least 1, no photo, an output folder
+            that another run is writing to or with files that would be overwritten or mixed, no such
+            model, bad examples, or a file that cannot be written.
     """
-    if batch_size < 1:
-        raise FcpError(f"batch_size: expected at least 1, got {batch_size}")
+    require_count("batch_size", batch_size)
     with hold_folder(request.out):
         return _label(request, device, threads, batch_size, watcher)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from numbers import Real
@@ -23,7 +23,7 @@ from fcp.labelling.output import (
     read_earlier,
 )
 from fcp.labelling.photo_results import PictureResult, Source, name_of_result
-from fcp.labelling.photos import Job
+from fcp.labelling.photos import Job, forget_hashes
 from fcp.labelling.queries import Photos, find_photos, name_results, sort_frames, split_pages
 from fcp.labelling.results import Record, Results
 from fcp.labelling.task import Task
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """Photos to label, output folder and task.
+    """Photos to label, output folder and task; paths may be given as text.
 
     Attributes:
         paths: Folders and files with photos.
@@ -64,6 +64,11 @@ class Request:
     overwrite: bool = False
     overlay_video: bool = False
     masks: Collection[Path] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "paths", _paths("paths", self.paths))
+        object.__setattr__(self, "out", _path("out", self.out))
+        object.__setattr__(self, "masks", _paths("masks", self.masks))
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,7 @@ def start_run(request: Request, device: str) -> Start:
     from fcp.formats.writer import require_text
 
     task, out = request.task, request.out
+    forget_hashes()
     _require_numbers(task)
     for name in task.names:
         require_text(name)
@@ -149,6 +155,23 @@ def start_run(request: Request, device: str) -> Start:
         results.examples, results.used = earlier.examples, earlier.used
         results.seconds, results.appearance = earlier.seconds, earlier.appearance
     return Start(results, jobs, waiting, planned)
+
+
+def _paths(name: str, given: object) -> list[Path]:
+    """Return folders and files as paths; a text by itself would be a list of its letters.
+
+    Raises:
+        FcpError: no list, or one of something else.
+    """
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise FcpError(f"{name}: expected a list of folders and files, got {given!r}; put it in []")
+    return [_path(name, one) for one in given]
+
+
+def _path(name: str, given: object) -> Path:
+    if isinstance(given, str | Path) and given != "":
+        return Path(given)
+    raise FcpError(f"{name}: expected the path of a folder or file, got {given!r}")
 
 
 def _top(name: str) -> str:

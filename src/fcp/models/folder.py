@@ -15,7 +15,7 @@ from torch import Tensor
 from fcp.encoders.weights import read_state_dict
 from fcp.errors import FcpError
 from fcp.models.files import CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
-from fcp.system.files import make_folder, write_atomically
+from fcp.system.files import make_folder, write_together
 
 
 def write_folder(
@@ -27,7 +27,8 @@ def write_folder(
     """Write a model's folder; each of its files is complete or absent.
 
     Args:
-        folder: Folder to write; made if missing. An older model in it is replaced.
+        folder: Folder to write; made if missing. An older model in it is replaced once the files
+            of this one are complete.
         settings: Plain values of ``config.json``, with the ``format`` of the folder.
         state: Tensors of ``model.safetensors``.
         dtype: Type of floating tensors on disk; a tensor with values outside its range keeps its
@@ -38,10 +39,11 @@ def write_folder(
     """
     make_folder(folder)
     tensors = {name: _on_disk(tensor, dtype) for name, tensor in state.items()}
+    weights = save(tensors, metadata={"format": "pt"})
+    plain = (json.dumps(settings, indent=2) + "\n").encode()
+    write_together(folder, {WEIGHTS_FILE: weights, CONFIG_FILE: plain})
     # A judge of presence fitted to older weights is not valid for these.
     (folder / PRESENCE_FILE).unlink(missing_ok=True)
-    write_atomically(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
-    write_atomically(folder / CONFIG_FILE, (json.dumps(settings, indent=2) + "\n").encode())
 
 
 def holds_model(folder: Path) -> bool:

@@ -119,9 +119,9 @@ def save_free(loaded: LoadedFree, folder: Path) -> None:
         loaded.name.method, _settled(loaded.name.backbone), _settled(loaded.name.segmenter)
     )
     content = {"format": FREE_FORMAT, "name": str(name), "options": loaded.options}
+    write_atomically(folder / CONFIG_FILE, (json.dumps(content, indent=2) + "\n").encode())
     # A judge of presence fitted to another method is not valid for this one.
     (folder / PRESENCE_FILE).unlink(missing_ok=True)
-    write_atomically(folder / CONFIG_FILE, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def find_parts(name: FreeName) -> list[Path]:

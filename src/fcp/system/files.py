@@ -7,8 +7,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -70,6 +70,46 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     with open_atomically(path) as file:
         file.write(content)
+
+
+def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files by name, none of which takes its place before all are complete.
+
+    Raises:
+        FcpError: see ``open_atomically``; the old files are still there.
+    """
+    with ExitStack() as stack:
+        for name, content in contents.items():
+            file = stack.enter_context(open_atomically(folder / name))
+            file.write(content)
+            file.flush()  # so that a full disk is noticed here
+
+
+@contextmanager
+def replace_files(folder: Path, keep: Collection[str] = ()) -> Iterator[Path]:
+    """Give a temporary folder, whose files move into ``folder`` once all are complete.
+
+    An exception inside the ``with`` leaves the old files.
+
+    Args:
+        folder: Folder of the files; made if missing.
+        keep: Names of files that stay as they are where ``folder`` has them.
+
+    Raises:
+        FcpError: the folder cannot be made or written, or the disk is full.
+    """
+    make_folder(folder)
+    place = str(folder)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as place:
+            yield Path(place)
+            kept = {name for name in keep if (folder / name).exists()}
+            for name in {file.name for file in Path(place).iterdir()} - kept:
+                (Path(place) / name).replace(folder / name)
+    except FcpError as error:
+        raise FcpError(str(error).replace(place, str(folder))) from error
+    except OSError as error:
+        raise FcpError(f"{folder}: cannot be written ({error.strerror})") from error
 
 
 def write_beside(path: Path, content: bytes) -> None:
