@@ -219,6 +219,17 @@ def test_no_film_is_named(tmp_path, content):
         read_clip(path)
 
 
+@needs_av
+def test_a_film_of_an_unknown_codec_is_named(tmp_path):
+    options = {"qscale": "1"}
+    path = write_video(
+        tmp_path / "clip.avi", greys(2), codec="mpeg4", pixels="yuv420p", options=options
+    )
+    path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZQZQ"))
+    with pytest.raises(FcpError, match=r"clip\.avi: its codec is not known; convert it to H\.264"):
+        read_clip(path)
+
+
 def test_a_missing_film_is_named(tmp_path):
     with pytest.raises(FcpError, match=r"gone\.mp4: cannot be read"):
         read_clip(tmp_path / "gone.mp4")

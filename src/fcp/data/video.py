@@ -132,6 +132,8 @@ def _stream_of(container: InputContainer, path: Path) -> VideoStream:
         reason = f"has no pictures, only {', '.join(kinds)}" if kinds else "damaged, or no video"
         raise FcpError(f"{path}: {reason}; give another file")
     stream = container.streams.video[0]
+    if stream.codec_context is None:  # declared as always there
+        raise FcpError(f"{path}: its codec is not known; convert it to H.264")
     stream.thread_type = "AUTO"
     return stream
 
