@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,7 +124,8 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def _open(path: Path) -> InputContainer:
     with clear_errors(path):
-        return load_av(path).open(str(path))
+        container: InputContainer = load_av(path).open(str(path))
+    return container
 
 
 def _stream_of(container: InputContainer, path: Path) -> VideoStream:
@@ -138,7 +140,7 @@ def _stream_of(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def load_av(path: Path) -> Any:  # noqa: ANN401  (a module)
+def load_av(path: Path) -> ModuleType:
     """Return PyAV.
 
     Args:
@@ -158,13 +160,27 @@ def load_av(path: Path) -> Any:  # noqa: ANN401  (a module)
 
 
 @contextmanager
-def clear_errors(path: Path) -> Iterator[None]:
-    """Turn errors of PyAV into an ``FcpError`` of one line."""
+def clear_errors(
+    path: Path, fault: str = "damaged, or no video", remedy: str = "copy it again"
+) -> Iterator[None]:
+    """Turn errors of PyAV into an ``FcpError`` of one line.
+
+    Args:
+        path: File that is read or written.
+        fault: What is wrong with it.
+        remedy: What to do.
+    """
+    errors = _errors_of(load_av(path))
     try:
         yield
-    except (OSError, ValueError, RuntimeError) as error:  # FFmpegError is one of these
+    except errors as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise FcpError(f"{path}: damaged, or no video ({reason}); copy it again") from error
+        raise FcpError(f"{path}: {fault} ({reason}); {remedy}") from error
+
+
+def _errors_of(av: ModuleType) -> tuple[type[Exception], ...]:
+    """Return what PyAV raises; some of its errors are an ``FFmpegError`` and nothing else."""
+    return OSError, ValueError, RuntimeError, av.error.FFmpegError
 
 
 class _Reader:
@@ -213,7 +229,8 @@ class _Reader:
         if self._container is not None:
             self._container.close()
         self._container = _open(self._path)
-        self._frames = _decoded(self._container, _stream_of(self._container, self._path))
+        stream = _stream_of(self._container, self._path)
+        self._frames = _decoded(self._container, stream, _errors_of(load_av(self._path)))
         self._ahead, self._next = None, 1
 
     def _step(self) -> av.VideoFrame | None:
@@ -235,8 +252,10 @@ def _reader_of_state(path: Path, size: int, changed: int) -> _Reader:
     return _Reader(path, _clip_of_state(path, size, changed))
 
 
-def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-    """Yield all frames that can be decoded; damaged packets are skipped."""
+def _decoded(
+    container: InputContainer, stream: VideoStream, errors: tuple[type[Exception], ...]
+) -> Iterator[av.VideoFrame]:
+    """Yield all frames that can be decoded; packets that raise an error are skipped."""
     packets = container.demux(stream)
     while True:
         try:
@@ -244,7 +263,7 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.Vide
             if packet is None:
                 return
             frames = packet.decode()
-        except (OSError, ValueError, RuntimeError):
+        except errors:
             continue
         yield from (frame for frame in frames if not frame.is_corrupt)
 
