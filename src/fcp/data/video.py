@@ -85,10 +85,8 @@ def _state(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=8)
 def _clip_of_state(path: Path, size: int, changed: int) -> Clip:
     with _opened(path) as (container, stream), clear_errors(path):
-        # Not the packets, which hold the whole file.
-        packets = container.demux(stream)
-        stamps = [one.pts for one in packets if one.size and not one.is_discard]
-        codec, announced = stream.codec_context, stream.frames
+        stamps, places = _stamps_of(container, stream)
+        announced, codec = _announced(container, stream, path), stream.codec_context
         ratio, unit = stream.sample_aspect_ratio, stream.time_base
         hdr = _HDR.get(int(codec.color_trc or 0))
     known = sorted(stamp for stamp in stamps if stamp is not None)
@@ -100,14 +98,48 @@ def _clip_of_state(path: Path, size: int, changed: int) -> Clip:
         notes.append(f"high dynamic range ({hdr}): read without tone mapping, so colours are pale")
     if ratio and ratio != 1:
         notes.append(f"its pixels are not square ({ratio}); masks are those of the stored pixels")
-    if announced > len(stamps):
-        notes.append(f"cut short: {len(stamps)} of {announced} frames are in the file")
+    if announced > places:
+        notes.append(f"cut short: {places} of {announced} frames are in the file")
     times = [None if unit is None else float(stamp * unit) for stamp in known]
     return Clip(
         tuple(times) if len(times) == len(stamps) else (None,) * len(stamps),
         tuple(known) if is_whole else (),
         tuple(notes),
     )
+
+
+def _stamps_of(container: InputContainer, stream: VideoStream) -> tuple[list[int | None], int]:
+    """Return the time stamps of the frames that are shown, and the number of all places for one.
+
+    Places are packets, also those that an edit list hides; in an AVI, whose empty packets repeat a
+    frame and do not come, the time stamps count them.
+    """
+    counts_empty = container.format.name == "avi"
+    stamps, places = [], 0
+    for packet in container.demux(stream):  # not listed: packets hold the whole file
+        if packet.size and not packet.is_discard:
+            stamps.append(packet.pts)
+        if packet.size or packet.dts is not None:  # the last one only ends the stream
+            place = packet.dts if counts_empty else None
+            places = places + 1 if place is None else place + 1
+    return stamps, places
+
+
+def _announced(container: InputContainer, stream: VideoStream, path: Path) -> int:
+    """Return the number of places for a frame that a file announces; 0 if it is not known."""
+    if "mp4" in container.format.name.split(","):
+        # Of an edited film, the number in its header counts packets that are left out, too.
+        return len(stream.index_entries)
+    if container.format.name == "avi" and not _is_cut(path):
+        return 0  # empty packets may follow the last frame
+    return stream.frames
+
+
+def _is_cut(path: Path) -> bool:
+    """Return whether an AVI is shorter than its header says."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    return path.stat().st_size < 8 + int.from_bytes(head[4:], "little")
 
 
 @contextmanager
