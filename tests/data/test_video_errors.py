@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from video_files import av, needs_av, write_video
 
-from fcp.data.video import clear_errors, read_clip, read_frame
+from fcp.data.video import AFTER_DAMAGE, clear_errors, read_clip, read_frame
 from fcp.data.video_writing import write_video as write_film
 from fcp.errors import FcpError
 
@@ -33,7 +33,9 @@ class Failing:
             yield self if number == self._number else packet
 
     def decode(self):
-        raise self._error
+        if self._error is not None:
+            raise self._error
+        return []
 
 
 @pytest.mark.parametrize("name", ["ExternalError", "PatchWelcomeError", "DecoderNotFoundError"])
@@ -51,6 +53,36 @@ def test_errors_of_ffmpeg_alone_are_one_line(tmp_path, monkeypatch, name):
     with pytest.raises(FcpError, match="frame 2 is missing or damaged"):
         read_frame(path, 2)
     assert abs(read_frame(path, 3)[0].mean() - 60) < 5
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", "mp4"), ("mpeg4", "mov")])
+def test_frames_after_a_damaged_one_are_noted_up_to_the_next_key_frame(tmp_path, codec, suffix):
+    options = {"g": "6", "bf": "0", "keyint_min": "6", "sc_threshold": "0"}
+    path = tmp_path / f"clip.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    pictures = [np.roll(noise, shift, axis=1) for shift in range(12)]
+    write_video(path, pictures, codec=codec, pixels="yuv420p", options=options)
+    assert [read_frame(path, n)[1] for n in range(1, 13)] == [[]] * 12
+    with av.open(str(path)) as container:
+        place, size = [(one.pos, one.size) for one in container.demux(video=0) if one.size][2]
+    content = bytearray(path.read_bytes())
+    content[place + 8 : place + size - 1] = bytes([0x55]) * (size - 9)
+    path.write_bytes(content)
+    with pytest.raises(FcpError, match="frame 3 is missing or damaged"):
+        read_frame(path, 3)
+    doubtful = [n for n in (4, 5, 6, 7, 8, 12, 4, 2, 1) if read_frame(path, n)[1] == [AFTER_DAMAGE]]
+    assert doubtful == [4, 5, 6, 4]
+
+
+def test_frames_after_one_that_is_not_shown_are_noted(tmp_path, monkeypatch):
+    """A decoder may leave out a frame without an error."""
+    path = tmp_path / "clip.mp4"
+    write_video(path, greys(6), options={"crf": "1", "g": "4", "bf": "0"})
+    assert len(read_clip(path).times) == 6
+    real = av.open
+    monkeypatch.setattr(av, "open", lambda file: Failing(real(file), 2, None))
+    noted = [n for n in (1, 3, 4, 5, 6) if AFTER_DAMAGE in read_frame(path, n)[1]]
+    assert noted == [3, 4]
 
 
 def test_a_film_that_cannot_be_written_is_named(tmp_path):
