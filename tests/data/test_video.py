@@ -197,6 +197,44 @@ def test_a_truncated_film_says_so(tmp_path):
         read_clip(path)
 
 
+def trimmed(path, target, *, frames, step):
+    """Copy a film whose first frames an edit list hides."""
+    options = {"avoid_negative_ts": "disabled", "use_editlist": "1"}
+    with av.open(str(path)) as source, av.open(str(target), "w", options=options) as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                packet.pts, packet.dts = packet.pts - frames * step, packet.dts - frames * step
+                packet.stream = stream
+                container.mux(packet)
+    return target
+
+
+@needs_av
+@pytest.mark.parametrize(("hidden", "group"), [(2, 12), (6, 4)])  # without, and with whole groups
+def test_a_trimmed_film_is_not_cut_short(tmp_path, hidden, group):
+    options = {"crf": "1", "g": str(group), "bf": "0"}
+    path = write_video(tmp_path / "whole.mp4", greys(12), options=options)
+    step = read_clip(path).stamps[1]
+    clip = read_clip(trimmed(path, tmp_path / "clip.mp4", frames=hidden, step=step))
+    assert (len(clip.times), clip.notes) == (12 - hidden, ())
+    assert abs(read_frame(tmp_path / "clip.mp4", 1)[0].mean() - 20 * (hidden + 1)) < 5
+
+
+@needs_av
+def test_an_avi_with_repeated_frames_is_cut_short_only_if_it_is(tmp_path):
+    generator = np.random.default_rng(0)
+    pictures = [generator.integers(0, 255, (*SIZE, 3), np.uint8) for _ in range(6)]
+    path = tmp_path / "clip.avi"
+    how = {"codec": "mpeg4", "pixels": "yuv420p", "options": {"qscale": "1"}}
+    write_video(path, pictures, pts=[0, 1, 2, 7, 8, 30], **how)
+    assert (len(read_clip(path).times), read_clip(path).notes) == (6, ())
+    path.write_bytes(path.read_bytes()[: path.read_bytes().index(b"idx1") * 2 // 3])
+    clip = read_clip(path)
+    assert 0 < len(clip.times) < 6
+    assert clip.notes == (f"cut short: {clip.stamps[-1] + 1} of 31 frames are in the file",)
+
+
 @needs_av
 def test_sound_alone_is_no_film(tmp_path):
     path = tmp_path / "sound.mp4"
@@ -216,6 +254,17 @@ def test_no_film_is_named(tmp_path, content):
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
     with pytest.raises(FcpError, match=r"clip\.mp4: damaged, or no video"):
+        read_clip(path)
+
+
+@needs_av
+def test_a_film_of_an_unknown_codec_is_named(tmp_path):
+    options = {"qscale": "1"}
+    path = write_video(
+        tmp_path / "clip.avi", greys(2), codec="mpeg4", pixels="yuv420p", options=options
+    )
+    path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZQZQ"))
+    with pytest.raises(FcpError, match=r"clip\.avi: its codec is not known; convert it to H\.264"):
         read_clip(path)
 
 

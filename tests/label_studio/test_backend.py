@@ -169,7 +169,8 @@ def test_bad_tasks_lose_no_others(make, annotated, fake_studio, caplog, monkeypa
     with caplog.at_level(logging.WARNING):
         found = backend.predict(7, CONFIG, [good[0], *bad, {}, good[1]])
     assert [bool(one) for one in found] == [True, *[False] * 5, True]
-    assert found[0]["result"] == found[-1]["result"]
+    same, again = ([{**one, "id": None} for one in found[n]["result"]] for n in (0, -1))
+    assert same == again
     for message in ("--allow-host example.org", "not a picture", "404", "no picture under"):
         assert message in caplog.text
     monkeypatch.setattr(backends, "prediction_of", lambda *_: 1 / 0)
@@ -227,6 +228,10 @@ def test_point_on_what_the_examples_find(make, annotated, photos):
     photo = photos["grace_hopper"]
     mask = read_brush_runs(region["value"]["rle"], photo.mask.shape, "")
     assert iou(mask, photo.mask) > 0.6
+    (later,) = backend.answer_hint(7, CONFIG, annotated["grace_hopper"], point)["result"]
+    (predicted,) = backend.predict(7, CONFIG, [annotated["grace_hopper"]])
+    ids = [one["id"] for one in (region, later, *predicted["result"])]
+    assert len(set(ids)) == len(ids) > 2
 
 
 def test_points_are_prompts_without_examples(make, annotated, photos, segmenter, monkeypatch):

@@ -90,6 +90,16 @@ def test_what_is_written_is_read(kind, mask):
         assert (read & mask).sum() / (read | mask).sum() >= (1 if kind == "brushlabels" else 0.98)
 
 
+@pytest.mark.parametrize("kind", ["brushlabels", "polygonlabels", "rectanglelabels"])
+def test_later_regions_of_a_label_replace_no_earlier_ones(kind):
+    """A hint after another hint, or after a prediction: the page keeps regions by their ids."""
+    control = Control("tag", kind, ("cat",))
+    mask = np.eye(8, dtype=bool)
+    answers = [list(write_regions(mask, "cat", control, "image", score)) for score in (1.0, 0.5)]
+    ids = [one["id"] for regions in answers for one in regions]
+    assert len(set(ids)) == len(ids) >= 2
+
+
 @pytest.mark.parametrize(
     ("one", "message"),
     [

@@ -8,8 +8,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from fcp.data.pages import Pages
@@ -32,7 +30,6 @@ from fcp.labelling.queries import (
     printable,
     sort_frames,
     split_pages,
-    unique_names,
 )
 from fcp.labelling.results import LeftOut
 
@@ -240,19 +237,6 @@ def test_names_that_no_disk_or_format_holds_are_changed_and_told(tmp_path):
         printable(photo).encode()
         assert (photo in found.renamed) == (photo.name != "good.jpg")
     assert named([tmp_path]).names[:5] == found.names[:5]  # the same again
-
-
-@given(st.lists(st.sampled_from(["x", "X", "x_2", "é", "e\u0301", "d/x", "D/x"]), max_size=8))
-def test_names_are_unique_on_every_disk(names):
-    found = unique_names(names)
-    assert len({name.casefold().replace("e\u0301", "é") for name in found}) == len(names)
-    assert found == unique_names(names)
-    assert [a for a, b in zip(found, names, strict=True) if a == b] or not names
-
-
-def test_numbers_go_to_later_ones_and_known_names_stay():
-    assert unique_names(["x", "x_2", "x", "X", "x"]) == ["x", "x_2", "x_3", "X_4", "x_5"]
-    assert unique_names(["x", "y"], [None, "x"], ["x"]) == ["x_2", "x"]
 
 
 def stack(path, pages=3, *, thumbnail=False):

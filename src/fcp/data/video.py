@@ -10,13 +10,14 @@ rates need no care.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
+AFTER_DAMAGE = "decoded after a damaged frame; may be wrong"
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
 
 
@@ -64,13 +66,15 @@ def read_frame(path: Path, number: int) -> tuple[np.ndarray, list[str]]:
         number: Number of the frame, from 1.
 
     Returns:
-        (H, W, 3) uint8 RGB, upright and read-only, and the notes of ``Clip``.
+        (H, W, 3) uint8 RGB, upright and read-only, and the notes of ``Clip``, and
+        ``AFTER_DAMAGE`` where a frame before it, since the last key frame, is damaged.
 
     Raises:
         FcpError: as ``read_clip``, or the frame is missing or damaged.
     """
     state = _state(path)
-    return _reader_of_state(path, *state).frame(number), list(_clip_of_state(path, *state).notes)
+    pixels, is_doubtful = _reader_of_state(path, *state).frame(number)
+    return pixels, [*_clip_of_state(path, *state).notes, *[AFTER_DAMAGE] * is_doubtful]
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -84,10 +88,8 @@ def _state(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=8)
 def _clip_of_state(path: Path, size: int, changed: int) -> Clip:
     with _opened(path) as (container, stream), clear_errors(path):
-        # Not the packets, which hold the whole file.
-        packets = container.demux(stream)
-        stamps = [one.pts for one in packets if one.size and not one.is_discard]
-        codec, announced = stream.codec_context, stream.frames
+        stamps, places = _stamps_of(container, stream)
+        announced, codec = _announced(container, stream, path), stream.codec_context
         ratio, unit = stream.sample_aspect_ratio, stream.time_base
         hdr = _HDR.get(int(codec.color_trc or 0))
     known = sorted(stamp for stamp in stamps if stamp is not None)
@@ -99,14 +101,48 @@ def _clip_of_state(path: Path, size: int, changed: int) -> Clip:
         notes.append(f"high dynamic range ({hdr}): read without tone mapping, so colours are pale")
     if ratio and ratio != 1:
         notes.append(f"its pixels are not square ({ratio}); masks are those of the stored pixels")
-    if announced > len(stamps):
-        notes.append(f"cut short: {len(stamps)} of {announced} frames are in the file")
+    if announced > places:
+        notes.append(f"cut short: {places} of {announced} frames are in the file")
     times = [None if unit is None else float(stamp * unit) for stamp in known]
     return Clip(
         tuple(times) if len(times) == len(stamps) else (None,) * len(stamps),
         tuple(known) if is_whole else (),
         tuple(notes),
     )
+
+
+def _stamps_of(container: InputContainer, stream: VideoStream) -> tuple[list[int | None], int]:
+    """Return the time stamps of the frames that are shown, and the number of all places for one.
+
+    Places are packets, also those that an edit list hides; in an AVI, whose empty packets repeat a
+    frame and do not come, the time stamps count them.
+    """
+    counts_empty = container.format.name == "avi"
+    stamps, places = [], 0
+    for packet in container.demux(stream):  # not listed: packets hold the whole file
+        if packet.size and not packet.is_discard:
+            stamps.append(packet.pts)
+        if packet.size or packet.dts is not None:  # the last one only ends the stream
+            place = packet.dts if counts_empty else None
+            places = places + 1 if place is None else place + 1
+    return stamps, places
+
+
+def _announced(container: InputContainer, stream: VideoStream, path: Path) -> int:
+    """Return the number of places for a frame that a file announces; 0 if it is not known."""
+    if "mp4" in container.format.name.split(","):
+        # Of an edited film, the number in its header counts packets that are left out, too.
+        return len(stream.index_entries)
+    if container.format.name == "avi" and not _is_cut(path):
+        return 0  # empty packets may follow the last frame
+    return stream.frames
+
+
+def _is_cut(path: Path) -> bool:
+    """Return whether an AVI is shorter than its header says."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    return path.stat().st_size < 8 + int.from_bytes(head[4:], "little")
 
 
 @contextmanager
@@ -123,7 +159,8 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def _open(path: Path) -> InputContainer:
     with clear_errors(path):
-        return load_av(path).open(str(path))
+        container: InputContainer = load_av(path).open(str(path))
+    return container
 
 
 def _stream_of(container: InputContainer, path: Path) -> VideoStream:
@@ -132,11 +169,13 @@ def _stream_of(container: InputContainer, path: Path) -> VideoStream:
         reason = f"has no pictures, only {', '.join(kinds)}" if kinds else "damaged, or no video"
         raise FcpError(f"{path}: {reason}; give another file")
     stream = container.streams.video[0]
+    if stream.codec_context is None:  # declared as always there
+        raise FcpError(f"{path}: its codec is not known; convert it to H.264")
     stream.thread_type = "AUTO"
     return stream
 
 
-def load_av(path: Path) -> Any:  # noqa: ANN401  (a module)
+def load_av(path: Path) -> ModuleType:
     """Return PyAV.
 
     Args:
@@ -156,13 +195,41 @@ def load_av(path: Path) -> Any:  # noqa: ANN401  (a module)
 
 
 @contextmanager
-def clear_errors(path: Path) -> Iterator[None]:
-    """Turn errors of PyAV into an ``FcpError`` of one line."""
+def clear_errors(
+    path: Path, fault: str = "damaged, or no video", remedy: str = "copy it again"
+) -> Iterator[None]:
+    """Turn errors of PyAV into an ``FcpError`` of one line.
+
+    Args:
+        path: File that is read or written.
+        fault: What is wrong with it.
+        remedy: What to do.
+    """
+    errors = _errors_of(load_av(path))
     try:
         yield
-    except (OSError, ValueError, RuntimeError) as error:  # FFmpegError is one of these
+    except errors as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise FcpError(f"{path}: damaged, or no video ({reason}); copy it again") from error
+        raise FcpError(f"{path}: {fault} ({reason}); {remedy}") from error
+
+
+def _errors_of(av: ModuleType) -> tuple[type[Exception], ...]:
+    """Return what PyAV raises; some of its errors are an ``FFmpegError`` and nothing else."""
+    return OSError, ValueError, RuntimeError, av.error.FFmpegError
+
+
+class _Found(NamedTuple):
+    """A decoded frame.
+
+    Attributes:
+        number: Number of the frame, from 1.
+        frame: Frame as PyAV gives it.
+        is_doubtful: Whether a frame before it, since the last key frame, is damaged or missing.
+    """
+
+    number: int
+    frame: av.VideoFrame
+    is_doubtful: bool
 
 
 class _Reader:
@@ -177,55 +244,53 @@ class _Reader:
         self._path, self._clip = path, clip
         self._turn = Lock()
         self._container: InputContainer | None = None
-        self._frames: Iterator[av.VideoFrame] = iter(())
-        self._ahead: av.VideoFrame | None = None  # read, and not yet asked for
+        self._frames: Iterator[_Found] = iter(())
+        self._ahead: _Found | None = None  # read, and not yet asked for
         self._next = 0  # number of the frame that is read next, from 1
-        self._last: tuple[int, np.ndarray] | None = None  # the frame that was asked for, and pixels
+        # The frame that was asked for: its number, its pixels and whether it is doubtful.
+        self._last: tuple[int, np.ndarray, bool] | None = None
 
-    def frame(self, number: int) -> np.ndarray:
-        """Read a frame (H, W, 3), upright; not to be written to, as it may be asked for again.
+    def frame(self, number: int) -> tuple[np.ndarray, bool]:
+        """Read a frame.
+
+        Returns:
+            Pixels (H, W, 3), upright; not to be written to, as they may be asked for again. And
+            whether a damaged frame came before it and no key frame in between.
 
         Raises:
             FcpError: it is missing or damaged.
         """
         with self._turn:
-            if self._last is not None and self._last[0] == number:
-                return self._last[1]
-            if self._container is None or number < self._next:
-                self._rewind()
-            for found in iter(self._step, None):
-                at = self._number_of(found)
-                if at == number:
-                    return self._keep(number, upright_pixels(found))
-                if at > number:  # the wanted one was damaged
-                    self._ahead, self._next = found, number + 1
-                    break
-        raise FcpError(f"{self._path}: frame {number} is missing or damaged; copy it again")
+            if self._last is None or self._last[0] != number:
+                self._last = self._read(number)
+            return self._last[1:]
 
-    def _keep(self, number: int, pixels: np.ndarray) -> np.ndarray:
-        pixels.flags.writeable = False
-        self._last = number, pixels
-        return pixels
+    def _read(self, number: int) -> tuple[int, np.ndarray, bool]:
+        if self._container is None or number < self._next:
+            self._rewind()
+        for found in iter(self._step, None):
+            self._next = min(found.number, number) + 1
+            if found.number == number:
+                pixels = upright_pixels(found.frame)
+                pixels.flags.writeable = False
+                return number, pixels, found.is_doubtful
+            if found.number > number:  # the wanted one was damaged
+                self._ahead = found
+                break
+        raise FcpError(f"{self._path}: frame {number} is missing or damaged; copy it again")
 
     def _rewind(self) -> None:
         if self._container is not None:
             self._container.close()
         self._container = _open(self._path)
-        self._frames = _decoded(self._container, _stream_of(self._container, self._path))
+        stream = _stream_of(self._container, self._path)
+        frames = _decoded(self._container, stream, _errors_of(load_av(self._path)))
+        self._frames = _numbered(frames, self._clip.stamps)
         self._ahead, self._next = None, 1
 
-    def _step(self) -> av.VideoFrame | None:
+    def _step(self) -> _Found | None:
         found, self._ahead = self._ahead or next(self._frames, None), None
         return found
-
-    def _number_of(self, frame: av.VideoFrame) -> int:
-        """Return a frame's number by its time stamp, or else by its place."""
-        stamps = self._clip.stamps
-        number = self._next
-        if stamps and frame.pts is not None:
-            number = int(np.searchsorted(stamps, frame.pts, side="right"))
-        self._next = max(self._next, number) + 1
-        return number
 
 
 @lru_cache(maxsize=1)  # one file is open at a time
@@ -233,8 +298,10 @@ def _reader_of_state(path: Path, size: int, changed: int) -> _Reader:
     return _Reader(path, _clip_of_state(path, size, changed))
 
 
-def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-    """Yield all frames that can be decoded; damaged packets are skipped."""
+def _decoded(
+    container: InputContainer, stream: VideoStream, errors: tuple[type[Exception], ...]
+) -> Iterator[av.VideoFrame | None]:
+    """Yield all frames that can be decoded, and None for each that is damaged."""
     packets = container.demux(stream)
     while True:
         try:
@@ -242,9 +309,30 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.Vide
             if packet is None:
                 return
             frames = packet.decode()
-        except (OSError, ValueError, RuntimeError):
+        except errors:
+            yield None
             continue
-        yield from (frame for frame in frames if not frame.is_corrupt)
+        yield from (None if frame.is_corrupt else frame for frame in frames)
+
+
+def _numbered(frames: Iterable[av.VideoFrame | None], stamps: tuple[int, ...]) -> Iterator[_Found]:
+    """Number frames by their time stamps, or else by their places.
+
+    Args:
+        frames: Frames in the order of presentation; None for each damaged one.
+        stamps: Time stamps of ``Clip``.
+    """
+    expected, is_doubtful = 1, False
+    for frame in frames:
+        if frame is None:
+            is_doubtful = True
+            continue
+        number = expected
+        if stamps and frame.pts is not None:
+            number = int(np.searchsorted(stamps, frame.pts, side="right"))
+        is_doubtful = not frame.key_frame and (is_doubtful or number > expected)
+        expected = max(expected, number) + 1
+        yield _Found(number, frame, is_doubtful)
 
 
 def upright_pixels(frame: av.VideoFrame) -> np.ndarray:

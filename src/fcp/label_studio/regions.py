@@ -6,7 +6,7 @@ was shown rotated (``fcp.formats.label_studio_tasks``).
 
 from __future__ import annotations
 
-import hashlib
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -64,11 +64,10 @@ def write_regions(
         score: Score of all regions, 0 … 1.
     """
     height, width = mask.shape
-    for index, value in enumerate(_WRITERS[control.kind](mask) if mask.any() else []):
-        # Ids must be unique on a page, for all labels and tags.
-        name = hashlib.sha256(f"{control.name}/{label}/{index}".encode()).hexdigest()
+    for value in _WRITERS[control.kind](mask) if mask.any() else []:
         yield {
-            "id": name[:10],
+            # A page replaces a region by a later one of the same id, so no two answers share one.
+            "id": secrets.token_hex(5),
             "type": control.kind,
             "from_name": control.name,
             "to_name": picture,

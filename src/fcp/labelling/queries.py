@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from fcp.errors import FcpError
 from fcp.labelling.photo_results import Source
 from fcp.labelling.results import LeftOut
+from fcp.labelling.unique_names import name_films, name_key, unique_names
 from fcp.system.files import PICTURE_SUFFIXES, is_video, natural, plain
 from fcp.system.runs import files_of_run
 
@@ -168,7 +169,7 @@ def name_results(
     A result has the path of its photo relative to the folder that was given, or, for several
     folders, to the innermost folder that holds all of them. A page's name ends with its number. A
     frame is called CLIP/00000 and so on, after its video; so are photos that are frames, after
-    their folder, whether that or they themselves were given.
+    their folder, whether that or they themselves were given. No two films share a folder.
 
     Args:
         found: Photos to name; changed in place.
@@ -179,19 +180,20 @@ def name_results(
     known = known or {}
     root = Path(os.path.commonpath([_base_of(path, frames=frames) for path in paths]))
     names = {file: _relative(file, root) for file in found.files}
-    films = Counter(_key(name) for file, name in names.items() if is_video(file))
+    films = Counter(name_key(name) for file, name in names.items() if is_video(file))
     if frames:  # a folder of frames is a film of its name
         photos = (name for file, name in names.items() if not is_video(file))
-        films.update({_key(name.rpartition("/")[0]) for name in photos})
+        films.update({name_key(name.rpartition("/")[0]) for name in photos})
     ends = [
-        _end_of(file, page, is_alone=films[_key(names[file])] < 2)
+        _end_of(file, page, is_alone=films[name_key(names[file])] < 2)
         for file, page in zip(found.files, found.pages, strict=True)
     ]
     own = [names[file] + end for file, end in zip(found.files, ends, strict=True)]
     safe = [_safe(name) for name in own]
     found.renamed = [photo for photo, a, b in zip(found.files, own, safe, strict=True) if a != b]
     fixed = [known.get(photo) for photo in found.sources]
-    found.names = unique_names(safe, fixed, reserved=known.values())
+    wanted = name_films(safe, found.files, known, frames=frames)
+    found.names = unique_names(wanted, fixed, reserved=known.values())
 
 
 def _base_of(path: Path, *, frames: bool) -> Path:
@@ -349,43 +351,3 @@ def _is_text(sign: str) -> bool:
     # Excludes control characters, bytes that are not UTF-8 (which Python keeps as surrogates), and
     # the two noncharacters that no text file may hold.
     return unicodedata.category(sign) not in {"Cc", "Cs"} and sign not in "\ufffe\uffff"
-
-
-def unique_names(
-    names: Sequence[str],
-    fixed: Sequence[str | None] = (),
-    reserved: Collection[str] = (),
-) -> list[str]:
-    """Make names unique by numbers.
-
-    The first of equal names stays, later ones get ``_2``, ``_3`` …. Upper and lower case count as
-    equal, and so do composed and decomposed letters, because many disks treat them so. The same
-    list always gives the same names.
-
-    Args:
-        names: Wanted names.
-        fixed: Fixed name of each entry, or None; empty for no fixed names.
-        reserved: Names that must not be used.
-
-    Returns:
-        One name for each, all different.
-    """
-    found: list[str | None] = list(fixed) or [None] * len(names)
-    taken = {_key(name) for name in (*reserved, *(one for one in found if one is not None))}
-    for index, name in enumerate(names):
-        if found[index] is None and _key(name) not in taken:
-            taken.add(_key(name))
-            found[index] = name
-    for index, name in enumerate(names):
-        number = 2
-        while found[index] is None:
-            numbered = f"{name}_{number}"
-            if _key(numbered) not in taken:
-                taken.add(_key(numbered))
-                found[index] = numbered
-            number += 1
-    return [name for name in found if name is not None]
-
-
-def _key(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
