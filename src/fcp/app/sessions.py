@@ -146,7 +146,7 @@ class Session:
             # Later photos of the same names get other paths: the old run and the examples still use
             # the old paths.
             folder = self.folder / f"photos{self.number()}"
-            self.photos_in = Intake(folder, self.photos_in.budget, self.originals)
+            self.photos_in = Intake(folder, self.photos_in.budget, self.originals, once=True)
 
     def start_run(
         self, engine: Engine, *, tile: Tile, instances: bool, appearance: Appearances = "auto"
