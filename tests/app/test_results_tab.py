@@ -29,7 +29,5 @@ def test_a_correction_is_no_negative_example(visits, session, engine, asking):
     page = build_page(engine, visits.store)
     (put,) = [one for one in page.fns.values() if one.name == "put_for_correction"]
     values = put.fn("cat", asking)
-    given = {
-        component.elem_id: value for component, value in zip(put.outputs, values, strict=True)
-    }
+    given = {component.elem_id: value for component, value in zip(put.outputs, values, strict=True)}
     assert (given["class-name"], given["kind"], given["negative"]) == ("cat", "paint", False)

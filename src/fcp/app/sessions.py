@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fcp.app.corrections import Correction
 from fcp.app.limits import Budget, Limits
 from fcp.app.marks import Marked, by_class
 from fcp.app.runs import Engine, PhotoRun, make_task
@@ -33,12 +34,12 @@ class OpenPicture:
     Attributes:
         picture: File of the picture.
         size: (H, W) of the picture in px.
-        corrects: Whether the result of a run is being corrected.
+        correction: The result of a run that is being corrected, or None.
     """
 
     picture: Path
     size: tuple[int, int]
-    corrects: bool = False
+    correction: Correction | None = None
 
 
 class Session:
