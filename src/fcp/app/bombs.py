@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Set
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,12 +17,13 @@ _LOCAL_HEADER = 30  # bytes at least, before the data of a member
 _SIZE_OF_DIRECTORY = 5  # index in the record at the archive's end
 
 
-def check_zip(archive: Path, room: int) -> None:
+def check_zip(archive: Path, room: int, known: Set[tuple[str, int]] = frozenset()) -> None:
     """Refuse an archive by its list of members.
 
     Args:
         archive: File that ``zipfile.is_zipfile`` accepts.
         room: Bytes allowed for all members together, pictures or not.
+        known: Name and size of pictures that are there already; each is allowed beside ``room``.
 
     Raises:
         FcpError: too many members, too many bytes, members that share bytes of the archive, a
@@ -41,6 +43,7 @@ def check_zip(archive: Path, room: int) -> None:
     if len(members) > MOST_MEMBERS:
         raise FcpError(f"{archive}: contains more than {MOST_MEMBERS:,} files")
     total = sum(member.file_size for member in members)
+    total -= sum(size for _, size in known & {(one.filename, one.file_size) for one in members})
     if total > room:
         left = max(0, room) / 1e6
         raise FcpError(

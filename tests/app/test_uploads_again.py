@@ -1,0 +1,65 @@
+"""What a visitor uploads again, and archives that cannot be unpacked."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fcp.app.limits import Budget, Limits
+from fcp.app.uploads import Intake, Upload
+
+
+@pytest.fixture
+def intake(tmp_path) -> Intake:
+    return Intake(tmp_path / "photos", Budget(Limits(total_bytes=5000, pictures=3)), once=True)
+
+
+@pytest.fixture
+def take(tmp_path, intake) -> Callable[..., Upload]:
+    """Return a function: the visitor's name and content of files → the outcome of their upload."""
+
+    def take_files(files: dict[str, bytes], **options) -> Upload:
+        names = {}
+        for number, (name, content) in enumerate(files.items()):
+            path = tmp_path / f"{number}{Path(name).suffix}"
+            path.write_bytes(content)
+            names[path] = name
+        return intake.take(names, **options)
+
+    return take_files
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_known_photos_are_not_charged_to_the_limits(take, intake, picture, packed):
+    def folder(files: dict[str, bytes]) -> dict[str, bytes]:
+        return {"trip.zip": zipped(files)} if packed else files
+
+    photos = {f"trip/{seed}.png": picture(seed=seed) for seed in (1, 2)}
+    later = {"trip/3.png": picture(4, 4)}
+    assert len(take(folder(photos)).pictures) == 2
+    assert sum(map(len, photos.values())) > 3000  # a second time they would not fit
+    again = take(folder(photos | later))
+    assert [intake.originals[path] for path in again.pictures] == ["trip/3.png"]
+    assert (again.known, again.refused) == (2, [])
+    assert take(folder(photos | later)).known == 3  # as many pictures as are allowed
+    assert intake.budget.pictures == 3
+    assert intake.budget.used == sum(path.stat().st_size for path in intake.folder.iterdir())
+
+
+def test_an_archive_of_known_photos_alone_is_no_empty_one(take, picture):
+    archive = {"trip.zip": zipped({"a.png": picture()})}
+    take(archive)
+    again = take(archive)
+    assert (again.pictures, again.known, again.refused) == ([], 1, [])
