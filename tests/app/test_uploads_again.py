@@ -63,3 +63,21 @@ def test_an_archive_of_known_photos_alone_is_no_empty_one(take, picture):
     take(archive)
     again = take(archive)
     assert (again.pictures, again.known, again.refused) == ([], 1, [])
+
+
+def test_an_archive_with_a_password_says_what_to_do(take):
+    content = bytearray(zipped({"a.png": b"?", "b.png": b"?"}))
+    content[content.index(b"PK\1\2") + 8] |= 1
+    taken = take({"my trip.zip": bytes(content)})
+    assert taken.refused == ["my trip.zip: needs a password; unpack it and upload the pictures"]
+
+
+def test_a_damaged_picture_in_an_archive_is_told_with_the_archives_name(take, tmp_path, picture):
+    damaged = picture(seed=1)
+    content = zipped({"a.png": picture(), "b.png": damaged})
+    place = content.index(damaged) + len(damaged) // 2
+    spoilt = content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]
+    taken = take({"my trip.zip": spoilt})
+    assert [path.name for path in taken.pictures] == ["a.png"]
+    assert taken.refused[0].startswith("my trip.zip: broken or truncated archive (Bad CRC-32")
+    assert str(tmp_path) not in taken.refused[0]

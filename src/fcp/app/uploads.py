@@ -158,9 +158,9 @@ class Intake:
             return
         if upload.stat().st_size == 0:
             raise FcpError(f"{upload}: the file is empty; upload it again")
-        self._unpack(upload, taken)
+        self._unpack(upload, name, taken)
 
-    def _unpack(self, archive: Path, taken: Upload) -> None:
+    def _unpack(self, archive: Path, called: str, taken: Upload) -> None:
         """Take the readable pictures of an archive; a bad archive is refused as a whole."""
         inside = Upload(refused=taken.refused)
         try:
@@ -169,7 +169,7 @@ class Intake:
                     name = plain_path(str(member.path)) or member.path.name
                     self._keep(name, member.size, member, inside)
                 except _BadPictureError as error:
-                    taken.refused.append(str(error))
+                    taken.refused.append(str(error).replace(str(archive), called))
         except FcpError:
             for picture in inside.pictures:
                 self.forget(picture)
