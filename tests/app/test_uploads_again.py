@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fcp.app.limits import Budget, Limits
+from fcp.app.runs import PhotoRun, make_task
 from fcp.app.uploads import Intake, Upload
 
 
@@ -81,3 +82,10 @@ def test_a_damaged_picture_in_an_archive_is_told_with_the_archives_name(take, tm
     assert [path.name for path in taken.pictures] == ["a.png"]
     assert taken.refused[0].startswith("my trip.zip: broken or truncated archive (Bad CRC-32")
     assert str(tmp_path) not in taken.refused[0]
+
+
+def test_of_two_photos_of_one_path_the_later_gets_a_number_and_keeps_its_folder(engine, tmp_path):
+    called = {Path("X.jpg"): "Dir/X.JPG", Path("X_2.jpg"): "Dir/X.JPG"}
+    task = make_task({"cat": []}, [], tile=None, instances=False)
+    run = PhotoRun(engine, task, list(called), tmp_path / "run", originals=called)
+    assert list(run.originals.values()) == ["Dir/X.JPG", "Dir/X_2.JPG"]
