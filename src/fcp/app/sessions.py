@@ -25,6 +25,7 @@ from fcp.labelling.task import Appearances, Tile
 IDLE_SECONDS = 6 * 3600.0
 LEAST_TILE = 200  # px; other visitors wait while a photo is segmented
 PREFIX = "visitor-"
+ENDED = "this visit has ended; load the page again"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Session:
         """
         with self._lock:
             if self._closed:
-                raise FcpError("this visit has ended; load the page again")
+                raise FcpError(ENDED)
             self._workers += 1
         self.last_used = time.monotonic()
         try:
@@ -247,6 +248,17 @@ class SessionStore:
         self._lock = threading.Lock()
 
     def get(self, key: str) -> Session:
+        """Return a visitor's session.
+
+        Raises:
+            FcpError: the visit has ended, or was never begun.
+        """
+        session = self._sessions.get(key)
+        if session is None:
+            raise FcpError(ENDED)
+        return session
+
+    def begin(self, key: str) -> Session:
         """Return a visitor's session, new at the first call.
 
         Raises:
