@@ -68,6 +68,7 @@ def visit(
     """Go through the page once."""
     first, second, third = tabs
     asking: Any = SimpleNamespace(session_hash=str(number))
+    first.visits.arrive(asking)
     noise = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     example = folder / f"example{number}.png"
     if options.as_example:

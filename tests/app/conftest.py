@@ -41,7 +41,9 @@ def visits(tmp_path) -> Any:
     from fcp.app.sessions import SessionStore
     from fcp.app.visits import Visits
 
-    return Visits(SessionStore(tmp_path / "root", Limits()))
+    visits = Visits(SessionStore(tmp_path / "root", Limits()))
+    visits.store.begin("a")
+    return visits
 
 
 @pytest.fixture

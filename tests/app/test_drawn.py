@@ -21,6 +21,7 @@ from fcp.app.results_tab import ResultsTab
 from fcp.formats import FORMATS
 from fcp.formats.examples import Example
 from fcp.formats.run_lengths import to_runs
+from fcp.labelling.objects import piece_of, pieces_as_objects
 from fcp.labelling.photo_results import ClassResult, PictureResult
 
 
@@ -87,12 +88,31 @@ def test_examples_of_a_class_add_up_and_a_correction_is_all_of_it():
 def test_what_is_not_it_takes_its_pixels_away():
     labels = np.ones((40, 60), np.uint8)
     hole = mask_of(slice(3, 9), slice(3, 9))
-    found = record(cat=ClassResult(0.5, 1.0, 2400, objects=[]))
+    found = record(cat=ClassResult(0.5, 1.0, 2400, objects=pieces_as_objects(labels > 0, 0.5)))
     told, put = put_over(found, labels, ["cat"], [marked(None, hole)])
     assert ((put == 1) == ~hole).all()
     assert (told.classes["cat"].score, told.classes["cat"].by_hand) == (0.5, False)
     assert told.classes["cat"].area_px == 2400 - 36
     assert [piece.box for piece in told.classes["cat"].objects] == [[0, 0, 60, 40]]
+
+
+def test_objects_that_touch_stay_apart_where_another_drawing_cuts_them():
+    labels = np.ones((40, 60), np.uint8)
+    parts = [mask_of(slice(0, 40), slice(left, left + 20)) for left in (0, 20, 40)]
+    objects = [
+        one
+        for part, score in zip(parts, (0.9, 0.8, 0.7), strict=True)
+        for one in pieces_as_objects(part, score)
+    ]
+    found = record(cat=ClassResult(0.5, 1.0, 2400, objects=objects))
+    drawn = [marked(None, mask_of(slice(0, 10), slice(0, 25))), marked("dog", parts[2], number=2)]
+    told, put = put_over(found, labels, ["cat", "dog"], drawn)
+    first, second = told.classes["cat"].objects
+    assert [(one.box, one.score) for one in (first, second)] == [
+        ([0, 10, 20, 40], 0.9),
+        ([20, 0, 40, 40], 0.8),
+    ]
+    assert (piece_of(second, (40, 60)).full_mask() == parts[1] & (put == 1)).all()
 
 
 def test_boxes_and_clicks_are_no_masks(tmp_path):

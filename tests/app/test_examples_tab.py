@@ -5,9 +5,11 @@ from __future__ import annotations
 import gradio as gr
 import numpy as np
 import pytest
+from PIL import Image
 
 import fcp.app.examples_tab
 from fcp.app.examples_tab import ExamplesTab, open_in_editor
+from fcp.data.prompts import annotation_mask
 
 
 @pytest.fixture
@@ -57,3 +59,25 @@ def test_one_damaged_picture_ends_nothing(tab, visits, asking, picture, tmp_path
     assert told[0][0].startswith("broken.png: ")
     assert session.examples_in.budget.pictures == 2
     assert session.open_picture.picture.name == "later.png"
+
+
+@pytest.mark.parametrize("kind", ["paint", "outline"])
+def test_a_correction_changes_only_what_is_painted_or_erased(
+    tab, session, asking, monkeypatch, kind
+):
+    monkeypatch.setattr(fcp.app.examples_tab, "EDITOR_SIDE", 15)  # a quarter of the photo's side
+    mask = np.zeros((40, 60), bool)
+    mask[:, 1::11] = True  # lines of 1 px
+    mask[13:30, 21:38] = True
+    update = open_in_editor(session, session.photos[0], mask)
+    with Image.open(update["value"]["layers"][0]) as layer:
+        paint = np.array(layer)
+    assert all(paint[..., -1][:, column // 4].all() for column in range(1, 60, 11))
+    paint[0, 0] = 0
+    paint[9, 13] = 255
+    tab.add_example({"layers": [paint]}, "cat", kind, False, asking)
+    mask[:4, :4] = False
+    mask[36:, 52:56] = True
+    marked = session.marked[-1]
+    assert marked.corrects
+    assert (annotation_mask(marked.example.annotation, (40, 60)) == mask).all()

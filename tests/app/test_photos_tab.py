@@ -46,6 +46,16 @@ def test_other_photo_of_the_same_name_has_its_own_preview(tab, session, asking, 
     assert seen[0] != seen[1]  # a browser may keep what it had from an address
 
 
+def test_photos_uploaded_again_are_not_taken_twice_after_the_removal_of_all(
+    tab, session, asking, tmp_path, picture
+):
+    tab.remove_all(asking)
+    for _ in range(2):
+        (tmp_path / "cat.png").write_bytes(picture())
+        tab.take_photos([str(tmp_path / "cat.png")], asking)
+    assert [photo.name for photo in session.photos] == ["cat.png"]
+
+
 def test_names_in_the_error_of_a_run_are_no_markup(tab, session, asking, add, picture):
     mask = np.zeros((40, 60), bool)
     mask[5:9, 5:9] = True

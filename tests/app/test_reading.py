@@ -50,6 +50,7 @@ def uploaded(visits, engine, asking, tmp_path) -> Session:
     pages."""
     with gr.Blocks():
         first, second = ExamplesTab(visits), PhotosTab(visits, engine)
+    visits.arrive(asking)
     files = [tmp_path / name for name in ("shown.tif", "pages.tif", "a.tif", "b.tif")]
     pages = ([(30, 40), (40, 60)], [(20, 40)] * 2, [(40, 60)], [(60, 40)])
     for file, sizes in zip(files, pages, strict=True):

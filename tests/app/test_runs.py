@@ -69,7 +69,7 @@ def test_run_says_the_same_as_the_segmenter_alone(session, engine):
 
 
 def test_two_visitors_take_turns_and_do_not_mix(session, engine, add, tmp_path, picture):
-    other = SessionStore(tmp_path / "other", Limits()).get("b")
+    other = SessionStore(tmp_path / "other", Limits()).begin("b")
     add(other, "bird", picture(40, 60, 20))
     other.photos = [other.photos_in.folder / "one.png"]
     other.photos[0].write_bytes(picture(40, 60, 10))

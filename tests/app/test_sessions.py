@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from fcp.app.limits import Limits
@@ -23,8 +24,8 @@ def names(folder: Path) -> set[str]:
 
 def test_each_visitor_has_a_folder_that_the_key_does_not_name(store, tmp_path):
     keys = ["a", "../../evil", ""]
-    sessions = [store.get(key) for key in keys]
-    assert [store.get(key) for key in keys] == sessions
+    sessions = [store.begin(key) for key in keys]
+    assert [store.begin(key) for key in keys] == sessions
     folders = {session.folder for session in sessions}
     assert len(folders) == 3
     assert all(f.parent == tmp_path and f.name.startswith(PREFIX) for f in folders)
@@ -33,26 +34,38 @@ def test_each_visitor_has_a_folder_that_the_key_does_not_name(store, tmp_path):
 
 def test_too_many_visitors_are_told(store):
     for key in "abc":
-        store.get(key)
+        store.begin(key)
     with pytest.raises(FcpError, match="too many visitors"):
-        store.get("d")
+        store.begin("d")
     store.close("a")
-    store.get("d")
+    store.begin("d")
 
 
 def test_folder_goes_at_the_end_of_the_visit(store, tmp_path):
-    stays, goes = store.get("stays"), store.get("goes")
+    stays, goes = store.begin("stays"), store.begin("goes")
     store.close("goes")
     store.close("unknown")
     assert not goes.folder.exists()
     assert stays.folder.exists()
-    assert store.get("goes").folder != goes.folder
+    assert store.begin("goes").folder != goes.folder
     store.close_all()
     assert names(tmp_path) == set()
 
 
+def test_only_the_load_of_the_page_begins_a_visit(visits, asking):
+    visits.leave(asking)  # Gradio also says so when the connection is lost
+    ended = "this visit has ended; load the page again"
+    with pytest.raises(gr.Error, match=ended), visits.visit(asking):
+        pass
+    with pytest.raises(FcpError, match=ended):
+        visits.store.get("a")
+    visits.arrive(asking)
+    with visits.visit(asking) as session:
+        assert session is visits.store.get("a")
+
+
 def test_folder_outlives_the_work_in_it_and_no_longer(store):
-    session = store.get("a")
+    session = store.begin("a")
     with session.work():
         with session.work():
             store.close("a")
@@ -64,7 +77,7 @@ def test_folder_outlives_the_work_in_it_and_no_longer(store):
 
 
 def test_uploads_beside_the_folders_go_with_the_last_visitor(store, tmp_path):
-    store.get("a"), store.get("b")
+    store.begin("a"), store.begin("b")
     (tmp_path / "0123abcd").mkdir()
     (tmp_path / "0123abcd" / "cat.jpg").touch()
     (tmp_path / "tmp_upload").touch()
@@ -75,17 +88,17 @@ def test_uploads_beside_the_folders_go_with_the_last_visitor(store, tmp_path):
 
 
 def test_visits_whose_end_was_never_heard_of_are_swept(store):
-    idle, busy = store.get("idle"), store.get("busy")
+    idle, busy = store.begin("idle"), store.begin("busy")
     with busy.work():
         for session in (idle, busy):
             session.last_used -= 2 * IDLE_SECONDS
-        store.get("new")
+        store.begin("new")
         assert not idle.folder.exists()
         assert busy.folder.exists()
 
 
 def test_numbers_never_repeat(store):
-    session, seen = store.get("a"), []
+    session, seen = store.begin("a"), []
     threads = [
         threading.Thread(target=lambda: seen.extend(session.number() for _ in range(50)))
         for _ in range(4)
@@ -98,13 +111,13 @@ def test_numbers_never_repeat(store):
 
 
 def test_errors_are_told_without_the_server_s_folders(store):
-    session = store.get("a")
+    session = store.begin("a")
     error = FcpError(f"{session.folder}/photos/cat.jpg: damaged; {session.folder}/run1/x/y.png")
     assert session.public_text(error) == "cat.jpg: damaged; y.png"
 
 
 def test_errors_are_told_with_the_visitors_names(store):
-    session = store.get("a")
+    session = store.begin("a")
     photo, longer = (session.photos_in.folder / name for name in ("A.jpg", "A.jpg_small"))
     session.originals.update({photo: "trip/【A】.jpg", longer: "【A】.jpg_small"})
     error = FcpError(f"{longer}: damaged; {photo}: the file is empty")
@@ -115,6 +128,6 @@ def test_errors_are_told_with_the_visitors_names(store):
 
 def test_a_run_needs_photos_and_examples(store):
     with pytest.raises(FcpError, match="no example yet"):
-        store.get("a").start_run(None, tile=None, instances=False)
+        store.begin("a").start_run(None, tile=None, instances=False)
     with pytest.raises(FcpError, match="no results yet"):
-        store.get("a").finished_run()
+        store.begin("a").finished_run()

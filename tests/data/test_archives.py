@@ -94,6 +94,25 @@ def test_damage_that_ends_an_archive_early_is_named(tmp_path, form, damage):
         list(walk(source))
 
 
+@pytest.mark.parametrize(
+    ("places", "value", "message"),
+    [
+        ((6, 8), 1, r"d\.zip: needs a password .*; unpack it"),  # flags
+        ((8, 10), 99, r"d\.zip: cannot be unpacked here .*compression.*; unpack it"),  # method
+    ],
+)
+def test_a_sound_archive_that_cannot_be_unpacked_is_not_called_broken(
+    tmp_path, places, value, message
+):
+    source = write(tmp_path / "d.zip", {"1.txt": b"one"})
+    content = bytearray(source.read_bytes())
+    for header, place in zip((b"PK\3\4", b"PK\1\2"), places, strict=True):
+        content[content.index(header) + place] = value
+    source.write_bytes(content)
+    with pytest.raises(FcpError, match=message):
+        [member.read() for member in walk(source)]
+
+
 def test_what_is_no_archive(tmp_path):
     (tmp_path / "page.tgz").write_text("<html>quota exceeded</html>")
     with pytest.raises(FcpError, match=r"page\.tgz: no whole tar or zip archive"):

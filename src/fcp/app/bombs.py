@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Set
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,19 +14,21 @@ MOST_DIRECTORY = 32 << 20  # bytes of the list of members, which is read into me
 MOST_RATIO = 200  # unpacked ÷ packed size; uncompressed drawings of few colours come near it
 SMALL = 8 << 20  # bytes; smaller members may exceed MOST_RATIO
 _LOCAL_HEADER = 30  # bytes at least, before the data of a member
+_ENCRYPTED = 1  # bit in the flags of a member
 _SIZE_OF_DIRECTORY = 5  # index in the record at the archive's end
 
 
-def check_zip(archive: Path, room: int) -> None:
+def check_zip(archive: Path, room: int, known: Set[tuple[str, int]] = frozenset()) -> None:
     """Refuse an archive by its list of members.
 
     Args:
         archive: File that ``zipfile.is_zipfile`` accepts.
         room: Bytes allowed for all members together, pictures or not.
+        known: Name and size of pictures that are there already; each is allowed beside ``room``.
 
     Raises:
-        FcpError: too many members, too many bytes, members that share bytes of the archive, a
-            compression ratio that pictures do not have, or a damaged list.
+        FcpError: too many members, a password, too many bytes, members that share bytes of the
+            archive, a compression ratio that pictures do not have, or a damaged list.
     """
     try:
         with archive.open("rb") as file:
@@ -40,7 +43,10 @@ def check_zip(archive: Path, room: int) -> None:
         raise FcpError(message) from error
     if len(members) > MOST_MEMBERS:
         raise FcpError(f"{archive}: contains more than {MOST_MEMBERS:,} files")
+    if any(member.flag_bits & _ENCRYPTED for member in members):
+        raise FcpError(f"{archive}: needs a password; unpack it and upload the pictures")
     total = sum(member.file_size for member in members)
+    total -= sum(size for _, size in known & {(one.filename, one.file_size) for one in members})
     if total > room:
         left = max(0, room) / 1e6
         raise FcpError(

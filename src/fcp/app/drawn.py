@@ -12,7 +12,7 @@ from fcp.app.marks import Marked
 from fcp.data.prompts import annotation_mask
 from fcp.data.strips import clear_label, edges
 from fcp.errors import FcpError
-from fcp.labelling.objects import drawn_result, pieces_as_objects
+from fcp.labelling.objects import drawn_result, objects_within
 from fcp.labelling.photo_results import ClassResult, PictureResult
 from fcp.system.files import sha256_of
 
@@ -94,7 +94,7 @@ def _differs(one: np.ndarray, other: np.ndarray, label: int) -> bool:
 
 def _cut(found: ClassResult, mask: np.ndarray) -> ClassResult:
     """Return the result of a class that lost pixels to a drawn one, with what is left of it."""
-    objects = None if found.objects is None else pieces_as_objects(mask, found.score)
+    objects = None if found.objects is None else objects_within(found.objects, mask)
     area, area_px = round(float(mask.mean()), 6), int(mask.sum())
     return replace(found, area=area, area_px=area_px, objects=objects, by_hand=False)
 

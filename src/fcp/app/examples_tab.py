@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from fcp.app.corrections import correction_of
 from fcp.app.marks import KINDS, PAINT_ALPHA, Marked, clean_class_name, example_on
 from fcp.app.parts import PRIVATE, filled, grid, heading, named, upload_box
 from fcp.app.sessions import OpenPicture, Session
@@ -15,9 +16,8 @@ from fcp.app.small import LONGEST, keep_small
 from fcp.app.uploads import Upload
 from fcp.app.visits import Visits, warn_of_refused
 from fcp.data.images import read_size
-from fcp.data.photos import MOST_DRAWN, read_photo, reduced_size
+from fcp.data.photos import read_photo
 from fcp.data.prompts import annotation_mask
-from fcp.data.strips import resize_nearest
 from fcp.errors import FcpError
 from fcp.system.files import write_atomically
 from fcp.visualize import RED, class_colours, encode, overlay, thumbnail
@@ -124,11 +124,13 @@ class ExamplesTab:
                 raise FcpError("upload a picture that shows the object, then mark it")
             name = None if negative else clean_class_name(class_name or "")
             layers = (drawing or {}).get("layers") or []
-            example = example_on(open_picture.picture, layers, kind, open_picture.size)
+            picture, correction = open_picture.picture, open_picture.correction
+            example = example_on(picture, layers, kind, open_picture.size, correction)
             number = max((one.number for one in session.marked), default=0) + 1
             shown = session.folder / f"marked{session.number()}.jpg"
-            called = session.originals.get(open_picture.picture, open_picture.picture.name)
-            marked = Marked(number, name, kind, example, shown, called, open_picture.corrects)
+            called = session.originals.get(picture, picture.name)
+            corrects = correction is not None
+            marked = Marked(number, name, kind, example, shown, called, corrects)
             _draw_small(session, marked)  # first: if it fails, no example is added
             session.marked.append(marked)
             session.chosen_example = None
@@ -178,15 +180,14 @@ def open_in_editor(session: Session, picture: Path, mask: np.ndarray | None = No
     size = keep_small(picture, file, EDITOR_SIDE, session.decoding)
     height, width = read_size(file)
     layers = []
-    if mask is not None:
-        shown = resize_nearest(mask, reduced_size((mask.shape[0], mask.shape[1]), MOST_DRAWN))
-        small = thumbnail(shown[..., None].repeat(3, axis=-1).astype(np.uint8) * 255, EDITOR_SIDE)
+    correction = None if mask is None else correction_of(mask, (height, width))
+    if correction is not None:
         paint = np.zeros((height, width, 4), np.uint8)
-        paint[small[..., 0] > 127] = (*RED, round(255 * PAINT_ALPHA))
+        paint[correction.painting] = (*RED, round(255 * PAINT_ALPHA))
         layer = file.with_suffix(".png")
         write_atomically(layer, encode(paint, "png"))
         layers = [str(layer)]
-    session.open_picture = OpenPicture(picture, size, corrects=mask is not None)
+    session.open_picture = OpenPicture(picture, size, correction)
     value = {"background": str(file), "layers": layers, "composite": None}
     # If canvas and picture differ in size, a new editor misplaces the layers.
     return gr.update(value=value, canvas_size=(width, height), visible=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from fcp.app.corrections import Correction
 from fcp.data.pieces import connected_pieces
 from fcp.data.prompts import MAX_POINTS, Box, Points, annotation_mask
 from fcp.data.strips import resize_nearest
@@ -82,7 +83,11 @@ def painted(layers: Sequence[np.ndarray | None]) -> np.ndarray | None:
 
 
 def example_on(
-    picture: Path, layers: Sequence[np.ndarray | None], kind: str, size: tuple[int, int]
+    picture: Path,
+    layers: Sequence[np.ndarray | None],
+    kind: str,
+    size: tuple[int, int],
+    correction: Correction | None = None,
 ) -> Example:
     """Turn the layers of the editor into an example.
 
@@ -91,6 +96,8 @@ def example_on(
         layers: Layers of the editor, (h, w, 4) uint8, at the size at which the picture is shown.
         kind: Way of marking, key of ``KINDS``.
         size: (H, W) of the picture in px.
+        correction: Mask with which the picture was opened, or None; paint and outlines change it
+            only where they differ from its painting.
 
     Raises:
         FcpError: nothing is drawn, or there are more than ``MAX_POINTS`` points.
@@ -104,7 +111,10 @@ def example_on(
     if kind == "click":
         points = _dots(mask, size)
         return Example(picture, points, marks=(points,))
-    full = resize_nearest(ndimage.binary_fill_holes(mask) if kind == "outline" else mask, size)
+    whole = ndimage.binary_fill_holes(mask) if kind == "outline" else mask
+    if correction is not None:
+        return Example(picture, to_runs(correction.applied(whole)))
+    full = resize_nearest(whole, size)
     return Example(picture, to_runs(full if full.any() else resize_nearest(mask, size)))
 
 

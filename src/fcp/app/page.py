@@ -56,7 +56,7 @@ def _join(tabs: gr.Tabs, examples: ExamplesTab, photos: PhotosTab, results: Resu
     results.correct.click(lambda: gr.update(selected="examples"), None, tabs, **PRIVATE).then(
         results.put_for_correction,
         results.which,
-        [examples.editor, examples.class_name, examples.kind],
+        [examples.editor, examples.class_name, examples.kind, examples.negative],
         **PRIVATE,
     )
 

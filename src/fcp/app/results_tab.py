@@ -199,7 +199,8 @@ class ResultsTab:
         """Open the selected photo in the editor, with the mask of a class as painting.
 
         Returns:
-            Updates of the editor, the class name and the way of marking.
+            Updates of the editor, the class name, the way of marking and the box for negative
+            examples.
         """
         with self.visits.visit(request, alone=True) as session:
             run = session.finished_run()
@@ -212,7 +213,7 @@ class ResultsTab:
                 _, labels = put_over(record, labels, names, _known(session, record, names))
                 mask = labels == names.index(name) + 1
                 del labels
-                return open_in_editor(session, Path(record.file), mask), name, "paint"
+                return open_in_editor(session, Path(record.file), mask), name, "paint", False
 
     def make_file(
         self,

@@ -207,11 +207,15 @@ class PhotoRun:
 
 
 def _own_names(originals: Mapping[Path, str]) -> dict[str, str]:
-    """Return photo → unique name, the original one if possible."""
+    """Return photo → unique name: the original one, with a number if it is taken."""
     seen: set[str] = set()
     names = {}
     for photo, original in originals.items():
-        name = original if original and original.casefold() not in seen else photo.name
+        whole, number = PurePosixPath(original or photo.name), 1
+        name = str(whole)
+        while name.casefold() in seen:
+            number += 1
+            name = str(whole.with_name(f"{whole.stem}_{number}{whole.suffix}"))
         seen.add(name.casefold())
         names[str(photo)] = name
     return names

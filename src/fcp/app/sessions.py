@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fcp.app.corrections import Correction
 from fcp.app.limits import Budget, Limits
 from fcp.app.marks import Marked, by_class
 from fcp.app.runs import Engine, PhotoRun, make_task
@@ -24,6 +25,7 @@ from fcp.labelling.task import Appearances, Tile
 IDLE_SECONDS = 6 * 3600.0
 LEAST_TILE = 200  # px; other visitors wait while a photo is segmented
 PREFIX = "visitor-"
+ENDED = "this visit has ended; load the page again"
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,12 @@ class OpenPicture:
     Attributes:
         picture: File of the picture.
         size: (H, W) of the picture in px.
-        corrects: Whether the result of a run is being corrected.
+        correction: The result of a run that is being corrected, or None.
     """
 
     picture: Path
     size: tuple[int, int]
-    corrects: bool = False
+    correction: Correction | None = None
 
 
 class Session:
@@ -97,7 +99,7 @@ class Session:
         """
         with self._lock:
             if self._closed:
-                raise FcpError("this visit has ended; load the page again")
+                raise FcpError(ENDED)
             self._workers += 1
         self.last_used = time.monotonic()
         try:
@@ -146,7 +148,7 @@ class Session:
             # Later photos of the same names get other paths: the old run and the examples still use
             # the old paths.
             folder = self.folder / f"photos{self.number()}"
-            self.photos_in = Intake(folder, self.photos_in.budget, self.originals)
+            self.photos_in = Intake(folder, self.photos_in.budget, self.originals, once=True)
 
     def start_run(
         self, engine: Engine, *, tile: Tile, instances: bool, appearance: Appearances = "auto"
@@ -246,6 +248,17 @@ class SessionStore:
         self._lock = threading.Lock()
 
     def get(self, key: str) -> Session:
+        """Return a visitor's session.
+
+        Raises:
+            FcpError: the visit has ended, or was never begun.
+        """
+        session = self._sessions.get(key)
+        if session is None:
+            raise FcpError(ENDED)
+        return session
+
+    def begin(self, key: str) -> Session:
         """Return a visitor's session, new at the first call.
 
         Raises:

@@ -12,7 +12,8 @@ import re
 import shutil
 import unicodedata
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -72,6 +73,7 @@ class Intake:
         self.once = once
         self.originals = {} if originals is None else originals
         self._stems: set[str] = set()
+        self._earlier: dict[tuple[str, int], list[Path]] = {}  # name and size → pictures
 
     def take(
         self, uploads: Iterable[Path] | Mapping[Path, str], *, every_page: bool = False
@@ -85,7 +87,7 @@ class Intake:
         Returns:
             The kept pictures, and the reasons for refusing the others.
         """
-        taken, earlier = Upload(), self._by_name()
+        taken, self._earlier = Upload(), self._by_name_and_size() if self.once else {}
         names: Mapping[Path, str] = uploads if isinstance(uploads, Mapping) else {}
         for upload in uploads:
             if upload.name.startswith("."):  # files of the operating system
@@ -93,56 +95,51 @@ class Intake:
                 continue
             name = plain_path(names.get(upload, upload.name)) or upload.name
             try:
-                taken.pictures += self._take(upload, name, taken.refused)
+                self._take(upload, name, taken)
             except FcpError as error:
                 taken.refused.append(str(error).replace(str(upload), name))
             finally:
                 upload.unlink(missing_ok=True)
         if every_page:
-            taken.pictures = [
-                page for picture in taken.pictures for page in self._split(picture, taken.refused)
-            ]
-        if self.once:
-            self._leave_out_known(taken, earlier)
+            whole, taken.pictures = taken.pictures, []
+            for picture in whole:
+                self._split(picture, taken)
         return taken
 
-    def _by_name(self) -> Mapping[str, Sequence[Path]]:
-        """Return the pictures of this folder by the visitor's name for them."""
-        found: dict[str, list[Path]] = {}
+    def _by_name_and_size(self) -> dict[tuple[str, int], list[Path]]:
+        """Return the pictures of this folder by the visitor's name for them and their bytes."""
+        found: dict[tuple[str, int], list[Path]] = {}
         for picture, name in self.originals.items():
             if picture.parent == self.folder:
-                found.setdefault(name, []).append(picture)
+                found.setdefault((name, picture.stat().st_size), []).append(picture)
         return found
 
-    def _leave_out_known(self, taken: Upload, earlier: Mapping[str, Sequence[Path]]) -> None:
-        """Remove pictures that have the name and the content of an earlier one."""
-        uploaded, taken.pictures = taken.pictures, []
-        for picture in uploaded:
-            same_name = earlier.get(self.originals[picture], ())
-            if any(filecmp.cmp(picture, one, shallow=False) for one in same_name):
-                self.forget(picture)
-                taken.known += 1
-            else:
-                taken.pictures.append(picture)
+    def _is_known(self, name: str, size: int, source: Path | Member | bytes) -> bool:
+        """Return whether an earlier upload brought this name with this content."""
+        with suppress(FcpError):  # a damaged archive is reported when the picture is stored
+            return any(_is_same(one, source) for one in self._earlier.get((name, size), ()))
+        return False
 
-    def _split(self, picture: Path, refused: list[str]) -> list[Path]:
+    def _split(self, picture: Path, taken: Upload) -> None:
         """Replace a file of several pages by its pages; damaged pages are refused."""
         pages = own_pages(picture)
         if not pages:
-            return [picture]
+            taken.pictures.append(picture)
+            return
         name = PurePosixPath(self.originals[picture])
-        kept: list[Path] = []
         for number in pages:
             called = str(name.with_name(f"{name.stem}-p{number:03}"))
             try:
                 suffix, content = page_of(picture, number)
-                kept.append(self._keep_page(called + suffix, content))
+                self._keep_page(called + suffix, content, taken)
             except FcpError as error:
-                refused.append(str(error).replace(str(picture), str(name)))
+                taken.refused.append(str(error).replace(str(picture), str(name)))
         self.forget(picture)
-        return kept
 
-    def _keep_page(self, name: str, content: bytes) -> Path:
+    def _keep_page(self, name: str, content: bytes, taken: Upload) -> None:
+        if self._is_known(name, len(content), content):
+            taken.known += 1
+            return
         self.budget.spend(name, len(content))
         path = self.folder / self._free_name(name)
         try:
@@ -151,39 +148,42 @@ class Intake:
             self.forget(path, len(content))
             raise
         self.originals[path] = name
-        return path
+        taken.pictures.append(path)
 
-    def _take(self, upload: Path, name: str, refused: list[str]) -> list[Path]:
+    def _take(self, upload: Path, name: str, taken: Upload) -> None:
         if not upload.is_file():
             raise FcpError(f"{upload}: the upload is incomplete; upload it again")
         if upload.suffix.lower() != ARCHIVE_SUFFIX:
-            return [self._keep(name, upload.stat().st_size, upload)]
+            self._keep(name, upload.stat().st_size, upload, taken)
+            return
         if upload.stat().st_size == 0:
             raise FcpError(f"{upload}: the file is empty; upload it again")
-        return self._unpack(upload, refused)
+        self._unpack(upload, name, taken)
 
-    def _unpack(self, archive: Path, refused: list[str]) -> list[Path]:
+    def _unpack(self, archive: Path, called: str, taken: Upload) -> None:
         """Take the readable pictures of an archive; a bad archive is refused as a whole."""
-        kept: list[Path] = []
+        inside = Upload(refused=taken.refused)
         try:
             for member in self._pictures_in(archive):
                 try:
                     name = plain_path(str(member.path)) or member.path.name
-                    kept.append(self._keep(name, member.size, member))
+                    self._keep(name, member.size, member, inside)
                 except _BadPictureError as error:
-                    refused.append(str(error))
+                    taken.refused.append(str(error).replace(str(archive), called))
         except FcpError:
-            for picture in kept:
+            for picture in inside.pictures:
                 self.forget(picture)
             raise
-        if not kept:
+        if not inside.pictures and not inside.known:
             raise FcpError(f"{archive}: contains no readable picture")
-        return kept
+        taken.pictures += inside.pictures
+        taken.known += inside.known
 
     def _pictures_in(self, archive: Path) -> Iterator[Member]:
         if not zipfile.is_zipfile(archive):
             raise FcpError(f"{archive}: not a complete zip archive; create it again")
-        check_zip(archive, self.budget.limits.total_bytes - self.budget.used)
+        left = self.budget.limits.total_bytes - self.budget.used
+        check_zip(archive, left, known=self._earlier.keys())
         for member in walk(archive):
             unsafe = PureWindowsPath(str(member.path))  # walk checks POSIX names
             if unsafe.drive or unsafe.root or ".." in unsafe.parts:
@@ -191,8 +191,15 @@ class Intake:
             if member.path.suffix.lower() in PICTURE_SUFFIXES:
                 yield member
 
-    def _keep(self, name: str, size: int, source: Path | Member) -> Path:
-        """Check a picture and move it into the folder; ``name`` is the visitor's name for it."""
+    def _keep(self, name: str, size: int, source: Path | Member, taken: Upload) -> None:
+        """Check a picture and move it into the folder, unless an earlier upload brought it.
+
+        Args:
+            name: The visitor's name for it.
+            size: Its bytes.
+            source: Uploaded file, or file in an archive.
+            taken: Outcome to add it to.
+        """
         own = source.path.name if isinstance(source, Member) else source.name
         if PurePosixPath(own).suffix.lower() not in PICTURE_SUFFIXES:
             raise _BadPictureError(
@@ -200,6 +207,9 @@ class Intake:
             )
         if size == 0:
             raise _BadPictureError(f"{name}: the file is empty; copy it again")
+        if self._is_known(name, size, source):
+            taken.known += 1
+            return
         self.budget.spend(name, size)
         path = self.folder / self._free_name(own)
         try:
@@ -209,7 +219,7 @@ class Intake:
             self.forget(path, size)
             raise _BadPictureError(str(error).replace(str(path), name)) from error
         self.originals[path] = name
-        return path
+        taken.pictures.append(path)
 
     def forget(self, picture: Path, size: int | None = None) -> None:
         """Remove a picture and take it off the budget.
@@ -236,6 +246,15 @@ class Intake:
 
 class _BadPictureError(FcpError):
     """An error of one picture that leaves the others of its archive valid."""
+
+
+def _is_same(picture: Path, source: Path | Member | bytes) -> bool:
+    """Return whether a kept picture has this content."""
+    if isinstance(source, Path):
+        return filecmp.cmp(picture, source, shallow=False)
+    pieces = [source] if isinstance(source, bytes) else source.pieces()
+    with picture.open("rb") as file:
+        return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
 
 
 def _put(source: Path | Member, path: Path) -> None:

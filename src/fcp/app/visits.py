@@ -36,26 +36,31 @@ class Visits:
         Raises:
             gr.Error: An ``FcpError``, as a message on the page.
         """
-        folder_of = str(self.store.root)
-        try:
+        with self._told():
             session = self.store.get(_key(request))
             with session.work(), session.alone if alone else nullcontext():
                 try:
                     yield session
                 except FcpError as error:
                     raise FcpError(session.public_text(error)) from error
-        except FcpError as error:
-            text = str(error).replace(folder_of, "")
-            raise gr.Error(escape(text), title="Not possible", print_exception=False) from error
 
     def arrive(self, request: gr.Request) -> None:
         """Begin a visit when the page is loaded, so that no upload of it is swept away."""
-        with self.visit(request):
-            pass
+        with self._told():
+            self.store.begin(_key(request))
 
     def leave(self, request: gr.Request) -> None:
-        """End a visit: the tab was closed or the page was reloaded."""
+        """End a visit: the tab was closed, the page was reloaded or the connection was lost."""
         self.store.close(_key(request))
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn an ``FcpError`` into a message on the page."""
+        try:
+            yield
+        except FcpError as error:
+            text = str(error).replace(str(self.store.root), "")
+            raise gr.Error(escape(text), title="Not possible", print_exception=False) from error
 
 
 def warn_of_refused(refused: Sequence[str]) -> None:

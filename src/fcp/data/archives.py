@@ -194,6 +194,12 @@ def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _broken(source: Path, error: Exception) -> str:
+    if isinstance(error, NotImplementedError):
+        return f"{source}: cannot be unpacked here ({error}); unpack it with another program"
+    if isinstance(error, RuntimeError):
+        return f"{source}: needs a password ({error}); unpack it with another program"
     if source.is_file() and not (isinstance(error, OSError) and error.errno):
-        return f"{source}: broken or truncated archive ({error}); download it again"
+        return (
+            f"{source}: broken or truncated archive ({error}); download it again, or create it anew"
+        )
     return f"{source}: cannot be read ({error})"

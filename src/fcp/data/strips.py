@@ -47,8 +47,10 @@ def resize_nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize a map (h, w) to (H, W): each pixel takes the value under its centre."""
     if labels.shape == size:
         return labels
-    rows, columns = (
-        (np.arange(new) * 2 + 1) * old // (2 * new)
-        for new, old in zip(size, labels.shape, strict=True)
-    )
+    rows, columns = (nearest(old, new) for new, old in zip(size, labels.shape, strict=True))
     return labels[np.ix_(rows, columns)]
+
+
+def nearest(old: int, new: int) -> np.ndarray:
+    """Return for each of ``new`` pixels of a side the one of ``old`` under its centre, (new,)."""
+    return (np.arange(new) * 2 + 1) * old // (2 * new)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from fcp.data.pieces import Piece, connected_pieces
+from fcp.data.pieces import Piece, connected_pieces, tight_piece
 from fcp.formats.run_lengths import from_text, to_text
 from fcp.labelling.photo_results import ClassResult, ObjectResult
 
@@ -22,6 +24,20 @@ def record_of(piece: Piece, score: float) -> ObjectResult:
 def pieces_as_objects(mask: np.ndarray, score: float) -> list[ObjectResult]:
     """Record each connected piece of a mask (H, W) as an object with this score, 0 … 1."""
     return [record_of(piece, score) for piece in connected_pieces(mask)]
+
+
+def objects_within(objects: Iterable[ObjectResult], mask: np.ndarray) -> list[ObjectResult]:
+    """Cut recorded objects down to a mask (H, W) bool; objects without a pixel in it are left out.
+
+    Each keeps its score, and is one object even if it falls into pieces.
+    """
+    size, kept = (mask.shape[0], mask.shape[1]), []
+    for one in objects:
+        x0, y0, x1, y1 = one.box
+        left = piece_of(one, size).mask & mask[y0:y1, x0:x1]
+        if left.any():
+            kept.append(record_of(tight_piece(left, (x0, y0), size), one.score))
+    return kept
 
 
 def drawn_result(mask: np.ndarray, before: ClassResult | None, *, instances: bool) -> ClassResult:
