@@ -99,8 +99,9 @@ def test_progress_counts_the_episodes_of_a_fold_and_a_store_keeps_features(
     }
     plain = plan_folds(data, [0], model_folder, episodes=asked, device="cpu")
     assert plain.cards[EpisodeDraw(0, 0)].precision == "float32"
-    with pytest.raises(FcpError, match="store: plan_folds must know of it"):
-        evaluate_folds(plain, store=store)
+    for one, given in ((plain, store), (plan, None)):
+        with pytest.raises(FcpError, match=rf"plan_folds\(stored={given is not None}\)"):
+            evaluate_folds(one, store=given)
 
 
 def test_a_file_asks_what_was_drawn(data, model_folder, tmp_path):

@@ -294,7 +294,8 @@ def evaluate_folds(
             the plan's cards do not tell of.
     """
     if (store is not None) != plan.stored:
-        raise FcpError("store: plan_folds must know of it for the cards; give it stored=True")
+        right = store is not None
+        raise FcpError(f"store: the cards of the plan do not say so; plan_folds(stored={right})")
     parts: list[EvaluationResult] = []
     for folder, folds in groupby(plan.folds, key=lambda fold: fold.folder):
         predictor = open_predictor(folder, device=plan.device, store=store, fusion=plan.fusion)
