@@ -195,22 +195,25 @@ def load_av(path: Path) -> ModuleType:
 
 
 @contextmanager
-def clear_errors(
-    path: Path, fault: str = "damaged, or no video", remedy: str = "copy it again"
-) -> Iterator[None]:
+def clear_errors(path: Path, *, writing: bool = False) -> Iterator[None]:
     """Turn errors of PyAV into an ``FcpError`` of one line.
 
     Args:
         path: File that is read or written.
-        fault: What is wrong with it.
-        remedy: What to do.
+        writing: Whether it is written.
     """
     errors = _errors_of(load_av(path))
     try:
         yield
     except errors as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise FcpError(f"{path}: {fault} ({reason}); {remedy}") from error
+        message = f"{path}: damaged, or no video ({reason}); copy it again"
+        if writing:
+            message = (
+                f"{path}: the video cannot be written ({reason}); leave out --overlay-video, free "
+                "disk space, or take frames of up to 16,384 px a side"
+            )
+        raise FcpError(message) from error
 
 
 def _errors_of(av: ModuleType) -> tuple[type[Exception], ...]:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 UNIT = Fraction(1, 1000)  # s
 CODECS = ("libx264", "mpeg4")  # the first that this build of PyAV has
-FAULT = "the video cannot be written"
-REMEDY = "leave out --overlay-video, free disk space, or take frames of up to 16,384 px a side"
 
 
 def write_video(path: Path, pictures: Iterable[tuple[np.ndarray, float]]) -> None:
@@ -33,7 +31,7 @@ def write_video(path: Path, pictures: Iterable[tuple[np.ndarray, float]]) -> Non
         FcpError: PyAV is not installed, or the file cannot be written.
     """
     av = load_av(path)
-    with open_atomically(path) as file, clear_errors(path, FAULT, REMEDY):
+    with open_atomically(path) as file, clear_errors(path, writing=True):
         with av.open(file, "w", format="mp4") as container:
             codec = next(one for one in CODECS if one in av.codecs_available)
             _write(container, codec, pictures)
