@@ -260,7 +260,7 @@ def changed_copy(picture: np.ndarray, mask: np.ndarray) -> Marked:
     part = (windows[0], windows[1])
     changed = 255 * (picture[part] / 255.0) ** generator.uniform(*COPY_GAMMA)
     # Copies, not `ascontiguousarray`, which keeps the negative stride of a side of 1 px.
-    return changed[:, ::-1].astype(np.uint8, order="C").copy(), mask[part][:, ::-1].copy()
+    return changed[:, ::-1].astype(np.uint8).copy(), mask[part][:, ::-1].copy()
 
 
 def _at(logits: Tensor, samples: Samples) -> Tensor:
