@@ -137,7 +137,7 @@ def open_stored(
         raise FcpError(f"{name}: expected a path, a Pillow picture or a numpy array")
     with clear_errors(name):
         if isinstance(image, Image.Image):
-            return replace(_decode(image, name, how), white_is_zero=shows_zero_white(image))
+            return _decode(image, name, how)
         path = Path(image)
         if is_video(path):
             pixels, notes = read_frame(path, how.page or 1)
@@ -294,14 +294,22 @@ def _decode(picture: Image.Image, name: str, how: Decoding) -> Opened:
 
 
 def _decode_frame(picture: Image.Image, notes: tuple[str, ...] = ()) -> Opened:
-    raw_mode = _raw_mode(picture)
+    raw_mode, white_is_zero = _raw_mode(picture), shows_zero_white(picture)
     lossy = picture.format in ("JPEG", "MPO", "JPEG2000", "AVIF", "WEBP", "HEIF")
     picture.load()
     turn = turn_of(picture)  # only now: Pillow turns a TIFF by itself, and forgets that it was
     is_cut = raw_mode.startswith(("RGB;16", "RGBA;16", "LA;16"))
     if is_cut:
         notes += ("of its 16 bits a colour the upper 8 are read; a TIFF keeps them all",)
-    return Opened(picture, notes, _GREY_STEPS.get(raw_mode, 1), lossy, turn=turn, is_cut=is_cut)
+    return Opened(
+        picture,
+        notes,
+        _GREY_STEPS.get(raw_mode, 1),
+        lossy,
+        white_is_zero=white_is_zero,
+        turn=turn,
+        is_cut=is_cut,
+    )
 
 
 def _raw_mode(picture: Image.Image) -> str:
@@ -335,9 +343,9 @@ def _open_tiff(path: Path, name: str, how: Decoding) -> Opened:
             # Not by its path: Pillow would map its pixels into memory, and turn them wrongly.
             with path.open("rb") as stream, Image.open(stream) as picture:
                 picture.seek(number - 1)
-                opened, white_is_zero = _decode_frame(picture), shows_zero_white(picture)
+                opened = _decode_frame(picture)
             lossy = page.compression in (6, 7)
-            return replace(opened, notes=notes, lossy=lossy, white_is_zero=white_is_zero)
+            return replace(opened, notes=notes, lossy=lossy)
 
 
 def _numbers(page: tifffile.TiffPage, name: str, notes: tuple[str, ...]) -> Opened:
