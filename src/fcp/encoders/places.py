@@ -12,7 +12,7 @@ import re
 import ssl
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -85,6 +85,12 @@ def settle(weights: str) -> str:
 def is_here(weights: str) -> bool:
     """Whether weights are a file or folder of this machine, or in the hub's cache."""
     return Path(weights).expanduser().exists() or in_cache(weights)
+
+
+def on_this_machine(weights: Iterable[str]) -> list[Path]:
+    """Return those weights that are files or folders of this machine, as their paths."""
+    paths = (Path(one).expanduser() for one in weights)
+    return [path for path in paths if path.exists()]
 
 
 def find_folder(weights: str, cache: Path | None = None) -> Path:

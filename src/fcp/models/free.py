@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fcp.checks import check, from_dict, to_dict
 from fcp.config import EncodersConfig
-from fcp.encoders.places import find_folder, installed_folder
+from fcp.encoders.places import find_folder, installed_folder, on_this_machine
 from fcp.errors import FcpError
 from fcp.method.names import PREFIX, FreeName, choose_default, is_free, parse_name
 from fcp.models.files import CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
@@ -135,8 +135,7 @@ def find_parts(name: FreeName) -> list[Path]:
 
 def local_parts(name: FreeName) -> list[Path]:
     """List the encoders of a method that its name gives as a folder or file of this machine."""
-    places = (Path(part).expanduser() for part in (name.backbone, name.segmenter) if part)
-    return [place for place in places if place.exists()]
+    return on_this_machine(part for part in (name.backbone, name.segmenter) if part)
 
 
 def hash_free(model: str | Path, device: str = "auto") -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import snapshot_download
 
-from fcp.encoders.places import from_hub
+from fcp.encoders.places import from_hub, on_this_machine
 from fcp.errors import FcpError
 from fcp.method.names import is_free
 from fcp.models.files import CARD_FILE, CONFIG_FILE, PRESENCE_FILE, WEIGHTS_FILE
@@ -184,5 +184,4 @@ def weights_elsewhere(folder: Path) -> list[Path]:
     settings = load_json(folder / CONFIG_FILE)
     encoders = (settings.get(part) for part in ("backbone", "segmenter"))
     named = (part.get("weights") for part in encoders if isinstance(part, dict))
-    places = (Path(place).expanduser() for place in named if isinstance(place, str))
-    return [place for place in places if place.exists()]
+    return on_this_machine(place for place in named if isinstance(place, str))
