@@ -296,7 +296,7 @@ def _refuse_other_backbone(recipe: MethodRecipe, learner: LoadedLearner, folder:
 def _refuse_other_names(known: Sequence[str], names: Sequence[str], folder: Path) -> None:
     """Refuse a learner of other classes than the data's, such as those of another data root."""
     pairs = zip_longest(known, names, fillvalue="none")
-    differing = [f"{old} was {new}" for new, old in pairs if new != old]
+    differing = [f"{name} was {learnt}" for learnt, name in pairs if learnt != name]
     if differing:
         raise FcpError(
             f"{folder}: its base learner was trained on other classes than those of --data-root "

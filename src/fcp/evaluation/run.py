@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from fcp.config import Fusion
 from fcp.data.dataset import FewShotDataset
@@ -233,8 +232,9 @@ def plan_folds(
     plans = []
     for fold, drawn in runs.items():
         folder = _of_fold(model, fold, where)
-        how: dict[str, Any] = {"fusion": fusion, "device": where, "stored": stored}
-        card = partial(make_card, data, model_folder=folder, **how)
+        card = partial(
+            make_card, data, model_folder=folder, fusion=fusion, device=where, stored=stored
+        )
         plans.append(FoldPlan(fold, folder, drawn, _cards(data, drawn, episodes, card)))
     return EvaluationPlan(data, tuple(plans), fusion, where, stored)
 

@@ -87,8 +87,10 @@ class FoldTest:
             FcpError: a class with too few pictures, or a folder without weights.
         """
         asked = DrawnEpisodes(shots=shots, episodes=episodes, seeds=(EPISODE_SEED,))
-        how: dict[str, Any] = {"device": device, "stored": stored}
-        return plan_folds(self.data, [self.fold], model_folder, episodes=asked, **how)
+        folds = [self.fold]
+        return plan_folds(
+            self.data, folds, model_folder, episodes=asked, device=device, stored=stored
+        )
 
 
 def chosen_of(folder: Path) -> Path:
