@@ -26,7 +26,6 @@ TESTED_BY = {
     "app/threshold.py": "app/test_results_tab.py",
     "app/serve.py": "app/test_browser.py",
     "app/small.py": "app/test_runs.py",
-    "app/visits.py": "app/test_reading.py",
     "app/why.py": "app/test_runs.py",
     "cli/checkpoint.py": "models/test_checkpoint.py",
     "cli/data_table.py": "cli/test_data.py",

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from page_steps import MANY, PATIENCE, SCREENSHOTS, WIDE
 
 from fcp.visualize import encode
 
 pytest.importorskip("gradio", reason="needs gradio; pip install '.[app]'")
+
+LOG = logging.getLogger(__name__)
 
 
 @pytest.fixture
@@ -112,4 +118,87 @@ def demo_files(demo_photos, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     for name, (photo, _) in demo_photos.items():
         files[name] = folder / f"{name}.png"
         files[name].write_bytes(encode(photo, "png"))
+    return files
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Any]:
+    """Serve the page; with FCP_SCREENSHOTS by the model that people get, else by the faster one."""
+    from fcp.app.limits import Limits
+    from fcp.app.serve import serve
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    limits = Limits(total_bytes=20_000_000)
+    with serve(
+        "small" if SCREENSHOTS else "tiny", device="cpu", port=port, limits=limits
+    ) as served:
+        yield served
+    assert not served.root.exists()
+
+
+@pytest.fixture
+def visit(browser, served) -> Iterator[Callable]:
+    """Return a function: what the screen is like → the page, in a visit of its own.
+
+    At the end no script may have failed, and nothing have been asked of any other server. What the
+    pages show then is logged, and so is what they asked for in vain: pytest tells it of failures.
+    """
+    trouble: list[str] = []
+    asked: list[str] = []
+    pages: list = []
+
+    def visit_page(viewport=WIDE, **screen):
+        page = browser.new_page(viewport=viewport, **screen)
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("requestfailed", lambda one: LOG.warning("%s: %s", one.url, one.failure))
+        pages.append(page)
+        page.goto(served.url)
+        page.locator("#example-upload input[type=file]").wait_for(state="attached")
+        return page
+
+    yield visit_page
+    for page in pages:
+        if not page.is_closed():
+            LOG.warning("the page shows:\n%s", page.locator("body").inner_text())
+    for context in browser.contexts:
+        context.close()
+    assert trouble == []
+    allowed = (served.url, "data:", "blob:")
+    assert [url for url in asked if not url.startswith(allowed)] == []
+
+
+@pytest.fixture
+def many(tmp_path, monkeypatch) -> list[Path]:
+    """Return photos whose run goes no further than the first until one of their runs is stopped.
+
+    A visit of an earlier test may end during this one, which stops a run of its own.
+    """
+    from fcp.app import runs
+    from fcp.app.runs import PhotoRun
+
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    files = [tmp_path / f"{number}.png" for number in range(MANY)]
+    for file in files:
+        file.write_bytes(encode(noise, "png"))
+    told, segment, stop = threading.Event(), runs.segment_photos, PhotoRun.stop
+    begun = []
+
+    def held(segmenter, task, jobs, results, *more, **how):
+        begun.append(results)
+        batches = segment(segmenter, task, jobs, results, *more, **how)
+        yield next(batches)
+        assert told.wait(PATIENCE / 1000)
+        yield from batches
+
+    def stop_and_tell(run):
+        stop(run)
+        if any(run.results is one for one in begun):
+            told.set()
+
+    monkeypatch.setattr(runs, "segment_photos", held)
+    monkeypatch.setattr(PhotoRun, "stop", stop_and_tell)
     return files

@@ -7,158 +7,32 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-import os
 import re
-import socket
-import threading
-import time
 import zipfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
+from page_steps import (
+    NARROW,
+    add_example,
+    captions,
+    download,
+    draw_around,
+    in_editor,
+    load_examples,
+    load_photos,
+    prepared,
+    run,
+    shoot,
+    start,
+)
 from PIL import Image
 
-from fcp.app import runs
-from fcp.app.limits import Limits
-from fcp.app.runs import PhotoRun
-from fcp.app.serve import Served, serve
 from fcp.app.small import LONGEST
-from fcp.formats.polygons import mask_polygons
-from fcp.visualize import encode, thumbnail
+from fcp.visualize import thumbnail
 
 # A page that draws by CPU alone is slow on a busy machine.
 pytestmark = pytest.mark.timeout(400)
-
-LOG = logging.getLogger(__name__)
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
-SCREENSHOTS = os.environ.get("FCP_SCREENSHOTS")
-MODEL = "small" if SCREENSHOTS else "tiny"  # the pictures show what people get; tests want speed
-MANY = 12  # photos
-PATIENCE = 90_000  # ms; a busy machine is slow, and waiting costs nothing where it is not
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    limits = Limits(total_bytes=20_000_000)
-    with serve(MODEL, device="cpu", port=port, limits=limits) as served:
-        yield served
-    assert not served.root.exists()
-
-
-@pytest.fixture
-def visit(browser, served) -> Iterator[Callable]:
-    """Return a function: what the screen is like → the page, in a visit of its own.
-
-    At the end no script may have failed, and nothing have been asked of any other server. What the
-    pages show then is logged, and so is what they asked for in vain: pytest tells it of failures.
-    """
-    trouble: list[str] = []
-    asked: list[str] = []
-    pages: list = []
-
-    def visit_page(viewport=WIDE, **screen):
-        page = browser.new_page(viewport=viewport, **screen)
-        page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("requestfailed", lambda one: LOG.warning("%s: %s", one.url, one.failure))
-        pages.append(page)
-        page.goto(served.url)
-        page.locator("#example-upload input[type=file]").wait_for(state="attached")
-        return page
-
-    yield visit_page
-    for page in pages:
-        if not page.is_closed():
-            LOG.warning("the page shows:\n%s", page.locator("body").inner_text())
-    for context in browser.contexts:
-        context.close()
-    assert trouble == []
-    allowed = (served.url, "data:", "blob:")
-    assert [url for url in asked if not url.startswith(allowed)] == []
-
-
-def shoot(page, name: str, part: str | None = None) -> None:
-    """Take a picture of the page or a part for the documentation, where that was asked for."""
-    if SCREENSHOTS:
-        page.wait_for_timeout(1500)
-        taken = page.locator(part).screenshot() if part else page.screenshot(full_page=True)
-        few = Image.open(io.BytesIO(taken)).convert("RGB").quantize(128)
-        few.save(Path(SCREENSHOTS) / f"{name}.png", optimize=True)
-
-
-def load_examples(page, *files: Path) -> None:
-    page.locator("#example-upload input[type=file]").set_input_files(files)
-    page.locator("#easel canvas").first.wait_for()
-    page.wait_for_timeout(1500)  # the canvas fits the picture into itself, with no sign of the end
-
-
-def load_photos(page, *files: Path, expected: int) -> None:
-    page.get_by_role("tab", name="2 · Photos").click()
-    page.locator("#photo-upload input[type=file]").set_input_files(files)
-    noun = "photo" if expected == 1 else "photos"
-    page.locator("#photo-count").get_by_text(f"{expected} {noun}", exact=True).wait_for()
-
-
-def in_editor(page, size: tuple[int, int]) -> Callable[[float, float], tuple[float, float]]:
-    """Return a function: x, y in px of the picture → of the page."""
-    height, width = size
-    editor = page.locator("#easel")
-    editor.scroll_into_view_if_needed()
-    box = editor.locator("canvas").first.bounding_box()
-    zoom = float(re.search(r"(\d+)%", editor.inner_text())[1]) / 100
-    left = box["x"] + box["width"] / 2 - width * zoom / 2
-    top = box["y"] + box["height"] / 2 - height * zoom / 2
-    return lambda x, y: (left + x * zoom, top + y * zoom)
-
-
-def draw_around(page, mask: np.ndarray) -> None:
-    """Draw along the outline of a mask's largest part, with the mouse; a little inside of it."""
-    place = in_editor(page, mask.shape)
-    outline = max(mask_polygons(mask), key=len)
-    middle, inner = outline.mean(axis=0), 10
-    direction = middle - outline
-    inside = outline + direction / np.linalg.norm(direction, axis=1, keepdims=True) * inner
-    page.mouse.move(*place(*inside[0]))
-    page.mouse.down()
-    for x, y in [*inside[1:], inside[0]]:
-        page.mouse.move(*place(x, y))
-    page.mouse.up()
-    page.wait_for_timeout(300)
-
-
-def add_example(page, name: str, kind: str = "") -> None:
-    if kind:
-        page.locator("#kind").get_by_text(kind).click()
-    before = page.locator("#examples img").count()
-    page.locator("#class-name").locator("input, textarea").first.fill(name)
-    page.locator("#add-example").click()
-    page.locator("#examples img").nth(before).wait_for()
-
-
-def run(page) -> None:
-    page.locator("#run").click()
-    page.locator("#results img").first.wait_for()
-
-
-def captions(page) -> list[str]:
-    return page.locator("#results .caption-label").all_text_contents()
-
-
-def download(page, title: str) -> zipfile.ZipFile:
-    page.locator("#kind-of-download input").click()
-    page.get_by_role("option", name=title, exact=True).click()
-    page.locator("#make-download").click()
-    page.locator("#download").wait_for()
-    with page.expect_download() as waiting:
-        page.locator("#download").click()
-    return zipfile.ZipFile(io.BytesIO(Path(waiting.value.path()).read_bytes()))
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
@@ -312,50 +186,6 @@ def test_bad_input_is_told_and_the_page_goes_on(visit, demo_files, tmp_path, ser
     page.get_by_text("which does not say what to find").wait_for()
 
 
-@pytest.fixture
-def many(tmp_path, monkeypatch) -> list[Path]:
-    """Return photos whose run goes no further than the first until one of their runs is stopped.
-
-    A visit of an earlier test may end during this one, which stops a run of its own.
-    """
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    files = [tmp_path / f"{number}.png" for number in range(MANY)]
-    for file in files:
-        file.write_bytes(encode(noise, "png"))
-    told, segment, stop = threading.Event(), runs.segment_photos, PhotoRun.stop
-    begun = []
-
-    def held(segmenter, task, jobs, results, *more, **how):
-        begun.append(results)
-        batches = segment(segmenter, task, jobs, results, *more, **how)
-        yield next(batches)
-        assert told.wait(PATIENCE / 1000)
-        yield from batches
-
-    def stop_and_tell(run):
-        stop(run)
-        if any(run.results is one for one in begun):
-            told.set()
-
-    monkeypatch.setattr(runs, "segment_photos", held)
-    monkeypatch.setattr(PhotoRun, "stop", stop_and_tell)
-    return files
-
-
-def start(page) -> None:
-    """Begin a run over ``many``, and wait until it shows that it is under way."""
-    page.locator("#run").click()
-    page.locator("#progress").get_by_text(f"1 of {MANY} photos").wait_for()
-
-
-def prepared(page, demo_files, photos: list[Path]) -> None:
-    """Go as far as to the button that runs."""
-    load_examples(page, demo_files["astronaut"])
-    page.mouse.click(*in_editor(page, (512, 512))(230, 110))
-    add_example(page, "face", "Points: click on the object")
-    load_photos(page, *photos, expected=len(photos))
-
-
 def test_cancelled_run_shows_what_is_done(visit, demo_files, many):
     page = visit()
     prepared(page, demo_files, many)
@@ -363,24 +193,6 @@ def test_cancelled_run_shows_what_is_done(visit, demo_files, many):
     page.locator("#cancel").click()
     page.locator("#results img").first.wait_for()
     page.locator("#summary").get_by_text(re.compile(r"[1-9]\d* not done \(cancelled\)")).wait_for()
-
-
-def test_closed_tab_ends_its_run_and_no_other(visit, served, demo_files, many):
-    stays, goes = visit(), visit()
-    prepared(goes, demo_files, many)
-    prepared(stays, demo_files, [demo_files["camera"], demo_files["coins"]])
-    folders = [path for path in served.root.glob("visitor-*") if any(path.glob("photos/0.png"))]
-    assert len(folders) == 1
-    start(goes)
-    goes.close()
-    run(stays)
-    stays.locator("#results .caption-label").nth(1).wait_for()
-    assert len(captions(stays)) == 2
-    deadline = time.monotonic() + PATIENCE / 1000
-    while folders[0].exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not folders[0].exists()
-    assert list(served.root.glob("visitor-*"))
 
 
 def test_photos_are_called_what_the_visitor_calls_them(visit, demo_files):

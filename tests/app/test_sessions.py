@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
 import pytest
 
+from fcp.app import sessions
 from fcp.app.limits import Limits
 from fcp.app.sessions import IDLE_SECONDS, PREFIX, SessionStore
 from fcp.errors import FcpError
@@ -22,11 +25,18 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_each_visitor_has_a_folder_that_the_key_does_not_name(store, tmp_path):
     keys = ["a", "../../evil", ""]
-    sessions = [store.begin(key) for key in keys]
-    assert [store.begin(key) for key in keys] == sessions
-    folders = {session.folder for session in sessions}
+    begun = [store.begin(key) for key in keys]
+    assert [store.begin(key) for key in keys] == begun
+    folders = {session.folder for session in begun}
     assert len(folders) == 3
     assert all(f.parent == tmp_path and f.name.startswith(PREFIX) for f in folders)
     assert names(tmp_path) == {folder.name for folder in folders}
@@ -52,8 +62,44 @@ def test_folder_goes_at_the_end_of_the_visit(store, tmp_path):
     assert names(tmp_path) == set()
 
 
+def test_a_visit_whose_connection_was_lost_goes_on(visits, asking):
+    with visits.visit(asking) as session:
+        (session.folder / "cat.jpg").touch()
+    visits.leave(asking)
+    with visits.visit(asking) as again:
+        assert again is session
+        assert (again.folder / "cat.jpg").exists()
+
+
+def test_a_visitor_who_does_not_come_back_is_gone_after_a_while(store, monkeypatch):
+    monkeypatch.setattr(sessions, "AWAY_SECONDS", 0.3)
+    stays, uses, goes = (store.begin(key) for key in ("stays", "uses", "goes"))
+    with uses.work():
+        store.leave("uses"), store.leave("goes"), store.leave("unknown")
+        wait_until(lambda: not goes.folder.exists())
+        time.sleep(0.5)
+        assert uses.folder.exists()
+    assert uses.folder.exists()
+    wait_until(lambda: not uses.folder.exists())
+    assert stays.folder.exists()
+    with pytest.raises(FcpError, match="visit has ended"):
+        store.get("goes")
+
+
+def test_pages_that_were_lost_make_room_for_new_ones(store):
+    one, two, three = (store.begin(key) for key in "abc")
+    store.leave("b"), store.leave("c")
+    two.last_used -= 10
+    store.begin("d")
+    assert [session.folder.exists() for session in (one, two, three)] == [True, False, True]
+    store.begin("e")
+    assert not three.folder.exists()
+    with pytest.raises(FcpError, match="too many visitors"):
+        store.begin("f")
+
+
 def test_only_the_load_of_the_page_begins_a_visit(visits, asking):
-    visits.leave(asking)  # Gradio also says so when the connection is lost
+    visits.store.close("a")
     ended = "this visit has ended; load the page again"
     with pytest.raises(gr.Error, match=ended), visits.visit(asking):
         pass

@@ -64,6 +64,6 @@ def _join(tabs: gr.Tabs, examples: ExamplesTab, photos: PhotosTab, results: Resu
 def _intro(engine: Engine) -> str:
     return (
         "Mark an object in one or more pictures, and find it in all your other photos. "
-        "Your uploads are removed when you close this tab. "
+        "Your uploads are removed half an hour after you close this tab. "
         f"Model: {engine.name}, on {engine.device}."
     )

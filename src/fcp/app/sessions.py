@@ -1,4 +1,9 @@
-"""One visitor's pictures, examples and run, in a folder that is removed at the end of the visit."""
+"""One visitor's pictures, examples and run, in a folder that is removed at the end of the visit.
+
+A closed tab, a reloaded page and a lost connection (a phone that shows another program) look alike
+here. So the run is stopped at once, but the folder is kept for a while, for a visitor who comes
+back.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +27,8 @@ from fcp.data.images import DEFAULT
 from fcp.errors import FcpError
 from fcp.labelling.task import Appearances, Tile
 
-IDLE_SECONDS = 6 * 3600.0
+IDLE_SECONDS = 6 * 3600.0  # without a request, while the page is connected
+AWAY_SECONDS = 30 * 60.0  # without a request, after the connection was lost
 LEAST_TILE = 200  # px; other visitors wait while a photo is segmented
 PREFIX = "visitor-"
 ENDED = "this visit has ended; load the page again"
@@ -56,6 +62,9 @@ class Session:
         originals: Picture → the visitor's name for it.
         alone: Lock for reading and then changing the lists or the run; handlers of one visitor run
             at the same time.
+        last_used: Time of the last request, by ``time.monotonic``.
+        away: Whether the connection to the page was lost. It is not heard of again where a page
+            comes back, so this stays.
     """
 
     def __init__(
@@ -85,6 +94,7 @@ class Session:
         self.page = 0
         self.chosen: str | None = None  # stem of the photo in the detail view
         self.last_used = time.monotonic()
+        self.away = False
         self._numbers = 0
         self._lock = threading.Lock()
         self._workers = 0
@@ -108,6 +118,12 @@ class Session:
             self.last_used = time.monotonic()
             self._leave()
 
+    def leave(self) -> None:
+        """Stop the run after its current photo, and note that the connection was lost."""
+        self.away = True
+        if self.run is not None:
+            self.run.stop()
+
     def close(self) -> None:
         """Stop the run, and remove the folder now or when the last work in it is done."""
         with self._lock:
@@ -119,9 +135,10 @@ class Session:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
-    def busy(self) -> bool:
-        """Whether a handler or a run is using the folder."""
-        return self._workers > 0
+    def seconds_left(self) -> float:
+        """Time after which the visit ends if no request comes; none while the folder is used."""
+        longest = AWAY_SECONDS if self.away else IDLE_SECONDS
+        return longest if self._workers else self.last_used + longest - time.monotonic()
 
     def number(self) -> int:
         """Return a number that this visit has not used yet."""
@@ -270,7 +287,7 @@ class SessionStore:
                 return known
             self._sweep()
             if len(self._sessions) >= self.limits.sessions:
-                raise FcpError("too many visitors at a time; try again later")
+                self._make_room()
             # The key comes from a browser, so the folder gets a name that nobody can guess.
             folder = self.root / f"{PREFIX}{secrets.token_urlsafe(16)}"
             folder.mkdir()
@@ -278,27 +295,60 @@ class SessionStore:
             self._sessions[key] = session
             return session
 
+    def leave(self, key: str) -> None:
+        """Stop a visitor's run, and end the visit if no request comes for ``AWAY_SECONDS``."""
+        session = self._sessions.get(key)
+        if session is not None:
+            session.leave()
+            self._end_later(key, session)
+
     def close(self, key: str) -> None:
         """End a visit; do nothing for an unknown key."""
         with self._lock:
-            session = self._sessions.pop(key, None)
-            if session is not None:
-                session.close()
-            if not self._sessions:
-                self._sweep_uploads(0)
+            self._close(key)
 
     def close_all(self) -> None:
         """End all visits."""
         for key in list(self._sessions):
             self.close(key)
 
+    def _end_later(self, key: str, session: Session) -> None:
+        """End a visit once no request has come for its time; asked again when that has passed."""
+        timer = threading.Timer(session.seconds_left, self._end_if_unused, (key, session))
+        timer.daemon = True
+        timer.start()
+
+    def _end_if_unused(self, key: str, session: Session) -> None:
+        with self._lock:
+            if self._sessions.get(key) is not session:
+                return
+            if session.seconds_left <= 0:
+                self._close(key)
+                return
+        self._end_later(key, session)
+
+    def _close(self, key: str) -> None:
+        session = self._sessions.pop(key, None)
+        if session is not None:
+            session.close()
+        if not self._sessions:
+            self._sweep_uploads(0)
+
+    def _make_room(self) -> None:
+        """End the visit whose page was lost the longest time ago.
+
+        Raises:
+            FcpError: all pages are connected.
+        """
+        away = {key: one.seconds_left for key, one in self._sessions.items() if one.away}
+        if not away:
+            raise FcpError("too many visitors at a time; try again later")
+        self._close(min(away, key=lambda key: away[key]))
+
     def _sweep(self) -> None:
         """Remove visits that were idle too long, and old uploads that no visit has taken."""
-        now = time.monotonic()
-        for key, session in list(self._sessions.items()):
-            if not session.busy and now - session.last_used > IDLE_SECONDS:
-                del self._sessions[key]
-                session.close()
+        for key in [key for key, one in self._sessions.items() if one.seconds_left <= 0]:
+            self._close(key)
         self._sweep_uploads(IDLE_SECONDS)
 
     def _sweep_uploads(self, age: float) -> None:

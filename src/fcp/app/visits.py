@@ -50,8 +50,8 @@ class Visits:
             self.store.begin(_key(request))
 
     def leave(self, request: gr.Request) -> None:
-        """End a visit: the tab was closed, the page was reloaded or the connection was lost."""
-        self.store.close(_key(request))
+        """Note that the tab was closed, the page was reloaded or the connection was lost."""
+        self.store.leave(_key(request))
 
     @contextmanager
     def _told(self) -> Iterator[None]:
