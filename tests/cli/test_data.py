@@ -79,6 +79,8 @@ def test_pool_is_passed_on(mini_voc, tmp_path):
     assert (tmp_path / "l").read_text() == "train_06_1\t6\ntrain_06_0\t6\n"
     gone = run(*fixed, "--pool", tmp_path / "gone.txt", "--out", tmp_path / "l")
     assert "gone.txt: cannot be read" in gone.stderr
+    val = run(*fixed[:-1], "val", "--pool", tmp_path / "pool.txt", "--out", tmp_path / "l")
+    assert "--pool: is of training pictures; leave it out for val" in val.stderr
 
 
 def test_fss1000_ends_well_and_with_problems(tmp_path):

@@ -84,13 +84,11 @@ def test_a_file_that_is_read_is_never_overwritten(run, tmp_path, mini_voc):
         (run, ("--episodes-file", mine), {"name": "mine"}),
         (run, ("--episodes-file", tmp_path / "link"), {"name": "mine"}),
         (run, ("--compare-with", mine), {"name": "mine"}),
-        (run, ("--pool", mine), {"name": "mine"}),
         (run, ("--compare-with", mine, "--save-episode-scores", tmp_path / "./mine"), {}),
     ]
-    for command in (["episodes"], ["data", "lists", "--split", "train"]):
-        fixed = [*command, "--data-root", mini_voc, "--fold", 0, "--out", mine]
-        arguments = [str(one) for one in (*fixed, "--pool", tmp_path / "link")]
-        asked.append((lambda done=arguments: CliRunner().invoke(app, done), (), {}))
+    lists = ["data", "lists", "--split", "train", "--data-root", mini_voc, "--fold", 0]
+    arguments = [str(one) for one in (*lists, "--out", mine, "--pool", tmp_path / "link")]
+    asked.append((lambda: CliRunner().invoke(app, arguments), (), {}))
     for ask, more, how in asked:
         done = ask(*more, **how)
         assert done.exit_code == 1, done.output
@@ -151,7 +149,6 @@ def test_impossible_numbers_are_usage_errors(run):
         ("1,1", (), "names a fold twice"),
         (None, (), "has folds; choose one of"),
         (1, ("--shots", 9), "fold 1: class 'bus': 9 supports are asked"),
-        (0, ("--pool", "gone.txt", "--benchmark", "fss1000"), "pool: only pascal5i"),
     ],
 )
 def test_impossible_wishes_are_refused(run, fold, more, message):
@@ -301,15 +298,12 @@ def test_plain_episode_files_are_run(run, tmp_path):
     assert "train_01_1 is no val picture" in refused.stderr
 
 
-def test_all_folds_sampler_and_pool(run, mini_voc, tmp_path):
-    pool = tmp_path / "mine.txt"
-    pool.write_text("train_01_0\n")
-    done = run("--episodes", 2, "--sampler", "hsnet", "--pool", pool, fold="all")
+def test_all_folds_and_sampler(run, tmp_path):
+    done = run("--episodes", 2, "--sampler", "hsnet", fold="all")
     assert done.exit_code == 0, done.output
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["protocol"]["fold"] == [0, 1, 2, 3]
     assert report["protocol"]["sampler"].startswith("hsnet: ")
-    assert report["protocol"]["pool"] == "mine.txt"
     assert len(report["runs"]) == 4
 
 

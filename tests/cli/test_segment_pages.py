@@ -177,6 +177,24 @@ def test_one_page_is_chosen_by_its_number(run, tmp_path, segmented):
     assert list(told(tmp_path)[1]) == [("plain.png", None), ("stack.tif", None)]
 
 
+@pytest.mark.parametrize(("asked", "page"), [("largest", 3), ("2", 2), ("1", None)])
+def test_a_page_that_other_tools_would_not_open_is_written_for_them(
+    run, photos, tmp_path, asked, page
+):
+    """They show the first page of a file, which has another size."""
+    assert run("--format", "coco", pages=asked).exit_code == 0
+    out = tmp_path / "out"
+    stack = json.loads((out / "coco.json").read_text())["images"][1]
+    kept = out / "pages/stack.png"
+    if page is None:
+        assert stack["file_name"] == "stack.tif"
+        assert not kept.exists()
+    else:
+        assert stack["file_name"].endswith("out/pages/stack.png")
+        assert read_image(kept).shape[:2] == (29 + page, 60) == (stack["height"], stack["width"])
+        assert "pages/stack.png" in json.loads((out / "results.json").read_text())["files"]
+
+
 def test_a_damaged_page_fails_alone(run, photos, tmp_path):
     stack = photos / "stack.tif"
     with tifffile.TiffFile(stack) as tiff:

@@ -37,7 +37,7 @@ ModelOption = Annotated[
 ExamplesOption = Annotated[
     Path | None,
     typer.Option(
-        help="About 25 or more labelled pictures, laid out like --support of fcp segment, "
+        help="20 or more labelled pictures, laid out like --support of fcp segment, "
         "instead of a data set.",
         metavar="DIR",
     ),

@@ -258,6 +258,8 @@ def lists(
 
     if unfiltered and split == "val":
         raise FcpError("--unfiltered: only training lists are filtered; leave it out for val")
+    if pool is not None and split == "val":
+        raise FcpError("--pool: is of training pictures; leave it out for val")
     refuse_overwriting([out], [pool])
     data = open_benchmark(benchmark, data_root, pool=pool)
     require_fold(data, fold)

@@ -10,9 +10,7 @@ import typer
 from fcp.cli.options import (
     BenchmarkOption,
     DataRootOption,
-    PoolOption,
     SamplerOption,
-    refuse_overwriting,
     require_fold,
 )
 from fcp.system.words import counted
@@ -28,7 +26,6 @@ def episodes(
     seed: Annotated[int, typer.Option(min=0, help="Seed for drawing the episodes.")] = 0,
     number: Annotated[int, typer.Option("--episodes", min=1, help="Number of episodes.")] = 1000,
     sampler: SamplerOption = "classic",
-    pool: PoolOption = None,
     drop_small_classes: Annotated[
         bool,
         typer.Option(
@@ -51,8 +48,7 @@ def episodes(
     from fcp.data.benchmarks import open_benchmark
     from fcp.data.episodes import describe_sampler, sample_episodes, save_episodes
 
-    refuse_overwriting([out], [pool])
-    data = open_benchmark(benchmark, data_root, pool=pool)
+    data = open_benchmark(benchmark, data_root)
     require_fold(data, fold)
     lists = rule.val_lists(data, fold)
     if drop_small_classes:

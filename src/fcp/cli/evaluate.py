@@ -19,7 +19,6 @@ from fcp.cli.options import (
     FeatureCacheSizeOption,
     FusionOption,
     ModelOption,
-    PoolOption,
     SamplerName,
     open_store,
     refuse_idle_size,
@@ -107,7 +106,6 @@ def evaluate(
     seed: SeedOption = None,
     seeds: SeedsOption = None,
     sampler: SamplerOption = None,
-    pool: PoolOption = None,
     episodes_file: EpisodesFileOption = None,
     save_episode_scores: ScoresOption = None,
     compare_with: CompareOption = None,
@@ -127,8 +125,8 @@ def evaluate(
       fcp evaluate --data-root data --fold all --seeds 3 --model 'runs/f{fold}' --out all.json
     """  # noqa: D301  (\b keeps the lines)
     refuse_idle_size(feature_cache, feature_cache_gib)
-    _check_places((out, save_episode_scores), (episodes_file, compare_with, pool))
-    data, folds = _open_data(benchmark, data_root, pool, fold)
+    _check_places((out, save_episode_scores), (episodes_file, compare_with))
+    data, folds = _open_data(benchmark, data_root, fold)
     # Imported here: a wrong folder or fold is told before the models' libraries are loaded.
     from fcp.evaluation.run import evaluate_folds, plan_folds
     from fcp.system.threads import lower_threads
@@ -155,12 +153,12 @@ def _check_places(outputs: Sequence[Path | None], inputs: Sequence[Path | None])
 
 
 def _open_data(
-    benchmark: str, data_root: Path, pool: Path | None, fold: str | None
+    benchmark: str, data_root: Path, fold: str | None
 ) -> tuple[FewShotDataset, list[int | None]]:
     """Open the benchmark, and parse the folds that are asked for."""
     from fcp.data.benchmarks import open_benchmark
 
-    data = open_benchmark(benchmark, data_root, pool=pool)
+    data = open_benchmark(benchmark, data_root)
     return data, _parse_folds(data, fold)
 
 

@@ -41,8 +41,8 @@ BandsOption = Annotated[
 PagesOption = Annotated[
     str,
     typer.Option(
-        help="For files with several pages or frames: the largest page or first frame, all of them "
-        "as photos of their own, or one by its number.",
+        help="Of a TIFF or animation: its largest page or first frame, all of them as photos of "
+        "their own, or one by its number. Of a video each frame is read.",
         metavar="largest|all|N",
     ),
 ]

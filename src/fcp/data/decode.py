@@ -201,6 +201,27 @@ def _largest_of_state(path: Path, size: int, changed: int) -> int:
         return largest_page(file)
 
 
+def page_read(path: Path, page: int | None = None) -> int:
+    """Return the number, from 1, of the page or frame that is read of a picture.
+
+    Args:
+        path: Picture.
+        page: Page that is asked for, from 1; None for a TIFF's largest and an animation's first.
+
+    Raises:
+        FcpError: missing, or no such page.
+    """
+    name = str(path)
+    with clear_errors(name):
+        head = _head(path, name)
+        if not head.startswith(TIFF):
+            return page or 1 if head.startswith(_ANIMATED) else 1
+        if page is None:
+            return largest_of(path)
+        with tifffile.TiffFile(path) as file:
+            return choose_page(file, name, page)[0]
+
+
 def turn_of(picture: Image.Image) -> int:
     """Return a picture's EXIF orientation; 1 where it is missing or invalid."""
     try:

@@ -162,7 +162,7 @@ def calibrate_on_folder(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Presence:
-    """Fit a model's presence classifier on labelled pictures of a user's own, about 25 or more.
+    """Fit a model's presence classifier on labelled pictures of a user's own, 20 or more.
 
     With fewer than five classes the threshold is measured on pictures, not classes, left out of the
     fit; the examples may then come from pictures that the fit has seen.

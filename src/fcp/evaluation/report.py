@@ -51,7 +51,7 @@ class ProtocolCard:
 
     Attributes:
         data_set: Title of the data set.
-        pool: Name of the training pictures' list.
+        pool: Name of the list of training pictures that the data root has.
         fold: Fold whose novel classes are tested; None where there are no folds.
         shots: Number of supports of each query K.
         seed: Seed that the episodes were drawn with; None where they come from a file.

@@ -19,7 +19,7 @@ from fcp.errors import FcpError
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.writer import Writer
 from fcp.labelling.objects import piece_of
-from fcp.labelling.output import REPORT_FILE, page_file
+from fcp.labelling.output import REPORT_FILE, is_page, page_file
 from fcp.labelling.photo_results import ClassResult, PictureResult, name_of_result
 from fcp.labelling.task import Task
 from fcp.report.entries import ReportClass, ReportPicture
@@ -103,7 +103,7 @@ def _write(
 ) -> None:
     """Pass a picture to the writers; a page is written as a picture of its own first."""
     picture = labelled(record, labels, task.names)
-    if record.page is not None:
+    if is_page(Path(record.file), record.page, task):
         picture = replace(picture, file=out / page_file(picture.name))
         if is_there and any(writer.needs_pictures for writer in writers):
             page = read_image(Path(record.file), task.decoding_of(record.page))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fcp.errors import FcpError
 from fcp.labelling.results import FILE_NAME, UNFINISHED, Record, Results, read_record
+from fcp.labelling.task import Task
 from fcp.system.files import PICTURE_SUFFIXES, remove_leftovers, sha256_of
 from fcp.system.runs import PAGES
 
@@ -43,6 +44,24 @@ def page_file(name: str) -> str:
     The formats of other tools refer to pictures, and cannot name a page of a file.
     """
     return f"{PAGES}/{name}.png"
+
+
+def is_page(file: Path, page: int | None, task: Task) -> bool:
+    """Return whether a photo is more than its file's first picture, which other tools would open.
+
+    Args:
+        file: File of the photo.
+        page: Page of the photo where pages are photos of their own, from 1; None elsewhere.
+        task: Options by which the file is read.
+    """
+    # Imported here, because it loads numpy, which --help does not need.
+    from fcp.data.decode import page_read
+
+    if page is not None:
+        return True
+    with suppress(FcpError):  # segmenting it reports the error
+        return page_read(file, task.decoding_of(None).page) > 1
+    return False
 
 
 def read_earlier(out: Path) -> Record | None:

@@ -18,6 +18,7 @@ from fcp.labelling.output import (
     Plan,
     begin,
     differences,
+    is_page,
     page_file,
     plan,
     read_earlier,
@@ -239,8 +240,8 @@ def _files_to_come(request: Request, photos: Photos) -> set[str]:
     files.update(f"masks/{name}.png" for name in names)
     files.update(f"overlays/{name}.jpg" for name in names)
     if any(writer.needs_pictures for writer in request.writers):
-        pages = zip(names, photos.pages, strict=True)
-        files.update(page_file(name) for name, page in pages if page is not None)
+        sources = zip(names, photos.files, photos.pages, strict=True)
+        files.update(page_file(n) for n, file, page in sources if is_page(file, page, request.task))
     for writer in request.writers:
         files.update(writer.files_of(names))
     if request.overlay_video:
