@@ -206,20 +206,18 @@ def page_read(path: Path, page: int | None = None) -> int:
 
     Args:
         path: Picture.
-        page: Page that is asked for, from 1; None for a TIFF's largest and an animation's first.
+        page: Page that is asked for, from 1, of a file that has several; None for a TIFF's largest
+            and an animation's first.
 
     Raises:
-        FcpError: missing, or no such page.
+        FcpError: missing, or no picture.
     """
-    name = str(path)
-    with clear_errors(name):
-        head = _head(path, name)
-        if not head.startswith(TIFF):
-            return page or 1 if head.startswith(_ANIMATED) else 1
-        if page is None:
-            return largest_of(path)
-        with tifffile.TiffFile(path) as file:
-            return choose_page(file, name, page)[0]
+    count = pages_of(path).count
+    if count == 1 or is_video(path):
+        return 1
+    with clear_errors(str(path)):
+        is_tiff = _head(path, str(path)).startswith(TIFF)
+        return page or (largest_of(path) if is_tiff else 1)
 
 
 def turn_of(picture: Image.Image) -> int:
