@@ -111,8 +111,8 @@ def _of_class_folder(
     left_out = {label: one for label, one in labels.items() if label not in kept}
     if name in kept:
         if left_out:
-            told = (f"{one!r} ({counted(len(left_out[one]), 'picture')})" for one in left_out)
-            reading.note(folder, f"left out: {', '.join(told)}")
+            counts = (f"{one!r} ({counted(len(left_out[one]), 'picture')})" for one in left_out)
+            reading.note(folder, f"left out: {', '.join(counts)}")
         return kept
     if not left_out:
         told = ", ".join(map(repr, kept))

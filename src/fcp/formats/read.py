@@ -7,12 +7,12 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from fcp.data.folder import MASK_SUFFIX, STRAY_FOLDERS, files_in
+from fcp.data.folder import MASK_SUFFIX, files_in
 from fcp.data.mask_names import SPLITS
 from fcp.errors import FcpError
 from fcp.formats.coco import read_coco
 from fcp.formats.coco_parts import read_coco_parts
-from fcp.formats.contents import annotations_in, folders_in, what_is_left_out
+from fcp.formats.contents import annotations_in, folders_in, may_hold_examples, what_is_left_out
 from fcp.formats.cvat_xml import read_cvat
 from fcp.formats.examples import Example, class_key
 from fcp.formats.folder_names import (
@@ -28,13 +28,13 @@ from fcp.formats.foreign_json import refuse_foreign_json
 from fcp.formats.label_maps import find_label_maps, read_label_maps
 from fcp.formats.label_studio_tasks import read_label_studio
 from fcp.formats.labelme import read_labelme
+from fcp.formats.listed_parts import read_listed_parts
 from fcp.formats.masks import read_masks, read_split_masks
 from fcp.formats.reading import MOST_LISTED, Reading
 from fcp.formats.text import load_annotations, parse_xml
 from fcp.formats.voc_xml import ROOT as VOC_ROOT
 from fcp.formats.voc_xml import read_voc_xml
 from fcp.formats.yolo import read_yolo, yolo_labels
-from fcp.system.files import PICTURE_SUFFIXES
 from fcp.system.runs import read_run
 
 ExamplesByClass = dict[str, list[Example]]
@@ -133,7 +133,7 @@ def read_class_folders(folder: Path, reading: Reading | None = None) -> Examples
                 told.add(inside)
     full = {inside: read for inside, read in found.items() if read.examples}
     for inside in [one for one in found if full and one not in full]:
-        if not _may_hold_examples(inside):
+        if not may_hold_examples(inside):
             own.note(inside, "left out: it holds no example")
         elif inside not in told:
             own.faults.append(f"{inside}: no example found; looked for {_KNOWN}")
@@ -153,7 +153,7 @@ def _own_folders(folder: Path, reading: Reading) -> list[Path]:
 def _read_splits(folder: Path, reading: Reading, class_name: str | None) -> ExamplesByClass:
     """Read a folder of the parts of one data set: ``train/``, ``valid/``, ``test/``."""
     own = [one for one in folders_in(folder) if read_run(one) is None]
-    parts = [one for one in own if _may_hold_examples(one)]
+    parts = [one for one in own if may_hold_examples(one)]
     if not parts or any(part.name.casefold() not in SPLITS for part in parts):
         return {}
     name = class_name or class_of(folder)
@@ -166,14 +166,6 @@ def _read_splits(folder: Path, reading: Reading, class_name: str | None) -> Exam
     if len(parts) > 1:
         reading.note(folder, told_parts(parts))
     return found
-
-
-def _may_hold_examples(folder: Path) -> bool:
-    return any(
-        path.suffix.lower() in PICTURE_SUFFIXES | {".json", ".xml", ".yaml", ".yml"}
-        for path in folder.rglob("*")
-        if not STRAY_FOLDERS & set(path.parts)
-    )
 
 
 def _read_one_layout(folder: Path, reading: Reading, class_name: str | None = None) -> FolderRead:
@@ -197,6 +189,9 @@ def _read_first_layout(folder: Path, reading: Reading, class_name: str | None = 
         return FolderRead(read_yolo(folder, reading), stated=True)
     if find_label_maps(folder):
         return FolderRead(read_label_maps(folder, reading), stated=True)
+    listed = read_listed_parts(folder, reading)
+    if listed:
+        return FolderRead(listed, stated=True)
     name = class_key(class_name or class_of(folder))
     masks = read_split_masks(folder, name, reading) or read_masks(folder, name, reading)
     if class_name is None and [*masks] == [UNNAMED]:
