@@ -14,7 +14,7 @@ from fcp.formats.examples import Example
 from fcp.formats.text import load_annotations, parse_xml
 from fcp.formats.voc_xml import ROOT as VOC_ROOT
 from fcp.formats.yolo import yolo_labels
-from fcp.system.files import natural
+from fcp.system.files import PICTURE_SUFFIXES, natural
 from fcp.system.runs import read_run
 
 MOST_TRIED = 20  # number of files of a folder that are tried as annotations
@@ -30,6 +30,15 @@ def folders_in(folder: Path) -> list[Path]:
         if path.is_dir() and path.name[0] != "." and path.name not in STRAY_FOLDERS
     ]
     return sorted(folders, key=lambda path: (natural(path.name), path.name))
+
+
+def may_hold_examples(folder: Path) -> bool:
+    """Return whether a folder holds pictures or files that may be annotations, however deep."""
+    return any(
+        path.suffix.lower() in PICTURE_SUFFIXES | {".json", ".xml", ".yaml", ".yml"}
+        for path in folder.rglob("*")
+        if not STRAY_FOLDERS & set(path.parts)
+    )
 
 
 def masks_in(path: Path) -> set[Path]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fcp.config import IGNORE
-from fcp.data.folder import find_layout
+from fcp.data.folder import Layout, find_layout
 from fcp.data.images import (
     empty_labels,
     label_png,
@@ -44,6 +44,14 @@ from fcp.system.files import make_folder, write_atomically, write_beside
 NO_MAPS = frozenset({"segmentations", "trimaps"})  # of CUB and Oxford-IIIT Pet: of one object each
 
 
+@dataclass(frozen=True)
+class LabelMaps:
+    """Pictures with their label maps, and the list of classes."""
+
+    paired: Pairing
+    class_file: Path
+
+
 def read_label_maps(folder: Path, reading: Reading | None = None) -> dict[str, list[Example]]:
     """Read ``images/NAME.jpg`` with ``masks/NAME.png`` (or ``labels/``), several classes.
 
@@ -61,7 +69,17 @@ def read_label_maps(folder: Path, reading: Reading | None = None) -> dict[str, l
     found = find_label_maps(folder)
     if found is None:
         raise FcpError(f"{folder}: expected images/, masks/ and a list of classes (classes.txt)")
-    own = reading or Reading()
+    return read_paired_maps(found, folder, reading or Reading())
+
+
+def read_paired_maps(found: LabelMaps, folder: Path, own: Reading) -> dict[str, list[Example]]:
+    """Read label maps that have one list; see ``read_label_maps``.
+
+    Args:
+        found: Pictures, maps and list.
+        folder: Folder that holds all of them, for errors.
+        own: Options of the reading, which also collects its notes.
+    """
     classes = read_list(found.class_file)
     own.faults += found.paired.faults
     maps = []
@@ -80,23 +98,20 @@ def read_label_maps(folder: Path, reading: Reading | None = None) -> dict[str, l
     return examples
 
 
-@dataclass(frozen=True)
-class LabelMaps:
-    """Pictures with their label maps, and the list of classes."""
-
-    paired: Pairing
-    class_file: Path
-
-
 def find_label_maps(folder: Path) -> LabelMaps | None:
     """Return the label maps and the list of classes of a folder; None for another layout."""
     layout = find_layout(folder)
-    if layout is None or any(one.name.casefold() in NO_MAPS for one in layout.mask_folders):
+    if layout is None or is_of_one_object(layout):
         return None
     class_file = find_list([folder, *layout.mask_folders])
     if class_file is None:
         return None
     return LabelMaps(pair_pictures(layout.pictures, layout.masks), class_file)
+
+
+def is_of_one_object(layout: Layout) -> bool:
+    """Return whether masks are known to be of one object each, whatever their values are."""
+    return any(one.name.casefold() in NO_MAPS for one in layout.mask_folders)
 
 
 def write_class_list(folder: Path, class_names: Sequence[str]) -> None:

@@ -7,37 +7,38 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from fcp.data.folder import MASK_SUFFIX, STRAY_FOLDERS, files_in
+from fcp.data.folder import MASK_SUFFIX, files_in
 from fcp.data.mask_names import SPLITS
 from fcp.errors import FcpError
-from fcp.formats.class_lists import NNUNET, find_list
 from fcp.formats.coco import read_coco
 from fcp.formats.coco_parts import read_coco_parts
-from fcp.formats.contents import annotations_in, folders_in, what_is_left_out
+from fcp.formats.contents import annotations_in, folders_in, may_hold_examples, what_is_left_out
 from fcp.formats.cvat_xml import read_cvat
 from fcp.formats.examples import Example, class_key
+from fcp.formats.folder_names import (
+    UNNAMED,
+    FolderRead,
+    class_of,
+    classes_of_folders,
+    extend,
+    told_parts,
+)
 from fcp.formats.foreign import describe_foreign
 from fcp.formats.foreign_json import refuse_foreign_json
 from fcp.formats.label_maps import find_label_maps, read_label_maps
 from fcp.formats.label_studio_tasks import read_label_studio
 from fcp.formats.labelme import read_labelme
+from fcp.formats.listed_parts import read_listed_parts
 from fcp.formats.masks import read_masks, read_split_masks
 from fcp.formats.reading import MOST_LISTED, Reading
 from fcp.formats.text import load_annotations, parse_xml
 from fcp.formats.voc_xml import ROOT as VOC_ROOT
 from fcp.formats.voc_xml import read_voc_xml
 from fcp.formats.yolo import read_yolo, yolo_labels
-from fcp.system.files import PICTURE_SUFFIXES
 from fcp.system.runs import read_run
 
 ExamplesByClass = dict[str, list[Example]]
 
-UNNAMED = "object"  # class of masks in a folder whose name does not say what they show
-# Names of folders that say nothing of their class.
-_NAMELESS = frozenset(
-    "data dataset example examples image images masks photo photos picture pictures sample samples "
-    "support supports".split()
-)
 _KNOWN = (
     f"NAME.jpg with NAME{MASK_SUFFIX}.png; images/NAME.jpg with masks/NAME.png (and classes.txt "
     "for several classes); a COCO JSON; LabelMe's JSON files; YOLO's images/ and labels/ with "
@@ -71,7 +72,7 @@ def read_examples(
         raise FcpError(f"{path}: no such file or folder; check the path")
     if path.is_dir():
         examples = (
-            _read_one_layout(path, own, class_name)
+            _read_one_layout(path, own, class_name).examples
             or _read_splits(path, own, class_name)
             or read_class_folders(path, own)
         )
@@ -108,45 +109,37 @@ def _note_alike(path: Path, names: Iterable[str], reading: Reading) -> None:
 
 
 def read_class_folders(folder: Path, reading: Reading | None = None) -> ExamplesByClass:
-    """Read a folder for each class, each in any other layout; the folders' names are the classes'.
+    """Read a folder for each class, or for each part of a data set, each in any other layout.
 
-    Folders without pictures and annotations, which archives and systems create, are no classes, and
-    neither are the results of ``fcp segment``.
+    Which of both they are, tell their names and the labels in their files. Folders without pictures
+    and annotations, which archives and systems create, are neither, and so are the results of
+    ``fcp segment``.
 
     Returns:
         Class → examples, in natural order of names; empty if no subfolder holds an example.
 
     Raises:
-        FcpError: one of several folders holds pictures but no example, or a folder has several
-            classes and none of its own name.
+        FcpError: one of several folders holds pictures but no example, or a folder beside those of
+            classes has several labels and none of its own name.
     """
     own = reading or Reading()
-    found: dict[Path, ExamplesByClass] = {}
+    found: dict[Path, FolderRead] = {}
     told: set[Path] = set()  # folders that hold nothing, for reasons that are among the faults
     with own.gather():
         for inside in _own_folders(folder, own):
             before = len(own.faults)
             found[inside] = _read_one_layout(inside, own, inside.name)
-            if not found[inside] and len(own.faults) > before:
+            if not found[inside].examples and len(own.faults) > before:
                 told.add(inside)
-    classes: ExamplesByClass = {}
-    for inside, examples in found.items() if any(found.values()) else ():
-        if not examples and not _may_hold_examples(inside):
+    full = {inside: read for inside, read in found.items() if read.examples}
+    for inside in [one for one in found if full and one not in full]:
+        if not may_hold_examples(inside):
             own.note(inside, "left out: it holds no example")
         elif inside not in told:
-            with own.each():
-                _extend(classes, _classes_of(inside, examples, alone=len(found) == 1))
+            own.faults.append(f"{inside}: no example found; looked for {_KNOWN}")
+    classes = classes_of_folders(folder, full, own)
     own.finish(folder)
     return classes
-
-
-def _classes_of(folder: Path, examples: ExamplesByClass, *, alone: bool) -> ExamplesByClass:
-    """Return what a class folder holds under its name; a data set of nnU-Net names its classes."""
-    listed = find_list([folder])
-    if examples and listed is not None and listed.name.casefold() == NNUNET:
-        return examples
-    name = _class_of(folder) if alone else class_key(folder.name)
-    return {name: _of_its_name(folder, examples)}
 
 
 def _own_folders(folder: Path, reading: Reading) -> list[Path]:
@@ -157,72 +150,35 @@ def _own_folders(folder: Path, reading: Reading) -> list[Path]:
     return [one for one, is_run in found.items() if not is_run]
 
 
-def _extend(classes: ExamplesByClass, more: ExamplesByClass) -> None:
-    for name, examples in more.items():
-        classes.setdefault(name, []).extend(examples)
-
-
 def _read_splits(folder: Path, reading: Reading, class_name: str | None) -> ExamplesByClass:
     """Read a folder of the parts of one data set: ``train/``, ``valid/``, ``test/``."""
     own = [one for one in folders_in(folder) if read_run(one) is None]
-    parts = [one for one in own if _may_hold_examples(one)]
+    parts = [one for one in own if may_hold_examples(one)]
     if not parts or any(part.name.casefold() not in SPLITS for part in parts):
         return {}
-    name = class_name or _class_of(folder)
+    name = class_name or class_of(folder)
     found: ExamplesByClass = {}
     with reading.gather():
         for part in parts:
-            one = _read_one_layout(part, reading, name) or read_class_folders(part, reading)
-            _extend(found, one)
+            one = _read_one_layout(part, reading, name).examples
+            extend(found, one or read_class_folders(part, reading))
     reading.finish(folder)
     if len(parts) > 1:
-        names = ", ".join(f"{part.name}/" for part in parts)
-        reading.note(folder, f"{names} are read as parts of one data set, not as classes")
+        reading.note(folder, told_parts(parts))
     return found
 
 
-def _class_of(folder: Path) -> str:
-    """Return the class that a folder's name stands for, or ``UNNAMED``."""
-    name = class_key(folder.resolve().name)
-    return UNNAMED if name.casefold() in _NAMELESS | SPLITS else name
-
-
-def _may_hold_examples(folder: Path) -> bool:
-    return any(
-        path.suffix.lower() in PICTURE_SUFFIXES | {".json", ".xml", ".yaml", ".yml"}
-        for path in folder.rglob("*")
-        if not STRAY_FOLDERS & set(path.parts)
-    )
-
-
-def _of_its_name(folder: Path, classes: ExamplesByClass) -> list[Example]:
-    """Choose the class that a class folder stands for."""
-    if not classes:
-        raise FcpError(f"{folder}: no example found; looked for {_KNOWN}")
-    name = class_key(folder.name)
-    if name not in classes and len(classes) > 1:
-        known = ", ".join(classes)
-        raise FcpError(
-            f"{folder}: which of its classes is meant? Call the folder like one: {known}"
-        )
-    return classes.get(name) or next(iter(classes.values()))
-
-
-def _read_one_layout(
-    folder: Path, reading: Reading, class_name: str | None = None
-) -> ExamplesByClass:
+def _read_one_layout(folder: Path, reading: Reading, class_name: str | None = None) -> FolderRead:
     """Read a folder of any layout except class folders, and note what else lies in it."""
-    examples = _read_first_layout(folder, reading, class_name)
-    left_out = what_is_left_out(folder, examples) if examples else ""
+    found = _read_first_layout(folder, reading, class_name)
+    left_out = what_is_left_out(folder, found.examples) if found.examples else ""
     if left_out:
         reading.note(folder, left_out)
-    return examples
+    return found
 
 
-def _read_first_layout(
-    folder: Path, reading: Reading, class_name: str | None = None
-) -> ExamplesByClass:
-    """Read the first known layout in a folder; an empty result if there is none.
+def _read_first_layout(folder: Path, reading: Reading, class_name: str | None = None) -> FolderRead:
+    """Read the first known layout in a folder; no examples if there is none.
 
     Args:
         folder: Folder to read.
@@ -230,22 +186,26 @@ def _read_first_layout(
         class_name: Name of the class of masks, whose files store none; None for the folder's name.
     """
     if yolo_labels(folder):
-        return read_yolo(folder, reading)
+        return FolderRead(read_yolo(folder, reading), stated=True)
     if find_label_maps(folder):
-        return read_label_maps(folder, reading)
-    name = class_key(class_name or _class_of(folder))
+        return FolderRead(read_label_maps(folder, reading), stated=True)
+    listed = read_listed_parts(folder, reading)
+    if listed:
+        return FolderRead(listed, stated=True)
+    name = class_key(class_name or class_of(folder))
     masks = read_split_masks(folder, name, reading) or read_masks(folder, name, reading)
     if class_name is None and [*masks] == [UNNAMED]:
         reading.note(
             folder, f"the class is called {UNNAMED!r}, as no name is given; --class NAME names it"
         )
     if masks:
-        return masks
+        # Folders in masks/ may name several.
+        return FolderRead(masks, stated=[*masks] != [name])
     files = next(annotations_in(folder), None)
     if files is None:
-        return {}
+        return FolderRead({}, stated=False)
     read = _read_json if files[0].suffix.lower() == ".json" else _read_xml
-    return read(files, files[0].parent, reading)
+    return FolderRead(read(files, files[0].parent, reading), stated=True)
 
 
 def _without_object(path: Path) -> Path | None:
