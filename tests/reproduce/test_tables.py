@@ -128,6 +128,20 @@ def test_other_training_seeds_move_a_difference_as_a_linear_model_says():
     assert bounds(note.split(":")[1])[:2] == pytest.approx(expected, abs=0.051)
 
 
+def test_other_seeds_are_told_of_the_seeds_that_both_rows_have():
+    """A third seed of one row moves the table's difference, which the interval is not of."""
+    fcp = [result("FCP", 1, seed, hit=hit) for seed, hit in enumerate((60, 61, 75))]
+    vrp = [result("VRP-SAM", 1, seed, hit=58) for seed in range(2)]
+    table = table1([*vrp, *fcp])
+    shown = cells(table, "pascal5i-tiny", "FCP − VRP-SAM", "1")["mean"]
+    assert shown == f"{naive_miou(fcp) - naive_miou(vrp):+.1f}"
+    (note,) = [note for note in table.notes if "other seeds" in note]
+    both = naive_miou(fcp[:2]) - naive_miou(vrp)
+    assert f": {both:+.1f} on the seeds of both, " in note
+    low, high = bounds(note.split(":")[1])[1:3]
+    assert (low + high) / 2 == pytest.approx(both, abs=0.1)
+
+
 def test_one_training_seed_says_nothing_of_others():
     notes = table1([result("VRP-SAM"), result("FCP")]).notes
     assert not any("other seeds" in note for note in notes)

@@ -8,15 +8,19 @@ by; those of other settings are refused.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+
 from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.tracking import Report
 from fcp.errors import FcpError
+from fcp.evaluation.episode_counts import MASK, ORIGINAL, EpisodeCounts
 from fcp.evaluation.report import to_json
 from fcp.evaluation.run import evaluate_folds
 from fcp.features.cache import fingerprint
@@ -266,7 +270,7 @@ def _refuse_other_result(result: Result, place: Workplace) -> None:
 
 
 def _refuse_unlike(results: Sequence[Result]) -> None:
-    """Check that all rows of a fold have the same frozen encoders and the same episodes.
+    """Check that all rows of a fold have the same frozen encoders, episodes and true masks.
 
     Methods that have no segmenter, or that train their backbone, are compared in what is left.
 
@@ -278,7 +282,7 @@ def _refuse_unlike(results: Sequence[Result]) -> None:
         if result.found.report is None:
             continue
         cell = (result.experiment.setting, result.experiment.fold, result.shots)
-        parts = [("episodes", _episodes_of(result))]
+        parts = [("episodes", _episodes_of(result)), ("true masks", _true_masks_of(result))]
         parts += [("frozen encoders", part) for part in result.found.encoders]
         for number, (what, mine) in enumerate(parts):
             if not mine:  # an encoder that the method does not read
@@ -293,6 +297,16 @@ def _refuse_unlike(results: Sequence[Result]) -> None:
 
 def _episodes_of(result: Result) -> str:
     return str((result.found.report or {})["protocol"]["episode_sha256"])
+
+
+def _true_masks_of(result: Result) -> str:
+    """Hash the numbers of pixels in and out of each episode's true mask."""
+    digest = hashlib.sha256()
+    for kind, counts in sorted((result.found.counts or EpisodeCounts((), {})).counts.items()):
+        if kind in (MASK, ORIGINAL):
+            tp, fp, fn, tn = counts.T
+            digest.update(np.stack([tp + fn, fp + tn]).astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def _file_of(experiment: Experiment, shots: int, place: Workplace) -> Path:

@@ -104,13 +104,16 @@ def _difference_row(
 def _chance_of_training(
     setting: Setting, other: str, shots: int, ours: Group, theirs: Group
 ) -> list[str]:
-    bounds = difference_over_seeds(ours, theirs)
-    if bounds is None:
+    found = difference_over_seeds(ours, theirs)
+    if found is None:
         return []
-    low, high = bounds
+    # Where one row has more seeds, the table's difference is another one.
+    alone = set(ours.seeds) ^ set(theirs.seeds)
+    of = f"{found.mean:+.1f} on the seeds of both, " if alone else ""
     return [
-        f"{setting.name}, FCP − {other}, {shots}-shot: {low:+.1f} … {high:+.1f} with other seeds "
-        "of training (95 %, Student's t on the seeds' paired differences within each fold)."
+        f"{setting.name}, FCP − {other}, {shots}-shot: {of}{found.low:+.1f} … {found.high:+.1f} "
+        "with other seeds of training (95 %, Student's t on the seeds' paired differences within "
+        "each fold)."
     ]
 
 
