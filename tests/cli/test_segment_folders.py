@@ -117,6 +117,24 @@ def test_all_in_one_folder_stays_apart(run, picture, tmp_path):
     assert "changed since" not in done.stderr
 
 
+@pytest.mark.parametrize("how", ["--resume", "--overwrite"])
+def test_pictures_put_beside_exported_labels_are_not_segmented_again(run, photos, segmented, how):
+    out = photos / "found"
+    usual = ("--out", out, "--format", "yolo", "--format", "coco", *ALL_COUNTS)
+    assert run(*usual).exit_code == 0
+    for photo in sorted(photos.glob("*.jpg")):
+        (out / "yolo/images").mkdir(exist_ok=True)
+        (out / "yolo/images" / photo.name).write_bytes(photo.read_bytes())
+    segmented.clear()
+    done = run(*usual, how)
+    assert done.exit_code == 0, done.output
+    assert len(segmented) == (0 if how == "--resume" else 4)
+    first = out / "yolo/images/p0.jpg"
+    assert f"not used: 4 result of fcp (first {first})" in done.stdout
+    images = json.loads((out / "coco.json").read_text())["images"]
+    assert [one["file_name"] for one in images] == [f"p{number}.jpg" for number in range(4)]
+
+
 def test_another_question_is_refused_or_replaces_all(run, examples, photos, tmp_path):
     assert run().exit_code == 0
     done = run("--fusion", "mean", query=(photos / "p0.jpg",))

@@ -15,6 +15,7 @@ from fcp.errors import FcpError
 from fcp.formats import FORMATS
 from fcp.formats.coco import read_coco
 from fcp.formats.polygons import fill_polygons
+from fcp.formats.reading import Reading
 from fcp.formats.records import LabelledObject, LabelledPicture
 from fcp.formats.run_lengths import to_mask
 
@@ -107,13 +108,23 @@ def test_shapes_of_every_form(write_coco):
     assert (examples["dog"][1].annotation == boxes[0]).all()
 
 
-def test_categories_of_one_name_are_one_class(write_coco):
+@pytest.mark.parametrize("second", ["front", " front"])
+def test_categories_of_one_name_are_one_class_which_is_said(write_coco, second):
     file = write_coco(
         {"segmentation": [SQUARE]},
-        {"segmentation": [SQUARE], "category_id": 2},
-        categories=[{"id": 1, "name": "cat"}, {"id": 2, "name": "cat"}],
+        {"segmentation": [SQUARE], "category_id": "2"},
+        categories=[
+            {"id": 1, "name": "front", "supercategory": "car"},
+            {"id": "2", "name": second, "supercategory": "bus"},
+            {"id": 3, "name": "Front"},
+        ],
     )
-    assert [len(examples) for examples in read_coco(file).values()] == [1]
+    reading = Reading()
+    found = {name: len(examples) for name, examples in read_coco(file, reading).items()}
+    assert found == {"front": 1}
+    assert [(note.file, note.text) for note in reading.notes] == [
+        (str(file), "the ids 1 and 2 are both called 'front' and count as one class")
+    ]
 
 
 @pytest.mark.parametrize(

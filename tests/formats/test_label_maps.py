@@ -8,6 +8,7 @@ from fcp.data.images import read_labels
 from fcp.errors import FcpError
 from fcp.formats import FORMATS
 from fcp.formats.label_maps import read_label_maps
+from fcp.formats.reading import Reading
 from fcp.formats.records import LabelledObject, LabelledPicture
 
 SIZE = (3, 4)
@@ -112,3 +113,33 @@ def test_many_classes_take_16_bits(tmp_path, count, kind):
     labels = read_labels(tmp_path / "labels/a.png")
     assert labels.dtype == kind
     assert (labels == count).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "values"),
+    [
+        ("background\ncat\ndog\ncat\n", "1 and 3 are both"),
+        ("cat\ncat\ncat\n", "1, 2 and 3 are all"),  # no line for the background
+    ],
+)
+def test_values_of_one_name_are_one_class_which_is_said(maps, names, values):
+    reading = Reading()
+    (example,) = read_label_maps(maps([0, 1, 3, 0], names), reading)["cat"]
+    assert example.annotation[0].tolist() == [False, True, True, False]
+    said = [note.text for note in reading.notes if "called" in note.text]
+    assert said == [f"the values {values} called 'cat' and count as one class"]
+
+
+def test_colours_of_one_name_are_one_class_which_is_said(maps, write):
+    folder = maps([0])
+    (folder / "classes.txt").unlink()
+    write("set/labelmap.txt", "background:0,0,0::\nvoid:9,9,9::\ncat:1,2,3::\ncat:4,5,6::\n")
+    row = [(0, 0, 0), (1, 2, 3), (4, 5, 6), (9, 9, 9)]
+    Image.fromarray(np.array([row] * SIZE[0], np.uint8)).save(folder / "masks/a.png")
+    reading = Reading()
+    found = read_label_maps(folder, reading)
+    assert found["cat"][0].annotation[0].tolist() == [False, True, True, False]
+    said = [note.text for note in reading.notes if "called" in note.text]
+    assert said == [
+        "the colours (1, 2, 3) and (4, 5, 6) are both called 'cat' and count as one class"
+    ]

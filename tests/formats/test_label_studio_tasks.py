@@ -94,3 +94,29 @@ def test_a_name_that_begins_with_a_date_is_noted_where_it_is_taken_for_an_upload
 def test_what_no_upload_begins_with_is_part_of_the_name(read, name):
     with pytest.raises(FcpError, match=rf"its picture '{name}' is not there"):
         read(task(region("image", 10), image=name))
+
+
+SKIPPED = {"was_cancelled": True, "result": [region("image", 30)]}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "left", "note"),
+    [
+        ([SKIPPED], [], "left out: skipped by its annotator"),
+        ([SKIPPED, SKIPPED], [], "left out: skipped by its annotator"),
+        ([{"result": []}, SKIPPED], [], None),  # somebody has found nothing in the picture
+        ([SKIPPED, {"result": [region("image", 10)]}], [("a.jpg", [4])], None),
+        ([], [("a.jpg", [16])], "has no annotation; its first prediction counts"),
+    ],
+)
+@pytest.mark.parametrize("key", ["annotations", "completions"])
+def test_a_prediction_counts_only_where_nobody_has_seen_the_task(
+    read, key, annotations, left, note
+):
+    predictions = [{"result": [region("image", 40)]}]
+    asked = {"id": 1, "data": {"image": "a.jpg"}, key: annotations, "predictions": predictions}
+    reading = Reading()
+    found = read(asked, task(region("image", 20), image="b.jpg"), reading=reading)
+    assert found == [*left, ("b.jpg", [8])]
+    expected = [] if note is None else [("tasks.json: task 1", note)]
+    assert [(one.file.split("/")[-1], one.text) for one in reading.notes] == expected

@@ -96,6 +96,25 @@ def test_names_of_classes(yolo, names, known):
 
 
 @pytest.mark.parametrize(
+    ("file", "names", "ids"),
+    [
+        ("data.yaml", "names: [cat, cat]", "0 and 1 are both"),
+        ("data.yaml", "names: {1: cat, 0: 'cat ', 7: cat, 8: dog}", "1, 0 and 7 are all"),
+        ("classes.txt", "cat\ncat\n\n\n", "0 and 1 are both"),
+    ],
+)
+@pytest.mark.parametrize("is_given", [True, False])
+def test_ids_of_one_name_are_one_class_which_is_said(yolo, write, file, names, ids, is_given):
+    folder = yolo({"a": f"{TRIANGLE}\n{BOX}", "b": BOX}, None)
+    written = write(f"set/{file}", names)
+    reading = Reading()
+    path = written if is_given and file == "data.yaml" else folder
+    assert {name: len(shown) for name, shown in read_yolo(path, reading).items()} == {"cat": 2}
+    said = [(note.file, note.text) for note in reading.notes if "called" in note.text]
+    assert said == [(str(written), f"the ids {ids} called 'cat' and count as one class")]
+
+
+@pytest.mark.parametrize(
     ("names", "message"),
     [
         ("names: [no, yes]", r"data\.yaml: names: 0: False is no id with its class name; put"),

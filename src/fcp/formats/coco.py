@@ -19,7 +19,14 @@ from pycocotools import mask as rle_tools
 from fcp.data.coco_json import run_lengths
 from fcp.data.prompts import Box, Points
 from fcp.errors import FcpError
-from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class, inside
+from fcp.formats.examples import (
+    Drawn,
+    DrawnPicture,
+    Example,
+    examples_by_class,
+    inside,
+    note_shared_names,
+)
 from fcp.formats.places import Finder
 from fcp.formats.polygons import (
     finer_polygons,
@@ -64,7 +71,9 @@ def read_coco(
     own = reading or Reading()
     content = load_annotations(file) if content is None else content
     try:
-        names = _by_id(content["categories"], "category", file)
+        categories = _by_id(content["categories"], "category", file)
+        names = {key: str(category["name"]) for key, category in categories.items()}
+        note_shared_names(names, own, file)
         images = _by_id(content["images"], "image", file)
         by_picture = _by_picture(content["annotations"], names, images, own, file)
         finder = Finder(file, _folders(file), own)
@@ -72,12 +81,11 @@ def read_coco(
         for key, annotations in by_picture.items():
             with own.each():
                 pictures.append(_picture(images[key], annotations, names, finder, own))
-        order = [str(category["name"]) for category in names.values()]
     except (KeyError, TypeError, AttributeError) as error:
         raise FcpError(
             f"{file}: not a COCO instances JSON (missing or invalid: {error})"
         ) from error
-    examples = examples_by_class(pictures, order, own)
+    examples = examples_by_class(pictures, names.values(), own)
     own.finish(file)
     return examples
 
@@ -185,7 +193,7 @@ def _key(value: object) -> str:
 
 def _by_picture(
     annotations: Iterable[Mapping[str, Any]],
-    names: Mapping[str, Any],
+    names: Mapping[str, str],
     images: Mapping[str, Any],
     reading: Reading,
     file: Path,
@@ -206,7 +214,7 @@ def _by_picture(
 def _picture(
     image: Mapping[str, Any],
     annotations: list[Mapping[str, Any]],
-    names: Mapping[str, Mapping[str, Any]],
+    names: Mapping[str, str],
     finder: Finder,
     reading: Reading,
 ) -> DrawnPicture:
@@ -218,7 +226,7 @@ def _picture(
     for item in annotations:
         with reading.each():
             drawn = _drawn(item, frame.size, f"{finder.file}: {picture.name}")
-            drawings.append((str(names[_key(item["category_id"])]["name"]), drawn))
+            drawings.append((names[_key(item["category_id"])], drawn))
     return DrawnPicture(picture, frame.size, finder.file, drawings, frame.turn, name)
 
 

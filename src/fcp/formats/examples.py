@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 
@@ -175,6 +176,27 @@ def _each(reading: Reading | None) -> AbstractContextManager[None]:
 def class_key(name: str) -> str:
     """Return a class's name without outer blanks and with composed letters, for comparison."""
     return unicodedata.normalize("NFC", name).strip()
+
+
+def note_shared_names(
+    names: Mapping[Any, str], reading: Reading, file: Path, kind: str = "ids"
+) -> None:
+    """Note the names that several ids of a file share, whose drawings become one class.
+
+    Args:
+        names: Id → name of its class; an empty name is none.
+        reading: Collector of the notes.
+        file: File that names the ids.
+        kind: What the ids are, in the plural.
+    """
+    sharing: dict[str, list[str]] = {}
+    for key, name in names.items():
+        sharing.setdefault(class_key(name), []).append(str(key))
+    for name, keys in sharing.items():
+        if name and len(keys) > 1:
+            listed = f"{', '.join(keys[:-1])} and {keys[-1]}"
+            are = "are both" if len(keys) == 2 else "are all"
+            reading.note(file, f"the {kind} {listed} {are} called {name!r} and count as one class")
 
 
 def inside(

@@ -33,7 +33,7 @@ from fcp.formats.class_lists import (
     find_list,
     read_list,
 )
-from fcp.formats.examples import DrawnPicture, Example, examples_by_class
+from fcp.formats.examples import DrawnPicture, Example, examples_by_class, note_shared_names
 from fcp.formats.reading import Frame, Reading, frame_of
 from fcp.formats.records import LabelledPicture
 from fcp.formats.run_lengths import RunLengths, to_runs
@@ -87,6 +87,10 @@ def read_paired_maps(found: LabelMaps, folder: Path, own: Reading) -> dict[str, 
         with own.each():
             maps.append(_read_map(picture, file, classes, own))
     classes = _settle_first_line(classes, maps, own)
+    if classes.colours:
+        note_shared_names(classes.colours, own, classes.file, "colours")
+    else:
+        note_shared_names(classes.names, own, classes.file, "values")
     pictures = []
     for one in maps:
         with own.each():

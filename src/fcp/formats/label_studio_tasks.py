@@ -31,7 +31,7 @@ def read_label_studio(
     """Read brush strokes, polygons, rectangles, ellipses and key points.
 
     All annotations of a task that were not cancelled count; in a task without annotations, its
-    first prediction.
+    first prediction. A task that was skipped, all of whose annotations were cancelled, is left out.
 
     Args:
         file: Path of the file, for errors; the pictures lie beside it.
@@ -101,7 +101,9 @@ def _regions(task: Mapping[str, Any], file: Path, reading: Reading) -> list[Any]
     where = f"{file}: task {task.get('id')}"
     if len(kept) > 1:
         reading.note(where, "has several annotations, all of which count")
-    if not kept:
+    if annotations and not kept:  # what the annotator refused to label, the machine may not
+        reading.note(where, "left out: skipped by its annotator")
+    if not annotations:
         kept = [one for one in _list(task, "predictions", file) if isinstance(one, dict)][:1]
         if kept:
             reading.note(where, "has no annotation; its first prediction counts")

@@ -19,7 +19,13 @@ from fcp.data.folder import files_in, find_folder, pictures_in
 from fcp.data.mask_names import IMAGE_FOLDERS
 from fcp.data.prompts import Box
 from fcp.errors import FcpError
-from fcp.formats.examples import Drawn, DrawnPicture, Example, examples_by_class
+from fcp.formats.examples import (
+    Drawn,
+    DrawnPicture,
+    Example,
+    examples_by_class,
+    note_shared_names,
+)
 from fcp.formats.places import pair_by_stem
 from fcp.formats.polygons import fill_polygons, join_polygons, mask_polygons
 from fcp.formats.reading import Reading, frame_of
@@ -57,7 +63,7 @@ def read_yolo(path: Path, reading: Reading | None = None) -> dict[str, list[Exam
     """
     own = reading or Reading()
     folder = path if path.is_dir() else path.parent
-    names = _class_names(path)
+    names = _class_names(path, own)
     pictures = []
     for place, files in yolo_labels(folder).items():
         pairs, faults = pair_by_stem(files, place)
@@ -164,16 +170,15 @@ class YoloWriter(Writer):
         write_beside(self.folder / "labels" / f"{picture.name}.txt", "".join(lines).encode())
 
 
-def _class_names(path: Path) -> Mapping[int, str]:
+def _class_names(path: Path, reading: Reading) -> Mapping[int, str]:
     """Read the names of the class ids from the YAML file, or else from the list of classes."""
-    if not path.is_dir():
-        return _names_in_yaml(path)
-    file = _names_file(path)
+    file = _names_file(path) if path.is_dir() else path
     if file is None:
         raise FcpError(f"{path}: what are the classes of labels/? Add data.yaml or classes.txt")
-    if file.suffix.lower() in (".yaml", ".yml"):
-        return _names_in_yaml(file)
-    return dict(enumerate(read_lines(file)))
+    is_yaml = file == path or file.suffix.lower() in (".yaml", ".yml")
+    names = _names_in_yaml(file) if is_yaml else dict(enumerate(read_lines(file)))
+    note_shared_names(names, reading, file)
+    return names
 
 
 def _names_file(folder: Path) -> Path | None:

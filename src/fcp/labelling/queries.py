@@ -81,6 +81,7 @@ def find_photos(
     recursive: bool = True,
     own: Collection[Path] = (),
     masks: Collection[Path] = (),
+    out: Path | None = None,
 ) -> Photos:
     """Find the photos in folders; ``name_results`` then names their results.
 
@@ -95,11 +96,13 @@ def find_photos(
         recursive: Whether to search subfolders.
         own: Files that this run writes or has written.
         masks: Mask files of the examples.
+        out: Output folder of this run, below which only files that are given by themselves are
+            photos: other tools expect copies of the photos there.
 
     Raises:
         FcpError: no photo was found, or none of those that were given is there.
     """
-    search = _Search(recursive, {plain(path) for path in own}, {plain(path) for path in masks})
+    search = _Search(recursive, {plain(path) for path in own}, {plain(path) for path in masks}, out)
     for path in paths:
         search.look_into(path, top=True)
     found = search.photos
@@ -251,17 +254,19 @@ class _Search:
         recursive: Whether to search subfolders.
         own: Files that this run writes or has written.
         masks: Mask files of the examples.
+        out: Output folder of this run, or None.
 
     Attributes:
         photos: Photos found so far.
     """
 
-    def __init__(self, recursive: bool, own: set[Path], masks: set[Path]) -> None:
+    def __init__(self, recursive: bool, own: set[Path], masks: set[Path], out: Path | None) -> None:
         self.photos = Photos()
         self._recursive = recursive
         self._current = own
         self._earlier: set[Path] = set()
         self._masks = masks
+        self._out = out.resolve() if out is not None else None
         self._seen: set[Path] = set()
         self._above: set[Path] = set()
 
@@ -313,8 +318,17 @@ class _Search:
             return
         self._earlier |= files_of_run(folder)
         inside.sort(key=lambda path: (os.path.isdir(path), natural(path.name), path.name))
+        is_below_out = self._out is not None and folder.resolve().is_relative_to(self._out)
         for path in inside:
-            self.look_into(path)
+            # Links to folders are not followed there: what they lead to may be photos elsewhere.
+            if is_below_out and (path.is_symlink() or not os.path.isdir(path)):
+                self._leave_below_out(path)
+            else:
+                self.look_into(path)
+
+    def _leave_below_out(self, path: Path) -> None:
+        if plain(path) not in self._current:
+            self.photos.leave_out(path, OF_A_RUN)
 
     def _is_new(self, path: Path) -> bool:
         is_new = path not in self._seen

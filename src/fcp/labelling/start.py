@@ -198,7 +198,7 @@ def _find(request: Request, earlier: Record | None) -> Photos:
     shown = [example for examples in task.classes.values() for example in examples]
     masks = {file for one in (*shown, *task.negatives) for file in one.sources}
     masks |= set(request.masks)
-    photos = find_photos(request.paths, recursive=request.recursive, own=own, masks=masks)
+    photos = find_photos(request.paths, recursive=request.recursive, own=own, masks=masks, out=out)
     if task.frames:
         sort_frames(photos)
     split_pages(photos, every_page=task.every_page)
