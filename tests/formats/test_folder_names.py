@@ -173,3 +173,16 @@ def test_masks_state_no_label(tmp_path):
     masks = {tmp_path / one: FolderRead({one: [one]}, stated=False) for one in ("cat", "photos")}
     assert classes_of_folders(tmp_path, masks, reading) == {"cat": ["cat"], "photos": ["photos"]}
     assert len(reading.notes) == 1
+
+
+@pytest.mark.parametrize("label", ["object", "ROI", "1"])
+def test_a_lone_label_that_says_nothing_has_its_folders_name(put, monkeypatch, label):
+    """Programs want a label for each shape, also where the folders are the classes."""
+    monkeypatch.setitem(PLACES, label, PLACES["cat"])
+    put("cat", label)
+    found, notes = read(put("dog", label))
+    assert {name: list(pictures) for name, pictures in found.items()} == {
+        "cat": ["cat.jpg"],
+        "dog": ["dog.jpg"],
+    }
+    assert notes == []

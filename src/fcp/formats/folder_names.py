@@ -20,6 +20,13 @@ _NAMELESS = frozenset(
 )
 
 
+# Labels that say nothing either.
+_NAMELESS_LABELS = frozenset(
+    "annotation class default foreground instance item label mask object polygon region roi target "
+    "thing".split()
+)
+
+
 @dataclass(frozen=True)
 class FolderRead:
     """What was read from a folder.
@@ -32,6 +39,16 @@ class FolderRead:
 
     examples: dict[str, list[Example]]
     stated: bool
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether the files state names that say something; one "object" or "1" does not."""
+        return self.stated and not (len(self.examples) == 1 and says_nothing(*self.examples))
+
+
+def says_nothing(label: str) -> bool:
+    """Return whether a label is one that programs and people give where there is one class."""
+    return label.casefold() in _NAMELESS_LABELS or label.isdecimal()
 
 
 def class_of(folder: Path) -> str:
@@ -47,7 +64,8 @@ def classes_of_folders(
 
     If a folder is called like one of the labels in its files, folders are classes. If none is, they
     are parts of one data set, whose labels count: such folders are days, places, people or jobs.
-    Masks state no label, and have their folder's name in both cases.
+    Masks state no label, and have their folder's name in both cases, as has a lone label that says
+    nothing.
 
     Args:
         folder: Folder that holds the others, for notes.
@@ -58,13 +76,13 @@ def classes_of_folders(
         Class → examples, in the order of the folders.
     """
     known = {class_key(inside.name) for inside in found}
-    stated = [inside for inside, read in found.items() if read.stated]
+    stated = [inside for inside, read in found.items() if read.names_classes]
     are_classes = any(class_key(one.name) in found[one].examples for one in stated)
     if not are_classes:
         _note_parts(folder, stated, reading)
     classes: dict[str, list[Example]] = {}
     for inside, read in found.items():
-        if not read.stated:
+        if not read.names_classes:
             name = class_of(inside) if len(found) == 1 else class_key(inside.name)
             (examples,) = read.examples.values()
             extend(classes, {name: examples})
