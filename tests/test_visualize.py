@@ -173,3 +173,11 @@ def test_contact_sheet_holds_every_picture():
     sheet = contact_sheet(rows, ("one", "two"), cell=40)
     for colour in (c for row in colours for c in row):
         assert (sheet == colour).all(axis=2).sum() >= 20 * 30
+
+
+@pytest.mark.parametrize("value", [1, 255, 0.5])
+def test_a_mask_of_numbers_is_nonzero_where_the_object_is(value):
+    image, mask = np.full((30, 40, 3), 90, np.uint8), np.zeros((30, 40), bool)
+    mask[5:20, 8:30] = True
+    numbers = mask * np.array(value, np.uint8 if value >= 1 else np.float32)
+    np.testing.assert_array_equal(overlay(image, numbers), overlay(image, mask))

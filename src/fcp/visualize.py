@@ -58,7 +58,7 @@ def overlay(
 
     Args:
         image: Picture (H, W, 3) uint8 RGB.
-        mask: Mask (H, W) bool.
+        mask: Mask (H, W), nonzero where the object is.
         colour: Colour of tint and outline, RGB 0 … 255.
         alpha: Share of the colour in the tint, 0 … 1.
         outline: Width of the line in px, inside the mask; None for 1/300 of the longer side.
@@ -69,7 +69,7 @@ def overlay(
     if mask.shape != image.shape[:2]:
         raise ValueError(f"overlay: mask {mask.shape} does not fit the picture {image.shape}")
     result = image.copy()
-    _tint(result, mask, colour, alpha, outline)
+    _tint(result, mask != 0, colour, alpha, outline)
     return result
 
 

@@ -1,5 +1,6 @@
 """What was found is checked where it is made."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +37,8 @@ def test_pictures_and_their_masks_have_one_size():
 def test_names_stay_in_their_folder(name):
     with pytest.raises(ValueError, match="no name for a file"):
         LabelledPicture(Path("a.jpg"), name, (3, 4), ())
+
+
+def test_a_score_of_numpy_is_a_number_of_json():
+    found = LabelledObject("cat", np.ones((2, 3), bool), np.float32(0.5))
+    assert json.dumps(found.score) == "0.5"

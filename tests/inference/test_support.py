@@ -236,3 +236,43 @@ def test_strangers_are_not_packed():
 def test_every_type_of_the_table_is_a_dataclass(key):
     module, name = TYPES[key].split(":")
     assert is_dataclass(getattr(importlib.import_module(module), name))
+
+
+def test_a_numpy_side_of_tiles_is_kept_like_any(segmenter, tmp_path):
+    support = segmenter.encode([(photo(0), mask())], tile=np.int64(40), appearance="off")
+    support.save(tmp_path / "s.safetensors")
+    assert Support.load(tmp_path / "s.safetensors").tile == 40
+
+
+def test_supports_and_predictions_are_keys_and_differ(segmenter):
+    one, other = (segmenter.encode([(photo(0), mask())], **OFF) for _ in range(2))
+    assert {one: 1, other: 2}[one] == 1
+    assert one != other
+    found = [segmenter.predict(photo(n), support=one) for n in range(2)]
+    assert found.index(found[1]) == 1
+    assert len({*found, *(own for each in found for own in each.classes.values())}) == 4
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_another_default_type_of_torch_changes_nothing(model_folder, segmenter, kind):
+    """It is one for the whole process, whose other models may want it."""
+    support = segmenter.encode([(photo(0), mask())], **OFF)
+    expected = segmenter.predict(photo(1), support=support)
+    try:
+        torch.set_default_dtype(kind)
+        loaded = FewShotSegmenter.from_pretrained(model_folder, device="cpu")
+        found = loaded.predict(photo(1), support=support)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert loaded.fingerprint == segmenter.fingerprint
+    torch.testing.assert_close(
+        found.classes["thing"].maps.logits, expected.classes["thing"].maps.logits, atol=1e-3, rtol=0
+    )
+
+
+def test_autocast_around_it_changes_nothing(segmenter):
+    with torch.autocast("cpu"):
+        support = segmenter.encode([(photo(0), mask())])
+        found = segmenter.predict(photo(1), support=support)
+    support = segmenter.encode([(photo(0), mask())])
+    assert same(found, segmenter.predict(photo(1), support=support))

@@ -264,3 +264,12 @@ def test_taken_port(backend, fake_studio):
         serve(backend, "127.0.0.1", fake_studio.server.server_port, Future().set_result)
     with pytest.raises(FcpError, match="cannot be listened at"):
         serve(backend, "no.such.host.invalid", 0, Future().set_result)
+
+
+def test_a_page_whose_name_leads_here_is_refused(client, backend):
+    """By DNS rebinding it is of this origin, so that its browser asks no leave to send JSON."""
+    told = {"action": "ANNOTATIONS_DELETED", "project": 5, "annotations": [{"id": 9}]}
+    answer = client.post("/webhook", json=told, headers={"origin": "http://evil.example:9090"})
+    assert answer.status_code == 400
+    assert answer.json() == {"error": "a web page asks, not Label Studio's server"}
+    assert client.post("/webhook", json={**told, "action": [1]}).json() == {"status": "ignored"}

@@ -162,13 +162,12 @@ def test_another_number_of_episodes_is_refused(place):
 
 @pytest.mark.parametrize("what", ["frozen encoders", "episodes", "true masks"])
 def test_rows_that_do_not_compare_are_refused(place, what):
-    file = place.out / "results" / f"{NAME}-1shot.npz"
-    found = load_evaluations(file)[file.stem]
+    found = load_evaluations(file := place.out / "results" / f"{NAME}-1shot.npz")[file.stem]
     if what == "episodes":
         found.report["protocol"]["episode_sha256"] = "0" * 64
-    elif what == "true masks":  # one pixel more is ignored
+    if what == "true masks":  # one pixel more is ignored
         found.counts.counts["original"][2, 3] -= 1
-    else:
+    if what == "frozen encoders":
         found = replace(found, encoders=("0" * 64, *found.encoders[1:]))
     save_evaluations(file, {file.stem: found})
     with pytest.raises(FcpError, match=rf"{NAME}-1shot: has other {what} than .*vrp-sam"):
@@ -197,9 +196,8 @@ def test_a_promptable_stage_is_found_given_first_then_in_out(mini_voc, toy_recip
         folder = parent / f"tiny-promptable-{name}"
         folder.mkdir(parents=True)
         (folder / WEIGHTS).touch()
-    assert (
-        promptable_stage(replace(FCP, fold=2), place, report=quiet) == given / "tiny-promptable-02"
-    )
+    of_fold2 = replace(FCP, fold=2)
+    assert promptable_stage(of_fold2, place, report=quiet) == given / "tiny-promptable-02"
     assert promptable_stage(FCP, place, report=quiet) == out / "tiny-promptable-13"
     recipe = promptable_recipe(FCP, place)
     (out / "tiny-promptable-13" / "recipe.json").write_text(json.dumps(asdict(recipe)))

@@ -114,3 +114,17 @@ def test_a_place_for_a_result_is_checked_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda place, mode: False)  # root may write all
     with pytest.raises(FcpError, match=r"new\.json: .* cannot be written; choose another folder"):
         require_place(tmp_path / "new.json")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no such permissions")
+def test_permissions_are_those_of_the_process_and_stay(tmp_path):
+    for mask in (0o077, 0o002):
+        before = os.umask(mask)
+        try:
+            write_atomically(tmp_path / f"{mask}", b"new")
+        finally:
+            os.umask(before)
+        assert (tmp_path / f"{mask}").stat().st_mode & 0o777 == 0o666 & ~mask
+    (tmp_path / "2").chmod(0o640)
+    write_atomically(tmp_path / "2", b"again")
+    assert (tmp_path / "2").stat().st_mode & 0o777 == 0o640

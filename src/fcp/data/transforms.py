@@ -113,7 +113,7 @@ def rows_to_size(values: Tensor, size: tuple[int, int], top: int, bottom: int) -
         (bottom - top, W).
     """
     height, width = size
-    wanted = torch.arange(top, bottom, device=values.device)
+    wanted = torch.arange(top, bottom, dtype=torch.float32, device=values.device)
     places = ((wanted + 0.5) * len(values) / height - 0.5).clamp(min=0)
     above = places.long().clamp(max=len(values) - 1)
     below = (above + 1).clamp(max=len(values) - 1)

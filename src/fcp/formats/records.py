@@ -36,6 +36,8 @@ class LabelledObject:
             raise ValueError(f"LabelledObject: {mask.dtype} {mask.shape} is no mask")
         if self.score is not None and not isfinite(self.score):
             raise ValueError(f"LabelledObject: the score {self.score} is no number")
+        if self.score is not None:  # JSON has no numbers of numpy
+            object.__setattr__(self, "score", float(self.score))
 
     @property
     def mask(self) -> np.ndarray:

@@ -71,7 +71,7 @@ class Least:
 ALL = Least(area=0, score=0)  # even one pixel counts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Maps:
     """Maps that the model made of one class in one photo, at the model's own size.
 
@@ -103,7 +103,7 @@ class Maps:
         return replace(self, logits=self.logits.clamp(max=SURELY_NOT))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassPrediction:
     """One class in one photo of H×W px.
 
@@ -183,7 +183,7 @@ class ClassPrediction:
         return rows_to_size(square, (height, width), 0, height).numpy()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """Prediction of all classes in one photo of H×W px.
 

@@ -164,8 +164,8 @@ def features(look: Look, known: Known, *, levels: Sequence[int], centres: Tensor
     means, examples = look.means, known.means
     has_cells = examples.abs().sum(1, keepdim=True) > 0  # a background that is 0 stays 0
     centred = compare(means - centres[0], (examples - centres[1]) * has_cells, levels)
-    count = torch.tensor([float(known.shots)]).log2()
-    own = torch.tensor([] if look.logit is None else [look.logit])
+    count = torch.tensor([known.shots], dtype=torch.float32).log2()
+    own = torch.tensor([] if look.logit is None else [look.logit], dtype=torch.float32)
     return torch.cat([compare(means, examples, levels), centred, count, own])
 
 
@@ -191,10 +191,11 @@ def load_presence(folder: Path, levels: Sequence[int]) -> Presence | None:
         raise FcpError(
             f"{path}: damaged, or of another model ({reason}); make it again with `fcp calibrate`"
         ) from error
+    centres = [content.query_centre, content.example_centre]
     return Presence(
         levels=tuple(content.levels),
-        centres=torch.tensor([content.query_centre, content.example_centre]),
-        weights=torch.tensor(content.weights),
+        centres=torch.tensor(centres, dtype=torch.float32),
+        weights=torch.tensor(content.weights, dtype=torch.float32),
         bias=content.bias,
         threshold=content.threshold,
         facts=content.facts,

@@ -34,7 +34,7 @@ from fcp.inference.networks import network_of
 from fcp.inference.networks.base import AnyNetwork
 from fcp.inference.networks.fcp import FcpNetwork
 from fcp.inference.photo_matching import match_pictures, match_tiles
-from fcp.inference.prediction import Least, Prediction, predict_classes
+from fcp.inference.prediction import Least, Maps, Prediction, predict_classes
 from fcp.inference.presence import Presence, load_presence
 from fcp.inference.saving import SafeHubMixin
 from fcp.inference.support import Support
@@ -205,7 +205,7 @@ class FewShotSegmenter(
             raise FcpError(f"appearance: expected auto or off, got {appearance!r}")
         read, against = read_classes(examples), read_given(negatives, " that are negative")
         refuse_no_task(read, against)
-        with self.turn:
+        with self.turn, torch.autocast(self.device.type, enabled=False):
             given = [with_outlines(self.network, one) for one in read.values()]
             side = self._side_of(tile, dict(zip(read, given, strict=True)))
             given += [with_outlines(self.network, against)] if against.pairs else []
@@ -228,7 +228,7 @@ class FewShotSegmenter(
             classes={n: one.support for n, one in zip(read, encoded, strict=False)},
             negatives=encoded[-1].support if against.pairs else None,
             tile=side,
-            tile_was_chosen=tile == "auto",
+            tile_was_chosen=isinstance(tile, str),
             appearances=appearances if appearance == "auto" else (),
             quality={n: one.quality for n, one in zip(read, encoded, strict=False) if one.quality},
         )
@@ -330,17 +330,8 @@ class FewShotSegmenter(
         self, images: list[ImageLike | Photo], support: Support, threshold: float, least: Least
     ) -> list[Prediction]:
         photos = [read_photo(image, most=support.most_pixels)[0] for image in images]
-        if support.tile is None:
-            pixels = [photo.pixels for photo in photos]
-            answers = match_pictures(self.network, support, pixels, self.presence, self.turn)
-            del pixels
-        else:
-            answers = [
-                match_tiles(
-                    self.network, support, photo, self.presence, self.turn, threshold=threshold
-                )
-                for photo in photos
-            ]
+        with torch.autocast(self.device.type, enabled=False):  # the same answer in every program
+            answers = self._match(photos, support, threshold)
         sizes = [photo.size for photo in photos]
         del photos  # frees the memory of large photos for their masks
         return [
@@ -352,6 +343,16 @@ class FewShotSegmenter(
                 least=least,
             )
             for maps, size in zip(answers, sizes, strict=True)
+        ]
+
+    def _match(self, photos: list[Photo], support: Support, threshold: float) -> list[list[Maps]]:
+        """Return the maps of each photo's classes, and of the negatives last."""
+        if support.tile is None:
+            pixels = [photo.pixels for photo in photos]
+            return match_pictures(self.network, support, pixels, self.presence, self.turn)
+        return [
+            match_tiles(self.network, support, photo, self.presence, self.turn, threshold=threshold)
+            for photo in photos
         ]
 
     @property

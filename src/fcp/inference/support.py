@@ -36,7 +36,7 @@ OLDEST = "fcp-support-1"  # of FCP alone; still read
 _RECORD, _CHECKSUM = "support", "sha256"  # entries of the header
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Support:
     """Encoded examples.
 

@@ -96,7 +96,7 @@ class Service:
             FcpError: the request has no project, or the fit of "Start training" has failed.
         """
         action = content.get("action")
-        if action != TRAINING and action not in CHANGES:
+        if not isinstance(action, str) or action not in {TRAINING, *CHANGES}:
             return {"status": "ignored"}
         project = project_id(content.get("project"))
         if self._backend.studio.has_key:
@@ -213,11 +213,14 @@ def _answers(
 
 
 async def _read(request: Request) -> Content:
-    """Read the JSON object of a request, and refuse all other content types.
+    """Read the JSON object of a request, and refuse all other content types and all web pages.
 
     A web page of another origin can send other types here, but JSON only after a preflight request,
-    which is refused.
+    which is refused. One whose name leads to this machine (DNS rebinding) needs none, but its
+    browser states its origin, which Label Studio's server does not.
     """
+    if "origin" in request.headers:
+        raise FcpError("a web page asks, not Label Studio's server")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise FcpError("expected application/json")

@@ -81,9 +81,9 @@ def load_model(folder: Path, *, device: str | torch.device = "cpu") -> FCP:
     config = read_config(folder / CONFIG_FILE)
     weights = folder / WEIGHTS_FILE
     state = read_weights(weights)
-    model = _build(config, folder / CONFIG_FILE)
+    model = _build(config, folder / CONFIG_FILE).float()  # whatever torch's default type is
     load_strictly(nn.ModuleDict(_stored_parts(model)), state, weights)
-    return model.float().to(device).eval()
+    return model.to(device).eval()
 
 
 def read_config(path: Path) -> ModelConfig:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -41,25 +43,27 @@ def leads_nowhere(path: Path) -> bool:
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing under a temporary name, and rename it once it is complete.
 
-    No reader ever sees an incomplete file. An exception inside the ``with`` leaves the old one.
+    No reader ever sees an incomplete file. An exception inside the ``with`` leaves the old one. A
+    file that is replaced hands on its permissions.
 
     Raises:
         FcpError: the folder is missing or not writable, or the disk is full; nothing is left.
     """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        file = temporary.open("xb")  # with the permissions that the process gives to new files
     except OSError as error:
         raise FcpError(f"{path}: cannot be written ({error.strerror})") from error
     try:
-        with os.fdopen(handle, "wb") as file:
+        with file:
             yield file
-        # mkstemp makes files that only their owner may read; results should be readable by all.
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        if path.exists():
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        temporary.replace(path)
     except OSError as error:
         raise FcpError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
