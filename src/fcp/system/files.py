@@ -16,6 +16,7 @@ from typing import BinaryIO, Self
 
 from fcp.errors import FcpError
 
+_BINARY = getattr(os, "O_BINARY", 0)  # of Windows, which else changes the ends of lines
 _UNFINISHED = re.compile(r"\.(?P<name>.+)\.\w{8}", re.DOTALL)  # as ``open_atomically`` names it
 
 
@@ -51,11 +52,12 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        file = temporary.open("xb")  # with the permissions that the process gives to new files
+        # With the permissions that the process gives to new files; mkstemp takes them away.
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
     except OSError as error:
         raise FcpError(f"{path}: cannot be written ({error.strerror})") from error
     try:
-        with file:
+        with os.fdopen(handle, "wb") as file:
             yield file
         if path.exists():
             temporary.chmod(stat.S_IMODE(path.stat().st_mode))
