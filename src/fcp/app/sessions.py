@@ -121,16 +121,14 @@ class Session:
     def leave(self) -> None:
         """Stop the run after its current photo, and note that the connection was lost."""
         self.away = True
-        if self.run is not None:
-            self.run.stop()
+        self._stop_run()
 
     def close(self) -> None:
         """Stop the run, and remove the folder now or when the last work in it is done."""
         with self._lock:
             self._closed = True
             idle = self._workers == 0
-        if self.run is not None:
-            self.run.stop()
+        self._stop_run()
         if idle:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -225,6 +223,10 @@ class Session:
         for picture in sorted(self.originals, key=lambda path: -len(path.name)):
             text = text.replace(str(picture), self.originals[picture])
         return re.sub(rf"{re.escape(str(self.folder))}/([\w-]+/)*", "", text)
+
+    def _stop_run(self) -> None:
+        if self.run is not None:
+            self.run.stop()
 
     def _check_no_run(self) -> None:
         if self.run is not None and not self.run.finished.is_set():

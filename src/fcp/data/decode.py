@@ -212,8 +212,7 @@ def page_read(path: Path, page: int | None = None) -> int:
     Raises:
         FcpError: missing, or no picture.
     """
-    count = pages_of(path).count
-    if count == 1 or is_video(path):
+    if pages_of(path).count == 1:
         return 1
     with clear_errors(str(path)):
         is_tiff = _head(path, str(path)).startswith(TIFF)

@@ -144,6 +144,6 @@ def _check_pairs(ours: EpisodeCounts, theirs: EpisodeCounts, kind: str) -> None:
         if kind not in table.counts:
             raise FcpError(f"kind: expected one of {', '.join(table.counts)}, got {kind!r}")
     check_same_episodes(ours.ids, theirs.ids)
-    true, other = (table.counts[kind][:, [0, 2]].sum(axis=1) for table in (ours, theirs))
+    true, other = (table.truth(kind)[0] for table in (ours, theirs))
     if not np.array_equal(true, other):
         raise FcpError("comparison: the same episodes have other masks; score both on one data set")

@@ -78,6 +78,11 @@ class EpisodeCounts:
             rows.setdefault(episode.run, []).append(row)
         return {run: np.array(of_run) for run, of_run in rows.items()}
 
+    def truth(self, kind: str) -> np.ndarray:
+        """Return the pixels (2, E) in and out of the true mask of each episode."""
+        tp, fp, fn, tn = self.counts[kind].T
+        return np.stack([tp + fn, fp + tn])
+
     def take(self, rows: np.ndarray) -> EpisodeCounts:
         """Return the episodes at these rows."""
         return EpisodeCounts(

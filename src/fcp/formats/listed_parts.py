@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fcp.data.folder import find_layout
+from fcp.data.folder import Layout, find_layout
 from fcp.data.mask_names import SPLITS
 from fcp.data.pairing import Pairing, pair_pictures
 from fcp.errors import FcpError
@@ -13,7 +13,7 @@ from fcp.formats.class_lists import find_list, read_list
 from fcp.formats.contents import annotations_in, folders_in, may_hold_examples
 from fcp.formats.examples import Example, class_key
 from fcp.formats.folder_names import told_parts
-from fcp.formats.label_maps import LabelMaps, find_label_maps, is_of_one_object, read_paired_maps
+from fcp.formats.label_maps import LabelMaps, is_of_one_object, read_paired_maps
 from fcp.formats.reading import Reading
 from fcp.system.runs import read_run
 
@@ -35,18 +35,19 @@ def read_listed_parts(folder: Path, reading: Reading) -> dict[str, list[Example]
     class_file = find_list([folder])
     if class_file is None or any(set(files) - {class_file} for files in annotations_in(folder)):
         return {}
-    parts = list(_parts(folder))
-    maps = [part for part in parts if _lacks_list_alone(part)]
+    parts = {part: find_layout(part) for part in _parts(folder)}
+    maps = {part: one for part, one in parts.items() if one and _lacks_list_alone(part, one)}
     if not maps or _names_one(class_file, parts):
         return {}
     others = [part for part in parts if part not in maps]
     if others:
+        first = next(iter(maps))
         raise FcpError(
-            f"{class_file}: does it name the values of the masks in {_told(maps[0], folder)}? "
+            f"{class_file}: does it name the values of the masks in {_told(first, folder)}? "
             f"{_told(others[0], folder)} holds other examples; put the list into each folder that "
             "it is of, or move it away"
         )
-    found = LabelMaps(_paired(maps, class_file), class_file)
+    found = LabelMaps(_paired(maps.values(), class_file), class_file)
     reading.note(class_file, f"names the values of the masks below it; {told_parts(maps)}")
     return read_paired_maps(found, folder, reading)
 
@@ -62,13 +63,12 @@ def _parts(folder: Path) -> Iterator[Path]:
             yield inside
 
 
-def _lacks_list_alone(part: Path) -> bool:
-    """Whether a folder holds masks that may be label maps, without a list of their own."""
-    layout = find_layout(part)
-    return layout is not None and not is_of_one_object(layout) and find_label_maps(part) is None
+def _lacks_list_alone(part: Path, layout: Layout) -> bool:
+    """Whether a folder's masks may be label maps, without a list of their own."""
+    return not is_of_one_object(layout) and find_list([part, *layout.mask_folders]) is None
 
 
-def _names_one(class_file: Path, folders: list[Path]) -> bool:
+def _names_one(class_file: Path, folders: Iterable[Path]) -> bool:
     listed = read_list(class_file)
     names = {class_key(name).casefold() for name in (*listed.names.values(), listed.first)}
     return any(class_key(one.name).casefold() in names for one in folders)
@@ -78,9 +78,9 @@ def _told(part: Path, folder: Path) -> str:
     return f"{part.relative_to(folder).as_posix()}/"
 
 
-def _paired(parts: list[Path], class_file: Path) -> Pairing:
+def _paired(layouts: Iterable[Layout], class_file: Path) -> Pairing:
     joined = Pairing([], [], [])
-    for layout in filter(None, map(find_layout, parts)):
+    for layout in layouts:
         paired = pair_pictures(layout.pictures, layout.masks)
         joined.pairs.extend(paired.pairs)
         joined.without_mask.extend(paired.without_mask)

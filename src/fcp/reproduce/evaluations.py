@@ -104,10 +104,11 @@ def _store(evaluation: Evaluation, arrays: dict[str, np.ndarray]) -> dict[str, A
     content = {name: getattr(evaluation, name) for name in rest}
     if evaluation.counts is None:
         return content
-    tp, fp, fn, tn = np.stack(list(evaluation.counts.counts.values())).transpose(2, 0, 1)
+    counts = evaluation.counts
+    tp, fp, _, _ = np.stack(list(counts.counts.values())).transpose(2, 0, 1)
     parts = {
         "episodes": np.array([text_of_id(episode) for episode in evaluation.counts.ids]),
-        "truth": _small(np.stack([tp + fn, fp + tn], 1)),
+        "truth": _small(np.stack([counts.truth(kind) for kind in counts.counts])),
         "found": _small(np.stack([tp, fp], 1)),
     }
     named = {kind: _add(arrays, kind, part) for kind, part in parts.items()}

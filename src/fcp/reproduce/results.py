@@ -14,8 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-
 from fcp.engine.method_recipe import BaseLearnerRecipe, FreeRecipe, MethodRecipe
 from fcp.engine.recipe import HeadRecipe
 from fcp.engine.tracking import Report
@@ -301,12 +299,9 @@ def _episodes_of(result: Result) -> str:
 
 def _true_masks_of(result: Result) -> str:
     """Hash the numbers of pixels in and out of each episode's true mask."""
-    digest = hashlib.sha256()
-    for kind, counts in sorted((result.found.counts or EpisodeCounts((), {})).counts.items()):
-        if kind in (MASK, ORIGINAL):
-            tp, fp, fn, tn = counts.T
-            digest.update(np.stack([tp + fn, fp + tn]).astype("<i8").tobytes())
-    return digest.hexdigest()
+    counts = result.found.counts or EpisodeCounts((), {})
+    truth = [counts.truth(kind) for kind in (MASK, ORIGINAL) if kind in counts.counts]
+    return hashlib.sha256(b"".join(one.astype("<i8").tobytes() for one in truth)).hexdigest()
 
 
 def _file_of(experiment: Experiment, shots: int, place: Workplace) -> Path:

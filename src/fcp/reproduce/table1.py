@@ -107,11 +107,12 @@ def _chance_of_training(
     found = difference_over_seeds(ours, theirs)
     if found is None:
         return []
+    gap, low, high = found
     # Where one row has more seeds, the table's difference is another one.
     alone = set(ours.seeds) ^ set(theirs.seeds)
-    of = f"{found.mean:+.1f} on the seeds of both, " if alone else ""
+    of = f"{gap:+.1f} on the seeds of both, " if alone else ""
     return [
-        f"{setting.name}, FCP − {other}, {shots}-shot: {of}{found.low:+.1f} … {found.high:+.1f} "
+        f"{setting.name}, FCP − {other}, {shots}-shot: {of}{low:+.1f} … {high:+.1f} "
         "with other seeds of training (95 %, Student's t on the seeds' paired differences within "
         "each fold)."
     ]

@@ -182,31 +182,15 @@ def difference(ours: Group, theirs: Group) -> tuple[float, float, float]:
     return ours.miou() - theirs.miou(), low, high
 
 
-@dataclass(frozen=True)
-class SeedsDifference:
-    """Difference of two rows over the training seeds that both have.
-
-    Attributes:
-        seeds: Those seeds.
-        mean: Ours minus theirs in points of mIoU.
-        low: Lower bound of the mean's interval, with other seeds.
-        high: Upper bound of it.
-    """
-
-    seeds: Sequence[int]
-    mean: float
-    low: float
-    high: float
-
-
-def difference_over_seeds(ours: Group, theirs: Group) -> SeedsDifference | None:
+def difference_over_seeds(ours: Group, theirs: Group) -> tuple[float, float, float] | None:
     """Return a difference and its interval over other training seeds, on the same episodes.
 
     Each fold's paired differences scatter around that fold's mean with one variance, pooled over
     the folds; Student's t with folds * (seeds - 1) degrees of freedom gives 95 % of their mean.
 
     Returns:
-        The difference, or None where the rows have fewer than two common seeds.
+        Ours minus theirs in points of mIoU on the common seeds, and the bounds of its interval; or
+        None where there are fewer than two such seeds.
     """
     folds = [fold for fold in ours.folds if fold in theirs.folds]
     seeds = [seed for seed in ours.seeds if seed in theirs.seeds]
@@ -221,7 +205,7 @@ def difference_over_seeds(ours: Group, theirs: Group) -> SeedsDifference | None:
     variance = np.square(gaps - gaps.mean(axis=1, keepdims=True)).sum() / degrees
     half = student.ppf(0.975, degrees) * np.sqrt(variance / gaps.size)
     mean = float(gaps.mean())
-    return SeedsDifference(seeds, mean, mean - half, mean + half)
+    return mean, mean - half, mean + half
 
 
 def table2(results: Sequence[Result]) -> Table:
